@@ -1,0 +1,1 @@
+"""Where it is computed: the only package that imports ray."""

@@ -1,0 +1,1 @@
+"""What runs around it: images, KubeRay, monitoring."""

@@ -1,0 +1,1 @@
+"""Entry modules: parse, call one stage, exit code."""

@@ -1,0 +1,5 @@
+"""semrec: exact recommendations for every user. This package is what is computed: arrays, files, maths; it never imports ray."""
+
+__all__ = ["__version__"]
+
+__version__ = "0.1.0"

@@ -1,0 +1,121 @@
+"""The contracts that bind stages, engines and releases to each other.
+
+Workspace
+    workspace.json                     schema version and number of user buckets, fixed at creation
+    catalogue/                         items-<part>-<digest>.parquet    CATALOGUE_SCHEMA; a part holds the texts whose hash falls in it
+    users/, interactions/              part-<part>-<digest>.parquet     USERS_SCHEMA, INTERACTIONS_SCHEMA; part p = user bucket p
+    embeddings/<encoder>/              part-<part>-<digest>.parquet     vectors by text hash; ledger/<part>-<fingerprint>.json
+    releases/<release>/                manifest.json, items.parquet, matrix/block-<n>.npy, popularity.npy, users/part-<part>.parquet
+    runs/<run>/                        plan.json, parts/part-<part>.parquet, ledger/part-<part>.json, lease.json, manifest.json (last)
+    quarantine/<stage>/                rejected rows: file, line, reason, row
+    current.json                       the live pair: release and run
+
+    Files of a stage carry a digest in their name and the stage's manifest names them, so that one rename of the manifest
+    switches from the old set to the new: a reader never sees half of each. Blocks are how the item matrix is stored;
+    shards are the ranges of rows that workers hold, chosen for each run.
+
+Scoring
+    score(u, i): inner product of two float32 vectors in eight float64 lanes, lane l adding the products of d = l (mod 8) in
+    ascending d, then ((0+1)+(2+3))+((4+5)+(6+7)), rounded once to float32. Products of float32 are exact in float64, so
+    fused multiply-add changes nothing. Order: score descending, then item_id ascending, which is the row order of the matrix.
+    Negative zero is returned as zero. Seen items and items that fail an eligibility clause are never returned.
+    Eligibility: for every clause c, item_words[i, c] & user_words[u, c] != 0; a user word of all ones asks for nothing.
+
+Ledger
+    A part's fingerprint covers everything that its bytes depend on. A part goes to its final name, then its record is created
+    exclusively; a part without a record is not committed. The run id is the fingerprint of the plan.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+
+__all__ = [
+    "ATTRIBUTES_TYPE",
+    "CATALOGUE_SCHEMA",
+    "CONTRACT_VERSION",
+    "INTERACTIONS_SCHEMA",
+    "QUARANTINE_SCHEMA",
+    "RECOMMENDATIONS_SCHEMA",
+    "SCHEMA_VERSION",
+    "USERS_SCHEMA",
+    "bucket_of",
+    "buckets_of",
+    "part_name",
+    "text_hash",
+]
+
+#: Raised only when the bytes of a result change for the same inputs; guarded by golden digests in the tests.
+CONTRACT_VERSION: Final = 1
+#: Version of every artefact's layout. Readers accept this one and the one before.
+SCHEMA_VERSION: Final = 1
+
+#: Attribute name -> its values, as text: {"genre": ["Drama"], "platform": ["Atlas", "Lumina"], "year": ["1995"]}.
+ATTRIBUTES_TYPE: Final = pa.map_(pa.string(), pa.list_(pa.string()))
+
+CATALOGUE_SCHEMA: Final = pa.schema(
+    [
+        pa.field("item_id", pa.string(), nullable=False),
+        pa.field("title", pa.string(), nullable=False),
+        pa.field("text", pa.string(), nullable=False),
+        pa.field("text_hash", pa.string(), nullable=False),
+        pa.field("attributes", ATTRIBUTES_TYPE),
+    ]
+)
+USERS_SCHEMA: Final = pa.schema(
+    [pa.field("user_id", pa.string(), nullable=False), pa.field("attributes", ATTRIBUTES_TYPE)]
+)
+#: Sorted by (user_id, timestamp, item_id, value); timestamp in seconds since 1970 UTC.
+INTERACTIONS_SCHEMA: Final = pa.schema(
+    [
+        pa.field("user_id", pa.string(), nullable=False),
+        pa.field("item_id", pa.string(), nullable=False),
+        pa.field("value", pa.float32(), nullable=False),
+        pa.field("timestamp", pa.int64(), nullable=False),
+    ]
+)
+#: `file` and `line` (counted from 1; null where a format has no lines) say where the row stood, `row` is an excerpt of it.
+QUARANTINE_SCHEMA: Final = pa.schema(
+    [
+        pa.field("file", pa.string(), nullable=False),
+        pa.field("line", pa.int64()),
+        pa.field("reason", pa.string(), nullable=False),
+        pa.field("row", pa.string(), nullable=False),
+    ]
+)
+#: One row per user, ascending user_id. `source` is personal or popularity; `short_reason` says why there are fewer than K.
+RECOMMENDATIONS_SCHEMA: Final = pa.schema(
+    [
+        pa.field("user_id", pa.string(), nullable=False),
+        pa.field("item_ids", pa.list_(pa.dictionary(pa.int32(), pa.string())), nullable=False),
+        pa.field("scores", pa.list_(pa.float32()), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("short_reason", pa.string()),
+    ]
+)
+
+
+def text_hash(text: str) -> str:
+    """The identity of an item's text: SHA-256 of its UTF-8 bytes, 64 hexadecimal digits."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def bucket_of(key: str, num_buckets: int) -> int:
+    """The bucket of an id: the first 8 bytes, little-endian, of BLAKE2b of its UTF-8 bytes, modulo `num_buckets`."""
+    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "little") % num_buckets
+
+
+def buckets_of(keys: pa.Array, num_buckets: int) -> np.ndarray:
+    """`bucket_of` for a string array: int64 [len(keys)]. Hashes each distinct key once."""
+    encoded = keys.dictionary_encode()
+    distinct = [bucket_of(key, num_buckets) for key in encoded.dictionary.to_pylist()]
+    return np.asarray(distinct, dtype=np.int64)[encoded.indices.to_numpy(zero_copy_only=False)]
+
+
+def part_name(part: int) -> str:
+    """`part-00000`: how part numbers stand in file names."""
+    return f"part-{part:05d}"

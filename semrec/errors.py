@@ -1,0 +1,94 @@
+"""Typed errors. Each says what was got, what was expected, and what to do."""
+
+from __future__ import annotations
+
+__all__ = [
+    "CorruptArtefactError",
+    "DeviceError",
+    "EncoderError",
+    "IncompleteRunError",
+    "InputError",
+    "MissingArtefactError",
+    "NoWorkersError",
+    "PlanChangedError",
+    "RunBusyError",
+    "SchemaError",
+    "SemrecError",
+    "TooManyRejectedError",
+    "WorkspaceError",
+    "WorkspaceWriteError",
+]
+
+
+class SemrecError(Exception):
+    """Base of every error that semrec raises on purpose.
+
+    `got` is what was met, `expected` what should have been there, `remedy` what the reader can do now.
+    """
+
+    def __init__(self, got: str, *, expected: str, remedy: str) -> None:
+        super().__init__(got, expected, remedy)
+        self.got, self.expected, self.remedy = got, expected, remedy
+
+    def __str__(self) -> str:
+        return f"{self.got}; expected {self.expected}. {self.remedy}"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Keyword-only arguments do not survive the default pickling, and errors cross process borders in Ray.
+        return (_rebuild, (type(self), self.got, self.expected, self.remedy))
+
+
+def _rebuild(kind: type[SemrecError], got: str, expected: str, remedy: str) -> SemrecError:
+    return kind(got, expected=expected, remedy=remedy)
+
+
+class WorkspaceError(SemrecError):
+    """The workspace is absent, or is not one."""
+
+
+class WorkspaceWriteError(WorkspaceError):
+    """The workspace cannot be written: full disk, quota, permissions."""
+
+
+class SchemaError(SemrecError):
+    """An artefact has a schema that this build does not read."""
+
+
+class MissingArtefactError(SemrecError):
+    """A stage needs the result of an earlier stage that is not there."""
+
+
+class CorruptArtefactError(SemrecError):
+    """An artefact's bytes do not match its recorded digest."""
+
+
+class InputError(SemrecError):
+    """An argument or a user's input is impossible."""
+
+
+class TooManyRejectedError(SemrecError):
+    """The share of quarantined rows exceeds its limit."""
+
+
+class PlanChangedError(SemrecError):
+    """A run was asked to resume under another plan."""
+
+
+class RunBusyError(SemrecError):
+    """Another live driver holds the lease."""
+
+
+class IncompleteRunError(SemrecError):
+    """Parts are missing or bad; the result may not be used."""
+
+
+class NoWorkersError(SemrecError):
+    """No worker became available, or a part failed on too many workers."""
+
+
+class EncoderError(SemrecError):
+    """The encoder cannot be loaded, or is not the one that was promised."""
+
+
+class DeviceError(SemrecError):
+    """The requested device does not exist or cannot hold the work."""

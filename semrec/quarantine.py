@@ -1,0 +1,68 @@
+"""Quarantine: rejected input rows with file, line and reason, counted against a stated share."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pyarrow as pa
+
+from semrec.contracts import QUARANTINE_SCHEMA
+from semrec.errors import TooManyRejectedError
+from semrec.storage import Storage
+from semrec.tables import parquet_bytes
+
+__all__ = ["DEFAULT_MAX_SHARE", "Quarantine"]
+
+DEFAULT_MAX_SHARE = 0.01
+_ROWS_PER_FILE = 10_000
+_EXCERPT_CHARS = 500
+
+
+class Quarantine:
+    """Collects the rejected rows of one stage and source, and writes them as `quarantine/<stage>/<name>-<n>.parquet`.
+
+    Memory is bounded: a file is written every 10,000 rows. Opening it removes what an earlier try of the same stage and
+    name left, so that repeating a stage does not count its rows twice.
+    """
+
+    def __init__(self, storage: Storage, stage: str, name: str) -> None:
+        self._storage, self._folder, self._name = storage, f"quarantine/{stage}", name
+        self._rows: list[tuple[str, int | None, str, str]] = []
+        self._num_files = 0
+        self.counts: Counter[str] = Counter()  # by reason, without the offending value
+        for file in storage.list_sizes(self._folder):
+            if file.startswith(f"{name}-"):
+                storage.delete(f"{self._folder}/{file}")
+
+    @property
+    def num_rows(self) -> int:
+        return sum(self.counts.values())
+
+    def add(self, file: str, line: int | None, reason: str, row: str, *, detail: str = "") -> None:
+        """Rejects one row. `reason` is a fixed phrase that is counted; `detail` is what made it true here."""
+        self.counts[reason] += 1
+        clean = row.encode("utf-8", "replace").decode()[:_EXCERPT_CHARS]
+        self._rows.append((file, line, f"{reason}: {detail}" if detail else reason, clean))
+        if len(self._rows) >= _ROWS_PER_FILE:
+            self.flush()
+
+    def flush(self) -> None:
+        """Writes what is still in memory."""
+        if not self._rows:
+            return
+        columns = [list(column) for column in zip(*self._rows, strict=True)]
+        table = pa.table(columns, schema=QUARANTINE_SCHEMA)
+        self._storage.write_bytes(f"{self._folder}/{self._name}-{self._num_files:05d}.parquet", parquet_bytes(table))
+        self._num_files += 1
+        self._rows = []
+
+    def check_share(self, num_read: int, max_share: float) -> None:
+        """Flushes, then raises TooManyRejectedError when more than `max_share` of `num_read` rows were rejected."""
+        self.flush()
+        if num_read and self.num_rows > max_share * num_read:
+            reasons = ", ".join(f"{count} {reason}" for reason, count in self.counts.most_common(3))
+            raise TooManyRejectedError(
+                f"{self.num_rows:,} of {num_read:,} rows rejected ({reasons})",
+                expected=f"at most {max_share:.2%}",
+                remedy=f"See {self._folder}/{self._name}-*.parquet; mend the source, or raise --max-rejected.",
+            )

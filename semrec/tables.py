@@ -1,0 +1,65 @@
+"""Parquet tables inside a workspace: deterministic bytes, digests at writing, checks at reading."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from semrec.digests import content_digest, sha256_hex
+from semrec.errors import CorruptArtefactError
+from semrec.storage import Storage
+
+__all__ = ["TableFile", "parquet_bytes", "read_table", "write_table"]
+
+
+@dataclass(frozen=True)
+class TableFile:
+    """One stored table: where it is and what it must be."""
+
+    file: str  # path relative to the workspace
+    num_rows: int
+    num_bytes: int
+    content_digest: str  # of the logical rows
+    sha256: str  # of the file
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, record: dict[str, Any]) -> TableFile:
+        """Reads the fields of a manifest or ledger record; others in it are left alone."""
+        return cls(**{name: record[name] for name in cls.__dataclass_fields__})
+
+
+def parquet_bytes(table: pa.Table) -> bytes:
+    """The file of a table. The same table gives the same bytes under one pyarrow version."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd", write_statistics=False)
+    return sink.getvalue().to_pybytes()
+
+
+def write_table(storage: Storage, stem: str, table: pa.Table, *, digest_in_name: bool = True) -> TableFile:
+    """Writes `table` at `<stem>-<digest>.parquet` (or `<stem>.parquet`), atomically, and returns its record."""
+    logical = content_digest(table)
+    path = f"{stem}-{logical[:12]}.parquet" if digest_in_name else f"{stem}.parquet"
+    data = parquet_bytes(table)
+    storage.write_bytes(path, data)
+    return TableFile(path, table.num_rows, len(data), logical, sha256_hex(data))
+
+
+def read_table(storage: Storage, file: TableFile, columns: list[str] | None = None) -> pa.Table:
+    """The table, after its bytes were checked against the record.
+
+    Raises CorruptArtefactError by name when they differ, MissingArtefactError when the file is gone.
+    """
+    data = storage.read_bytes(file.file)
+    if sha256_hex(data) != file.sha256:
+        raise CorruptArtefactError(
+            f"{file.file} has {len(data)} bytes and another SHA-256 than recorded",
+            expected=f"{file.num_bytes} bytes with SHA-256 {file.sha256[:12]}...",
+            remedy="Restore the file, or run the stage that writes it again.",
+        )
+    return pq.read_table(pa.BufferReader(data), columns=columns)

@@ -1,0 +1,62 @@
+"""The workspace: a local folder or object-store prefix that holds every artefact."""
+
+from __future__ import annotations
+
+from semrec.errors import InputError, WorkspaceError
+from semrec.manifests import read_manifest, write_manifest
+from semrec.storage import Storage
+
+__all__ = ["DEFAULT_NUM_BUCKETS", "Workspace"]
+
+DEFAULT_NUM_BUCKETS = 64
+_MARKER = "workspace.json"
+
+
+class Workspace:
+    """An opened workspace.
+
+    `storage` reads and writes its files; `num_buckets` is the number of user buckets, and so of parts, fixed at creation.
+    """
+
+    def __init__(self, storage: Storage, num_buckets: int) -> None:
+        self.storage, self.num_buckets = storage, num_buckets
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (Workspace, (self.storage, self.num_buckets))
+
+    @property
+    def uri(self) -> str:
+        return self.storage.uri
+
+    @classmethod
+    def create(cls, uri: str, *, num_buckets: int = DEFAULT_NUM_BUCKETS) -> Workspace:
+        """Makes a workspace, or opens the one that is there. Raises WorkspaceError when it has another bucket count."""
+        if not 1 <= num_buckets <= 99_999:
+            raise InputError(
+                f"{num_buckets} user buckets", expected="1 to 99999", remedy="Choose about one per 1,000 to 50,000 users."
+            )
+        storage = Storage(uri)
+        if storage.exists(_MARKER):
+            found = cls.open(uri)
+            if found.num_buckets != num_buckets:
+                raise WorkspaceError(
+                    f"{uri} has {found.num_buckets} user buckets",
+                    expected=f"{num_buckets}",
+                    remedy="The count is fixed at creation: drop the option, or use another workspace.",
+                )
+            return found
+        write_manifest(storage, _MARKER, "workspace", {"num_buckets": num_buckets})
+        return cls(storage, num_buckets)
+
+    @classmethod
+    def open(cls, uri: str) -> Workspace:
+        """Opens a workspace. Raises WorkspaceError when there is none, SchemaError when it is too new."""
+        storage = Storage(uri)
+        if not storage.exists(_MARKER):
+            raise WorkspaceError(
+                f"no workspace at {uri}",
+                expected=f"a folder with {_MARKER}",
+                remedy="Check --workspace, or make one with `semrec import` or `semrec demo`.",
+            )
+        manifest = read_manifest(storage, _MARKER, "workspace", remedy="Use a workspace made by semrec.")
+        return cls(storage, int(manifest["num_buckets"]))
