@@ -1,0 +1,224 @@
+"""The ledger: what a run planned, and which parts are committed.
+
+A run is a folder: `plan.json` first, one record per committed part in `ledger/`, `manifest.json` last. Scoring, embedding and
+the user parts of a release all keep theirs here, so all of them resume in the same way.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from semrec.contracts import CONTRACT_VERSION, part_name
+from semrec.digests import fingerprint
+from semrec.errors import CorruptArtefactError, IncompleteRunError, PlanChangedError
+from semrec.manifests import read_manifest, write_manifest
+from semrec.storage import Storage, json_bytes
+from semrec.tables import TableFile
+
+__all__ = ["Ledger", "PartRecord", "Plan", "PlannedPart", "build_info"]
+
+_READ_THREADS = 16
+
+
+@dataclass(frozen=True)
+class PlannedPart:
+    """One unit of work: its number, the fingerprint of all that its bytes depend on, and how many rows it will have."""
+
+    part: int
+    fingerprint: str
+    num_rows: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run will do. `settings` holds what all parts share; the id is the fingerprint of everything here."""
+
+    kind: str
+    settings: dict[str, Any]
+    parts: tuple[PlannedPart, ...]
+
+    @property
+    def run_id(self) -> str:
+        """16 hexadecimal digits; the same plan gives the same id, so a resubmission finds its own run."""
+        return fingerprint(self.to_json())[:16]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "contract": CONTRACT_VERSION,
+            "plan_kind": self.kind,
+            "settings": self.settings,
+            "parts": [[p.part, p.fingerprint, p.num_rows] for p in self.parts],
+        }
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Plan:
+        return cls(value["plan_kind"], value["settings"], tuple(PlannedPart(*row) for row in value["parts"]))
+
+
+@dataclass(frozen=True)
+class PartRecord:
+    """A committed part: its file, its digests, and what was counted while it was made."""
+
+    part: int
+    fingerprint: str
+    table: TableFile
+    counts: dict[str, int] = field(default_factory=dict)
+    made_by: dict[str, Any] = field(default_factory=dict)  # build and host; recorded, never compared
+
+    def to_json(self) -> dict[str, Any]:
+        own = {"part": self.part, "fingerprint": self.fingerprint, "counts": self.counts, "made_by": self.made_by}
+        return {**own, **self.table.to_json()}
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> PartRecord:
+        table = TableFile.from_json(value)
+        return cls(value["part"], value["fingerprint"], table, value["counts"], value["made_by"])
+
+
+class Ledger:
+    """The record of one run, in `folder` of a workspace."""
+
+    def __init__(self, storage: Storage, folder: str) -> None:
+        self.storage, self.folder = storage, folder
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (Ledger, (self.storage, self.folder))
+
+    def open(self, plan: Plan) -> None:
+        """Records the plan, or checks that the one recorded is the same. Raises PlanChangedError naming the difference."""
+        path = f"{self.folder}/plan.json"
+        body = {"kind": "plan", "schema": 1, **plan.to_json()}
+        if self.storage.create_exclusive(path, json_bytes(body)):
+            return
+        differences = _differences(self.plan().to_json(), plan.to_json())
+        if differences:
+            raise PlanChangedError(
+                f"{self.folder} was planned otherwise: {'; '.join(differences[:5])}",
+                expected="the plan that the run started with",
+                remedy="Submit with the run's settings and inputs, or start a new run.",
+            )
+
+    def plan(self) -> Plan:
+        """The recorded plan. Raises MissingArtefactError when the run does not exist."""
+        return Plan.from_json(read_manifest(self.storage, f"{self.folder}/plan.json", "plan", remedy="Start the run."))
+
+    def records(self) -> dict[int, PartRecord]:
+        """The committed parts. A record that cannot be read counts as absent, so its part is done again."""
+        names = [name for name in self.storage.list_sizes(f"{self.folder}/ledger") if name.endswith(".json")]
+        with ThreadPoolExecutor(_READ_THREADS) as pool:
+            found = pool.map(self._read_record, names)
+        return {record.part: record for record in found if record}
+
+    def commit(self, record: PartRecord) -> bool:
+        """Creates the part's record; the part's file must already be in place. False when another worker was first.
+
+        A record that stands there but cannot be read, or names other bytes (a repair under another build), is replaced.
+        """
+        path = self._record_path(record.part)
+        data = json_bytes({"kind": "part", "schema": 1, **record.to_json()})
+        if self.storage.create_exclusive(path, data):
+            return True
+        standing = self._read_record(path.rsplit("/", 1)[1])
+        if standing is None or standing.table != record.table or standing.fingerprint != record.fingerprint:
+            self.storage.write_bytes(path, data)
+        return False
+
+    def pending(self, plan: Plan) -> tuple[list[int], dict[int, PartRecord]]:
+        """(parts still to do, records that stand). A record counts when its fingerprint is the planned one and its file is
+        there with the recorded size; altered bytes of equal size are `verify`'s to find."""
+        records = self.records()
+        sizes = _Sizes(self.storage)
+        standing = {
+            p.part: records[p.part]
+            for p in plan.parts
+            if p.part in records
+            and records[p.part].fingerprint == p.fingerprint
+            and sizes.get(records[p.part].table.file) == records[p.part].table.num_bytes
+        }
+        return [p.part for p in plan.parts if p.part not in standing], standing
+
+    def finish(self, plan: Plan, kind: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Writes `manifest.json`, the completion marker, after checking that every planned part is committed.
+
+        Raises IncompleteRunError naming the missing parts.
+        """
+        missing, records = self.pending(plan)
+        if missing:
+            raise IncompleteRunError(
+                f"{len(missing)} of {len(plan.parts)} parts of {self.folder} are not committed ({_some(missing)})",
+                expected="every planned part",
+                remedy="Submit the same command again: only these parts are done.",
+            )
+        ordered = [records[p.part] for p in plan.parts]
+        manifest = {
+            "plan": plan.run_id,
+            "num_rows": sum(r.table.num_rows for r in ordered),
+            "content_digest": fingerprint([r.table.content_digest for r in ordered]),
+            "counts": sum_counts(r.counts for r in ordered),
+            "parts": [{"part": r.part, **r.table.to_json()} for r in ordered],
+            **body,
+        }
+        write_manifest(self.storage, f"{self.folder}/manifest.json", kind, manifest)
+        return manifest
+
+    def _record_path(self, part: int) -> str:
+        return f"{self.folder}/ledger/{part_name(part)}.json"
+
+    def _read_record(self, name: str) -> PartRecord | None:
+        try:
+            return PartRecord.from_json(self.storage.read_json(f"{self.folder}/ledger/{name}"))
+        except (CorruptArtefactError, KeyError, TypeError):
+            return None
+
+
+class _Sizes:
+    """File sizes with one listing per folder, so that a resume costs O(parts) and not a request per file."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage, self._folders = storage, dict[str, dict[str, int]]()
+
+    def get(self, path: str) -> int | None:
+        folder, _, name = path.rpartition("/")
+        if folder not in self._folders:
+            self._folders[folder] = self._storage.list_sizes(folder)
+        return self._folders[folder].get(name)
+
+
+def sum_counts(counts: Iterable[dict[str, int]]) -> dict[str, int]:
+    """Adds up dictionaries of counts by name."""
+    total: dict[str, int] = {}
+    for one in counts:
+        for name, value in one.items():
+            total[name] = total.get(name, 0) + value
+    return total
+
+
+def build_info() -> dict[str, Any]:
+    """The build that made a part: recorded beside the digest, never part of a fingerprint."""
+    versions = {"numpy": np.__version__, "pyarrow": pa.__version__, "torch": torch.__version__}
+    return {"host": platform.node(), "machine": platform.machine(), "python": platform.python_version(), **versions}
+
+
+def _differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    found = [f"{key} was {old[key]}, is {new[key]}" for key in ("contract", "plan_kind") if old[key] != new[key]]
+    names = sorted(old["settings"].keys() | new["settings"].keys())
+    for name in names:
+        before, after = old["settings"].get(name), new["settings"].get(name)
+        if before != after:
+            found.append(f"{name} was {before!r}, is {after!r}")
+    before_parts, after_parts = ({p[0]: p for p in plan["parts"]} for plan in (old, new))
+    changed = sorted(p for p in before_parts.keys() | after_parts.keys() if before_parts.get(p) != after_parts.get(p))
+    return [*found, f"the inputs of parts {_some(changed)} changed"] if changed else found
+
+
+def _some(parts: list[int]) -> str:
+    shown = ", ".join(map(str, parts[:8]))
+    return f"{shown} and {len(parts) - 8} more" if len(parts) > 8 else shown
