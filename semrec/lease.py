@@ -27,7 +27,9 @@ class Lease:
     host whose process is gone is taken over at once.
     """
 
-    def __init__(self, storage: Storage, folder: str, *, heartbeat_s: float = _HEARTBEAT_S, expiry_s: float = _EXPIRY_S):
+    def __init__(
+        self, storage: Storage, folder: str, *, heartbeat_s: float = _HEARTBEAT_S, expiry_s: float = _EXPIRY_S
+    ):
         self._storage, self._path, self._folder = storage, f"{folder}/lease.json", folder
         self._heartbeat_s, self._expiry_s = heartbeat_s, expiry_s
         self._holder = uuid.uuid4().hex
@@ -41,7 +43,9 @@ class Lease:
         self._thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._stop.set()
         self._thread.join()
         if self._read().get("holder") == self._holder:

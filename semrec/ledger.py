@@ -23,7 +23,7 @@ from semrec.manifests import read_manifest, write_manifest
 from semrec.storage import Storage, json_bytes
 from semrec.tables import TableFile
 
-__all__ = ["Ledger", "PartRecord", "Plan", "PlannedPart", "build_info"]
+__all__ = ["Ledger", "PartRecord", "Plan", "PlannedPart", "build_info", "sum_counts"]
 
 _READ_THREADS = 16
 
@@ -145,11 +145,8 @@ class Ledger:
         }
         return [p.part for p in plan.parts if p.part not in standing], standing
 
-    def finish(self, plan: Plan, kind: str, body: dict[str, Any]) -> dict[str, Any]:
-        """Writes `manifest.json`, the completion marker, after checking that every planned part is committed.
-
-        Raises IncompleteRunError naming the missing parts.
-        """
+    def finished_records(self, plan: Plan) -> list[PartRecord]:
+        """The records of all planned parts, in order. Raises IncompleteRunError naming the parts that are missing."""
         missing, records = self.pending(plan)
         if missing:
             raise IncompleteRunError(
@@ -157,13 +154,17 @@ class Ledger:
                 expected="every planned part",
                 remedy="Submit the same command again: only these parts are done.",
             )
-        ordered = [records[p.part] for p in plan.parts]
+        return [records[p.part] for p in plan.parts]
+
+    def finish(self, plan: Plan, kind: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Writes `manifest.json`, the completion marker, last; see `finished_records` for what it raises."""
+        records = self.finished_records(plan)
         manifest = {
             "plan": plan.run_id,
-            "num_rows": sum(r.table.num_rows for r in ordered),
-            "content_digest": fingerprint([r.table.content_digest for r in ordered]),
-            "counts": sum_counts(r.counts for r in ordered),
-            "parts": [{"part": r.part, **r.table.to_json()} for r in ordered],
+            "num_rows": sum(r.table.num_rows for r in records),
+            "content_digest": fingerprint([r.table.content_digest for r in records]),
+            "counts": sum_counts(r.counts for r in records),
+            "parts": [{"part": r.part, **r.table.to_json()} for r in records],
             **body,
         }
         write_manifest(self.storage, f"{self.folder}/manifest.json", kind, manifest)

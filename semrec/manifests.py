@@ -41,5 +41,7 @@ def check_schema(version: object, path: str) -> None:
     raise SchemaError(
         f"{path} has schema {version!r}",
         expected=f"schema {' or '.join(map(str, accepted))}",
-        remedy="Upgrade semrec to the version that wrote it." if newer else "Make the artefact again with this version.",
+        remedy="Upgrade semrec to the version that wrote it."
+        if newer
+        else "Make the artefact again with this version.",
     )

@@ -33,7 +33,9 @@ class Workspace:
         """Makes a workspace, or opens the one that is there. Raises WorkspaceError when it has another bucket count."""
         if not 1 <= num_buckets <= 99_999:
             raise InputError(
-                f"{num_buckets} user buckets", expected="1 to 99999", remedy="Choose about one per 1,000 to 50,000 users."
+                f"{num_buckets} user buckets",
+                expected="1 to 99999",
+                remedy="Choose about one per 1,000 to 50,000 users.",
             )
         storage = Storage(uri)
         if storage.exists(_MARKER):

@@ -1,0 +1,16 @@
+"""The release: an immutable, fingerprinted set of everything that scoring and serving need."""
+
+from semrec.release.build import ReleaseJob, UserPartWorker, finish_release, plan_release
+from semrec.release.matrix import build_matrix
+from semrec.release.reader import Release
+from semrec.release.settings import ReleaseSettings
+
+__all__ = [
+    "Release",
+    "ReleaseJob",
+    "ReleaseSettings",
+    "UserPartWorker",
+    "build_matrix",
+    "finish_release",
+    "plan_release",
+]

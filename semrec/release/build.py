@@ -1,0 +1,218 @@
+"""Building a release: the plan, the user parts, the manifest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from semrec.contracts import CONTRACT_VERSION, part_name
+from semrec.digests import fingerprint
+from semrec.errors import SchemaError
+from semrec.ledger import Ledger, PartRecord, Plan, PlannedPart, build_info, sum_counts
+from semrec.manifests import read_manifest, write_manifest
+from semrec.release.matrix import attribute_dicts, read_blocks
+from semrec.release.settings import ReleaseSettings
+from semrec.scoring.eligibility import Layout
+from semrec.storage import Storage
+from semrec.tables import TableFile, read_table, write_table
+from semrec.user_vectors import Events, user_vectors
+from semrec.workspace import Workspace
+
+__all__ = ["ReleaseJob", "UserPartWorker", "finish_release", "plan_release"]
+
+
+@dataclass(frozen=True)
+class ReleaseJob:
+    """Everything that the workers of one release need to know; small, and the same on every host."""
+
+    plan: Plan
+    catalogue: dict[str, Any] = field(repr=False)
+    embedding: dict[str, Any] = field(repr=False)
+    interactions: dict[str, Any] | None = field(repr=False)
+    users: dict[str, Any] | None = field(repr=False)
+
+    @property
+    def release_id(self) -> str:
+        return self.plan.run_id
+
+    @property
+    def folder(self) -> str:
+        return f"releases/{self.release_id}"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return self.plan.settings
+
+
+def plan_release(workspace: Workspace, embedding_name: str, settings: ReleaseSettings) -> ReleaseJob:
+    """Fixes the inputs of a release; its id is their fingerprint.
+
+    Raises MissingArtefactError when a stage before was not done, SchemaError when the embedding is of another catalogue.
+    """
+    storage = workspace.storage
+    catalogue = read_manifest(storage, "catalogue/manifest.json", "catalogue", remedy="Import a catalogue.")
+    path = f"embeddings/{embedding_name}/manifest.json"
+    embedding = read_manifest(storage, path, "embedding", remedy="Run `semrec embed`.")
+    if embedding["catalogue_fingerprint"] != catalogue["fingerprint"]:
+        raise SchemaError(
+            f"{path} was made from catalogue {embedding['catalogue_fingerprint'][:12]}",
+            expected=f"the present one, {catalogue['fingerprint'][:12]}",
+            remedy="Run `semrec embed`: only changed texts are embedded.",
+        )
+    interactions = _optional(storage, "interactions/manifest.json", "interactions")
+    users = _optional(storage, "users/manifest.json", "users")
+    as_of = settings.as_of if settings.as_of is not None else (interactions or {}).get("newest_timestamp")
+    shared = {
+        "as_of": as_of,
+        "catalogue": catalogue["fingerprint"],
+        "embedding": embedding["fingerprint"],
+        "embedding_name": embedding_name,
+        "half_life_days": settings.half_life_days,
+        "eligibility": list(settings.eligibility),
+        "neutral_value": interactions["neutral_value"] if interactions else 0.0,
+        "repeats": interactions["repeats"] if interactions else "sum",
+    }
+    parts = []
+    for part in range(workspace.num_buckets):
+        inputs = [source["parts"][part]["content_digest"] if source else None for source in (interactions, users)]
+        own = fingerprint([CONTRACT_VERSION, shared, *inputs])
+        parts.append(PlannedPart(part, own, interactions["parts"][part]["num_rows"] if interactions else 0))
+    plan = Plan("release", shared, tuple(parts))
+    return ReleaseJob(plan, catalogue, embedding, interactions, users)
+
+
+class UserPartWorker:
+    """Writes the user parts of a release: vector, seen rows, eligibility words and source of every user of a bucket."""
+
+    def __init__(self, workspace: Workspace, job: ReleaseJob) -> None:
+        self._storage, self._job = workspace.storage, job
+        remedy = "Build the item matrix first."
+        self._matrix = read_manifest(self._storage, f"{job.folder}/matrix.json", "matrix", remedy=remedy)
+        self._vectors_ID = read_blocks(self._storage, self._matrix["blocks"], 0, self._matrix["num_items"])
+        items = read_table(self._storage, TableFile.from_json(self._matrix["items"]), ["item_id"])
+        self._item_ids = items.column("item_id").combine_chunks()
+        self._layout = Layout.from_json(self._matrix["layout"])
+        self._ledger = Ledger(self._storage, job.folder)
+
+    def run_part(self, part: int) -> PartRecord:
+        """Writes and commits one part."""
+        table, counts = self._part_table(part)
+        stem = f"{self._job.folder}/users/{part_name(part)}"
+        file = write_table(self._storage, stem, table, digest_in_name=False)
+        planned = self._job.plan.parts[part]
+        record = PartRecord(part, planned.fingerprint, file, counts, build_info())
+        self._ledger.commit(record)
+        return record
+
+    def _part_table(self, part: int) -> tuple[pa.Table, dict[str, int]]:
+        interactions, attributes = self._read(part)
+        user_ids = pa.concat_arrays([attributes.column(0).combine_chunks(), interactions.column("user_id").combine_chunks()])
+        user_ids = user_ids.unique().take(pc.sort_indices(user_ids.unique()))
+        events, num_unknown = self._events(interactions, user_ids)
+        settings = self._job.settings
+        weighed = events.latest() if settings["repeats"] == "latest" else events
+        vectors, personal = user_vectors(
+            weighed,
+            self._vectors_ID,
+            len(user_ids),
+            neutral_value=settings["neutral_value"],
+            half_life_days=settings["half_life_days"],
+        )
+        columns = [
+            user_ids,
+            _vector_column(vectors, personal),
+            _seen_column(events, len(user_ids)),
+            _words_column(self._user_words(user_ids, attributes)),
+            pa.array(np.where(personal, "personal", "popularity")),
+        ]
+        table = pa.table(columns, names=["user_id", "vector", "seen_rows", "words", "source"])
+        counts = {
+            "users": len(user_ids),
+            "personal": int(personal.sum()),
+            "popularity": int((~personal).sum()),
+            "events": len(events.user),
+            "events_of_unknown_items": num_unknown,
+        }
+        return table, counts
+
+    def _read(self, part: int) -> tuple[pa.Table, pa.Table]:
+        job, empty = self._job, {"user_id": pa.array([], pa.string())}
+        if job.interactions:
+            interactions = read_table(self._storage, TableFile.from_json(job.interactions["parts"][part]))
+            if self._job.settings["as_of"] is not None:
+                interactions = interactions.filter(pc.less_equal(interactions["timestamp"], job.settings["as_of"]))
+        else:
+            kinds = {"item_id": pa.string(), "value": pa.float32(), "timestamp": pa.int64()}
+            interactions = pa.table(empty | {name: pa.array([], kind) for name, kind in kinds.items()})
+        if job.users:
+            return interactions, read_table(self._storage, TableFile.from_json(job.users["parts"][part]))
+        return interactions, pa.table(empty)
+
+    def _events(self, interactions: pa.Table, user_ids: pa.Array) -> tuple[Events, int]:
+        rows = pc.index_in(interactions.column("item_id"), value_set=self._item_ids)
+        known = rows.is_valid().to_numpy()
+        users = pc.index_in(interactions.column("user_id"), value_set=user_ids).to_numpy()
+        events = Events(
+            users[known].astype(np.int64),
+            rows.drop_null().to_numpy().astype(np.int64),
+            interactions.column("value").to_numpy()[known],
+            interactions.column("timestamp").to_numpy()[known],
+        )
+        return events, int((~known).sum())
+
+    def _user_words(self, user_ids: pa.Array, attributes: pa.Table) -> np.ndarray:
+        if not self._layout.clauses:
+            return np.zeros((len(user_ids), 0), np.uint64)
+        stated: list[dict[str, list[str]]] = [{} for _ in range(len(user_ids))]
+        if "attributes" in attributes.column_names:
+            places = pc.index_in(attributes.column("user_id"), value_set=user_ids).to_pylist()
+            for place, attrs in zip(places, attribute_dicts(attributes.column("attributes")), strict=True):
+                stated[place] = attrs
+        return self._layout.user_words(stated)
+
+
+def finish_release(workspace: Workspace, job: ReleaseJob) -> dict[str, Any]:
+    """Writes the release's manifest, last. Raises IncompleteRunError while parts are missing."""
+    storage = workspace.storage
+    matrix = read_manifest(storage, f"{job.folder}/matrix.json", "matrix", remedy="Build the item matrix first.")
+    records = Ledger(storage, job.folder).finished_records(job.plan)
+    totals = sum_counts(record.counts for record in records)
+    body = {
+        "release": job.release_id,
+        "contract": CONTRACT_VERSION,
+        "settings": job.settings,
+        "as_of": job.settings["as_of"],
+        "encoder": job.embedding["encoder"],
+        "counts": totals,
+        "num_users": totals.get("users", 0),
+        "matrix": {name: value for name, value in matrix.items() if name not in ("kind", "schema")},
+        "users": [{"part": r.part, "popularity": r.counts["popularity"], **r.table.to_json()} for r in records],
+    }
+    write_manifest(storage, f"{job.folder}/manifest.json", "release", body)
+    return body
+
+
+def _optional(storage: Storage, path: str, kind: str) -> dict[str, Any] | None:
+    return read_manifest(storage, path, kind, remedy="") if storage.exists(path) else None
+
+
+def _vector_column(vectors: np.ndarray, personal: np.ndarray) -> pa.Array:
+    flat = pa.array(vectors.reshape(-1))
+    return pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1], mask=pa.array(~personal))
+
+
+def _words_column(words: np.ndarray) -> pa.Array:
+    if not words.shape[1]:
+        return pa.nulls(len(words), pa.list_(pa.uint64(), 0))
+    return pa.FixedSizeListArray.from_arrays(pa.array(words.reshape(-1)), words.shape[1])
+
+
+def _seen_column(events: Events, num_users: int) -> pa.Array:
+    """The distinct rows each user interacted with, ascending: list<int32>."""
+    pairs = np.unique(np.stack([events.user, events.row], axis=1), axis=0) if len(events.user) else np.zeros((0, 2), int)
+    offsets = np.concatenate([[0], np.cumsum(np.bincount(pairs[:, 0], minlength=num_users))])
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(pairs[:, 1], pa.int32()))

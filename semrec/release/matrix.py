@@ -1,0 +1,174 @@
+"""The item matrix of a release: vectors, ids, eligibility words and popularity, rows in ascending item_id."""
+
+from __future__ import annotations
+
+import io
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from semrec.contracts import ATTRIBUTES_TYPE
+from semrec.digests import fingerprint, sha256_hex
+from semrec.errors import CorruptArtefactError, InputError
+from semrec.manifests import read_manifest, write_manifest
+from semrec.scoring.eligibility import Clause, Layout
+from semrec.storage import Storage
+from semrec.tables import TableFile, read_table, write_table
+from semrec.workspace import Workspace
+
+__all__ = ["ROWS_PER_BLOCK", "attribute_dicts", "build_matrix", "read_blocks"]
+
+#: One block is memory-mapped as it is; several are copied together. 262,144 rows of 384 dimensions are 403 MB.
+ROWS_PER_BLOCK = 262_144
+
+
+def build_matrix(
+    workspace: Workspace,
+    folder: str,
+    *,
+    catalogue: dict[str, Any],
+    embedding: dict[str, Any],
+    interactions: dict[str, Any] | None,
+    eligibility: tuple[str, ...],
+    as_of: int | None,
+) -> dict[str, Any]:
+    """Writes items.parquet, matrix/block-*.npy and popularity.npy into `folder`, then `matrix.json`, which it returns.
+
+    A folder that has its `matrix.json` is left as it is. Needs the ids of the catalogue in memory, not the vectors: those
+    pass through a temporary memory-mapped file. Raises InputError naming an item whose vector is not finite.
+    """
+    storage, path = workspace.storage, f"{folder}/matrix.json"
+    if storage.exists(path):
+        return read_manifest(storage, path, "matrix", remedy="Remove the release's folder.")
+    items, layout = _items_table(storage, catalogue, embedding, eligibility)
+    items_file = write_table(storage, f"{folder}/items", items, digest_in_name=False)
+    blocks = _write_blocks(storage, folder, items.column("item_id").combine_chunks(), embedding)
+    popularity = count_popularity(workspace, items.column("item_id"), interactions, as_of)
+    popularity_file = _write_array(storage, f"{folder}/popularity.npy", popularity)
+    manifest = {
+        "num_items": items.num_rows,
+        "num_items_without_vector": catalogue["num_items"] - items.num_rows,
+        "dimension": embedding["dimension"],
+        "layout": layout.to_json(),
+        "items": items_file.to_json(),
+        "blocks": blocks,
+        "popularity": popularity_file,
+        "fingerprint": fingerprint([items_file.content_digest, [block["sha256"] for block in blocks]]),
+    }
+    write_manifest(storage, path, "matrix", manifest)
+    return read_manifest(storage, path, "matrix", remedy="")
+
+
+def read_blocks(storage: Storage, blocks: list[dict[str, Any]], start: int, stop: int) -> np.ndarray:
+    """Rows start:stop of the item matrix: float32 [stop - start, D]; memory-mapped when one block holds them all."""
+    pieces, first = [], 0
+    for block in blocks:
+        low, high = max(start, first), min(stop, first + block["num_rows"])
+        if low < high:
+            pieces.append(_map_array(storage, block)[low - first : high - first])
+        first += block["num_rows"]
+    return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+
+
+def attribute_dicts(column: pa.ChunkedArray) -> list[dict[str, list[str]]]:
+    """A column of ATTRIBUTES_TYPE as dictionaries; null becomes {}."""
+    return [dict(row or ()) for row in column.to_pylist()]
+
+
+def count_popularity(
+    workspace: Workspace, item_ids: pa.ChunkedArray, interactions: dict[str, Any] | None, as_of: int | None
+) -> np.ndarray:
+    """Distinct users who interacted with each item up to `as_of`: float32 [I]. One part in memory at a time."""
+    counts = np.zeros(len(item_ids), np.int64)
+    for part in interactions["parts"] if interactions else ():
+        table = read_table(workspace.storage, TableFile.from_json(part), ["user_id", "item_id", "timestamp"])
+        if as_of is not None:
+            table = table.filter(pc.less_equal(table.column("timestamp"), as_of))
+        pairs = table.select(["user_id", "item_id"]).group_by(["user_id", "item_id"]).aggregate([])
+        rows = pc.index_in(pairs.column("item_id"), value_set=item_ids)
+        counts += np.bincount(rows.drop_null().to_numpy(), minlength=len(counts))
+    return counts.astype(np.float32)
+
+
+def _items_table(
+    storage: Storage, catalogue: dict[str, Any], embedding: dict[str, Any], eligibility: tuple[str, ...]
+) -> tuple[pa.Table, Layout]:
+    embedded = pa.concat_tables(
+        read_table(storage, TableFile.from_json(part), ["item_id"]) for part in embedding["parts"]
+    )
+    columns = ["item_id", "title", "attributes"]
+    items = pa.concat_tables(read_table(storage, TableFile.from_json(part), columns) for part in catalogue["parts"])
+    items = items.filter(pc.is_in(items.column("item_id"), value_set=embedded.column("item_id").combine_chunks()))
+    items = items.sort_by("item_id")
+    attributes = attribute_dicts(items.column("attributes"))
+    clauses = []
+    for name in eligibility:
+        values = sorted({value for attrs in attributes for value in attrs.get(name) or ()})
+        if values:  # an attribute that no item has cannot filter anything
+            clauses.append(Clause(name, tuple(values)))
+    layout = Layout(tuple(clauses))
+    words = layout.item_words(attributes)
+    words_type = pa.list_(pa.uint64(), words.shape[1])
+    packed = pa.FixedSizeListArray.from_arrays(pa.array(words.reshape(-1)), type=words_type)
+    if not words.shape[1]:  # a list of size zero has no length of its own
+        packed = pa.nulls(items.num_rows, words_type)
+    ids, titles = items.column("item_id"), items.column("title")
+    attribute_column = items.column("attributes").cast(ATTRIBUTES_TYPE)
+    table = pa.table([ids, titles, attribute_column, packed], names=["item_id", "title", "attributes", "words"])
+    return table, layout
+
+
+def _write_blocks(
+    storage: Storage, folder: str, item_ids: pa.Array, embedding: dict[str, Any]
+) -> list[dict[str, Any]]:
+    shape = (len(item_ids), embedding["dimension"])
+    if not shape[0]:
+        raise InputError("no item has a vector", expected="one at least", remedy="Import a catalogue and embed it.")
+    with tempfile.TemporaryDirectory(prefix="semrec-") as scratch:
+        matrix = np.memmap(Path(scratch) / "matrix", np.float32, "w+", shape=shape)
+        for part in embedding["parts"]:
+            table = read_table(storage, TableFile.from_json(part), ["item_id", "vector"])
+            rows = pc.index_in(table.column("item_id"), value_set=item_ids).to_numpy()
+            vectors = table.column("vector").combine_chunks().flatten().to_numpy(zero_copy_only=False)
+            matrix[rows] = vectors.astype(np.float32, copy=False).reshape(-1, shape[1])
+        _check_finite(matrix, item_ids)
+        blocks = []
+        for number, start in enumerate(range(0, shape[0], ROWS_PER_BLOCK)):
+            block = np.asarray(matrix[start : start + ROWS_PER_BLOCK])
+            blocks.append(_write_array(storage, f"{folder}/matrix/block-{number:05d}.npy", block))
+        return blocks
+
+
+def _check_finite(matrix: np.ndarray, item_ids: pa.Array) -> None:
+    for start in range(0, len(matrix), ROWS_PER_BLOCK):
+        bad = np.flatnonzero(~np.isfinite(matrix[start : start + ROWS_PER_BLOCK]).all(axis=1))
+        if len(bad):
+            raise InputError(
+                f"the vector of item {item_ids[int(bad[0]) + start].as_py()!r} is not finite ({len(bad)} such items)",
+                expected="finite numbers",
+                remedy="Correct or drop the item, then embed again.",
+            )
+
+
+def _write_array(storage: Storage, path: str, array: np.ndarray) -> dict[str, Any]:
+    sink = io.BytesIO()
+    np.save(sink, np.ascontiguousarray(array))
+    data = sink.getbuffer()
+    storage.write_bytes(path, bytes(data))
+    return {"file": path, "num_rows": len(array), "num_bytes": len(data), "sha256": sha256_hex(data)}
+
+
+def _map_array(storage: Storage, record: dict[str, Any]) -> np.ndarray:
+    path = storage.local_copy(record["file"], num_bytes=record["num_bytes"])
+    if not path.exists() or path.stat().st_size != record["num_bytes"]:
+        raise CorruptArtefactError(
+            f"{record['file']} is missing or has another size",
+            expected=f"{record['num_bytes']} bytes",
+            remedy="Restore the file, or remove the release's folder and build it again.",
+        )
+    array: np.ndarray = np.load(path, mmap_mode="r")
+    return array

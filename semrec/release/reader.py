@@ -1,0 +1,119 @@
+"""Reading a release."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from semrec.errors import MissingArtefactError
+from semrec.manifests import read_manifest
+from semrec.release.matrix import read_blocks
+from semrec.scoring.eligibility import Layout
+from semrec.scoring.types import ItemShard, Queries
+from semrec.storage import Storage
+from semrec.tables import TableFile, read_table
+
+__all__ = ["Release", "UserPart"]
+
+
+@dataclass(frozen=True)
+class UserPart:
+    """The users of one part, ascending user_id. Queries `personal` have vectors; the others get popularity."""
+
+    user_ids: pa.Array
+    queries: Queries  # vectors of users without one are zeros
+    personal: np.ndarray  # bool [U]
+
+
+class Release:
+    """An opened release. Arrays are read on first use and memory-mapped where that is possible."""
+
+    def __init__(self, storage: Storage, release_id: str) -> None:
+        self.storage, self.release_id = storage, release_id
+        self.folder = f"releases/{release_id}"
+        remedy = "Build it with `semrec release`."
+        self.manifest = read_manifest(storage, f"{self.folder}/manifest.json", "release", remedy=remedy)
+        self.layout = Layout.from_json(self.manifest["matrix"]["layout"])
+
+    @property
+    def num_items(self) -> int:
+        return int(self.manifest["matrix"]["num_items"])
+
+    @property
+    def dimension(self) -> int:
+        return int(self.manifest["matrix"]["dimension"])
+
+    @property
+    def matrix_bytes(self) -> int:
+        """Size of the item matrix: I x D float32."""
+        return self.num_items * self.dimension * 4
+
+    @cached_property
+    def items(self) -> pa.Table:
+        """item_id, title, attributes, words; row r is row r of the matrix."""
+        return read_table(self.storage, TableFile.from_json(self.manifest["matrix"]["items"]))
+
+    @cached_property
+    def item_ids(self) -> pa.Array:
+        return self.items.column("item_id").combine_chunks()
+
+    def row_of(self, item_id: str) -> int:
+        """The matrix row of an item. Raises MissingArtefactError when the release has none."""
+        row = self.item_ids.index(item_id).as_py()
+        if row < 0:
+            raise MissingArtefactError(
+                f"no item {item_id!r} in release {self.release_id}",
+                expected="an item of the catalogue that was embedded",
+                remedy="Check the id; find one by title with `semrec query --search`.",
+            )
+        return int(row)
+
+    def shard(self, start: int = 0, stop: int | None = None) -> ItemShard:
+        """Rows start:stop of the item matrix, with their eligibility words."""
+        stop = self.num_items if stop is None else stop
+        vectors = read_blocks(self.storage, self.manifest["matrix"]["blocks"], start, stop)
+        return ItemShard(vectors, self._words()[start:stop], self.layout.clause_starts, start)
+
+    def popularity_shard(self, start: int = 0, stop: int | None = None) -> ItemShard:
+        """The same rows as a matrix of one dimension, whose score is the popularity."""
+        stop = self.num_items if stop is None else stop
+        counts = read_blocks(self.storage, [self.manifest["matrix"]["popularity"]], start, stop)
+        return ItemShard(counts[:, None], self._words()[start:stop], self.layout.clause_starts, start)
+
+    def user_part(self, part: int) -> UserPart:
+        """The users of one part."""
+        table = read_table(self.storage, TableFile.from_json(self.manifest["users"][part]))
+        vectors = table.column("vector").combine_chunks()
+        personal = vectors.is_valid().to_numpy(zero_copy_only=False)
+        dense = np.zeros((table.num_rows, self.dimension), np.float32)
+        dense[personal] = vectors.drop_null().flatten().to_numpy().reshape(-1, self.dimension)
+        seen = table.column("seen_rows").combine_chunks()
+        offsets = np.concatenate([[0], np.cumsum(seen.value_lengths().to_numpy(zero_copy_only=False))]).astype(np.int64)
+        rows = seen.flatten().to_numpy(zero_copy_only=False).astype(np.int64)
+        words = unpack_words(table.column("words"), len(self.layout_words))
+        return UserPart(
+            table.column("user_id").combine_chunks(), Queries(dense, words, offsets, rows), personal.astype(bool)
+        )
+
+    @property
+    def layout_words(self) -> range:
+        """The words of the layout, one number each."""
+        return range(sum(clause.num_words for clause in self.layout.clauses))
+
+    def _words(self) -> np.ndarray:
+        return unpack_words(self.items.column("words"), len(self.layout_words))
+
+    def part_facts(self, part: int) -> dict[str, Any]:
+        """The manifest's entry of one user part."""
+        return dict(self.manifest["users"][part])
+
+
+def unpack_words(column: pa.ChunkedArray, num_words: int) -> np.ndarray:
+    """A column of eligibility words as uint64 [N, W]."""
+    if not num_words:
+        return np.zeros((len(column), 0), np.uint64)
+    return column.combine_chunks().flatten().to_numpy(zero_copy_only=False).reshape(-1, num_words)

@@ -1,0 +1,6 @@
+"""Scoring: the exact top K of every user among the items they may see. One contract, several engines."""
+
+from semrec.scoring.engine import Engine, make_engine
+from semrec.scoring.types import ItemShard, Queries, TopK
+
+__all__ = ["Engine", "ItemShard", "Queries", "TopK", "make_engine"]

@@ -1,0 +1,105 @@
+"""Eligibility: an AND of clauses over small bitsets, compiled from attributes once, tested inside the scoring.
+
+A clause compares one attribute of items and users. Bit 0 is set on every item; bit v + 1 stands for value v. A user who
+states values has those bits; a user who states none has bit 0 alone, and so asks for nothing. A pair passes a clause when
+`item_words & user_words` is not zero in any of the clause's words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from semrec.errors import InputError
+
+__all__ = ["MAX_VALUES", "Clause", "Layout", "eligible_items"]
+
+MAX_VALUES = 256
+_BITS = 64
+
+
+@dataclass(frozen=True)
+class Clause:
+    """One attribute and its values, ascending: value v owns bit v + 1."""
+
+    attribute: str
+    values: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.values) > MAX_VALUES:
+            raise InputError(
+                f"attribute {self.attribute!r} has {len(self.values):,} values",
+                expected=f"at most {MAX_VALUES} for eligibility",
+                remedy="Filter on a coarser attribute.",
+            )
+
+    @property
+    def num_words(self) -> int:
+        return (len(self.values) + 1 + _BITS - 1) // _BITS
+
+    def item_words(self, attributes: Sequence[dict[str, list[str]]]) -> np.ndarray:
+        """Bitsets of items: uint64 [len(attributes), num_words]."""
+        words = self._words(attributes)
+        words[:, 0] |= np.uint64(1)
+        return words
+
+    def user_words(self, attributes: Sequence[dict[str, list[str]]]) -> np.ndarray:
+        """Bitsets of users: uint64 [len(attributes), num_words]. Values that no item has are allowed and match nothing."""
+        words = self._words(attributes)
+        silent = [not attrs.get(self.attribute) for attrs in attributes]
+        words[np.flatnonzero(silent), 0] |= np.uint64(1)
+        return words
+
+    def _words(self, attributes: Sequence[dict[str, list[str]]]) -> np.ndarray:
+        bit_of = {value: v + 1 for v, value in enumerate(self.values)}
+        words = np.zeros((len(attributes), self.num_words), np.uint64)
+        for row, attrs in enumerate(attributes):
+            for value in attrs.get(self.attribute) or ():
+                if bit := bit_of.get(value):
+                    words[row, bit // _BITS] |= np.uint64(1 << (bit % _BITS))
+        return words
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The clauses of a release, side by side in W words."""
+
+    clauses: tuple[Clause, ...] = ()
+
+    @property
+    def clause_starts(self) -> tuple[int, ...]:
+        starts, position = [], 0
+        for clause in self.clauses:
+            starts.append(position)
+            position += clause.num_words
+        return tuple(starts)
+
+    def item_words(self, attributes: Sequence[dict[str, list[str]]]) -> np.ndarray:
+        """uint64 [I, W]"""
+        return self._beside([clause.item_words(attributes) for clause in self.clauses], len(attributes))
+
+    def user_words(self, attributes: Sequence[dict[str, list[str]]]) -> np.ndarray:
+        """uint64 [U, W]"""
+        return self._beside([clause.user_words(attributes) for clause in self.clauses], len(attributes))
+
+    @staticmethod
+    def _beside(columns: list[np.ndarray], num_rows: int) -> np.ndarray:
+        return np.concatenate(columns, axis=1) if columns else np.zeros((num_rows, 0), np.uint64)
+
+    def to_json(self) -> list[dict[str, Any]]:
+        return [{"attribute": clause.attribute, "values": list(clause.values)} for clause in self.clauses]
+
+    @classmethod
+    def from_json(cls, value: list[dict[str, Any]]) -> Layout:
+        return cls(tuple(Clause(clause["attribute"], tuple(clause["values"])) for clause in value))
+
+
+def eligible_items(words_IW: np.ndarray, words_W: np.ndarray, clause_ranges: Sequence[tuple[int, int]]) -> np.ndarray:
+    """Which items pass every clause for one user: bool [I]."""
+    allowed = np.ones(len(words_IW), bool)
+    for start, stop in clause_ranges:
+        allowed &= ((words_IW[:, start:stop] & words_W[start:stop]) != 0).any(axis=1)
+    return allowed

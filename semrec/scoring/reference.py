@@ -1,0 +1,44 @@
+"""The reference engine: every pair in the canonical arithmetic, one query at a time. Slow, and right by inspection."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from semrec.scoring.canonical import canonical_scores
+from semrec.scoring.eligibility import eligible_items
+from semrec.scoring.types import ItemShard, Queries, TopK, check_queries
+
+__all__ = ["ReferenceEngine"]
+
+
+class ReferenceEngine:
+    """Scores all items of the shard for each query, removes what may not be shown, sorts."""
+
+    name = "reference"
+
+    def __init__(self, shard: ItemShard) -> None:
+        shard.check_finite()
+        self.shard = shard
+
+    def top_k(self, queries: Queries, k: int) -> TopK:
+        """See `Engine.top_k`."""
+        check_queries(queries, k, self.shard.vectors_ID.shape[1])
+        shard, rows, scores = self.shard, [], []
+        for q in range(queries.num_queries):
+            allowed = eligible_items(shard.words_IW, queries.words_QW[q], shard.clause_ranges)
+            seen = queries.seen_rows[queries.seen_offsets[q] : queries.seen_offsets[q + 1]] - shard.first_row
+            allowed[seen[(seen >= 0) & (seen < shard.num_items)]] = False
+            candidates = np.flatnonzero(allowed)
+            found = canonical_scores(queries.vectors_QD[q : q + 1], shard.vectors_ID[candidates])
+            best = np.lexsort((candidates, -found))[:k]
+            rows.append(candidates[best] + shard.first_row)
+            scores.append(found[best])
+        offsets = np.concatenate([[0], np.cumsum([len(r) for r in rows])]).astype(np.int64)
+        every = queries.num_queries
+        return TopK(
+            offsets,
+            np.concatenate(rows).astype(np.int64) if rows else np.zeros(0, np.int64),
+            np.concatenate(scores).astype(np.float32) if scores else np.zeros(0, np.float32),
+            every * shard.num_items,
+            every,
+        )
