@@ -1,4 +1,4 @@
-"""semrec: exact recommendations for every user. This package is what is computed: arrays, files, maths; it never imports ray."""
+"""Exact recommendations for every user. This package is what is computed: arrays, files, maths. It never imports ray."""
 
 __all__ = ["__version__"]
 

@@ -1,29 +1,30 @@
 """The contracts that bind stages, engines and releases to each other.
 
 Workspace
-    workspace.json                     schema version and number of user buckets, fixed at creation
-    catalogue/                         items-<part>-<digest>.parquet    CATALOGUE_SCHEMA; a part holds the texts whose hash falls in it
-    users/, interactions/              part-<part>-<digest>.parquet     USERS_SCHEMA, INTERACTIONS_SCHEMA; part p = user bucket p
-    embeddings/<encoder>/              part-<part>-<digest>.parquet     vectors by text hash; ledger/<part>-<fingerprint>.json
-    releases/<release>/                manifest.json, items.parquet, matrix/block-<n>.npy, popularity.npy, users/part-<part>.parquet
-    runs/<run>/                        plan.json, parts/part-<part>.parquet, ledger/part-<part>.json, lease.json, manifest.json (last)
-    quarantine/<stage>/                rejected rows: file, line, reason, row
-    current.json                       the live pair: release and run
+    workspace.json         schema version and number of user buckets, fixed at creation
+    catalogue/             items-<part>-<digest>.parquet (CATALOGUE_SCHEMA); equal texts share a part, by text hash
+    users/, interactions/  part-<part>-<digest>.parquet (USERS_SCHEMA, INTERACTIONS_SCHEMA); part p = user bucket p
+    embeddings/<encoder>/  part-<part>-<digest>.parquet: vectors by text hash; runs/<run>/ plan and ledger; manifest.json
+    releases/<release>/    plan and ledger, items.parquet, matrix/block-<n>.npy, popularity.npy, users/part-<part>.parquet
+    runs/<run>/            plan.json, parts/, ledger/, lease.json, manifest.json (last), verified.json
+    quarantine/<stage>/    rejected rows: file, line, reason, row
+    current.json           the live pair: release and run
 
-    Files of a stage carry a digest in their name and the stage's manifest names them, so that one rename of the manifest
-    switches from the old set to the new: a reader never sees half of each. Blocks are how the item matrix is stored;
-    shards are the ranges of rows that workers hold, chosen for each run.
+    Files of imports and embeddings carry a digest in their name and the stage's manifest names them, so that one rename of
+    the manifest switches from the old set to the new: a reader never sees half of each. Blocks are how the item matrix is
+    stored; shards are the ranges of rows that workers hold, chosen for each run.
 
 Scoring
-    score(u, i): inner product of two float32 vectors in eight float64 lanes, lane l adding the products of d = l (mod 8) in
-    ascending d, then ((0+1)+(2+3))+((4+5)+(6+7)), rounded once to float32. Products of float32 are exact in float64, so
-    fused multiply-add changes nothing. Order: score descending, then item_id ascending, which is the row order of the matrix.
-    Negative zero is returned as zero. Seen items and items that fail an eligibility clause are never returned.
-    Eligibility: for every clause c, item_words[i, c] & user_words[u, c] != 0; a user word of all ones asks for nothing.
+    score(u, i): inner product of two float32 vectors in eight float64 lanes, lane l adding the products of d = l (mod 8)
+    in ascending d, then ((0+1)+(2+3))+((4+5)+(6+7)), rounded once to float32. Products of float32 are exact in float64,
+    so fused multiply-add changes nothing. Order: score descending, then item_id ascending, which is the matrix's row
+    order. Negative zero is returned as zero. Seen items and items that fail an eligibility clause are never returned.
+    Eligibility: every clause has words of bits; item and user must share a bit in each clause. Bit 0 is set on every item,
+    and a user who states nothing has it alone.
 
 Ledger
-    A part's fingerprint covers everything that its bytes depend on. A part goes to its final name, then its record is created
-    exclusively; a part without a record is not committed. The run id is the fingerprint of the plan.
+    A part's fingerprint covers everything that its bytes depend on. A part goes to its final name, then its record is
+    created exclusively; a part without a record is not committed. The run id is the fingerprint of the plan.
 """
 
 from __future__ import annotations

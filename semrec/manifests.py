@@ -8,7 +8,7 @@ from semrec.contracts import SCHEMA_VERSION
 from semrec.errors import MissingArtefactError, SchemaError
 from semrec.storage import Storage
 
-__all__ = ["check_schema", "read_manifest", "write_manifest"]
+__all__ = ["check_schema", "newest_finished", "read_manifest", "write_manifest"]
 
 
 def write_manifest(storage: Storage, path: str, kind: str, body: dict[str, Any]) -> None:
@@ -45,3 +45,15 @@ def check_schema(version: object, path: str) -> None:
         if newer
         else "Make the artefact again with this version.",
     )
+
+
+def newest_finished(storage: Storage, folder: str, *, remedy: str) -> str:
+    """The subfolder of `folder` whose manifest.json was written last. Raises MissingArtefactError when none has one."""
+    finished = {
+        name: storage.modified_s(f"{folder}/{name}/manifest.json")
+        for name in storage.list_folders(folder)
+        if storage.exists(f"{folder}/{name}/manifest.json")
+    }
+    if not finished:
+        raise MissingArtefactError(f"nothing finished in {folder}/", expected="one at least", remedy=remedy)
+    return max(finished, key=lambda name: finished[name])

@@ -52,6 +52,10 @@ class Storage:
         except FileNotFoundError:
             return None
 
+    def modified_s(self, path: str) -> float:
+        """When a file was last written, seconds since 1970 UTC."""
+        return float(self._fs.modified(self.full_path(path)).timestamp())
+
     def list_sizes(self, folder: str) -> dict[str, int]:
         """Names directly inside `folder` (files only) -> size in bytes. An absent folder is empty."""
         try:

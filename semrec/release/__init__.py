@@ -2,7 +2,7 @@
 
 from semrec.release.build import ReleaseJob, UserPartWorker, finish_release, plan_release
 from semrec.release.matrix import build_matrix
-from semrec.release.reader import Release
+from semrec.release.reader import Release, newest_release
 from semrec.release.settings import ReleaseSettings
 
 __all__ = [
@@ -12,5 +12,6 @@ __all__ = [
     "UserPartWorker",
     "build_matrix",
     "finish_release",
+    "newest_release",
     "plan_release",
 ]

@@ -57,7 +57,7 @@ def plan_release(workspace: Workspace, embedding_name: str, settings: ReleaseSet
     catalogue = read_manifest(storage, "catalogue/manifest.json", "catalogue", remedy="Import a catalogue.")
     path = f"embeddings/{embedding_name}/manifest.json"
     embedding = read_manifest(storage, path, "embedding", remedy="Run `semrec embed`.")
-    if embedding["catalogue_fingerprint"] != catalogue["fingerprint"]:
+    if embedding["catalogue"] != catalogue["fingerprint"]:
         raise SchemaError(
             f"{path} was made from catalogue {embedding['catalogue_fingerprint'][:12]}",
             expected=f"the present one, {catalogue['fingerprint'][:12]}",
@@ -110,7 +110,9 @@ class UserPartWorker:
 
     def _part_table(self, part: int) -> tuple[pa.Table, dict[str, int]]:
         interactions, attributes = self._read(part)
-        user_ids = pa.concat_arrays([attributes.column(0).combine_chunks(), interactions.column("user_id").combine_chunks()])
+        user_ids = pa.concat_arrays(
+            [attributes.column(0).combine_chunks(), interactions.column("user_id").combine_chunks()]
+        )
         user_ids = user_ids.unique().take(pc.sort_indices(user_ids.unique()))
         events, num_unknown = self._events(interactions, user_ids)
         settings = self._job.settings
@@ -213,6 +215,8 @@ def _words_column(words: np.ndarray) -> pa.Array:
 
 def _seen_column(events: Events, num_users: int) -> pa.Array:
     """The distinct rows each user interacted with, ascending: list<int32>."""
-    pairs = np.unique(np.stack([events.user, events.row], axis=1), axis=0) if len(events.user) else np.zeros((0, 2), int)
+    pairs = (
+        np.unique(np.stack([events.user, events.row], axis=1), axis=0) if len(events.user) else np.zeros((0, 2), int)
+    )
     offsets = np.concatenate([[0], np.cumsum(np.bincount(pairs[:, 0], minlength=num_users))])
     return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(pairs[:, 1], pa.int32()))

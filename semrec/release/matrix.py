@@ -122,9 +122,7 @@ def _items_table(
     return table, layout
 
 
-def _write_blocks(
-    storage: Storage, folder: str, item_ids: pa.Array, embedding: dict[str, Any]
-) -> list[dict[str, Any]]:
+def _write_blocks(storage: Storage, folder: str, item_ids: pa.Array, embedding: dict[str, Any]) -> list[dict[str, Any]]:
     shape = (len(item_ids), embedding["dimension"])
     if not shape[0]:
         raise InputError("no item has a vector", expected="one at least", remedy="Import a catalogue and embed it.")

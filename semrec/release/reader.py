@@ -10,14 +10,14 @@ import numpy as np
 import pyarrow as pa
 
 from semrec.errors import MissingArtefactError
-from semrec.manifests import read_manifest
+from semrec.manifests import newest_finished, read_manifest
 from semrec.release.matrix import read_blocks
 from semrec.scoring.eligibility import Layout
 from semrec.scoring.types import ItemShard, Queries
 from semrec.storage import Storage
 from semrec.tables import TableFile, read_table
 
-__all__ = ["Release", "UserPart"]
+__all__ = ["Release", "UserPart", "newest_release"]
 
 
 @dataclass(frozen=True)
@@ -110,6 +110,11 @@ class Release:
     def part_facts(self, part: int) -> dict[str, Any]:
         """The manifest's entry of one user part."""
         return dict(self.manifest["users"][part])
+
+
+def newest_release(storage: Storage) -> str:
+    """The release that was finished last. Raises MissingArtefactError when there is none."""
+    return newest_finished(storage, "releases", remedy="Run `semrec release`.")
 
 
 def unpack_words(column: pa.ChunkedArray, num_words: int) -> np.ndarray:

@@ -6,6 +6,7 @@ Axes: U users, I items, Q queries, D dimensions, W eligibility words, K results.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 
@@ -35,7 +36,7 @@ class ItemShard:
     def clause_ranges(self) -> list[tuple[int, int]]:
         """First and last-plus-one word of each clause."""
         edges = [*self.clause_starts, self.words_IW.shape[1]]
-        return list(zip(edges[:-1], edges[1:], strict=True))
+        return list(pairwise(edges))
 
     @classmethod
     def without_clauses(cls, vectors_ID: np.ndarray, first_row: int = 0) -> ItemShard:
@@ -136,7 +137,7 @@ def select_top_k(queries: np.ndarray, rows: np.ndarray, scores: np.ndarray, num_
     """
     order = np.lexsort((rows, -scores, queries))
     counts = np.bincount(queries, minlength=num_queries)
-    starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
+    starts = np.cumsum(counts) - counts
     rank = np.arange(len(order)) - np.repeat(starts, counts)
     chosen = order[rank < k]
     offsets = np.concatenate([[0], np.cumsum(np.minimum(counts, k))]).astype(np.int64)

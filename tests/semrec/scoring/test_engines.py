@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -91,9 +93,7 @@ class EngineContract:
     def test_shards_merge_to_the_whole(self, problem, num_shards) -> None:
         shard, queries, k = problem
         edges = np.linspace(0, shard.num_items, num_shards + 1).astype(int)
-        pieces = [
-            self.make(shard.slice(a, b)).top_k(queries, k) for a, b in zip(edges, edges[1:], strict=False) if b > a
-        ]
+        pieces = [self.make(shard.slice(a, b)).top_k(queries, k) for a, b in itertools.pairwise(edges) if b > a]
         assert_same(TopK.merge(pieces, k), ReferenceEngine(shard).top_k(queries, k))
 
     def test_ties_go_to_the_smaller_row(self) -> None:

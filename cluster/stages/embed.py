@@ -1,0 +1,74 @@
+"""Embedding the catalogue on a cluster."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from cluster.compute import Compute
+from cluster.executor import WorkerSpec
+from cluster.stages.parts import PartsReport, Watch, do_parts
+from semrec.embedding import EmbedSettings, EmbedWorker, embedding_folder, encoder_identity, plan_embedding
+from semrec.embedding import finish_embedding as finish
+from semrec.errors import DeviceError
+from semrec.lease import Lease
+from semrec.ledger import Ledger, PartRecord
+from semrec.metrics import Metrics
+from semrec.progress import Progress
+from semrec.quarantine import DEFAULT_MAX_SHARE
+from semrec.workspace import Workspace
+
+__all__ = ["EmbedResult", "embed_catalogue"]
+
+
+@dataclass(frozen=True)
+class EmbedResult:
+    """The embedding's name and manifest, and what this submission did for it."""
+
+    name: str
+    manifest: dict[str, Any]
+    parts: PartsReport
+
+
+def embed_catalogue(
+    workspace: Workspace,
+    settings: EmbedSettings,
+    *,
+    compute: Compute,
+    progress: Progress,
+    max_rejected: float = DEFAULT_MAX_SHARE,
+) -> EmbedResult:
+    """Embeds every text that has no committed vector, then makes the embedding current.
+
+    One kind of device for all workers: a GPU each where the cluster has any, unless `settings.device` says cpu.
+    """
+    devices = compute.devices()
+    kind = devices.kind if settings.device == "auto" else settings.device.partition(":")[0]
+    if kind == "cuda" and devices.kind != "cuda":
+        raise DeviceError(
+            f"device {settings.device!r} on a cluster without GPUs",
+            expected="a node with a GPU",
+            remedy="Use --device auto or cpu, or add GPU nodes.",
+        )
+    settings = settings.model_copy(update={"device": settings.device if ":" in settings.device else kind})
+    identity = encoder_identity(settings, device_kind="cuda" if kind == "cuda" else "cpu")
+    with Lease(workspace.storage, embedding_folder(identity)):
+        job = plan_embedding(workspace, identity)
+        threads = devices.cpus if kind == "cpu" else None
+        spec = WorkerSpec(
+            EmbedWorker,
+            {"workspace": workspace, "job": job, "settings": settings, "num_threads": threads},
+            num_cpus=devices.cpus,
+            num_gpus=1 if kind == "cuda" else 0,
+        )
+        ledger = Ledger(workspace.storage, job.run_folder)
+        watch = Watch(progress, "items", lambda record: record.counts["items"], _measure)
+        report = do_parts("embed", ledger, job.plan, spec, compute, watch, num_groups=devices.count)
+        manifest = finish(workspace, job, max_rejected=max_rejected)
+    return EmbedResult(identity.name, manifest, report)
+
+
+def _measure(record: PartRecord, metrics: Metrics) -> None:
+    metrics.add("semrec_texts_embedded_total", record.counts["embedded"])
+    metrics.add("semrec_texts_reused_total", record.counts["reused"])
+    metrics.add("semrec_quarantined_rows_total", record.counts["rejected"], stage="embed")

@@ -1,0 +1,70 @@
+"""The whole path in one call: embed, release, score, verify, publish; each redoes only what changed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from cluster.compute import Compute
+from cluster.stages.embed import EmbedResult, embed_catalogue
+from cluster.stages.release import ReleaseResult, build_release
+from cluster.stages.score import ScoreResult, score_users
+from cluster.stages.verify import verify
+from semrec.embedding import EmbedSettings
+from semrec.errors import IncompleteRunError
+from semrec.progress import Progress
+from semrec.quarantine import DEFAULT_MAX_SHARE
+from semrec.release import ReleaseSettings
+from semrec.runs import Live, ScoreSettings, Verification, publish
+from semrec.workspace import Workspace
+
+__all__ = ["PipelineResult", "PipelineSettings", "run_pipeline"]
+
+
+@dataclass(frozen=True)
+class PipelineSettings:
+    """The settings of all stages."""
+
+    embed: EmbedSettings = field(default_factory=lambda: EmbedSettings())
+    release: ReleaseSettings = field(default_factory=lambda: ReleaseSettings())
+    score: ScoreSettings = field(default_factory=lambda: ScoreSettings())
+    engine: str | None = None
+    num_shards: int | None = None
+    max_rejected: float = DEFAULT_MAX_SHARE
+
+
+@dataclass(frozen=True)
+class PipelineResult:
+    """What each stage returned."""
+
+    embed: EmbedResult
+    release: ReleaseResult
+    score: ScoreResult
+    verification: Verification
+    live: Live
+
+
+def run_pipeline(
+    workspace: Workspace, settings: PipelineSettings, *, compute: Compute, progress: Progress
+) -> PipelineResult:
+    """Everything from the catalogue to the live pair. Raises what the stages raise; nothing goes live unverified."""
+    embedded = embed_catalogue(
+        workspace, settings.embed, compute=compute, progress=progress, max_rejected=settings.max_rejected
+    )
+    released = build_release(workspace, settings.release, embedding=embedded.name, compute=compute, progress=progress)
+    scored = score_users(
+        workspace,
+        settings.score,
+        compute=compute,
+        progress=progress,
+        release_id=released.release_id,
+        engine=settings.engine,
+        num_shards=settings.num_shards,
+    )
+    verification = verify(workspace, scored.run_id, compute=compute, progress=progress)
+    if not verification.ok:
+        raise IncompleteRunError(
+            f"run {scored.run_id} has {len(verification.problems)} bad parts ({verification.problems[0]})",
+            expected="a run without a fault",
+            remedy="Run `semrec score` to repair it, then `semrec verify`.",
+        )
+    return PipelineResult(embedded, released, scored, verification, publish(workspace.storage, scored.run_id))

@@ -1,0 +1,86 @@
+"""Building a release on a cluster: the item matrix in one task, the user parts over the executor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from cluster.compute import Compute
+from cluster.executor import WorkerSpec
+from cluster.stages.parts import PartsReport, Watch, do_parts
+from semrec.contracts import part_name
+from semrec.errors import InputError, MissingArtefactError
+from semrec.lease import Lease
+from semrec.ledger import Ledger
+from semrec.progress import Progress
+from semrec.release import ReleaseSettings, UserPartWorker, build_matrix, finish_release, plan_release
+from semrec.runs import reuse_parts
+from semrec.storage import Storage
+from semrec.workspace import Workspace
+
+__all__ = ["ReleaseResult", "build_release", "find_embedding"]
+
+
+@dataclass(frozen=True)
+class ReleaseResult:
+    """The release's id and manifest, and what this submission did for it."""
+
+    release_id: str
+    manifest: dict[str, Any]
+    parts: PartsReport
+
+
+def build_release(
+    workspace: Workspace, settings: ReleaseSettings, *, embedding: str | None, compute: Compute, progress: Progress
+) -> ReleaseResult:
+    """Makes the release of the present inputs, or finds that it is there. `embedding` None means the only one."""
+    storage = workspace.storage
+    job = plan_release(workspace, embedding or find_embedding(storage), settings)
+    ledger = Ledger(storage, job.folder)
+    with Lease(storage, job.folder):
+        compute.run(
+            build_matrix,
+            workspace,
+            job.folder,
+            catalogue=job.catalogue,
+            embedding=job.embedding,
+            interactions=job.interactions,
+            eligibility=settings.eligibility,
+            as_of=job.settings["as_of"],
+        )
+        devices = compute.devices()
+        spec = WorkerSpec(UserPartWorker, {"workspace": workspace, "job": job})
+        watch = Watch(progress, "events", lambda record: job.plan.parts[record.part].num_rows)
+        report = do_parts(
+            "release",
+            ledger,
+            job.plan,
+            spec,
+            compute,
+            watch,
+            num_groups=devices.count,
+            reuse=lambda pending: reuse_parts(
+                ledger, job.plan, pending, _other_releases(storage, job.release_id), lambda p: _user_path(job.folder, p)
+            ),
+        )
+        manifest = finish_release(workspace, job)
+    return ReleaseResult(job.release_id, manifest, report)
+
+
+def find_embedding(storage: Storage) -> str:
+    """The name of the only finished embedding. Raises when there is none, or more than one to choose from."""
+    names = [n for n in storage.list_folders("embeddings") if storage.exists(f"embeddings/{n}/manifest.json")]
+    if not names:
+        raise MissingArtefactError("no embedding", expected="one", remedy="Run `semrec embed`.")
+    if len(names) > 1:
+        raise InputError(f"embeddings {', '.join(names)}", expected="a choice", remedy="Name one with --embedding.")
+    return names[0]
+
+
+def _other_releases(storage: Storage, release_id: str) -> list[Ledger]:
+    names = [name for name in storage.list_folders("releases") if name != release_id]
+    return [Ledger(storage, f"releases/{n}") for n in names if storage.exists(f"releases/{n}/manifest.json")]
+
+
+def _user_path(folder: str, part: int) -> str:
+    return f"{folder}/users/{part_name(part)}.parquet"

@@ -1,0 +1,111 @@
+"""Scoring all users of a release on a cluster."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from cluster.compute import Compute
+from cluster.executor import WorkerSpec
+from cluster.stages.parts import PartsReport, Watch, do_parts
+from semrec.contracts import part_name
+from semrec.errors import InputError, PlanChangedError
+from semrec.lease import Lease
+from semrec.ledger import Ledger, PartRecord, Plan
+from semrec.metrics import Metrics
+from semrec.progress import Progress
+from semrec.release import Release, newest_release
+from semrec.runs import ScoreSettings, ScoreWorker, find_runs, plan_run, read_verification, reuse_parts, run_folder
+from semrec.storage import Storage
+from semrec.topology import Topology, choose_topology, shard_ranges
+from semrec.workspace import Workspace
+
+__all__ = ["ScoreResult", "score_users"]
+
+
+@dataclass(frozen=True)
+class ScoreResult:
+    """The run's id and manifest, how the matrix was laid out, and what this submission did."""
+
+    run_id: str
+    manifest: dict[str, Any]
+    topology: Topology
+    parts: PartsReport
+
+
+def score_users(
+    workspace: Workspace,
+    settings: ScoreSettings,
+    *,
+    compute: Compute,
+    progress: Progress,
+    release_id: str | None = None,
+    engine: str | None = None,
+    num_shards: int | None = None,
+    resume: str | None = None,
+) -> ScoreResult:
+    """Scores every user of the release (None: the newest), redoing only parts that are not committed or that `verify`
+    found bad. `resume` names a run that must be the one this submission continues: PlanChangedError says what differs.
+    """
+    storage = workspace.storage
+    release = Release(storage, release_id or newest_release(storage))
+    plan = plan_run(release, settings)
+    if resume and resume != plan.run_id:
+        Ledger(storage, run_folder(resume)).open(plan)  # raises, naming the difference
+        raise PlanChangedError(
+            f"run {plan.run_id}", expected=f"run {resume}", remedy="Submit with that run's settings."
+        )
+    folder = run_folder(plan.run_id)
+    devices = compute.devices(num_shards or 1)
+    topology = choose_topology(release.matrix_bytes, devices.count, devices.memory_bytes, forced_shards=num_shards)
+    progress.note(str(topology))
+    spec = _worker_spec(storage, folder, plan, release, topology, engine or devices.kind, devices.cpus)
+    ledger = Ledger(storage, folder)
+    others = [Ledger(storage, run_folder(run)) for run in find_runs(storage) if run != plan.run_id]
+    lambda part: f"{folder}/parts/{part_name(part)}.parquet"
+    with Lease(storage, folder) as lease:
+        if lease.taken_over_from:
+            progress.note(f"took over from {lease.taken_over_from}")
+        verified = read_verification(storage, plan.run_id)
+        report = do_parts(
+            "score",
+            ledger,
+            plan,
+            spec,
+            compute,
+            Watch(progress, "users", lambda record: record.counts["users"], _measure),
+            num_groups=topology.num_replicas,
+            again=frozenset(verified.bad_parts) if verified else frozenset(),
+            reuse=lambda pending: reuse_parts(
+                ledger, plan, pending, others, lambda p: f"{folder}/parts/{part_name(p)}.parquet"
+            ),
+        )
+        if verified and verified.bad_parts:
+            storage.delete(f"{folder}/verified.json")
+        body = {"run": plan.run_id, "release": release.release_id, **plan.settings}
+        manifest = ledger.finish(plan, "run", body)
+    return ScoreResult(plan.run_id, manifest, topology, report)
+
+
+def _worker_spec(
+    storage: Storage, folder: str, plan: Plan, release: Release, topology: Topology, engine: str, cpus: int
+) -> WorkerSpec:
+    ranges = shard_ranges(release.num_items, topology.num_shards)
+    if topology.num_shards > len(ranges):
+        raise InputError(
+            f"{topology.num_shards} shards of {release.num_items} items",
+            expected="no more shards than items",
+            remedy="Force fewer shards.",
+        )
+    arguments = {"storage": storage, "ledger_folder": folder, "plan": plan, "engine": engine, "num_threads": cpus}
+    shards = tuple({"start": a, "stop": b} for a, b in ranges) if topology.num_shards > 1 else ()
+    return WorkerSpec(ScoreWorker, arguments, num_cpus=cpus, num_gpus=1 if engine == "cuda" else 0, shards=shards)
+
+
+def _measure(record: PartRecord, metrics: Metrics) -> None:
+    users = record.counts["users"]
+    metrics.add("semrec_users_scored_total", users)
+    metrics.add("semrec_users_short_total", record.counts["short"])
+    metrics.add("semrec_exhaustive_rows_total", record.counts["exhaustive"])
+    if users:
+        metrics.observe("semrec_candidates_per_row", record.counts["candidates"] / users)

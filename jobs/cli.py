@@ -1,0 +1,55 @@
+"""The `semrec` command: every job under one name. The jobs import their stages when they are called, so `--help` is quick."""
+
+from __future__ import annotations
+
+import typer
+
+from jobs import (
+    bench,
+    build_release,
+    embed_catalogue,
+    import_data,
+    publish_run,
+    query_release,
+    rollback_release,
+    run_demo,
+    run_pipeline,
+    score_users,
+    show_status,
+    verify_run,
+)
+from semrec import __version__
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="Exact recommendations for every user, from a catalogue and interactions, on Ray.",
+)
+app.command("demo")(run_demo.main)
+app.add_typer(import_data.app, name="import")
+app.command("run")(run_pipeline.main)
+app.command("embed")(embed_catalogue.main)
+app.command("release")(build_release.main)
+app.command("score")(score_users.main)
+app.command("verify")(verify_run.main)
+app.command("publish")(publish_run.main)
+app.command("rollback")(rollback_release.main)
+app.command("status")(show_status.main)
+app.command("query")(query_release.main)
+app.add_typer(bench.app, name="bench")
+
+
+@app.callback(invoke_without_command=True)
+def _version(version: bool = typer.Option(False, "--version", help="Print the version.")) -> None:
+    if version:
+        typer.echo(f"semrec {__version__}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app()

@@ -1,0 +1,202 @@
+"""Import a catalogue, users and interactions.
+
+semrec import movielens ml-latest-small --workspace W
+semrec import csv items.csv --kind items --item-id sku --title name --text name,blurb --attribute genre=genres -w W
+semrec import parquet events/ --kind interactions --timestamp ts --value plays -w W
+python -m jobs.import_data jsonl users.jsonl --kind users --attribute platform=services -w W
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from jobs.shell import ConsoleProgress, MaxRejected, WorkspaceOption, console, reported
+from semrec.errors import InputError
+
+if TYPE_CHECKING:
+    from semrec.importing import ImportReport
+
+__all__ = ["app"]
+
+app = typer.Typer(no_args_is_help=True, help="Import a catalogue, users and interactions.")
+
+Source = Annotated[str, typer.Argument(help="File or folder; any fsspec URL, .gz included.")]
+Buckets = Annotated[
+    int | None, typer.Option(min=1, help="User buckets of a new workspace, fixed at creation (default 64).")
+]
+Append = Annotated[bool, typer.Option("--append", help="Add to what is there instead of replacing it.")]
+Kind = Annotated[str, typer.Option(help="items, users or interactions.")]
+ItemId = Annotated[str, typer.Option(help="Column of the item's id.")]
+UserId = Annotated[str, typer.Option(help="Column of the user's id.")]
+Title = Annotated[str | None, typer.Option(help="Column of the title (items).")]
+Text = Annotated[str | None, typer.Option(help="Columns that make the text, comma-separated (items).")]
+Attributes = Annotated[list[str] | None, typer.Option("--attribute", help="NAME=COLUMN, repeatable (items, users).")]
+Value = Annotated[str | None, typer.Option(help="Column of the value (interactions); 1.0 without.")]
+Timestamp = Annotated[
+    str | None, typer.Option(help="Column of the time: seconds since 1970 or ISO 8601 (interactions).")
+]
+Separator = Annotated[str, typer.Option(help="Separates several values in one CSV field.")]
+Delimiter = Annotated[str, typer.Option(help="Field delimiter of CSV.")]
+Repeats = Annotated[str, typer.Option(help="Several events of one user and item: sum them up, or the latest counts.")]
+Neutral = Annotated[float, typer.Option(help="Weight of an event is max(value - this, 0).")]
+
+
+@app.command("movielens")
+@reported
+def movielens(
+    source: Source,
+    workspace: WorkspaceOption,
+    append: Append = False,
+    buckets: Buckets = None,
+    max_rejected: MaxRejected = 0.01,
+) -> None:
+    """Import a MovieLens folder: .csv with header, or .dat with `::`."""
+    from semrec.importing import import_movielens
+
+    opened = _workspace(workspace, buckets)
+    mode: Any = "append" if append else "replace"
+    _told(lambda tell: import_movielens(opened, source, mode=mode, max_rejected=max_rejected, progress=tell))
+
+
+@app.command("csv")
+@reported
+def csv(
+    source: Source,
+    workspace: WorkspaceOption,
+    kind: Kind,
+    item_id: ItemId = "item_id",
+    user_id: UserId = "user_id",
+    title: Title = None,
+    text: Text = None,
+    attribute: Attributes = None,
+    value: Value = None,
+    timestamp: Timestamp = None,
+    list_separator: Separator = "|",
+    delimiter: Delimiter = ",",
+    repeats: Repeats = "sum",
+    neutral_value: Neutral = 0.0,
+    append: Append = False,
+    buckets: Buckets = None,
+    max_rejected: MaxRejected = 0.01,
+) -> None:
+    """Import CSV files with a header."""
+    columns = _columns(item_id, user_id, title, text, attribute, value, timestamp, list_separator)
+    rules = {"repeats": repeats, "neutral_value": neutral_value, "delimiter": delimiter, "max_rejected": max_rejected}
+    _import(source, "csv", kind, columns, workspace, buckets, append, rules)
+
+
+@app.command("parquet")
+@reported
+def parquet(
+    source: Source,
+    workspace: WorkspaceOption,
+    kind: Kind,
+    item_id: ItemId = "item_id",
+    user_id: UserId = "user_id",
+    title: Title = None,
+    text: Text = None,
+    attribute: Attributes = None,
+    value: Value = None,
+    timestamp: Timestamp = None,
+    repeats: Repeats = "sum",
+    neutral_value: Neutral = 0.0,
+    append: Append = False,
+    buckets: Buckets = None,
+    max_rejected: MaxRejected = 0.01,
+) -> None:
+    """Import Parquet files."""
+    columns = _columns(item_id, user_id, title, text, attribute, value, timestamp, "|")
+    rules = {"repeats": repeats, "neutral_value": neutral_value, "max_rejected": max_rejected}
+    _import(source, "parquet", kind, columns, workspace, buckets, append, rules)
+
+
+@app.command("jsonl")
+@reported
+def jsonl(
+    source: Source,
+    workspace: WorkspaceOption,
+    kind: Kind,
+    item_id: ItemId = "item_id",
+    user_id: UserId = "user_id",
+    title: Title = None,
+    text: Text = None,
+    attribute: Attributes = None,
+    value: Value = None,
+    timestamp: Timestamp = None,
+    repeats: Repeats = "sum",
+    neutral_value: Neutral = 0.0,
+    append: Append = False,
+    buckets: Buckets = None,
+    max_rejected: MaxRejected = 0.01,
+) -> None:
+    """Import files of one JSON object a line."""
+    columns = _columns(item_id, user_id, title, text, attribute, value, timestamp, "|")
+    rules = {"repeats": repeats, "neutral_value": neutral_value, "max_rejected": max_rejected}
+    _import(source, "jsonl", kind, columns, workspace, buckets, append, rules)
+
+
+def _import(
+    source: str,
+    fmt: str,
+    kind: str,
+    columns: Any,
+    workspace: str,
+    buckets: int | None,
+    append: bool,
+    rules: dict[str, Any],
+) -> None:
+    from semrec.importing import import_table
+
+    opened = _workspace(workspace, buckets)
+    choice: dict[str, Any] = {"fmt": fmt, "kind": kind, "mode": "append" if append else "replace"}
+    _told(lambda tell: import_table(opened, source, columns=columns, progress=tell, **choice, **rules))
+
+
+def _columns(
+    item_id: str, user_id: str, title: str | None, text: str | None, attribute: list[str] | None,
+    value: str | None, timestamp: str | None, list_separator: str,
+) -> Any:  # fmt: skip
+    from semrec.importing import ColumnMap
+
+    pairs = [pair.partition("=") for pair in attribute or ()]
+    bad = next((f"{name}{equals}{column}" for name, equals, column in pairs if not name or not column), None)
+    if bad is not None:
+        raise InputError(f"--attribute {bad!r}", expected="NAME=COLUMN", remedy="Name both, as in genre=genres.")
+    attributes = {name: column for name, _, column in pairs}
+    texts = tuple(text.split(",")) if text else ()
+    return ColumnMap(item_id, user_id, title, texts, attributes, value, timestamp, list_separator)
+
+
+def _workspace(uri: str, buckets: int | None) -> Any:
+    from semrec.errors import WorkspaceError
+    from semrec.workspace import DEFAULT_NUM_BUCKETS, Workspace
+
+    if buckets is not None:
+        return Workspace.create(uri, num_buckets=buckets)
+    try:
+        return Workspace.open(uri)
+    except WorkspaceError:
+        return Workspace.create(uri, num_buckets=DEFAULT_NUM_BUCKETS)
+
+
+def _told(work: Callable[[Callable[[int, str], None]], ImportReport]) -> None:
+    """Runs an import with progress, and prints its report."""
+    progress = ConsoleProgress()
+    progress.start("import", 0, "rows")
+    done = 0
+
+    def tell(num_rows: int, doing: str) -> None:
+        nonlocal done
+        progress.advance(max(num_rows - done, 0))
+        done = max(num_rows, done)
+
+    report = work(tell)
+    progress.finish("done")
+    console.print(str(report))
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,33 @@
+"""Make a verified run and its release live.
+
+semrec publish --workspace W
+python -m jobs.publish_run --workspace W --run 0123456789abcdef
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from jobs.shell import WorkspaceOption, console, reported, run
+
+__all__ = ["main"]
+
+
+@reported
+def main(
+    workspace: WorkspaceOption,
+    run_id: Annotated[str | None, typer.Option("--run", help="Run to publish (default: the newest).")] = None,
+) -> None:
+    """Publish a verified run: release and run go live in one step."""
+    from semrec.runs import newest_run, publish
+    from semrec.workspace import Workspace
+
+    storage = Workspace.open(workspace).storage
+    live = publish(storage, run_id or newest_run(storage))
+    console.print(f"live: release {live.release}, run {live.run}")
+
+
+if __name__ == "__main__":
+    run(main)

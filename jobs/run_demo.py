@@ -1,0 +1,90 @@
+"""The whole path on the embedded catalogue of films, with simulated viewers.
+
+semrec demo
+semrec demo --viewers 50000 --copies 20 --workspace /tmp/big-demo
+"""
+
+from __future__ import annotations
+
+import tempfile
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from jobs.shell import Address, ConsoleProgress, InProcessOption, Workers, compute_options, console, reported, run
+
+if TYPE_CHECKING:
+    from cluster.stages.pipeline import PipelineResult
+    from semrec.workspace import Workspace
+
+__all__ = ["main"]
+
+_SHOWN_ITEM = "toy-story-1995"
+_NUM_BUCKETS = 8
+
+
+@reported
+def main(
+    workspace: Annotated[str | None, typer.Option("--workspace", "-w", help="Default: a temporary folder.")] = None,
+    viewers: Annotated[int, typer.Option(min=7, help="Simulated viewers.")] = 2_000,
+    copies: Annotated[int, typer.Option(min=1, help="Copies of the catalogue, for scale tests.")] = 1,
+    seed: Annotated[int, typer.Option(help="Seed of the simulation.")] = 7,
+    k: Annotated[int, typer.Option(min=1, max=10_000, help="Recommendations per viewer.")] = 20,
+    in_process: InProcessOption = False,
+    address: Address = None,
+    workers: Workers = None,
+) -> None:
+    """Run the whole path on 389 real films and print a result that a person can judge."""
+    from cluster.compute import open_compute
+    from cluster.stages.pipeline import PipelineSettings, run_pipeline
+    from semrec.runs import ScoreSettings
+    from semrec.workspace import Workspace
+
+    opened = Workspace.create(workspace or tempfile.mkdtemp(prefix="semrec-demo-"), num_buckets=_NUM_BUCKETS)
+    console.print(f"[bold]semrec demo[/] in {opened.uri}")
+    _import(opened, viewers, copies, seed)
+    with open_compute(compute_options(in_process, address, workers, None)) as compute:
+        console.print(f"[dim]{compute.describe()}[/]")
+        settings = PipelineSettings(score=ScoreSettings(k=k))
+        result = run_pipeline(opened, settings, compute=compute, progress=ConsoleProgress())
+    _show(opened, result)
+    console.print(f"\nlive: release {result.live.release}, run {result.live.run}")
+    console.print(f"next: semrec query -w {opened.uri} --user viewer-0000003   |   semrec status -w {opened.uri}")
+
+
+def _import(workspace: Workspace, viewers: int, copies: int, seed: int) -> None:
+    from semrec.demo import film_items, viewer_interactions, viewer_rows
+    from semrec.importing import import_interactions, import_items, import_users
+
+    items = import_items(workspace, film_items(copies))
+    import_users(workspace, viewer_rows(viewers))
+    batches = viewer_interactions(viewers, seed, copies)
+    events = import_interactions(workspace, batches, repeats="latest", neutral_value=2.5)
+    counts = f"{items.num_items:,} films, {viewers:,} viewers, {events.num_interactions:,} ratings"
+    console.print(f"[green]{'import':<8}[/] {counts}")
+
+
+def _show(workspace: Workspace, result: PipelineResult) -> None:
+    from semrec.demo import TASTES
+    from semrec.query import published_list, similar_items
+    from semrec.release import Release
+
+    release = Release(workspace.storage, result.live.release)
+    near = Table("", "film", "cosine", title="\nnearest to Toy Story (1995)", title_justify="left", title_style="bold")
+    for place, hit in enumerate(similar_items(release, _SHOWN_ITEM, 5), start=1):
+        near.add_row(str(place), hit.title, f"{hit.score:.3f}")
+    console.print(near)
+    lists = Table(
+        "taste", "pays for", "recommended, never seen, on one of these services",
+        title="\none viewer of each taste", title_justify="left", title_style="bold", show_lines=True,
+    )  # fmt: skip
+    for number, taste in enumerate(TASTES):
+        found = published_list(workspace.storage, result.live.run, f"viewer-{number:07d}")
+        titles = " · ".join(hit.title for hit in found.hits[:6])
+        lists.add_row(f"{taste.name}\n[dim]{found.user_id}[/]", "\n".join(taste.platforms), titles)
+    console.print(lists)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,138 @@
+"""What the entry modules share: options, exit codes, progress on a terminal or in a log."""
+
+from __future__ import annotations
+
+import functools
+import sys
+import time
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from semrec.errors import InputError, SemrecError
+
+__all__ = [
+    "Address",
+    "ConsoleProgress",
+    "CpusPerWorker",
+    "InProcessOption",
+    "MaxRejected",
+    "Workers",
+    "WorkspaceOption",
+    "compute_options",
+    "console",
+    "reported",
+    "run",
+]
+
+_LOG_EVERY_S = 5.0
+
+WorkspaceOption = Annotated[
+    str, typer.Option("--workspace", "-w", help="Folder or s3:// gs:// abfs:// prefix that holds everything.")
+]
+Address = Annotated[
+    str | None,
+    typer.Option(help="Ray cluster to work on. Default: the job's own, RAY_ADDRESS, or a local Ray for this command."),
+]
+InProcessOption = Annotated[bool, typer.Option("--in-process", help="Work in this process, without Ray.")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Workers (default: what the cluster has room for).")]
+CpusPerWorker = Annotated[
+    int | None, typer.Option(min=1, help="CPU threads of a worker (default: 1, on large nodes 4).")
+]
+MaxRejected = Annotated[
+    float, typer.Option(min=0.0, max=1.0, help="Share of rows that may go to quarantine before the stage fails.")
+]
+
+console = Console(highlight=False, soft_wrap=True)
+_errors = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def compute_options(in_process: bool, address: str | None, workers: int | None, cpus_per_worker: int | None) -> Any:
+    """The options as `cluster.compute.ComputeOptions`; imported late, so that `--help` does not load Ray."""
+    from cluster.compute import ComputeOptions
+
+    return ComputeOptions(in_process, address, workers, cpus_per_worker)
+
+
+def reported(command: Callable[..., Any]) -> Callable[..., Any]:
+    """A command whose typed errors become one message and exit code 1 (failed) or 2 (wrong usage)."""
+
+    @functools.wraps(command)
+    def wrapped(*arguments: Any, **keywords: Any) -> Any:
+        try:
+            return command(*arguments, **keywords)
+        except SemrecError as error:
+            _errors.print(f"[red]error[/] [bold]{escape(error.got)}[/]")
+            _errors.print(f"      expected: {escape(error.expected)}\n      to do:    {escape(error.remedy)}")
+            raise typer.Exit(2 if isinstance(error, InputError) else 1) from error
+        except ValidationError as error:
+            for one in error.errors():
+                _errors.print(f"[red]error[/] {escape('.'.join(map(str, one['loc'])))}: {escape(one['msg'])}")
+            raise typer.Exit(2) from error
+
+    return wrapped
+
+
+def run(command: Callable[..., Any]) -> None:
+    """Runs one command as a program: `python -m jobs.<verb_noun>`."""
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(command)
+    app()
+
+
+class ConsoleProgress:
+    """Bars with rate and remaining time on a terminal, a plain line every five seconds elsewhere."""
+
+    def __init__(self) -> None:
+        self._live = console.is_terminal
+        self._bar: Progress | None = None
+        self._task: TaskID | None = None
+        self._stage, self._unit, self._total, self._done = "", "", 0, 0
+        self._started_s = self._logged_s = 0.0
+
+    def start(self, stage: str, total: int, unit: str) -> None:
+        self._stage, self._total, self._unit, self._done = stage, total, unit, 0
+        self._started_s = self._logged_s = time.monotonic()
+        if self._live:
+            text = TextColumn("{task.description:<8}"), TextColumn("{task.fields[rate]}")
+            self._bar = Progress(
+                SpinnerColumn(), text[0], BarColumn(), text[1], TimeElapsedColumn(), TimeRemainingColumn(),
+                console=console, transient=True,
+            )  # fmt: skip
+            self._bar.start()
+            self._task = self._bar.add_task(stage, total=total or None, rate="")
+
+    def advance(self, count: int) -> None:
+        self._done += count
+        if self._bar and self._task is not None:
+            self._bar.update(self._task, completed=self._done, rate=self._rate())
+        elif not self._live and time.monotonic() - self._logged_s >= _LOG_EVERY_S:
+            self._logged_s = time.monotonic()
+            print(f"{self._stage}: {self._done:,}/{self._total:,} {self._rate()}{self._remaining()}", flush=True)
+
+    def note(self, text: str) -> None:
+        console.print(f"  [dim]{escape(text)}[/]")
+
+    def finish(self, summary: str) -> None:
+        if self._bar:
+            self._bar.stop()
+            self._bar = self._task = None
+        took_s = time.monotonic() - self._started_s
+        rate = f", {self._rate()}" if self._done else ""
+        console.print(f"[green]{self._stage:<8}[/] {escape(summary)}{rate} [dim]({took_s:.1f} s)[/]")
+        sys.stdout.flush()
+
+    def _rate(self) -> str:
+        took_s = max(time.monotonic() - self._started_s, 1e-6)
+        return f"{self._done / took_s:,.0f} {self._unit}/s"
+
+    def _remaining(self) -> str:
+        took_s = time.monotonic() - self._started_s
+        if not 0 < self._done < self._total:
+            return ""
+        return f", {took_s * (self._total - self._done) / self._done:.0f} s to go"

@@ -1,0 +1,46 @@
+"""Show what a workspace holds: inputs, embeddings, releases, runs with their progress, and what is live.
+
+semrec status --workspace W
+python -m jobs.show_status --workspace W
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from jobs.shell import WorkspaceOption, console, reported, run
+
+__all__ = ["main"]
+
+
+@reported
+def main(
+    workspace: WorkspaceOption, as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead.")] = False
+) -> None:
+    """Show what is there, how far each run is, and what is live."""
+    from dataclasses import asdict
+
+    from semrec.status import read_status
+    from semrec.workspace import Workspace
+
+    status = read_status(Workspace.open(workspace))
+    if as_json:
+        console.print_json(data=asdict(status))
+        return
+    console.print(f"workspace {status.uri}, {status.num_buckets} user buckets")
+    for line in status.inputs:
+        console.print(f"  {line}")
+    table = Table("run", "release", "K", "parts", "users", "state", title="runs", title_justify="left")
+    for one in status.runs:
+        parts = f"{one.num_committed}/{one.num_parts}"
+        table.add_row(one.run, one.release, str(one.k), parts, f"{one.num_users:,}", one.state)
+    if status.runs:
+        console.print(table)
+    console.print(f"live: {status.live or 'nothing'}")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,25 @@
+"""Runs: one all-user scoring of a release, its verification, and what is live."""
+
+from semrec.runs.live import Live, publish, read_live, require_live, rollback
+from semrec.runs.plan import ScoreSettings, find_runs, newest_run, plan_run, reuse_parts, run_folder
+from semrec.runs.verify import Verification, read_verification, verify_run
+from semrec.runs.worker import ScoreWorker, ShardResult
+
+__all__ = [
+    "Live",
+    "ScoreSettings",
+    "ScoreWorker",
+    "ShardResult",
+    "Verification",
+    "find_runs",
+    "newest_run",
+    "plan_run",
+    "publish",
+    "read_live",
+    "read_verification",
+    "require_live",
+    "reuse_parts",
+    "rollback",
+    "run_folder",
+    "verify_run",
+]

@@ -1,0 +1,92 @@
+"""What is live: one pointer to a release and its run, flipped by publish and rollback."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from semrec.errors import IncompleteRunError, MissingArtefactError
+from semrec.manifests import read_manifest, write_manifest
+from semrec.runs.plan import run_folder
+from semrec.runs.verify import read_verification
+from semrec.storage import Storage
+
+__all__ = ["Live", "publish", "read_live", "require_live", "rollback"]
+
+_PATH = "current.json"
+_KEPT = 20
+
+
+@dataclass(frozen=True)
+class Live:
+    """The live pair. `history` holds the earlier pairs, newest first."""
+
+    release: str
+    run: str
+    published_at_s: float
+    history: list[dict[str, Any]]
+
+
+def read_live(storage: Storage) -> Live | None:
+    """What is live now, or None before the first publish."""
+    if not storage.exists(_PATH):
+        return None
+    body = read_manifest(storage, _PATH, "current", remedy="Publish a run.")
+    return Live(body["release"], body["run"], body["published_at_s"], body["history"])
+
+
+def require_live(storage: Storage) -> Live:
+    """What is live now. Raises MissingArtefactError before the first publish."""
+    live = read_live(storage)
+    if live is None:
+        raise MissingArtefactError("nothing is live", expected="a published run", remedy="Run `semrec run`.")
+    return live
+
+
+def publish(storage: Storage, run_id: str) -> Live:
+    """Makes a verified run and its release live. Publishing what is live changes nothing.
+
+    Raises IncompleteRunError unless the run is finished and its last verification found it good as it stands.
+    """
+    manifest = _finished(storage, run_id)
+    verification = read_verification(storage, run_id)
+    if verification is None or not verification.ok or verification.content_digest != manifest["content_digest"]:
+        state = "was never verified" if verification is None else "has bad parts or changed since it was verified"
+        raise IncompleteRunError(
+            f"run {run_id} {state}", expected="a run that `semrec verify` found good", remedy="Run `semrec verify`."
+        )
+    live = read_live(storage)
+    if live and live.run == run_id:
+        return live
+    history = [_entry(live), *live.history][:_KEPT] if live else []
+    return _flip(storage, manifest["release"], run_id, history)
+
+
+def rollback(storage: Storage) -> Live:
+    """Makes the pair that was live before live again. Raises MissingArtefactError when there is none."""
+    live = read_live(storage)
+    if not live or not live.history:
+        raise MissingArtefactError(
+            "nothing was live before", expected="an earlier published run", remedy="Publish a run first."
+        )
+    target = live.history[0]
+    _finished(storage, target["run"])
+    return _flip(storage, target["release"], target["run"], live.history[1:])
+
+
+def _finished(storage: Storage, run_id: str) -> dict[str, Any]:
+    remedy = "Run `semrec score` to the end."
+    manifest = read_manifest(storage, f"{run_folder(run_id)}/manifest.json", "run", remedy=remedy)
+    read_manifest(storage, f"releases/{manifest['release']}/manifest.json", "release", remedy="Run `semrec release`.")
+    return manifest
+
+
+def _entry(live: Live) -> dict[str, Any]:
+    return {"release": live.release, "run": live.run, "published_at_s": live.published_at_s}
+
+
+def _flip(storage: Storage, release: str, run: str, history: list[dict[str, Any]]) -> Live:
+    live = Live(release, run, time.time(), history)
+    write_manifest(storage, _PATH, "current", asdict(live))
+    return live

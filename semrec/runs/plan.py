@@ -1,0 +1,85 @@
+"""Planning a run: what will be scored, and which parts of earlier runs already hold it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from semrec.contracts import CONTRACT_VERSION
+from semrec.digests import fingerprint
+from semrec.ledger import Ledger, PartRecord, Plan, PlannedPart
+from semrec.manifests import newest_finished
+from semrec.release.reader import Release
+from semrec.storage import Storage
+
+__all__ = ["ScoreSettings", "find_runs", "newest_run", "plan_run", "reuse_parts", "run_folder"]
+
+
+class ScoreSettings(BaseModel):
+    """What shapes the result of a run beyond its release. How it is computed (engine, shards, workers) is not part of it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    k: int = Field(20, ge=1, le=10_000, description="Recommendations per user.")
+
+
+def run_folder(run_id: str) -> str:
+    return f"runs/{run_id}"
+
+
+def plan_run(release: Release, settings: ScoreSettings) -> Plan:
+    """The plan of scoring all users of `release`.
+
+    A part's fingerprint covers its users' inputs, the item matrix, K, as_of and the contract; the popularity only where a
+    user of the part needs it. So a part whose users did not change keeps its fingerprint in the next release.
+    """
+    manifest = release.manifest
+    shared = [CONTRACT_VERSION, manifest["matrix"]["fingerprint"], settings.k, manifest["as_of"]]
+    parts = []
+    for entry in manifest["users"]:
+        popularity = manifest["matrix"]["popularity"]["sha256"] if entry["popularity"] else None
+        own = fingerprint([*shared, entry["content_digest"], popularity])
+        parts.append(PlannedPart(entry["part"], own, entry["num_rows"]))
+    plan_settings = {"release": release.release_id, "k": settings.k, "as_of": manifest["as_of"]}
+    return Plan("scoring", plan_settings, tuple(parts))
+
+
+def find_runs(storage: Storage) -> list[str]:
+    """Ids of all runs in the workspace, finished or not."""
+    return [name for name in storage.list_folders("runs") if storage.exists(f"runs/{name}/plan.json")]
+
+
+def newest_run(storage: Storage) -> str:
+    """The run that was finished last. Raises MissingArtefactError when there is none."""
+    return newest_finished(storage, "runs", remedy="Run `semrec score`.")
+
+
+def reuse_parts(
+    ledger: Ledger, plan: Plan, pending: list[int], others: list[Ledger], target: Callable[[int], str]
+) -> list[PartRecord]:
+    """Copies parts of `others` with a planned fingerprint to `target(part)` and commits them; returns their records.
+
+    A source whose file is gone or has another size is left alone, and the part stays pending.
+    """
+    wanted = {plan.parts[part].fingerprint: part for part in pending}
+    reused: list[PartRecord] = []
+    for other in others:
+        if not wanted:
+            break
+        matching = {p.part for p in other.plan().parts if p.fingerprint in wanted}
+        standing = other.pending(other.plan())[1] if matching else {}
+        for source in matching & standing.keys():
+            record = standing[source]
+            part = wanted.pop(record.fingerprint, None)
+            if part is not None:
+                reused.append(_adopt(ledger, record, part, target(part), other.folder))
+    return reused
+
+
+def _adopt(ledger: Ledger, record: PartRecord, part: int, path: str, source: str) -> PartRecord:
+    ledger.storage.copy(record.table.file, path)
+    table = record.table.__class__.from_json({**record.table.to_json(), "file": path})
+    adopted = PartRecord(part, record.fingerprint, table, record.counts, {**record.made_by, "reused_from": source})
+    ledger.commit(adopted)
+    return adopted

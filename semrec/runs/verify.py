@@ -1,0 +1,180 @@
+"""Verification: a finished run is what its ledger says, and every user stands in it exactly once."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from semrec.contracts import RECOMMENDATIONS_SCHEMA, buckets_of
+from semrec.digests import content_digest, sha256_hex
+from semrec.errors import IncompleteRunError, MissingArtefactError
+from semrec.ledger import Ledger, PartRecord
+from semrec.manifests import read_manifest, write_manifest
+from semrec.release.reader import Release
+from semrec.runs.plan import run_folder
+from semrec.scoring.reference import ReferenceEngine
+from semrec.scoring.types import Queries, TopK
+from semrec.storage import Storage
+from semrec.tables import TableFile, read_table
+
+__all__ = ["Verification", "read_verification", "verify_run"]
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What `verify` found. `bad_parts` are done again by the next `score`."""
+
+    run: str
+    content_digest: str
+    num_parts: int
+    num_users: int
+    num_rescored: int
+    bad_parts: list[int]
+    problems: list[str]
+
+    @property
+    def ok(self) -> bool:
+        return not self.problems
+
+
+def verify_run(storage: Storage, run_id: str, *, num_sampled: int = 8) -> Verification:
+    """Re-hashes every part, checks users, order and lengths, and rescores `num_sampled` users with the reference engine.
+
+    Writes `runs/<run>/verified.json`, which `publish` asks for and `score` repairs from. Raises IncompleteRunError for a
+    run that is not finished.
+    """
+    folder = run_folder(run_id)
+    if not storage.exists(f"{folder}/manifest.json"):
+        raise IncompleteRunError(
+            f"run {run_id} has no manifest", expected="a finished run", remedy="Run `semrec score`."
+        )
+    manifest = read_manifest(storage, f"{folder}/manifest.json", "run", remedy="Run `semrec score`.")
+    ledger = Ledger(storage, folder)
+    plan, records = ledger.plan(), ledger.records()
+    release = Release(storage, plan.settings["release"])
+    problems: dict[int, str] = {}
+    num_users = 0
+    for planned in plan.parts:
+        fault = _part_fault(release, records.get(planned.part), planned.part, int(plan.settings["k"]))
+        if fault:
+            problems[planned.part] = fault
+        else:
+            num_users += planned.num_rows
+    sampled = _sample(plan.parts, num_sampled, exclude=problems.keys())
+    engines = (ReferenceEngine(release.shard()), ReferenceEngine(release.popularity_shard())) if sampled else None
+    for part, offset in sampled:
+        assert engines
+        fault = _user_fault(release, records[part], part, offset, int(plan.settings["k"]), engines)
+        if fault:
+            problems[part] = fault
+    found = Verification(
+        run_id,
+        manifest["content_digest"],
+        len(plan.parts),
+        num_users,
+        len(sampled),
+        sorted(problems),
+        [f"part {part}: {problems[part]}" for part in sorted(problems)],
+    )
+    write_manifest(storage, f"{folder}/verified.json", "verification", asdict(found))
+    return found
+
+
+def read_verification(storage: Storage, run_id: str) -> Verification | None:
+    """The last verification of a run, or None."""
+    path = f"{run_folder(run_id)}/verified.json"
+    if not storage.exists(path):
+        return None
+    body = read_manifest(storage, path, "verification", remedy="Run `semrec verify` again.")
+    return Verification(**{name: body[name] for name in Verification.__dataclass_fields__})
+
+
+def _part_fault(release: Release, record: PartRecord | None, part: int, k: int) -> str | None:
+    """What is wrong with a part, or None."""
+    if record is None:
+        return "it is not committed"
+    try:
+        data = release.storage.read_bytes(record.table.file)
+    except MissingArtefactError:
+        return f"{record.table.file} is missing"
+    if sha256_hex(data) != record.table.sha256:
+        return f"{record.table.file} has {len(data)} bytes and another SHA-256 than recorded"
+    table = pq.read_table(pa.BufferReader(data))
+    if not table.schema.equals(RECOMMENDATIONS_SCHEMA):
+        return f"{record.table.file} has another schema"
+    if content_digest(table) != record.table.content_digest:
+        return f"{record.table.file} has other rows than recorded"
+    return _users_fault(release, table, part) or _lists_fault(table, k)
+
+
+def _users_fault(release: Release, table: pa.Table, part: int) -> str | None:
+    """Parts are disjoint because ids are ascending and each hashes to its part; complete because they equal the release's."""
+    planned = TableFile.from_json(release.manifest["users"][part])
+    expected = read_table(release.storage, planned, ["user_id"]).column("user_id")
+    users = table.column("user_id")
+    if not users.equals(expected):
+        return "its users are not those of the release"
+    num_parts = len(release.manifest["users"])
+    if len(users) and (buckets_of(users.combine_chunks(), num_parts) != part).any():
+        return "it holds users of another part"
+    encoded = [user.encode() for user in users.to_pylist()]
+    if any(a >= b for a, b in itertools.pairwise(encoded)):
+        return "its users are not ascending and distinct"
+    return None
+
+
+def _lists_fault(table: pa.Table, k: int) -> str | None:
+    scores = table.column("scores").combine_chunks()
+    items = table.column("item_ids").combine_chunks()
+    lengths = scores.value_lengths().to_numpy(zero_copy_only=False)
+    if not np.array_equal(lengths, items.value_lengths().to_numpy(zero_copy_only=False)):
+        return "a user's items and scores differ in number"
+    if (lengths > k).any() or (table.column("short_reason").is_valid().to_numpy() != (lengths < k)).any():
+        return f"a list is not K = {k} long and no reason is given"
+    flat = scores.flatten().to_numpy(zero_copy_only=False)
+    inside = np.ones(max(len(flat) - 1, 0), bool)
+    edges = np.cumsum(lengths)[:-1]
+    inside[edges[(edges > 0) & (edges < len(flat))] - 1] = False
+    if (np.diff(flat) > 0)[inside].any():
+        return "a list is not in descending order of score"
+    owners = np.repeat(np.arange(len(lengths)), lengths)
+    codes = items.flatten().indices.to_numpy(zero_copy_only=False)
+    if len(np.unique(owners.astype(np.int64) * (2**31) + codes)) != len(codes):
+        return "a list names an item twice"
+    return None
+
+
+def _sample(parts: Any, num_sampled: int, *, exclude: Any) -> list[tuple[int, int]]:
+    """Users spread evenly over the run, as (part, place in the part): the same ones every time."""
+    sizes = np.array([0 if p.part in exclude else p.num_rows for p in parts])
+    total = int(sizes.sum())
+    places: Any = np.unique(np.linspace(0, total - 1, num_sampled).astype(int)) if total and num_sampled else []
+    ends = np.cumsum(sizes)
+    chosen = [(int(np.searchsorted(ends, place, side="right")), int(place)) for place in places]
+    return [(part, place - int(ends[part] - sizes[part])) for part, place in chosen]
+
+
+def _user_fault(
+    release: Release,
+    record: PartRecord,
+    part: int,
+    place: int,
+    k: int,
+    engines: tuple[ReferenceEngine, ReferenceEngine],
+) -> str | None:
+    users = release.user_part(part)
+    query = users.queries.take(np.array([place]))
+    if not users.personal[place]:
+        query = Queries(np.ones((1, 1), np.float32), query.words_QW, query.seen_offsets, query.seen_rows)
+    expected: TopK = engines[0 if users.personal[place] else 1].top_k(query, k)
+    row = read_table(release.storage, record.table).slice(place, 1)
+    same_items = row.column("item_ids")[0].as_py() == release.item_ids.take(pa.array(expected.rows)).to_pylist()
+    stored = np.array(row.column("scores")[0].as_py(), np.float32)
+    if same_items and stored.tobytes() == expected.scores.tobytes():
+        return None
+    return f"user {users.user_ids[place].as_py()!r} has another list than the reference engine gives"

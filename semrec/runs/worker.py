@@ -1,0 +1,130 @@
+"""Scoring parts: users of one bucket against one shard or all of the item matrix."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from semrec.contracts import RECOMMENDATIONS_SCHEMA, part_name
+from semrec.ledger import Ledger, PartRecord, Plan, build_info
+from semrec.release.reader import Release, UserPart
+from semrec.scoring.engine import make_engine
+from semrec.scoring.types import TopK
+from semrec.storage import Storage
+from semrec.tables import write_table
+
+__all__ = ["ScoreWorker", "ShardResult", "recommendations_table"]
+
+
+@dataclass(frozen=True)
+class ShardResult:
+    """One shard's answer for a part: its users with a vector, and those without, each in the order of the part."""
+
+    personal: TopK
+    popularity: TopK
+
+
+class ScoreWorker:
+    """Holds rows `start:stop` of a release's item matrix in an engine; several such make a sharded matrix.
+
+    `num_threads` bounds torch's threads (None: its default).
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        ledger_folder: str,
+        plan: Plan,
+        *,
+        engine: str = "cpu",
+        start: int = 0,
+        stop: int | None = None,
+        num_threads: int | None = None,
+    ) -> None:
+        if num_threads:
+            torch.set_num_threads(num_threads)
+        self._storage, self._folder, self._plan = storage, ledger_folder, plan
+        self._k = int(plan.settings["k"])
+        self._release = Release(storage, plan.settings["release"])
+        self._personal = make_engine(engine, self._release.shard(start, stop))
+        self._popularity = make_engine(engine, self._release.popularity_shard(start, stop))
+        self._ledger = Ledger(storage, ledger_folder)
+        self._read: tuple[int, UserPart] | None = None
+
+    def run_part(self, part: int) -> PartRecord:
+        """Scores and commits one part; for a worker that holds the whole matrix."""
+        return self.commit_part(part, self.score_shard(part))
+
+    def score_shard(self, part: int) -> ShardResult:
+        """The part's top K within this worker's rows."""
+        users = self._users(part)
+        without = np.flatnonzero(~users.personal)
+        popular = users.queries.take(without)
+        ones = popular.__class__(np.ones((len(without), 1), np.float32), *_rest(popular))
+        return ShardResult(
+            self._personal.top_k(users.queries.take(np.flatnonzero(users.personal)), self._k),
+            self._popularity.top_k(ones, self._k),
+        )
+
+    def commit_part(self, part: int, *results: ShardResult) -> PartRecord:
+        """Merges the shards' results, writes the part's file, then its record."""
+        users = self._users(part)
+        personal = TopK.merge([result.personal for result in results], self._k)
+        popularity = TopK.merge([result.popularity for result in results], self._k)
+        table = recommendations_table(users, personal, popularity, self._release.item_ids, self._k)
+        file = write_table(self._storage, f"{self._folder}/parts/{part_name(part)}", table, digest_in_name=False)
+        counts = {
+            "users": table.num_rows,
+            "popularity": popularity.num_queries,
+            "short": table.num_rows - table.column("short_reason").null_count,
+            "candidates": personal.num_candidates,
+            "exhaustive": personal.num_exhaustive,
+        }
+        record = PartRecord(part, self._plan.parts[part].fingerprint, file, counts, build_info())
+        self._ledger.commit(record)
+        return record
+
+    def _users(self, part: int) -> UserPart:
+        if self._read is None or self._read[0] != part:
+            self._read = (part, self._release.user_part(part))
+        return self._read[1]
+
+
+def recommendations_table(users: UserPart, personal: TopK, popularity: TopK, item_ids: pa.Array, k: int) -> pa.Table:
+    """The part's output: RECOMMENDATIONS_SCHEMA, one row per user in the order of `users`."""
+    owner = np.concatenate(
+        [
+            np.repeat(np.flatnonzero(users.personal), personal.lengths),
+            np.repeat(np.flatnonzero(~users.personal), popularity.lengths),
+        ]
+    )
+    order = np.argsort(owner, kind="stable")
+    rows = np.concatenate([personal.rows, popularity.rows])[order]
+    scores = np.concatenate([personal.scores, popularity.scores])[order]
+    lengths = np.bincount(owner, minlength=len(users.user_ids))
+    offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int32())
+    used, index = np.unique(rows, return_inverse=True)
+    ids = pa.DictionaryArray.from_arrays(pa.array(index.reshape(-1), pa.int32()), item_ids.take(pa.array(used)))
+    columns = [
+        users.user_ids,
+        pa.ListArray.from_arrays(offsets, ids),
+        pa.ListArray.from_arrays(offsets, pa.array(scores, pa.float32())),
+        pa.array(np.where(users.personal, "personal", "popularity"), pa.string()),
+        _short_reasons(lengths, k, len(item_ids)),
+    ]
+    return pa.table(columns, schema=RECOMMENDATIONS_SCHEMA)
+
+
+def _short_reasons(lengths: np.ndarray, k: int, num_items: int) -> pa.Array:
+    reasons = [
+        None if length >= k else f"{length} of {num_items} items are eligible and not seen"
+        for length in lengths.tolist()
+    ]
+    return pa.array(reasons, pa.string())
+
+
+def _rest(queries):  # type: ignore[no-untyped-def]
+    return queries.words_QW, queries.seen_offsets, queries.seen_rows
