@@ -14,7 +14,7 @@ from semrec.digests import fingerprint
 from semrec.errors import SchemaError
 from semrec.ledger import Ledger, PartRecord, Plan, PlannedPart, build_info, sum_counts
 from semrec.manifests import read_manifest, write_manifest
-from semrec.release.matrix import attribute_dicts, read_blocks
+from semrec.release.matrix import attribute_dicts, pack_words, read_blocks
 from semrec.release.settings import ReleaseSettings
 from semrec.scoring.eligibility import Layout
 from semrec.storage import Storage
@@ -128,7 +128,7 @@ class UserPartWorker:
             user_ids,
             _vector_column(vectors, personal),
             _seen_column(events, len(user_ids)),
-            _words_column(self._user_words(user_ids, attributes)),
+            pack_words(self._user_words(user_ids, attributes)),
             pa.array(np.where(personal, "personal", "popularity")),
         ]
         table = pa.table(columns, names=["user_id", "vector", "seen_rows", "words", "source"])
@@ -205,12 +205,6 @@ def _optional(storage: Storage, path: str, kind: str) -> dict[str, Any] | None:
 def _vector_column(vectors: np.ndarray, personal: np.ndarray) -> pa.Array:
     flat = pa.array(vectors.reshape(-1))
     return pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1], mask=pa.array(~personal))
-
-
-def _words_column(words: np.ndarray) -> pa.Array:
-    if not words.shape[1]:
-        return pa.nulls(len(words), pa.list_(pa.uint64(), 0))
-    return pa.FixedSizeListArray.from_arrays(pa.array(words.reshape(-1)), words.shape[1])
 
 
 def _seen_column(events: Events, num_users: int) -> pa.Array:

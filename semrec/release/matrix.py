@@ -20,7 +20,7 @@ from semrec.storage import Storage
 from semrec.tables import TableFile, read_table, write_table
 from semrec.workspace import Workspace
 
-__all__ = ["ROWS_PER_BLOCK", "attribute_dicts", "build_matrix", "read_blocks"]
+__all__ = ["ROWS_PER_BLOCK", "attribute_dicts", "build_matrix", "pack_words", "read_blocks", "unpack_words"]
 
 #: One block is memory-mapped as it is; several are copied together. 262,144 rows of 384 dimensions are 403 MB.
 ROWS_PER_BLOCK = 262_144
@@ -94,6 +94,17 @@ def count_popularity(
     return counts.astype(np.float32)
 
 
+def pack_words(words_NW: np.ndarray) -> pa.Array:
+    """Eligibility words, uint64 [N, W], as a list column. Lists of fixed size zero crash some readers, so W may vary."""
+    offsets = np.arange(len(words_NW) + 1) * words_NW.shape[1]
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(words_NW.reshape(-1), pa.uint64()))
+
+
+def unpack_words(column: pa.ChunkedArray, num_words: int) -> np.ndarray:
+    """`pack_words` undone: uint64 [N, W]."""
+    return column.combine_chunks().flatten().to_numpy(zero_copy_only=False).reshape(len(column), num_words)
+
+
 def _items_table(
     storage: Storage, catalogue: dict[str, Any], embedding: dict[str, Any], eligibility: tuple[str, ...]
 ) -> tuple[pa.Table, Layout]:
@@ -112,10 +123,7 @@ def _items_table(
             clauses.append(Clause(name, tuple(values)))
     layout = Layout(tuple(clauses))
     words = layout.item_words(attributes)
-    words_type = pa.list_(pa.uint64(), words.shape[1])
-    packed = pa.FixedSizeListArray.from_arrays(pa.array(words.reshape(-1)), type=words_type)
-    if not words.shape[1]:  # a list of size zero has no length of its own
-        packed = pa.nulls(items.num_rows, words_type)
+    packed = pack_words(words)
     ids, titles = items.column("item_id"), items.column("title")
     attribute_column = items.column("attributes").cast(ATTRIBUTES_TYPE)
     table = pa.table([ids, titles, attribute_column, packed], names=["item_id", "title", "attributes", "words"])

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from semrec.errors import MissingArtefactError
 from semrec.manifests import newest_finished, read_manifest
-from semrec.release.matrix import read_blocks
+from semrec.release.matrix import read_blocks, unpack_words
 from semrec.scoring.eligibility import Layout
 from semrec.scoring.types import ItemShard, Queries
 from semrec.storage import Storage
@@ -94,31 +94,20 @@ class Release:
         seen = table.column("seen_rows").combine_chunks()
         offsets = np.concatenate([[0], np.cumsum(seen.value_lengths().to_numpy(zero_copy_only=False))]).astype(np.int64)
         rows = seen.flatten().to_numpy(zero_copy_only=False).astype(np.int64)
-        words = unpack_words(table.column("words"), len(self.layout_words))
+        words = unpack_words(table.column("words"), self.num_words)
         return UserPart(
             table.column("user_id").combine_chunks(), Queries(dense, words, offsets, rows), personal.astype(bool)
         )
 
     @property
-    def layout_words(self) -> range:
-        """The words of the layout, one number each."""
-        return range(sum(clause.num_words for clause in self.layout.clauses))
+    def num_words(self) -> int:
+        """Eligibility words per item and user."""
+        return sum(clause.num_words for clause in self.layout.clauses)
 
     def _words(self) -> np.ndarray:
-        return unpack_words(self.items.column("words"), len(self.layout_words))
-
-    def part_facts(self, part: int) -> dict[str, Any]:
-        """The manifest's entry of one user part."""
-        return dict(self.manifest["users"][part])
+        return unpack_words(self.items.column("words"), self.num_words)
 
 
 def newest_release(storage: Storage) -> str:
     """The release that was finished last. Raises MissingArtefactError when there is none."""
     return newest_finished(storage, "releases", remedy="Run `semrec release`.")
-
-
-def unpack_words(column: pa.ChunkedArray, num_words: int) -> np.ndarray:
-    """A column of eligibility words as uint64 [N, W]."""
-    if not num_words:
-        return np.zeros((len(column), 0), np.uint64)
-    return column.combine_chunks().flatten().to_numpy(zero_copy_only=False).reshape(-1, num_words)

