@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -55,8 +56,8 @@ class Compute(Protocol):
     def run_parts(
         self, spec: WorkerSpec, parts: Sequence[int], num_groups: int, on_done: Callable[[PartRecord], None],
         on_retry: Callable[[int, str], None],
-    ) -> None:  # fmt: skip
-        """Does all parts, or raises."""
+    ) -> float:  # fmt: skip
+        """Does all parts, or raises; returns the seconds until work began."""
 
     def run(self, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
         """Runs one function away from the driver."""
@@ -77,14 +78,17 @@ class InProcess:
             return Devices("cuda", at_least, _gpu_memory_bytes() // at_least, threads)
         return Devices("cpu", at_least, None, threads)
 
-    def run_parts(self, spec, parts, num_groups, on_done, on_retry) -> None:  # type: ignore[no-untyped-def]
-        worker = spec.worker(**spec.arguments)
+    def run_parts(self, spec, parts, num_groups, on_done, on_retry) -> float:  # type: ignore[no-untyped-def]
+        started_s = time.monotonic()
+        shards: tuple[dict[str, Any], ...] = spec.shards or ({},)
+        workers: list[Any] = [spec.worker(**spec.arguments, **shard) for shard in shards]
+        startup_s = time.monotonic() - started_s
         if not spec.shards:
-            run_serial(worker, parts, on_done)
-            return
-        shards: list[Any] = [spec.worker(**spec.arguments, **shard) for shard in spec.shards]
-        for part in parts:
-            on_done(shards[0].commit_part(part, *[shard.score_shard(part) for shard in shards]))
+            run_serial(workers[0], parts, on_done)
+        else:
+            for part in parts:
+                on_done(workers[0].commit_part(part, *[worker.score_shard(part) for worker in workers]))
+        return startup_s
 
     def run(self, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
         return function(*arguments, **keywords)
@@ -113,8 +117,8 @@ class RayCluster:
         shares = [memory / slots for slots, memory in room if slots]
         return Devices("cpu", count, int(min(shares)) if shares else None, cpus)
 
-    def run_parts(self, spec, parts, num_groups, on_done, on_retry) -> None:  # type: ignore[no-untyped-def]
-        run_on_actors(spec, parts, num_groups=num_groups, on_done=on_done, on_retry=on_retry)
+    def run_parts(self, spec, parts, num_groups, on_done, on_retry) -> float:  # type: ignore[no-untyped-def]
+        return run_on_actors(spec, parts, num_groups=num_groups, on_done=on_done, on_retry=on_retry)
 
     def run(self, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
         return ray.get(run_function.remote(function, *arguments, **keywords))

@@ -79,15 +79,15 @@ def run_on_actors(
     num_groups: int,
     on_done: Callable[[PartRecord], None],
     on_retry: Callable[[int, str], None] = lambda part, reason: None,
-) -> None:
-    """Does `parts` on `num_groups` groups of actors; returns when all are committed.
+) -> float:
+    """Does `parts` on `num_groups` groups of actors; returns when all are committed, with the seconds until work began.
 
     A typed error of a worker ends the run at once: the same inputs would raise it again. Raises NoWorkersError when no
     group becomes ready for five minutes, or a part is lost with its worker eight times or fails three times.
     """
     groups = [_make_group(spec) for _ in range(max(1, min(num_groups, len(parts))))]
     try:
-        _Dispatch(groups, deque(parts), on_done, on_retry).run()
+        return _Dispatch(groups, deque(parts), on_done, on_retry).run()
     finally:
         for group in groups:
             _end_group(group)
@@ -102,13 +102,17 @@ class _Dispatch:
         self._failures: Counter[int] = Counter()
         self._last_ready = time.monotonic()
 
-    def run(self) -> None:
+    def run(self) -> float:
+        started_s, startup_s = time.monotonic(), None
         for group in self._groups:
             group.start()
         while self._queue or any(group.at_hand for group in self._groups):
             self._restart_groups()
             self._hand_out()
+            if startup_s is None and any(group.at_hand for group in self._groups):
+                startup_s = time.monotonic() - started_s
             self._await_one()
+        return startup_s or 0.0
 
     def _restart_groups(self) -> None:
         now = time.monotonic()

@@ -7,6 +7,8 @@ the user parts of a release all keep theirs here, so all of them resume in the s
 from __future__ import annotations
 
 import platform
+import resource
+import sys
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -203,9 +205,16 @@ def sum_counts(counts: Iterable[dict[str, int]]) -> dict[str, int]:
 
 
 def build_info() -> dict[str, Any]:
-    """The build that made a part: recorded beside the digest, never part of a fingerprint."""
+    """The build and process that made a part: recorded beside the digest, never part of a fingerprint."""
     versions = {"numpy": np.__version__, "pyarrow": pa.__version__, "torch": torch.__version__}
-    return {"host": platform.node(), "machine": platform.machine(), "python": platform.python_version(), **versions}
+    host = {"host": platform.node(), "machine": platform.machine(), "python": platform.python_version()}
+    return {**host, **versions, "peak_memory_bytes": _peak_memory_bytes()}
+
+
+def _peak_memory_bytes() -> int:
+    """The most memory that this process ever held (resident, shared file pages included)."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:

@@ -6,11 +6,10 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from cluster.compute import Compute
 from cluster.executor import WorkerSpec
-from semrec.ledger import Ledger, PartRecord, Plan
+from semrec.ledger import Ledger, PartRecord, Plan, sum_counts
 from semrec.metrics import Metrics
 from semrec.progress import Progress
 
@@ -27,6 +26,7 @@ class PartsReport:
     computed: int
     retried: int
     computed_counts: dict[str, int]
+    startup_s: float  # until the first part was handed to a worker
     seconds: float
 
     def __str__(self) -> str:
@@ -61,7 +61,7 @@ def do_parts(
     """Does every part of `plan` that is not committed, or that is named in `again`. The caller holds the lease."""
     started_s, metrics = time.monotonic(), compute.metrics
     ledger.open(plan)
-    pending, standing = ledger.pending(plan)
+    pending, _standing = ledger.pending(plan)
     reused = reuse(pending) if pending else []
     taken = {record.part for record in reused}
     todo = sorted((set(pending) - taken) | set(again))
@@ -83,26 +83,18 @@ def do_parts(
         metrics.add("semrec_parts_retried_total", stage=stage)
         watch.progress.note(f"part {part} goes to a worker again ({reason})")
 
-    if todo:
-        compute.run_parts(spec, todo, num_groups, on_done, on_retry)
+    startup_s = compute.run_parts(spec, todo, num_groups, on_done, on_retry) if todo else 0.0
     seconds = time.monotonic() - started_s
     metrics.observe("semrec_stage_seconds", seconds, stage=stage)
-    totals = _totals(done)
     report = PartsReport(
-        len(plan.parts),
-        len(standing) - len(again & standing.keys()),
-        len(reused),
-        len(todo),
-        retries.total(),
-        totals,
-        seconds,
+        planned=len(plan.parts),
+        standing=len(plan.parts) - len(reused) - len(todo),
+        reused=len(reused),
+        computed=len(todo),
+        retried=retries.total(),
+        computed_counts=sum_counts(done),
+        startup_s=startup_s,
+        seconds=seconds,
     )
     watch.progress.finish(str(report))
     return report
-
-
-def _totals(counts: list[dict[str, int]]) -> dict[str, Any]:
-    total: Counter[str] = Counter()
-    for one in counts:
-        total.update(one)
-    return dict(total)

@@ -23,7 +23,10 @@ _BATCH_USERS: Final = 5_000
 
 
 def write_catalogue(
-    workspace: Workspace, item_ids: list[str], vectors_ID: np.ndarray, attributes: list[dict[str, list[str]]] | None = None
+    workspace: Workspace,
+    item_ids: list[str],
+    vectors_ID: np.ndarray,
+    attributes: list[dict[str, list[str]]] | None = None,
 ) -> None:
     """Imports items with these ids and gives them these vectors as a finished embedding called `generated`."""
     rows = attributes or [{} for _ in item_ids]

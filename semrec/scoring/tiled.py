@@ -19,6 +19,7 @@ from semrec.scoring.types import ItemShard, Queries, TopK, check_queries, select
 __all__ = ["TiledEngine"]
 
 _RESCORE_PAIRS = 8192
+_NORM_ROWS = 65_536
 _NEVER = float("-inf")
 _SAFE_PRODUCT = 2.0**126
 
@@ -54,7 +55,7 @@ class TiledEngine:
         self._relative, self._absolute = coarse_slack(vectors.shape[1])
         self._norms = _upper_norms(self._items)
         self._largest_norm = float(self._norms.max()) if len(vectors) else 0.0
-        self._scratch = torch.empty((2, block_queries, min(tile_items, max(1, len(vectors)))), device=self._device)
+        self._scratch = torch.empty(block_queries * min(tile_items, len(vectors)), device=self._device)
 
     def top_k(self, queries: Queries, k: int) -> TopK:
         """See `Engine.top_k`."""
@@ -73,18 +74,16 @@ class TiledEngine:
         overflowed = ~(block.norms * self._largest_norm < _SAFE_PRODUCT)
         collected: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
         for start in range(0, self.shard.num_items, self._tile_items):
-            upper, margin = self._bounds(block, start)
-            threshold = torch.where(overflowed, torch.inf, lower_k[:, -1])
-            if bool((threshold == _NEVER).any()):
-                found = torch.topk(upper.sub(margin), min(k, upper.shape[1]), dim=1, sorted=False).values
+            coarse, margin = self._coarse(block, start)
+            if bool((lower_k[:, -1] == _NEVER).any()):
+                found = torch.topk(coarse, min(k, coarse.shape[1]), dim=1, sorted=False).values - margin[:, None]
                 lower_k = torch.topk(torch.cat([lower_k, found], dim=1), k, dim=1).values
-                threshold = torch.where(overflowed, torch.inf, lower_k[:, -1])
-                query, column = _reach(upper, threshold)
+                query, column = _reach(coarse, lower_k[:, -1] - margin, overflowed)
             else:
-                query, column = _reach(upper, threshold)
-                lower_k = _raise_threshold(lower_k, query, upper[query, column] - margin[query, column])
+                query, column = _reach(coarse, lower_k[:, -1] - margin, overflowed)
+                lower_k = _raise_threshold(lower_k, query, coarse[query, column] - margin[query])
             counts += torch.bincount(query, minlength=num_queries)
-            collected.append((query, column + start, upper[query, column]))
+            collected.append((query, column + start, coarse[query, column] + margin[query]))
             if bool((counts > buffer).any()):
                 collected = [_keep(collected, lower_k[:, -1], overflowed)]
                 counts = torch.bincount(collected[0][0], minlength=num_queries)
@@ -109,27 +108,24 @@ class TiledEngine:
             _tensor(local[inside].astype(np.int64)).to(to),
         )
 
-    def _bounds(self, block: _Block, start: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Upper bounds of the tile at `start` (-inf where the item may not be shown), and twice the slack: [Q, T] each."""
+    def _coarse(self, block: _Block, start: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Coarse scores of the tile at `start`, [Q, T], -inf where the item may not be shown; and how far they may be off
+        for any item of the tile, [Q]."""
         stop = min(start + self._tile_items, self.shard.num_items)
         shape = (len(block.vectors), stop - start)
-        upper, margin = (flat.view(-1)[: shape[0] * shape[1]].view(shape) for flat in self._scratch)
-        torch.mm(block.vectors, self._items[start:stop].T, out=upper)
-        torch.outer(block.norms, self._norms[start:stop], out=margin)
-        margin.mul_(self._relative).add_(self._absolute)
-        upper.add_(margin)
-        margin.mul_(2)
-        self._exclude(upper, block, start, stop)
-        return upper, margin
+        coarse = self._scratch[: shape[0] * shape[1]].view(shape)
+        torch.mm(block.vectors, self._items[start:stop].T, out=coarse)
+        self._exclude(coarse, block, start, stop)
+        return coarse, block.norms * (self._norms[start:stop].max() * self._relative) + self._absolute
 
-    def _exclude(self, upper: torch.Tensor, block: _Block, start: int, stop: int) -> None:
+    def _exclude(self, coarse: torch.Tensor, block: _Block, start: int, stop: int) -> None:
         first, last = torch.searchsorted(block.seen_row, torch.tensor([start, stop], device=self._device)).tolist()
         if last > first:
-            upper[block.seen_query[first:last], block.seen_row[first:last] - start] = _NEVER
+            coarse[block.seen_query[first:last], block.seen_row[first:last] - start] = _NEVER
         if self.shard.clause_starts:
             refused_GT = ~self._eligible(block.group_words, self._words[start:stop])
             if bool(refused_GT.any()):
-                upper.masked_fill_(refused_GT[block.group], _NEVER)
+                coarse.masked_fill_(refused_GT[block.group], _NEVER)
 
     def _eligible(self, words_GW: torch.Tensor, words_TW: torch.Tensor) -> torch.Tensor:
         allowed = torch.ones((len(words_GW), len(words_TW)), dtype=torch.bool, device=self._device)
@@ -181,9 +177,10 @@ class TiledEngine:
         return np.full(len(all_rows), query, np.int64), all_rows, np.concatenate(scores)
 
 
-def _reach(upper: torch.Tensor, threshold: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    reaches = (upper >= threshold[:, None]).logical_and_(upper > _NEVER)
-    query, column = torch.nonzero(reaches, as_tuple=True)
+def _reach(coarse: torch.Tensor, floor: torch.Tensor, dropped: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """(query, column) of the scores that are not below their query's floor; nothing of dropped queries."""
+    least = torch.where(dropped, torch.inf, floor.clamp(min=torch.finfo(torch.float32).min))
+    query, column = torch.nonzero(coarse >= least[:, None], as_tuple=True)
     return query, column
 
 
@@ -211,8 +208,9 @@ def _keep(
 
 
 def _upper_norms(vectors: torch.Tensor) -> torch.Tensor:
-    """Euclidean norms, float32, never below the true ones."""
-    return (torch.linalg.vector_norm(vectors.double(), dim=1) * (1 + 2.0**-22)).float()
+    """Euclidean norms, float32, never below the true ones; in pieces, so that the float64 copies stay small."""
+    pieces = [torch.linalg.vector_norm(piece.double(), dim=1) for piece in vectors.split(_NORM_ROWS)]
+    return (torch.cat(pieces) * (1 + 2.0**-22)).float()
 
 
 def _distinct_rows(words_QW: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
