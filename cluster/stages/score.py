@@ -16,6 +16,7 @@ from semrec.metrics import Metrics
 from semrec.progress import Progress
 from semrec.release import Release, newest_release
 from semrec.runs import ScoreSettings, ScoreWorker, find_runs, plan_run, read_verification, reuse_parts, run_folder
+from semrec.scoring.engine import check_engine
 from semrec.storage import Storage
 from semrec.topology import Topology, choose_topology, shard_ranges
 from semrec.workspace import Workspace
@@ -51,7 +52,9 @@ def score_users(
     release = Release(storage, release_id or newest_release(storage))
     plan = plan_run(release, settings)
     if resume and resume != plan.run_id:
-        Ledger(storage, run_folder(resume)).open(plan)  # raises, naming the difference
+        named = Ledger(storage, run_folder(resume))
+        named.plan()  # raises when there is no such run, which `open` would begin
+        named.open(plan)  # raises, naming the difference
         raise PlanChangedError(
             f"run {plan.run_id}", expected=f"run {resume}", remedy="Submit with that run's settings."
         )
@@ -59,10 +62,9 @@ def score_users(
     devices = compute.devices(num_shards or 1)
     topology = choose_topology(release.matrix_bytes, devices.count, devices.memory_bytes, forced_shards=num_shards)
     progress.note(str(topology))
-    spec = _worker_spec(storage, folder, plan, release, topology, engine or devices.kind, devices.cpus)
+    spec = _worker_spec(storage, folder, plan, release, topology, check_engine(engine or devices.kind), devices.cpus)
     ledger = Ledger(storage, folder)
     others = [Ledger(storage, run_folder(run)) for run in find_runs(storage) if run != plan.run_id]
-    lambda part: f"{folder}/parts/{part_name(part)}.parquet"
     with Lease(storage, folder) as lease:
         if lease.taken_over_from:
             progress.note(f"took over from {lease.taken_over_from}")

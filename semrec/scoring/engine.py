@@ -7,7 +7,7 @@ from typing import Protocol
 from semrec.errors import InputError
 from semrec.scoring.types import ItemShard, Queries, TopK
 
-__all__ = ["ENGINES", "Engine", "make_engine"]
+__all__ = ["ENGINES", "Engine", "check_engine", "make_engine"]
 
 ENGINES = ("reference", "cpu", "cuda")
 
@@ -29,12 +29,18 @@ class Engine(Protocol):
 
 def make_engine(name: str, shard: ItemShard) -> Engine:
     """The engine called `name` over `shard`. Raises InputError for another name, DeviceError without the device."""
+    check_engine(name)
     if name == "reference":
         from semrec.scoring.reference import ReferenceEngine
 
         return ReferenceEngine(shard)
-    if name in ("cpu", "cuda"):
-        from semrec.scoring.tiled import TiledEngine
+    from semrec.scoring.tiled import TiledEngine
 
-        return TiledEngine(shard, device=name)
-    raise InputError(f"engine {name!r}", expected=" or ".join(ENGINES), remedy="Choose one of these.")
+    return TiledEngine(shard, device=name)
+
+
+def check_engine(name: str) -> str:
+    """The name itself. Raises InputError when there is no such engine."""
+    if name not in ENGINES:
+        raise InputError(f"engine {name!r}", expected=" or ".join(ENGINES), remedy="Choose one of these.")
+    return name
