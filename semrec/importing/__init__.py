@@ -1,0 +1,29 @@
+"""Imports catalogues, users and interactions into a workspace.
+
+A source is read in blocks (delimited, jsonl, parquet), its rows are checked (events, rows), spilled into buckets on the
+local disk (spill), written as parts (catalogue, users, interactions), and made live by one manifest each (staging). Bad
+rows go to the quarantine with file, line and reason. Memory does not grow with the source.
+"""
+
+from __future__ import annotations
+
+from semrec.importing.columns import ColumnMap
+from semrec.importing.generic import import_interactions, import_items, import_table, import_users
+from semrec.importing.intake import REASONS, Progress
+from semrec.importing.movielens import import_movielens
+from semrec.importing.report import ImportReport
+from semrec.importing.rows import ItemRow, UserRow
+
+__all__ = [
+    "REASONS",
+    "ColumnMap",
+    "ImportReport",
+    "ItemRow",
+    "Progress",
+    "UserRow",
+    "import_interactions",
+    "import_items",
+    "import_movielens",
+    "import_table",
+    "import_users",
+]

@@ -1,0 +1,122 @@
+"""Writes the catalogue: items through buckets of their ids (duplicates), then into parts by the hash of their text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from semrec.contracts import CATALOGUE_SCHEMA, buckets_of, part_name, text_hash
+from semrec.digests import fingerprint
+from semrec.importing.intake import Intake
+from semrec.importing.known import KnownItems
+from semrec.importing.rows import ITEM_ROWS_SCHEMA, first_of_each
+from semrec.importing.spill import BucketSpill
+from semrec.importing.staging import Staged, stored_parts
+from semrec.importing.tags import TagSpill
+from semrec.manifests import read_manifest
+from semrec.storage import Storage
+from semrec.tables import TableFile, read_table, write_table
+from semrec.workspace import Workspace
+
+__all__ = ["CATALOGUE_MANIFEST", "NUM_ID_BUCKETS", "known_items", "num_parts_for", "stage_items"]
+
+CATALOGUE_MANIFEST: Final = "catalogue/manifest.json"
+#: Enough for 100 million items: 100,000 are in memory at once.
+NUM_ID_BUCKETS: Final = 1024
+_KIND: Final = "catalogue"
+_ITEMS_PER_PART: Final = 2_048
+_MAX_DRIFT: Final = 8
+
+
+def stage_items(
+    workspace: Workspace,
+    tables: Iterable[pa.Table],
+    *,
+    append: bool,
+    intake: Intake,
+    scratch: Path,
+    tags: TagSpill | None = None,
+) -> Staged:
+    """Writes the parts of all items in `tables` (ITEM_ROWS_SCHEMA); with `append`, over the items stored already.
+
+    Of two rows with one id the first counts; a new row wins over a stored one. Refused: "duplicate id", and the tags of
+    items that do not exist. Raises TooManyRejectedError before any part is written.
+    """
+    manifest, stored = stored_parts(workspace.storage, CATALOGUE_MANIFEST, _KIND)
+    by_id = BucketSpill(scratch / "items-by-id", ITEM_ROWS_SCHEMA, NUM_ID_BUCKETS)
+    for table in _with_stored(tables, workspace.storage, stored if append else {}):
+        by_id.add(table, buckets_of(table.column("item_id").combine_chunks(), NUM_ID_BUCKETS))
+    most_parts = max(num_parts_for(by_id.num_rows), manifest["num_parts"] if manifest else 1)
+    by_text = BucketSpill(scratch / "items-by-text", CATALOGUE_SCHEMA, most_parts)
+    for items in _distinct(by_id, tags, intake):
+        by_text.add(items, buckets_of(items.column("text_hash").combine_chunks(), most_parts))
+    intake.check()
+    num_parts = num_parts_for(by_text.num_rows, manifest["num_parts"] if manifest else None)
+    parts = []
+    for part in range(num_parts):
+        # Part counts are powers of two, so a part is the finer buckets that leave its number as remainder.
+        rows = pa.concat_tables(by_text.read(bucket) for bucket in range(part, most_parts, num_parts))
+        rows = rows.take(pc.sort_indices(rows, sort_keys=[("item_id", "ascending")]))  # Arrow compares text by bytes
+        file = write_table(workspace.storage, f"catalogue/{part_name(part).replace('part', 'items')}", rows)
+        parts.append({"part": part, **file.to_json()})
+        intake.report(sum(p["num_rows"] for p in parts), "write catalogue")
+    return Staged(CATALOGUE_MANIFEST, _KIND, _manifest(parts))
+
+
+def known_items(storage: Storage, files: Iterable[TableFile] | None = None) -> KnownItems:
+    """The ids of the live catalogue, or of the parts in `files`. Raises MissingArtefactError without a catalogue."""
+    if files is None:
+        remedy = "Import the items first: interactions name items of the catalogue."
+        manifest = read_manifest(storage, CATALOGUE_MANIFEST, _KIND, remedy=remedy)
+        files = [TableFile.from_json(part) for part in manifest["parts"]]
+    return KnownItems(read_table(storage, file, ["item_id"]).column("item_id").combine_chunks() for file in files)
+
+
+def num_parts_for(num_items: int, present: int | None = None) -> int:
+    """A power of two with at most 2,048 items a part on average; `present` stays while within a factor of 8 of it.
+
+    Parts that stay the same from one import to the next keep their files, and what was made from them.
+    """
+    ideal = 1
+    while ideal * _ITEMS_PER_PART < num_items:
+        ideal *= 2
+    if present is not None and ideal <= present * _MAX_DRIFT and present <= ideal * _MAX_DRIFT:
+        return present
+    return ideal
+
+
+def _with_stored(tables: Iterable[pa.Table], storage: Storage, stored: dict[int, TableFile]) -> Iterator[pa.Table]:
+    """The new rows, then the stored ones, which therefore lose against a new row with their id."""
+    yield from tables
+    names = ["item_id", "title", "text", "attributes"]
+    for file in stored.values():
+        table = read_table(storage, file, names)
+        nothing = pa.nulls(table.num_rows)
+        origin = [nothing.cast(pa.string()), nothing.cast(pa.int64()), pa.array([True] * table.num_rows, pa.bool_())]
+        yield pa.table([*(table.column(name) for name in names), *origin], schema=ITEM_ROWS_SCHEMA)
+
+
+def _distinct(by_id: BucketSpill, tags: TagSpill | None, intake: Intake) -> Iterator[pa.Table]:
+    """Each id once, with its tags: CATALOGUE_SCHEMA. One table when all is in memory, else one per bucket of ids."""
+    on_disk = by_id.on_disk or (tags is not None and tags.on_disk)
+    for bucket in range(NUM_ID_BUCKETS) if on_disk else [None]:
+        rows = by_id.read_all() if bucket is None else by_id.read(bucket)
+        rows = first_of_each(rows, "item_id", intake=intake)
+        if tags is not None:
+            rows = tags.folded(rows, bucket)
+        hashes = pa.array([text_hash(text) for text in rows.column("text").to_pylist()], pa.string())
+        columns = {"text_hash": hashes, **{name: rows.column(name) for name in rows.schema.names}}
+        yield pa.table([columns[name] for name in CATALOGUE_SCHEMA.names], schema=CATALOGUE_SCHEMA)
+
+
+def _manifest(parts: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "num_items": sum(part["num_rows"] for part in parts),
+        "num_parts": len(parts),
+        "parts": parts,
+        "fingerprint": fingerprint([part["content_digest"] for part in parts]),
+    }

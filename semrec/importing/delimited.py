@@ -1,0 +1,333 @@
+"""Reads delimited text in blocks: Arrow parses the whole block, and only blocks that it cannot are read line by line."""
+
+from __future__ import annotations
+
+import codecs
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import IO, Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pacsv
+
+from semrec.errors import InputError
+from semrec.importing import records
+from semrec.importing.intake import Intake, RowBlock
+from semrec.importing.sources import Source
+
+__all__ = ["CSV", "DAT", "Dialect", "is_utf8", "missing_column", "read_delimited"]
+
+BLOCK_BYTES = 4 << 20
+MAX_LINE_BYTES = 16 << 20
+_SAMPLE_LINES: Final = 100
+_UNIT: Final = b"\x1f"  # stands for `::` where Arrow wants a single byte
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How fields are told apart: `delimiter` (one ASCII character, or `::`), and whether quotes may wrap a field."""
+
+    delimiter: str = ","
+    quoted: bool = True
+
+    def __post_init__(self) -> None:
+        if self.delimiter == "::" and not self.quoted:
+            return
+        if len(self.delimiter) != 1 or not self.delimiter.isascii() or self.delimiter in '"\r\n\0':
+            raise InputError(
+                f"delimiter {self.delimiter!r}",
+                expected="one ASCII character that is no quote or line end",
+                remedy="Use ',', ';', '|' or a tab.",
+            )
+
+
+CSV: Final = Dialect()
+DAT: Final = Dialect("::", quoted=False)
+
+
+def read_delimited(
+    source: Source,
+    wanted: Sequence[str],
+    *,
+    intake: Intake,
+    dialect: Dialect = CSV,
+    names: Sequence[str] | None = None,
+    latin1: bool = False,
+) -> Iterator[RowBlock]:
+    """The rows of a text file, columns `wanted` as Arrow string arrays, nothing stripped, "" where a field is empty.
+
+    Without `names` the first record is the header, and columns are found by name; with it there is no header, columns
+    stand in that order, and further ones are allowed. Blank lines are no rows. Lines end in LF or CRLF; a UTF-8 byte
+    order mark is dropped; `latin1` reads bytes as ISO 8859-1.
+
+    Refused to the quarantine: "unclosed quote" (a quoted field that never closes, or closes on a later line and leaves
+    the wrong number of fields or text behind a quote: only its first line is refused, and reading goes on with the
+    next), "bad UTF-8", "NUL byte" and "ragged line". Raises InputError for a wanted column that is missing or doubled,
+    or a line above 16 MiB.
+    """
+    reader = _Reader(source.name, wanted, intake, dialect)
+    with source.open() as file:
+        yield from reader.blocks(_Latin1(file) if latin1 else file, names)
+
+
+def is_utf8(source: Source) -> bool:
+    """Whether the whole file is UTF-8; reads it once."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    try:
+        with source.open() as file:
+            while chunk := file.read(BLOCK_BYTES):
+                decoder.decode(chunk)
+            decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def missing_column(name: str, file: str, there: Sequence[str]) -> InputError:
+    """The error for a mapped column that a source does not have."""
+    return InputError(
+        f"no column {name!r} in {file}",
+        expected=f"one of its columns: {', '.join(map(repr, there)) or 'none, the file is empty'}",
+        remedy="Correct the column mapping.",
+    )
+
+
+class _Latin1:
+    """A byte stream of ISO 8859-1, read as UTF-8."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+
+    def read(self, size: int) -> bytes:
+        return self._file.read(size).decode("latin-1").encode()
+
+
+class _Reader:
+    """The state of reading one file: its width, and which fields are wanted."""
+
+    def __init__(self, name: str, wanted: Sequence[str], intake: Intake, dialect: Dialect) -> None:
+        self._name, self._wanted, self._intake = name, list(dict.fromkeys(wanted)), intake
+        self._delimiter, self._quoted = dialect.delimiter.encode(), dialect.quoted
+        self._width, self._positions = 0, [0]
+
+    def blocks(self, file: Any, names: Sequence[str] | None) -> Iterator[RowBlock]:
+        """Cuts the stream after the last whole record of each block; what remains goes in front of the next."""
+        carry, line = self._begin(file, names)
+        at_end = False
+        while not at_end:
+            chunk = file.read(BLOCK_BYTES)
+            at_end = not chunk
+            data = carry + chunk
+            if at_end and data and not data.endswith(b"\n"):
+                data += b"\n"
+            found, used, num_lines = self._take(data, line, at_end)
+            yield from found
+            carry, line = data[used:], line + num_lines
+            self._check_line(carry, line)
+
+    def _begin(self, file: Any, names: Sequence[str] | None) -> tuple[bytes, int]:
+        """Learns the columns; returns the bytes read beyond them and the line on which those begin."""
+        data = file.read(len(codecs.BOM_UTF8)).removeprefix(codecs.BOM_UTF8)
+        while True:
+            header = records.scan_record(data, 0, self._delimiter) if names is None else None
+            if header is not None or (names is not None and data.count(b"\n") > _SAMPLE_LINES):
+                break
+            self._check_line(data, 1)
+            if not (chunk := file.read(BLOCK_BYTES)):
+                break
+            data += chunk
+        if names is not None:
+            self._set_columns(names, _usual_width(data, self._delimiter, len(names)))
+            return data, 1
+        header = header or records.scan_record(data + b"\n", 0, self._delimiter)
+        fields, end = (header.fields, header.end) if header else ([], 0)
+        header_names = [self._header_name(field) for field in fields] if data else []
+        self._set_columns(header_names, len(header_names))
+        return data[end:], 1 + data.count(b"\n", 0, end)
+
+    def _header_name(self, field: bytes) -> str:
+        try:
+            return field.decode().strip()
+        except UnicodeDecodeError:
+            raise InputError(
+                f"the header of {self._name} is not UTF-8", expected="UTF-8 text", remedy="Convert the file to UTF-8."
+            ) from None
+
+    def _set_columns(self, names: Sequence[str], width: int) -> None:
+        for name in self._wanted:
+            if names.count(name) != 1:
+                raise (
+                    missing_column(name, self._name, names)
+                    if name not in names
+                    else InputError(
+                        f"{names.count(name)} columns named {name!r} in {self._name}",
+                        expected="one",
+                        remedy="Rename one of them.",
+                    )
+                )
+        self._width, self._positions = width, [list(names).index(name) for name in self._wanted]
+
+    def _check_line(self, data: bytes, line: int) -> None:
+        if len(data) > MAX_LINE_BYTES:
+            raise InputError(
+                f"line {line} of {self._name} has more than {MAX_LINE_BYTES:,} bytes",
+                expected="lines of text that end in a newline",
+                remedy="Check that the file is the format it is imported as.",
+            )
+
+    def _take(self, data: bytes, line: int, at_end: bool) -> tuple[list[RowBlock], int, int]:
+        """Reads the whole records of `data`: the blocks, the bytes and the physical lines that they took."""
+        used = data.rfind(b"\n") + 1
+        block = data[:used]
+        if not used:
+            return [], 0, 0
+        if not self._quoted or b'"' not in block:
+            return self._read_plain(block, line), used, block.count(b"\n")
+        if records.is_cleanly_quoted(block, self._delimiter):
+            whole = self._parse(block, np.arange(line, line + block.count(b"\n")))
+            if whole is not None:
+                return [whole], used, block.count(b"\n")
+        return self._scan(data, line, at_end)
+
+    def _read_plain(self, block: bytes, line: int) -> list[RowBlock]:
+        """Lines without quotes: the whole block at once, or without the lines that are refused."""
+        whole = self._parse(block, np.arange(line, line + block.count(b"\n")))
+        if whole is not None:
+            return [whole]
+        lines = list(self._whole_lines(block, line))
+        if not lines:
+            return []
+        kept = self._parse(b"\n".join(raw for _, raw in lines) + b"\n", np.array([number for number, _ in lines]))
+        if kept is not None:
+            return [kept]
+        # A lone carriage return or a unit separator inside a field, which Arrow takes for the end of one.
+        delimiter = self._delimiter.decode()
+        return self._gathered([(number, raw, raw.decode().split(delimiter)) for number, raw in lines])
+
+    def _whole_lines(self, block: bytes, line: int) -> Iterator[tuple[int, bytes]]:
+        """The lines of `block` that are whole rows, without their line ends; the others but blank ones are refused."""
+        is_text = b"\0" not in block and _is_text(block)
+        for number, raw in enumerate(block.split(b"\n")[:-1], start=line):
+            content = raw.removesuffix(b"\r")
+            if content and (is_text or self._decoded([content], number, content) is not None):
+                num_fields = content.count(self._delimiter) + 1
+                if self._fits(num_fields, number, content):
+                    yield number, content
+
+    def _parse(self, block: bytes, lines: np.ndarray) -> RowBlock | None:
+        """The fast path: None unless every line of `block`, numbered by `lines`, is one whole row of plain UTF-8."""
+        if b"\0" in block or _UNIT in block or block.count(b"\r") != block.count(b"\r\n") or not _is_text(block):
+            return None
+        single = self._delimiter if len(self._delimiter) == 1 else _UNIT
+        body = block if single == self._delimiter else block.replace(self._delimiter, single)
+        wanted = [f"c{position}" for position in self._positions]
+        # Names go in as a header line: Arrow drops a byte order mark at the start of any buffer, even in mid-file.
+        header = single.join(b"c%d" % i for i in range(self._width)) + b"\n"
+        try:
+            table = pacsv.read_csv(
+                pa.BufferReader(header + body),
+                read_options=pacsv.ReadOptions(use_threads=False, block_size=len(header) + len(body) + 1),
+                parse_options=pacsv.ParseOptions(
+                    delimiter=single.decode(), quote_char='"' if self._quoted else False, ignore_empty_lines=True
+                ),
+                convert_options=pacsv.ConvertOptions(
+                    include_columns=wanted, column_types=dict.fromkeys(wanted, pa.string())
+                ),
+            )
+        except pa.ArrowInvalid:
+            return None
+        if table.num_rows != len(lines):  # blank lines, which would shift the line numbers
+            return None
+        self._intake.count(len(lines))
+        columns = {name: _one(table.column(i)) for i, name in enumerate(self._wanted)}
+        return RowBlock(self._name, columns, len(lines), lines, _excerpts(block))
+
+    def _scan(self, data: bytes, line: int, at_end: bool) -> tuple[list[RowBlock], int, int]:
+        """The slow path with quotes: one record at a time, which may span lines."""
+        rows: list[tuple[int, bytes, list[str]]] = []
+        at, first = 0, line
+        while (newline := data.find(b"\n", at)) >= 0:
+            found = records.scan_record(data, at, self._delimiter)
+            if found is None and not at_end and len(data) - at < records.MAX_RECORD_BYTES:
+                break
+            if found is None or self._is_swallowing(found, found.end - at, data.count(b"\n", at, found.end)):
+                self._refuse(line, "unclosed quote", data[at:newline])
+                at, line = newline + 1, line + 1
+                continue
+            raw = data[at : found.end].removesuffix(b"\n").removesuffix(b"\r")
+            text = self._decoded(found.fields, line, raw) if raw else None
+            if text is not None and self._fits(len(text), line, raw):
+                rows.append((line, raw, text))
+            line, at = line + data.count(b"\n", at, found.end), found.end
+        return self._gathered(rows), at, line - first
+
+    def _is_swallowing(self, found: records.Record, num_bytes: int, num_lines: int) -> bool:
+        """Whether a quote opened by mistake: a record of several lines that is not as it should be."""
+        is_odd = found.has_tail or len(found.fields) != self._width or num_bytes > records.MAX_RECORD_BYTES
+        return num_lines > 1 and is_odd
+
+    def _decoded(self, fields: list[bytes], line: int, raw: bytes) -> list[str] | None:
+        try:
+            text = [field.decode() for field in fields]
+        except UnicodeDecodeError as error:
+            self._refuse(line, "bad UTF-8", raw, f"byte 0x{error.object[error.start]:02x}")
+            return None
+        if b"\0" in raw:
+            self._refuse(line, "NUL byte", raw)
+            return None
+        return text
+
+    def _fits(self, num_fields: int, line: int, raw: bytes) -> bool:
+        if num_fields == self._width:
+            return True
+        self._refuse(line, "ragged line", raw, f"{num_fields} fields, expected {self._width}")
+        return False
+
+    def _refuse(self, line: int, reason: str, raw: bytes, detail: str = "") -> None:
+        self._intake.reject(self._name, line, reason, raw.decode("utf-8", "backslashreplace"), detail=detail)
+        self._intake.count(1)
+
+    def _gathered(self, rows: list[tuple[int, bytes, list[str]]]) -> list[RowBlock]:
+        if not rows:
+            return []
+        self._intake.count(len(rows))
+        columns = {
+            name: pa.array([fields[position] for _, _, fields in rows], pa.string())
+            for name, position in zip(self._wanted, self._positions, strict=True)
+        }
+        lines = np.array([line for line, _, _ in rows], dtype=np.int64)
+        return [RowBlock(self._name, columns, len(rows), lines, lambda i: rows[i][1].decode())]
+
+
+def _usual_width(data: bytes, delimiter: bytes, least: int) -> int:
+    """The most frequent number of fields in the first 100 lines, as files without a header may have further columns."""
+    widths = Counter(
+        line.count(delimiter) + 1 for line in data.split(b"\n", _SAMPLE_LINES)[:_SAMPLE_LINES] if line.strip()
+    )
+    usual = widths.most_common(1)[0][0] if widths else least
+    return max(usual, least)
+
+
+def _is_text(block: bytes) -> bool:
+    if block.isascii():
+        return True
+    try:
+        block.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _excerpts(block: bytes) -> Any:
+    @cache
+    def lines() -> list[bytes]:
+        return block.split(b"\n")
+
+    return lambda i: lines()[i].removesuffix(b"\r").decode()
+
+
+def _one(column: pa.ChunkedArray) -> pa.Array:
+    return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks)

@@ -1,0 +1,129 @@
+"""From source rows to events: which rows of a block are interactions, and why the others are not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from semrec.contracts import INTERACTIONS_SCHEMA
+from semrec.importing.intake import Intake, RowBlock
+from semrec.importing.known import KnownItems
+from semrec.importing.scalars import ids_of, numbers_of, seconds_of
+
+__all__ = ["EventColumns", "EventRules", "events_of"]
+
+_DAY_S: Final = 86_400
+_EARLY_1973_S: Final = 100_000_000  # what is younger after a division by 1000 may well have been milliseconds
+
+
+@dataclass(frozen=True)
+class EventColumns:
+    """The source columns of an event. Without `value` it is 1.0, without `timestamp` 0."""
+
+    user_id: str
+    item_id: str
+    value: str | None = None
+    timestamp: str | None = None
+
+    @property
+    def names(self) -> list[str]:
+        """Every source column that is read."""
+        return [name for name in (self.user_id, self.item_id, self.value, self.timestamp) if name is not None]
+
+
+@dataclass(frozen=True)
+class EventRules:
+    """What an event must satisfy: an item of the catalogue, a time from 1970 to a day after `now_s` (UTC seconds)."""
+
+    known: KnownItems
+    now_s: int
+
+    @property
+    def latest_s(self) -> int:
+        return self.now_s + _DAY_S
+
+
+def events_of(block: RowBlock, columns: EventColumns, rules: EventRules, *, intake: Intake) -> pa.Table:
+    """The rows of `block` that are events, INTERACTIONS_SCHEMA in source order; the others go to the quarantine.
+
+    A row is refused under the first that applies of: "id is not text", "NUL byte", "missing id" (empty or blank),
+    "non-numeric value", "non-finite value", "bad time", "impossible time", "unknown item".
+    """
+    checks = _Checks(block.num_rows)
+    ids = {}
+    for role, name in (("user_id", columns.user_id), ("item_id", columns.item_id)):
+        ids[role], not_id = ids_of(block.columns[name], name, block.file)
+        checks.refuse("id is not text", not_id, name)
+    for role, name in (("user_id", columns.user_id), ("item_id", columns.item_id)):
+        checks.refuse("NUL byte", _mask(pc.match_substring(ids[role], "\0")), name)
+        checks.refuse("missing id", _mask(pc.equal(pc.ascii_trim_whitespace(ids[role]), "")), name)
+    values = _values(block, columns, checks)
+    seconds = _seconds(block, columns, checks, rules)
+    checks.refuse("unknown item", ~rules.known.contains(ids["item_id"]), columns.item_id)
+    table = pa.table([ids["user_id"], ids["item_id"], values, seconds], schema=INTERACTIONS_SCHEMA)
+    if checks.reasons.any():
+        _refuse_rows(block, checks, rules, seconds, intake)
+        table = table.filter(pa.array(checks.reasons == 0))
+    return table
+
+
+class _Checks:
+    """The first reason against each row: index + 1 into `found`, 0 while there is none."""
+
+    def __init__(self, num_rows: int) -> None:
+        self.reasons = np.zeros(num_rows, dtype=np.int8)
+        self.found: list[tuple[str, str]] = []  # reason, source column
+
+    def refuse(self, reason: str, mask: np.ndarray, column: str) -> None:
+        self.found.append((reason, column))
+        self.reasons[mask & (self.reasons == 0)] = len(self.found)
+
+
+def _values(block: RowBlock, columns: EventColumns, checks: _Checks) -> np.ndarray:
+    if columns.value is None:
+        return np.ones(block.num_rows, dtype=np.float32)
+    values, not_number, not_finite = numbers_of(block.columns[columns.value])
+    checks.refuse("non-numeric value", not_number, columns.value)
+    checks.refuse("non-finite value", not_finite, columns.value)
+    return values
+
+
+def _seconds(block: RowBlock, columns: EventColumns, checks: _Checks, rules: EventRules) -> np.ndarray:
+    if columns.timestamp is None:
+        return np.zeros(block.num_rows, dtype=np.int64)
+    seconds, bad = seconds_of(block.columns[columns.timestamp])
+    checks.refuse("bad time", bad, columns.timestamp)
+    checks.refuse("impossible time", (seconds < 0) | (seconds > rules.latest_s), columns.timestamp)
+    return seconds
+
+
+def _refuse_rows(block: RowBlock, checks: _Checks, rules: EventRules, seconds: np.ndarray, intake: Intake) -> None:
+    for row in np.flatnonzero(checks.reasons).tolist():
+        reason, column = checks.found[checks.reasons[row] - 1]
+        if reason == "impossible time":
+            detail = _time_detail(int(seconds[row]), rules)
+        else:
+            detail = f"{column} = {_shown(block.columns[column][row])}"
+        intake.reject_in(block, row, reason, detail=detail)
+
+
+def _shown(value: Any) -> str:
+    return repr(value.as_py() if isinstance(value, pa.Scalar) else value)[:80]
+
+
+def _time_detail(seconds: int, rules: EventRules) -> str:
+    if seconds < 0:
+        return f"{seconds} s is before 1970"
+    latest = datetime.fromtimestamp(rules.latest_s, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    is_millis = _EARLY_1973_S < seconds // 1000 <= rules.latest_s
+    hint = "; in milliseconds? Divide by 1000" if is_millis else ""
+    return f"{seconds} s is after {latest} UTC{hint}"
+
+
+def _mask(array: pa.Array) -> np.ndarray:
+    return np.asarray(array.to_numpy(zero_copy_only=False))

@@ -1,0 +1,200 @@
+"""Imports any table, and rows that are in memory already."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import numpy as np
+import pyarrow as pa
+
+from semrec.errors import InputError
+from semrec.importing.catalogue import known_items, stage_items
+from semrec.importing.columns import ColumnMap
+from semrec.importing.convert import item_rows, user_rows
+from semrec.importing.delimited import Dialect, read_delimited
+from semrec.importing.events import EventColumns, EventRules, events_of
+from semrec.importing.intake import Intake, Progress, RowBlock
+from semrec.importing.interactions import WeightRule, stage_interactions
+from semrec.importing.jsonl import read_jsonl
+from semrec.importing.parquet import read_parquet, table_block
+from semrec.importing.report import ImportReport, report_of
+from semrec.importing.rows import ItemRow, UserRow, item_tables, user_tables
+from semrec.importing.sources import Source, find_sources
+from semrec.importing.staging import Staged, is_append, scratch_folder
+from semrec.importing.users import stage_users
+from semrec.quarantine import DEFAULT_MAX_SHARE
+from semrec.workspace import Workspace
+
+__all__ = ["import_interactions", "import_items", "import_table", "import_users"]
+
+Mode = Literal["replace", "append"]
+_MEMORY: Final = "(rows in memory)"
+
+
+def import_table(
+    workspace: Workspace,
+    source: str | Path | Sequence[str | Path],
+    *,
+    fmt: Literal["csv", "parquet", "jsonl"],
+    kind: Literal["items", "users", "interactions"],
+    columns: ColumnMap,
+    mode: Mode = "replace",
+    max_rejected: float = DEFAULT_MAX_SHARE,
+    repeats: Literal["sum", "latest"] = "sum",
+    neutral_value: float = 0.0,
+    delimiter: str = ",",
+    now_s: int | None = None,
+    progress: Progress | None = None,
+) -> ImportReport:
+    """Imports one kind of rows from a file, a folder of files or a list of files; any fsspec URL, gzip included.
+
+    mode "replace" puts the source in the place of what was there; "append" adds to it: items and users by id, the new
+    row winning, interactions as a union. Interactions need a catalogue, and an event of an item outside it is refused;
+    replacing the catalogue later may leave events of items that are gone, which later stages skip.
+
+    Every accepted event, of whatever value, marks its item as seen. All of them are kept but exact repeats; how they
+    become a weight is stored beside them: `repeats` says whether the values of several events of one user and item add
+    up or the newest counts, and the weight is max(value - neutral_value, 0). `delimiter` is for CSV. `now_s` (UTC
+    seconds, default now) is what a timestamp may exceed by a day at most.
+
+    Bad rows go to quarantine/import/ with file, line and reason (see REASONS). Raises TooManyRejectedError when more
+    than the share `max_rejected` of the rows were refused, InputError for an impossible argument or source,
+    MissingArtefactError for interactions without a catalogue; nothing of the import is then live.
+    """
+    append = is_append(mode)
+    _check_choice("fmt", fmt, ("csv", "parquet", "jsonl"))
+    _check_choice("kind", kind, ("items", "users", "interactions"))
+    rule = WeightRule(repeats, neutral_value)
+    if kind == "items" and columns.title is None and not columns.text:
+        raise InputError("a column map without title and text", expected="one of them", remedy="Name a column.")
+    sources, dialect = find_sources(source, fmt), Dialect(delimiter)
+    known = known_items(workspace.storage) if kind == "interactions" else None
+    intake = Intake(workspace.storage, kind, max_rejected=max_rejected, progress=progress)
+    blocks = _blocks(sources, fmt, columns.names(kind), ids=columns.ids(kind), dialect=dialect, intake=intake)
+    tables: Iterator[pa.Table]
+    with scratch_folder() as scratch, intake.kept_on_failure():
+        if known is not None:
+            rules = EventRules(known, _now(now_s))
+            tables = (events_of(block, columns.events, rules, intake=intake) for block in blocks)
+            staged = stage_interactions(workspace, tables, rule, append=append, intake=intake, scratch=scratch)
+        elif kind == "items":
+            tables = item_tables(item_rows(blocks, columns, is_text=fmt == "csv", intake=intake), intake=intake)
+            staged = stage_items(workspace, tables, append=append, intake=intake, scratch=scratch)
+        else:
+            tables = user_tables(user_rows(blocks, columns, is_text=fmt == "csv", intake=intake), intake=intake)
+            staged = stage_users(workspace, tables, append=append, intake=intake, scratch=scratch)
+    return _published(workspace, staged, intake)
+
+
+def import_items(
+    workspace: Workspace,
+    rows: Iterable[ItemRow],
+    *,
+    mode: Mode = "replace",
+    max_rejected: float = DEFAULT_MAX_SHARE,
+    progress: Progress | None = None,
+) -> ImportReport:
+    """Imports items that are already rows; otherwise as `import_table`."""
+    append = is_append(mode)
+    intake = Intake(workspace.storage, "items", max_rejected=max_rejected, progress=progress)
+    with scratch_folder() as scratch, intake.kept_on_failure():
+        tables = item_tables(_counted(rows, intake), intake=intake)
+        staged = stage_items(workspace, tables, append=append, intake=intake, scratch=scratch)
+    return _published(workspace, staged, intake)
+
+
+def import_users(
+    workspace: Workspace,
+    rows: Iterable[UserRow],
+    *,
+    mode: Mode = "replace",
+    max_rejected: float = DEFAULT_MAX_SHARE,
+    progress: Progress | None = None,
+) -> ImportReport:
+    """Imports users that are already rows; otherwise as `import_table`."""
+    append = is_append(mode)
+    intake = Intake(workspace.storage, "users", max_rejected=max_rejected, progress=progress)
+    with scratch_folder() as scratch, intake.kept_on_failure():
+        tables = user_tables(_counted(rows, intake), intake=intake)
+        staged = stage_users(workspace, tables, append=append, intake=intake, scratch=scratch)
+    return _published(workspace, staged, intake)
+
+
+def import_interactions(
+    workspace: Workspace,
+    batches: Iterable[pa.RecordBatch | pa.Table],
+    *,
+    mode: Mode = "replace",
+    max_rejected: float = DEFAULT_MAX_SHARE,
+    repeats: Literal["sum", "latest"] = "sum",
+    neutral_value: float = 0.0,
+    now_s: int | None = None,
+    progress: Progress | None = None,
+) -> ImportReport:
+    """Imports Arrow batches with columns user_id and item_id, and value and timestamp if there are any; otherwise as
+    `import_table`. Refused rows have no line; their excerpt gives the row number over all batches, from 1.
+    """
+    append, rule = is_append(mode), WeightRule(repeats, neutral_value)
+    rules = EventRules(known_items(workspace.storage), _now(now_s))
+    intake = Intake(workspace.storage, "interactions", max_rejected=max_rejected, progress=progress)
+
+    def tables() -> Iterator[pa.Table]:
+        for batch in batches:
+            first = intake.num_read + 1
+            intake.count(batch.num_rows)
+            block = table_block(batch, _MEMORY, np.arange(first, first + batch.num_rows))
+            yield events_of(block, _columns_of(batch), rules, intake=intake)
+
+    with scratch_folder() as scratch, intake.kept_on_failure():
+        staged = stage_interactions(workspace, tables(), rule, append=append, intake=intake, scratch=scratch)
+    return _published(workspace, staged, intake)
+
+
+def _blocks(
+    sources: Sequence[Source], fmt: str, names: list[str], *, ids: list[str], dialect: Dialect, intake: Intake
+) -> Iterator[RowBlock]:
+    for source in sources:
+        if fmt == "csv":
+            yield from read_delimited(source, names, intake=intake, dialect=dialect)
+        elif fmt == "jsonl":
+            yield from read_jsonl(source, names, intake=intake)
+        else:
+            yield from read_parquet(source, names, ids=ids, intake=intake)
+
+
+def _columns_of(batch: pa.RecordBatch | pa.Table) -> EventColumns:
+    there = batch.schema.names
+    missing = [name for name in ("user_id", "item_id") if name not in there]
+    if missing:
+        raise InputError(
+            f"a batch without {missing[0]}", expected=f"user_id and item_id among {there}", remedy="Rename the columns."
+        )
+    optional = [name if name in there else None for name in ("value", "timestamp")]
+    return EventColumns("user_id", "item_id", *optional)
+
+
+def _counted(rows: Iterable[Any], intake: Intake) -> Iterator[Any]:
+    step = 8_192
+    num_rows = 0
+    for num_rows, row in enumerate(rows, start=1):
+        if num_rows % step == 0:
+            intake.count(step)
+        yield row
+    intake.count(num_rows % step)
+
+
+def _published(workspace: Workspace, staged: Staged, intake: Intake) -> ImportReport:
+    staged.publish(workspace.storage)
+    return report_of([staged], [intake])
+
+
+def _now(now_s: int | None) -> int:
+    return int(time.time()) if now_s is None else now_s
+
+
+def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
+    if value not in choices:
+        raise InputError(f"{name} = {value!r}", expected=f"one of {', '.join(choices)}", remedy="Choose one of them.")

@@ -1,0 +1,122 @@
+"""What every reader shares: blocks of source rows, the count of rows read, and the rows refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from semrec.errors import InputError
+from semrec.quarantine import Quarantine
+from semrec.storage import Storage
+
+__all__ = ["REASONS", "STAGE", "Intake", "Progress", "RowBlock", "check_max_rejected"]
+
+#: Called with (rows done so far, what is being done), once per block or part.
+Progress = Callable[[int, str], None]
+
+STAGE: Final = "import"
+
+#: Every reason for which an import refuses a row. A row is counted once, under the first that applies in this order.
+REASONS: Final = (
+    "unclosed quote",
+    "bad UTF-8",
+    "NUL byte",
+    "ragged line",
+    "not a JSON object",
+    "id is not text",
+    "missing id",
+    "non-numeric value",
+    "non-finite value",
+    "bad time",
+    "impossible time",
+    "missing tag",
+    "no title and no text",
+    "unknown item",
+    "duplicate id",
+)
+
+
+@dataclass(frozen=True)
+class RowBlock:
+    """Consecutive rows of one source file, by column.
+
+    `columns` holds, for each wanted source column, an Arrow array or a list of Python values, one per row. `lines` is
+    int64 [rows], the physical line (from 1) where each row begins, or None where the format has no lines. `excerpt(i)`
+    is row i as text for people.
+    """
+
+    file: str
+    columns: Mapping[str, Any]
+    num_rows: int
+    lines: np.ndarray | None
+    excerpt: Callable[[int], str]
+
+    def line(self, row: int) -> int | None:
+        return None if self.lines is None else int(self.lines[row])
+
+
+class Intake:
+    """Counts the rows of one kind of source (items, users, interactions, tags) and refuses the bad ones.
+
+    Refused rows go to `quarantine/import/<kind>-*.parquet`. Raises InputError when `max_rejected` is not a share.
+    """
+
+    def __init__(self, storage: Storage, kind: str, *, max_rejected: float, progress: Progress | None = None) -> None:
+        check_max_rejected(max_rejected)
+        self.kind, self.num_read = kind, 0
+        self._max_rejected, self._progress = max_rejected, progress
+        self._quarantine = Quarantine(storage, STAGE, kind)
+
+    @property
+    def rejected(self) -> dict[str, int]:
+        """Rows refused, by reason, most frequent first."""
+        return dict(self._quarantine.counts.most_common())
+
+    @property
+    def quarantine_path(self) -> str:
+        return f"quarantine/{STAGE}/{self.kind}-*.parquet"
+
+    def reject(self, file: str, line: int | None, reason: str, row: str, *, detail: str = "") -> None:
+        """Refuses one row; `reason` is one of REASONS."""
+        self._quarantine.add(file, line, reason, row, detail=detail)
+
+    def reject_in(self, block: RowBlock, row: int, reason: str, *, detail: str = "") -> None:
+        """Refuses row `row` of `block`."""
+        self.reject(block.file, block.line(row), reason, block.excerpt(row), detail=detail)
+
+    def count(self, num_rows: int) -> None:
+        """Counts rows that were read, the refused ones included, and reports progress."""
+        self.num_read += num_rows
+        self.report(self.num_read, f"read {self.kind}")
+
+    def report(self, num_rows: int, stage: str) -> None:
+        if self._progress is not None:
+            self._progress(num_rows, stage)
+
+    def check(self) -> None:
+        """Writes the refused rows. Raises TooManyRejectedError above the stated share of the rows read."""
+        self._quarantine.check_share(self.num_read, self._max_rejected)
+
+    def flush(self) -> None:
+        """Writes the refused rows that are still in memory."""
+        self._quarantine.flush()
+
+    @contextmanager
+    def kept_on_failure(self) -> Iterator[None]:
+        """Writes the refused rows even when the body raises, so that the error can be traced."""
+        try:
+            yield
+        finally:
+            self.flush()
+
+
+def check_max_rejected(share: float) -> None:
+    """Raises InputError unless `share` is within 0 and 1."""
+    if not 0 <= share <= 1:
+        raise InputError(
+            f"max_rejected = {share}", expected="a share from 0 to 1", remedy="0.01 allows one bad row in a hundred."
+        )

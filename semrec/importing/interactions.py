@@ -1,0 +1,139 @@
+"""Writes the interactions: into user buckets by way of local files, then one sorted part per bucket."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from semrec.contracts import INTERACTIONS_SCHEMA, buckets_of, part_name
+from semrec.digests import fingerprint
+from semrec.errors import InputError
+from semrec.importing.intake import Intake
+from semrec.importing.spill import BucketSpill
+from semrec.importing.staging import Staged, stored_parts
+from semrec.tables import TableFile, read_table, write_table
+from semrec.workspace import Workspace
+
+__all__ = ["INTERACTIONS_MANIFEST", "WeightRule", "sorted_distinct", "stage_interactions"]
+
+INTERACTIONS_MANIFEST: Final = "interactions/manifest.json"
+_KIND: Final = "interactions"
+
+
+@dataclass(frozen=True)
+class WeightRule:
+    """How a later stage turns the events of one user and item into a weight; here it is only stored.
+
+    repeats "sum": their values add up; "latest": the newest counts. neutral_value: the weight is
+    max(value - neutral_value, 0). Either way every event, of whatever value, marks its item as seen.
+    """
+
+    repeats: str = "sum"
+    neutral_value: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.repeats not in ("sum", "latest"):
+            raise InputError(f"repeats = {self.repeats!r}", expected="'sum' or 'latest'", remedy="Choose one.")
+        if not math.isfinite(self.neutral_value):
+            raise InputError(
+                f"neutral_value = {self.neutral_value}", expected="a finite number", remedy="Use 0 for plain events."
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        return {"repeats": self.repeats, "neutral_value": float(self.neutral_value)}
+
+
+def stage_interactions(
+    workspace: Workspace, tables: Iterable[pa.Table], rule: WeightRule, *, append: bool, intake: Intake, scratch: Path
+) -> Staged:
+    """Writes the parts of all events in `tables` (INTERACTIONS_SCHEMA), with those stored already when `append`.
+
+    Memory holds one block of a source, one spill buffer and one bucket. Rows that repeat another in all four columns
+    are dropped, so importing the same file again changes nothing. Raises InputError when `append` meets another rule,
+    TooManyRejectedError before any part is written.
+    """
+    stored = _stored(workspace, rule) if append else {}
+    spill = BucketSpill(scratch / _KIND, INTERACTIONS_SCHEMA, workspace.num_buckets)
+    for table in tables:
+        spill.add(table, buckets_of(_one(table.column("user_id")), workspace.num_buckets))
+    intake.check()
+    parts: list[dict[str, Any]] = []
+    num_repeats = num_rows = 0
+    for bucket in range(workspace.num_buckets):
+        rows = spill.read(bucket)
+        if bucket in stored:
+            rows = pa.concat_tables([read_table(workspace.storage, stored[bucket]).cast(INTERACTIONS_SCHEMA), rows])
+        distinct = sorted_distinct(rows)
+        num_repeats += rows.num_rows - distinct.num_rows
+        num_rows += distinct.num_rows
+        parts.append(_write_part(workspace, bucket, distinct))
+        intake.report(num_rows, "write interactions")
+    return Staged(INTERACTIONS_MANIFEST, _KIND, _manifest(workspace, parts, rule), num_repeats)
+
+
+def sorted_distinct(rows: pa.Table) -> pa.Table:
+    """Events by (user_id, timestamp, item_id, value), ids by UTF-8 bytes, each one once."""
+    users, user_ids = _ranked(rows.column("user_id"))
+    items, item_ids = _ranked(rows.column("item_id"))
+    values = rows.column("value").to_numpy()
+    seconds = rows.column("timestamp").to_numpy()
+    order = np.lexsort((values, items, seconds, users))
+    keys = [key[order] for key in (users, items, values, seconds)]
+    first = np.ones(len(order), dtype=bool)
+    if len(order):
+        first[1:] = np.logical_or.reduce([key[1:] != key[:-1] for key in keys])
+    users, items, values, seconds = (key[first] for key in keys)
+    columns = [user_ids.take(pa.array(users)), item_ids.take(pa.array(items)), values, seconds]
+    return pa.table(columns, schema=INTERACTIONS_SCHEMA)
+
+
+def _ranked(column: pa.ChunkedArray) -> tuple[np.ndarray, pa.Array]:
+    """For each row the rank of its text by UTF-8 bytes, and the distinct texts in that order."""
+    encoded = _one(column).dictionary_encode()
+    order = pc.sort_indices(encoded.dictionary)  # Arrow compares text by bytes
+    ranks = np.empty(len(order), dtype=np.int32)
+    ranks[order.to_numpy(zero_copy_only=False)] = np.arange(len(order), dtype=np.int32)
+    return ranks[encoded.indices.to_numpy(zero_copy_only=False)], encoded.dictionary.take(order)
+
+
+def _write_part(workspace: Workspace, bucket: int, rows: pa.Table) -> dict[str, Any]:
+    file = write_table(workspace.storage, f"interactions/{part_name(bucket)}", rows)
+    newest = pc.max(rows.column("timestamp")).as_py()
+    num_users = pc.count_distinct(rows.column("user_id")).as_py()
+    return {"part": bucket, "num_users": num_users, "newest_timestamp": newest, **file.to_json()}
+
+
+def _manifest(workspace: Workspace, parts: list[dict[str, Any]], rule: WeightRule) -> dict[str, Any]:
+    newest = [part["newest_timestamp"] for part in parts if part["newest_timestamp"] is not None]
+    return {
+        "num_rows": sum(part["num_rows"] for part in parts),
+        "num_users": sum(part["num_users"] for part in parts),
+        "num_buckets": workspace.num_buckets,
+        "newest_timestamp": max(newest, default=None),
+        **rule.to_json(),
+        "parts": parts,
+        "fingerprint": fingerprint({"parts": [part["content_digest"] for part in parts], **rule.to_json()}),
+    }
+
+
+def _stored(workspace: Workspace, rule: WeightRule) -> dict[int, TableFile]:
+    manifest, parts = stored_parts(workspace.storage, INTERACTIONS_MANIFEST, _KIND)
+    there = {name: manifest[name] for name in rule.to_json()} if manifest else rule.to_json()
+    if there != rule.to_json():
+        raise InputError(
+            f"an append with {rule.to_json()}",
+            expected=f"the rule of the stored interactions, {there}",
+            remedy="Use the same rule, or import with mode='replace'.",
+        )
+    return parts
+
+
+def _one(column: pa.ChunkedArray) -> pa.Array:
+    return column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)

@@ -1,0 +1,171 @@
+"""Imports a MovieLens folder, in the layout with headers (.csv) or the older one with `::` (.dat)."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from semrec.errors import InputError
+from semrec.importing.catalogue import NUM_ID_BUCKETS, known_items, stage_items
+from semrec.importing.delimited import CSV, DAT, is_utf8, read_delimited
+from semrec.importing.events import EventColumns, EventRules, events_of
+from semrec.importing.intake import Intake, Progress, RowBlock
+from semrec.importing.interactions import WeightRule, stage_interactions
+from semrec.importing.report import ImportReport, report_of
+from semrec.importing.rows import ItemRow, UserRow, item_tables, user_tables
+from semrec.importing.sources import Source, SourceFolder
+from semrec.importing.staging import Staged, is_append, scratch_folder
+from semrec.importing.tags import TAG_COLUMNS, TagSpill
+from semrec.importing.users import USERS_MANIFEST, stage_users
+from semrec.quarantine import DEFAULT_MAX_SHARE
+from semrec.workspace import Workspace
+
+__all__ = ["import_movielens", "item_of"]
+
+#: Five stars and half stars: what lies at or below 2.5 is no reason to recommend, and a new rating replaces the old.
+_RULE: Final = WeightRule(repeats="latest", neutral_value=2.5)
+_MOVIES: Final = ("movieId", "title", "genres")
+_RATINGS: Final = EventColumns("userId", "movieId", "rating", "timestamp")
+_USERS: Final = ("userId", "gender", "age", "occupation", "zip")
+_YEAR: Final = re.compile(r"\((\d{4})(?:[-–]\d{0,4})?\)$")
+_NO_GENRE: Final = "(no genres listed)"
+
+
+def import_movielens(
+    workspace: Workspace,
+    source: str | Path,
+    *,
+    mode: Literal["replace", "append"] = "replace",
+    max_rejected: float = DEFAULT_MAX_SHARE,
+    now_s: int | None = None,
+    progress: Progress | None = None,
+) -> ImportReport:
+    """Imports movies, ratings, tags if there are any, and the users of ml-1m, from `source` (a folder, or the one above).
+
+    Movies become items with attributes genre and year and a text like "Toy Story (1995). Genres: Adventure, Animation.
+    Tags: pixar, fun.": at most 20 tags, lower-cased, those of the most distinct users first. Ratings become events whose
+    value is the rating: each marks its item as seen, the newest of a user and item counts (repeats "latest"), and its
+    weight is max(rating - 2.5, 0). Users of users.dat get gender, age and occupation, as coded there.
+
+    mode "replace" makes the folder the whole of the workspace's catalogue, interactions and users (without users.dat
+    there is no users table afterwards); "append" adds to them, as `import_table` does. In the .csv layout text is UTF-8;
+    in the .dat layout movies and tags are read as ISO 8859-1 when they are not UTF-8 as a whole.
+
+    Bad rows go to quarantine/import/ with file, line and reason. `max_rejected` bounds their share in each file. Raises
+    InputError naming a file or column that is missing, and TooManyRejectedError; nothing of the import is then live.
+    """
+    append = is_append(mode)
+    files = _find(source)
+    kinds = ["items", "interactions", *(["tags"] if files.tags else []), *(["users"] if files.users else [])]
+    intakes = {kind: Intake(workspace.storage, kind, max_rejected=max_rejected, progress=progress) for kind in kinds}
+    now_s = int(time.time()) if now_s is None else now_s
+    try:
+        staged = _stage(workspace, files, intakes, append=append, now_s=now_s)
+    finally:
+        for intake in intakes.values():
+            intake.flush()
+    for one in staged:
+        one.publish(workspace.storage)
+    if files.users is None and not append:
+        workspace.storage.delete(USERS_MANIFEST)
+    return report_of(staged, list(intakes.values()))
+
+
+@dataclass(frozen=True)
+class _Files:
+    """The files of a MovieLens folder."""
+
+    is_dat: bool
+    movies: Source
+    ratings: Source
+    tags: Source | None
+    users: Source | None
+
+    def blocks(self, file: Source, wanted: Iterable[str], order: tuple[str, ...], intake: Intake) -> Iterator[RowBlock]:
+        """The rows of `file`; `order` is that of the columns where there is no header."""
+        if not self.is_dat:
+            return read_delimited(file, list(wanted), intake=intake, dialect=CSV)
+        latin1 = file in (self.movies, self.tags) and not is_utf8(file)
+        return read_delimited(file, list(wanted), intake=intake, dialect=DAT, names=order, latin1=latin1)
+
+
+def _stage(
+    workspace: Workspace, files: _Files, intakes: dict[str, Intake], *, append: bool, now_s: int
+) -> list[Staged]:
+    """Writes all parts. Nothing is live before every file has passed."""
+    with scratch_folder() as scratch:
+        tags = None
+        if files.tags is not None:
+            blocks = files.blocks(files.tags, TAG_COLUMNS, TAG_COLUMNS, intakes["tags"])
+            tags = TagSpill(scratch / "tags", NUM_ID_BUCKETS, blocks, intakes["tags"])
+        blocks = files.blocks(files.movies, _MOVIES, _MOVIES, intakes["items"])
+        tables = item_tables(_items(blocks), intake=intakes["items"])
+        items = stage_items(workspace, tables, append=append, intake=intakes["items"], scratch=scratch, tags=tags)
+        if files.tags is not None:
+            intakes["tags"].check()
+        staged = [items]
+        if files.users is not None:
+            blocks = files.blocks(files.users, _USERS[:4], _USERS, intakes["users"])
+            tables = user_tables(_users(blocks), intake=intakes["users"])
+            staged.append(stage_users(workspace, tables, append=append, intake=intakes["users"], scratch=scratch))
+        rules = EventRules(known_items(workspace.storage, items.files), now_s)
+        intake = intakes["interactions"]
+        blocks = files.blocks(files.ratings, _RATINGS.names, tuple(_RATINGS.names), intake)
+        tables = (events_of(block, _RATINGS, rules, intake=intake) for block in blocks)
+        staged.append(stage_interactions(workspace, tables, _RULE, append=append, intake=intake, scratch=scratch))
+        return staged
+
+
+def item_of(movie_id: str, title: str, genres: str, *, file: str = "", line: int | None = None) -> ItemRow:
+    """A movie as an item; its text is still without tags. The title keeps its year, which tells remakes apart."""
+    title = " ".join(title.split())
+    names = [] if genres.strip() == _NO_GENRE else [name.strip() for name in genres.split("|") if name.strip()]
+    year = _YEAR.search(title)
+    attributes = {"genre": names, "year": [year[1]] if year else []}
+    text = f"{title}. Genres: {', '.join(names)}." if names else f"{title}."
+    return ItemRow(movie_id, title, text if title else "", attributes, file, line)
+
+
+def _items(blocks: Iterable[RowBlock]) -> Iterator[ItemRow]:
+    for block in blocks:
+        for row, fields in enumerate(zip(*(block.columns[name].to_pylist() for name in _MOVIES), strict=True)):
+            yield item_of(*fields, file=block.file, line=block.line(row))
+
+
+def _users(blocks: Iterable[RowBlock]) -> Iterator[UserRow]:
+    for block in blocks:
+        for row, fields in enumerate(zip(*(block.columns[name].to_pylist() for name in _USERS[:4]), strict=True)):
+            attributes = {
+                name: [value.strip()] for name, value in zip(_USERS[1:4], fields[1:], strict=True) if value.strip()
+            }
+            yield UserRow(fields[0], attributes, block.file, block.line(row))
+
+
+def _find(source: str | Path) -> _Files:
+    folder = SourceFolder(source)
+    inner = [name for name in folder.folders if name.startswith("ml-")]
+    if not _has_layout(folder, "csv") and not _has_layout(folder, "dat") and len(inner) == 1:
+        folder = SourceFolder(f"{folder.uri}/{inner[0]}")
+    suffix = "dat" if _has_layout(folder, "dat") and not _has_layout(folder, "csv") else "csv"
+    movies, ratings = (_mandatory(folder, f"{name}.{suffix}") for name in ("movies", "ratings"))
+    users = folder.source("users.dat") if suffix == "dat" else None
+    return _Files(suffix == "dat", movies, ratings, folder.source(f"tags.{suffix}"), users)
+
+
+def _has_layout(folder: SourceFolder, suffix: str) -> bool:
+    return any(folder.source(f"{name}.{suffix}") for name in ("movies", "ratings"))
+
+
+def _mandatory(folder: SourceFolder, name: str) -> Source:
+    found = folder.source(name)
+    if found is None:
+        raise InputError(
+            f"no {name} in {folder.uri}",
+            expected="a MovieLens folder: movies.csv and ratings.csv, or movies.dat and ratings.dat",
+            remedy="Unpack the archive, and name the folder that holds these files.",
+        )
+    return found

@@ -1,0 +1,89 @@
+"""Reads Parquet files in record batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from semrec.errors import InputError
+from semrec.importing.delimited import missing_column
+from semrec.importing.intake import Intake, RowBlock
+from semrec.importing.sources import Source
+
+__all__ = ["check_id_type", "read_parquet", "table_block"]
+
+_BATCH_ROWS = 65_536
+
+
+def read_parquet(source: Source, wanted: Sequence[str], *, ids: Sequence[str], intake: Intake) -> Iterator[RowBlock]:
+    """The rows of a Parquet file, columns `wanted` as Arrow arrays of the types they have, without line numbers.
+
+    Raises InputError for a file that is not Parquet, a missing column, or a column among `ids` that is neither text nor
+    integer: a float would turn "7" into "7.0".
+    """
+    wanted = list(dict.fromkeys(wanted))
+    with source.open(compression=None) as stream:
+        file = _opened(stream, source.path)
+        schema = file.schema_arrow
+        for name in wanted:
+            if name not in schema.names:
+                raise missing_column(name, source.name, schema.names)
+        for name in ids:
+            check_id_type(schema.field(name).type, name, source.name)
+        first = 1
+        for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=wanted):
+            intake.count(batch.num_rows)
+            rows = np.arange(first, first + batch.num_rows)
+            kept = _readable(batch, rows, source.name, intake)
+            yield table_block(batch if kept.all() else batch.filter(pa.array(kept)), source.name, rows[kept])
+            first += batch.num_rows
+
+
+def table_block(table: pa.Table | pa.RecordBatch, name: str, rows: np.ndarray) -> RowBlock:
+    """A block of Arrow rows; `rows` int64 [rows] numbers them, from 1, for the excerpts."""
+    columns = {field: _one(table.column(field)) for field in table.schema.names}
+    return RowBlock(name, columns, table.num_rows, None, lambda i: f"row {rows[i]}: {table.slice(i, 1).to_pylist()[0]}")
+
+
+def _readable(batch: pa.RecordBatch, rows: np.ndarray, name: str, intake: Intake) -> np.ndarray:
+    """bool [rows]: which rows are UTF-8. Parquet does not check that its text is; the others are refused."""
+    kept = np.ones(batch.num_rows, dtype=bool)
+    try:
+        batch.validate(full=True)
+    except pa.ArrowInvalid:
+        for i, row in enumerate(rows.tolist()):
+            try:
+                batch.slice(i, 1).to_pylist()
+            except UnicodeDecodeError as error:
+                kept[i] = False
+                intake.reject(name, None, "bad UTF-8", f"row {row}", detail=f"byte 0x{error.object[error.start]:02x}")
+    return kept
+
+
+def check_id_type(kind: pa.DataType, name: str, file: str) -> None:
+    """Raises InputError unless values of `kind` can be ids: text, integers, dictionaries of those, or nothing at all."""
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    if not (is_text or pa.types.is_integer(kind) or pa.types.is_null(kind)):
+        raise InputError(
+            f"column {name!r} of {file} has type {kind}",
+            expected="ids as text or integers",
+            remedy="Write the column as text: a float or a decimal does not keep an id as it was.",
+        )
+
+
+def _opened(stream: object, path: str) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(stream)
+    except pa.ArrowInvalid as error:
+        raise InputError(
+            f"{path} is not Parquet ({error})", expected="a Parquet file", remedy="Check the format and the file."
+        ) from error
+
+
+def _one(column: pa.Array | pa.ChunkedArray) -> pa.Array:
+    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column

@@ -1,0 +1,71 @@
+"""What an import did, in numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from semrec.importing.intake import Intake
+from semrec.importing.staging import Staged
+
+__all__ = ["ImportReport", "report_of"]
+
+
+@dataclass(frozen=True)
+class ImportReport:
+    """The result of one import. The four totals are those of the workspace afterwards, None for what it did not touch.
+
+    num_items: items of the catalogue; num_users: users with at least one interaction; num_interactions: stored events;
+    num_listed_users: rows of the users table. num_read: rows met in the sources by kind ("items", "users",
+    "interactions", "tags"), blank lines and headers aside; rejected: of those, the refused ones by kind and reason;
+    num_repeats: events dropped because they repeat another in all four columns. manifests and quarantine: where to look.
+    """
+
+    num_items: int | None
+    num_users: int | None
+    num_interactions: int | None
+    num_listed_users: int | None
+    num_read: Mapping[str, int]
+    rejected: Mapping[str, Mapping[str, int]]
+    num_repeats: int
+    manifests: tuple[str, ...]
+    quarantine: tuple[str, ...]
+
+    @property
+    def num_rejected(self) -> int:
+        return sum(sum(reasons.values()) for reasons in self.rejected.values())
+
+    def __str__(self) -> str:
+        totals = (
+            (self.num_items, "items"),
+            (self.num_interactions, "interactions"),
+            (self.num_users, "users with interactions"),
+            (self.num_listed_users, "users listed"),
+        )
+        lines = [", ".join(f"{count:,} {what}" for count, what in totals if count is not None)]
+        lines += [f"{kind}: {count:,} rows read{self._refused(kind)}" for kind, count in self.num_read.items()]
+        if self.num_repeats:
+            lines.append(f"{self.num_repeats:,} exact repeats dropped")
+        lines += [f"refused rows: {path}" for path in self.quarantine]
+        return "\n".join(lines)
+
+    def _refused(self, kind: str) -> str:
+        reasons = self.rejected.get(kind)
+        return ", refused " + ", ".join(f"{n:,} {reason}" for reason, n in reasons.items()) if reasons else ""
+
+
+def report_of(staged: Sequence[Staged], intakes: Sequence[Intake]) -> ImportReport:
+    """The report of what was staged (and by now published) from the rows of `intakes`."""
+    bodies = {one.kind: one.body for one in staged}
+    refusing = [intake for intake in intakes if intake.rejected]
+    return ImportReport(
+        num_items=bodies.get("catalogue", {}).get("num_items"),
+        num_users=bodies.get("interactions", {}).get("num_users"),
+        num_interactions=bodies.get("interactions", {}).get("num_rows"),
+        num_listed_users=bodies.get("users", {}).get("num_users"),
+        num_read={intake.kind: intake.num_read for intake in intakes},
+        rejected={intake.kind: intake.rejected for intake in refusing},
+        num_repeats=sum(one.num_repeats for one in staged),
+        manifests=tuple(one.path for one in staged),
+        quarantine=tuple(intake.quarantine_path for intake in refusing),
+    )

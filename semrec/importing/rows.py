@@ -1,0 +1,148 @@
+"""Items and users as rows: the checks on one, and tables of many on their way to the parts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+
+from semrec.contracts import ATTRIBUTES_TYPE
+from semrec.importing.intake import Intake
+
+__all__ = ["ITEM_ROWS_SCHEMA", "USER_ROWS_SCHEMA", "ItemRow", "UserRow", "first_of_each", "item_tables", "user_tables"]
+
+_ROWS_PER_TABLE: Final = 8_192
+_ORIGIN: Final = [
+    pa.field("file", pa.string()),
+    pa.field("line", pa.int64()),
+    pa.field("is_stored", pa.bool_()),  # came from the workspace, not from a source
+]
+ITEM_ROWS_SCHEMA: Final = pa.schema(
+    [
+        pa.field("item_id", pa.string(), nullable=False),
+        pa.field("title", pa.string(), nullable=False),
+        pa.field("text", pa.string(), nullable=False),
+        pa.field("attributes", ATTRIBUTES_TYPE),
+        *_ORIGIN,
+    ]
+)
+USER_ROWS_SCHEMA: Final = pa.schema(
+    [pa.field("user_id", pa.string(), nullable=False), pa.field("attributes", ATTRIBUTES_TYPE), *_ORIGIN]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ItemRow:
+    """One item of a source. An empty `text` stands for the title. `file` and `line` (from 1) say where it stood."""
+
+    item_id: str
+    title: str = ""
+    text: str = ""
+    attributes: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    file: str = ""
+    line: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UserRow:
+    """One user of a source. `file` and `line` (from 1) say where it stood."""
+
+    user_id: str
+    attributes: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    file: str = ""
+    line: int | None = None
+
+
+def item_tables(rows: Iterable[ItemRow], *, intake: Intake) -> Iterator[pa.Table]:
+    """The good rows, ITEM_ROWS_SCHEMA. Refused: "id is not text", "missing id", "NUL byte", "no title and no text"."""
+    good: list[ItemRow] = []
+    for row in rows:
+        reason = _id_fault(row.item_id) or _item_fault(row)
+        if reason:
+            intake.reject(row.file, row.line, reason, f"{row.item_id},{row.title},{row.text}")
+            continue
+        good.append(row)
+        if len(good) == _ROWS_PER_TABLE:
+            yield _item_table(good)
+            good = []
+    if good:
+        yield _item_table(good)
+
+
+def user_tables(rows: Iterable[UserRow], *, intake: Intake) -> Iterator[pa.Table]:
+    """The good rows, USER_ROWS_SCHEMA. Refused: "id is not text", "missing id", "NUL byte"."""
+    good: list[UserRow] = []
+    for row in rows:
+        reason = _id_fault(row.user_id) or _nul_fault("", row.attributes)
+        if reason:
+            intake.reject(row.file, row.line, reason, f"{row.user_id},{dict(row.attributes)}")
+            continue
+        good.append(row)
+        if len(good) == _ROWS_PER_TABLE:
+            yield _user_table(good)
+            good = []
+    if good:
+        yield _user_table(good)
+
+
+def first_of_each(rows: pa.Table, key: str, *, intake: Intake) -> pa.Table:
+    """The first row of each id, in the order of `rows`; a later one is refused as "duplicate id" unless it was stored."""
+    encoded = rows.column(key).combine_chunks().dictionary_encode()
+    codes = encoded.indices.to_numpy(zero_copy_only=False)
+    _, first = np.unique(codes, return_index=True)
+    if len(first) == rows.num_rows:
+        return rows
+    is_later = np.ones(rows.num_rows, dtype=bool)
+    is_later[first] = False
+    for row in rows.filter(pa.array(is_later)).to_pylist():
+        if not row["is_stored"]:
+            excerpt = ",".join(str(row[name]) for name in (key, "title") if name in row)
+            intake.reject(row["file"], row["line"], "duplicate id", excerpt, detail=f"{key} = {row[key]!r}")
+    return rows.take(pa.array(np.sort(first)))
+
+
+def _id_fault(value: Any) -> str:
+    if not isinstance(value, str):
+        return "missing id" if value is None else "id is not text"
+    if "\0" in value:
+        return "NUL byte"
+    return "" if value.strip(" \t\n\r\v\f") else "missing id"
+
+
+def _item_fault(row: ItemRow) -> str:
+    if not row.title.strip() and not row.text.strip():
+        return "no title and no text"
+    return _nul_fault(row.title + row.text, row.attributes)
+
+
+def _nul_fault(text: str, attributes: Mapping[str, Sequence[str]]) -> str:
+    has_nul = "\0" in text or any("\0" in value for values in attributes.values() for value in values)
+    return "NUL byte" if has_nul else ""
+
+
+def _item_table(rows: Sequence[ItemRow]) -> pa.Table:
+    ids = [row.item_id for row in rows]
+    titles = [row.title.strip() for row in rows]
+    texts = [row.text.strip() or title for row, title in zip(rows, titles, strict=True)]
+    return pa.table([ids, titles, texts, _attributes(rows), *_origin(rows)], schema=ITEM_ROWS_SCHEMA)
+
+
+def _user_table(rows: Sequence[UserRow]) -> pa.Table:
+    return pa.table([[row.user_id for row in rows], _attributes(rows), *_origin(rows)], schema=USER_ROWS_SCHEMA)
+
+
+def _attributes(rows: Sequence[ItemRow] | Sequence[UserRow]) -> pa.Array:
+    """Attribute names ascending, values in source order, each once: equal rows have equal bytes."""
+    maps = [
+        [(name, list(dict.fromkeys(row.attributes[name]))) for name in sorted(row.attributes) if row.attributes[name]]
+        for row in rows
+    ]
+    return pa.array(maps, ATTRIBUTES_TYPE)
+
+
+def _origin(rows: Sequence[ItemRow] | Sequence[UserRow]) -> list[pa.Array]:
+    files = pa.array([row.file for row in rows], pa.string())
+    return [files, pa.array([row.line for row in rows], pa.int64()), pa.array([False] * len(rows))]

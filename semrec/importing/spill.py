@@ -1,0 +1,104 @@
+"""Buckets of rows that do not fit in memory: a bounded buffer, then local temporary files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+
+from semrec.errors import WorkspaceWriteError
+
+__all__ = ["BUFFER_BYTES", "BucketSpill"]
+
+#: Rows held before they go to disk; the sort of a full buffer needs about twice as much again for a moment.
+BUFFER_BYTES = 32 << 20
+_LENGTH_BYTES: Final = 8
+
+
+class BucketSpill:
+    """Rows by bucket, in the order in which they came.
+
+    Up to BUFFER_BYTES stay in memory; each time there are more, all of them are appended to one file per bucket under
+    `folder`. A file is opened only while it is appended to, so thousands of buckets need one descriptor. `folder` is the
+    caller's to delete.
+    """
+
+    def __init__(self, folder: Path, schema: pa.Schema, num_buckets: int) -> None:
+        self.num_buckets, self.num_rows, self.on_disk = num_buckets, 0, False
+        self._folder, self._schema = folder, schema
+        self._tables: list[pa.Table] = []
+        self._buckets: list[np.ndarray] = []
+        self._num_bytes = 0
+        self._sorted: tuple[pa.Table, np.ndarray] | None = None
+
+    def add(self, table: pa.Table, buckets: np.ndarray) -> None:
+        """Adds rows; `buckets` is int [rows]."""
+        if not table.num_rows:
+            return
+        self._sorted = None
+        self._tables.append(table)
+        self._buckets.append(buckets)
+        self.num_rows += table.num_rows
+        self._num_bytes += table.nbytes + buckets.nbytes
+        if self._num_bytes > BUFFER_BYTES:
+            self._flush()
+
+    def read(self, bucket: int) -> pa.Table:
+        """All rows of one bucket."""
+        if self._sorted is None:
+            self._sorted = self._by_bucket()
+        table, starts = self._sorted
+        held = table.slice(starts[bucket], starts[bucket + 1] - starts[bucket])
+        return pa.concat_tables([*self._from_disk(bucket), held]).combine_chunks()
+
+    def read_all(self) -> pa.Table:
+        """All rows, for a spill that is still in memory: one table instead of many small ones."""
+        return pa.concat_tables([self._schema.empty_table(), *self._tables]).combine_chunks()
+
+    def _by_bucket(self) -> tuple[pa.Table, np.ndarray]:
+        """The buffered rows ordered by bucket, and int64 [num_buckets + 1] where each begins."""
+        if not self._tables:
+            return self._schema.empty_table(), np.zeros(self.num_buckets + 1, dtype=np.int64)
+        buckets = np.concatenate(self._buckets)
+        table = pa.concat_tables(self._tables).take(pa.array(np.argsort(buckets, kind="stable")))
+        starts = np.concatenate([[0], np.cumsum(np.bincount(buckets, minlength=self.num_buckets))])
+        return table, starts
+
+    def _flush(self) -> None:
+        table, starts = self._by_bucket()
+        self._folder.mkdir(parents=True, exist_ok=True)
+        options = pa.ipc.IpcWriteOptions(compression="lz4")
+        for bucket in np.flatnonzero(np.diff(starts)):
+            sink = pa.BufferOutputStream()
+            with pa.ipc.new_stream(sink, self._schema, options=options) as writer:
+                writer.write_table(table.slice(starts[bucket], starts[bucket + 1] - starts[bucket]))
+            data = sink.getvalue()
+            self._append(int(bucket), data)
+        self.on_disk = True
+        self._tables, self._buckets, self._num_bytes, self._sorted = [], [], 0, None
+
+    def _append(self, bucket: int, data: pa.Buffer) -> None:
+        try:
+            with self._path(bucket).open("ab") as file:
+                file.write(len(data).to_bytes(_LENGTH_BYTES, "little"))
+                file.write(data)
+        except OSError as error:
+            raise WorkspaceWriteError(
+                f"cannot write a temporary file in {self._folder}: {error.strerror or error}",
+                expected="local space for the rows that do not fit in memory, about the size of the source",
+                remedy="Free space there, or set TMPDIR to a larger disk.",
+            ) from error
+
+    def _from_disk(self, bucket: int) -> list[pa.Table]:
+        if not self.on_disk or not self._path(bucket).exists():
+            return []
+        tables = []
+        with self._path(bucket).open("rb") as file:
+            while length := file.read(_LENGTH_BYTES):
+                tables.append(pa.ipc.open_stream(file.read(int.from_bytes(length, "little"))).read_all())
+        return tables
+
+    def _path(self, bucket: int) -> Path:
+        return self._folder / f"{bucket}.spill"

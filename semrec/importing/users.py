@@ -1,0 +1,66 @@
+"""Writes the users table: one part per user bucket, ascending user_id."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from semrec.contracts import USERS_SCHEMA, buckets_of, part_name
+from semrec.digests import fingerprint
+from semrec.importing.intake import Intake
+from semrec.importing.rows import USER_ROWS_SCHEMA, first_of_each
+from semrec.importing.spill import BucketSpill
+from semrec.importing.staging import Staged, stored_parts
+from semrec.storage import Storage
+from semrec.tables import TableFile, read_table, write_table
+from semrec.workspace import Workspace
+
+__all__ = ["USERS_MANIFEST", "stage_users"]
+
+USERS_MANIFEST: Final = "users/manifest.json"
+_KIND: Final = "users"
+
+
+def stage_users(
+    workspace: Workspace, tables: Iterable[pa.Table], *, append: bool, intake: Intake, scratch: Path
+) -> Staged:
+    """Writes the parts of all users in `tables` (USER_ROWS_SCHEMA); with `append`, over the users stored already.
+
+    Of two rows with one id the first counts ("duplicate id"); a new row wins over a stored one, attributes and all.
+    """
+    _, stored = stored_parts(workspace.storage, USERS_MANIFEST, _KIND) if append else (None, {})
+    spill = BucketSpill(scratch / _KIND, USER_ROWS_SCHEMA, workspace.num_buckets)
+    for table in tables:
+        spill.add(table, buckets_of(table.column("user_id").combine_chunks(), workspace.num_buckets))
+    parts: list[dict[str, Any]] = []
+    for bucket in range(workspace.num_buckets):
+        rows = spill.read(bucket)
+        if bucket in stored:
+            rows = pa.concat_tables([rows, _stored_rows(workspace.storage, stored[bucket])])
+        rows = first_of_each(rows, "user_id", intake=intake).select(USERS_SCHEMA.names).cast(USERS_SCHEMA)
+        rows = rows.take(pc.sort_indices(rows, sort_keys=[("user_id", "ascending")]))  # Arrow compares text by bytes
+        file = write_table(workspace.storage, f"users/{part_name(bucket)}", rows)
+        parts.append({"part": bucket, **file.to_json()})
+        intake.report(sum(part["num_rows"] for part in parts), "write users")
+    intake.check()
+    return Staged(USERS_MANIFEST, _KIND, _manifest(parts))
+
+
+def _stored_rows(storage: Storage, file: TableFile) -> pa.Table:
+    table = read_table(storage, file)
+    nothing = pa.nulls(table.num_rows)
+    origin = [nothing.cast(pa.string()), nothing.cast(pa.int64()), pa.array([True] * table.num_rows, pa.bool_())]
+    return pa.table([table.column("user_id"), table.column("attributes"), *origin], schema=USER_ROWS_SCHEMA)
+
+
+def _manifest(parts: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "num_users": sum(part["num_rows"] for part in parts),
+        "num_buckets": len(parts),
+        "parts": parts,
+        "fingerprint": fingerprint([part["content_digest"] for part in parts]),
+    }

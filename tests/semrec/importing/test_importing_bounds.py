@@ -1,0 +1,91 @@
+"""What an import may hold at once: memory, descriptors, and the structures that bound them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from import_cases import write
+
+from semrec.importing import known, spill
+from semrec.importing.known import KnownItems
+from semrec.importing.records import is_cleanly_quoted
+from semrec.importing.spill import BucketSpill
+
+CHILD = """
+import resource, sys
+from semrec.importing import ColumnMap, ItemRow, delimited, import_items, import_table, spill
+from semrec.workspace import Workspace
+delimited.BLOCK_BYTES, spill.BUFFER_BYTES = 1 << 20, 4 << 20
+workspace = Workspace.create(sys.argv[1], num_buckets=64)
+import_items(workspace, [ItemRow(str(n), "t") for n in range(1000)])
+columns = ColumnMap(user_id="u", item_id="i", value="v", timestamp="t")
+report = import_table(workspace, sys.argv[2], fmt="csv", kind="interactions", columns=columns)
+print(report.num_interactions, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def peak_kib(folder: Path, num_rows: int) -> int:
+    """Peak resident memory of a process that imports a generated file of `num_rows` events."""
+    block = "".join(f"u{{0}}{n % 50},{n % 1000},{n % 10},{1_000_000_000 + n}\n" for n in range(30_000))
+    with write(folder / f"{num_rows}.csv", "u,i,v,t\n").open("a") as file:
+        for n in range(num_rows // 30_000):
+            file.write(block.replace("{0}", f"{n}-"))
+    arguments = [sys.executable, "-c", CHILD, str(folder / f"workspace-{num_rows}"), str(folder / f"{num_rows}.csv")]
+    output = subprocess.run(arguments, capture_output=True, text=True, check=True).stdout.split()
+    assert int(output[0]) == num_rows
+    return int(output[1])
+
+
+def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
+    small, large = peak_kib(tmp_path, 300_000), peak_kib(tmp_path, 3_000_000)
+    # The rows that are more would need about 100 MiB as Arrow columns alone, and as much again to be sorted.
+    assert large - small < 48 * 1024, f"{small} KiB for 300,000 rows, {large} KiB for 3,000,000"
+
+
+def test_a_spill_returns_each_bucket_in_order_of_arrival(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spill, "BUFFER_BYTES", 50_000)
+    schema = pa.schema([("n", pa.int64()), ("text", pa.string())])
+    rows = BucketSpill(tmp_path / "spill", schema, 3_000)
+    buckets = np.random.default_rng(0).integers(0, 3_000, 20_000)
+    for start in range(0, 20_000, 700):
+        numbers = np.arange(start, min(start + 700, 20_000))
+        rows.add(pa.table([numbers, [f"row {n}" for n in numbers]], schema=schema), buckets[numbers])
+    assert rows.on_disk
+    assert rows.num_rows == 20_000
+    for bucket in range(0, 3_000, 7):
+        table = rows.read(bucket)
+        assert table.column("n").to_pylist() == np.flatnonzero(buckets == bucket).tolist()
+        assert table.column("text").to_pylist() == [f"row {n}" for n in np.flatnonzero(buckets == bucket)]
+
+
+@pytest.mark.parametrize(
+    ("block", "is_clean"),
+    [
+        (b'"a",b\r\nc,"d"\r\n', True),
+        (b'"a,b",c\n"",d\n', True),
+        (b'"a""b",c\n', False),  # two readers could differ; these go the slow way
+        (b'"a"b,c\n', False),
+        (b'a"b",c\n', False),
+        (b'"a\nb",c\n', False),
+        (b'a,"b\n', False),
+    ],
+)
+def test_quotes_around_whole_fields_are_clean(block: bytes, is_clean: bool) -> None:
+    assert is_cleanly_quoted(block, b",") == is_clean
+
+
+def test_known_items_are_those_of_a_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = [f"{n}" for n in range(0, 500, 3)]
+    asked = [f"{n}" for n in range(500)] + ["007", "", "ü", "3", "3"]
+    # With hashes of three values nearly everything collides.
+    for digest in (known._digest, lambda text: bytes([len(text) % 3, *bytes(7)])):
+        monkeypatch.setattr(known, "_digest", digest)
+        items = KnownItems([pa.array(ids[:50]), pa.array(ids[50:])])
+        assert len(items) == 167
+        assert items.contains(pa.array(asked)).tolist() == [one in set(ids) for one in asked]
+    assert KnownItems([]).contains(pa.array(["a"])).tolist() == [False]
