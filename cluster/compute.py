@@ -149,10 +149,12 @@ def open_compute(options: ComputeOptions) -> Iterator[Compute]:
 
 def _connect(options: ComputeOptions) -> None:
     quiet = {"logging_level": logging.WARNING, "log_to_driver": False, "configure_logging": True}
+    # Ray puts the driver's folder first on its workers' path; a `cluster` package there must not be taken for this one.
+    env = {"worker_process_setup_hook": "semrec.__main__.import_packages"}
     if options.address or os.environ.get("RAY_ADDRESS"):
-        ray.init(address=options.address or "auto", **quiet)
+        ray.init(address=options.address or "auto", runtime_env=env, **quiet)
         return
-    ray.init(include_dashboard=False, object_store_memory=_OBJECT_STORE_BYTES, **quiet)
+    ray.init(include_dashboard=False, object_store_memory=_OBJECT_STORE_BYTES, runtime_env=env, **quiet)
 
 
 def _gpu_memory_bytes() -> int:

@@ -12,7 +12,10 @@ __all__ = ["RayMetrics"]
 
 
 class RayMetrics:
-    """Makes each metric on first use. Ray adds its own `ray_` prefix to the names it exports."""
+    """Makes each metric on first use. Ray adds its own `ray_` prefix to the names it exports.
+
+    Of a histogram trust the buckets and the count: Ray exports its sum as if each value were the middle of its bucket.
+    """
 
     def __init__(self) -> None:
         self._made: dict[str, Any] = {}

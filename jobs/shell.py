@@ -113,7 +113,8 @@ class ConsoleProgress:
             self._bar.update(self._task, completed=self._done, rate=self._rate())
         elif not self._live and time.monotonic() - self._logged_s >= _LOG_EVERY_S:
             self._logged_s = time.monotonic()
-            print(f"{self._stage}: {self._done:,}/{self._total:,} {self._rate()}{self._remaining()}", flush=True)
+            total = f"/{self._total:,}" if self._total else ""
+            print(f"{self._stage}: {self._done:,}{total} {self._rate()}{self._remaining()}", flush=True)
 
     def note(self, text: str) -> None:
         console.print(f"  [dim]{escape(text)}[/]")

@@ -62,9 +62,10 @@ def _add_column(digest: Any, array: pa.Array) -> None:
         _add_column(digest, array.flatten())
     elif pa.types.is_struct(kind):
         digest.update(b"r")
+        children = array.flatten()  # unlike field(), null where the struct is null, whatever lies beneath
         for index in range(kind.num_fields):
             digest.update(kind.field(index).name.encode() + b"\0")
-            _add_column(digest, array.field(index))
+            _add_column(digest, children[index])
     elif pa.types.is_boolean(kind) or pa.types.is_primitive(kind):
         digest.update(str(kind).encode())
         values = pc.fill_null(array, False if pa.types.is_boolean(kind) else 0) if array.null_count else array
@@ -80,12 +81,12 @@ def _numpy(array: Any) -> np.ndarray:
 
 def _list_lengths(array: pa.Array) -> pa.Array:
     if pa.types.is_map(array.type):
-        offsets = _numpy(array.offsets)
-        return pa.array(np.diff(offsets))
+        return pa.array(np.where(_numpy(array.is_valid()), np.diff(_numpy(array.offsets)), 0))
     return pc.list_value_length(array)
 
 
 def _map_entries(array: pa.Array) -> pa.Array:
+    array = array.drop_null()  # a null map may have entries beneath
     offsets = _numpy(array.offsets)
     first, count = int(offsets[0]), int(offsets[-1] - offsets[0])
     fields = [pa.field("key", array.type.key_type), pa.field("value", array.type.item_type)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import threading
@@ -53,6 +54,8 @@ class Lease:
 
     def _take_over(self) -> None:
         found = self._read()
+        if found.get("holder") == self._holder:
+            return  # an object store answered a repeated request: the first one had made it
         age_s = time.time() - float(found.get("heartbeat_s", 0.0))
         if age_s < self._expiry_s and not _is_dead_here(found):
             name = f"process {found.get('pid')} on {found.get('host')}"
@@ -66,9 +69,12 @@ class Lease:
 
     def _beat(self) -> None:
         while not self._stop.wait(self._heartbeat_s):
-            if self._read().get("holder") not in (self._holder, None):
-                return  # taken over while this process slept; records are exclusive, so finishing quietly is safe
-            self._storage.write_bytes(self._path, self._body())
+            with contextlib.suppress(
+                Exception
+            ):  # whatever the store says: the next beat may fare better, the work goes on
+                if self._read().get("holder") not in (self._holder, None):
+                    return  # taken over while this process slept; records are exclusive, so finishing quietly is safe
+                self._storage.write_bytes(self._path, self._body())
 
     def _body(self) -> bytes:
         own = {"boot": _boot_id(), "host": platform.node(), "pid": os.getpid(), "started": _process_start(os.getpid())}

@@ -100,7 +100,7 @@ class Ledger:
         body = {"kind": "plan", "schema": 1, **plan.to_json()}
         if self.storage.create_exclusive(path, json_bytes(body)):
             return
-        differences = _differences(self.plan().to_json(), plan.to_json())
+        differences = _differences(self._recorded(), plan.to_json())
         if differences:
             raise PlanChangedError(
                 f"{self.folder} was planned otherwise: {'; '.join(differences[:5])}",
@@ -110,7 +110,7 @@ class Ledger:
 
     def plan(self) -> Plan:
         """The recorded plan. Raises MissingArtefactError when the run does not exist."""
-        return Plan.from_json(read_manifest(self.storage, f"{self.folder}/plan.json", "plan", remedy="Start the run."))
+        return Plan.from_json(self._recorded())
 
     def records(self) -> dict[int, PartRecord]:
         """The committed parts. A record that cannot be read counts as absent, so its part is done again."""
@@ -171,6 +171,9 @@ class Ledger:
         }
         write_manifest(self.storage, f"{self.folder}/manifest.json", kind, manifest)
         return manifest
+
+    def _recorded(self) -> dict[str, Any]:
+        return read_manifest(self.storage, f"{self.folder}/plan.json", "plan", remedy="Start the run.")
 
     def _record_path(self, part: int) -> str:
         return f"{self.folder}/ledger/{part_name(part)}.json"

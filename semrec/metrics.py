@@ -29,7 +29,9 @@ METRICS: Final = {
         Metric("semrec_texts_reused_total", "counter", "Texts whose committed vector was used again."),
         Metric("semrec_users_scored_total", "counter", "Users whose list was computed."),
         Metric("semrec_users_short_total", "counter", "Users with fewer than K recommendations."),
-        Metric("semrec_parts_planned", "gauge", "Parts in the plan of the present stage.", ("stage",)),
+        # A counter, because Ray's exporter drops a gauge that was not set again for some 20 seconds. When a stage is done,
+        # planned = committed + reused.
+        Metric("semrec_parts_planned_total", "counter", "Parts in the plans of the stages that began.", ("stage",)),
         Metric("semrec_parts_committed_total", "counter", "Parts computed and committed.", ("stage",)),
         Metric(
             "semrec_parts_reused_total", "counter", "Parts found committed or copied from an earlier run.", ("stage",)

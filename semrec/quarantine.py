@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 
 import pyarrow as pa
@@ -31,7 +32,7 @@ class Quarantine:
         self._num_files = 0
         self.counts: Counter[str] = Counter()  # by reason, without the offending value
         for file in storage.list_sizes(self._folder):
-            if file.startswith(f"{name}-"):
+            if re.fullmatch(rf"{re.escape(name)}-\d+\.parquet", file):  # "a-b" is another name than "a"
                 storage.delete(f"{self._folder}/{file}")
 
     @property

@@ -7,6 +7,8 @@ import errno
 import json
 import os
 import tempfile
+import threading
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,11 +16,14 @@ from typing import Any, cast
 
 import fsspec
 
-from semrec.errors import CorruptArtefactError, MissingArtefactError, WorkspaceWriteError
+from semrec.errors import CorruptArtefactError, MissingArtefactError, WorkspaceError, WorkspaceWriteError
 
 __all__ = ["Storage"]
 
 _WRITE_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG}
+_EXCLUSIVE_PROTOCOLS = {"s3", "gs", "abfs", "memory"}  # whose pipe_file(mode="create") is one conditional write
+_MEMORY_LOCK = threading.Lock()  # fsspec's memory:// looks first and writes then
+_CONFLICT_TRIES = 5
 
 
 class Storage:
@@ -30,10 +35,11 @@ class Storage:
 
     def __init__(self, uri: str) -> None:
         self.uri = str(uri).rstrip("/") or "/"
-        self._fs, root = fsspec.core.url_to_fs(self.uri)
+        # Cached listings would hide what other processes have written since.
+        self._fs, root = fsspec.core.url_to_fs(self.uri, use_listings_cache=False)
         self._root = str(root).rstrip("/")
-        protocol = self._fs.protocol
-        self.is_local = "file" in ((protocol,) if isinstance(protocol, str) else protocol)
+        self._protocols = {self._fs.protocol} if isinstance(self._fs.protocol, str) else set(self._fs.protocol)
+        self.is_local = "file" in self._protocols
 
     def __reduce__(self) -> tuple[object, ...]:
         return (Storage, (self.uri,))
@@ -124,10 +130,23 @@ class Storage:
                         # A hard link is atomic and, unlike O_EXCL, never shows a half-written file.
                         os.link(temporary, self.full_path(path))
                 else:
-                    self._fs.pipe_file(self.full_path(path), data, mode="create")
+                    self._create_remote(path, data)
             except FileExistsError:
                 return False
         return True
+
+    def check_exclusive(self) -> None:
+        """Proves on a scratch file that the store honours an exclusive create: some imitations of S3 ignore the condition.
+
+        Raises WorkspaceError when it does not.
+        """
+        path = f".exclusive-{uuid.uuid4().hex}"
+        try:
+            made = [self.create_exclusive(path, b"probe"), self.create_exclusive(path, b"probe")]
+        finally:
+            self.delete(path)
+        if made != [True, False]:
+            raise self._no_exclusive("writes over what is there")
 
     def copy(self, source: str, target: str) -> None:
         """Copies a file inside the workspace, atomically at the target."""
@@ -157,6 +176,31 @@ class Storage:
             partial.replace(cached)
         return cached
 
+    def _create_remote(self, path: str, data: bytes) -> None:
+        """One conditional PUT: If-None-Match on S3 and Azure, ifGenerationMatch=0 on GCS. Raises FileExistsError."""
+        if not self._protocols & _EXCLUSIVE_PROTOCOLS:
+            raise self._no_exclusive("has no conditional write that semrec knows")
+        guard = _MEMORY_LOCK if "memory" in self._protocols else contextlib.nullcontext()
+        for attempt in range(_CONFLICT_TRIES):
+            try:
+                with guard:
+                    self._fs.pipe_file(self.full_path(path), data, mode="create")
+                return
+            except OSError as error:
+                code = _error_code(error)
+                if code == "PreconditionFailed":  # s3fs knows it only from a store that also names the condition
+                    raise FileExistsError(path) from error
+                if code != "ConditionalRequestConflict" or attempt == _CONFLICT_TRIES - 1:
+                    raise
+                time.sleep(0.1 * 2**attempt)  # two creates at once: S3 wants the loser to ask again
+
+    def _no_exclusive(self, what: str) -> WorkspaceError:
+        return WorkspaceError(
+            f"the store of {self.uri} {what}",
+            expected="a local folder, or an object store with conditional writes (S3, GCS, Azure)",
+            remedy="Use such a store for --workspace, and a current s3fs, gcsfs or adlfs.",
+        )
+
     @contextlib.contextmanager
     def _local_temporary(self, path: str, data: bytes) -> Iterator[Path]:
         target = Path(self.full_path(path))
@@ -178,13 +222,19 @@ class Storage:
         except FileExistsError:
             raise
         except OSError as error:
-            if error.errno in _WRITE_FAULTS or isinstance(error, PermissionError):
+            if error.errno in _WRITE_FAULTS or isinstance(error, (PermissionError, FileNotFoundError)):
                 raise WorkspaceWriteError(
                     f"cannot write {path} in {self.uri}: {error.strerror or error}",
                     expected="a writable workspace with free space",
-                    remedy="Free space or fix permissions, then submit again: what is committed stays.",
+                    remedy="Free space, fix permissions or make the bucket, then submit again: what is committed stays.",
                 ) from error
             raise
+
+
+def _error_code(error: OSError) -> str | None:
+    """The store's own code beneath an error of s3fs, or None."""
+    response = getattr(error.__cause__, "response", None)
+    return response.get("Error", {}).get("Code") if isinstance(response, dict) else None
 
 
 def json_bytes(value: dict[str, Any]) -> bytes:

@@ -47,6 +47,8 @@ class Workspace:
                     remedy="The count is fixed at creation: drop the option, or use another workspace.",
                 )
             return found
+        if not storage.is_local:
+            storage.check_exclusive()
         write_manifest(storage, _MARKER, "workspace", {"num_buckets": num_buckets})
         return cls(storage, num_buckets)
 

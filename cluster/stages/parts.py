@@ -65,7 +65,7 @@ def do_parts(
     reused = reuse(pending) if pending else []
     taken = {record.part for record in reused}
     todo = sorted((set(pending) - taken) | set(again))
-    metrics.set("semrec_parts_planned", len(plan.parts), stage=stage)
+    metrics.add("semrec_parts_planned_total", len(plan.parts), stage=stage)
     metrics.add("semrec_parts_reused_total", len(plan.parts) - len(todo), stage=stage)
     num_rows = {part.part: part.num_rows for part in plan.parts}
     watch.progress.start(stage, sum(num_rows[part] for part in todo), watch.unit)

@@ -9,7 +9,7 @@ from cluster.compute import Compute
 from cluster.executor import WorkerSpec
 from cluster.stages.parts import PartsReport, Watch, do_parts
 from semrec.contracts import part_name
-from semrec.errors import InputError, PlanChangedError
+from semrec.errors import DeviceError, InputError, PlanChangedError
 from semrec.lease import Lease
 from semrec.ledger import Ledger, PartRecord, Plan
 from semrec.metrics import Metrics
@@ -60,9 +60,12 @@ def score_users(
         )
     folder = run_folder(plan.run_id)
     devices = compute.devices(num_shards or 1)
+    engine = check_engine(engine or devices.kind)
+    if engine == "cuda" and devices.kind != "cuda":
+        raise DeviceError("engine cuda without a GPU", expected="a node with a GPU", remedy="Use --engine cpu.")
     topology = choose_topology(release.matrix_bytes, devices.count, devices.memory_bytes, forced_shards=num_shards)
     progress.note(str(topology))
-    spec = _worker_spec(storage, folder, plan, release, topology, check_engine(engine or devices.kind), devices.cpus)
+    spec = _worker_spec(storage, folder, plan, release, topology, engine, devices.cpus)
     ledger = Ledger(storage, folder)
     others = [Ledger(storage, run_folder(run)) for run in find_runs(storage) if run != plan.run_id]
     with Lease(storage, folder) as lease:

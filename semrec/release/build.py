@@ -59,7 +59,7 @@ def plan_release(workspace: Workspace, embedding_name: str, settings: ReleaseSet
     embedding = read_manifest(storage, path, "embedding", remedy="Run `semrec embed`.")
     if embedding["catalogue"] != catalogue["fingerprint"]:
         raise SchemaError(
-            f"{path} was made from catalogue {embedding['catalogue_fingerprint'][:12]}",
+            f"{path} was made from catalogue {embedding['catalogue'][:12]}",
             expected=f"the present one, {catalogue['fingerprint'][:12]}",
             remedy="Run `semrec embed`: only changed texts are embedded.",
         )
@@ -76,10 +76,11 @@ def plan_release(workspace: Workspace, embedding_name: str, settings: ReleaseSet
         "neutral_value": interactions["neutral_value"] if interactions else 0.0,
         "repeats": interactions["repeats"] if interactions else "sum",
     }
+    timeless = {name: value for name, value in shared.items() if name != "as_of"}
     parts = []
     for part in range(workspace.num_buckets):
         inputs = [source["parts"][part]["content_digest"] if source else None for source in (interactions, users)]
-        own = fingerprint([CONTRACT_VERSION, shared, *inputs])
+        own = fingerprint([CONTRACT_VERSION, timeless, _cut(interactions, part, as_of), *inputs])
         parts.append(PlannedPart(part, own, interactions["parts"][part]["num_rows"] if interactions else 0))
     plan = Plan("release", shared, tuple(parts))
     return ReleaseJob(plan, catalogue, embedding, interactions, users)
@@ -196,6 +197,12 @@ def finish_release(workspace: Workspace, job: ReleaseJob) -> dict[str, Any]:
     }
     write_manifest(storage, f"{job.folder}/manifest.json", "release", body)
     return body
+
+
+def _cut(interactions: dict[str, Any] | None, part: int, as_of: int | None) -> int | None:
+    """`as_of` where it leaves out events of the part, else None: a later one alone does not change the part."""
+    newest = interactions["parts"][part]["newest_timestamp"] if interactions else None
+    return as_of if newest is not None and as_of is not None and newest > as_of else None
 
 
 def _optional(storage: Storage, path: str, kind: str) -> dict[str, Any] | None:

