@@ -200,7 +200,9 @@ class _Reader:
         lines = list(self._whole_lines(block, line))
         if not lines:
             return []
-        kept = self._parse(b"\n".join(raw for _, raw in lines) + b"\n", np.array([number for number, _ in lines]))
+        # CRLF, lest a carriage return that ends a field be taken for part of the line end.
+        body = b"".join(raw + b"\r\n" for _, raw in lines)
+        kept = self._parse(body, np.array([number for number, _ in lines]))
         if kept is not None:
             return [kept]
         # A lone carriage return or a unit separator inside a field, which Arrow takes for the end of one.
