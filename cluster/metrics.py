@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ray.util.metrics import Counter, Gauge, Histogram
+from ray.util.metrics import Counter, Histogram
 
 from semrec.metrics import METRICS, Metric
 
@@ -24,9 +24,6 @@ class RayMetrics:
         if value > 0:  # Ray refuses to add nothing
             self._get(name).inc(value, tags=labels)
 
-    def set(self, name: str, value: float, **labels: str) -> None:
-        self._get(name).set(value, tags=labels)
-
     def observe(self, name: str, value: float, **labels: str) -> None:
         self._get(name).observe(value, tags=labels)
 
@@ -39,6 +36,4 @@ class RayMetrics:
 def _make(metric: Metric) -> Any:
     if metric.kind == "counter":
         return Counter(metric.name, metric.help, tag_keys=metric.labels)
-    if metric.kind == "gauge":
-        return Gauge(metric.name, metric.help, tag_keys=metric.labels)
     return Histogram(metric.name, metric.help, boundaries=list(metric.buckets), tag_keys=metric.labels)

@@ -122,8 +122,8 @@ def resume(
             opened, release.release_id, k, kill_at=kill_at, compute=compute, progress=ConsoleProgress()
         )
     row = asdict(found)
-    _show("full run", [row.pop("full")], None)
-    _show("resumed", [row], json)
+    full = {f"full_{name}": value for name, value in row.pop("full").items()}
+    _show("resume", [full | row], json)
 
 
 @app.command("demo")
@@ -176,9 +176,15 @@ def _release_of_generated_users(workspace: str, users: int, compute: Any) -> tup
 def _show(title: str, rows: list[dict[str, Any]], path: str | None) -> None:
     from semrec.bench.machine import machine
 
-    table = Table(*rows[0], title=f"{title}, on {machine()}", title_justify="left")
-    for row in rows:
-        table.add_row(*map(_cell, row.values()))
+    title = f"{title}, on {machine()}"
+    if len(rows) == 1:
+        table = Table("", "value", title=title, title_justify="left", show_header=False)
+        for name, value in rows[0].items():
+            table.add_row(name, _cell(value))
+    else:
+        table = Table(*rows[0], title=title, title_justify="left")
+        for row in rows:
+            table.add_row(*map(_cell, row.values()))
     console.print(table)
     if path:
         import json

@@ -69,9 +69,7 @@ class Lease:
 
     def _beat(self) -> None:
         while not self._stop.wait(self._heartbeat_s):
-            with contextlib.suppress(
-                Exception
-            ):  # whatever the store says: the next beat may fare better, the work goes on
+            with contextlib.suppress(Exception):  # whatever the store says, the next beat may fare better
                 if self._read().get("holder") not in (self._holder, None):
                     return  # taken over while this process slept; records are exclusive, so finishing quietly is safe
                 self._storage.write_bytes(self._path, self._body())

@@ -16,7 +16,7 @@ class Metric:
     """One metric. Counters only grow; a histogram has upper bucket bounds in its unit."""
 
     name: str
-    kind: Literal["counter", "gauge", "histogram"]
+    kind: Literal["counter", "histogram"]
     help: str
     labels: tuple[str, ...] = ()
     buckets: tuple[float, ...] = ()
@@ -55,9 +55,6 @@ class Metrics(Protocol):
     def add(self, name: str, value: float = 1.0, **labels: str) -> None:
         """Raises a counter."""
 
-    def set(self, name: str, value: float, **labels: str) -> None:
-        """Sets a gauge."""
-
     def observe(self, name: str, value: float, **labels: str) -> None:
         """Adds an observation to a histogram."""
 
@@ -66,9 +63,6 @@ class NoMetrics:
     """Keeps nothing; for runs without an exporter."""
 
     def add(self, name: str, value: float = 1.0, **labels: str) -> None:
-        METRICS[name]
-
-    def set(self, name: str, value: float, **labels: str) -> None:
         METRICS[name]
 
     def observe(self, name: str, value: float, **labels: str) -> None:

@@ -11,6 +11,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, cast
 
@@ -168,7 +169,11 @@ class Storage:
         """
         if self.is_local:
             return Path(self.full_path(path))
-        cached = Path(tempfile.gettempdir()) / f"semrec-cache-{os.getuid()}" / self.full_path(path).replace("/", "_")
+        cached = (
+            Path(tempfile.gettempdir())
+            / f"semrec-cache-{os.getuid()}"
+            / sha256(f"{self.uri}/{path}".encode()).hexdigest()
+        )
         if not cached.exists() or cached.stat().st_size != num_bytes:
             cached.parent.mkdir(parents=True, exist_ok=True)
             partial = cached.with_suffix(f".{uuid.uuid4().hex}")

@@ -50,7 +50,8 @@ def user_vectors(
         v_u = m_u / |m_u|
 
     Sums run over the events in their order, (timestamp, item_id), one event at a time in float64, and |m_u| over ascending
-    d; v_u is rounded to float32 at the end. Every step is an IEEE operation, so all kinds of processor give the same bytes. Decay is relative to the user's own newest event, so a user who did nothing new keeps the same vector.
+    d; v_u is rounded to float32 at the end. Every step is an IEEE operation, so every kind of processor gives the same
+    bytes. Decay is relative to the user's own newest event, so a user who did nothing new keeps the same vector.
     Returns (vectors float32 [num_users, D], has_vector bool [num_users]); a user without positive weight, or whose mean is
     zero, has no vector (a row of zeros).
     """

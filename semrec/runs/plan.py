@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from semrec.contracts import CONTRACT_VERSION
 from semrec.digests import fingerprint
+from semrec.errors import CorruptArtefactError, SchemaError
 from semrec.ledger import Ledger, PartRecord, Plan, PlannedPart
 from semrec.manifests import newest_finished
 from semrec.release.reader import Release
@@ -66,7 +67,10 @@ def reuse_parts(
     wanted = {part: plan.parts[part].fingerprint for part in pending}
     reused: list[PartRecord] = []
     for other in others:
-        theirs = other.plan()
+        try:
+            theirs = other.plan()
+        except (CorruptArtefactError, SchemaError):
+            continue  # another run's trouble must not stop this one
         matching = {p.part for p in theirs.parts if wanted.get(p.part) == p.fingerprint}
         standing = other.pending(theirs)[1] if matching else {}
         for part in sorted(matching & standing.keys()):

@@ -12,11 +12,34 @@ from typer.testing import CliRunner, Result
 
 from jobs.cli import app
 
-VERBS = "demo run embed release score verify publish rollback status query import bench".split()
-MODULES = (
-    "embed_catalogue build_release score_users verify_run publish_run rollback_release show_status query_release "
-    "run_pipeline run_demo import_data bench"
-).split()
+VERBS = [
+    "demo",
+    "run",
+    "embed",
+    "release",
+    "score",
+    "verify",
+    "publish",
+    "rollback",
+    "status",
+    "query",
+    "import",
+    "bench",
+]
+MODULES = [
+    "embed_catalogue",
+    "build_release",
+    "score_users",
+    "verify_run",
+    "publish_run",
+    "rollback_release",
+    "show_status",
+    "query_release",
+    "run_pipeline",
+    "run_demo",
+    "import_data",
+    "bench",
+]
 
 
 def semrec(*arguments: str) -> Result:

@@ -98,9 +98,13 @@ def test_dictionaries_in_another_order_with_unused_values_are_the_same() -> None
     assert one(first) == one(second) == one(pa.array(["a", "b", None]))
 
 
-@given(st.lists(st.tuples(TEXT, st.lists(st.tuples(TEXT, st.floats(width=32, allow_nan=False)), max_size=3)), max_size=5))
+@given(
+    st.lists(st.tuples(TEXT, st.lists(st.tuples(TEXT, st.floats(width=32, allow_nan=False)), max_size=3)), max_size=5)
+)
 @settings(deadline=None, max_examples=30, suppress_health_check=list(HealthCheck))
-def test_a_recommendation_table_keeps_its_digest_through_a_file(rows: list[tuple[str, list[tuple[str, float]]]]) -> None:
+def test_a_recommendation_table_keeps_its_digest_through_a_file(
+    rows: list[tuple[str, list[tuple[str, float]]]],
+) -> None:
     table = pa.table(
         [
             [user for user, _ in rows],

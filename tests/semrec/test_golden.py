@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from whole_path import Event, events_table, part_digests, release, score
@@ -16,21 +14,34 @@ from semrec.workspace import Workspace
 
 #: What these digests belong to. Whoever must change them raises CONTRACT_VERSION in semrec/contracts.py, and this.
 GOLDEN_CONTRACT = 1
-GOLDEN_USERS = ["USERS"]
-GOLDEN_RUN = "RUN"
+GOLDEN_USERS = [
+    "5b3725be450f2d29ada46812518fd67ece45dc356cc84fe115636bc52fa5f214",
+    "2a08b3cd2ef59205528d06c4dd4b3cfd40164cb0803cfee1e0ab6f97c5a807e3",
+    "807c3c9b1b7460b4c8481e2d393e8e5fb9c406289436e2ebd35f26419bdef318",
+]
+GOLDEN_RUNS = {  # K -> content digest; 40 is more than there are items
+    7: "8806b170809fb2dae2c475e8d55a4e6092b047aafeacd67dee6aee827c65225f",
+    40: "11e946e41bf1185f6dce493fea23ac552216c59d563e1529fadafdaaed9e9cb8",
+}
 MESSAGE = "the bytes of a result changed: if that was meant, raise CONTRACT_VERSION with the golden digests"
 
-NUM_ITEMS, DIMENSION = 37, 11
+NUM_ITEMS, DIMENSION = 37, 16
 SERVICES = ("Atlas", "Lumina", "Marquee")
 
 
 def vectors() -> np.ndarray:
-    """Vectors of fractions with ties, zeros and norms from 1/64 to 8."""
+    """Fractions with ties, zeros, norms from 1/64 to 2 ** 40, and sums that cancel: added otherwise, they give other scores."""
     item, d = np.meshgrid(np.arange(NUM_ITEMS), np.arange(DIMENSION), indexing="ij")
     plain = ((item * 7 + d * d * 3 + item * d) % 23 - 11) / 11.0
     plain[5] = plain[4]  # a tie for everybody
     plain[6] = 0
-    return (plain * 2.0 ** (item % 10 - 6)).astype(np.float32)
+    found = plain * 2.0 ** (item % 10 - 6)
+    found[10] = 1  # who saw only this one has the vector 1/4, 1/4, ... exactly
+    for row in (34, 35, 36):
+        for first, second in ((1, 2), (6, 15)):
+            found[row, first] += 2.0**40
+            found[row, second] -= 2.0**40
+    return found.astype(np.float32)
 
 
 def item_ids() -> list[str]:
@@ -44,7 +55,13 @@ def events() -> list[Event]:
         for n in range(user * user % 9):
             item = item_ids()[(user * 5 + n * 3) % NUM_ITEMS]
             found.append((f"u{user}", item, (n % 4) * 0.75 + user % 2, 1_600_000_000 + (user * 977 + n * 86_399 * 13)))
-    return [*found, ("worthless", "é0", 0.0, 1_600_000_000), ("again", "25", 1.0, 7), ("again", "25", 2.5, 8)]
+    return [
+        *found,
+        ("plain", item_ids()[10], 1.0, 9),
+        ("worthless", "é0", 0.0, 1_600_000_000),
+        ("again", "25", 1.0, 7),
+        ("again", "25", 2.5, 8),
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -60,18 +77,18 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 def test_golden_user_parts(world: Workspace) -> None:
     made = release(world, half_life_days=45.0).manifest
-    assert made["counts"] == {"COUNTS": 0}
+    assert (made["counts"]["personal"], made["counts"]["popularity"], made["counts"]["events"]) == (8, 7, 33)
     assert part_digests(made, "users") == GOLDEN_USERS, MESSAGE
 
 
 @pytest.mark.parametrize("engine", ["reference", "cpu"])
-def test_golden_run(world: Workspace, engine: str) -> None:
+@pytest.mark.parametrize(("k", "num_short"), [(7, 1), (40, 15)])
+def test_golden_run(world: Workspace, engine: str, k: int, num_short: int) -> None:
     release_id = release(world, half_life_days=45.0).release_id
-    result = score(world, k=7, engine=engine, release_id=release_id)
+    result = score(world, k=k, engine=engine, release_id=release_id)
     assert verify_run(world.storage, result.run_id, num_sampled=50).problems == []
-    assert result.manifest["counts"]["short"] == -1
-    assert result.manifest["content_digest"] == GOLDEN_RUN, MESSAGE
-    world.storage.delete(f"runs/{result.run_id}/plan.json")
+    assert (result.manifest["counts"]["users"], result.manifest["counts"]["short"]) == (15, num_short)
+    assert result.manifest["content_digest"] == GOLDEN_RUNS[k], MESSAGE
     for part in range(3):
         world.storage.delete(f"runs/{result.run_id}/ledger/part-{part:05d}.json")  # the other engine starts anew
 

@@ -36,18 +36,22 @@ def test_a_missing_manifest_is_named_with_what_to_do(storage: Storage) -> None:
 
 def test_a_manifest_of_another_kind_is_refused_by_name(storage: Storage) -> None:
     write_manifest(storage, PATH, "run", {})
-    with pytest.raises(SchemaError, match="releases/a/manifest.json is a manifest of kind 'run'; expected kind 'release'"):
+    with pytest.raises(
+        SchemaError, match=r"releases/a/manifest\.json is a manifest of kind 'run'; expected kind 'release'"
+    ):
         read_manifest(storage, PATH, "release", remedy="")
 
 
 def test_a_damaged_manifest_is_named(storage: Storage) -> None:
     write_manifest(storage, PATH, "run", {})
     storage.write_bytes(PATH, storage.read_bytes(PATH)[:-4])
-    with pytest.raises(CorruptArtefactError, match="releases/a/manifest.json in .* is not JSON"):
+    with pytest.raises(CorruptArtefactError, match=r"releases/a/manifest\.json in .* is not JSON"):
         read_manifest(storage, PATH, "run", remedy="")
 
 
-@pytest.mark.parametrize(("version", "accepted"), [(5, True), (4, True), (3, False), (6, False), (None, False), ("5", False)])
+@pytest.mark.parametrize(
+    ("version", "accepted"), [(5, True), (4, True), (3, False), (6, False), (None, False), ("5", False)]
+)
 def test_this_schema_and_the_one_before_are_read_and_no_other(
     monkeypatch: pytest.MonkeyPatch, version: object, accepted: bool
 ) -> None:
@@ -62,7 +66,7 @@ def test_this_schema_and_the_one_before_are_read_and_no_other(
 
 
 def test_the_first_schema_has_none_before_it() -> None:
-    with pytest.raises(SchemaError, match="x.json has schema 0; expected schema 1. Make the artefact again"):
+    with pytest.raises(SchemaError, match=r"x\.json has schema 0; expected schema 1\. Make the artefact again"):
         check_schema(0, "x.json")
 
 

@@ -19,6 +19,7 @@ from whole_path import (
     users_of,
 )
 
+import semrec.importing.catalogue
 import semrec.release.matrix
 from semrec.bench.generated import write_catalogue, write_embedding
 from semrec.contracts import bucket_of
@@ -40,11 +41,13 @@ def users(found: Release) -> dict[str, dict[str, object]]:
     return {row.pop("user_id"): row for table in tables for row in table.to_pylist()}
 
 
-def test_rows_are_in_ascending_order_of_the_utf8_bytes_of_ids(tmp_path: Path) -> None:
+def test_rows_are_in_ascending_order_of_the_utf8_bytes_of_ids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(semrec.importing.catalogue, "_ITEMS_PER_PART", 3)
     ids = ["b", "～", "a", "ü", "Z", "10", "9", "é", "\U0001f600", "e\u0301", "007", "1.0"]
     workspace = Workspace.create(str(tmp_path), num_buckets=1)
     vectors = np.arange(len(ids) * 3, dtype=np.float32).reshape(-1, 3)
     write_catalogue(workspace, ids, vectors)
+    assert len(read_manifest(workspace.storage, "catalogue/manifest.json", "catalogue", remedy="")["parts"]) == 4
     found = opened(workspace)
     assert found.item_ids.to_pylist() == sorted(ids, key=str.encode) != sorted(ids, key=lambda i: i.encode("utf-16-be"))
     shard = found.shard()
@@ -179,7 +182,7 @@ def test_a_release_of_a_newer_schema_is_refused_by_name(tmp_path: Path) -> None:
 
 def test_missing_inputs_are_named(tmp_path: Path) -> None:
     workspace = Workspace.create(str(tmp_path), num_buckets=1)
-    with pytest.raises(MissingArtefactError, match="no embedding; expected one. Run `semrec embed`"):
+    with pytest.raises(MissingArtefactError, match=r"no embedding; expected one\. Run `semrec embed`"):
         release(workspace)
     with pytest.raises(MissingArtefactError, match="nothing finished in releases/"):
         score(workspace)

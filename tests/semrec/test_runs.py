@@ -236,7 +236,9 @@ def test_a_run_that_changed_after_it_was_verified_does_not_go_live(workspace: Wo
 
 
 @pytest.mark.parametrize("left", [None, b"cut"])
-def test_a_run_that_lost_a_part_after_it_was_verified_does_not_go_live(workspace: Workspace, left: bytes | None) -> None:
+def test_a_run_that_lost_a_part_after_it_was_verified_does_not_go_live(
+    workspace: Workspace, left: bytes | None
+) -> None:
     run = score(workspace).run_id
     verify_run(workspace.storage, run)
     path = f"{run_folder(run)}/parts/part-00003.parquet"
@@ -322,7 +324,7 @@ def test_unknown_users_items_and_runs_are_named(workspace: Workspace) -> None:
         published_list(workspace.storage, "unknown", "nobody")
     with pytest.raises(MissingArtefactError, match="no item 'item-99' in release"):
         similar_items(Release(workspace.storage, result.manifest["release"]), "item-99", 3)
-    with pytest.raises(MissingArtefactError, match="no releases/unknown/manifest.json"):
+    with pytest.raises(MissingArtefactError, match=r"no releases/unknown/manifest\.json"):
         Release(workspace.storage, "unknown")
 
 

@@ -45,7 +45,7 @@ def vectors(draw: st.DrawFn, num_items: int) -> np.ndarray:
 def workspaces(draw: st.DrawFn) -> Workspace:
     """A small workspace whose ids have strip-proof letters of any script, and users of every kind."""
     workspace = Workspace.create(tempfile.mkdtemp(prefix="semrec-test-"), num_buckets=draw(st.integers(1, 3)))
-    item_ids = draw(IDS.filter(lambda ids: 1 <= len(ids)))
+    item_ids = draw(IDS.filter(lambda ids: len(ids) >= 1))
     rng = np.random.default_rng(draw(st.integers(0, 2**16)))
     choose = lambda: {"platform": [s for s in SERVICES if rng.random() < 0.5]}  # noqa: E731
     write_catalogue(workspace, item_ids, draw(vectors(len(item_ids))), [choose() for _ in item_ids])

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import fsspec
@@ -97,7 +98,8 @@ def test_of_many_threads_exactly_one_creates(any_storage: Storage) -> None:
     try:
         for turn in range(20):
             with ThreadPoolExecutor(8) as pool:
-                won = list(pool.map(lambda n: any_storage.create_exclusive(f"race-{turn}", str(n).encode()), range(16)))
+                create = partial(any_storage.create_exclusive, f"race-{turn}")
+                won = list(pool.map(create, [str(n).encode() for n in range(16)]))
             assert sum(won) == 1
             assert any_storage.read_bytes(f"race-{turn}") == str(won.index(True)).encode()
     finally:
@@ -127,7 +129,7 @@ def test_a_store_of_an_unknown_kind_is_refused_before_anything_is_written(monkey
     assert not storage.exists("file")
 
 
-class Refusal(Exception):
+class RefusedError(Exception):
     """A client error as botocore raises it."""
 
     def __init__(self, code: str) -> None:
@@ -142,7 +144,7 @@ def failing(codes: list[str]):  # type: ignore[no-untyped-def]
     def pipe_file(path: str, data: bytes, mode: str) -> None:
         calls.append(path)
         if len(calls) <= len(codes):
-            raise OSError(22, "refused") from Refusal(codes[len(calls) - 1])
+            raise OSError(22, "refused") from RefusedError(codes[len(calls) - 1])
 
     return pipe_file, calls
 
@@ -189,7 +191,7 @@ def full_disk(tmp_path: Path):  # type: ignore[no-untyped-def]
 def test_a_full_disk_is_named_and_changes_nothing(full_disk: Path, write) -> None:  # type: ignore[no-untyped-def]
     storage = Storage(str(full_disk / "w"))
     storage.write_bytes("a/file", b"old")
-    with pytest.raises(WorkspaceWriteError, match="cannot write a/.*No space left on device") as caught:
+    with pytest.raises(WorkspaceWriteError, match=r"cannot write a/.*No space left on device") as caught:
         write(storage, "a/file" if write is Storage.write_bytes else "a/new", b"x" * 300_000)
     assert "Free space" in caught.value.remedy
     assert [p.name for p in (full_disk / "w" / "a").iterdir()] == ["file"]
@@ -201,7 +203,7 @@ def test_a_file_size_limit_is_named_and_changes_nothing(storage: Storage) -> Non
     storage.write_bytes("a/file", b"old")
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, resource.RLIM_INFINITY))
     try:
-        with pytest.raises(WorkspaceWriteError, match="cannot write a/file in .*: File too large"):
+        with pytest.raises(WorkspaceWriteError, match=r"cannot write a/file in .*: File too large"):
             storage.write_bytes("a/file", b"x" * 10_001)
         storage.write_bytes("a/other", b"x" * 10_000)
     finally:

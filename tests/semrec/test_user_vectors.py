@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from semrec.user_vectors import Events, count_events, user_vectors
+from semrec.user_vectors import Events, _ordered_squares, count_events, user_vectors
 
 DAY_S = 86_400
 HALF_LIFE_DAYS = 30.0
@@ -60,9 +60,7 @@ def arrays(histories: list[list[tuple[int, float, int]]]) -> Events:
 def vectors_of(
     histories: list[list[tuple[int, float, int]]], items: np.ndarray, neutral: float = 0.0
 ) -> tuple[np.ndarray, np.ndarray]:
-    return user_vectors(
-        arrays(histories), items, len(histories), neutral_value=neutral, half_life_days=HALF_LIFE_DAYS
-    )
+    return user_vectors(arrays(histories), items, len(histories), neutral_value=neutral, half_life_days=HALF_LIFE_DAYS)
 
 
 NUM_ITEMS = 6
@@ -83,7 +81,11 @@ def problems(draw: st.DrawFn) -> tuple[list[list[tuple[int, float, int]]], np.nd
     items = rng.standard_normal((NUM_ITEMS, draw(st.sampled_from([1, 3, 8, 17])))).astype(np.float32)
     items[rng.random(NUM_ITEMS) < 0.2] = 0
     items[1] = -items[0]
-    return histories, items * np.float32(draw(st.sampled_from([1.0, 1e-30, 1e30]))), draw(st.sampled_from([0.0, 3.0]))
+    return (
+        histories,
+        items * np.float32(draw(st.sampled_from([1.0, 1e-30, 1e30]))),
+        draw(st.sampled_from([0.0, 0.1, 3.0])),
+    )
 
 
 @given(problems())
@@ -97,7 +99,10 @@ def test_vectors_equal_a_plain_loop_bit_for_bit(
     for user, events in enumerate(histories):
         expected = plain_vector(events, items, neutral)
         assert has_vector[user] == (expected is not None)
-        assert vectors[user].tobytes() == (np.zeros(items.shape[1], np.float32) if expected is None else expected).tobytes()
+        assert (
+            vectors[user].tobytes()
+            == (np.zeros(items.shape[1], np.float32) if expected is None else expected).tobytes()
+        )
 
 
 @given(problems(), st.randoms(use_true_random=False))
@@ -149,6 +154,11 @@ def test_golden_bytes_of_vectors() -> None:
     items = (np.arange(5 * 12).reshape(5, 12) % 7 - 3).astype(np.float32)
     vectors, _ = vectors_of([rows[:7], rows], items)
     assert hashlib.sha256(vectors.tobytes()).hexdigest() == GOLDEN, "raise CONTRACT_VERSION when this changes"
+
+
+def test_squares_are_summed_one_after_the_other() -> None:
+    numbers = np.random.default_rng(3).standard_normal((50, 33))  # einsum and dot give other last bits
+    assert _ordered_squares(numbers).tolist() == [sum((x * x for x in row), 0.0) for row in numbers.tolist()]
 
 
 UNIT = np.eye(4, dtype=np.float32)

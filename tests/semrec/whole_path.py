@@ -62,6 +62,7 @@ def make_world(
 
 
 def release(workspace: Workspace, **settings: Any) -> ReleaseResult:
+    """Builds the release of the present inputs."""
     return build_release(
         workspace, ReleaseSettings(**settings), embedding=None, compute=InProcess(), progress=NoProgress()
     )
