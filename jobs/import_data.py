@@ -9,6 +9,7 @@ python -m jobs.import_data jsonl users.jsonl --kind users --attribute platform=s
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -38,8 +39,8 @@ Value = Annotated[str | None, typer.Option(help="Column of the value (interactio
 Timestamp = Annotated[
     str | None, typer.Option(help="Column of the time: seconds since 1970 or ISO 8601 (interactions).")
 ]
-Separator = Annotated[str, typer.Option(help="Separates several values in one CSV field.")]
-Delimiter = Annotated[str, typer.Option(help="Field delimiter of CSV.")]
+Separator = Annotated[str | None, typer.Option(help="Separates several values in one field (csv; default |).")]
+Delimiter = Annotated[str | None, typer.Option(help="Field delimiter (csv; default a comma).")]
 Repeats = Annotated[str, typer.Option(help="Several events of one user and item: sum them up, or the latest counts.")]
 Neutral = Annotated[float, typer.Option(help="Weight of an event is max(value - this, 0).")]
 
@@ -61,98 +62,47 @@ def movielens(
     _told(lambda tell: import_movielens(opened, source, mode=mode, max_rejected=max_rejected, progress=tell))
 
 
-@app.command("csv")
-@reported
-def csv(
-    source: Source,
-    workspace: WorkspaceOption,
-    kind: Kind,
-    item_id: ItemId = "item_id",
-    user_id: UserId = "user_id",
-    title: Title = None,
-    text: Text = None,
-    attribute: Attributes = None,
-    value: Value = None,
-    timestamp: Timestamp = None,
-    list_separator: Separator = "|",
-    delimiter: Delimiter = ",",
-    repeats: Repeats = "sum",
-    neutral_value: Neutral = 0.0,
-    append: Append = False,
-    buckets: Buckets = None,
-    max_rejected: MaxRejected = 0.01,
-) -> None:
-    """Import CSV files with a header."""
-    columns = _columns(item_id, user_id, title, text, attribute, value, timestamp, list_separator)
-    rules = {"repeats": repeats, "neutral_value": neutral_value, "delimiter": delimiter, "max_rejected": max_rejected}
-    _import(source, "csv", kind, columns, workspace, buckets, append, rules)
+def _table_command(fmt: str, what: str) -> None:
+    """Adds the command that imports tables of one format."""
+
+    @app.command(fmt, help=f"Import {what}.")
+    @reported
+    def command(
+        source: Source,
+        workspace: WorkspaceOption,
+        kind: Kind,
+        item_id: ItemId = "item_id",
+        user_id: UserId = "user_id",
+        title: Title = None,
+        text: Text = None,
+        attribute: Attributes = None,
+        value: Value = None,
+        timestamp: Timestamp = None,
+        list_separator: Separator = None,
+        delimiter: Delimiter = None,
+        repeats: Repeats = "sum",
+        neutral_value: Neutral = 0.0,
+        append: Append = False,
+        buckets: Buckets = None,
+        max_rejected: MaxRejected = 0.01,
+    ) -> None:
+        from semrec.importing import import_table
+
+        if fmt != "csv" and (list_separator or delimiter):
+            raise InputError(
+                f"--list-separator or --delimiter for {fmt}", expected="them with csv only", remedy="Leave them out."
+            )
+        columns = _columns(item_id, user_id, title, text, attribute, value, timestamp, list_separator or "|")
+        rules: dict[str, Any] = {"repeats": repeats, "neutral_value": neutral_value, "delimiter": delimiter or ","}
+        choice: dict[str, Any] = {"fmt": fmt, "kind": kind, "mode": "append" if append else "replace"}
+        opened = _workspace(workspace, buckets)
+        work = partial(import_table, opened, source, columns=columns, max_rejected=max_rejected, **choice, **rules)
+        _told(lambda tell: work(progress=tell))
 
 
-@app.command("parquet")
-@reported
-def parquet(
-    source: Source,
-    workspace: WorkspaceOption,
-    kind: Kind,
-    item_id: ItemId = "item_id",
-    user_id: UserId = "user_id",
-    title: Title = None,
-    text: Text = None,
-    attribute: Attributes = None,
-    value: Value = None,
-    timestamp: Timestamp = None,
-    repeats: Repeats = "sum",
-    neutral_value: Neutral = 0.0,
-    append: Append = False,
-    buckets: Buckets = None,
-    max_rejected: MaxRejected = 0.01,
-) -> None:
-    """Import Parquet files."""
-    columns = _columns(item_id, user_id, title, text, attribute, value, timestamp, "|")
-    rules = {"repeats": repeats, "neutral_value": neutral_value, "max_rejected": max_rejected}
-    _import(source, "parquet", kind, columns, workspace, buckets, append, rules)
-
-
-@app.command("jsonl")
-@reported
-def jsonl(
-    source: Source,
-    workspace: WorkspaceOption,
-    kind: Kind,
-    item_id: ItemId = "item_id",
-    user_id: UserId = "user_id",
-    title: Title = None,
-    text: Text = None,
-    attribute: Attributes = None,
-    value: Value = None,
-    timestamp: Timestamp = None,
-    repeats: Repeats = "sum",
-    neutral_value: Neutral = 0.0,
-    append: Append = False,
-    buckets: Buckets = None,
-    max_rejected: MaxRejected = 0.01,
-) -> None:
-    """Import files of one JSON object a line."""
-    columns = _columns(item_id, user_id, title, text, attribute, value, timestamp, "|")
-    rules = {"repeats": repeats, "neutral_value": neutral_value, "max_rejected": max_rejected}
-    _import(source, "jsonl", kind, columns, workspace, buckets, append, rules)
-
-
-def _import(
-    source: str,
-    fmt: str,
-    kind: str,
-    columns: Any,
-    workspace: str,
-    buckets: int | None,
-    append: bool,
-    rules: dict[str, Any],
-) -> None:
-    from semrec.importing import import_table
-
-    opened = _workspace(workspace, buckets)
-    choice: dict[str, Any] = {"fmt": fmt, "kind": kind, "mode": "append" if append else "replace"}
-    _told(lambda tell: import_table(opened, source, columns=columns, progress=tell, **choice, **rules))
+_table_command("csv", "CSV files with a header")
+_table_command("parquet", "Parquet files")
+_table_command("jsonl", "files of one JSON object a line")
 
 
 def _columns(

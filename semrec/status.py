@@ -37,7 +37,11 @@ class Status:
     live: str | None
 
 
-_INPUTS = (("catalogue", "num_items", "items"), ("users", "num_users", "users"), ("interactions", "num_rows", "events"))
+_INPUTS = (
+    ("catalogue", "num_items", "items"),
+    ("users", "num_users", "users listed"),
+    ("interactions", "num_rows", "events"),
+)
 
 
 def read_status(workspace: Workspace) -> Status:
@@ -51,12 +55,7 @@ def read_status(workspace: Workspace) -> Status:
 
 def _inputs(storage: Storage) -> list[str]:
     lines = []
-    facts = (
-        ("catalogue", "num_items", "items"),
-        ("users", "num_users", "users listed"),
-        ("interactions", "num_rows", "events"),
-    )
-    for kind, count, unit in facts:
+    for kind, count, unit in _INPUTS:
         path = f"{kind}/manifest.json"
         if storage.exists(path):
             lines.append(f"{kind}: {read_manifest(storage, path, kind, remedy='Import it again.')[count]:,} {unit}")

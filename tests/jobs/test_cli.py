@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+import jobs
 from jobs.cli import app
 
 VERBS = [
@@ -26,20 +27,7 @@ VERBS = [
     "import",
     "bench",
 ]
-MODULES = [
-    "embed_catalogue",
-    "build_release",
-    "score_users",
-    "verify_run",
-    "publish_run",
-    "rollback_release",
-    "show_status",
-    "query_release",
-    "run_pipeline",
-    "run_demo",
-    "import_data",
-    "bench",
-]
+MODULES = sorted(path.stem for path in Path(jobs.__path__[0]).glob("*_*.py") if not path.stem.startswith("__"))
 
 
 def semrec(*arguments: str) -> Result:
@@ -126,6 +114,7 @@ def test_queries_answer_from_the_live_pair(demo: tuple[str, str]) -> None:
             2,
             "/nowhere.csv",
         ),
+        (["import", "jsonl", "x", "--kind", "users", "--delimiter", ";", "--workspace", "DEMO"], 2, "csv only"),
         (["nonsense"], 2, "nonsense"),
     ],
 )
