@@ -12,10 +12,12 @@ from typing import Any, Protocol
 
 import ray
 import torch
+from ray.exceptions import RayTaskError
 
 from cluster.actors import run_function
 from cluster.executor import WorkerSpec, run_on_actors
 from cluster.metrics import RayMetrics
+from semrec.errors import SemrecError
 from semrec.ledger import PartRecord
 from semrec.metrics import Metrics, NoMetrics
 from semrec.workers import run_serial
@@ -121,7 +123,12 @@ class RayCluster:
         return run_on_actors(spec, parts, num_groups=num_groups, on_done=on_done, on_retry=on_retry)
 
     def run(self, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
-        return ray.get(run_function.remote(function, *arguments, **keywords))
+        try:
+            return ray.get(run_function.remote(function, *arguments, **keywords))
+        except RayTaskError as error:
+            if isinstance(error.cause, SemrecError):
+                raise error.cause from None
+            raise
 
     def describe(self) -> str:
         nodes = sum(node["Alive"] for node in ray.nodes())

@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 import torch
 
-__all__ = ["LANES", "canonical_scores", "canonical_scores_torch", "coarse_slack", "pad_lanes"]
+__all__ = ["LANES", "canonical_scores", "canonical_scores_torch", "coarse_slack", "lane_blocks", "pad_lanes"]
 
 LANES: Final = 8
 _UNIT_32: Final = 2.0**-24  # unit roundoff of float32
@@ -34,12 +34,21 @@ def canonical_scores(left_ND: np.ndarray, right_ND: np.ndarray) -> np.ndarray:
         return _fold(lanes).astype(np.float32) + np.float32(0.0)  # -0.0 becomes 0.0
 
 
-def canonical_scores_torch(left_ND: torch.Tensor, right_ND: torch.Tensor) -> torch.Tensor:
-    """`canonical_scores` for tensors on any device: float32 [N]. D must be a multiple of eight."""
-    lanes = torch.zeros((len(left_ND), LANES), dtype=torch.float64, device=left_ND.device)
-    left, right = left_ND.double(), right_ND.double()
-    for start in range(0, left.shape[1], LANES):
-        lanes += left[:, start : start + LANES] * right[:, start : start + LANES]
+def lane_blocks(vectors_ND: torch.Tensor) -> torch.Tensor:
+    """Vectors as float64 blocks of eight neighbouring dimensions: [D / 8, N, 8]. D must be a multiple of eight."""
+    return vectors_ND.double().view(len(vectors_ND), -1, LANES).transpose(0, 1).contiguous()
+
+
+def canonical_scores_torch(left_BQL: torch.Tensor, query_N: torch.Tensor, right_ND: torch.Tensor) -> torch.Tensor:
+    """`canonical_scores` of pairs (query n, row n of `right_ND`), on any device: float32 [N].
+
+    `left_BQL` are the queries' `lane_blocks`; only slices of eight dimensions are ever widened to float64, so that they
+    stay in cache.
+    """
+    lanes = torch.zeros((len(right_ND), LANES), dtype=torch.float64, device=right_ND.device)
+    for block, left_QL in enumerate(left_BQL):
+        right_NL = right_ND[:, block * LANES : (block + 1) * LANES].double()
+        lanes.addcmul_(left_QL.index_select(0, query_N), right_NL)  # the products are exact, fused or not
     return _fold(lanes).float() + 0.0
 
 

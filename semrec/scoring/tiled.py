@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from semrec.errors import DeviceError
-from semrec.scoring.canonical import canonical_scores_torch, coarse_slack, pad_lanes
+from semrec.scoring.canonical import canonical_scores_torch, coarse_slack, lane_blocks, pad_lanes
 from semrec.scoring.types import ItemShard, Queries, TopK, check_queries, select_top_k
 
 __all__ = ["TiledEngine"]
@@ -40,7 +40,7 @@ class TiledEngine:
     """`cpu` or `cuda` through torch. `tile_items` and `block_queries` trade memory for speed and leave no trace."""
 
     def __init__(
-        self, shard: ItemShard, *, device: str = "cpu", tile_items: int = 8192, block_queries: int = 256
+        self, shard: ItemShard, *, device: str = "cpu", tile_items: int = 4096, block_queries: int = 512
     ) -> None:
         if device == "cuda" and not torch.cuda.is_available():
             raise DeviceError("no CUDA device", expected="a GPU that torch can use", remedy="Use --engine cpu.")
@@ -153,9 +153,10 @@ class TiledEngine:
 
     def _rescore(self, block: _Block, query: torch.Tensor, row: torch.Tensor) -> torch.Tensor:
         scores = torch.empty(len(query), device=self._device)
+        left = lane_blocks(block.vectors)
         for start in range(0, len(query), _RESCORE_PAIRS):
             part = slice(start, start + _RESCORE_PAIRS)
-            scores[part] = canonical_scores_torch(block.vectors[query[part]], self._items[row[part]])
+            scores[part] = canonical_scores_torch(left, query[part], self._items.index_select(0, row[part]))
         return scores
 
     def _exhaust(self, block: _Block, query: int, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

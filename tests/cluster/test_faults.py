@@ -23,9 +23,10 @@ from cluster.compute import Compute, ComputeOptions, InProcess, RayCluster
 from cluster.stages.embed import embed_catalogue
 from cluster.stages.release import build_release
 from cluster.stages.score import ScoreResult, score_users
+from cluster.stages.verify import verify
 from semrec.bench.generated import generated_events, write_catalogue
 from semrec.embedding import EmbedSettings
-from semrec.errors import RunBusyError, WorkspaceWriteError
+from semrec.errors import IncompleteRunError, RunBusyError, WorkspaceWriteError
 from semrec.importing import ItemRow, import_interactions, import_items
 from semrec.ledger import Ledger
 from semrec.progress import NoProgress
@@ -280,6 +281,12 @@ def test_a_full_disk_ends_clearly_and_leaves_the_live_run_alone(workspace: Works
     assert verify_run(workspace.storage, first.run_id).problems == []
     done = score_users(workspace, ScoreSettings(k=50), compute=InProcess(), progress=NoProgress(), engine="cpu")
     assert verify_run(workspace.storage, done.run_id).num_users == 1_500
+
+
+def test_a_typed_error_of_a_task_arrives_as_it_is(two_nodes: Cluster, workspace: Workspace) -> None:
+    with pytest.raises(IncompleteRunError, match="has no manifest") as caught:
+        verify(workspace, "0" * 16, compute=RayCluster(ComputeOptions()), progress=NoProgress())
+    assert type(caught.value) is IncompleteRunError
 
 
 def altered(path: Path) -> None:

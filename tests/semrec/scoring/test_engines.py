@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from semrec.errors import DeviceError, InputError
 from semrec.scoring import ItemShard, Queries, TopK, make_engine
-from semrec.scoring.canonical import canonical_scores, canonical_scores_torch, coarse_slack
+from semrec.scoring.canonical import canonical_scores, canonical_scores_torch, coarse_slack, lane_blocks
 from semrec.scoring.eligibility import Clause, Layout
 from semrec.scoring.engine import Engine
 from semrec.scoring.reference import ReferenceEngine
@@ -196,7 +196,8 @@ def test_canonical_scores_follow_the_stated_order() -> None:
         total = ((lanes[0] + lanes[1]) + (lanes[2] + lanes[3])) + ((lanes[4] + lanes[5]) + (lanes[6] + lanes[7]))
         assert canonical_scores(left, right)[row] == np.float32(total)
     padded = [torch.from_numpy(np.pad(side, ((0, 0), (0, 5)))) for side in (left, right)]
-    assert canonical_scores_torch(*padded).numpy().tobytes() == canonical_scores(left, right).tobytes()
+    found = canonical_scores_torch(lane_blocks(padded[0]), torch.arange(6), padded[1])
+    assert found.numpy().tobytes() == canonical_scores(left, right).tobytes()
 
 
 def test_negative_zero_becomes_zero() -> None:
