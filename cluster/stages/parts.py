@@ -57,14 +57,21 @@ def do_parts(
     num_groups: int,
     again: frozenset[int] = frozenset(),
     reuse: Callable[[list[int]], list[PartRecord]] = lambda pending: [],
+    check_inputs: Callable[[], object] = lambda: None,
 ) -> PartsReport:
-    """Does every part of `plan` that is not committed, or that is named in `again`. The caller holds the lease."""
+    """Does every part of `plan` that is not committed, or that is named in `again`. The caller holds the lease.
+
+    `reuse` commits pending parts that earlier runs hold; `check_inputs` raises when what all parts read is damaged, and is
+    asked only when there is something to do.
+    """
     started_s, metrics = time.monotonic(), compute.metrics
     ledger.open(plan)
     pending, _standing = ledger.pending(plan)
     reused = reuse(pending) if pending else []
     taken = {record.part for record in reused}
     todo = sorted((set(pending) - taken) | set(again))
+    if todo:
+        check_inputs()
     metrics.add("semrec_parts_planned_total", len(plan.parts), stage=stage)
     metrics.add("semrec_parts_reused_total", len(plan.parts) - len(todo), stage=stage)
     num_rows = {part.part: part.num_rows for part in plan.parts}

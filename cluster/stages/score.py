@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
-from cluster.compute import Compute
+from cluster.compute import Compute, Devices
 from cluster.executor import WorkerSpec
 from cluster.stages.parts import PartsReport, Watch, do_parts
 from semrec.contracts import part_name
@@ -52,17 +52,10 @@ def score_users(
     release = Release(storage, release_id or newest_release(storage))
     plan = plan_run(release, settings)
     if resume and resume != plan.run_id:
-        named = Ledger(storage, run_folder(resume))
-        named.plan()  # raises when there is no such run, which `open` would begin
-        named.open(plan)  # raises, naming the difference
-        raise PlanChangedError(
-            f"run {plan.run_id}", expected=f"run {resume}", remedy="Submit with that run's settings."
-        )
+        _refuse(storage, plan, resume)
     folder = run_folder(plan.run_id)
     devices = compute.devices(num_shards or 1)
-    engine = check_engine(engine or devices.kind)
-    if engine == "cuda" and devices.kind != "cuda":
-        raise DeviceError("engine cuda without a GPU", expected="a node with a GPU", remedy="Use --engine cpu.")
+    engine = _usable_engine(engine, devices)
     topology = choose_topology(release.matrix_bytes, devices.count, devices.memory_bytes, forced_shards=num_shards)
     progress.note(str(topology))
     spec = _worker_spec(storage, folder, plan, release, topology, engine, devices.cpus)
@@ -84,12 +77,29 @@ def score_users(
             reuse=lambda pending: reuse_parts(
                 ledger, plan, pending, others, lambda p: f"{folder}/parts/{part_name(p)}.parquet"
             ),
+            check_inputs=lambda: compute.run(release.check),
         )
         if verified and verified.bad_parts:
             storage.delete(f"{folder}/verified.json")
         body = {"run": plan.run_id, "release": release.release_id, **plan.settings}
         manifest = ledger.finish(plan, "run", body)
     return ScoreResult(plan.run_id, manifest, topology, report)
+
+
+def _refuse(storage: Storage, plan: Plan, resume: str) -> NoReturn:
+    """Says how `plan` differs from that of the run to be resumed."""
+    ledger = Ledger(storage, run_folder(resume))
+    ledger.plan()  # raises when there is no such run, which `open` would begin
+    ledger.open(plan)  # raises, naming the difference
+    raise PlanChangedError(f"run {plan.run_id}", expected=f"run {resume}", remedy="Submit with that run's settings.")
+
+
+def _usable_engine(engine: str | None, devices: Devices) -> str:
+    """The engine asked for, or that of the devices. Raises InputError for an unknown one, DeviceError without a GPU."""
+    chosen = check_engine(engine or devices.kind)
+    if chosen == "cuda" and devices.kind != "cuda":
+        raise DeviceError("engine cuda without a GPU", expected="a node with a GPU", remedy="Use --engine cpu.")
+    return chosen
 
 
 def _worker_spec(

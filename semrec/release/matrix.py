@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import tempfile
 from pathlib import Path
@@ -20,7 +21,15 @@ from semrec.storage import Storage
 from semrec.tables import TableFile, read_table, write_table
 from semrec.workspace import Workspace
 
-__all__ = ["ROWS_PER_BLOCK", "attribute_dicts", "build_matrix", "pack_words", "read_blocks", "unpack_words"]
+__all__ = [
+    "ROWS_PER_BLOCK",
+    "attribute_dicts",
+    "build_matrix",
+    "check_array",
+    "pack_words",
+    "read_blocks",
+    "unpack_words",
+]
 
 #: One block is memory-mapped as it is; several are copied together. 262,144 rows of 384 dimensions are 403 MB.
 ROWS_PER_BLOCK = 262_144
@@ -72,6 +81,21 @@ def read_blocks(storage: Storage, blocks: list[dict[str, Any]], start: int, stop
             pieces.append(_map_array(storage, block)[low - first : high - first])
         first += block["num_rows"]
     return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+
+
+def check_array(storage: Storage, record: dict[str, Any]) -> None:
+    """Raises CorruptArtefactError when a stored array is not the recorded one, byte for byte."""
+    path = storage.local_copy(record["file"], num_bytes=record["num_bytes"])
+    found = None
+    if path.exists():
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != record["sha256"]:
+        raise CorruptArtefactError(
+            f"{record['file']} is missing or has another SHA-256 than recorded",
+            expected=f"{record['num_bytes']} bytes with SHA-256 {record['sha256'][:12]}...",
+            remedy="Restore the file, or remove the release's folder and build it again.",
+        )
 
 
 def attribute_dicts(column: pa.ChunkedArray) -> list[dict[str, list[str]]]:

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from semrec.errors import MissingArtefactError
 from semrec.manifests import newest_finished, read_manifest
-from semrec.release.matrix import read_blocks, unpack_words
+from semrec.release.matrix import check_array, read_blocks, unpack_words
 from semrec.scoring.eligibility import Layout
 from semrec.scoring.types import ItemShard, Queries
 from semrec.storage import Storage
@@ -59,6 +59,11 @@ class Release:
     @cached_property
     def item_ids(self) -> pa.Array:
         return self.items.column("item_id").combine_chunks()
+
+    def check(self) -> None:
+        """Hashes the stored matrix and popularity. Raises CorruptArtefactError naming the first file that differs."""
+        for record in (*self.manifest["matrix"]["blocks"], self.manifest["matrix"]["popularity"]):
+            check_array(self.storage, record)
 
     def row_of(self, item_id: str) -> int:
         """The matrix row of an item. Raises MissingArtefactError when the release has none."""

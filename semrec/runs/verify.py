@@ -46,7 +46,7 @@ def verify_run(storage: Storage, run_id: str, *, num_sampled: int = 8) -> Verifi
     """Re-hashes every part, checks users, order and lengths, and rescores `num_sampled` users with the reference engine.
 
     Writes `runs/<run>/verified.json`, which `publish` asks for and `score` repairs from. Raises IncompleteRunError for a
-    run that is not finished.
+    run that is not finished, CorruptArtefactError for a release whose matrix is not the recorded one.
     """
     folder = run_folder(run_id)
     if not storage.exists(f"{folder}/manifest.json"):
@@ -57,6 +57,7 @@ def verify_run(storage: Storage, run_id: str, *, num_sampled: int = 8) -> Verifi
     ledger = Ledger(storage, folder)
     plan, records = ledger.plan(), ledger.records()
     release, k = Release(storage, plan.settings["release"]), int(plan.settings["k"])
+    release.check()
     faults = {p.part: _part_fault(release, records.get(p.part), p.part, k) for p in plan.parts}
     stated = {entry["part"]: TableFile.from_json(entry) for entry in manifest["parts"]}
     stale = [part for part in faults if not faults[part] and records[part].table != stated.get(part)]

@@ -22,7 +22,14 @@ from whole_path import (
 
 from semrec.bench.generated import write_catalogue
 from semrec.digests import sha256_hex
-from semrec.errors import IncompleteRunError, InputError, MissingArtefactError, PlanChangedError, SchemaError
+from semrec.errors import (
+    CorruptArtefactError,
+    IncompleteRunError,
+    InputError,
+    MissingArtefactError,
+    PlanChangedError,
+    SchemaError,
+)
 from semrec.importing import import_interactions
 from semrec.ledger import Ledger, PartRecord
 from semrec.query import published_list, search_titles, similar_items
@@ -174,6 +181,22 @@ def test_to_resume_an_unknown_run_is_refused_and_begins_none(workspace: Workspac
 def test_more_shards_than_items_are_refused(workspace: Workspace) -> None:
     with pytest.raises(InputError, match="9 shards of 8 items"):
         score(workspace, num_shards=9)
+
+
+@pytest.mark.parametrize("name", ["matrix/block-00000.npy", "popularity.npy"])
+def test_an_altered_matrix_is_refused_by_name_before_scoring_and_at_verification(
+    workspace: Workspace, name: str
+) -> None:
+    run = score(workspace)
+    path = Path(workspace.storage.full_path(f"releases/{run.manifest['release']}/{name}"))
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(CorruptArtefactError, match=name):
+        verify_run(workspace.storage, run.run_id)
+    with pytest.raises(CorruptArtefactError, match=name):
+        score(workspace, k=2)
+    assert score(workspace).parts.computed == 0
 
 
 def test_nothing_goes_live_unverified(workspace: Workspace) -> None:
