@@ -23,8 +23,10 @@ Scoring
     and a user who states nothing has it alone.
 
 Ledger
-    A part's fingerprint covers everything that its bytes depend on. A part goes to its final name, then its record is
-    created exclusively; a part without a record is not committed. The run id is the fingerprint of the plan.
+    A part's fingerprint covers everything that its bytes depend on: the content of its users' part (vectors, seen rows,
+    eligibility words, as of the release's instant), the item matrix, K, this contract, and the popularity where a user of
+    the part needs it. A part goes to its final name, then its record is created exclusively; a part without a record is
+    not committed. The run id is the fingerprint of the plan: release, K, as_of and all parts.
 """
 
 from __future__ import annotations
