@@ -155,7 +155,7 @@ def open_compute(options: ComputeOptions) -> Iterator[Compute]:
 
 
 def _connect(options: ComputeOptions) -> None:
-    quiet = {"logging_level": logging.WARNING, "log_to_driver": False, "configure_logging": True}
+    quiet = {"logging_level": logging.ERROR, "log_to_driver": False, "configure_logging": True}
     # Ray puts the driver's folder first on its workers' path; a `cluster` package there must not be taken for this one.
     env = {"worker_process_setup_hook": "semrec.__main__.import_packages"}
     if options.address or os.environ.get("RAY_ADDRESS"):
