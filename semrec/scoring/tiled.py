@@ -1,8 +1,8 @@
 """The tiled engine: a float32 product per tile, a safe threshold, canonical rescoring of what may reach the top K.
 
 For each block of queries the tiles of the shard pass by once. A coarse score differs from the canonical one by at most a
-bound for that (query, item); the K-th largest lower bound met so far is a threshold that at least K items reach, so an item
-whose upper bound stays below it cannot be among the first K, nor tie with them.
+bound for that query and the longest item of the tile; the K-th largest lower bound met so far is a threshold that at least
+K items reach, so an item whose upper bound stays below it cannot be among the first K, nor tie with them.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ class _Block:
     """One block of queries on the device, with the same masks for every tile."""
 
     vectors: torch.Tensor  # float32 [Q, D]
+    lanes: torch.Tensor  # float64 [D / 8, Q, 8]: the vectors for canonical rescoring
     norms: torch.Tensor  # float32 [Q], rounded up
     group_words: torch.Tensor  # int64 [G, W]: the distinct eligibility words
     group: torch.Tensor  # int64 [Q]
@@ -101,6 +102,7 @@ class TiledEngine:
         to = self._device
         return _Block(
             vectors,
+            lane_blocks(vectors),
             _upper_norms(vectors),
             _tensor(words.view(np.int64)).to(to),
             _tensor(group).to(to),
@@ -140,23 +142,19 @@ class TiledEngine:
         self, queries: Queries, block: _Block, query: torch.Tensor, row: torch.Tensor, overflowed: torch.Tensor, k: int
     ) -> TopK:
         """Rescores the candidates canonically, does the overflowed queries exhaustively, and selects."""
-        pairs = [(query, row)] if len(query) else []
         exhaustive = torch.nonzero(overflowed).flatten().tolist()
-        found = [_host(q, r, self._rescore(block, q, r)) for q, r in pairs]
+        found = [_host(query, row, self._rescore(block, query, row))]
         found += [self._exhaust(block, q, k) for q in exhaustive]
-        columns = (
-            [np.concatenate(column) for column in zip(*found, strict=True)] if found else [np.zeros(0, np.int64)] * 3
-        )
+        columns = [np.concatenate(column) for column in zip(*found, strict=True)]
         best = select_top_k(columns[0], columns[1] + self.shard.first_row, columns[2], queries.num_queries, k)
         num_candidates = len(query) + len(exhaustive) * self.shard.num_items
         return TopK(best.offsets, best.rows, best.scores, num_candidates, len(exhaustive))
 
     def _rescore(self, block: _Block, query: torch.Tensor, row: torch.Tensor) -> torch.Tensor:
         scores = torch.empty(len(query), device=self._device)
-        left = lane_blocks(block.vectors)
         for start in range(0, len(query), _RESCORE_PAIRS):
             part = slice(start, start + _RESCORE_PAIRS)
-            scores[part] = canonical_scores_torch(left, query[part], self._items.index_select(0, row[part]))
+            scores[part] = canonical_scores_torch(block.lanes, query[part], self._items.index_select(0, row[part]))
         return scores
 
     def _exhaust(self, block: _Block, query: int, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
