@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -100,10 +100,7 @@ def import_items(
     """Imports items that are already rows; otherwise as `import_table`."""
     append = is_append(mode)
     intake = Intake(workspace.storage, "items", max_rejected=max_rejected, progress=progress)
-    with scratch_folder() as scratch, intake.kept_on_failure():
-        tables = item_tables(_counted(rows, intake), intake=intake)
-        staged = stage_items(workspace, tables, append=append, intake=intake, scratch=scratch)
-    return _published(workspace, staged, intake)
+    return _import_rows(workspace, rows, item_tables, stage_items, append=append, intake=intake)
 
 
 def import_users(
@@ -117,10 +114,7 @@ def import_users(
     """Imports users that are already rows; otherwise as `import_table`."""
     append = is_append(mode)
     intake = Intake(workspace.storage, "users", max_rejected=max_rejected, progress=progress)
-    with scratch_folder() as scratch, intake.kept_on_failure():
-        tables = user_tables(_counted(rows, intake), intake=intake)
-        staged = stage_users(workspace, tables, append=append, intake=intake, scratch=scratch)
-    return _published(workspace, staged, intake)
+    return _import_rows(workspace, rows, user_tables, stage_users, append=append, intake=intake)
 
 
 def import_interactions(
@@ -163,6 +157,21 @@ def _blocks(
             yield from read_jsonl(source, names, intake=intake)
         else:
             yield from read_parquet(source, names, ids=ids, intake=intake)
+
+
+def _import_rows(
+    workspace: Workspace,
+    rows: Iterable[Any],
+    to_tables: Callable[..., Iterator[pa.Table]],
+    stage: Callable[..., Staged],
+    *,
+    append: bool,
+    intake: Intake,
+) -> ImportReport:
+    with scratch_folder() as scratch, intake.kept_on_failure():
+        tables = to_tables(_counted(rows, intake), intake=intake)
+        staged = stage(workspace, tables, append=append, intake=intake, scratch=scratch)
+    return _published(workspace, staged, intake)
 
 
 def _columns_of(batch: pa.RecordBatch | pa.Table) -> EventColumns:
