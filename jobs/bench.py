@@ -10,16 +10,12 @@ semrec bench demo
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
 from jobs.shell import ConsoleProgress, InProcessOption, Workers, WorkspaceOption, compute_options, console, reported
-
-if TYPE_CHECKING:
-    from semrec.release import Release
-    from semrec.workspace import Workspace
 
 __all__ = ["app"]
 
@@ -92,11 +88,14 @@ def run(
 ) -> None:
     """Users per second and memory of a whole run; replaces the interactions of the workspace by generated ones."""
     from cluster.compute import open_compute
-    from cluster.stages.bench import bench_run
+    from cluster.stages.bench import bench_run, release_of_generated_users
+    from semrec.workspace import Workspace
 
+    opened = Workspace.open(workspace)
     with open_compute(compute_options(in_process, None, workers, None)) as compute:
-        opened, release = _release_of_generated_users(workspace, users, compute)
-        found = bench_run(opened, release.release_id, k, compute=compute, progress=ConsoleProgress())
+        where: dict[str, Any] = {"compute": compute, "progress": ConsoleProgress()}
+        release = release_of_generated_users(opened, users, **where)
+        found = bench_run(opened, release, k, **where)
     _show("run", [asdict(found)], json)
 
 
@@ -113,14 +112,15 @@ def resume(
 ) -> None:
     """What submitting again costs after the driver was killed (-9) late in a run; replaces the interactions, too."""
     from cluster.compute import open_compute
-    from cluster.stages.bench import bench_resume
+    from cluster.stages.bench import bench_resume, release_of_generated_users
+    from semrec.workspace import Workspace
 
+    opened = Workspace.open(workspace)
     options = compute_options(False, None, None, None)
     with open_compute(options) as compute:
-        opened, release = _release_of_generated_users(workspace, users, compute)
-        found = bench_resume(
-            opened, release.release_id, k, kill_at=kill_at, compute=compute, progress=ConsoleProgress()
-        )
+        where: dict[str, Any] = {"compute": compute, "progress": ConsoleProgress()}
+        release = release_of_generated_users(opened, users, **where)
+        found = bench_resume(opened, release, k, kill_at=kill_at, **where)
     row = asdict(found)
     full = {f"full_{name}": value for name, value in row.pop("full").items()}
     _show("resume", [full | row], json)
@@ -154,25 +154,6 @@ def _texts(path: str | None, column: str, count: int) -> list[str]:
     return texts.take(list(range(0, len(texts), max(1, len(texts) // count)))).to_pylist()[:count]
 
 
-def _release_of_generated_users(workspace: str, users: int, compute: Any) -> tuple[Workspace, Release]:
-    from cluster.stages.bench import generate_users
-    from cluster.stages.release import build_release, find_embedding
-    from semrec.manifests import read_manifest
-    from semrec.release import Release, ReleaseSettings
-    from semrec.tables import TableFile, read_table
-    from semrec.workspace import Workspace
-
-    opened = Workspace.open(workspace)
-    remedy = "Import a catalogue."
-    catalogue = read_manifest(opened.storage, "catalogue/manifest.json", "catalogue", remedy=remedy)
-    tables = [read_table(opened.storage, TableFile.from_json(part), ["item_id"]) for part in catalogue["parts"]]
-    ids = sorted(i for table in tables for i in table.column("item_id").to_pylist())
-    generate_users(opened, ids, users)
-    name = find_embedding(opened.storage)
-    result = build_release(opened, ReleaseSettings(), embedding=name, compute=compute, progress=ConsoleProgress())
-    return opened, Release(opened.storage, result.release_id)
-
-
 def _show(title: str, rows: list[dict[str, Any]], path: str | None) -> None:
     from semrec.bench.machine import machine
 
@@ -194,11 +175,11 @@ def _show(title: str, rows: list[dict[str, Any]], path: str | None) -> None:
 
 
 def _cell(value: Any) -> str:
+    if value is None:
+        return ""
     if isinstance(value, float):
         return f"{value:,.4f}" if abs(value) < 10 else f"{value:,.0f}"
-    return (
-        "" if value is None else f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
-    )
+    return str(value) if isinstance(value, bool | str) else f"{value:,}"
 
 
 if __name__ == "__main__":

@@ -8,18 +8,21 @@ import time
 from dataclasses import dataclass
 
 from cluster.compute import Compute
+from cluster.stages.release import build_release
 from cluster.stages.score import ScoreResult, score_users
 from semrec.bench.generated import generated_events
 from semrec.errors import IncompleteRunError
 from semrec.importing import import_interactions
 from semrec.ledger import Ledger
+from semrec.manifests import read_manifest
 from semrec.progress import Progress
-from semrec.release import Release
+from semrec.release import Release, ReleaseSettings
 from semrec.runs import ScoreSettings, plan_run, run_folder
 from semrec.storage import Storage
+from semrec.tables import TableFile, read_table
 from semrec.workspace import Workspace
 
-__all__ = ["ResumeBench", "RunBench", "bench_resume", "bench_run", "generate_users"]
+__all__ = ["ResumeBench", "RunBench", "bench_resume", "bench_run", "release_of_generated_users"]
 
 _POLL_S = 0.2
 
@@ -51,9 +54,16 @@ class ResumeBench:
     same_digest: bool
 
 
-def generate_users(workspace: Workspace, release_items: list[str], num_users: int, *, seed: int = 11) -> None:
-    """Replaces the workspace's interactions by those of `num_users` generated users, 10 events each."""
-    import_interactions(workspace, generated_events(release_items, num_users, events_per_user=10, seed=seed))
+def release_of_generated_users(
+    workspace: Workspace, num_users: int, *, compute: Compute, progress: Progress, seed: int = 11
+) -> str:
+    """Replaces the interactions by those of generated users, 10 events each, and builds the release; returns its id."""
+    remedy = "Import a catalogue."
+    catalogue = read_manifest(workspace.storage, "catalogue/manifest.json", "catalogue", remedy=remedy)
+    tables = [read_table(workspace.storage, TableFile.from_json(part), ["item_id"]) for part in catalogue["parts"]]
+    item_ids = sorted(i for table in tables for i in table.column("item_id").to_pylist())
+    import_interactions(workspace, generated_events(item_ids, num_users, events_per_user=10, seed=seed))
+    return build_release(workspace, ReleaseSettings(), embedding=None, compute=compute, progress=progress).release_id
 
 
 def bench_run(workspace: Workspace, release_id: str, k: int, *, compute: Compute, progress: Progress) -> RunBench:
