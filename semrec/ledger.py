@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from semrec.contracts import CONTRACT_VERSION, part_name
+from semrec.contracts import CONTRACT_VERSION, SCHEMA_VERSION, part_name
 from semrec.digests import fingerprint
 from semrec.errors import CorruptArtefactError, IncompleteRunError, PlanChangedError
 from semrec.manifests import read_manifest, write_manifest
@@ -97,7 +97,7 @@ class Ledger:
     def open(self, plan: Plan) -> None:
         """Records the plan, or checks that the one recorded is the same. Raises PlanChangedError naming the difference."""
         path = f"{self.folder}/plan.json"
-        body = {"kind": "plan", "schema": 1, **plan.to_json()}
+        body = {"kind": "plan", "schema": SCHEMA_VERSION, **plan.to_json()}
         if self.storage.create_exclusive(path, json_bytes(body)):
             return
         differences = _differences(self._recorded(), plan.to_json())
@@ -125,7 +125,7 @@ class Ledger:
         A record that stands there but cannot be read, or names other bytes (a repair under another build), is replaced.
         """
         path = self._record_path(record.part)
-        data = json_bytes({"kind": "part", "schema": 1, **record.to_json()})
+        data = json_bytes({"kind": "part", "schema": SCHEMA_VERSION, **record.to_json()})
         if self.storage.create_exclusive(path, data):
             return True
         standing = self._read_record(path.rsplit("/", 1)[1])

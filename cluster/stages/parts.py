@@ -66,7 +66,7 @@ def do_parts(
     """
     started_s, metrics = time.monotonic(), compute.metrics
     ledger.open(plan)
-    pending, _standing = ledger.pending(plan)
+    pending, _ = ledger.pending(plan)
     reused = reuse(pending) if pending else []
     taken = {record.part for record in reused}
     todo = sorted((set(pending) - taken) | set(again))

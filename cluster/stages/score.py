@@ -60,7 +60,6 @@ def score_users(
     progress.note(str(topology))
     spec = _worker_spec(storage, folder, plan, release, topology, engine, devices.cpus)
     ledger = Ledger(storage, folder)
-    others = [Ledger(storage, run_folder(run)) for run in find_runs(storage) if run != plan.run_id]
     with Lease(storage, folder) as lease:
         if lease.taken_over_from:
             progress.note(f"took over from {lease.taken_over_from}")
@@ -75,7 +74,11 @@ def score_users(
             num_groups=topology.num_replicas,
             again=frozenset(verified.bad_parts) if verified else frozenset(),
             reuse=lambda pending: reuse_parts(
-                ledger, plan, pending, others, lambda p: f"{folder}/parts/{part_name(p)}.parquet"
+                ledger,
+                plan,
+                pending,
+                _other_runs(storage, plan.run_id),
+                lambda p: f"{folder}/parts/{part_name(p)}.parquet",
             ),
             check_inputs=lambda: compute.run(release.check),
         )
@@ -84,6 +87,10 @@ def score_users(
         body = {"run": plan.run_id, "release": release.release_id, **plan.settings}
         manifest = ledger.finish(plan, "run", body)
     return ScoreResult(plan.run_id, manifest, topology, report)
+
+
+def _other_runs(storage: Storage, run_id: str) -> list[Ledger]:
+    return [Ledger(storage, run_folder(run)) for run in find_runs(storage) if run != run_id]
 
 
 def _refuse(storage: Storage, plan: Plan, resume: str) -> NoReturn:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -75,13 +76,13 @@ def reuse_parts(
         standing = other.pending(theirs)[1] if matching else {}
         for part in sorted(matching & standing.keys()):
             del wanted[part]
-            reused.append(_adopt(ledger, standing[part], part, target(part), other.folder))
+            reused.append(_adopt(ledger, standing[part], target(part), other.folder))
     return reused
 
 
-def _adopt(ledger: Ledger, record: PartRecord, part: int, path: str, source: str) -> PartRecord:
+def _adopt(ledger: Ledger, record: PartRecord, path: str, source: str) -> PartRecord:
     ledger.storage.copy(record.table.file, path)
-    table = record.table.__class__.from_json({**record.table.to_json(), "file": path})
-    adopted = PartRecord(part, record.fingerprint, table, record.counts, {**record.made_by, "reused_from": source})
+    made_by = {**record.made_by, "reused_from": source}
+    adopted = replace(record, table=replace(record.table, file=path), made_by=made_by)
     ledger.commit(adopted)
     return adopted
