@@ -1,7 +1,7 @@
 """Measure: each figure of the README comes from one of these commands.
 
 semrec bench embedding --texts items.parquet --column text
-semrec bench scoring
+semrec bench scoring --json scoring.json --plot scoring.svg
 semrec bench run --workspace W --users 50000 --k 100
 semrec bench resume --workspace W --users 400000 --k 100
 semrec bench demo
@@ -13,6 +13,7 @@ from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 from rich.table import Table
 
 from jobs.shell import ConsoleProgress, InProcessOption, Workers, WorkspaceOption, compute_options, console, reported
@@ -51,29 +52,50 @@ def embedding(
 @reported
 def scoring(
     workspace: Annotated[
-        str | None, typer.Option("--workspace", "-w", help="Score its newest release's items.")
+        str | None, typer.Option("--workspace", "-w", help="Score its newest release, for its own users.")
     ] = None,
-    items: Annotated[int, typer.Option(min=1, help="Generated items, without a workspace.")] = 86_537,
+    data: Annotated[
+        str | None, typer.Option(help="Generated: clusters (default), factors or duplicates. Not with a workspace.")
+    ] = None,
+    items: Annotated[int | None, typer.Option(min=1, help="Generated items (default 86,537).")] = None,
     users: Annotated[int, typer.Option(min=1, help="Users scored per round.")] = 2_048,
-    k: Annotated[list[int] | None, typer.Option(min=1, help="Results per user; repeat for several.")] = None,
+    k: Annotated[list[int] | None, typer.Option(min=1, help="Results per user (default 10, 100, 1000).")] = None,
     threads: Threads = 2,
     rounds: Rounds = 3,
+    coarse: Annotated[
+        str | None, typer.Option(help="Coarse format of our engines: float32, bfloat16, int8 (default: a quick look).")
+    ] = None,
+    filters: Annotated[bool, typer.Option(help="Also with eligibility clauses.")] = True,
+    memory: Annotated[bool, typer.Option(help="Also peak memory, in processes of their own.")] = True,
+    processes: Annotated[bool, typer.Option(help="Also one process against one process per thread.")] = True,
     json: Json = None,
+    plot: Annotated[str | None, typer.Option(help="Also draw users per second: FILE.svg or FILE.png.")] = None,
 ) -> None:
-    """Users per second of the engines, faiss-cpu and torch over the same items."""
-    from semrec.bench.scoring import bench_scoring, generated_vectors
-    from semrec.release import Release, newest_release
-    from semrec.workspace import Workspace
+    """Users per second of the engines, faiss and torch over the same items; memory; proof that ours are exact."""
+    from semrec.bench.machine import machine
+    from semrec.bench.plot import check_plot_path, plot_scoring
+    from semrec.bench.scoring import bench_scoring
+    from semrec.bench.table import score_notes, score_table
+    from semrec.scoring.coarse import check_format
 
-    if workspace:
-        storage = Workspace.open(workspace).storage
-        vectors = Release(storage, newest_release(storage)).shard().vectors_ID
-    else:
-        vectors = generated_vectors(items, 384, seed=1)
-    queries = generated_vectors(users, vectors.shape[1], seed=2)
-    console.print(f"{len(vectors):,} items x {vectors.shape[1]}, {users:,} users")
-    found = bench_scoring(vectors, queries, ks=tuple(k or (10, 100)), num_threads=threads, rounds=rounds)
-    _show("scoring", [asdict(row) for row in found], json)
+    if plot:
+        check_plot_path(plot)
+    kind = check_format(coarse) if coarse else None
+    problem = _scoring_problem(workspace, data, items, users)
+    rows = bench_scoring(
+        problem, ks=tuple(k or (10, 100, 1000)), num_threads=threads, rounds=rounds, coarse=kind, filters=filters,
+        memory=memory, processes=processes, progress=ConsoleProgress(),
+    )  # fmt: skip
+    wide = Console(width=max(console.width, 120), highlight=False)  # a file or job log claims to have 80 columns
+    wide.print(score_table(rows))
+    for line in (*score_notes(rows), machine()):
+        console.print(f"[dim]{line}[/]")
+    _write(json, [asdict(row) for row in rows])
+    if plot:
+        plot_scoring(rows, plot, machine())
+    if any(row.equal is False for row in rows):
+        console.print("[red]an engine differs from the reference[/]")
+        raise typer.Exit(1)
 
 
 @app.command("run")
@@ -143,6 +165,22 @@ def demo(json: Json = None) -> None:
     _show("demo", rows, json)
 
 
+def _scoring_problem(workspace: str | None, data: str | None, items: int | None, users: int) -> Any:
+    from semrec.bench.problems import generated_problem, release_problem
+    from semrec.errors import InputError
+    from semrec.release import Release, newest_release
+    from semrec.workspace import Workspace
+
+    if not workspace:
+        return generated_problem(data or "clusters", items or 86_537, users)
+    if data or items:
+        raise InputError(
+            "--workspace with --data or --items", expected="one or the other", remedy="Leave the others out."
+        )
+    storage = Workspace.open(workspace).storage
+    return release_problem(Release(storage, newest_release(storage)), users)
+
+
 def _texts(path: str | None, column: str, count: int) -> list[str]:
     if path is None:
         from semrec.demo import film_items
@@ -167,11 +205,18 @@ def _show(title: str, rows: list[dict[str, Any]], path: str | None) -> None:
         for row in rows:
             table.add_row(*map(_cell, row.values()))
     console.print(table)
-    if path:
-        import json
-        from pathlib import Path
+    _write(path, rows)
 
-        Path(path).write_text(json.dumps({"machine": machine(), "rows": rows}, indent=2) + "\n")
+
+def _write(path: str | None, rows: list[dict[str, Any]]) -> None:
+    if path is None:
+        return
+    import json
+    from pathlib import Path
+
+    from semrec.bench.machine import machine
+
+    Path(path).write_text(json.dumps({"machine": machine(), "rows": rows}, indent=2) + "\n")
 
 
 def _cell(value: Any) -> str:

@@ -5,7 +5,8 @@ Workspace
     catalogue/             items-<part>-<digest>.parquet (CATALOGUE_SCHEMA); equal texts share a part, by text hash
     users/, interactions/  part-<part>-<digest>.parquet (USERS_SCHEMA, INTERACTIONS_SCHEMA); part p = user bucket p
     embeddings/<encoder>/  part-<part>-<digest>.parquet: vectors by text hash; runs/<run>/ plan and ledger; manifest.json
-    releases/<release>/    plan and ledger, items.parquet, matrix/block-<n>.npy, popularity.npy, users/part-<part>.parquet
+    releases/<release>/    plan and ledger, items.parquet, matrix/block-<n>.{high,low,norms}.npy, popularity.npy,
+                           users/part-<part>.parquet, manifest.json
     runs/<run>/            plan.json, parts/, ledger/, lease.json, manifest.json (last), verified.json
     quarantine/<stage>/    rejected rows: file, line, reason, row
     current.json           the live pair: release and run
@@ -13,6 +14,13 @@ Workspace
     Files of imports and embeddings carry a digest in their name and the stage's manifest names them, so that one rename of
     the manifest switches from the old set to the new: a reader never sees half of each. Blocks are how the item matrix is
     stored; shards are the ranges of rows that workers hold, chosen for each run.
+
+Item matrix
+    A float32 vector is stored as two 16-bit halves: `high` has the bits of the nearest bfloat16, `low` the difference of
+    the bit patterns; both together give the float32 back, bit for bit. `norms` bound what the coarse formats lose
+    (`scoring.coarse`). Schema 1 stored float32 blocks, block-<n>.npy, and is still read. The matrix's fingerprint is that of
+    the float32 vectors, the same for both. The coarse format is chosen by measurement when a release is built, stands in its
+    manifest under `coarse`, is part of no fingerprint and changes only the speed.
 
 Scoring
     score(u, i): inner product of two float32 vectors in eight float64 lanes, lane l adding the products of d = l (mod 8)
@@ -55,7 +63,7 @@ __all__ = [
 #: Raised only when the bytes of a result change for the same inputs; guarded by golden digests in the tests.
 CONTRACT_VERSION: Final = 1
 #: Version of every artefact's layout. Readers accept this one and the one before.
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 
 #: Attribute name -> its values, as text: {"genre": ["Drama"], "platform": ["Atlas", "Lumina"], "year": ["1995"]}.
 ATTRIBUTES_TYPE: Final = pa.map_(pa.string(), pa.list_(pa.string()))

@@ -47,7 +47,7 @@ def similar_items(release: Release, item_id: str, k: int) -> list[Hit]:
     """The K items with the highest score against `item_id`'s own vector, itself left out."""
     row = release.row_of(item_id)
     shard = release.shard()
-    plain = Queries.unfiltered(np.asarray(shard.vectors_ID[row : row + 1]), release.num_words)
+    plain = Queries.unfiltered(shard.vectors(slice(row, row + 1)), release.num_words)
     query = Queries(plain.vectors_QD, plain.words_QW, np.array([0, 1]), np.array([row]))
     found = make_engine("cpu", shard).top_k(query, k)
     return _hits(release, found.rows, found.scores)

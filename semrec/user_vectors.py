@@ -6,7 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Events", "count_events", "user_vectors"]
+from semrec.compiled import compiled
+from semrec.scoring.types import ItemShard
+
+__all__ = ["Events", "user_vectors"]
 
 _DAY_S = 86_400.0
 _EXP2_TAYLOR = [0.6931471805599453 / n for n in range(1, 15)]  # ln 2 / n: the ratio of a term to the one before
@@ -39,10 +42,11 @@ class Events:
 
 
 def user_vectors(
-    events: Events, item_vectors_ID: np.ndarray, num_users: int, *, neutral_value: float, half_life_days: float
+    events: Events, items: ItemShard, num_users: int, *, neutral_value: float, half_life_days: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Weighted, recency-decayed mean of the vectors of what each user interacted with, at unit length.
 
+    `items` is the whole item matrix: row r of an event is its row r. It is read where it lies, one vector per event.
     For user u with events e = (item i, value r, time t) and t_u the time of u's newest event:
 
         w_e = max(r - neutral_value, 0) * 2 ** (-(t_u - t) / (86400 * half_life_days))
@@ -56,7 +60,8 @@ def user_vectors(
     zero, has no vector (a row of zeros).
     """
     weights = _weights(events, num_users, neutral_value, half_life_days)
-    sums = _ordered_sums(events, weights, item_vectors_ID, num_users)
+    sums = np.zeros((num_users, items.dimension))
+    _add_events(items.high_ID, items.low_ID, events.user, events.row, weights, sums)
     sums = np.ldexp(sums, -np.frexp(np.abs(sums).max(axis=1, initial=0))[1][:, None])  # exact; squares cannot underflow
     norms = np.sqrt(_ordered_squares(sums))  # dividing by sum_e w_e cancels against the length
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -64,11 +69,6 @@ def user_vectors(
     has_vector = np.isfinite(vectors).all(axis=1)
     vectors[~has_vector] = 0
     return vectors, has_vector
-
-
-def count_events(events: Events, num_users: int) -> np.ndarray:
-    """Events per user: int64 [num_users]."""
-    return np.bincount(events.user, minlength=num_users)
 
 
 def _weights(events: Events, num_users: int, neutral_value: float, half_life_days: float) -> np.ndarray:
@@ -101,19 +101,14 @@ def _ordered_squares(sums_UD: np.ndarray) -> np.ndarray:
     return total
 
 
-def _ordered_sums(events: Events, weights: np.ndarray, item_vectors_ID: np.ndarray, num_users: int) -> np.ndarray:
-    """sum_e w_e x_i in float64, each user's events strictly one after the other: float64 [num_users, D].
+@compiled
+def _add_events(high_ID, low_ID, user, row, weights, sums_UD):  # type: ignore[no-untyped-def]
+    """Adds w_e x_i of each event to its user's sum, in float64, in the order of the events.
 
-    Step n adds every user's n-th event at once, users with most events first, so that the active ones are a prefix.
+    Without fastmath numba neither reorders the sums nor fuses a product with them.
     """
-    counts = count_events(events, num_users)
-    order = np.argsort(-counts, kind="stable")
-    starts = (np.cumsum(counts) - counts)[order]
-    active = np.searchsorted(-counts[order], -np.arange(counts.max(initial=0)), side="left")
-    sums = np.zeros((num_users, item_vectors_ID.shape[1]))
-    for step, num_active in enumerate(active):
-        event = starts[:num_active] + step
-        sums[:num_active] += weights[event, None] * item_vectors_ID[events.row[event]].astype(np.float64)
-    in_place = np.empty_like(sums)
-    in_place[order] = sums
-    return in_place
+    for e in range(len(row)):
+        u, i, weight = user[e], row[e], weights[e]
+        for d in range(sums_UD.shape[1]):
+            bits = np.uint32((np.uint32(high_ID[i, d]) << np.uint32(16)) + np.uint32(np.int32(low_ID[i, d])))
+            sums_UD[u, d] += weight * np.float64(bits.view(np.float32))

@@ -13,7 +13,15 @@ from semrec.errors import InputError, MissingArtefactError
 from semrec.lease import Lease
 from semrec.ledger import Ledger
 from semrec.progress import Progress
-from semrec.release import ReleaseSettings, UserPartWorker, build_matrix, finish_release, plan_release
+from semrec.release import (
+    ReleaseSettings,
+    UserPartWorker,
+    build_matrix,
+    choose_coarse,
+    describe_coarse,
+    finish_release,
+    plan_release,
+)
 from semrec.runs import reuse_parts
 from semrec.storage import Storage
 from semrec.workspace import Workspace
@@ -63,7 +71,11 @@ def build_release(
                 ledger, job.plan, pending, _other_releases(storage, job.release_id), lambda p: _user_path(job.folder, p)
             ),
         )
-        manifest = finish_release(workspace, job)
+        manifest = finish_release(
+            workspace, job, lambda made: compute.run(choose_coarse, made, num_threads=devices.cpus)
+        )
+    if manifest["coarse"]["measured"]:
+        progress.note(describe_coarse(manifest["coarse"]))
     return ReleaseResult(job.release_id, manifest, report)
 
 

@@ -58,6 +58,8 @@ def score_users(
     engine = _usable_engine(engine, devices)
     topology = choose_topology(release.matrix_bytes, devices.count, devices.memory_bytes, forced_shards=num_shards)
     progress.note(str(topology))
+    coarse = "" if engine == "reference" else f", coarse format {release.coarse(engine)}"
+    progress.note(f"engine {engine}{coarse}")
     spec = _worker_spec(storage, folder, plan, release, topology, engine, devices.cpus)
     ledger = Ledger(storage, folder)
     with Lease(storage, folder) as lease:

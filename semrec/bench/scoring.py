@@ -1,141 +1,257 @@
-"""Scoring speed of the engines against exact peers, on the same data in the same process."""
+"""Scoring speed, memory and proof of equality of the engines against exact peers, on the same data in the same run."""
 
 from __future__ import annotations
 
-import importlib.util
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from statistics import median
+from typing import Final
 
 import numpy as np
 import torch
 
-from semrec.scoring import ItemShard, Queries, TopK, make_engine
+from semrec.bench.apart import peak_memory, process_seconds, saved_problem
+from semrec.bench.child import ChildSpec
+from semrec.bench.peers import Product
+from semrec.bench.problems import VARIANTS, ScoringProblem, Variant
+from semrec.bench.ways import Way, all_ways, choose_formats
+from semrec.errors import InputError
+from semrec.progress import NoProgress, Progress
+from semrec.scoring import TopK, make_engine
+from semrec.scoring.coarse import COARSE_FORMATS, CoarseFormat
 
-__all__ = ["ScoreBenchRow", "bench_scoring", "generated_vectors"]
+__all__ = ["ScoreBenchRow", "bench_scoring"]
 
-_REFERENCE_QUERIES = 16
-_PEER_BLOCK = 256
-
-Way = Callable[[np.ndarray], TopK | None]
+_SAMPLE_USERS: Final = 16  # compared with the reference
+_WARM_UP_USERS: Final = 64
+_PAUSE_S: Final = 0.05  # OpenMP's threads spin that long after their last work, on cores that the next way needs
 
 
 @dataclass(frozen=True)
 class ScoreBenchRow:
-    """One engine at one K. `equal` says whether all sampled lists are the reference's, rows and score bytes."""
+    """One engine in one variant at one K. Rates are medians over the rounds, ratios medians of each round's ratio.
 
-    engine: str
+    None stands for what was not measured or does not apply. Ratios are to the plain peer on the same device.
+    """
+
+    engine: str  # reference, cpu, cuda, faiss-cpu, faiss-gpu, torch
+    device: str  # cpu, cuda
+    variant: str  # plain, seen, filters; of whole processes "2 threads", "2 processes x 1 thread"
     k: int
-    users_per_s: float  # median over the rounds
-    ratio_to_faiss: float | None
-    equal: bool | None  # None: the peer promises no such thing
-    candidates_per_row: float | None
-    exhaustive_rows: int | None
+    data: str
+    num_items: int
+    dimension: int
+    num_users: int
+    threads: int
+    coarse: str | None
+    users_per_s: float
+    ratio_to_faiss: float | None = None
+    ratio_to_torch: float | None = None
+    ratio_to_one_process: float | None = None
+    filter_cost: float | None = None  # seconds with filters / seconds with seen alone - 1
+    of_product: float | None = None  # users_per_s / that of the bfloat16 product alone
+    product_users_per_s: float | None = None
+    product_shape: str | None = None  # which shape was fastest in the last round
+    candidates_per_row: float | None = None
+    exhaustive_rows: int | None = None
+    exhaustive_share: float | None = None
+    equal: bool | None = None  # rows and score bytes of the sampled users are the reference's
+    agreement: float | None = None  # of a peer: share of users whose list of rows is ours
+    peak_memory_bytes: int | None = None  # over what the process held before it mapped the items
+    memory_ratio: float | None = None  # to the float32 item matrix
+    memory_ratio_4x_users: float | None = None
 
 
-def generated_vectors(num_rows: int, dimension: int, seed: int, *, num_clusters: int = 500) -> np.ndarray:
-    """Unit vectors around cluster centres, as text embeddings lie: float32 [num_rows, dimension]."""
-    rng = np.random.default_rng(seed)
-    centres = rng.standard_normal((num_clusters, dimension)).astype(np.float32)
-    vectors = centres[rng.integers(0, num_clusters, num_rows)]
-    vectors += 0.8 * rng.standard_normal((num_rows, dimension), dtype=np.float32)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors
+@dataclass
+class _Taken:
+    """What the rounds at one K took: seconds per user, one entry per round; results of the last round."""
+
+    seconds: dict[Way, list[float]]
+    product: dict[str, list[float]]  # by device
+    shape: dict[str, str]
+    results: dict[Way, TopK | np.ndarray]
 
 
 def bench_scoring(
-    items_ID: np.ndarray, users_UD: np.ndarray, *, ks: tuple[int, ...], num_threads: int, rounds: int = 3
+    problem: ScoringProblem,
+    *,
+    ks: tuple[int, ...],
+    num_threads: int,
+    rounds: int = 3,
+    coarse: CoarseFormat | None = None,
+    filters: bool = True,
+    memory: bool = True,
+    processes: bool = True,
+    progress: Progress | None = None,
 ) -> list[ScoreBenchRow]:
-    """Every engine at every K over the same items and users; faiss-cpu and torch as peers where they are installed.
+    """Every engine and every peer that is installed, at every K; ours also while they exclude what the peers cannot.
 
-    Each round runs all of them in turn, so that a drift of the machine falls on all. Exclusion and filters are off: the
-    peers have none.
+    A round runs all of them in turn, so that a drift of the machine falls on all. Without `coarse` a quick look picks
+    each engine's format. Sets torch's threads for the process. Raises InputError for K, users, threads or rounds below 1.
     """
-    torch.set_num_threads(num_threads)
-    shard = ItemShard.without_clauses(items_ID)
-    reference = make_engine("reference", shard)
-    sample = users_UD[:_REFERENCE_QUERIES]
-    rows = []
-    for k in ks:
-        ways = _ways(shard, k, num_threads)
-        taken: dict[str, list[float]] = {name: [] for name in ways}
-        results: dict[str, TopK | None] = {}
-        for _ in range(rounds):
-            for name, way in ways.items():
-                started_s = time.perf_counter()
-                results[name] = way(users_UD)
-                taken[name].append((time.perf_counter() - started_s) / len(users_UD))
-        started_s = time.perf_counter()
-        expected = reference.top_k(Queries.unfiltered(sample), k)
-        taken["reference"] = [(time.perf_counter() - started_s) / len(sample)]
-        results["reference"] = expected
-        rows += _rows(k, taken, results, expected)
-    return rows
-
-
-def _ways(shard: ItemShard, k: int, num_threads: int) -> dict[str, Way]:
-    ways: dict[str, Way] = {"cpu": _ours("cpu", shard, k)}
-    if torch.cuda.is_available():
-        ways["cuda"] = _ours("cuda", shard, k)
-    if importlib.util.find_spec("faiss"):
-        ways["faiss-cpu"] = _faiss(shard.vectors_ID, k, num_threads)
-    ways["torch"] = _torch(shard.vectors_ID, k)
-    return ways
-
-
-def _ours(name: str, shard: ItemShard, k: int) -> Way:
-    engine = make_engine(name, shard)
-    return lambda users_UD: engine.top_k(Queries.unfiltered(users_UD), k)
-
-
-def _faiss(items_ID: np.ndarray, k: int, num_threads: int) -> Way:
-    import faiss
-
-    faiss.omp_set_num_threads(num_threads)
-    index = faiss.IndexFlatIP(items_ID.shape[1])
-    index.add(np.ascontiguousarray(items_ID))
-
-    def search(users_UD: np.ndarray) -> None:
-        index.search(users_UD, k)
-
-    return search
-
-
-def _torch(items_ID: np.ndarray, k: int) -> Way:
-    items = torch.from_numpy(np.ascontiguousarray(items_ID))
-    scratch = torch.empty((_PEER_BLOCK, len(items)))
-
-    def search(users_UD: np.ndarray) -> None:
-        for start in range(0, len(users_UD), _PEER_BLOCK):
-            block = torch.from_numpy(users_UD[start : start + _PEER_BLOCK])
-            torch.topk(torch.mm(block, items.T, out=scratch[: len(block)]), min(k, len(items)), dim=1)
-
-    return search
-
-
-def _rows(
-    k: int, taken: dict[str, list[float]], results: dict[str, TopK | None], expected: TopK
-) -> list[ScoreBenchRow]:
-    faiss_s = median(taken["faiss-cpu"]) if "faiss-cpu" in taken else None
-    rows = []
-    for name, seconds in taken.items():
-        found, user_s = results[name], median(seconds)
-        rows.append(
-            ScoreBenchRow(
-                name,
-                k,
-                1 / user_s,
-                faiss_s / user_s if faiss_s else None,
-                _same_start(found, expected) if found else None,
-                found.num_candidates / found.num_queries if found else None,
-                found.num_exhaustive if found else None,
-            )
+    ks = tuple(dict.fromkeys(ks))
+    if min(*ks, problem.num_users, num_threads, rounds) < 1:
+        raise InputError(
+            f"K = {ks}, {problem.num_users} users, {num_threads} threads, {rounds} rounds",
+            expected="at least one of each",
+            remedy="Measure something.",
         )
-    return rows
+    progress = progress or NoProgress()
+    torch.set_num_threads(num_threads)
+    variants = VARIANTS if filters else VARIANTS[:-1]
+    formats = choose_formats(problem, num_threads, coarse, progress)
+    ways = all_ways(problem, variants, formats, num_threads)
+    if not any(way.engine.startswith("faiss") for way in ways):
+        progress.note('faiss is not installed, and so not measured: `pip install "semrec[bench]"`')
+    progress.note(f"the reference's lists of {_SAMPLE_USERS} users")
+    expected = _expected(problem, variants, max(ks))
+    rows = []
+    for k, taken in _timed(ways, _products(problem, ways, num_threads), ks, rounds, progress).items():
+        rows += [_row(problem, num_threads, k, way, taken, expected) for way in ways]
+    if memory or processes:
+        with saved_problem(problem) as folder:
+            if memory:
+                rows = _with_memory(rows, folder, progress)
+            if processes:
+                progress.note("one process against several")
+                rows += _process_rows(rows, folder, ks, rounds)
+    return sorted(rows, key=lambda row: ks.index(row.k))
 
 
-def _same_start(found: TopK, expected: TopK) -> bool:
-    end = int(expected.offsets[-1])
-    same_rows = np.array_equal(found.rows[:end], expected.rows)
-    return same_rows and found.scores[:end].tobytes() == expected.scores.tobytes()
+def _products(problem: ScoringProblem, ways: list[Way], num_threads: int) -> dict[str, Product]:
+    devices = {way.device for way in ways}
+    return {device: Product(problem.users_UD, problem.items.high_ID, device, num_threads) for device in devices}
+
+
+def _expected(problem: ScoringProblem, variants: Iterable[Variant], k: int) -> dict[Variant, TopK]:
+    """What the reference finds for the sampled users. A smaller K is a prefix of each list."""
+    sample = min(_SAMPLE_USERS, problem.num_users)
+    return {
+        variant: make_engine("reference", problem.shard(variant)).top_k(problem.queries(variant).between(0, sample), k)
+        for variant in variants
+    }
+
+
+def _timed(
+    ways: list[Way], products: dict[str, Product], ks: tuple[int, ...], rounds: int, progress: Progress
+) -> dict[int, _Taken]:
+    for way in ways:
+        way.run(max(ks), min(_WARM_UP_USERS, way.num_users))
+    for measured in products.values():
+        measured.seconds()
+    taken = {k: _Taken({way: [] for way in ways}, {device: [] for device in products}, {}, {}) for k in ks}
+    for number in range(1, rounds + 1):
+        for k in ks:
+            progress.note(f"round {number} of {rounds}, K = {k}")
+            for device, measured in products.items():
+                time.sleep(_PAUSE_S)
+                seconds, taken[k].shape[device] = measured.seconds()
+                taken[k].product[device].append(seconds / measured.num_users)
+            for way in ways:
+                time.sleep(_PAUSE_S)
+                started_s = time.perf_counter()
+                taken[k].results[way] = way.run(k, way.num_users)
+                taken[k].seconds[way].append((time.perf_counter() - started_s) / way.num_users)
+    return taken
+
+
+def _row(
+    problem: ScoringProblem, num_threads: int, k: int, way: Way, taken: _Taken, expected: dict[Variant, TopK]
+) -> ScoreBenchRow:
+    def to(engine: str, variant: Variant = "plain") -> float | None:
+        """How many times as fast as that way on the same device, where there is one."""
+        found = [w for w in taken.seconds if (w.engine, w.variant, w.device) == (engine, variant, way.device)]
+        return _ratio(taken.seconds[found[0]], taken.seconds[way]) if found else None
+
+    slower = to(way.engine, "seen") if way.variant == "filters" else None
+    row = ScoreBenchRow(
+        way.engine,
+        way.device,
+        way.variant,
+        k,
+        problem.data,
+        problem.items.num_items,
+        problem.items.dimension,
+        way.num_users,
+        num_threads,
+        way.coarse,
+        1 / median(taken.seconds[way]),
+        to("faiss-gpu" if way.device == "cuda" else "faiss-cpu"),
+        to("torch"),
+        filter_cost=1 / slower - 1 if slower else None,
+        of_product=_ratio(taken.product[way.device], taken.seconds[way]),
+        product_users_per_s=1 / median(taken.product[way.device]),
+        product_shape=taken.shape[way.device],
+    )
+    found = taken.results[way]
+    if isinstance(found, np.ndarray):
+        ours = next(result for w, result in taken.results.items() if w.variant == "plain" and isinstance(result, TopK))
+        assert isinstance(ours, TopK)
+        return replace(row, agreement=float((found == ours.rows.reshape(found.shape)).all(axis=1).mean()))
+    return replace(
+        row,
+        candidates_per_row=found.num_candidates / found.num_queries,
+        exhaustive_rows=found.num_exhaustive,
+        exhaustive_share=found.num_exhaustive / found.num_queries,
+        equal=_same_lists(found, expected[way.variant], k),
+    )
+
+
+def _ratio(others: list[float], own: list[float]) -> float:
+    """Median over the rounds of how many times longer the other took."""
+    return median(other / mine for other, mine in zip(others, own, strict=True))
+
+
+def _same_lists(found: TopK, expected: TopK, k: int) -> bool:
+    """Whether the first users' lists are the first K of the expected ones, rows and score bytes."""
+    for q in range(min(found.num_queries, expected.num_queries)):
+        mine = slice(found.offsets[q], found.offsets[q + 1])
+        theirs = slice(expected.offsets[q], min(expected.offsets[q] + k, expected.offsets[q + 1]))
+        if not np.array_equal(found.rows[mine], expected.rows[theirs]):
+            return False
+        if found.scores[mine].tobytes() != expected.scores[theirs].tobytes():
+            return False
+    return True
+
+
+def _with_memory(rows: list[ScoreBenchRow], folder: str, progress: Progress) -> list[ScoreBenchRow]:
+    """The rows with the peak memory of ours while they exclude seen items, and of the others as they are."""
+    measured = {}
+    for row in rows:
+        key = (row.engine, row.device)
+        if key in measured or row.engine == "faiss-gpu":  # which does not say what it takes
+            continue
+        progress.note(f"peak memory of {row.engine} on {row.device}")
+        spec = ChildSpec(folder, row.engine, row.device, _format_of(rows, row.engine), row.threads)
+        measured[key] = peak_memory(spec, {r.k for r in rows}, row.num_users)
+    found = []
+    for row in rows:
+        wanted = "seen" if row.engine in ("cpu", "cuda") else "plain"
+        if row.variant == wanted and (row.engine, row.device) in measured:
+            peak, with_many = measured[row.engine, row.device][row.k]
+            matrix = row.num_items * row.dimension * 4
+            row = replace(
+                row, peak_memory_bytes=peak, memory_ratio=peak / matrix, memory_ratio_4x_users=with_many / matrix
+            )
+        found.append(row)
+    return found
+
+
+def _process_rows(rows: list[ScoreBenchRow], folder: str, ks: tuple[int, ...], rounds: int) -> Iterator[ScoreBenchRow]:
+    """The cpu engine while it excludes seen items: one process with all threads, and a process for each thread."""
+    like = next(row for row in rows if (row.engine, row.variant) == ("cpu", "seen"))
+    coarse, threads, num_users = _format_of(rows, "cpu"), like.threads, like.num_users
+    taken = process_seconds(folder, coarse, threads, ks, num_users=num_users, rounds=rounds)
+    names = (f"{threads} threads", f"{threads} processes x 1 thread")
+    for k, seconds in taken.items():
+        one = [first for first, _ in seconds]
+        for name, mine in zip(names, zip(*seconds, strict=True), strict=True):
+            yield ScoreBenchRow(
+                "cpu", "cpu", name, k, like.data, like.num_items, like.dimension, num_users, threads, coarse,
+                num_users / median(mine), ratio_to_one_process=_ratio(one, list(mine)),
+            )  # fmt: skip
+
+
+def _format_of(rows: Iterable[ScoreBenchRow], engine: str) -> CoarseFormat | None:
+    return next((c for row in rows if row.engine == engine for c in COARSE_FORMATS if c == row.coarse), None)

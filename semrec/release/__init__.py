@@ -1,6 +1,7 @@
 """The release: an immutable, fingerprinted set of everything that scoring and serving need."""
 
 from semrec.release.build import ReleaseJob, UserPartWorker, finish_release, plan_release
+from semrec.release.coarse_choice import choose_coarse, describe_coarse
 from semrec.release.matrix import build_matrix
 from semrec.release.reader import Release, newest_release
 from semrec.release.settings import ReleaseSettings
@@ -11,6 +12,8 @@ __all__ = [
     "ReleaseSettings",
     "UserPartWorker",
     "build_matrix",
+    "choose_coarse",
+    "describe_coarse",
     "finish_release",
     "newest_release",
     "plan_release",

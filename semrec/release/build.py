@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,12 +12,15 @@ import pyarrow.compute as pc
 
 from semrec.contracts import CONTRACT_VERSION, part_name
 from semrec.digests import fingerprint
-from semrec.errors import SchemaError
+from semrec.errors import CorruptArtefactError, SchemaError
 from semrec.ledger import Ledger, PartRecord, Plan, PlannedPart, build_info, sum_counts
 from semrec.manifests import read_manifest, write_manifest
-from semrec.release.matrix import attribute_dicts, pack_words, read_blocks
+from semrec.release.arrays import read_rows
+from semrec.release.matrix import attribute_dicts, pack_words
+from semrec.release.reader import Release
 from semrec.release.settings import ReleaseSettings
 from semrec.scoring.eligibility import Layout
+from semrec.scoring.types import ItemShard
 from semrec.storage import Storage
 from semrec.tables import TableFile, read_table, write_table
 from semrec.user_vectors import Events, user_vectors
@@ -93,7 +97,9 @@ class UserPartWorker:
         self._storage, self._job = workspace.storage, job
         remedy = "Build the item matrix first."
         self._matrix = read_manifest(self._storage, f"{job.folder}/matrix.json", "matrix", remedy=remedy)
-        self._vectors_ID = read_blocks(self._storage, self._matrix["blocks"], 0, self._matrix["num_items"])
+        num_items = self._matrix["num_items"]
+        high_ID, low_ID, norms_IN = read_rows(self._storage, self._matrix, 0, num_items)
+        self._shard = ItemShard(high_ID, low_ID, norms_IN, np.zeros((num_items, 0), np.uint64))
         items = read_table(self._storage, TableFile.from_json(self._matrix["items"]), ["item_id"])
         self._item_ids = items.column("item_id").combine_chunks()
         self._layout = Layout.from_json(self._matrix["layout"])
@@ -120,7 +126,7 @@ class UserPartWorker:
         weighed = events.latest() if settings["repeats"] == "latest" else events
         vectors, personal = user_vectors(
             weighed,
-            self._vectors_ID,
+            self._shard,
             len(user_ids),
             neutral_value=settings["neutral_value"],
             half_life_days=settings["half_life_days"],
@@ -178,9 +184,14 @@ class UserPartWorker:
         return self._layout.user_words(stated)
 
 
-def finish_release(workspace: Workspace, job: ReleaseJob) -> dict[str, Any]:
-    """Writes the release's manifest, last. Raises IncompleteRunError while parts are missing."""
-    storage = workspace.storage
+def finish_release(
+    workspace: Workspace, job: ReleaseJob, choose_coarse: Callable[[Release], dict[str, Any]]
+) -> dict[str, Any]:
+    """Writes the release's manifest, last. Raises IncompleteRunError while parts are missing.
+
+    `choose_coarse` is asked once in the life of a release: what its manifest records stands.
+    """
+    storage, path = workspace.storage, f"{job.folder}/manifest.json"
     matrix = read_manifest(storage, f"{job.folder}/matrix.json", "matrix", remedy="Build the item matrix first.")
     records = Ledger(storage, job.folder).finished_records(job.plan)
     totals = sum_counts(record.counts for record in records)
@@ -195,8 +206,16 @@ def finish_release(workspace: Workspace, job: ReleaseJob) -> dict[str, Any]:
         "matrix": {name: value for name, value in matrix.items() if name not in ("kind", "schema")},
         "users": [{"part": r.part, "popularity": r.counts["popularity"], **r.table.to_json()} for r in records],
     }
-    write_manifest(storage, f"{job.folder}/manifest.json", "release", body)
+    body["coarse"] = _recorded_coarse(storage, path) or choose_coarse(Release(storage, job.release_id, body))
+    write_manifest(storage, path, "release", body)
     return body
+
+
+def _recorded_coarse(storage: Storage, path: str) -> dict[str, Any] | None:
+    try:
+        return (_optional(storage, path, "release") or {}).get("coarse")
+    except CorruptArtefactError:
+        return None  # the manifest is about to be written again
 
 
 def _cut(interactions: dict[str, Any] | None, part: int, as_of: int | None) -> int | None:

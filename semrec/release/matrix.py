@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -13,9 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from semrec.contracts import ATTRIBUTES_TYPE
-from semrec.digests import fingerprint, sha256_hex
-from semrec.errors import CorruptArtefactError, InputError
+from semrec.digests import fingerprint
+from semrec.errors import InputError
 from semrec.manifests import read_manifest, write_manifest
+from semrec.release.arrays import write_array, write_block
 from semrec.scoring.eligibility import Clause, Layout
 from semrec.storage import Storage
 from semrec.tables import TableFile, read_table, write_table
@@ -25,13 +24,11 @@ __all__ = [
     "ROWS_PER_BLOCK",
     "attribute_dicts",
     "build_matrix",
-    "check_array",
     "pack_words",
-    "read_blocks",
     "unpack_words",
 ]
 
-#: One block is memory-mapped as it is; several are copied together. 262,144 rows of 384 dimensions are 403 MB.
+#: One block is memory-mapped as it is; several are copied together. 262,144 rows of 384 dimensions are 407 MB.
 ROWS_PER_BLOCK = 262_144
 
 
@@ -45,10 +42,11 @@ def build_matrix(
     eligibility: tuple[str, ...],
     as_of: int | None,
 ) -> dict[str, Any]:
-    """Writes items.parquet, matrix/block-*.npy and popularity.npy into `folder`, then `matrix.json`, which it returns.
+    """Writes items.parquet, matrix/block-*.{high,low,norms}.npy and popularity.npy into `folder`, then `matrix.json`.
 
-    A folder that has its `matrix.json` is left as it is. Needs the ids of the catalogue in memory, not the vectors: those
-    pass through a temporary memory-mapped file. Raises InputError naming an item whose vector is not finite.
+    Returns what that holds. A folder that has its `matrix.json` is left as it is. Needs the ids of the catalogue in memory,
+    not the vectors: those pass through a temporary memory-mapped file. Raises InputError naming an item whose vector is not
+    finite.
     """
     storage, path = workspace.storage, f"{folder}/matrix.json"
     if storage.exists(path):
@@ -57,7 +55,7 @@ def build_matrix(
     items_file = write_table(storage, f"{folder}/items", items, digest_in_name=False)
     blocks = _write_blocks(storage, folder, items.column("item_id").combine_chunks(), embedding)
     popularity = count_popularity(workspace, items.column("item_id"), interactions, as_of)
-    popularity_file = _write_array(storage, f"{folder}/popularity.npy", popularity)
+    popularity_file = write_array(storage, f"{folder}/popularity.npy", popularity)
     manifest = {
         "num_items": items.num_rows,
         "num_items_without_vector": catalogue["num_items"] - items.num_rows,
@@ -70,32 +68,6 @@ def build_matrix(
     }
     write_manifest(storage, path, "matrix", manifest)
     return read_manifest(storage, path, "matrix", remedy="")
-
-
-def read_blocks(storage: Storage, blocks: list[dict[str, Any]], start: int, stop: int) -> np.ndarray:
-    """Rows start:stop of the item matrix: float32 [stop - start, D]; memory-mapped when one block holds them all."""
-    pieces, first = [], 0
-    for block in blocks:
-        low, high = max(start, first), min(stop, first + block["num_rows"])
-        if low < high:
-            pieces.append(_map_array(storage, block)[low - first : high - first])
-        first += block["num_rows"]
-    return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
-
-
-def check_array(storage: Storage, record: dict[str, Any]) -> None:
-    """Raises CorruptArtefactError when a stored array is not the recorded one, byte for byte."""
-    path = storage.local_copy(record["file"], num_bytes=record["num_bytes"])
-    found = None
-    if path.exists():
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != record["sha256"]:
-        raise CorruptArtefactError(
-            f"{record['file']} is missing or has another SHA-256 than recorded",
-            expected=f"{record['num_bytes']} bytes with SHA-256 {record['sha256'][:12]}...",
-            remedy="Restore the file, or remove the release's folder and build it again.",
-        )
 
 
 def attribute_dicts(column: pa.ChunkedArray) -> list[dict[str, list[str]]]:
@@ -168,8 +140,8 @@ def _write_blocks(storage: Storage, folder: str, item_ids: pa.Array, embedding: 
         _check_finite(matrix, item_ids)
         blocks = []
         for number, start in enumerate(range(0, shape[0], ROWS_PER_BLOCK)):
-            block = np.asarray(matrix[start : start + ROWS_PER_BLOCK])
-            blocks.append(_write_array(storage, f"{folder}/matrix/block-{number:05d}.npy", block))
+            block_ID = np.asarray(matrix[start : start + ROWS_PER_BLOCK])
+            blocks.append(write_block(storage, f"{folder}/matrix/block-{number:05d}", block_ID))
         return blocks
 
 
@@ -182,23 +154,3 @@ def _check_finite(matrix: np.ndarray, item_ids: pa.Array) -> None:
                 expected="finite numbers",
                 remedy="Correct or drop the item, then embed again.",
             )
-
-
-def _write_array(storage: Storage, path: str, array: np.ndarray) -> dict[str, Any]:
-    sink = io.BytesIO()
-    np.save(sink, np.ascontiguousarray(array))
-    data = sink.getbuffer()
-    storage.write_bytes(path, bytes(data))
-    return {"file": path, "num_rows": len(array), "num_bytes": len(data), "sha256": sha256_hex(data)}
-
-
-def _map_array(storage: Storage, record: dict[str, Any]) -> np.ndarray:
-    path = storage.local_copy(record["file"], num_bytes=record["num_bytes"])
-    if not path.exists() or path.stat().st_size != record["num_bytes"]:
-        raise CorruptArtefactError(
-            f"{record['file']} is missing or has another size",
-            expected=f"{record['num_bytes']} bytes",
-            remedy="Restore the file, or remove the release's folder and build it again.",
-        )
-    array: np.ndarray = np.load(path, mmap_mode="r")
-    return array

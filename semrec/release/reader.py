@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 
 from semrec.errors import MissingArtefactError
 from semrec.manifests import newest_finished, read_manifest
-from semrec.release.matrix import check_array, read_blocks, unpack_words
+from semrec.release.arrays import check_matrix, read_popularity, read_rows
+from semrec.release.matrix import unpack_words
+from semrec.scoring.coarse import NORM_COLUMNS, CoarseFormat, check_format
 from semrec.scoring.eligibility import Layout
 from semrec.scoring.types import ItemShard, Queries
 from semrec.storage import Storage
 from semrec.tables import TableFile, read_table
 
-__all__ = ["Release", "UserPart", "newest_release"]
+__all__ = ["DEFAULT_COARSE", "Release", "UserPart", "newest_release"]
+
+DEFAULT_COARSE: Final[CoarseFormat] = "bfloat16"
 
 
 @dataclass(frozen=True)
@@ -29,13 +34,16 @@ class UserPart:
 
 
 class Release:
-    """An opened release. Arrays are read on first use and memory-mapped where that is possible."""
+    """An opened release. Arrays are read on first use and memory-mapped where that is possible.
 
-    def __init__(self, storage: Storage, release_id: str) -> None:
+    `manifest` is that of a release whose own is not written yet.
+    """
+
+    def __init__(self, storage: Storage, release_id: str, manifest: dict[str, Any] | None = None) -> None:
         self.storage, self.release_id = storage, release_id
         self.folder = f"releases/{release_id}"
         remedy = "Build it with `semrec release`."
-        self.manifest = read_manifest(storage, f"{self.folder}/manifest.json", "release", remedy=remedy)
+        self.manifest = manifest or read_manifest(storage, f"{self.folder}/manifest.json", "release", remedy=remedy)
         self.layout = Layout.from_json(self.manifest["matrix"]["layout"])
 
     @property
@@ -48,8 +56,8 @@ class Release:
 
     @property
     def matrix_bytes(self) -> int:
-        """Size of the item matrix: I x D float32."""
-        return self.num_items * self.dimension * 4
+        """Size of the item matrix: two halves of 16 bits per value, and the norms."""
+        return self.num_items * (self.dimension + NORM_COLUMNS) * 4
 
     @cached_property
     def items(self) -> pa.Table:
@@ -62,8 +70,11 @@ class Release:
 
     def check(self) -> None:
         """Hashes the stored matrix and popularity. Raises CorruptArtefactError naming the first file that differs."""
-        for record in (*self.manifest["matrix"]["blocks"], self.manifest["matrix"]["popularity"]):
-            check_array(self.storage, record)
+        check_matrix(self.storage, self.manifest["matrix"])
+
+    def coarse(self, engine: str) -> CoarseFormat:
+        """The coarse format that was the fastest for an engine when the release was built, or the default."""
+        return check_format(self.manifest.get("coarse", {}).get(engine, DEFAULT_COARSE))
 
     def row_of(self, item_id: str) -> int:
         """The matrix row of an item. Raises MissingArtefactError when the release has none."""
@@ -77,16 +88,19 @@ class Release:
         return int(row)
 
     def shard(self, start: int = 0, stop: int | None = None) -> ItemShard:
-        """Rows start:stop of the item matrix, with their eligibility words."""
+        """Rows start:stop of the item matrix, with their eligibility words; memory-mapped when one block holds them all.
+
+        Raises InputError when the release has no such rows.
+        """
         stop = self.num_items if stop is None else stop
-        vectors = read_blocks(self.storage, self.manifest["matrix"]["blocks"], start, stop)
-        return ItemShard(vectors, self._words()[start:stop], self.layout.clause_starts, start)
+        high_ID, low_ID, norms_IN = read_rows(self.storage, self.manifest["matrix"], start, stop)
+        return ItemShard(high_ID, low_ID, norms_IN, self._words()[start:stop], self.layout.clause_starts, start)
 
     def popularity_shard(self, start: int = 0, stop: int | None = None) -> ItemShard:
         """The same rows as a matrix of one dimension, whose score is the popularity."""
         stop = self.num_items if stop is None else stop
-        counts = read_blocks(self.storage, [self.manifest["matrix"]["popularity"]], start, stop)
-        return ItemShard(counts[:, None], self._words()[start:stop], self.layout.clause_starts, start)
+        counts = read_popularity(self.storage, self.manifest["matrix"], start, stop)
+        return ItemShard.from_vectors(counts[:, None], self._words()[start:stop], self.layout.clause_starts, start)
 
     def user_part(self, part: int) -> UserPart:
         """The users of one part."""

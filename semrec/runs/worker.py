@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
-import torch
 
 from semrec.contracts import RECOMMENDATIONS_SCHEMA, part_name
 from semrec.ledger import Ledger, PartRecord, Plan, build_info
@@ -30,7 +29,7 @@ class ShardResult:
 class ScoreWorker:
     """Holds rows `start:stop` of a release's item matrix in an engine; several such make a sharded matrix.
 
-    `num_threads` bounds torch's threads (None: its default).
+    `num_threads` are those of the cpu engine (None: torch's default).
     """
 
     def __init__(
@@ -44,13 +43,12 @@ class ScoreWorker:
         stop: int | None = None,
         num_threads: int | None = None,
     ) -> None:
-        if num_threads:
-            torch.set_num_threads(num_threads)
         self._storage, self._folder, self._plan = storage, ledger_folder, plan
         self._k = int(plan.settings["k"])
         self._release = Release(storage, plan.settings["release"])
-        self._personal = make_engine(engine, self._release.shard(start, stop))
-        self._popularity = make_engine(engine, self._release.popularity_shard(start, stop))
+        coarse, popularity = self._release.coarse(engine), self._release.popularity_shard(start, stop)
+        self._personal = make_engine(engine, self._release.shard(start, stop), coarse=coarse, num_threads=num_threads)
+        self._popularity = make_engine(engine, popularity, num_threads=num_threads)
         self._ledger = Ledger(storage, ledger_folder)
         self._read: tuple[int, UserPart] | None = None
 
@@ -83,7 +81,8 @@ class ScoreWorker:
             "candidates": personal.num_candidates,
             "exhaustive": personal.num_exhaustive,
         }
-        record = PartRecord(part, self._plan.parts[part].fingerprint, file, counts, build_info())
+        made_by = {**build_info(), "engine": self._personal.name, "coarse": getattr(self._personal, "coarse", None)}
+        record = PartRecord(part, self._plan.parts[part].fingerprint, file, counts, made_by)
         self._ledger.commit(record)
         return record
 

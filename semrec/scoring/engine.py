@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Protocol
 
+import numpy as np
+
 from semrec.errors import InputError
-from semrec.scoring.types import ItemShard, Queries, TopK
+from semrec.scoring.coarse import CoarseFormat
+from semrec.scoring.types import ItemShard, Queries, Targets, TopK
 
 __all__ = ["ENGINES", "Engine", "check_engine", "make_engine"]
 
@@ -13,7 +16,7 @@ ENGINES = ("reference", "cpu", "cuda")
 
 
 class Engine(Protocol):
-    """Holds one shard and answers exact top-K queries over it."""
+    """Holds one shard and answers exact queries over it. Every engine returns the same rows, score bytes and counts."""
 
     name: str
     shard: ItemShard
@@ -21,22 +24,37 @@ class Engine(Protocol):
     def top_k(self, queries: Queries, k: int) -> TopK:
         """Each query's first K eligible, unseen items by (canonical score descending, row ascending).
 
-        A query with fewer than K such items gets them all. Every engine returns the same rows and score bytes.
-        Raises InputError when K < 1 or dimensions differ.
+        A query with fewer than K such items gets them all. Raises InputError when K < 1 or the queries do not fit the shard.
+        """
+        ...
+
+    def count_before(self, queries: Queries, targets: Targets) -> np.ndarray:
+        """How many eligible, unseen items of the shard stand before each target in its query's order: int64 [targets].
+
+        A target need not lie in the shard, nor be eligible. Raises InputError when the queries do not fit the shard.
         """
         ...
 
 
-def make_engine(name: str, shard: ItemShard) -> Engine:
-    """The engine called `name` over `shard`. Raises InputError for another name, DeviceError without the device."""
+def make_engine(
+    name: str, shard: ItemShard, *, coarse: CoarseFormat | None = None, num_threads: int | None = None
+) -> Engine:
+    """The engine called `name` over `shard`; `coarse` and `num_threads` (of the cpu engine) change its speed alone.
+
+    Raises InputError for another name, DeviceError without the device.
+    """
     check_engine(name)
     if name == "reference":
         from semrec.scoring.reference import ReferenceEngine
 
         return ReferenceEngine(shard)
-    from semrec.scoring.tiled import TiledEngine
+    if name == "cuda":
+        from semrec.scoring.cuda import CudaEngine
 
-    return TiledEngine(shard, device=name)
+        return CudaEngine(shard, coarse=coarse or "bfloat16")
+    from semrec.scoring.cpu import CpuEngine
+
+    return CpuEngine(shard, coarse=coarse or "bfloat16", num_threads=num_threads)
 
 
 def check_engine(name: str) -> str:

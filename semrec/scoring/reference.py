@@ -6,7 +6,7 @@ import numpy as np
 
 from semrec.scoring.canonical import canonical_scores
 from semrec.scoring.eligibility import eligible_items
-from semrec.scoring.types import ItemShard, Queries, TopK, check_queries
+from semrec.scoring.types import ItemShard, Queries, Targets, TopK, check_queries
 
 __all__ = ["ReferenceEngine"]
 
@@ -17,21 +17,16 @@ class ReferenceEngine:
     name = "reference"
 
     def __init__(self, shard: ItemShard) -> None:
-        shard.check_finite()
-        self.shard = shard
+        self.shard, self._vectors_ID = shard, shard.vectors()
 
     def top_k(self, queries: Queries, k: int) -> TopK:
         """See `Engine.top_k`."""
-        check_queries(queries, k, self.shard.vectors_ID.shape[1])
-        shard, rows, scores = self.shard, [], []
+        check_queries(queries, k, self.shard)
+        rows, scores = [], []
         for q in range(queries.num_queries):
-            allowed = eligible_items(shard.words_IW, queries.words_QW[q], shard.clause_ranges)
-            seen = queries.seen_rows[queries.seen_offsets[q] : queries.seen_offsets[q + 1]] - shard.first_row
-            allowed[seen[(seen >= 0) & (seen < shard.num_items)]] = False
-            candidates = np.flatnonzero(allowed)
-            found = canonical_scores(queries.vectors_QD[q : q + 1], shard.vectors_ID[candidates])
+            candidates, found = self._scored(queries, q)
             best = np.lexsort((candidates, -found))[:k]
-            rows.append(candidates[best] + shard.first_row)
+            rows.append(candidates[best] + self.shard.first_row)
             scores.append(found[best])
         offsets = np.concatenate([[0], np.cumsum([len(r) for r in rows])]).astype(np.int64)
         every = queries.num_queries
@@ -39,6 +34,26 @@ class ReferenceEngine:
             offsets,
             np.concatenate(rows).astype(np.int64) if rows else np.zeros(0, np.int64),
             np.concatenate(scores).astype(np.float32) if scores else np.zeros(0, np.float32),
-            every * shard.num_items,
+            every * self.shard.num_items,
             every,
         )
+
+    def count_before(self, queries: Queries, targets: Targets) -> np.ndarray:
+        """See `Engine.count_before`."""
+        check_queries(queries, 1, self.shard)
+        counts = np.zeros(len(targets.rows), np.int64)
+        for q in range(queries.num_queries):
+            candidates, found = self._scored(queries, q)
+            for n in range(targets.offsets[q], targets.offsets[q + 1]):
+                row, score = targets.rows[n] - self.shard.first_row, targets.scores[n]
+                counts[n] = ((found > score) | ((found == score) & (candidates < row))).sum()
+        return counts
+
+    def _scored(self, queries: Queries, q: int) -> tuple[np.ndarray, np.ndarray]:
+        """The local rows that query q may be shown, ascending, and their scores."""
+        shard = self.shard
+        allowed = eligible_items(shard.words_IW, queries.words_QW[q], shard.clause_ranges)
+        seen = queries.seen_rows[queries.seen_offsets[q] : queries.seen_offsets[q + 1]] - shard.first_row
+        allowed[seen[(seen >= 0) & (seen < shard.num_items)]] = False
+        candidates = np.flatnonzero(allowed)
+        return candidates, canonical_scores(queries.vectors_QD[q : q + 1], self._vectors_ID[candidates])

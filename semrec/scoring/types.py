@@ -11,28 +11,52 @@ from itertools import pairwise
 import numpy as np
 
 from semrec.errors import InputError
+from semrec.scoring.coarse import join_halves, row_norms, split_halves
 
 _CHECKED_ROWS = 65_536
 
-__all__ = ["ItemShard", "Queries", "TopK", "check_queries", "select_top_k"]
+__all__ = ["ItemShard", "Queries", "Targets", "TopK", "check_queries", "select_top_k"]
 
 
 @dataclass(frozen=True)
 class ItemShard:
     """A contiguous range of the item matrix.
 
-    `vectors_ID` float32, finite; `words_IW` uint64 eligibility bitsets; clause c owns words
-    `clause_starts[c] : clause_starts[c + 1]` (the last one runs to W). Row r here is row `first_row + r` of the matrix.
+    `high_ID` uint16 and `low_ID` int16 are the halves of the float32 vectors, `norms_IN` their float32 norms (`coarse` has
+    both); `words_IW` uint64 eligibility bitsets; clause c owns words `clause_starts[c] : clause_starts[c + 1]` (the last one
+    runs to W). Row r here is row `first_row + r` of the matrix.
     """
 
-    vectors_ID: np.ndarray
+    high_ID: np.ndarray
+    low_ID: np.ndarray
+    norms_IN: np.ndarray
     words_IW: np.ndarray
     clause_starts: tuple[int, ...] = ()
     first_row: int = 0
 
+    @classmethod
+    def from_vectors(
+        cls,
+        vectors_ID: np.ndarray,
+        words_IW: np.ndarray | None = None,
+        clause_starts: tuple[int, ...] = (),
+        first_row: int = 0,
+    ) -> ItemShard:
+        """A shard of float32 vectors; without words every item is eligible for everybody.
+
+        Raises InputError naming the first row that holds NaN or infinity.
+        """
+        _check_finite(vectors_ID, first_row)
+        words = np.zeros((len(vectors_ID), 0), np.uint64) if words_IW is None else words_IW
+        return cls(*split_halves(vectors_ID), row_norms(vectors_ID), words, clause_starts, first_row)
+
     @property
     def num_items(self) -> int:
-        return int(self.vectors_ID.shape[0])
+        return int(self.high_ID.shape[0])
+
+    @property
+    def dimension(self) -> int:
+        return int(self.high_ID.shape[1])
 
     @property
     def clause_ranges(self) -> list[tuple[int, int]]:
@@ -40,26 +64,23 @@ class ItemShard:
         edges = [*self.clause_starts, self.words_IW.shape[1]]
         return list(pairwise(edges))
 
-    @classmethod
-    def without_clauses(cls, vectors_ID: np.ndarray, first_row: int = 0) -> ItemShard:
-        """A shard in which every item is eligible for everybody."""
-        return cls(vectors_ID, np.zeros((len(vectors_ID), 0), np.uint64), (), first_row)
+    def vectors(self, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
+        """The float32 vectors of some rows of this shard, a fresh array: [len(rows), D]."""
+        return join_halves(self.high_ID[rows], self.low_ID[rows])
 
-    def check_finite(self) -> None:
-        """Raises InputError naming the first row that holds NaN or infinity."""
-        for start in range(0, self.num_items, _CHECKED_ROWS):
-            bad = np.flatnonzero(~np.isfinite(self.vectors_ID[start : start + _CHECKED_ROWS]).all(axis=1))
-            if len(bad):
-                raise InputError(
-                    f"the vector of row {bad[0] + start + self.first_row} is not finite",
-                    expected="finite float32 vectors",
-                    remedy="Find out why the item's vector broke; a release refuses such items by item_id.",
-                )
+    def every(self, step: int) -> ItemShard:
+        """A copy of every `step`-th item, with rows counted from 0."""
+        high, low, norms, words = (a[::step].copy() for a in self._arrays)
+        return ItemShard(high, low, norms, words, self.clause_starts)
 
     def slice(self, start: int, stop: int) -> ItemShard:
         """Rows start:stop of this shard as a shard of their own."""
-        rows = slice(start, stop)
-        return ItemShard(self.vectors_ID[rows], self.words_IW[rows], self.clause_starts, self.first_row + start)
+        high, low, norms, words = (a[start:stop] for a in self._arrays)
+        return ItemShard(high, low, norms, words, self.clause_starts, self.first_row + start)
+
+    @property
+    def _arrays(self) -> tuple[np.ndarray, ...]:
+        return self.high_ID, self.low_ID, self.norms_IN, self.words_IW
 
 
 @dataclass(frozen=True)
@@ -86,6 +107,12 @@ class Queries:
         words = np.ones((num, num_words), np.uint64)
         return cls(vectors_QD, words, np.zeros(num + 1, np.int64), np.zeros(0, np.int64))
 
+    def between(self, start: int, stop: int) -> Queries:
+        """The queries start:stop."""
+        first, last = self.seen_offsets[start], self.seen_offsets[stop]
+        offsets, rows = self.seen_offsets[start : stop + 1] - first, self.seen_rows[first:last]
+        return Queries(self.vectors_QD[start:stop], self.words_QW[start:stop], offsets, rows)
+
     def take(self, rows: np.ndarray) -> Queries:
         """The queries at `rows`, in that order."""
         lengths = np.diff(self.seen_offsets)[rows]
@@ -93,6 +120,23 @@ class Queries:
         starts = np.repeat(self.seen_offsets[rows] - offsets[:-1], lengths)
         seen = self.seen_rows[starts + np.arange(offsets[-1])] if offsets[-1] else self.seen_rows[:0]
         return Queries(self.vectors_QD[rows], self.words_QW[rows], offsets, seen)
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Items whose place is asked for, ragged: query q asks for `rows[offsets[q] : offsets[q + 1]]`.
+
+    `rows` int64 matrix rows; `scores` float32: the canonical score of each for its query.
+    """
+
+    offsets: np.ndarray
+    rows: np.ndarray
+    scores: np.ndarray
+
+    def between(self, start: int, stop: int) -> Targets:
+        """The targets of the queries start:stop."""
+        first, last = self.offsets[start], self.offsets[stop]
+        return Targets(self.offsets[start : stop + 1] - first, self.rows[first:last], self.scores[first:last])
 
 
 @dataclass(frozen=True)
@@ -116,6 +160,35 @@ class TopK:
     def lengths(self) -> np.ndarray:
         """How many results each query has: int64 [Q]."""
         return np.diff(self.offsets)
+
+    def kth_scores(self, k: int) -> np.ndarray:
+        """Each query's K-th score, or minus infinity where there are fewer: float32 [Q]."""
+        least = np.full(self.num_queries, -np.inf, np.float32)
+        full = np.flatnonzero(self.lengths >= k)
+        least[full] = self.scores[self.offsets[full] + k - 1]
+        return least
+
+    def replaced(self, places: np.ndarray, other: TopK) -> TopK:
+        """These results, with those of `other` for the queries at `places`."""
+        chosen = np.arange(self.num_queries)
+        chosen[places] = self.num_queries + np.arange(len(places))
+        both = TopK.concatenate([self, other])
+        lengths = both.lengths[chosen]
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        at = np.repeat(both.offsets[chosen] - offsets[:-1], lengths) + np.arange(offsets[-1])
+        return TopK(offsets, both.rows[at], both.scores[at], both.num_candidates, both.num_exhaustive)
+
+    @classmethod
+    def concatenate(cls, blocks: list[TopK]) -> TopK:
+        """The results of consecutive blocks of queries as those of all of them."""
+        lengths = np.concatenate([np.zeros(0, np.int64), *(block.lengths for block in blocks)])
+        return cls(
+            np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+            np.concatenate([np.zeros(0, np.int64), *(block.rows for block in blocks)]),
+            np.concatenate([np.zeros(0, np.float32), *(block.scores for block in blocks)]),
+            sum(block.num_candidates for block in blocks),
+            sum(block.num_exhaustive for block in blocks),
+        )
 
     @classmethod
     def merge(cls, parts: list[TopK], k: int) -> TopK:
@@ -147,13 +220,30 @@ def select_top_k(queries: np.ndarray, rows: np.ndarray, scores: np.ndarray, num_
     return TopK(offsets, rows[chosen].astype(np.int64), scores[chosen].astype(np.float32))
 
 
-def check_queries(queries: Queries, k: int, dimension: int) -> None:
-    """Raises InputError when K < 1 or the queries have another dimension than the items."""
+def check_queries(queries: Queries, k: int, shard: ItemShard) -> None:
+    """Raises InputError when K < 1 or the queries do not fit the shard."""
     if k < 1:
         raise InputError(f"K = {k}", expected="at least 1", remedy="Ask for one result or more.")
-    if queries.vectors_QD.shape[1] != dimension:
+    if queries.vectors_QD.shape[1] != shard.dimension:
         raise InputError(
             f"queries of {queries.vectors_QD.shape[1]} dimensions",
-            expected=f"{dimension}, as the item matrix has",
+            expected=f"{shard.dimension}, as the item matrix has",
             remedy="Use users and items of one release.",
         )
+    if queries.words_QW.shape[1] != shard.words_IW.shape[1]:
+        raise InputError(
+            f"queries with {queries.words_QW.shape[1]} eligibility words",
+            expected=f"{shard.words_IW.shape[1]}, as the items have",
+            remedy="Use users and items of one release.",
+        )
+
+
+def _check_finite(vectors_ID: np.ndarray, first_row: int) -> None:
+    for start in range(0, len(vectors_ID), _CHECKED_ROWS):
+        bad = np.flatnonzero(~np.isfinite(vectors_ID[start : start + _CHECKED_ROWS]).all(axis=1))
+        if len(bad):
+            raise InputError(
+                f"the vector of row {bad[0] + start + first_row} is not finite",
+                expected="finite float32 vectors",
+                remedy="Find out why the item's vector broke; a release refuses such items by item_id.",
+            )

@@ -110,8 +110,9 @@ def test_a_run_that_was_not_begun_is_missing(tmp_path: Path) -> None:
 
 def test_a_plan_of_a_newer_schema_is_refused(ledger: Ledger) -> None:
     body = ledger.storage.read_json(f"{FOLDER}/plan.json")
-    ledger.storage.write_json(f"{FOLDER}/plan.json", {**body, "schema": semrec.manifests.SCHEMA_VERSION + 1})
-    with pytest.raises(SchemaError, match=r"plan\.json has schema 2"):
+    newer = semrec.manifests.SCHEMA_VERSION + 1
+    ledger.storage.write_json(f"{FOLDER}/plan.json", {**body, "schema": newer})
+    with pytest.raises(SchemaError, match=rf"plan\.json has schema {newer}"):
         ledger.plan()
 
 

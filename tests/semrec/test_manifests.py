@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import semrec.errors
+from semrec.contracts import SCHEMA_VERSION
 from semrec.errors import CorruptArtefactError, MissingArtefactError, SchemaError, SemrecError
 from semrec.manifests import check_schema, newest_finished, read_manifest, write_manifest
 from semrec.storage import Storage
@@ -25,7 +26,8 @@ def storage(tmp_path: Path) -> Storage:
 
 def test_a_manifest_is_read_as_it_was_written(storage: Storage) -> None:
     write_manifest(storage, PATH, "release", {"count": 3})
-    assert read_manifest(storage, PATH, "release", remedy="") == {"kind": "release", "schema": 1, "count": 3}
+    expected = {"kind": "release", "schema": SCHEMA_VERSION, "count": 3}
+    assert read_manifest(storage, PATH, "release", remedy="") == expected
 
 
 def test_a_missing_manifest_is_named_with_what_to_do(storage: Storage) -> None:
@@ -65,7 +67,8 @@ def test_this_schema_and_the_one_before_are_read_and_no_other(
     assert ("Upgrade semrec" in caught.value.remedy) == (version == 6)
 
 
-def test_the_first_schema_has_none_before_it() -> None:
+def test_the_first_schema_has_none_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("semrec.manifests.SCHEMA_VERSION", 1)
     with pytest.raises(SchemaError, match=r"x\.json has schema 0; expected schema 1\. Make the artefact again"):
         check_schema(0, "x.json")
 

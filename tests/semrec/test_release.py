@@ -53,7 +53,7 @@ def test_rows_are_in_ascending_order_of_the_utf8_bytes_of_ids(tmp_path: Path, mo
     shard = found.shard()
     for row, item_id in enumerate(found.item_ids.to_pylist()):
         assert found.row_of(item_id) == row
-        assert shard.vectors_ID[row].tolist() == vectors[ids.index(item_id)].tolist()
+        assert shard.vectors()[row].tolist() == vectors[ids.index(item_id)].tolist()
 
 
 def test_popularity_counts_distinct_users(tmp_path: Path) -> None:
@@ -61,7 +61,7 @@ def test_popularity_counts_distinct_users(tmp_path: Path) -> None:
     events += [("user-0", "item-2", 1.0, 200 + n) for n in range(7)]  # again and again counts once
     events += [("user-0", "item-5", 0.0, 1), ("user-1", "item-5", -3.0, 1)]  # so does any value
     found = opened(make_world(tmp_path, events))
-    assert found.popularity_shard().vectors_ID[:, 0].tolist() == [0, 0, 5, 0, 0, 2, 0, 0]
+    assert found.popularity_shard().vectors()[:, 0].tolist() == [0, 0, 5, 0, 0, 2, 0, 0]
 
 
 def test_users_are_those_listed_and_those_with_events(tmp_path: Path) -> None:
@@ -167,16 +167,16 @@ def test_an_embedding_of_another_catalogue_is_refused_by_name(tmp_path: Path) ->
 )
 def test_an_input_of_a_newer_schema_is_refused_by_name(tmp_path: Path, path: str) -> None:
     workspace = make_world(tmp_path)
-    workspace.storage.write_json(path, {**workspace.storage.read_json(path), "schema": 2})
-    with pytest.raises(SchemaError, match=f"{path} has schema 2; expected schema 1. Upgrade semrec"):
+    workspace.storage.write_json(path, {**workspace.storage.read_json(path), "schema": 3})
+    with pytest.raises(SchemaError, match=f"{path} has schema 3; expected schema 2 or 1. Upgrade semrec"):
         release(workspace)
 
 
 def test_a_release_of_a_newer_schema_is_refused_by_name(tmp_path: Path) -> None:
     workspace = make_world(tmp_path)
     path = f"releases/{release(workspace).release_id}/manifest.json"
-    workspace.storage.write_json(path, {**workspace.storage.read_json(path), "schema": 2})
-    with pytest.raises(SchemaError, match=f"{path} has schema 2"):
+    workspace.storage.write_json(path, {**workspace.storage.read_json(path), "schema": 3})
+    with pytest.raises(SchemaError, match=f"{path} has schema 3"):
         score(workspace)
 
 
@@ -225,7 +225,7 @@ def test_several_blocks_give_the_bytes_of_one(tmp_path: Path, monkeypatch: pytes
     matrix = Release(several.storage, found.release_id)
     for start in range(8):
         for stop in range(start + 1, 9):
-            assert matrix.shard(start, stop).vectors_ID.tobytes() == directions()[start:stop].tobytes()
+            assert matrix.shard(start, stop).vectors().tobytes() == directions()[start:stop].tobytes()
     for num_shards in (None, 2, 3):
         assert score(several, num_shards=num_shards).manifest["content_digest"] == result
         several.storage.delete(f"runs/{score(several).run_id}/manifest.json")

@@ -183,7 +183,9 @@ def test_more_shards_than_items_are_refused(workspace: Workspace) -> None:
         score(workspace, num_shards=9)
 
 
-@pytest.mark.parametrize("name", ["matrix/block-00000.npy", "popularity.npy"])
+@pytest.mark.parametrize(
+    "name", [*(f"matrix/block-00000.{half}.npy" for half in ("high", "low", "norms")), "popularity.npy"]
+)
 def test_an_altered_matrix_is_refused_by_name_before_scoring_and_at_verification(
     workspace: Workspace, name: str
 ) -> None:
@@ -324,8 +326,8 @@ def test_a_rollback_to_a_run_that_is_gone_is_refused(two_published: tuple[Worksp
 
 def test_a_live_pointer_of_a_newer_schema_is_refused(two_published: tuple[Workspace, str, str]) -> None:
     storage = two_published[0].storage
-    storage.write_json("current.json", {**storage.read_json("current.json"), "schema": 2})
-    with pytest.raises(SchemaError, match=r"current\.json has schema 2"):
+    storage.write_json("current.json", {**storage.read_json("current.json"), "schema": 3})
+    with pytest.raises(SchemaError, match=r"current\.json has schema 3"):
         require_live(storage)
 
 

@@ -11,12 +11,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from semrec.errors import DeviceError, InputError
-from semrec.scoring import ItemShard, Queries, TopK, make_engine
-from semrec.scoring.canonical import canonical_scores, canonical_scores_torch, coarse_slack, lane_blocks
+from semrec.scoring import ItemShard, Queries, Targets, TopK, exact_ranks, make_engine
+from semrec.scoring.canonical import canonical_scores
+from semrec.scoring.coarse import COARSE_FORMATS, CoarseFormat
+from semrec.scoring.cpu import CpuEngine
 from semrec.scoring.eligibility import Clause, Layout
 from semrec.scoring.engine import Engine
 from semrec.scoring.reference import ReferenceEngine
-from semrec.scoring.tiled import TiledEngine
 
 PLATFORMS = ("Atlas", "Lumina", "Marquee")
 
@@ -60,7 +61,7 @@ def problems(draw: st.DrawFn) -> tuple[ItemShard, Queries, int]:
     users = layout.user_words([choose() for _ in range(num_queries)])
     seen = [np.flatnonzero(rng.random(num_items) < rng.choice([0.0, 0.3, 1.0])) for _ in range(num_queries)]
     offsets = np.concatenate([[0], np.cumsum([len(s) for s in seen])]).astype(np.int64)
-    shard = ItemShard(vectors[:num_items], items, layout.clause_starts)
+    shard = ItemShard.from_vectors(vectors[:num_items], items, layout.clause_starts)
     queries = Queries(vectors[num_items:], users, offsets, np.concatenate(seen).astype(np.int64))
     return shard, queries, draw(st.sampled_from([1, 2, 5, 20, 100]))
 
@@ -97,13 +98,13 @@ class EngineContract:
         assert_same(TopK.merge(pieces, k), ReferenceEngine(shard).top_k(queries, k))
 
     def test_ties_go_to_the_smaller_row(self) -> None:
-        shard = ItemShard.without_clauses(np.ones((5, 4), np.float32))
+        shard = ItemShard.from_vectors(np.ones((5, 4), np.float32))
         found = self.make(shard).top_k(Queries.unfiltered(np.ones((1, 4), np.float32)), 3)
         assert found.rows.tolist() == [0, 1, 2]
         assert found.scores.tolist() == [4.0, 4.0, 4.0]
 
     def test_seen_items_never_return(self) -> None:
-        shard = ItemShard.without_clauses(np.arange(1, 6, dtype=np.float32)[:, None], first_row=100)
+        shard = ItemShard.from_vectors(np.arange(1, 6, dtype=np.float32)[:, None], first_row=100)
         queries = Queries(
             np.ones((2, 1), np.float32),
             np.zeros((2, 0), np.uint64),
@@ -118,7 +119,7 @@ class EngineContract:
         layout = Layout((Clause("platform", PLATFORMS),))
         items = layout.item_words([{"platform": ["Atlas"]}, {"platform": ["Lumina"]}, {}])
         users = layout.user_words([{"platform": ["Lumina"]}, {}, {"platform": ["Nowhere"]}])
-        shard = ItemShard(np.array([[3], [2], [1]], np.float32), items, layout.clause_starts)
+        shard = ItemShard.from_vectors(np.array([[3], [2], [1]], np.float32), items, layout.clause_starts)
         queries = Queries(np.ones((3, 1), np.float32), users, np.zeros(4, np.int64), np.zeros(0, np.int64))
         found = self.make(shard).top_k(queries, 3)
         assert [found.rows[a:b].tolist() for a, b in zip(found.offsets, found.offsets[1:], strict=False)] == [
@@ -127,19 +128,48 @@ class EngineContract:
             [],
         ]
 
+    @given(problems())
+    @shared
+    def test_counts_equal_the_reference(self, problem) -> None:
+        shard, queries, _ = problem
+        rng = np.random.default_rng(shard.num_items)
+        wanted = [rng.integers(0, shard.num_items, 4) for _ in range(queries.num_queries)]
+        scores = [canonical_scores(queries.vectors_QD[q : q + 1], shard.vectors(w)) for q, w in enumerate(wanted)]
+        offsets = np.arange(queries.num_queries + 1) * 4
+        targets = Targets(offsets, np.concatenate(wanted), np.concatenate(scores))
+        got = self.make(shard).count_before(queries, targets)
+        assert got.tolist() == ReferenceEngine(shard).count_before(queries, targets).tolist()
+
+    def test_an_item_of_the_list_has_its_place_as_rank(self) -> None:
+        vectors = catalogue(5, 300, 16, "duplicates")
+        seen = np.arange(10)
+        queries = Queries(vectors[:3], np.zeros((3, 0), np.uint64), np.array([0, 10, 10, 10]), seen)
+        shard = ItemShard.from_vectors(vectors)
+        found = self.make(shard).top_k(queries, 300)
+        engines = [self.make(shard.slice(0, 100)), self.make(shard.slice(100, 300))]
+        ranks = exact_ranks(engines, queries, found.offsets, found.rows)
+        assert ranks.tolist() == [place + 1 for length in found.lengths for place in range(length)]
+        assert exact_ranks(engines, queries, np.array([0, 2, 2, 2]), np.array([3, 4])).tolist() == [0, 0]
+
+    def test_other_words_are_refused(self) -> None:
+        with pytest.raises(InputError, match="1 eligibility words"):
+            self.make(ItemShard.from_vectors(np.ones((2, 2), np.float32))).top_k(
+                Queries.unfiltered(np.ones((1, 2), np.float32), 1), 1
+            )
+
     def test_k_below_one_is_refused(self) -> None:
-        shard = ItemShard.without_clauses(np.ones((2, 2), np.float32))
+        shard = ItemShard.from_vectors(np.ones((2, 2), np.float32))
         with pytest.raises(InputError, match="K = 0"):
             self.make(shard).top_k(Queries.unfiltered(np.ones((1, 2), np.float32)), 0)
 
     def test_another_dimension_is_refused(self) -> None:
-        shard = ItemShard.without_clauses(np.ones((2, 2), np.float32))
+        shard = ItemShard.from_vectors(np.ones((2, 2), np.float32))
         with pytest.raises(InputError, match="3 dimensions"):
             self.make(shard).top_k(Queries.unfiltered(np.ones((1, 3), np.float32)), 1)
 
     def test_infinite_items_are_refused(self) -> None:
         with pytest.raises(InputError, match="row 1"):
-            self.make(ItemShard.without_clauses(np.array([[1.0], [np.inf]], np.float32)))
+            self.make(ItemShard.from_vectors(np.array([[1.0], [np.inf]], np.float32)))
 
 
 class TestReference(EngineContract):
@@ -147,43 +177,83 @@ class TestReference(EngineContract):
         return ReferenceEngine(shard)
 
 
-class TestCpu(EngineContract):
+class TestCpuBfloat16(EngineContract):
     def make(self, shard: ItemShard, **sizes: int) -> Engine:
-        return TiledEngine(shard, **sizes)
-
-    def test_a_crowd_of_near_ties_is_done_exhaustively_and_counted(self) -> None:
-        shard = ItemShard.without_clauses(np.ones((3000, 8), np.float32))
-        found = TiledEngine(shard, tile_items=256).top_k(Queries.unfiltered(np.ones((2, 8), np.float32)), 5)
-        assert found.num_exhaustive == 2
-        assert found.rows.tolist() == [0, 1, 2, 3, 4] * 2
-
-    def test_few_candidates_are_rescored_on_plain_vectors(self) -> None:
-        shard = ItemShard.without_clauses(catalogue(0, 4000, 64, "plain"))
-        found = TiledEngine(shard, tile_items=512).top_k(Queries.unfiltered(catalogue(1, 50, 64, "plain")), 10)
-        assert found.num_exhaustive == 0
-        assert 500 <= found.num_candidates <= 520
+        return CpuEngine(shard, coarse="bfloat16", num_threads=2, **sizes)
 
 
-@pytest.mark.skipif(
-    not torch.cuda.is_available(), reason="NO CUDA DEVICE: the cuda engine is not tested on this machine"
-)
-class TestCuda(EngineContract):
+class TestCpuInt8(EngineContract):
     def make(self, shard: ItemShard, **sizes: int) -> Engine:
-        return TiledEngine(shard, device="cuda", **sizes)
+        return CpuEngine(shard, coarse="int8", num_threads=2, **sizes)
 
 
-@given(st.integers(0, 2**16), st.sampled_from([1, 7, 8, 100, 384]), st.sampled_from(KINDS))
-@settings(max_examples=40, deadline=None)
-def test_the_bound_holds(seed: int, dimension: int, kind: str) -> None:
-    vectors = catalogue(seed, 40, dimension, kind)
-    left, right = vectors[:20], vectors[20:]
-    coarse = (torch.from_numpy(left) @ torch.from_numpy(right).T).numpy()
-    exact = np.stack([canonical_scores(row[None], right) for row in left])
-    relative, absolute = coarse_slack(dimension)
-    norms = np.linalg.norm(left.astype(np.float64), axis=1)[:, None] * np.linalg.norm(right.astype(np.float64), axis=1)
-    fine = np.isfinite(coarse) & np.isfinite(exact)
-    error = np.abs(coarse[fine].astype(np.float64) - exact[fine])
-    assert (error <= (relative * norms + absolute)[fine]).all()
+class TestCpuFloat32(EngineContract):
+    def make(self, shard: ItemShard, **sizes: int) -> Engine:
+        return CpuEngine(shard, coarse="float32", num_threads=2, **sizes)
+
+
+def large_problem(kind: str, seed: int = 0) -> tuple[ItemShard, Queries]:
+    """Items enough for a sample, and users with seen items and platforms; the last has seen nearly everything."""
+    rng = np.random.default_rng(seed)
+    vectors = catalogue(seed, 4000, 24, kind)
+    layout = Layout((Clause("platform", PLATFORMS),))
+    choose = lambda: {"platform": [p for p in PLATFORMS if rng.random() < 0.5]}  # noqa: E731
+    items, users = layout.item_words([choose() for _ in vectors]), layout.user_words([choose() for _ in range(12)])
+    seen = [rng.choice(4000, 50, replace=False) for _ in range(11)] + [rng.permutation(4000)[:3950]]
+    offsets = np.concatenate([[0], np.cumsum([len(s) for s in seen])])
+    queries = Queries(catalogue(seed + 1, 12, 24, kind), users, offsets, np.concatenate(seen))
+    return ItemShard.from_vectors(vectors, items, layout.clause_starts), queries
+
+
+@pytest.mark.parametrize("coarse", COARSE_FORMATS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_sampled_threshold_changes_nothing(kind: str, coarse: CoarseFormat) -> None:
+    shard, queries = large_problem(kind)
+    engine = CpuEngine(shard, coarse=coarse, num_threads=2, sample_every=3, tile_items=512)
+    for k in (1, 10, 100):
+        assert_same(engine.top_k(queries, k), ReferenceEngine(shard).top_k(queries, k))
+
+
+@pytest.mark.parametrize("coarse", COARSE_FORMATS)
+def test_a_guess_that_is_too_high_is_noticed(coarse: CoarseFormat) -> None:
+    vectors = catalogue(3, 12_000, 16, "plain")
+    vectors[:, 0] = 0
+    vectors[: 29 * 48 : 48, 0] = 100  # every third item is in the sample, and each of these in a group of its own
+    queries = Queries.unfiltered(np.eye(1, 16, dtype=np.float32) + catalogue(4, 20, 16, "plain") * np.float32(0.01))
+    shard = ItemShard.from_vectors(vectors)
+    engine = CpuEngine(shard, coarse=coarse, sample_every=3, num_threads=1)
+    expected = ReferenceEngine(shard).top_k(queries, 30)
+    assert (engine._guess(queries, 30) > expected.kth_scores(30)).all()
+    assert_same(engine.top_k(queries, 30), expected)
+
+
+@pytest.mark.parametrize("coarse", COARSE_FORMATS)
+def test_duplicates_do_not_end_in_scoring_everything(coarse: CoarseFormat) -> None:
+    vectors = catalogue(6, 6000, 32, "plain")
+    vectors[1000:3000] = vectors[1000]
+    queries = Queries.unfiltered(vectors[1000:1001] + catalogue(7, 9, 32, "plain") * np.float32(0.1))
+    shard = ItemShard.from_vectors(vectors)
+    found = CpuEngine(shard, coarse=coarse, num_threads=1).top_k(queries, 50)
+    assert_same(found, ReferenceEngine(shard).top_k(queries, 50))
+    assert found.num_exhaustive == 0
+
+
+@pytest.mark.parametrize("coarse", COARSE_FORMATS)
+def test_vectors_beyond_any_bound_are_all_scored_and_counted(coarse: CoarseFormat) -> None:
+    vectors = catalogue(8, 900, 8, "plain") * np.float32(1e30)
+    shard, queries = ItemShard.from_vectors(vectors), Queries.unfiltered(catalogue(9, 2, 8, "plain"))
+    found = CpuEngine(shard, coarse=coarse, num_threads=1).top_k(queries, 5)
+    assert_same(found, ReferenceEngine(shard).top_k(queries, 5))
+    assert (found.num_exhaustive, found.num_candidates) == (2, 1800)
+
+
+def test_few_candidates_are_scored_on_plain_vectors() -> None:
+    shard = ItemShard.from_vectors(catalogue(0, 4000, 64, "plain"))
+    found = CpuEngine(shard, coarse="float32", tile_items=512).top_k(
+        Queries.unfiltered(catalogue(1, 50, 64, "plain")), 10
+    )
+    assert found.num_exhaustive == 0
+    assert 500 <= found.num_candidates <= 520
 
 
 def test_canonical_scores_follow_the_stated_order() -> None:
@@ -195,9 +265,6 @@ def test_canonical_scores_follow_the_stated_order() -> None:
             lanes[d % 8] += float(left[row, d]) * float(right[row, d])
         total = ((lanes[0] + lanes[1]) + (lanes[2] + lanes[3])) + ((lanes[4] + lanes[5]) + (lanes[6] + lanes[7]))
         assert canonical_scores(left, right)[row] == np.float32(total)
-    padded = [torch.from_numpy(np.pad(side, ((0, 0), (0, 5)))) for side in (left, right)]
-    found = canonical_scores_torch(lane_blocks(padded[0]), torch.arange(6), padded[1])
-    assert found.numpy().tobytes() == canonical_scores(left, right).tobytes()
 
 
 def test_negative_zero_becomes_zero() -> None:
@@ -211,7 +278,7 @@ def test_too_many_values_are_refused_by_name() -> None:
 
 
 def test_engine_names_are_checked() -> None:
-    shard = ItemShard.without_clauses(np.ones((1, 1), np.float32))
+    shard = ItemShard.from_vectors(np.ones((1, 1), np.float32))
     with pytest.raises(InputError, match="engine 'fast'"):
         make_engine("fast", shard)
     if not torch.cuda.is_available():

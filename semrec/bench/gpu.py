@@ -1,0 +1,248 @@
+"""Everything that wants a GPU, in one command: is the cuda engine right, and how fast is it?
+
+python -m semrec.bench.gpu --json gpu.json
+
+Compares the engine with the reference on generated data, then times its coarse kernel, whole runs from vectors to lists in
+host memory, and single queries. Every figure is a median of rounds after a warm-up. Exits 1 without a GPU, and when any
+result differs from the reference.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import product
+from pathlib import Path
+from statistics import median
+from typing import Any, Final
+
+import numpy as np
+import torch
+
+from semrec.bench.machine import machine
+from semrec.bench.problems import DATA, VARIANTS, ScoringProblem, Variant, generated_problem
+from semrec.errors import SemrecError
+from semrec.scoring import ItemShard, TopK
+from semrec.scoring.coarse import COARSE_FORMATS, CoarseFormat
+from semrec.scoring.cuda import CudaEngine
+from semrec.scoring.device_shard import DeviceShard
+from semrec.scoring.reference import ReferenceEngine
+from semrec.scoring.types import Targets
+
+__all__ = ["main", "measure"]
+
+DIMENSION: Final = 384
+K: Final = 100
+MOVIELENS: Final = (62_423, 162_541)  # items and users of MovieLens 25M
+MILLION: Final = (1_000_000, 262_144)
+ALL_USERS: Final = 10_000_000
+_CHECKED: Final = (20_000, 48)
+_ROUNDS: Final = 5
+_CALLS: Final = 300
+_KERNEL_QUERIES: Final = 8192
+_PEER_BLOCK: Final = 2048
+_TILES: Final = ((128, 128), (128, 256))  # queries, items
+
+Row = dict[str, Any]
+
+
+def measure() -> Iterator[Row]:
+    """All rows, in order. Raises DeviceError without a GPU."""
+    CudaEngine(ItemShard.from_vectors(np.ones((1, 1), np.float32)))  # says at once what is missing
+    yield from _checks()
+    yield from _kernel_rates()
+    for (num_items, num_users), all_users in ((MOVIELENS, None), (MILLION, ALL_USERS)):
+        problem = generated_problem("clusters", num_items, num_users, dimension=DIMENSION)
+        yield from _whole_runs(problem, all_users)
+        yield from _latencies(problem)
+
+
+def _checks() -> Iterator[Row]:
+    """The reference's lists, score bytes and counts, on every kind of data, in every variant and coarse format."""
+    for data in DATA:
+        problem = generated_problem(data, *_CHECKED, dimension=DIMENSION)
+        for variant in VARIANTS:
+            shard, queries = problem.shard(variant), problem.queries(variant)
+            reference = ReferenceEngine(shard)
+            expected = {k: reference.top_k(queries, k) for k in (1, K, 1000)}
+            targets = _targets(expected[1000])
+            counts = reference.count_before(queries, targets)
+            for coarse in COARSE_FORMATS:
+                engine = CudaEngine(shard, coarse=coarse)
+                at = {"data": data, "variant": variant, "coarse": coarse, "users": queries.num_queries}
+                for k, lists in expected.items():
+                    found = engine.top_k(queries, k)
+                    equal = _same(found, lists)
+                    yield {"what": "lists equal the reference", **at, "k": k, "equal": equal, **_effort(found)}
+                equal = np.array_equal(engine.count_before(queries, targets), counts)
+                yield {"what": "counts equal the reference", **at, "targets": len(targets.rows), "equal": bool(equal)}
+            middle = shard.num_items // 2
+            halves = [shard.slice(0, middle), shard.slice(middle, shard.num_items)]
+            merged = TopK.merge([CudaEngine(half).top_k(queries, K) for half in halves], K)
+            equal = _same(merged, expected[K])
+            yield {"what": "two shards merged equal one", "data": data, "variant": variant, "k": K, "equal": equal}
+
+
+def _kernel_rates() -> Iterator[Row]:
+    """The coarse kernel by itself against a plain bfloat16 product of the same size, which writes its scores."""
+    num_items = MOVIELENS[0]
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((num_items, DIMENSION), dtype=np.float32)
+    shard = ItemShard.from_vectors(vectors)
+    operations = 2.0 * _KERNEL_QUERIES * num_items * DIMENSION
+    left = torch.randn(_KERNEL_QUERIES, DIMENSION, device="cuda").bfloat16()
+    right = torch.from_numpy(vectors).cuda().bfloat16()
+    out = torch.empty(_KERNEL_QUERIES, num_items, device="cuda", dtype=torch.bfloat16)
+    size = {"queries": _KERNEL_QUERIES, "items": num_items, "dimension": DIMENSION}
+    taken_s = _device_seconds(lambda: torch.mm(left, right.T, out=out))
+    yield {"what": "torch.mm", "coarse": "bfloat16", **size, "tflop_per_s": operations / taken_s / 1e12}
+    formats: tuple[CoarseFormat, ...] = ("bfloat16", "int8")
+    for coarse, tile, mode in product(formats, _TILES, ("MAXIMA", "COLLECT", "COUNT")):
+        launch = _pass(DeviceShard(shard, coarse, torch.device("cuda"), DIMENSION), mode, *tile)
+        row = {"what": "coarse kernel", "coarse": coarse, "mode": mode, "tile": f"{tile[0]} x {tile[1]}", **size}
+        yield {**row, "tflop_per_s": operations / _device_seconds(launch) / 1e12}
+
+
+def _pass(items: DeviceShard, mode: str, tile_queries: int, tile_items: int) -> Callable[[], None]:
+    """One launch of the coarse kernel over all items; COLLECT gives the maxima, too, as the engine asks for."""
+    from semrec.scoring import triton_kernels as kernels
+
+    lattice, num = items.lattice(1), _KERNEL_QUERIES
+    coarse = torch.randn(num, DIMENSION, device="cuda").bfloat16()
+    if items.coarse == "int8":
+        coarse = torch.randint(-127, 128, (num, DIMENSION), device="cuda", dtype=torch.int8)
+    ones, zeros = torch.ones(num, device="cuda"), torch.zeros(num, device="cuda")
+    limits = torch.full((num,), 60.0 if items.coarse == "bfloat16" else 4300.0, device="cuda")  # one in 800 reaches it
+    words = torch.full((num, lattice.num_words), -1, dtype=torch.int32, device="cuda")
+    reach, maxima = torch.empty_like(words), torch.empty(words.shape, device="cuda")
+    counts = torch.zeros(num, dtype=torch.int32, device="cuda")
+    tiles = num // tile_queries
+
+    def launch() -> None:
+        kernels.coarse_pass[(tiles * (lattice.num_words * 32 // tile_items),)](
+            coarse, items.coarse_ID, items.low_ID, ones, items.scale_I, zeros, zeros, zeros, lattice.norm_W,
+            lattice.residual_W, words, lattice.num_words, limits, maxima, reach, counts, lattice.num_rows,
+            lattice.num_words, tiles, 1, D=items.padded, BQ=tile_queries, BI=tile_items, BD=64, G=32,
+            FORMAT=getattr(kernels, items.coarse.upper()).value, MODE=getattr(kernels, mode).value, WITH_MAXIMA=mode != "COUNT",
+            WIDEN=False, num_warps=8, num_stages=3,
+        )  # fmt: skip
+
+    return launch
+
+
+def _whole_runs(problem: ScoringProblem, all_users: int | None) -> Iterator[Row]:
+    """From vectors in host memory to lists in host memory, beside torch.mm and torch.topk, which promise no exact lists."""
+    num_users = problem.num_users
+    size = {"items": problem.items.num_items, "users": num_users, "dimension": DIMENSION, "k": K}
+    ways: list[tuple[Variant, CoarseFormat]] = [("plain", "bfloat16"), ("seen", "bfloat16"), ("filters", "bfloat16")]
+    for variant, coarse in [*ways, ("seen", "int8")]:
+        engine, queries = CudaEngine(problem.shard(variant), coarse=coarse), problem.queries(variant)
+        found = engine.top_k(queries, K)
+        rate = num_users / _host_seconds(partial(engine.top_k, queries, K))
+        at = {"variant": variant, "coarse": coarse, **size}
+        yield {"what": "whole run", **at, "users_per_s": rate, **_effort(found)}
+        if all_users:
+            yield {"what": f"PROJECTED from {num_users:,} users to {all_users:,}", **at, "seconds": all_users / rate}
+        del engine  # its memory is the next one's
+    rate = num_users / _host_seconds(_torch_search(problem))
+    yield {"what": "torch.mm and topk, not exact", "coarse": "bfloat16", **size, "users_per_s": rate}
+
+
+def _torch_search(problem: ScoringProblem) -> Callable[[], None]:
+    """The same users and items through bfloat16 products and torch's topk, without anything excluded."""
+    items = torch.from_numpy(problem.items.vectors()).cuda().bfloat16()
+    out = torch.empty(_PEER_BLOCK, len(items), device="cuda", dtype=torch.bfloat16)
+
+    def search() -> None:
+        for start in range(0, problem.num_users, _PEER_BLOCK):
+            block = torch.from_numpy(problem.users_UD[start : start + _PEER_BLOCK]).cuda().bfloat16()
+            best = torch.topk(torch.mm(block, items.T, out=out[: len(block)]), K, dim=1)
+            best.indices.cpu(), best.values.cpu()
+
+    return search
+
+
+def _latencies(problem: ScoringProblem) -> Iterator[Row]:
+    """One call at a time, each with other users."""
+    engine, queries = CudaEngine(problem.shard("seen")), problem.queries("seen")
+    for num in (1, 100):
+        taken_ms = []
+        for call in range(_CALLS + 10):
+            start = call * num % (problem.num_users - num)
+            part = queries.between(start, start + num)
+            started_s = time.perf_counter()
+            engine.top_k(part, K)
+            taken_ms.append((time.perf_counter() - started_s) * 1e3)
+        p50, p99 = np.percentile(taken_ms[10:], [50, 99])
+        row = {"what": "latency", "coarse": "bfloat16", "items": problem.items.num_items, "queries": num, "k": K}
+        yield {**row, "p50_ms": float(p50), "p99_ms": float(p99)}
+
+
+def _targets(lists: TopK) -> Targets:
+    """Each query's first, middle and last result."""
+    chosen = np.stack(
+        [lists.offsets[:-1], (lists.offsets[:-1] + lists.offsets[1:]) // 2, lists.offsets[1:] - 1], axis=1
+    )
+    at = chosen[lists.lengths > 0].reshape(-1)
+    offsets = np.concatenate([[0], np.cumsum(np.where(lists.lengths > 0, 3, 0))]).astype(np.int64)
+    return Targets(offsets, lists.rows[at], lists.scores[at])
+
+
+def _same(found: TopK, expected: TopK) -> bool:
+    same = np.array_equal(found.offsets, expected.offsets) and np.array_equal(found.rows, expected.rows)
+    return bool(same) and found.scores.tobytes() == expected.scores.tobytes()
+
+
+def _effort(found: TopK) -> Row:
+    return {"candidates_per_user": found.num_candidates / found.num_queries, "exhaustive": found.num_exhaustive}
+
+
+def _host_seconds(run: Callable[[], object]) -> float:
+    run()
+    taken_s = []
+    for _ in range(_ROUNDS):
+        torch.cuda.synchronize()
+        started_s = time.perf_counter()
+        run()
+        torch.cuda.synchronize()
+        taken_s.append(time.perf_counter() - started_s)
+    return median(taken_s)
+
+
+def _device_seconds(launch: Callable[[], object]) -> float:
+    """Seconds of one launch, by events around some of them, so that the launches themselves do not count."""
+    launch()
+    taken_s = []
+    for _ in range(_ROUNDS):
+        first, last = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        first.record()
+        for _ in range(20):
+            launch()
+        last.record()
+        last.synchronize()
+        taken_s.append(first.elapsed_time(last) / 1e3 / 20)
+    return median(taken_s)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Prints each row as it comes; writes all of them, with what was measured on, as JSON."""
+    parser = argparse.ArgumentParser(prog="python -m semrec.bench.gpu", description=__doc__.splitlines()[0])
+    parser.add_argument("--json", required=True, type=Path, help="File for the rows.")
+    target, rows = parser.parse_args(arguments).json, []
+    try:
+        for row in measure():
+            rows.append(row)
+            print(json.dumps(row), flush=True)
+            target.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1) + "\n")
+    except SemrecError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0 if all(row.get("equal", True) for row in rows) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

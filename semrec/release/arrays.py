@@ -1,0 +1,118 @@
+"""The stored arrays of an item matrix: blocks of rows, each in three files, and the popularity."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from typing import Any
+
+import numpy as np
+
+from semrec.digests import sha256_hex
+from semrec.errors import CorruptArtefactError, InputError
+from semrec.scoring.coarse import row_norms, split_halves
+from semrec.storage import Storage
+
+__all__ = ["check_matrix", "read_popularity", "read_rows", "write_array", "write_block"]
+
+_ARRAYS = ("high", "low", "norms")  # of a block, in the order of ItemShard
+
+
+def write_block(storage: Storage, stem: str, block_ID: np.ndarray) -> dict[str, Any]:
+    """Writes float32 rows as `<stem>.{high,low,norms}.npy`; returns their records and the digest of the rows."""
+    arrays = zip(_ARRAYS, (*split_halves(block_ID), row_norms(block_ID)), strict=True)
+    files = {name: write_array(storage, f"{stem}.{name}.npy", array) for name, array in arrays}
+    return {"num_rows": len(block_ID), "sha256": _npy_sha256(block_ID), **files}
+
+
+def write_array(storage: Storage, path: str, array: np.ndarray) -> dict[str, Any]:
+    """Writes one .npy file; returns its record."""
+    sink = io.BytesIO()
+    np.save(sink, np.ascontiguousarray(array))
+    data = sink.getvalue()
+    storage.write_bytes(path, data)
+    return {"file": path, "num_rows": len(array), "num_bytes": len(data), "sha256": sha256_hex(data)}
+
+
+def read_rows(storage: Storage, matrix: dict[str, Any], start: int, stop: int) -> tuple[np.ndarray, ...]:
+    """Rows start:stop of the item matrix: high, low and norms, as ItemShard has them.
+
+    Memory-mapped when one block holds them all. Raises InputError when the matrix has no such rows.
+    """
+    _check_range(matrix, start, stop)
+    pieces, first = [], 0
+    for block in matrix["blocks"]:
+        rows = slice(max(start - first, 0), min(stop - first, block["num_rows"]))
+        if rows.start < rows.stop:
+            pieces.append(_block_rows(storage, block, rows))
+        first += block["num_rows"]
+    return pieces[0] if len(pieces) == 1 else tuple(map(np.concatenate, zip(*pieces, strict=True)))
+
+
+def read_popularity(storage: Storage, matrix: dict[str, Any], start: int, stop: int) -> np.ndarray:
+    """The popularity of rows start:stop, float32, memory-mapped. Raises InputError when the matrix has no such rows."""
+    _check_range(matrix, start, stop)
+    return _map_array(storage, matrix["popularity"])[start:stop]
+
+
+def check_matrix(storage: Storage, matrix: dict[str, Any]) -> None:
+    """Raises CorruptArtefactError naming the first stored array that is not the recorded one, byte for byte."""
+    blocks = [record for block in matrix["blocks"] for record in _block_files(block)]
+    for record in (*blocks, matrix["popularity"]):
+        _check_array(storage, record)
+
+
+def _npy_sha256(array: np.ndarray) -> str:
+    """SHA-256 of the array as an .npy file. Schema 1 stored that file: so equal matrices have one fingerprint."""
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(array))
+    digest = hashlib.sha256(header.getvalue())
+    digest.update(array.data)
+    return digest.hexdigest()
+
+
+def _block_files(block: dict[str, Any]) -> list[dict[str, Any]]:
+    """The records of a block's files; schema 1 had one file of float32 vectors."""
+    return [block] if "file" in block else [block[name] for name in _ARRAYS]
+
+
+def _block_rows(storage: Storage, block: dict[str, Any], rows: slice) -> tuple[np.ndarray, ...]:
+    arrays = [_map_array(storage, record)[rows] for record in _block_files(block)]
+    if "file" in block:
+        return *split_halves(arrays[0]), row_norms(arrays[0])
+    return tuple(arrays)
+
+
+def _check_range(matrix: dict[str, Any], start: int, stop: int) -> None:
+    if not 0 <= start < stop <= matrix["num_items"]:
+        raise InputError(
+            f"rows {start} to {stop} of the item matrix",
+            expected=f"a range within 0 to {matrix['num_items']}, not empty",
+            remedy="Ask for rows that the release has.",
+        )
+
+
+def _check_array(storage: Storage, record: dict[str, Any]) -> None:
+    path = storage.local_copy(record["file"], num_bytes=record["num_bytes"])
+    found = None
+    if path.exists():
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != record["sha256"]:
+        raise CorruptArtefactError(
+            f"{record['file']} is missing or has another SHA-256 than recorded",
+            expected=f"{record['num_bytes']} bytes with SHA-256 {record['sha256'][:12]}...",
+            remedy="Restore the file, or remove the release's folder and build it again.",
+        )
+
+
+def _map_array(storage: Storage, record: dict[str, Any]) -> np.ndarray:
+    path = storage.local_copy(record["file"], num_bytes=record["num_bytes"])
+    if not path.exists() or path.stat().st_size != record["num_bytes"]:
+        raise CorruptArtefactError(
+            f"{record['file']} is missing or has another size",
+            expected=f"{record['num_bytes']} bytes",
+            remedy="Restore the file, or remove the release's folder and build it again.",
+        )
+    array: np.ndarray = np.load(path, mmap_mode="r")
+    return array

@@ -1,0 +1,399 @@
+"""The CUDA engine: coarse products fused with thresholds in Triton, and canonical scores for what may be among the first K.
+
+A pass over every few items gives each query a score that K items surely reach; a pass over all of them marks who may reach
+it, and raises it by the largest scores of groups. What is then left is listed, scored canonically and ranked. A query with
+more candidates than a list takes is scored alone, from a list as long as it needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from types import ModuleType
+from typing import Final
+
+import numpy as np
+import torch
+
+from semrec.errors import DeviceError
+from semrec.scoring.coarse import (
+    CoarseFormat,
+    check_format,
+)
+from semrec.scoring.device_block import Block, Found, Pairs, ragged
+from semrec.scoring.device_shard import DeviceShard, Lattice, as_tensor, bound_slopes, padded_dimension, shard_bytes
+from semrec.scoring.keys import from_keys, to_keys
+from semrec.scoring.types import ItemShard, Queries, Targets, TopK, check_queries
+
+__all__ = ["CudaEngine"]
+
+_DEPTH: Final = 64  # dimensions that one step of the product takes
+_TILE: Final = {"float32": (64, 64), "bfloat16": (128, 128), "int8": (128, 128)}  # queries and items
+_GROUP: Final = 32
+_LARGEST_STEP: Final = 32
+_GROUPS_PER_RESULT: Final = 4
+_MOST_PLACES: Final = 16_384
+_BLOCK_QUERIES: Final = 2048
+_MOST_CANDIDATES: Final = 8192  # ranking takes their square
+_SEEN_CHUNK: Final = 1 << 22
+_PAIR_BYTES: Final = 16  # int32 row and query, int64 key
+_PAIRS_AGAIN: Final = 1 << 24
+_PAIR_BLOCK: Final = 64
+_PAIR_PROGRAMS: Final = 2048
+_RANK_BLOCK: Final = 128
+_LAST_ROW: Final = 0x7FFFFFFF
+
+
+class CudaEngine:
+    """Exact top K on one GPU. Neither `coarse` nor the sizes leave a trace in the results.
+
+    All of it stays below `memory_fraction` of the device's memory. `device="cpu"` is for Triton's interpreter.
+    """
+
+    name = "cuda"
+
+    def __init__(
+        self,
+        shard: ItemShard,
+        *,
+        coarse: CoarseFormat = "bfloat16",
+        device: str = "cuda",
+        memory_fraction: float = 0.85,
+        block_queries: int = _BLOCK_QUERIES,
+        most_candidates: int = _MOST_CANDIDATES,
+        room_per_query: int | None = None,
+    ) -> None:
+        self.shard, self.coarse = shard, check_format(coarse)
+        self._device = torch.device(device)
+        self._on_gpu = self._device.type == "cuda"
+        self._kernels, self._lists = _load_kernels(self._on_gpu)
+        self._block_queries, self._most, self._room_per_query = block_queries, most_candidates, room_per_query
+        self._tile_queries, self._tile_items = _TILE[self.coarse] if self._on_gpu else (16, 256)
+        padded = padded_dimension(shard.dimension, _DEPTH)
+        self._workspace = self._workspace_bytes(shard_bytes(shard, self.coarse, padded), memory_fraction)
+        with self._current():
+            self._items = DeviceShard(shard, self.coarse, self._device, padded)
+            self._affine = as_tensor(bound_slopes(shard.dimension, self.coarse)).to(self._device)
+
+    def top_k(self, queries: Queries, k: int) -> TopK:
+        """See `Engine.top_k`."""
+        check_queries(queries, k, self.shard)
+        if not self.shard.num_items:
+            return TopK(np.zeros(queries.num_queries + 1, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32))
+        k = min(k, self.shard.num_items)
+        blocks: list[TopK] = []
+        under_way: Found | None = None
+        with self._current():
+            for start, stop in self._edges(queries.num_queries, k):
+                launched = self._launch(queries.between(start, stop), k)
+                if under_way is not None:
+                    blocks.append(self._finish(under_way, k))
+                under_way = launched
+            if under_way is not None:
+                blocks.append(self._finish(under_way, k))
+        return TopK.concatenate(blocks)
+
+    def count_before(self, queries: Queries, targets: Targets) -> np.ndarray:
+        """See `Engine.count_before`."""
+        check_queries(queries, 1, self.shard)
+        counts = np.zeros(len(targets.rows), np.int64)
+        if not self.shard.num_items:
+            return counts
+        owner = np.repeat(np.arange(queries.num_queries), np.diff(targets.offsets))
+        with self._current():
+            for start, stop in self._edges(len(counts), 1):
+                asked = queries.take(owner[start:stop])
+                counts[start:stop] = self._count_block(asked, targets.rows[start:stop], targets.scores[start:stop])
+        return counts
+
+    def _launch(self, queries: Queries, k: int) -> Found:
+        """Starts everything up to the ranked candidates of queries that fit a list."""
+        block, step = self._prepare(queries), self._sample_step(k)
+        whole, sample = self._items.lattice(1), self._items.lattice(step)
+        limit_Q = torch.full((len(block.scale_Q),), -np.inf, dtype=torch.float32, device=self._device)
+        visible = self._visible(queries, len(limit_Q), [whole] if step == 1 else [whole, sample])
+        words_QW, maxima_QG = visible[0], self._maxima(sample, len(limit_Q))
+        self._pass(block, sample, visible[-1], limit_Q, maxima_QG, mode=self._kernels.MAXIMA.value)
+        self._raise_limits(block, sample, maxima_QG, limit_Q, k)
+        if step > 1:
+            maxima_QG = self._maxima(whole, len(limit_Q))
+            self._pass(block, whole, words_QW, limit_Q, maxima_QG, mode=self._kernels.COLLECT.value, with_maxima=True)
+            self._raise_limits(block, whole, maxima_QG, limit_Q, k)
+        else:
+            self._pass(block, whole, words_QW, limit_Q, maxima_QG, mode=self._kernels.COLLECT.value)
+        room = block.num_queries * self._room(k)
+        group_maxima = maxima_QG if step > 1 else None
+        pairs = self._collect(words_QW[: block.num_queries], self._most, room, block, limit_Q, group_maxima)
+        rows_QK, scores_QK = self._rank(pairs, self._score(pairs, block.vectors_QD), k)
+        host = tuple(self._to_host(tensor) for tensor in (pairs.count_Q, pairs.start_Q, rows_QK, scores_QK))
+        copied = None
+        if self._on_gpu:
+            copied = torch.cuda.Event()
+            copied.record()
+        return Found(block, words_QW, host, copied)
+
+    def _finish(self, found: Found, k: int) -> TopK:
+        """The results of a block, after those queries that found no room have been done again."""
+        if found.copied is not None:
+            found.copied.synchronize()
+        count_Q, start_Q, rows_QK, scores_QK = (tensor.numpy() for tensor in found.host)
+        best = ragged(np.where(start_Q < 0, 0, count_Q), rows_QK, scores_QK, k)
+        for places in self._homeless(count_Q, start_Q):
+            best = best.replaced(places, self._again(found, places, count_Q[places], k))
+        return best
+
+    def _again(self, found: Found, places: np.ndarray, count_Q: np.ndarray, k: int) -> TopK:
+        """Queries at `places` with a list that takes all their candidates; sorted where there are too many to rank."""
+        at, total = torch.from_numpy(places).to(self._device), int(count_Q.sum())
+        pairs = self._collect(found.words_QW[at], total, total)
+        keys_N = self._score(pairs, found.block.vectors_QD[at])
+        if count_Q[0] <= self._most:
+            rows_QK, scores_QK = self._rank(pairs, keys_N, k)
+            return ragged(count_Q, rows_QK.cpu().numpy(), scores_QK.cpu().numpy(), k)
+        keys = torch.sort(keys_N, descending=True).values[:k].cpu().numpy()
+        rows, scores = from_keys(keys)
+        return TopK(np.array([0, len(keys)], np.int64), rows + self.shard.first_row, scores, total, 1)
+
+    def _count_block(self, queries: Queries, rows: np.ndarray, scores: np.ndarray) -> np.ndarray:
+        """One target for each query."""
+        block, whole = self._prepare(queries), self._items.lattice(1)
+        num = block.num_queries
+        limit_Q = torch.zeros(len(block.scale_Q), dtype=torch.float32, device=self._device)
+        limit_Q[:num] = self._to_device(np.ascontiguousarray(scores, dtype=np.float32))
+        # A target outside the shard stands before or behind all rows of equal score.
+        local = np.clip(rows - self.shard.first_row, -1, self.shard.num_items)
+        target_Q = self._to_device(to_keys(local, scores))
+        counts_Q = torch.zeros(len(limit_Q), dtype=torch.int32, device=self._device)
+        words_QW = self._visible(queries, len(limit_Q), [whole])[0]
+        self._pass(block, whole, words_QW, limit_Q, None, mode=self._kernels.COUNT.value, count_Q=counts_Q)
+        pairs = self._collect(words_QW[:num], self._most, num * self._room(1))
+        self._score(pairs, block.vectors_QD, target_Q, counts_Q)
+        for places in self._homeless(pairs.count_Q.cpu().numpy(), pairs.start_Q.cpu().numpy()):
+            at = torch.from_numpy(places).to(self._device)
+            total = int(pairs.count_Q[at].sum())
+            more_Q = torch.zeros(len(places), dtype=torch.int32, device=self._device)
+            self._score(self._collect(words_QW[at], total, total), block.vectors_QD[at], target_Q[at], more_Q)
+            counts_Q[at] += more_Q
+        return counts_Q[:num].cpu().numpy().astype(np.int64)
+
+    def _prepare(self, queries: Queries) -> Block:
+        num, padded, device = queries.num_queries, self._items.padded, self._device
+        whole = -(-num // self._tile_queries) * self._tile_queries
+        vectors_QD = self._to_device(np.ascontiguousarray(queries.vectors_QD, dtype=np.float32))
+        kind = {"float32": torch.float32, "bfloat16": torch.int16, "int8": torch.int8}[self.coarse]
+        coarse_QD = torch.empty((whole, padded), dtype=kind, device=device)
+        scale_Q, a_Q, b_Q, c_Q = torch.empty((4, whole), dtype=torch.float32, device=device)
+        self._kernels.prepare_queries[(whole,)](
+            vectors_QD, coarse_QD, scale_Q, a_Q, b_Q, c_Q, self._affine, num,
+            D=self.shard.dimension, PADDED=padded, BLOCK=_power_of_two(padded), FORMAT=self._format,
+        )  # fmt: skip
+        if self.coarse == "bfloat16":
+            coarse_QD = coarse_QD.view(torch.bfloat16)
+        return Block(num, vectors_QD, coarse_QD, scale_Q, a_Q, b_Q, c_Q)
+
+    def _visible(self, queries: Queries, padded: int, lattices: list[Lattice]) -> list[torch.Tensor]:
+        """For each lattice the bits of rows that a query may be shown: int32 [padded, W]."""
+        items, words = self._items, np.ascontiguousarray(queries.words_QW, dtype=np.uint64).view(np.int32)
+        user_words_QH = self._to_device(words)
+        visible = []
+        for lattice in lattices:
+            block = min(1024, _power_of_two(lattice.num_words))
+            words_QW = torch.zeros((padded, lattice.num_words), dtype=torch.int32, device=self._device)
+            self._kernels.eligible_words[(queries.num_queries, -(-lattice.num_words // block))](
+                user_words_QH, items.clause_edges, lattice.planes_VW, lattice.plane_of_bit, words_QW, lattice.num_rows,
+                lattice.num_words, len(self.shard.clause_starts), words.shape[1], BLOCK=block,
+            )  # fmt: skip
+            visible.append(words_QW)
+        owners = np.repeat(np.arange(queries.num_queries, dtype=np.int64), np.diff(queries.seen_offsets))
+        for start in range(0, len(owners), _SEEN_CHUNK):
+            part = slice(start, start + _SEEN_CHUNK)
+            rows = self._to_device(np.ascontiguousarray(queries.seen_rows[part], dtype=np.int64))
+            owner = self._to_device(owners[part])
+            for lattice, words_QW in zip(lattices, visible, strict=True):
+                self._kernels.hide_seen[(-(-len(rows) // 256),)](
+                    words_QW, rows, owner, len(rows), self.shard.first_row, self.shard.num_items, lattice.step,
+                    lattice.num_words, BLOCK=256,
+                )  # fmt: skip
+        return visible
+
+    def _maxima(self, lattice: Lattice, padded: int) -> torch.Tensor:
+        return torch.empty((padded, lattice.num_words), dtype=torch.float32, device=self._device)
+
+    def _pass(
+        self,
+        block: Block,
+        lattice: Lattice,
+        words_QW: torch.Tensor,
+        limit_Q: torch.Tensor,
+        maxima_QG: torch.Tensor | None,
+        *,
+        mode: int,
+        with_maxima: bool = False,
+        count_Q: torch.Tensor | None = None,
+    ) -> None:
+        """`coarse_pass` over a lattice; but for MAXIMA, `words_QW` is overwritten with who is reached."""
+        items, tiles = self._items, len(limit_Q) // self._tile_queries
+        grid = tiles * -(-lattice.num_words * 32 // self._tile_items)
+        self._kernels.coarse_pass[(grid,)](
+            block.coarse_QD, items.coarse_ID, items.low_ID, block.scale_Q, items.scale_I, *block.bounds,
+            lattice.norm_W, lattice.residual_W, words_QW, lattice.num_words, limit_Q,
+            limit_Q if maxima_QG is None else maxima_QG, words_QW, words_QW if count_Q is None else count_Q,
+            lattice.num_rows, lattice.num_words, tiles, lattice.step,
+            D=items.padded, BQ=self._tile_queries, BI=self._tile_items, BD=_DEPTH, G=_GROUP, FORMAT=self._format, MODE=mode,
+            WITH_MAXIMA=with_maxima or mode == self._kernels.MAXIMA.value, WIDEN=not self._on_gpu, num_warps=8, num_stages=3,
+        )  # fmt: skip
+
+    def _raise_limits(
+        self, block: Block, lattice: Lattice, maxima_QG: torch.Tensor, limit_Q: torch.Tensor, k: int
+    ) -> None:
+        places = _power_of_two(min(lattice.num_words, max(_GROUPS_PER_RESULT * k, 1024)))
+        if k <= min(places, _MOST_PLACES):
+            self._lists.thresholds[(block.num_queries,)](
+                maxima_QG, lattice.norm_W, lattice.residual_W, *block.bounds, limit_Q, lattice.num_words,
+                maxima_QG.shape[1], k, PER_WORD=1, BLOCK=min(places, _MOST_PLACES), num_warps=8,
+            )  # fmt: skip
+
+    def _collect(
+        self,
+        words_QW: torch.Tensor,
+        most: int,
+        room: int,
+        block: Block | None = None,
+        limit_Q: torch.Tensor | None = None,
+        maxima_QG: torch.Tensor | None = None,
+    ) -> Pairs:
+        """Lists the rows whose bits are set; with `maxima_QG` only of groups that may reach the limit."""
+        num, num_words = words_QW.shape
+        whole = self._items.lattice(1)
+        count_Q, start_Q = torch.empty((2, num), dtype=torch.int32, device=self._device)
+        row_N, query_N = torch.empty((2, room), dtype=torch.int32, device=self._device)
+        total = torch.zeros(1, dtype=torch.int64, device=self._device)
+        unused = whole.norm_W
+        bounds = (unused, unused, unused) if block is None else block.bounds
+        self._lists.collect_candidates[(num,)](
+            words_QW, unused if maxima_QG is None else maxima_QG, whole.norm_W, whole.residual_W, *bounds,
+            unused if limit_Q is None else limit_Q, count_Q, start_Q, row_N, query_N, total, num_words, most, room,
+            PER_WORD=1, FILTER=maxima_QG is not None, BLOCK=min(1024, _power_of_two(num_words)),
+        )  # fmt: skip
+        # Behind the last query that fits nothing is filled in.
+        total = torch.where(start_Q >= 0, start_Q + count_Q, 0).max().reshape(1).to(torch.int64)
+        return Pairs(count_Q, start_Q, row_N, query_N, total)
+
+    def _score(
+        self,
+        pairs: Pairs,
+        vectors_QD: torch.Tensor,
+        target_Q: torch.Tensor | None = None,
+        counts_Q: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """The keys of listed pairs; with targets adds to `counts_Q` how many stand before them instead."""
+        room, items = len(pairs.row_N), self._items
+        keys_N = torch.empty(room if target_Q is None else 1, dtype=torch.int64, device=self._device)
+        programs = max(1, min(_PAIR_PROGRAMS if self._on_gpu else 4, -(-room // _PAIR_BLOCK)))
+        self._lists.score_pairs[(programs,)](
+            pairs.row_N, pairs.query_N, pairs.total, room, vectors_QD, items.high_ID, items.low_ID, keys_N,
+            keys_N if target_Q is None else target_Q, pairs.count_Q if counts_Q is None else counts_Q, programs,
+            D=self.shard.dimension, PADDED=items.padded, COUNTING=target_Q is not None,
+            BLOCK=_PAIR_BLOCK if self._on_gpu else 1024,
+        )  # fmt: skip
+        return keys_N
+
+    def _rank(self, pairs: Pairs, keys_N: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+        num, width = len(pairs.count_Q), min(k, self._most)
+        rows_QK = torch.empty((num, width), dtype=torch.int64, device=self._device)
+        scores_QK = torch.empty((num, width), dtype=torch.float32, device=self._device)
+        self._lists.rank_candidates[(num, 4 if self._on_gpu else 1)](
+            keys_N, pairs.count_Q, pairs.start_Q, rows_QK, scores_QK, self.shard.first_row, width, BLOCK=_RANK_BLOCK
+        )
+        return rows_QK, scores_QK
+
+    def _homeless(self, count_Q: np.ndarray, start_Q: np.ndarray) -> Iterator[np.ndarray]:
+        """The queries that are to be done again: by themselves, or as many together as one list takes."""
+        left = (start_Q < 0) & (count_Q > 0)
+        for q in np.flatnonzero(left & (count_Q > self._most)):
+            yield np.array([q])
+        small = np.flatnonzero(left & (count_Q <= self._most))
+        together = max(1, _PAIRS_AGAIN // max(1, self._most))
+        for start in range(0, len(small), together):
+            yield small[start : start + together]
+
+    def _room(self, k: int) -> int:
+        """How many candidates a query has room for on average."""
+        return self._room_per_query or min(self._most, 2 * k + 512)
+
+    def _sample_step(self, k: int) -> int:
+        """Every how many items the first pass takes: a power of two that leaves groups enough for K results."""
+        step = _LARGEST_STEP
+        while step > 1 and self.shard.num_items // (step * _GROUP) < _GROUPS_PER_RESULT * k:
+            step //= 2
+        return step
+
+    def _edges(self, num_queries: int, k: int) -> Iterator[tuple[int, int]]:
+        """Blocks of queries, of which two fit the device at a time."""
+        words = self._items.lattice(1).num_words
+        per_query = words * 20 + self._items.padded * 8 + self._room(k) * _PAIR_BYTES + min(k, self._most) * 12 + 256
+        fitting = self._workspace // (2 * per_query) // self._tile_queries * self._tile_queries
+        largest = max(1, min(self._block_queries, max(fitting, self._tile_queries)))
+        for start in range(0, num_queries, largest):
+            yield start, min(start + largest, num_queries)
+
+    def _workspace_bytes(self, resident: int, memory_fraction: float) -> int:
+        """What is left for queries. Raises DeviceError when the items leave too little."""
+        if not self._on_gpu:
+            return 1 << 30
+        free, total = torch.cuda.mem_get_info(self._device)
+        free += torch.cuda.memory_reserved(self._device) - torch.cuda.memory_allocated(self._device)
+        # One query alone and its sort, a chunk of seen rows, and the queries that found no room in a list.
+        lists = _PAIR_BYTES * (self.shard.num_items * 3 + 2 * _SEEN_CHUNK + 2 * _PAIRS_AGAIN)
+        least = 2 * self._tile_queries * (self.shard.num_items + 256_000)
+        left = min(int(total * memory_fraction), free) - resident - lists
+        if left < least:
+            raise DeviceError(
+                f"{(resident + lists + least) >> 20} MiB wanted of a GPU with {free >> 20} MiB free",
+                expected=f"a shard that fits {memory_fraction:.0%} of the GPU's memory",
+                remedy="Use a larger GPU, smaller shards or --engine cpu.",
+            )
+        return left
+
+    @property
+    def _format(self) -> int:
+        return int(getattr(self._kernels, self.coarse.upper()).value)
+
+    def _current(self) -> AbstractContextManager[object]:
+        return torch.cuda.device(self._device) if self._on_gpu else nullcontext()
+
+    def _to_device(self, array: np.ndarray) -> torch.Tensor:
+        tensor = as_tensor(array)
+        if self._on_gpu and tensor.numel():
+            return tensor.pin_memory().to(self._device, non_blocking=True)
+        return tensor.to(self._device)
+
+    def _to_host(self, tensor: torch.Tensor) -> torch.Tensor:
+        if not self._on_gpu:
+            return tensor
+        host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+        return host.copy_(tensor, non_blocking=True)
+
+
+def _load_kernels(on_gpu: bool) -> tuple[ModuleType, ModuleType]:
+    if on_gpu and not torch.cuda.is_available():
+        raise DeviceError("no CUDA device", expected="a GPU that torch can use", remedy="Use --engine cpu.")
+    try:
+        import triton
+
+        from semrec.scoring import triton_candidates, triton_kernels
+    except ImportError as error:
+        raise DeviceError(
+            f"triton is missing ({error})", expected="triton beside torch", remedy="Install triton or use --engine cpu."
+        ) from error
+    if not on_gpu and not triton.knobs.runtime.interpret:
+        raise DeviceError(
+            "the cuda engine on a CPU",
+            expected="TRITON_INTERPRET=1 before triton is imported",
+            remedy="Use --engine cpu.",
+        )
+    return triton_kernels, triton_candidates
+
+
+def _power_of_two(number: int) -> int:
+    return 1 << max(4, (number - 1).bit_length())

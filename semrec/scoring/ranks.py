@@ -1,0 +1,44 @@
+"""Exact ranks of given items, by counting what stands before them; no list of scores is ever made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from semrec.errors import InputError
+from semrec.scoring.canonical import canonical_scores
+from semrec.scoring.eligibility import eligible_items
+from semrec.scoring.engine import Engine
+from semrec.scoring.types import Queries, Targets
+
+__all__ = ["exact_ranks"]
+
+
+def exact_ranks(engines: Sequence[Engine], queries: Queries, offsets: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """The rank of each asked-for item among all that its query may be shown, best = 1: int64 [N]. 0: it may not be shown.
+
+    `engines` hold disjoint shards that together are the item matrix. Query q asks for the matrix rows
+    `rows[offsets[q] : offsets[q + 1]]`. Raises InputError for a row that no shard holds.
+    """
+    owner = np.repeat(np.arange(queries.num_queries), np.diff(offsets))
+    scores, shown = np.zeros(len(rows), np.float32), np.zeros(len(rows), bool)
+    held = np.zeros(len(rows), bool)
+    for engine in engines:
+        first, shard = engine.shard.first_row, engine.shard
+        mine = np.flatnonzero((rows >= first) & (rows < first + shard.num_items))
+        local = rows[mine] - first
+        held[mine] = True
+        scores[mine] = canonical_scores(queries.vectors_QD[owner[mine]], shard.vectors(local))
+        for n, row in zip(mine, local, strict=True):
+            q = owner[n]
+            seen = queries.seen_rows[queries.seen_offsets[q] : queries.seen_offsets[q + 1]]
+            eligible = eligible_items(shard.words_IW[row : row + 1], queries.words_QW[q], shard.clause_ranges)[0]
+            shown[n] = eligible and rows[n] not in seen
+    if not held.all():
+        raise InputError(
+            f"row {rows[~held][0]}", expected="a row of the item matrix", remedy="Ask for items of this release."
+        )
+    targets = Targets(offsets, rows, scores)
+    before = sum((engine.count_before(queries, targets) for engine in engines), np.zeros(len(rows), np.int64))
+    return np.where(shown, before + 1, 0)

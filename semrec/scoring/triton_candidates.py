@@ -1,0 +1,183 @@
+"""The kernels of the CUDA engine after the coarse product: thresholds, candidates, canonical scores, the best K.
+
+A key orders like the contract: the score in the upper half, the complement of the row in the lower, so that the larger key
+stands first. Candidates of all queries of a block lie in one list, each query's in one piece.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from semrec.scoring.triton_kernels import count_bits, least_reaching, lowest_bit, word_errors
+
+__all__ = ["collect_candidates", "rank_candidates", "score_pairs", "thresholds"]
+
+_LAST_ROW = tl.constexpr(0x7FFFFFFF)
+_NO_KEY = tl.constexpr(-(2**63))
+
+
+@triton.jit
+def ordered_bits(bits):  # type: ignore[no-untyped-def]
+    """The bits of float32 as an int32 that orders like the numbers; its own inverse."""
+    return bits ^ ((bits >> 31) & 0x7FFFFFFF)
+
+
+@triton.jit
+def thresholds(  # type: ignore[no-untyped-def]
+    maxima_QG, norm_W, residual_W, a_Q, b_Q, c_Q, limit_Q, num_words, num_groups, k, PER_WORD: tl.constexpr, BLOCK: tl.constexpr
+):  # fmt: skip
+    """Raises `limit_Q` to the K-th largest lower bound of one query per program, where there are K.
+
+    Groups that fall on the same of BLOCK places count as one. The best of each place is the score of another row, so K rows
+    reach the limit.
+    """
+    q = tl.program_id(0).to(tl.int64)
+    a, b, c = tl.load(a_Q + q), tl.load(b_Q + q), tl.load(c_Q + q)
+    best = tl.full((BLOCK,), float("-inf"), tl.float32)
+    start = 0
+    while start < num_groups:
+        g = start + tl.arange(0, BLOCK)
+        inside = g < num_groups
+        largest = tl.load(maxima_QG + q * num_groups + g, mask=inside, other=float("-inf"))
+        norm = tl.load(norm_W + g // PER_WORD, mask=inside, other=0.0)
+        residual = tl.load(residual_W + g // PER_WORD, mask=inside, other=0.0)
+        error = word_errors(a, b, c, norm, residual)
+        best = tl.maximum(best, tl.where(error < float("inf"), largest - error, float("-inf")))
+        start += BLOCK
+    keys = ordered_bits(best.to(tl.int32, bitcast=True))
+    # Bisection: `least` is reached by K or stands for minus infinity, `beyond` is reached by fewer.
+    least = ordered_bits(tl.full((), float("-inf"), tl.float32).to(tl.int32, bitcast=True)).to(tl.int64)
+    beyond = ordered_bits(tl.full((), float("inf"), tl.float32).to(tl.int32, bitcast=True)).to(tl.int64) + 1
+    while beyond - least > 1:
+        middle = (least + beyond) >> 1
+        enough = tl.sum((keys >= middle.to(tl.int32)).to(tl.int32), axis=0) >= k
+        least, beyond = tl.where(enough, middle, least), tl.where(enough, beyond, middle)
+    found = ordered_bits(least.to(tl.int32)).to(tl.float32, bitcast=True)
+    tl.store(limit_Q + q, tl.maximum(tl.load(limit_Q + q), found))
+
+
+@triton.jit
+def collect_candidates(  # type: ignore[no-untyped-def]
+    reach_QW, maxima_QG, norm_W, residual_W, a_Q, b_Q, c_Q, limit_Q, count_Q, start_Q, row_N, query_N, total, num_words, most,
+    room, PER_WORD: tl.constexpr, FILTER: tl.constexpr, BLOCK: tl.constexpr
+):  # fmt: skip
+    """Lists the rows whose bits are set, ascending, of one query per program; with FILTER only those of groups whose best may
+    reach `limit_Q`, and the bits of the others are cleared.
+
+    Fills `count_Q`, and `start_Q` with where in `row_N` and `query_N` they begin: -1 when they are more than `most`, or find
+    no room left among `room` places, of which `total` are taken.
+    """
+    q = tl.program_id(0).to(tl.int64)
+    count = tl.zeros((), tl.int32)
+    start = 0
+    while start < num_words:
+        w = start + tl.arange(0, BLOCK)
+        inside = w < num_words
+        words = tl.load(reach_QW + q * num_words + w, mask=inside, other=0)
+        if FILTER:
+            norm = tl.load(norm_W + w, mask=inside, other=0.0)
+            residual = tl.load(residual_W + w, mask=inside, other=0.0)
+            error = word_errors(tl.load(a_Q + q), tl.load(b_Q + q), tl.load(c_Q + q), norm, residual)
+            least = least_reaching(tl.load(limit_Q + q), error)
+            kept = tl.zeros((BLOCK,), tl.int32)
+            for n in tl.static_range(PER_WORD):
+                best = tl.load(maxima_QG + (q * num_words + w) * PER_WORD + n, mask=inside, other=float("-inf"))
+                bits = -1 if PER_WORD == 1 else ((1 << (32 // PER_WORD)) - 1) << (n * (32 // PER_WORD))
+                kept |= tl.where(best < least, 0, bits)
+            words &= kept
+            tl.store(reach_QW + q * num_words + w, words, mask=inside)
+        count += tl.sum(count_bits(words), axis=0)
+        start += BLOCK
+    wanted = tl.where(count <= most, count, 0).to(tl.int64)
+    place = tl.atomic_add(total, wanted)  # in any order: a query's results do not depend on where its candidates lie
+    fits = (count <= most) & (place + wanted <= room)
+    tl.store(count_Q + q, count)
+    tl.store(start_Q + q, tl.where(fits, place, -1))
+    if fits:
+        tl.debug_barrier()  # the words were written above
+        start = 0
+        while start < num_words:
+            w = start + tl.arange(0, BLOCK)
+            words = tl.load(reach_QW + q * num_words + w, mask=w < num_words, other=0)
+            counts = count_bits(words)
+            at = place + tl.cumsum(counts, axis=0) - counts
+            most_bits = tl.max(counts, axis=0)
+            n = 0
+            while n < most_bits:
+                tl.store(row_N + at + n, w * 32 + lowest_bit(words), mask=n < counts)
+                tl.store(query_N + at + n, tl.zeros((BLOCK,), tl.int32) + tl.program_id(0), mask=n < counts)
+                words &= words - 1
+                n += 1
+            place += tl.sum(counts, axis=0)
+            start += BLOCK
+
+
+@triton.jit
+def score_pairs(  # type: ignore[no-untyped-def]
+    row_N, query_N, total, room, queries_QD, high_ID, low_ID, key_N, target_Q, count_Q, num_programs,
+    D: tl.constexpr, PADDED: tl.constexpr, COUNTING: tl.constexpr, BLOCK: tl.constexpr
+):  # fmt: skip
+    """The canonical scores of the first `total` pairs, but at most `room`, as keys; COUNTING adds to `count_Q` how many keys
+    of a query are larger than its `target_Q`.
+
+    `queries_QD` float32, D wide; `high_ID`, `low_ID` int16, PADDED wide, with zeros behind D.
+    """
+    num_pairs = tl.minimum(tl.load(total), room).to(tl.int32)
+    lane = tl.arange(0, 8)
+    start = tl.program_id(0) * BLOCK
+    while start < num_pairs:
+        n = start + tl.arange(0, BLOCK)
+        inside = n < num_pairs
+        row, q = tl.load(row_N + n, mask=inside, other=0), tl.load(query_N + n, mask=inside, other=0)
+        at_query = q.to(tl.int64)[:, None] * D + lane[None, :]
+        at_item = row.to(tl.int64)[:, None] * PADDED + lane[None, :]
+        lanes = tl.zeros((BLOCK, 8), tl.float64)
+        for first in range(0, D, 8):  # an explicit loop: no sum or product of Triton promises this order
+            left = tl.load(queries_QD + at_query + first, mask=(lane + first < D)[None, :], other=0.0)
+            high = tl.load(high_ID + at_item + first).to(tl.int32)
+            bits = (high << 16) + tl.load(low_ID + at_item + first).to(tl.int32)
+            lanes += left.to(tl.float64) * bits.to(tl.float32, bitcast=True).to(tl.float64)
+        even, odd = tl.split(tl.reshape(lanes, (BLOCK, 4, 2)))
+        even, odd = tl.split(tl.reshape(even + odd, (BLOCK, 2, 2)))  # (0+1), (4+5) and (2+3), (6+7)
+        even, odd = tl.split(even + odd)
+        score = (even + odd).to(tl.float32)
+        score = tl.where(score == 0, 0.0, score)  # -0.0 becomes 0.0
+        ordered = ordered_bits(score.to(tl.int32, bitcast=True)).to(tl.int64)
+        key = (ordered << 32) + (_LAST_ROW - row)
+        if COUNTING:
+            before = key > tl.load(target_Q + q, mask=inside, other=0)
+            tl.atomic_add(count_Q + q, before.to(tl.int32), mask=inside & before, sem="relaxed")
+        else:
+            tl.store(key_N + n, key, mask=inside)
+        start += num_programs * BLOCK
+
+
+@triton.jit
+def rank_candidates(  # type: ignore[no-untyped-def]
+    key_N, count_Q, start_Q, row_QK, score_QK, first_row, k, BLOCK: tl.constexpr
+):  # fmt: skip
+    """Puts each of a query's candidates at its place, which is how many keys are larger, when that is among the first K.
+
+    One query per first axis of the grid; the programs of the second share its candidates.
+    """
+    q = tl.program_id(0).to(tl.int64)
+    begin, count = tl.load(start_Q + q), tl.load(count_Q + q)
+    count = tl.where(begin < 0, 0, count)
+    mine = tl.program_id(1) * BLOCK
+    while mine < count:
+        n = mine + tl.arange(0, BLOCK)
+        key = tl.load(key_N + begin + n, mask=n < count, other=_NO_KEY)
+        rank = tl.zeros((BLOCK,), tl.int32)
+        start = 0
+        while start < count:
+            m = start + tl.arange(0, BLOCK)
+            other = tl.load(key_N + begin + m, mask=m < count, other=_NO_KEY)
+            rank += tl.sum((other[None, :] > key[:, None]).to(tl.int32), axis=1)
+            start += BLOCK
+        chosen = (n < count) & (rank < k)
+        row = _LAST_ROW - (key & 0xFFFFFFFF)
+        score = ordered_bits((key >> 32).to(tl.int32)).to(tl.float32, bitcast=True)
+        tl.store(row_QK + q * k + rank, row + first_row, mask=chosen)
+        tl.store(score_QK + q * k + rank, score, mask=chosen)
+        mine += tl.num_programs(1) * BLOCK

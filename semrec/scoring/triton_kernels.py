@@ -1,0 +1,232 @@
+"""The kernels of the CUDA engine around the coarse product: queries made ready, who may see what, the product itself.
+
+Words are int32: bit j of word w stands for row 32 w + j of a lattice, which is every `step`-th item of the shard. `W` counts
+these words, `G` groups of neighbouring rows within a word. A bound is taken for a whole word: the largest norm and the
+largest residual of its 32 items stand for each of them. An error that is infinite or not a number means that a coarse score
+says nothing; all comparisons are written so that such an item is reached. Loops with bounds known at run time only are
+`while` loops: Triton's interpreter cannot count to a tensor with numpy 2.4.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+__all__ = [
+    "BFLOAT16",
+    "COLLECT",
+    "COUNT",
+    "FLOAT32",
+    "INT8",
+    "MAXIMA",
+    "coarse_pass",
+    "eligible_words",
+    "hide_seen",
+    "prepare_queries",
+]
+
+# Coarse formats.
+FLOAT32 = tl.constexpr(0)
+BFLOAT16 = tl.constexpr(1)
+INT8 = tl.constexpr(2)
+
+# What a pass over the items is for: the largest scores of groups; who reaches a threshold; who stands before a target.
+MAXIMA = tl.constexpr(0)
+COLLECT = tl.constexpr(1)
+COUNT = tl.constexpr(2)
+
+_TINY = tl.constexpr(2.0**-126)
+_UP = tl.constexpr(1 + 2.0**-20)  # makes up for the rounding of a norm to float32
+_LARGEST_TAME = tl.constexpr(2.0**62)  # as in `coarse`
+_TO_WHOLE = tl.constexpr(1.5 * 2.0**52)  # added to a small float64 and taken away again, it rounds to the nearest even
+_INT8_MAX = tl.constexpr(127.0)
+
+
+@triton.jit
+def count_bits(words):  # type: ignore[no-untyped-def]
+    """How many bits of each int32 are set."""
+    x = words.to(tl.uint32, bitcast=True)
+    x = x - ((x >> 1) & 0x55555555)
+    x = (x & 0x33333333) + ((x >> 2) & 0x33333333)
+    x = (x + (x >> 4)) & 0x0F0F0F0F
+    x = x + (x >> 8)
+    return ((x + (x >> 16)) & 0x3F).to(tl.int32)
+
+
+@triton.jit
+def lowest_bit(words):  # type: ignore[no-untyped-def]
+    """The place of the lowest set bit of int32 words that are not zero."""
+    return count_bits((words & -words) - 1)
+
+
+@triton.jit
+def word_errors(a, b, c, norm, residual):  # type: ignore[no-untyped-def]
+    """How far the coarse scores of a word's items may stray, float32; infinite or not a number where they say nothing."""
+    return a * norm + b * residual + c
+
+
+@triton.jit
+def least_reaching(limit, error):  # type: ignore[no-untyped-def]
+    """A coarse score below this has a canonical score below `limit`.
+
+    No float32 c lies between the exact difference and its rounding, so rounding cannot drop one that reaches the limit.
+    """
+    return tl.where(error < float("inf"), limit - error, float("-inf"))
+
+
+@triton.jit
+def prepare_queries(  # type: ignore[no-untyped-def]
+    vectors_QD, coarse_QD, scale_Q, a_Q, b_Q, c_Q, affine, num_queries,
+    D: tl.constexpr, PADDED: tl.constexpr, BLOCK: tl.constexpr, FORMAT: tl.constexpr
+):  # fmt: skip
+    """One query per program: its coarse form (int16 bits of bfloat16, int8 codes or float32), padded with zeros, its scale,
+    and the bounds a, b and c, each `affine[0] + affine[1] norm + affine[2] residual` with a row of `affine`, float32 [3, 3].
+    """
+    q = tl.program_id(0).to(tl.int64)
+    d = tl.arange(0, BLOCK)
+    x = tl.load(vectors_QD + q * D + d, mask=(d < D) & (q < num_queries), other=0.0)
+    exact = x.to(tl.float64)
+    out, inside = coarse_QD + q * PADDED + d, d < PADDED
+    scale = tl.full((), 1.0, tl.float32)
+    rest = exact - exact
+    if FORMAT == BFLOAT16:
+        high = ((x.to(tl.int32, bitcast=True) + 0x8000) >> 16).to(tl.int16)
+        tl.store(out, high, mask=inside)
+        rest = exact - (high.to(tl.int32) << 16).to(tl.float32, bitcast=True).to(tl.float64)
+    elif FORMAT == INT8:
+        scale = tl.max(tl.abs(x), axis=0) / _INT8_MAX
+        scale = tl.where((scale >= _TINY) & (scale <= _LARGEST_TAME), scale, 0.0)
+        ratio = exact / tl.where(scale > 0, scale, 1.0).to(tl.float64)
+        code = tl.minimum(tl.maximum(ratio, -_INT8_MAX), _INT8_MAX)
+        code = tl.where(scale > 0, (code + _TO_WHOLE) - _TO_WHOLE, 0.0)
+        tl.store(out, code.to(tl.int32).to(tl.int8), mask=inside)
+        rest = exact - code * scale.to(tl.float64)
+    else:
+        tl.store(out, x, mask=inside)
+    norm, residual = _upper_norm(exact), _upper_norm(rest)
+    tame = norm <= _LARGEST_TAME
+    norm, residual = tl.where(tame, norm, float("inf")), tl.where(tame, residual, float("inf"))
+    tl.store(scale_Q + q, scale)
+    tl.store(a_Q + q, tl.load(affine) + tl.load(affine + 1) * norm + tl.load(affine + 2) * residual)
+    tl.store(b_Q + q, tl.load(affine + 3) + tl.load(affine + 4) * norm + tl.load(affine + 5) * residual)
+    tl.store(c_Q + q, tl.load(affine + 6) + tl.load(affine + 7) * norm + tl.load(affine + 8) * residual)
+
+
+@triton.jit
+def _upper_norm(exact):  # type: ignore[no-untyped-def]
+    """The norm of float64 values as float32, not below the true one."""
+    norm = (tl.sqrt(tl.sum(exact * exact, axis=0)) * _UP).to(tl.float32)
+    return tl.where(norm > 0, tl.maximum(norm, _TINY), norm)
+
+
+@triton.jit
+def eligible_words(  # type: ignore[no-untyped-def]
+    user_words_QH, clause_edges, planes_VW, plane_of_bit, out_QW, num_rows, num_words, num_clauses, H, BLOCK: tl.constexpr
+):  # fmt: skip
+    """Which rows pass every clause: one query per first axis of the grid, BLOCK words per second.
+
+    `user_words_QH` int32, H half words; clause c owns the half words `clause_edges[c] : clause_edges[c + 1]`. `planes_VW` has a
+    bit per row for each value that some row has; `plane_of_bit` int32 says which plane that is for each bit, or -1.
+    """
+    q = tl.program_id(0).to(tl.int64)
+    w = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    inside = w < num_words
+    rows_left = tl.minimum(tl.maximum(num_rows - w * 32, 0), 32)
+    shown = tl.where(rows_left == 32, -1, (1 << (rows_left & 31)) - 1)  # rows past the last one stay hidden
+    clause = 0
+    while clause < num_clauses:
+        passes = tl.zeros((BLOCK,), tl.int32)
+        h = tl.load(clause_edges + clause)
+        while h < tl.load(clause_edges + clause + 1):
+            bits = tl.load(user_words_QH + q * H + h)
+            while bits != 0:
+                plane = tl.load(plane_of_bit + h * 32 + lowest_bit(bits))
+                if plane >= 0:
+                    passes |= tl.load(planes_VW + plane.to(tl.int64) * num_words + w, mask=inside, other=0)
+                bits &= bits - 1
+            h += 1
+        shown &= passes
+        clause += 1
+    tl.store(out_QW + q * num_words + w, shown, mask=inside)
+
+
+@triton.jit
+def hide_seen(words_QW, seen_rows, owners, num_seen, first_row, num_items, step, num_words, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Clears the bits of seen rows: one entry per lane, so a query that has seen much holds up no other.
+
+    `seen_rows` int64 matrix rows, some of them outside the shard or beside the lattice; `owners` int64 whose they are.
+    """
+    n = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    row = tl.load(seen_rows + n, mask=n < num_seen, other=-1) - first_row
+    at = row // step
+    hit = (n < num_seen) & (row >= 0) & (row < num_items) & (at * step == row)
+    q = tl.load(owners + n, mask=hit, other=0)
+    bit = 1 << (at & 31).to(tl.int32)
+    tl.atomic_and(words_QW + q * num_words + at // 32, ~bit, mask=hit, sem="relaxed")
+
+
+@triton.jit
+def coarse_pass(  # type: ignore[no-untyped-def]
+    queries_QD, items_ID, lows_ID, scale_Q, scale_I, a_Q, b_Q, c_Q, norm_W, residual_W, visible_QW, visible_stride, limit_Q,
+    maxima_QG, reach_QW, count_Q, num_rows, num_words, num_query_tiles, step,
+    D: tl.constexpr, BQ: tl.constexpr, BI: tl.constexpr, BD: tl.constexpr, G: tl.constexpr,
+    FORMAT: tl.constexpr, MODE: tl.constexpr, WITH_MAXIMA: tl.constexpr, WIDEN: tl.constexpr
+):  # fmt: skip
+    """A tile of BQ queries and BI rows per program. The scores stay in registers; what leaves is a few bits per pair.
+
+    MAXIMA fills `maxima_QG`: the largest coarse score of each G rows that may be shown, else minus infinity. COLLECT fills
+    `reach_QW` with the rows that may be shown and may reach `limit_Q`; with WITH_MAXIMA the maxima, too. COUNT adds to
+    `count_Q` the rows that surely stand above `limit_Q`, and fills `reach_QW` with those that may or may not.
+    `visible_QW` says what may be shown, `visible_stride` words from one query to the next (0: alike for all); `reach_QW` may be
+    the same array. WIDEN is for the interpreter, which has no bfloat16 product.
+    """
+    # Neighbouring programs share their items; the queries of a block stay in the second-level cache anyway.
+    first_query = (tl.program_id(0) % num_query_tiles) * BQ
+    tile = tl.program_id(0) // num_query_tiles
+    q = first_query + tl.arange(0, BQ)
+    q_long = q.to(tl.int64)
+    row = tl.minimum(tile * BI + tl.arange(0, BI), num_rows - 1) * step  # past the last row it repeats, and is hidden
+    d = tl.arange(0, BD)
+    at_query = q_long[:, None] * D + d[None, :]
+    at_item = row.to(tl.int64)[None, :] * D + d[:, None]
+    accumulator = tl.zeros((BQ, BI), tl.int32 if FORMAT == INT8 else tl.float32)
+    for _ in range(D // BD):
+        left = tl.load(queries_QD + at_query)
+        right = tl.load(items_ID + at_item)
+        if FORMAT == FLOAT32:
+            bits = (right.to(tl.int32) << 16) + tl.load(lows_ID + at_item).to(tl.int32)
+            right = bits.to(tl.float32, bitcast=True)
+        if WIDEN and FORMAT == BFLOAT16:
+            left, right = left.to(tl.float32), right.to(tl.float32)
+        accumulator = tl.dot(left, right, accumulator, input_precision="ieee", out_dtype=accumulator.dtype)
+        at_query += BD
+        at_item += BD
+    scores = accumulator.to(tl.float32)
+    if FORMAT == INT8:
+        scores = scores * tl.load(scale_I + row)[None, :] * tl.load(scale_Q + q)[:, None]
+
+    NW: tl.constexpr = BI // 32
+    w = tile * NW + tl.arange(0, NW)
+    at_word = q_long[:, None] * num_words + w[None, :]
+    shown = tl.load(visible_QW + q_long[:, None] * visible_stride + w[None, :])
+    tl.debug_barrier()  # several threads may have read the same word, which one of them writes below
+    bit = tl.arange(0, 32)[None, None, :]
+    scores = tl.reshape(scores, (BQ, NW, 32))
+    if MODE != MAXIMA:
+        norm, residual = tl.load(norm_W + w)[None, :], tl.load(residual_W + w)[None, :]
+        a, b, c = tl.load(a_Q + q)[:, None], tl.load(b_Q + q)[:, None], tl.load(c_Q + q)[:, None]
+        error = word_errors(a, b, c, norm, residual)
+        limit = tl.load(limit_Q + q)[:, None]
+        below = scores < least_reaching(limit, error)[:, :, None]
+        reach = tl.sum(tl.where(below, 0, 1 << bit), axis=2) & shown
+        if MODE == COUNT:
+            above = scores > tl.where(error < float("inf"), limit + error, float("inf"))[:, :, None]
+            sure = tl.sum(tl.where(above, 1 << bit, 0), axis=2) & shown
+            tl.atomic_add(count_Q + q, tl.sum(count_bits(sure), axis=1), sem="relaxed")
+            reach &= ~sure
+        tl.store(reach_QW + at_word, reach)
+    if WITH_MAXIMA:
+        scores = tl.where(((shown[:, :, None] >> bit) & 1) != 0, scores, float("-inf"))
+        maxima = tl.max(tl.reshape(scores, (BQ, BI // G, G)), axis=2)
+        g = tile * (BI // G) + tl.arange(0, BI // G)
+        tl.store(maxima_QG + q_long[:, None] * (num_words * (32 // G)) + g[None, :], maxima)

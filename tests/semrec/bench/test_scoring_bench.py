@@ -1,0 +1,228 @@
+"""The scoring bench measures what it says, and proves equality; its rates are the machine's."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner, Result
+
+from cluster.compute import InProcess
+from cluster.stages.release import build_release
+from jobs.cli import app
+from semrec.bench.generated import generated_events, write_catalogue
+from semrec.bench.plot import plot_scoring
+from semrec.bench.problems import DATA, generated_problem, generated_vectors, release_problem
+from semrec.bench.scoring import ScoreBenchRow, bench_scoring
+from semrec.bench.table import SEED_FIGURES, score_notes, score_table
+from semrec.errors import InputError
+from semrec.importing import import_interactions
+from semrec.progress import NoProgress
+from semrec.release import Release, ReleaseSettings, newest_release
+from semrec.scoring.coarse import COARSE_FORMATS
+from semrec.scoring.eligibility import eligible_items
+from semrec.workspace import Workspace
+
+NUM_ITEMS, NUM_USERS, DIMENSION = 300, 40, 16
+KS = (400, 7)  # the first is more than there are items
+WAYS = [("cpu", "plain"), ("cpu", "seen"), ("cpu", "filters")]
+PEERS = [("faiss-cpu", "plain"), ("torch", "plain"), ("reference", "plain")]
+APART = [("cpu", "2 threads"), ("cpu", "2 processes x 1 thread")]
+SMALL = ["--items", str(NUM_ITEMS), "--users", str(NUM_USERS), "--rounds", "1", "--no-memory", "--no-processes"]
+
+
+@pytest.fixture(scope="module")
+def rows() -> list[ScoreBenchRow]:
+    pytest.importorskip("faiss", reason="NO FAISS: install the extra `bench` to test the bench")
+    problem = generated_problem("clusters", NUM_ITEMS, NUM_USERS, dimension=DIMENSION)
+    return bench_scoring(problem, ks=KS, num_threads=2, rounds=2)
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A release of 60 items and 30 users, one in five without a vector."""
+    found = Workspace.create(str(tmp_path_factory.mktemp("bench")), num_buckets=4)
+    ids = [f"item-{n:03d}" for n in range(60)]
+    write_catalogue(found, ids, generated_vectors(60, DIMENSION, seed=5))
+    import_interactions(found, generated_events(ids, 30, events_per_user=4, seed=6, new_every=5))
+    build_release(found, ReleaseSettings(), embedding=None, compute=InProcess(), progress=NoProgress())
+    return found
+
+
+def scoring(*arguments: str) -> Result:
+    return CliRunner().invoke(app, ["bench", "scoring", *arguments])
+
+
+def on_cpu(rows: Sequence[ScoreBenchRow]) -> list[ScoreBenchRow]:
+    """Without what only a machine with a GPU has."""
+    return [row for row in rows if row.device == "cpu"]
+
+
+def test_every_engine_is_there_at_every_k(rows: list[ScoreBenchRow]) -> None:
+    found = [(row.k, row.engine, row.variant) for row in on_cpu(rows)]
+    assert found == [(k, *way) for k in KS for way in WAYS + PEERS + APART]
+    assert {row.coarse for row in rows if row.engine == "cpu"} <= set(COARSE_FORMATS)
+    assert {(row.num_items, row.dimension, row.threads, row.data) for row in rows} == {
+        (NUM_ITEMS, DIMENSION, 2, "clusters")
+    }
+    assert {row.num_users for row in rows if row.engine != "reference"} == {NUM_USERS}
+
+
+def test_ours_equal_the_reference_and_peers_agree(rows: list[ScoreBenchRow]) -> None:
+    for row in on_cpu(rows):
+        timed = row.variant in ("plain", "seen", "filters")
+        ours = timed and row.engine in ("cpu", "reference")
+        assert row.equal is (True if ours else None)
+        assert (row.agreement == 1.0) is (timed and not ours)
+        assert (row.candidates_per_row is not None) is ours
+        if ours:
+            assert row.exhaustive_share == row.exhaustive_rows / row.num_users
+
+
+def test_ratios_are_to_the_plain_peers_and_memory_to_the_matrix(rows: list[ScoreBenchRow]) -> None:
+    for row in rows:
+        apart = "thread" in row.variant
+        for ratio in (row.ratio_to_torch, row.of_product, row.product_users_per_s):
+            assert ratio is None if apart else ratio > 0
+        if row.engine in ("torch", "faiss-cpu"):
+            assert (row.ratio_to_torch if row.engine == "torch" else row.ratio_to_faiss) == 1.0
+        assert (row.filter_cost is not None) is (row.variant == "filters")
+        assert (row.ratio_to_one_process is not None) is apart
+        measured = row.variant == "seen" or row.engine not in ("cpu", "cuda")
+        assert (row.peak_memory_bytes is not None) is measured
+        if measured and row.device == "cpu":
+            assert row.memory_ratio == row.peak_memory_bytes / (NUM_ITEMS * DIMENSION * 4)
+            assert row.memory_ratio_4x_users >= row.memory_ratio
+    assert [row.ratio_to_one_process for row in rows if row.variant == "2 threads"] == [1.0] * len(KS)
+
+
+@pytest.mark.parametrize("data", DATA)
+@pytest.mark.parametrize("coarse", COARSE_FORMATS)
+def test_hard_data_is_still_exact(data: str, coarse: str) -> None:
+    problem = generated_problem(data, NUM_ITEMS, NUM_USERS, dimension=DIMENSION)
+    options = {"num_threads": 1, "rounds": 1, "coarse": coarse, "memory": False, "processes": False}
+    found = bench_scoring(problem, ks=(20,), **options)
+    assert [(row.coarse, row.equal) for row in found if row.engine == "cpu"] == [(coarse, True)] * 3
+
+
+def test_a_wrong_score_is_found_and_fails_the_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import semrec.bench.ways
+
+    honest = semrec.bench.ways._engine_run
+
+    def dishonest(engine, queries):
+        def run(k, stop):
+            found = honest(engine, queries)(k, stop)
+            return replace(found, scores=np.nextafter(found.scores, np.float32(1))) if engine.name == "cpu" else found
+
+        return run
+
+    monkeypatch.setattr(semrec.bench.ways, "_engine_run", dishonest)
+    result = scoring(*SMALL, "--k", "3", "--threads", "1", "--json", str(tmp_path / "rows.json"))
+    assert (result.exit_code, "differs from the reference" in result.output) == (1, True), result.output
+    found = json.loads((tmp_path / "rows.json").read_text())["rows"]
+    assert {row["equal"] for row in found if row["engine"] == "cpu"} == {False}
+    assert [row["equal"] for row in found if row["engine"] == "reference"] == [True]
+
+
+@pytest.mark.parametrize("data", DATA)
+def test_problems_are_what_they_say(data: str) -> None:
+    problem = generated_problem(data, 2_000, 50, dimension=DIMENSION)
+    again = generated_problem(data, 2_000, 50, dimension=DIMENSION)
+    assert again.users_UD.tobytes() == problem.users_UD.tobytes()
+    assert again.seen_rows.tobytes() == problem.seen_rows.tobytes()
+    lengths = np.diff(problem.seen_offsets)
+    assert lengths[0] == 1_000
+    assert (lengths[1:] >= 60).all()
+    assert (lengths[1:] <= 100).all()
+    seen = problem.queries("seen")
+    for q in range(seen.num_queries):
+        own = seen.seen_rows[seen.seen_offsets[q] : seen.seen_offsets[q + 1]]
+        assert (np.diff(own) > 0).all()
+    shard, users = problem.shard("filters"), problem.queries("filters")
+    shares = [eligible_items(shard.words_IW, words, shard.clause_ranges).mean() for words in users.words_QW]
+    assert 0.02 < min(shares) < max(shares) < 0.98
+    assert {int(words[0]).bit_count() for words in users.words_QW} == {2, 3}
+    assert {int(words[1]) for words in users.words_QW} == {2, 6, 14, 30, 62}
+    _, counts = np.unique(shard.vectors(), axis=0, return_counts=True)
+    assert counts.max() == (500 if data == "duplicates" else 1)
+
+
+def test_a_release_brings_its_own_users(workspace: Workspace) -> None:
+    release = Release(workspace.storage, newest_release(workspace.storage))
+    problem = release_problem(release, 20)
+    parts = [release.user_part(part) for part in range(4)]
+    own = np.concatenate([part.queries.vectors_QD[part.personal] for part in parts])
+    assert len(own) == 24
+    assert problem.users_UD.tolist() == own[:20].tolist()
+    assert problem.items.vectors().tobytes() == release.shard().vectors().tobytes()
+    assert release_problem(release, 25).num_users == 25  # more than there are: generated
+
+
+def test_the_command_writes_rows_and_plot(workspace: Workspace, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="NO MATPLOTLIB: install the extra `bench` to test the plot")
+    files = ["--json", str(tmp_path / "rows.json"), "--plot", str(tmp_path / "rows.svg")]
+    result = scoring("-w", workspace.uri, *SMALL[2:], "--k", "3", "--no-filters", "--coarse", "bfloat16", *files)
+    assert result.exit_code == 0, result.output
+    written = json.loads((tmp_path / "rows.json").read_text())
+    assert set(written) == {"machine", "rows"}
+    assert set(written["rows"][0]) == set(ScoreBenchRow.__dataclass_fields__)
+    found = [(row["engine"], row["variant"], row["equal"]) for row in written["rows"] if row["device"] == "cpu"]
+    assert found[:2] == [("cpu", "plain", True), ("cpu", "seen", True)]
+    assert ("torch", "plain", None) in found
+    assert {row["data"] for row in written["rows"]} == {"release"}
+    assert "<svg" in (tmp_path / "rows.svg").read_text()
+    assert SEED_FIGURES in result.output
+
+
+def test_the_plot_is_a_picture_of_every_row(rows: list[ScoreBenchRow], tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="NO MATPLOTLIB: install the extra `bench` to test the plot")
+    on_gpu = [replace(row, device="cuda") for row in rows if row.engine == "torch"]
+    plot_scoring([*rows, *on_gpu], str(tmp_path / "rows.png"), "a machine")
+    assert (tmp_path / "rows.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_table_fits_120_columns(rows: list[ScoreBenchRow]) -> None:
+    sink = StringIO()
+    large = [replace(row, users_per_s=123_456.0, ratio_to_faiss=123.45) for row in rows]
+    Console(width=120, file=sink).print(score_table(large))
+    assert "…" not in sink.getvalue()
+    assert sink.getvalue().count("123,456") == len(rows)
+    assert score_notes(rows)[-1] == SEED_FIGURES
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--data", "nonsense"], "generated data 'nonsense'"),
+        (["--coarse", "fp3"], "coarse format 'fp3'"),
+        (["--plot", "rows.pdf"], "the plot rows.pdf"),
+        (["--workspace", "W", "--data", "factors"], "--workspace with --data or --items"),
+        (["--k", "0"], "--k"),
+    ],
+)
+def test_wrong_usage_is_refused_before_anything_is_measured(arguments: list[str], message: str) -> None:
+    result = scoring(*arguments)
+    assert (result.exit_code, message in result.output) == (2, True), result.output
+
+
+def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    result = scoring("--plot", "rows.png")
+    assert (result.exit_code, 'pip install "semrec[bench]"' in result.output) == (2, True), result.output
+
+
+def test_rows_survive_json(rows: list[ScoreBenchRow]) -> None:
+    assert [ScoreBenchRow(**row) for row in json.loads(json.dumps([asdict(row) for row in rows]))] == rows
+
+
+def test_nothing_to_measure_is_refused() -> None:
+    with pytest.raises(InputError, match="0 rounds"):
+        bench_scoring(generated_problem("clusters", 9, 2, dimension=8), ks=(1,), num_threads=1, rounds=0)

@@ -1,0 +1,260 @@
+"""The CUDA engine against the reference: on the GPU where there is one, else in Triton's interpreter."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from semrec.errors import DeviceError, InputError
+from semrec.scoring import ItemShard, Queries, TopK
+from semrec.scoring.coarse import COARSE_FORMATS
+from semrec.scoring.cuda import CudaEngine
+from semrec.scoring.eligibility import Clause, Layout
+from semrec.scoring.reference import ReferenceEngine
+from semrec.scoring.types import Targets
+
+ON_GPU = torch.cuda.is_available()
+# Triton decides when it is imported whether it interprets.
+TOO_LATE = not ON_GPU and "triton" in sys.modules and os.environ.get("TRITON_INTERPRET") != "1"
+if not ON_GPU and not TOO_LATE:
+    os.environ["TRITON_INTERPRET"] = "1"
+DEVICE = "cuda" if ON_GPU else "cpu"
+here = pytest.mark.skipif(TOO_LATE, reason="runs in a process of its own: triton was imported without its interpreter")
+
+PLATFORMS = ("Atlas", "Lumina", "Marquee")
+COUNTRIES = tuple(f"c{n}" for n in range(70))
+KINDS = ("plain", "ties", "duplicates", "zeros", "factors", "near ties", "tiny", "huge", "some huge")
+examples = settings(max_examples=6, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+
+
+@pytest.fixture(autouse=True)
+def _interpreter_with_new_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Triton's interpreter takes int() of arrays with one element, which numpy 2.4 refuses."""
+    if ON_GPU or TOO_LATE:
+        return
+    interpreter = pytest.importorskip("triton.runtime.interpreter", reason="TRITON IS MISSING: cuda engine not tested")
+    original = interpreter._patch_lang_tensor
+
+    def patched(tensor, scope) -> None:  # type: ignore[no-untyped-def]
+        original(tensor, scope)
+        scope.set_attr(tensor, "__index__", lambda self: int(self.handle.data.item()))
+
+    monkeypatch.setattr(interpreter, "_patch_lang_tensor", patched)
+
+
+def catalogue(seed: int, num_items: int, dimension: int, kind: str) -> np.ndarray:
+    """Item vectors with a known difficulty."""
+    rng = np.random.default_rng(seed)
+    vectors = rng.standard_normal((num_items, dimension)).astype(np.float32)
+    if kind == "ties":
+        vectors = rng.integers(-1, 2, (num_items, dimension)).astype(np.float32)
+    elif kind == "duplicates":
+        vectors = vectors[rng.integers(0, max(1, num_items // 4), num_items)]
+    elif kind == "zeros":
+        vectors[rng.random(num_items) < 0.7] = 0
+    elif kind == "factors":
+        vectors *= np.exp(rng.normal(0, 3, (num_items, 1))).astype(np.float32)
+    elif kind == "near ties":
+        vectors = vectors[:1] + (rng.integers(-2, 3, (num_items, dimension)) * 2.0**-22).astype(np.float32)
+    elif kind == "tiny":
+        vectors *= np.float32(1e-22)
+    elif kind == "huge":
+        vectors *= np.float32(1e19)
+    elif kind == "some huge":
+        vectors[rng.random(num_items) < 0.1] *= np.float32(1e36)
+    return np.ascontiguousarray(vectors)
+
+
+def problem(
+    seed: int, num_items: int, num_queries: int, dimension: int, kind: str, *, seen: float = 0.1, clauses: int = 0
+) -> tuple[ItemShard, Queries]:
+    rng = np.random.default_rng(seed + 1)
+    vectors = catalogue(seed, num_items + num_queries, dimension, kind)
+    layout = Layout((Clause("platform", PLATFORMS), Clause("country", COUNTRIES))[:clauses])
+    choose = lambda part: {  # noqa: E731
+        "platform": [p for p in PLATFORMS if rng.random() < 0.4],
+        "country": [c for c in COUNTRIES if rng.random() < part],
+    }
+    named = lambda part: {name: values for name, values in choose(part).items() if name in names}  # noqa: E731
+    names = ("platform", "country")[:clauses]
+    items = layout.item_words([named(0.02) for _ in range(num_items)])
+    users = layout.user_words([named(0.3) for _ in range(num_queries)])
+    rows = [np.flatnonzero(rng.random(num_items + 20) < seen) + 90 for _ in range(num_queries)]
+    rows = [rng.permutation(r) for r in rows]
+    offsets = np.concatenate([[0], np.cumsum([len(r) for r in rows])]).astype(np.int64)
+    shard = ItemShard.from_vectors(vectors[:num_items], items, layout.clause_starts, first_row=100)
+    return shard, Queries(vectors[num_items:], users, offsets, np.concatenate(rows).astype(np.int64))
+
+
+def make(shard: ItemShard, **options: object) -> CudaEngine:
+    return CudaEngine(shard, device=DEVICE, **options)  # type: ignore[arg-type]
+
+
+def assert_same(got: TopK, expected: TopK) -> None:
+    assert got.offsets.tolist() == expected.offsets.tolist()
+    assert got.rows.tolist() == expected.rows.tolist()
+    assert got.scores.tobytes() == expected.scores.tobytes()
+
+
+def targets_of(shard: ItemShard, queries: Queries, seed: int) -> Targets:
+    """Per query a few scored items of the whole matrix: eligible or not, and one outside the shard on either side."""
+    everything = Queries.unfiltered(queries.vectors_QD)
+    best = ReferenceEngine(ItemShard.from_vectors(shard.vectors(), first_row=100)).top_k(everything, shard.num_items)
+    rng, rows, scores = np.random.default_rng(seed), [], []
+    for q in range(queries.num_queries):
+        at = best.offsets[q] + rng.integers(0, shard.num_items, 3)
+        rows.append(np.concatenate([best.rows[at], [3, 10**7]]))
+        scores.append(np.concatenate([best.scores[at], best.scores[at[:2]]]))
+    return Targets(np.arange(queries.num_queries + 1) * 5, np.concatenate(rows), np.concatenate(scores))
+
+
+@here
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of numpy, in the interpreter
+class TestCuda:
+    @given(
+        st.integers(0, 2**16), st.integers(1, 700), st.integers(1, 8), st.sampled_from([1, 3, 13, 70]),
+        st.sampled_from([1, 2, 5, 20, 1000]), st.sampled_from(COARSE_FORMATS), st.integers(0, 2),
+    )  # fmt: skip
+    @examples
+    def test_equals_the_reference_byte_for_byte(
+        self, seed: int, num_items: int, num_queries: int, dimension: int, k: int, coarse: str, clauses: int
+    ) -> None:
+        shard, queries = problem(seed, num_items, num_queries, dimension, KINDS[seed % len(KINDS)], clauses=clauses)
+        assert_same(make(shard, coarse=coarse).top_k(queries, k), ReferenceEngine(shard).top_k(queries, k))
+
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_every_kind_of_catalogue_with_a_sample(self, kind: str) -> None:
+        coarse = COARSE_FORMATS[KINDS.index(kind) % 3]
+        shard, queries = problem(5, 1500, 3, 13, kind)
+        engine = make(shard, coarse=coarse)
+        assert engine._sample_step(3) > 1
+        assert_same(engine.top_k(queries, 3), ReferenceEngine(shard).top_k(queries, 3))
+
+    @pytest.mark.parametrize("kind", ["plain", "duplicates", "near ties", "some huge"])
+    def test_counts_before_targets(self, kind: str) -> None:
+        coarse = COARSE_FORMATS[(KINDS.index(kind) + 1) % 3]
+        shard, queries = problem(6, 200, 2, 13, kind, clauses=1)
+        targets = targets_of(shard, queries, 7)
+        expected = ReferenceEngine(shard).count_before(queries, targets)
+        assert make(shard, coarse=coarse).count_before(queries, targets).tolist() == expected.tolist()
+
+    def test_few_candidates_are_scored_on_plain_vectors(self) -> None:
+        shard, queries = problem(1, 4000, 4, 16, "plain")
+        found = make(shard).top_k(queries, 5)
+        assert_same(found, ReferenceEngine(shard).top_k(queries, 5))
+        assert found.num_exhaustive == 0
+        assert 20 <= found.num_candidates <= 80
+
+    def test_a_list_without_room_is_made_again(self) -> None:
+        shard, queries = problem(2, 200, 7, 8, "ties")
+        found = make(shard, room_per_query=10).top_k(queries, 5)
+        assert_same(found, ReferenceEngine(shard).top_k(queries, 5))
+        assert found.num_exhaustive == 0
+
+    @pytest.mark.parametrize("k", [2, 60])
+    def test_a_crowd_of_ties_is_done_exhaustively_and_counted(self, k: int) -> None:
+        shard, queries = problem(2, 300, 3, 8, "plain")
+        vectors = np.ones((300, 8), np.float32)
+        shard = ItemShard.from_vectors(vectors, shard.words_IW, shard.clause_starts, shard.first_row)
+        found = make(shard, most_candidates=50).top_k(queries, k)
+        assert_same(found, ReferenceEngine(shard).top_k(queries, k))
+        assert found.num_exhaustive == 3
+
+    def test_counts_when_lists_overflow(self) -> None:
+        shard, queries = problem(2, 150, 1, 8, "near ties")
+        targets = targets_of(shard, queries, 3)
+        expected = ReferenceEngine(shard).count_before(queries, targets).tolist()
+        assert make(shard, most_candidates=50).count_before(queries, targets).tolist() == expected
+        assert make(shard, room_per_query=99).count_before(queries, targets).tolist() == expected
+
+    def test_blocks_of_queries_leave_no_trace(self) -> None:
+        shard, queries = problem(3, 90, 4, 8, "ties", clauses=1)
+        targets = targets_of(shard, queries, 3)
+        engine, reference = make(shard, block_queries=3), ReferenceEngine(shard)
+        assert_same(engine.top_k(queries, 4), reference.top_k(queries, 4))
+        assert engine.count_before(queries, targets).tolist() == reference.count_before(queries, targets).tolist()
+
+    @pytest.mark.parametrize("seen", [0.97, 1.1])
+    def test_nearly_everything_seen(self, seen: float) -> None:
+        shard, queries = problem(4, 400, 4, 8, "plain", seen=seen)
+        assert_same(make(shard).top_k(queries, 5), ReferenceEngine(shard).top_k(queries, 5))
+
+    @pytest.mark.parametrize("k", [3, 500])
+    def test_several_clauses(self, k: int) -> None:
+        shard, queries = problem(5, 400, 5, 8, "plain", clauses=2)
+        expected = ReferenceEngine(shard).top_k(queries, k)
+        assert 0 < expected.lengths.max() < 400
+        assert_same(make(shard).top_k(queries, k), expected)
+
+    def test_shards_merge_to_the_whole(self) -> None:
+        shard, queries = problem(6, 130, 4, 8, "ties", clauses=1)
+        pieces = [make(shard.slice(a, b)).top_k(queries, 6) for a, b in ((0, 1), (1, 64), (64, 130))]
+        assert_same(TopK.merge(pieces, 6), ReferenceEngine(shard).top_k(queries, 6))
+
+    def test_nothing_eligible_no_items_no_queries(self) -> None:
+        shard, queries = problem(7, 50, 3, 8, "plain", clauses=1)
+        nobody = Queries(queries.vectors_QD, queries.words_QW * 0, queries.seen_offsets, queries.seen_rows)
+        assert make(shard).top_k(nobody, 5).lengths.tolist() == [0, 0, 0]
+        empty = make(shard.slice(0, 0))
+        assert empty.top_k(queries, 5).lengths.tolist() == [0, 0, 0]
+        assert empty.count_before(queries, targets_of(shard, queries, 1)).tolist() == [0] * 15
+        assert make(shard).top_k(queries.between(0, 0), 5).num_queries == 0
+
+    def test_what_does_not_fit_is_refused(self) -> None:
+        engine = make(ItemShard.from_vectors(np.ones((2, 2), np.float32)))
+        with pytest.raises(InputError, match="K = 0"):
+            engine.top_k(Queries.unfiltered(np.ones((1, 2), np.float32)), 0)
+        with pytest.raises(InputError, match="3 dimensions"):
+            engine.top_k(Queries.unfiltered(np.ones((1, 3), np.float32)), 1)
+
+
+@pytest.mark.skipif(not ON_GPU, reason="NO CUDA DEVICE: the kernels ran in Triton's interpreter, not on a GPU")
+def test_a_catalogue_of_some_size_on_the_gpu() -> None:
+    shard, queries = problem(8, 100_000, 300, 128, "plain", seen=0.01)
+    expected = ReferenceEngine(shard).top_k(queries, 100)
+    for coarse in COARSE_FORMATS:
+        assert_same(make(shard, coarse=coarse).top_k(queries, 100), expected)
+
+
+@pytest.mark.skipif(not ON_GPU, reason="NO CUDA DEVICE: the limit on its memory is not tested")
+def test_a_shard_too_large_for_the_share_of_memory_is_refused() -> None:
+    with pytest.raises(DeviceError, match="MiB wanted"):
+        make(ItemShard.from_vectors(np.ones((2, 2), np.float32)), memory_fraction=1e-6)
+
+
+@pytest.mark.skipif(ON_GPU, reason="there is a CUDA device")
+def test_no_device_is_an_error() -> None:
+    with pytest.raises(DeviceError, match="no CUDA device"):
+        CudaEngine(ItemShard.from_vectors(np.ones((1, 1), np.float32)))
+
+
+def test_triton_is_imported_late_and_missed_by_name() -> None:
+    program = """
+import sys
+import numpy as np
+import semrec.scoring, semrec.scoring.cuda
+assert not any(name.startswith("semrec.scoring.triton") for name in sys.modules)
+sys.modules["triton"] = None
+shard = semrec.scoring.ItemShard.from_vectors(np.ones((1, 1), np.float32))
+semrec.scoring.cuda.CudaEngine(shard, device=sys.argv[1])
+"""
+    environment = {**os.environ, "TRITON_INTERPRET": "1"}
+    done = subprocess.run([sys.executable, "-c", program, DEVICE], env=environment, capture_output=True, text=True)
+    assert "DeviceError" in done.stderr
+    assert "triton is missing" in done.stderr
+
+
+if TOO_LATE:
+
+    def test_the_others_in_a_process_of_their_own() -> None:
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__]
+        environment = {**os.environ, "TRITON_INTERPRET": "1"}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout
