@@ -1,4 +1,8 @@
-"""Loops that are compiled for the machine they run on."""
+"""Loops that are compiled for the machine they run on.
+
+What is kept on disk is renewed when the file of the loop changes, not when a file that it calls does: after an edit of one of
+these modules by hand, touch those that use it (or remove `__pycache__`).
+"""
 
 from __future__ import annotations
 
