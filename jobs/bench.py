@@ -10,13 +10,16 @@ semrec bench demo
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from jobs.shell import ConsoleProgress, InProcessOption, Workers, WorkspaceOption, compute_options, console, reported
+
+if TYPE_CHECKING:
+    from semrec.scoring.coarse import CoarseFormat
 
 __all__ = ["app"]
 
@@ -63,7 +66,10 @@ def scoring(
     threads: Threads = 2,
     rounds: Rounds = 3,
     coarse: Annotated[
-        str | None, typer.Option(help="Coarse format of our engines: float32, bfloat16, int8 (default: a quick look).")
+        str | None,
+        typer.Option(
+            help="Coarse format of our engines: float32, bfloat16, int8 (default: the release's, else a quick look)."
+        ),
     ] = None,
     filters: Annotated[bool, typer.Option(help="Also with eligibility clauses.")] = True,
     memory: Annotated[bool, typer.Option(help="Also peak memory, in processes of their own.")] = True,
@@ -82,6 +88,7 @@ def scoring(
         check_plot_path(plot)
     kind = check_format(coarse) if coarse else None
     problem = _scoring_problem(workspace, data, items, users)
+    kind = kind or _recorded_format(workspace)
     rows = bench_scoring(
         problem, ks=tuple(k or (10, 100, 1000)), num_threads=threads, rounds=rounds, coarse=kind, filters=filters,
         memory=memory, processes=processes, progress=ConsoleProgress(),
@@ -179,6 +186,17 @@ def _scoring_problem(workspace: str | None, data: str | None, items: int | None,
         )
     storage = Workspace.open(workspace).storage
     return release_problem(Release(storage, newest_release(storage)), users)
+
+
+def _recorded_format(workspace: str | None) -> CoarseFormat | None:
+    """The coarse format that the newest release was measured to be scored in fastest."""
+    from semrec.release import Release, newest_release
+    from semrec.workspace import Workspace
+
+    if workspace is None:
+        return None
+    storage = Workspace.open(workspace).storage
+    return Release(storage, newest_release(storage)).coarse("cpu")
 
 
 def _texts(path: str | None, column: str, count: int) -> list[str]:
