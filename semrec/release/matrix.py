@@ -16,6 +16,7 @@ from semrec.errors import InputError
 from semrec.manifests import read_manifest, write_manifest
 from semrec.release.arrays import write_array, write_block
 from semrec.scoring.eligibility import Clause, Layout
+from semrec.scoring.types import rows_not_finite
 from semrec.storage import Storage
 from semrec.tables import TableFile, read_table, write_table
 from semrec.workspace import Workspace
@@ -146,11 +147,10 @@ def _write_blocks(storage: Storage, folder: str, item_ids: pa.Array, embedding: 
 
 
 def _check_finite(matrix: np.ndarray, item_ids: pa.Array) -> None:
-    for start in range(0, len(matrix), ROWS_PER_BLOCK):
-        bad = np.flatnonzero(~np.isfinite(matrix[start : start + ROWS_PER_BLOCK]).all(axis=1))
-        if len(bad):
-            raise InputError(
-                f"the vector of item {item_ids[int(bad[0]) + start].as_py()!r} is not finite ({len(bad)} such items)",
-                expected="finite numbers",
-                remedy="Correct or drop the item, then embed again.",
-            )
+    bad = rows_not_finite(matrix)
+    if len(bad):
+        raise InputError(
+            f"the vector of item {item_ids[int(bad[0])].as_py()!r} is not finite ({len(bad)} such items)",
+            expected="finite numbers",
+            remedy="Correct or drop the item, then embed again.",
+        )

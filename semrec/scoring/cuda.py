@@ -16,10 +16,7 @@ import numpy as np
 import torch
 
 from semrec.errors import DeviceError
-from semrec.scoring.coarse import (
-    CoarseFormat,
-    check_format,
-)
+from semrec.scoring.coarse import CoarseFormat, check_format
 from semrec.scoring.device_block import Block, Found, Pairs, ragged
 from semrec.scoring.device_shard import DeviceShard, Lattice, as_tensor, bound_slopes, padded_dimension, shard_bytes
 from semrec.scoring.keys import from_keys, to_keys
@@ -41,7 +38,6 @@ _PAIRS_AGAIN: Final = 1 << 24
 _PAIR_BLOCK: Final = 64
 _PAIR_PROGRAMS: Final = 2048
 _RANK_BLOCK: Final = 128
-_LAST_ROW: Final = 0x7FFFFFFF
 
 
 class CudaEngine:

@@ -25,7 +25,6 @@ __all__ = [
     "WORD",
     "DeviceShard",
     "Lattice",
-    "affine_bounds",
     "as_tensor",
     "bound_slopes",
     "padded_dimension",
@@ -123,7 +122,7 @@ def shard_bytes(shard: ItemShard, coarse: CoarseFormat, padded: int) -> int:
     return shard.num_items * (padded * per_value + 8 + words * 16) + (1 << 20)
 
 
-def affine_bounds(rows: np.ndarray) -> np.ndarray:
+def _affine_bounds(rows: np.ndarray) -> np.ndarray:
     """How a bound follows from a query's norm and residual norm: constant and two slopes, float32 [3].
 
     `rows` are the bounds at (0, 0), (1, 0) and (0, 1); the slopes are raised by what taking them apart may have lost.
@@ -164,4 +163,4 @@ def bound_slopes(dimension: int, coarse: CoarseFormat) -> np.ndarray:
     norms[1, NORM] = 1
     norms[2, [RESIDUAL_BFLOAT16, RESIDUAL_INT8]] = 1
     bounds = query_bounds(norms, dimension, coarse, rounded_output=False)
-    return np.concatenate([affine_bounds(column) for column in (bounds.a_Q, bounds.b_Q, bounds.c_Q)])
+    return np.concatenate([_affine_bounds(column) for column in (bounds.a_Q, bounds.b_Q, bounds.c_Q)])

@@ -64,9 +64,7 @@ def sweep_tile(tile_QT, start, k, bounds, visibility, reservoirs, rows):  # type
     num_items = tile_QT.shape[1]
     num_groups = (num_items + GROUP - 1) // GROUP
     shown_G = np.empty(num_groups, np.uint64)
-    norm, residual = np.float32(0), np.float32(0)
-    for i in range(start, start + num_items):
-        norm, residual = max(norm, bounds.norm_I[i]), max(residual, bounds.residual_I[i])
+    norm, residual = bounds.norm_I[start : start + num_items].max(), bounds.residual_I[start : start + num_items].max()
     scales = np.uintp(bounds.scale_I.ctypes.data) + np.uintp(start * 4)
     capacity = reservoirs.row_QN.shape[1]
     lower_N = np.empty(capacity, np.float32)
@@ -135,7 +133,7 @@ def group_maxima(tile_QT, width, bounds, visibility, maxima_QG, start):  # type:
     scales = np.uintp(bounds.scale_I.ctypes.data) + np.uintp(start * 4)
     for q in range(len(tile_QT)):
         _shown(q, start, num_items, visibility, shown_G)
-        address = np.uintp(tile_QT.ctypes.data) + np.uintp(q * num_items * tile_QT.itemsize)
+        address = np.uintp(tile_QT[q].ctypes.data)
         for first in range(0, num_items, width):
             best = np.float32(-np.inf)
             for t in range(first, min(first + width, num_items), 16):
@@ -154,9 +152,7 @@ def count_tile(tile_QT, start, target_offsets, target_rows, target_scores, bound
     num_items = tile_QT.shape[1]
     num_groups = (num_items + GROUP - 1) // GROUP
     shown_G = np.empty(num_groups, np.uint64)
-    norm, residual = np.float32(0), np.float32(0)
-    for i in range(start, start + num_items):
-        norm, residual = max(norm, bounds.norm_I[i]), max(residual, bounds.residual_I[i])
+    norm, residual = bounds.norm_I[start : start + num_items].max(), bounds.residual_I[start : start + num_items].max()
     scales = np.uintp(bounds.scale_I.ctypes.data) + np.uintp(start * 4)
     for q in range(len(tile_QT)):
         _shown(q, start, num_items, visibility, shown_G)

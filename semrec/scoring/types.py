@@ -15,7 +15,7 @@ from semrec.scoring.coarse import join_halves, row_norms, split_halves
 
 _CHECKED_ROWS = 65_536
 
-__all__ = ["ItemShard", "Queries", "Targets", "TopK", "check_queries", "select_top_k"]
+__all__ = ["ItemShard", "Queries", "Targets", "TopK", "check_queries", "rows_not_finite", "select_top_k"]
 
 
 @dataclass(frozen=True)
@@ -115,11 +115,8 @@ class Queries:
 
     def take(self, rows: np.ndarray) -> Queries:
         """The queries at `rows`, in that order."""
-        lengths = np.diff(self.seen_offsets)[rows]
-        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        starts = np.repeat(self.seen_offsets[rows] - offsets[:-1], lengths)
-        seen = self.seen_rows[starts + np.arange(offsets[-1])] if offsets[-1] else self.seen_rows[:0]
-        return Queries(self.vectors_QD[rows], self.words_QW[rows], offsets, seen)
+        offsets, places = _take_lists(self.seen_offsets, rows)
+        return Queries(self.vectors_QD[rows], self.words_QW[rows], offsets, self.seen_rows[places])
 
 
 @dataclass(frozen=True)
@@ -173,9 +170,7 @@ class TopK:
         chosen = np.arange(self.num_queries)
         chosen[places] = self.num_queries + np.arange(len(places))
         both = TopK.concatenate([self, other])
-        lengths = both.lengths[chosen]
-        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        at = np.repeat(both.offsets[chosen] - offsets[:-1], lengths) + np.arange(offsets[-1])
+        offsets, at = _take_lists(both.offsets, chosen)
         return TopK(offsets, both.rows[at], both.scores[at], both.num_candidates, both.num_exhaustive)
 
     @classmethod
@@ -204,6 +199,13 @@ class TopK:
         )
         candidates, exhaustive = sum(p.num_candidates for p in parts), max(p.num_exhaustive for p in parts)
         return cls(merged.offsets, merged.rows, merged.scores, candidates, exhaustive)
+
+
+def _take_lists(offsets: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Some of the lists of a CSR, in that order: their own offsets, and where their entries stood. int64."""
+    lengths = np.diff(offsets)[chosen]
+    taken = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    return taken, np.repeat(offsets[:-1][chosen] - taken[:-1], lengths) + np.arange(taken[-1])
 
 
 def select_top_k(queries: np.ndarray, rows: np.ndarray, scores: np.ndarray, num_queries: int, k: int) -> TopK:
@@ -238,12 +240,18 @@ def check_queries(queries: Queries, k: int, shard: ItemShard) -> None:
         )
 
 
+def rows_not_finite(vectors_ID: np.ndarray) -> np.ndarray:
+    """The rows that hold NaN or infinity, ascending: int64."""
+    chunks = range(0, len(vectors_ID), _CHECKED_ROWS)
+    bad = [np.flatnonzero(~np.isfinite(vectors_ID[at : at + _CHECKED_ROWS]).all(axis=1)) + at for at in chunks]
+    return np.concatenate([np.zeros(0, np.int64), *bad])
+
+
 def _check_finite(vectors_ID: np.ndarray, first_row: int) -> None:
-    for start in range(0, len(vectors_ID), _CHECKED_ROWS):
-        bad = np.flatnonzero(~np.isfinite(vectors_ID[start : start + _CHECKED_ROWS]).all(axis=1))
-        if len(bad):
-            raise InputError(
-                f"the vector of row {bad[0] + start + first_row} is not finite",
-                expected="finite float32 vectors",
-                remedy="Find out why the item's vector broke; a release refuses such items by item_id.",
-            )
+    bad = rows_not_finite(vectors_ID)
+    if len(bad):
+        raise InputError(
+            f"the vector of row {bad[0] + first_row} is not finite",
+            expected="finite float32 vectors",
+            remedy="Find out why the item's vector broke; a release refuses such items by item_id.",
+        )
