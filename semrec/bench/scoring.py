@@ -23,7 +23,9 @@ from semrec.scoring.coarse import COARSE_FORMATS, CoarseFormat
 
 __all__ = ["ScoreBenchRow", "bench_scoring"]
 
-_SAMPLE_USERS: Final = 16  # compared with the reference
+_SAMPLE_USERS: Final = 16  # compared with the reference,
+_SAMPLE_PAIRS: Final = 1 << 21  # but no more than this, of which it scores about 100,000 in a second,
+_FEWEST_SAMPLED: Final = 2  # as long as that leaves so many users
 _WARM_UP_USERS: Final = 64
 _PAUSE_S: Final = 0.05  # OpenMP's threads spin that long after their last work, on cores that the next way needs
 
@@ -104,7 +106,7 @@ def bench_scoring(
     ways = all_ways(problem, variants, formats, num_threads)
     if not any(way.engine.startswith("faiss") for way in ways):
         progress.note('faiss is not installed, and so not measured: `pip install "semrec[bench]"`')
-    progress.note(f"the reference's lists of {_SAMPLE_USERS} users")
+    progress.note(f"the reference's lists of {_sample_users(problem)} users")
     expected = _expected(problem, variants, max(ks))
     rows = []
     for k, taken in _timed(ways, _products(problem, ways, num_threads), ks, rounds, progress).items():
@@ -126,11 +128,16 @@ def _products(problem: ScoringProblem, ways: list[Way], num_threads: int) -> dic
 
 def _expected(problem: ScoringProblem, variants: Iterable[Variant], k: int) -> dict[Variant, TopK]:
     """What the reference finds for the sampled users. A smaller K is a prefix of each list."""
-    sample = min(_SAMPLE_USERS, problem.num_users)
+    sample = _sample_users(problem)
     return {
         variant: make_engine("reference", problem.shard(variant)).top_k(problem.queries(variant).between(0, sample), k)
         for variant in variants
     }
+
+
+def _sample_users(problem: ScoringProblem) -> int:
+    affordable = max(_FEWEST_SAMPLED, _SAMPLE_PAIRS // problem.items.num_items)
+    return min(_SAMPLE_USERS, affordable, problem.num_users)
 
 
 def _timed(

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,18 +11,17 @@ import torch
 
 from semrec.bench.peers import Search, available_peers, make_peer
 from semrec.bench.problems import ScoringProblem, Variant
-from semrec.errors import InputError
 from semrec.progress import Progress
 from semrec.scoring import Engine, Queries, TopK, make_engine
-from semrec.scoring.coarse import COARSE_FORMATS, CoarseFormat
+from semrec.scoring.coarse import CoarseFormat
+from semrec.scoring.formats import measure_formats
 
 __all__ = ["Way", "all_ways", "choose_formats"]
 
-_REFERENCE_USERS: Final = 4  # it takes about half a second for each
-_LOOK_USERS: Final = 512
-_LOOK_WARM_UP: Final = 64
-_LOOK_K: Final = 100
-_LOOKS: Final = 2
+_REFERENCE_USERS: Final = 4  # it scores about 100,000 pairs in a second,
+_REFERENCE_PAIRS: Final = 1 << 19  # so that of many items fewer users must do
+_LOOK_USERS: Final = 2_048  # for each thread
+_LOOK_ITEMS: Final = 65_536
 
 
 @dataclass(frozen=True)
@@ -61,27 +58,20 @@ def all_ways(
     """Ours, in the order of `formats` and `variants`; then the peers, then the reference."""
     ours = [way for name in formats for way in _ours(problem, name, variants, formats[name], num_threads)]
     reference = make_engine("reference", problem.items)
-    few = min(_REFERENCE_USERS, problem.num_users)
+    few = min(_REFERENCE_USERS, max(1, _REFERENCE_PAIRS // problem.items.num_items), problem.num_users)
     last = Way("reference", "cpu", "plain", None, few, _engine_run(reference, problem.queries("plain")))
     return [*ours, *_peers(problem, num_threads), last]
 
 
 def _looks(problem: ScoringProblem, name: str, num_threads: int) -> dict[CoarseFormat, float]:
-    """Users per second in each coarse format that the engine knows."""
-    queries = problem.queries("seen").between(0, min(_LOOK_USERS, problem.num_users))
-    rates = {}
-    for coarse in COARSE_FORMATS:
-        with suppress(InputError):
-            engine = make_engine(name, problem.items, coarse=coarse, num_threads=num_threads)
-            engine.top_k(queries.between(0, min(_LOOK_WARM_UP, queries.num_queries)), _LOOK_K)
-            rates[coarse] = max(_users_per_s(engine, queries) for _ in range(_LOOKS))
-    return rates
-
-
-def _users_per_s(engine: Engine, queries: Queries) -> float:
-    started_s = time.perf_counter()
-    engine.top_k(queries, _LOOK_K)
-    return queries.num_queries / (time.perf_counter() - started_s)
+    """Users per second in each coarse format."""
+    return measure_formats(
+        lambda items, coarse: make_engine(name, items, coarse=coarse, num_threads=num_threads),
+        problem.items,
+        problem.queries("plain").between(0, min(_LOOK_USERS * num_threads, problem.num_users)),
+        num_items=problem.items.num_items,
+        most_items=_LOOK_ITEMS,
+    )
 
 
 def _ours(

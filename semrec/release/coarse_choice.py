@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any, Final
 
 import numpy as np
@@ -10,17 +9,15 @@ import numpy as np
 from semrec.bench.machine import machine
 from semrec.release.matrix import ROWS_PER_BLOCK
 from semrec.release.reader import DEFAULT_COARSE, Release
-from semrec.scoring.coarse import COARSE_FORMATS, CoarseFormat
 from semrec.scoring.engine import make_engine
-from semrec.scoring.types import ItemShard, Queries
+from semrec.scoring.formats import measure_formats
+from semrec.scoring.types import Queries
 
 __all__ = ["choose_coarse", "describe_coarse"]
 
 _FEWEST_ITEMS: Final = 4_096  # fewer are scored in no time whatever the format
 _MOST_ITEMS: Final = 16_384
-_MOST_USERS: Final = 512
-_K: Final = 100
-_ROUNDS: Final = 3
+_MOST_USERS: Final = 4_096
 
 
 def choose_coarse(release: Release, *, num_threads: int) -> dict[str, Any]:
@@ -31,11 +28,14 @@ def choose_coarse(release: Release, *, num_threads: int) -> dict[str, Any]:
     users = _some_users(release) if release.num_items >= _FEWEST_ITEMS else None
     if users is None:
         return {"cpu": DEFAULT_COARSE, "measured": None, "machine": None}
-    num_items = min(release.num_items, ROWS_PER_BLOCK)  # one block is read where it lies
-    items = release.shard(0, num_items).every(-(-num_items // _MOST_ITEMS))
-    # As large a share of the sample as K is of all items: so the product and the rescoring weigh what they will in a run.
-    k = max(1, round(_K * items.num_items / release.num_items))
-    measured = {coarse: _users_per_s(items, users, k, coarse, num_threads) for coarse in COARSE_FORMATS}
+    rates = measure_formats(
+        lambda items, coarse: make_engine("cpu", items, coarse=coarse, num_threads=num_threads),
+        release.shard(0, min(release.num_items, ROWS_PER_BLOCK)),  # one block is read where it lies
+        users,
+        num_items=release.num_items,
+        most_items=_MOST_ITEMS,
+    )
+    measured = {coarse: round(rate) for coarse, rate in rates.items()}
     return {"cpu": max(measured, key=lambda coarse: measured[coarse]), "measured": measured, "machine": machine()}
 
 
@@ -62,13 +62,3 @@ def _some_users(release: Release) -> Queries | None:
         return None
     nothing = np.zeros(num_users + 1, np.int64), np.zeros(0, np.int64)
     return Queries(np.concatenate(vectors), np.concatenate(words), *nothing)
-
-
-def _users_per_s(items: ItemShard, users: Queries, k: int, coarse: CoarseFormat, num_threads: int) -> int:
-    engine, best_s = make_engine("cpu", items, coarse=coarse, num_threads=num_threads), np.inf
-    engine.top_k(users, k)  # compiles what was never compiled on this machine
-    for _ in range(_ROUNDS):
-        started_s = time.perf_counter()
-        engine.top_k(users, k)
-        best_s = min(best_s, time.perf_counter() - started_s)
-    return round(users.num_queries / best_s)

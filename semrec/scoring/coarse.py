@@ -42,6 +42,8 @@ __all__ = [
     "CoarseFormat",
     "QueryBounds",
     "check_format",
+    "code_width",
+    "high_halves",
     "int8_codes",
     "join_halves",
     "query_bounds",
@@ -75,15 +77,20 @@ def check_format(name: str) -> CoarseFormat:
     raise InputError(f"coarse format {name!r}", expected=" or ".join(COARSE_FORMATS), remedy="Choose one of these.")
 
 
+def high_halves(vectors_ND: np.ndarray) -> np.ndarray:
+    """The nearest bfloat16 of float32 [N, D], as uint16 bits; halfway goes away from zero."""
+    bits = np.ascontiguousarray(vectors_ND, dtype=np.float32).view(np.uint32)
+    return ((bits + np.uint32(0x8000)) >> np.uint32(16)).astype(np.uint16)
+
+
 def split_halves(vectors_ND: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(high, low) of float32 [N, D]: uint16 bits of the nearest bfloat16, and int16 differences."""
     vectors = np.ascontiguousarray(vectors_ND, dtype=np.float32)
     high, low = np.empty(vectors.shape, np.uint16), np.empty(vectors.shape, np.int16)
     for start in range(0, len(vectors), _CHUNK_ROWS):
         rows = slice(start, start + _CHUNK_ROWS)
-        bits = vectors[rows].view(np.uint32)
-        high[rows] = (bits + np.uint32(0x8000)) >> np.uint32(16)
-        low[rows] = (bits - (high[rows].astype(np.uint32) << np.uint32(16))).astype(np.int32)
+        high[rows] = high_halves(vectors[rows])
+        low[rows] = (vectors[rows].view(np.uint32) - (high[rows].astype(np.uint32) << np.uint32(16))).astype(np.int32)
     return high, low
 
 
@@ -95,12 +102,14 @@ def join_halves(high_ND: np.ndarray, low_ND: np.ndarray) -> np.ndarray:
     return bits.view(np.float32)
 
 
-def int8_codes(vectors_ND: np.ndarray, scale_N: np.ndarray) -> np.ndarray:
-    """int8 [N, D]: the multiples of each row's scale nearest to its values; zeros where the scale is zero.
+def code_width(dimension: int) -> int:
+    """The columns of int8 codes: a multiple of eight, because torch (2.13) multiplies int8 matrices of one column wrongly."""
+    return -(-dimension // 8) * 8
 
-    D is rounded up to a multiple of eight with zeros: torch (2.13) multiplies int8 matrices of one column wrongly.
-    """
-    codes = np.zeros((len(vectors_ND), -(-vectors_ND.shape[1] // 8) * 8), np.int8)
+
+def int8_codes(vectors_ND: np.ndarray, scale_N: np.ndarray) -> np.ndarray:
+    """int8 [N, code_width(D)]: the multiples of each row's scale nearest to its values; zeros where the scale is zero."""
+    codes = np.zeros((len(vectors_ND), code_width(vectors_ND.shape[1])), np.int8)
     _fill_codes(np.ascontiguousarray(vectors_ND, dtype=np.float32), np.ascontiguousarray(scale_N), codes)
     return codes
 
@@ -114,7 +123,7 @@ def row_norms(vectors_ND: np.ndarray) -> np.ndarray:
     for start in range(0, len(vectors_ND), _CHUNK_ROWS):
         rows = slice(start, start + _CHUNK_ROWS)
         vectors = np.ascontiguousarray(vectors_ND[rows], dtype=np.float32)
-        _fill_norms(vectors, split_halves(vectors)[0], norms[rows])
+        _fill_norms(vectors, norms[rows])
     return norms
 
 
@@ -132,7 +141,7 @@ def _fill_codes(vectors_ND, scale_N, codes_ND):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _fill_norms(vectors_ND, high_ND, norms_NC):  # type: ignore[no-untyped-def]
+def _fill_norms(vectors_ND, norms_NC):  # type: ignore[no-untyped-def]
     for n in range(len(vectors_ND)):
         largest = np.float32(0)
         for d in range(vectors_ND.shape[1]):
@@ -144,7 +153,8 @@ def _fill_norms(vectors_ND, high_ND, norms_NC):  # type: ignore[no-untyped-def]
         bfloat16, int8 = 0.0, 0.0
         for d in range(vectors_ND.shape[1]):
             value = np.float64(vectors_ND[n, d])
-            rounded = np.float64(np.uint32(np.uint32(high_ND[n, d]) << np.uint32(16)).view(np.float32))
+            bits = np.uint32(np.float32(vectors_ND[n, d]).view(np.uint32) + np.uint32(0x8000))
+            rounded = np.float64(np.uint32(bits & np.uint32(0xFFFF0000)).view(np.float32))
             rest = value - _code(value, exact_scale) * exact_scale
             exact += value * value
             bfloat16 += (value - rounded) * (value - rounded)

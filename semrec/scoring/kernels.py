@@ -12,9 +12,18 @@ import numpy as np
 
 from semrec.compiled import compiled
 from semrec.scoring.candidates import canonical_score, error_of_item, make_room, margins
-from semrec.scoring.vector_ops import GROUP, as_limit, at_least, count_bits, first_bit, largest, load_score
+from semrec.scoring.vector_ops import (
+    GROUP,
+    as_limit,
+    at_least,
+    at_least_each,
+    count_bits,
+    first_bit,
+    largest,
+    load_score,
+)
 
-__all__ = ["Visibility", "count_tile", "eligible_groups", "group_maxima", "sweep_tile"]
+__all__ = ["Visibility", "count_tile", "eligible_groups", "group_maxima", "sweep_few", "sweep_tile"]
 
 
 class Visibility(NamedTuple):
@@ -66,8 +75,7 @@ def sweep_tile(tile_QT, start, k, bounds, visibility, reservoirs, rows):  # type
     shown_G = np.empty(num_groups, np.uint64)
     norm, residual = bounds.norm_I[start : start + num_items].max(), bounds.residual_I[start : start + num_items].max()
     scales = np.uintp(bounds.scale_I.ctypes.data) + np.uintp(start * 4)
-    capacity = reservoirs.row_QN.shape[1]
-    lower_N = np.empty(capacity, np.float32)
+    lower_N = np.empty(reservoirs.row_QN.shape[1], np.float32)
     for q in range(len(tile_QT)):
         reservoirs.num_shown_Q[q] += _shown(q, start, num_items, visibility, shown_G)
         address = np.uintp(tile_QT[q].ctypes.data)
@@ -83,15 +91,53 @@ def sweep_tile(tile_QT, start, k, bounds, visibility, reservoirs, rows):  # type
             while mask:
                 t = g * GROUP + first_bit(mask)
                 mask &= mask - np.uint64(1)
-                score = load_score(tile_QT[q, t]) * bounds.scale_I[start + t] * bounds.scale_Q[q]
-                if margins(bounds, q, start + t, score)[1] < reservoirs.threshold_Q[q]:
-                    continue
-                n = reservoirs.count_Q[q]
-                reservoirs.row_QN[q, n], reservoirs.score_QN[q, n] = start + t, score
-                reservoirs.count_Q[q] = n + 1
-                if n + 1 == capacity:
+                if _offer(q, start + t, tile_QT[q, t], bounds, reservoirs):
                     make_room(q, k, bounds, reservoirs, rows, lower_N)
                     least = as_limit(tile_QT, _least_coarse(bounds, q, reservoirs.threshold_Q[q], error))
+
+
+@compiled
+def sweep_few(tile_TP, start, k, bounds, visibility, reservoirs, rows, limits_P):  # type: ignore[no-untyped-def]
+    """`sweep_tile` for at most 64 queries, with the tile turned round: `tile_TP[t, q]` is that of row `start + t` and query q.
+
+    One group of scores is read from every row, so that many must lie behind the last one. `limits_P`: scratch for as many
+    limits.
+    """
+    num_items, num_queries = len(tile_TP), len(reservoirs.count_Q)
+    shown_QG = np.empty((num_queries, (num_items + GROUP - 1) // GROUP), np.uint64)
+    norm, residual = bounds.norm_I[start : start + num_items].max(), bounds.residual_I[start : start + num_items].max()
+    lower_N = np.empty(reservoirs.row_QN.shape[1], np.float32)
+    error_Q = np.empty(num_queries, np.float64)
+    for q in range(num_queries):
+        reservoirs.num_shown_Q[q] += _shown(q, start, num_items, visibility, shown_QG[q])
+        error_Q[q] = error_of_item(bounds, q, norm, residual)
+        limits_P[q] = as_limit(tile_TP, _least_coarse(bounds, q, reservoirs.threshold_Q[q], error_Q[q]))
+    asked = ~np.uint64(0) >> np.uint64(GROUP - num_queries)
+    address, limits = np.uintp(tile_TP.ctypes.data), np.uintp(limits_P.ctypes.data)
+    row_bytes = np.uintp(tile_TP.shape[1] * tile_TP.itemsize)
+    for t in range(num_items):
+        mask = asked & at_least_each(tile_TP, address, bounds.scale_I[start + t], limits)
+        address += row_bytes
+        while mask:
+            q = first_bit(mask)
+            mask &= mask - np.uint64(1)
+            if not (shown_QG[q, t // GROUP] >> np.uint64(t % GROUP)) & np.uint64(1):
+                continue
+            if _offer(q, start + t, tile_TP[t, q], bounds, reservoirs):
+                make_room(q, k, bounds, reservoirs, rows, lower_N)
+                limits_P[q] = as_limit(tile_TP, _least_coarse(bounds, q, reservoirs.threshold_Q[q], error_Q[q]))
+
+
+@compiled
+def _offer(q, row, stored, bounds, reservoirs):  # type: ignore[no-untyped-def]
+    """Puts an item that may reach query q's threshold into its reservoir. Returns whether that is full now."""
+    score = load_score(stored) * bounds.scale_I[row] * bounds.scale_Q[q]
+    if margins(bounds, q, row, score)[1] < reservoirs.threshold_Q[q]:
+        return False
+    n = reservoirs.count_Q[q]
+    reservoirs.row_QN[q, n], reservoirs.score_QN[q, n] = row, score
+    reservoirs.count_Q[q] = n + 1
+    return n + 1 == reservoirs.row_QN.shape[1]
 
 
 @compiled
@@ -101,6 +147,8 @@ def _shown(q, start, num_items, visibility, shown_G):  # type: ignore[no-untyped
     for g in range(len(shown_G)):
         shown_G[g] = eligible_G[g]
     cursor, end = visibility.cursor_Q[q], visibility.seen_offsets[q + 1]
+    while cursor < end and visibility.seen_rows[cursor] < start:  # the tiles before may be another thread's
+        cursor += 1
     while cursor < end and visibility.seen_rows[cursor] < start + num_items:
         t = np.uint64(visibility.seen_rows[cursor] - start)
         shown_G[t // np.uint64(GROUP)] &= ~(np.uint64(1) << (t % np.uint64(GROUP)))

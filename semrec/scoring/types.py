@@ -76,7 +76,7 @@ class ItemShard:
     def slice(self, start: int, stop: int) -> ItemShard:
         """Rows start:stop of this shard as a shard of their own."""
         high, low, norms, words = (a[start:stop] for a in self._arrays)
-        return ItemShard(high, low, norms, words, self.clause_starts, self.first_row + start)
+        return ItemShard(high, low, norms, words, self.clause_starts, int(self.first_row + start))
 
     @property
     def _arrays(self) -> tuple[np.ndarray, ...]:
@@ -188,6 +188,8 @@ class TopK:
     @classmethod
     def merge(cls, parts: list[TopK], k: int) -> TopK:
         """The top K of the union of disjoint shards' results for the same queries."""
+        if len(parts) == 1 and (parts[0].lengths <= k).all():
+            return parts[0]
         num_queries = parts[0].num_queries
         queries = np.concatenate([np.repeat(np.arange(num_queries), part.lengths) for part in parts])
         merged = select_top_k(

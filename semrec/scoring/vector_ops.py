@@ -13,7 +13,18 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, overload, register_jitable
 
-__all__ = ["GROUP", "as_limit", "at_least", "count_bits", "first_bit", "lanes_dot", "largest", "load_score", "prefetch"]
+__all__ = [
+    "GROUP",
+    "as_limit",
+    "at_least",
+    "at_least_each",
+    "count_bits",
+    "first_bit",
+    "lanes_dot",
+    "largest",
+    "load_score",
+    "prefetch",
+]
 
 #: Items tested at once, one bit each.
 GROUP = 64
@@ -51,6 +62,23 @@ def _at_least(tile, address, scales_address, limit):  # type: ignore[no-untyped-
     if tile.dtype == types.int32:
         return lambda tile, address, scales_address, limit: _mask_int32(address, scales_address, limit)
     return lambda tile, address, scales_address, limit: _mask_float32(address, limit)
+
+
+def at_least_each(tile: Any, address: Any, scale: Any, limits_address: Any) -> Any:
+    """Which of 64 coarse scores of one item reach the limits of as many queries: uint64. See `at_least`.
+
+    The limits, `as_limit` of each query, lie at `limits_address`; `scale` is the item's, float32.
+    """
+    raise NotImplementedError
+
+
+@overload(at_least_each)
+def _at_least_each(tile, address, scale, limits_address):  # type: ignore[no-untyped-def]
+    if tile.dtype == types.uint16:
+        return lambda tile, address, scale, limits_address: _mask_each_bfloat16(address, limits_address)
+    if tile.dtype == types.int32:
+        return lambda tile, address, scale, limits_address: _mask_each_int32(address, scale, limits_address)
+    return lambda tile, address, scale, limits_address: _mask_each_float32(address, limits_address)
 
 
 def largest(tile: Any, address: Any, scales_address: Any, mask: Any) -> Any:
@@ -141,6 +169,35 @@ def _mask_int32(typing: Any, address: Any, scales_address: Any, least: Any) -> A
         return builder.bitcast(builder.fcmp_unordered(">=", scores, _splat(builder, arguments[2], GROUP)), _I64)
 
     return types.uint64(types.uintp, types.uintp, types.float32), generate
+
+
+@intrinsic
+def _mask_each_bfloat16(typing: Any, address: Any, limits_address: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        keys, limits = _keys(builder, arguments[0], GROUP), _load(builder, arguments[1], _I16, GROUP)
+        return builder.bitcast(builder.icmp_signed(">=", keys, limits), _I64)
+
+    return types.uint64(types.uintp, types.uintp), generate
+
+
+@intrinsic
+def _mask_each_float32(typing: Any, address: Any, limits_address: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        scores, limits = (_load(builder, argument, _F32, GROUP) for argument in arguments)
+        return builder.bitcast(builder.fcmp_unordered(">=", scores, limits), _I64)
+
+    return types.uint64(types.uintp, types.uintp), generate
+
+
+@intrinsic
+def _mask_each_int32(typing: Any, address: Any, scale: Any, limits_address: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        limits = _load(builder, arguments[2], _F32, GROUP)
+        products = builder.sitofp(_load(builder, arguments[0], _I32, GROUP), limits.type)
+        scores = builder.fmul(products, _splat(builder, arguments[1], GROUP))
+        return builder.bitcast(builder.fcmp_unordered(">=", scores, limits), _I64)
+
+    return types.uint64(types.uintp, types.float32, types.uintp), generate
 
 
 @intrinsic

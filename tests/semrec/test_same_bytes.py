@@ -19,7 +19,8 @@ from semrec.release import ReleaseSettings
 from semrec.runs import ScoreSettings, run_folder, verify_run
 from semrec.workspace import Workspace
 
-IDS = st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=6), unique=True)
+ID = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=6)
+IDS = st.lists(ID.filter(lambda text: text.strip(" \t\n\r\v\f")), unique=True)  # blank ids are refused
 SERVICES = ("Atlas", "Lumina", "Marquee")
 
 

@@ -9,14 +9,17 @@ import sys
 import numpy as np
 import pytest
 import torch
+from engine_contract import engine_contract
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from scoring_problems import KINDS, PLATFORMS, assert_same, catalogue
 
 from semrec.errors import DeviceError, InputError
 from semrec.scoring import ItemShard, Queries, TopK
 from semrec.scoring.coarse import COARSE_FORMATS
 from semrec.scoring.cuda import CudaEngine
 from semrec.scoring.eligibility import Clause, Layout
+from semrec.scoring.engine import Engine
 from semrec.scoring.reference import ReferenceEngine
 from semrec.scoring.types import Targets
 
@@ -28,9 +31,7 @@ if not ON_GPU and not TOO_LATE:
 DEVICE = "cuda" if ON_GPU else "cpu"
 here = pytest.mark.skipif(TOO_LATE, reason="runs in a process of its own: triton was imported without its interpreter")
 
-PLATFORMS = ("Atlas", "Lumina", "Marquee")
 COUNTRIES = tuple(f"c{n}" for n in range(70))
-KINDS = ("plain", "ties", "duplicates", "zeros", "factors", "near ties", "tiny", "huge", "some huge")
 examples = settings(max_examples=6, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 
 
@@ -47,29 +48,6 @@ def _interpreter_with_new_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
         scope.set_attr(tensor, "__index__", lambda self: int(self.handle.data.item()))
 
     monkeypatch.setattr(interpreter, "_patch_lang_tensor", patched)
-
-
-def catalogue(seed: int, num_items: int, dimension: int, kind: str) -> np.ndarray:
-    """Item vectors with a known difficulty."""
-    rng = np.random.default_rng(seed)
-    vectors = rng.standard_normal((num_items, dimension)).astype(np.float32)
-    if kind == "ties":
-        vectors = rng.integers(-1, 2, (num_items, dimension)).astype(np.float32)
-    elif kind == "duplicates":
-        vectors = vectors[rng.integers(0, max(1, num_items // 4), num_items)]
-    elif kind == "zeros":
-        vectors[rng.random(num_items) < 0.7] = 0
-    elif kind == "factors":
-        vectors *= np.exp(rng.normal(0, 3, (num_items, 1))).astype(np.float32)
-    elif kind == "near ties":
-        vectors = vectors[:1] + (rng.integers(-2, 3, (num_items, dimension)) * 2.0**-22).astype(np.float32)
-    elif kind == "tiny":
-        vectors *= np.float32(1e-22)
-    elif kind == "huge":
-        vectors *= np.float32(1e19)
-    elif kind == "some huge":
-        vectors[rng.random(num_items) < 0.1] *= np.float32(1e36)
-    return np.ascontiguousarray(vectors)
 
 
 def problem(
@@ -97,12 +75,6 @@ def make(shard: ItemShard, **options: object) -> CudaEngine:
     return CudaEngine(shard, device=DEVICE, **options)  # type: ignore[arg-type]
 
 
-def assert_same(got: TopK, expected: TopK) -> None:
-    assert got.offsets.tolist() == expected.offsets.tolist()
-    assert got.rows.tolist() == expected.rows.tolist()
-    assert got.scores.tobytes() == expected.scores.tobytes()
-
-
 def targets_of(shard: ItemShard, queries: Queries, seed: int) -> Targets:
     """Per query a few scored items of the whole matrix: eligible or not, and one outside the shard on either side."""
     everything = Queries.unfiltered(queries.vectors_QD)
@@ -117,7 +89,14 @@ def targets_of(shard: ItemShard, queries: Queries, seed: int) -> Targets:
 
 @here
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of numpy, in the interpreter
-class TestCuda:
+class TestCuda(engine_contract(max_examples=6, num_items=90, few=(1, 17))):
+    def make(self, shard: ItemShard, **sizes: int) -> Engine:
+        return make(shard, block_queries=sizes.get("block_queries", 2048))
+
+
+@here
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+class TestCudaKernels:
     @given(
         st.integers(0, 2**16), st.integers(1, 700), st.integers(1, 8), st.sampled_from([1, 3, 13, 70]),
         st.sampled_from([1, 2, 5, 20, 1000]), st.sampled_from(COARSE_FORMATS), st.integers(0, 2),

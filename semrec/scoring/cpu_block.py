@@ -1,0 +1,149 @@
+"""A block of queries of the CPU engine: prepared once, then made to meet the tiles of a shard, or of a sample of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+import torch
+
+from semrec.scoring import candidates, kernels
+from semrec.scoring.coarse import SCALE_INT8, CoarseFormat, high_halves, int8_codes, query_bounds, row_norms
+from semrec.scoring.cpu_items import CpuItems, as_tensor, frozen
+from semrec.scoring.types import Queries
+from semrec.scoring.vector_ops import GROUP
+
+__all__ = ["CpuBlock", "PreparedQueries"]
+
+_SCORE_KIND: Final = {"float32": torch.float32, "bfloat16": torch.bfloat16, "int8": torch.int32}
+_LIMIT_KIND: Final = {"float32": np.float32, "bfloat16": np.int16, "int8": np.float32}
+_WHOLE_QUERIES: Final = 16  # a product of fewer queries takes as long
+_TALL_ITEMS: Final = 32_768  # with 64 queries, a bfloat16 tile is 4 MiB
+
+
+class PreparedQueries:
+    """Queries made ready for a shard that begins at matrix row `first_row`, and for any sample of it.
+
+    `vectors_QD` float32; `coarse_QD` the same in the coarse format; `scale_Q` float32: what their products are to be
+    multiplied with; `limits`: the bounds of their errors; `words_CW` uint64 distinct eligibility words, of which query q has
+    those at `combination_Q[q]`; `seen`: offsets int64 [Q + 1] and the shard's seen rows, int64, ascending for each query.
+    """
+
+    def __init__(self, queries: Queries, coarse: CoarseFormat, first_row: int, num_items: int) -> None:
+        self.vectors_QD = frozen(np.ascontiguousarray(queries.vectors_QD, dtype=np.float32))
+        norms = row_norms(self.vectors_QD)
+        dimension, rounded = self.vectors_QD.shape[1], coarse == "bfloat16"
+        self.limits = query_bounds(norms, dimension, coarse, rounded_output=rounded)
+        self.coarse_QD, self.scale_Q = _coarse_queries(self.vectors_QD, norms[:, SCALE_INT8], coarse)
+        self.words_CW, self.combination_Q = _distinct_rows(queries.words_QW)
+        self.seen = _ascending(queries.seen_offsets, queries.seen_rows - first_row, num_items)
+
+    @property
+    def num_queries(self) -> int:
+        return len(self.vectors_QD)
+
+
+class CpuBlock:
+    """Prepared queries and some items, as the loops take them. `seen_offsets`, `seen_rows`: CSR, ascending, of these items.
+
+    The tiles pass once and in ascending order, because `visibility` moves on with them.
+    """
+
+    def __init__(
+        self, items: CpuItems, queries: PreparedQueries, seen_offsets: np.ndarray, seen_rows: np.ndarray
+    ) -> None:
+        self._items, self._queries = items, queries
+        self.rows = candidates.Rows(queries.vectors_QD, items.high_ID, items.low_ID)
+        limits = queries.limits
+        self.bounds = candidates.Bounds(
+            queries.scale_Q, limits.a_Q, limits.b_Q, limits.c_Q, items.scale_I, items.norm_I, items.residual_I, limits.eta
+        )  # fmt: skip
+        self._width = items.tile_items if queries.num_queries > GROUP else _TALL_ITEMS  # so that a tile keeps its size
+        groups = -(-min(self._width, items.shard.num_items) // GROUP)
+        eligible_CG = np.empty((len(queries.words_CW), groups), np.uint64)
+        self.visibility = kernels.Visibility(
+            eligible_CG, queries.combination_Q, seen_offsets, seen_rows, seen_offsets[:-1].copy()
+        )
+
+    def tiles(self) -> Iterator[tuple[int, np.ndarray]]:
+        """First row and coarse scores [Q, T] of each tile, in a buffer that the next one overwrites."""
+        items, num_queries = self._items, self._queries.num_queries
+        for start, stop, buffer in self._steps(0, items.shard.num_items, num_queries):
+            tile_QT = buffer[: num_queries * (stop - start)].view(num_queries, stop - start)
+            self._multiply(self._queries.coarse_QD, items.coarse_tile(start, stop), tile_QT)
+            yield start, _array(tile_QT)
+
+    def tall_tiles(self, first: int, last: int) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        """As `tiles` for the rows first:last and at most 64 queries: scores [T, P], and scratch for limits.
+
+        P are the queries and what fills them up. torch packs its second factor before it multiplies: of items that costs
+        more than a product with few queries, of those nothing.
+        """
+        items, few = self._items, self._queries.coarse_QD
+        queries_PD = torch.zeros((-(-len(few) // _WHOLE_QUERIES) * _WHOLE_QUERIES, few.shape[1]), dtype=few.dtype)
+        queries_PD[: len(few)] = few
+        limits_P = np.empty(GROUP, _LIMIT_KIND[items.coarse])
+        for start, stop, buffer in self._steps(first, last, len(queries_PD)):
+            tile_TP = buffer[: len(queries_PD) * (stop - start)].view(stop - start, len(queries_PD))
+            self._multiply(items.coarse_tile(start, stop), queries_PD, tile_TP)
+            yield start, _array(tile_TP), limits_P
+
+    def _steps(self, first: int, last: int, num_queries: int) -> Iterator[tuple[int, int, torch.Tensor]]:
+        """Edges of the tiles, and room for their scores."""
+        items, width = self._items, self._width
+        # One group more than the tile, because the last row's last group is read whole.
+        size = num_queries * min(width, last - first) + GROUP
+        buffer = torch.empty(size, dtype=_SCORE_KIND[items.coarse])
+        for start in range(first, last, width):
+            stop = min(start + width, last)
+            kernels.eligible_groups(
+                self._queries.words_CW, items.clause_edges, items.planes_VG, items.plane_of_bit, start // GROUP, stop - start,
+                self.visibility.eligible_CG,
+            )  # fmt: skip
+            yield start, stop, buffer
+
+    def _multiply(self, left_ND: torch.Tensor, right_MD: torch.Tensor, out_NM: torch.Tensor) -> None:
+        multiply = torch._int_mm if self._items.coarse == "int8" else torch.mm
+        multiply(left_ND, right_MD.T, out=out_NM)
+
+
+def _ascending(offsets: np.ndarray, rows: np.ndarray, num_items: int) -> tuple[np.ndarray, np.ndarray]:
+    """Offsets and rows of CSR lists, each ascending and inside 0:num_items."""
+    owner = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+    inside = (rows >= 0) & (rows < num_items)
+    owner, rows = owner[inside], rows[inside]
+    if ((owner[1:] == owner[:-1]) & (rows[1:] < rows[:-1])).any():
+        rows = rows[np.lexsort((rows, owner))]
+    counts = np.bincount(owner, minlength=len(offsets) - 1)
+    edges = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    return edges, np.ascontiguousarray(rows, dtype=np.int64)
+
+
+def _coarse_queries(
+    vectors_QD: np.ndarray, scale_Q: np.ndarray, coarse: CoarseFormat
+) -> tuple[torch.Tensor, np.ndarray]:
+    """The queries in the coarse format, and what their products are to be multiplied with, float32 [Q]."""
+    if coarse == "int8":
+        return torch.from_numpy(int8_codes(vectors_QD, scale_Q)), np.ascontiguousarray(scale_Q)
+    ones = np.ones(len(vectors_QD), np.float32)
+    if coarse == "bfloat16":
+        return torch.from_numpy(high_halves(vectors_QD)).view(torch.bfloat16), ones
+    return as_tensor(vectors_QD), ones
+
+
+def _distinct_rows(words_QW: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The distinct rows, uint64 [C, W], and which of them each query has, int64 [Q]."""
+    if not words_QW.size:
+        return np.zeros((1, 0), np.uint64), np.zeros(len(words_QW), np.int64)
+    order = np.lexsort(words_QW.T)  # numpy's unique takes ten times as long for few rows
+    words = words_QW[order]
+    first = np.concatenate([[True], (words[1:] != words[:-1]).any(axis=1)])
+    combination_Q = np.empty(len(order), np.int64)
+    combination_Q[order] = np.cumsum(first) - 1
+    return words[first], combination_Q
+
+
+def _array(tile: torch.Tensor) -> np.ndarray:
+    """The tile for numba, which knows no bfloat16."""
+    return (tile.view(torch.uint16) if tile.dtype == torch.bfloat16 else tile).numpy()
