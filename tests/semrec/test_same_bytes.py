@@ -22,6 +22,7 @@ from semrec.workspace import Workspace
 ID = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=6)
 IDS = st.lists(ID.filter(lambda text: text.strip(" \t\n\r\v\f")), unique=True)  # blank ids are refused
 SERVICES = ("Atlas", "Lumina", "Marquee")
+_folder = tempfile.TemporaryDirectory(prefix="semrec-test-")  # examples share no fixture; gone when the process ends
 
 
 @st.composite
@@ -45,7 +46,7 @@ def vectors(draw: st.DrawFn, num_items: int) -> np.ndarray:
 @st.composite
 def workspaces(draw: st.DrawFn) -> Workspace:
     """A small workspace whose ids have strip-proof letters of any script, and users of every kind."""
-    workspace = Workspace.create(tempfile.mkdtemp(prefix="semrec-test-"), num_buckets=draw(st.integers(1, 3)))
+    workspace = Workspace.create(tempfile.mkdtemp(dir=_folder.name), num_buckets=draw(st.integers(1, 3)))
     item_ids = draw(IDS.filter(lambda ids: len(ids) >= 1))
     rng = np.random.default_rng(draw(st.integers(0, 2**16)))
     choose = lambda: {"platform": [s for s in SERVICES if rng.random() < 0.5]}  # noqa: E731
