@@ -10,10 +10,17 @@ Workspace
     runs/<run>/            plan.json, parts/, ledger/, lease.json, manifest.json (last), verified.json
     quarantine/<stage>/    rejected rows: file, line, reason, row
     current.json           the live pair: release and run
+    overlay/, events/      segment-<first sequence>.parquet: item changes and interactions as serving acknowledged them
 
     Files of imports and embeddings carry a digest in their name and the stage's manifest names them, so that one rename of
     the manifest switches from the old set to the new: a reader never sees half of each. Blocks are how the item matrix is
     stored; shards are the ranges of rows that workers hold, chosen for each run.
+
+Changes made online
+    Every acknowledged item change and event has a sequence, from 1 without gaps, in the log of its kind. One segment holds
+    one write, made by an exclusive create, and begins where the one before ended. A catalogue's and an interactions
+    manifest's `folded` is the last sequence that its parts hold (absent: none), and a release's `folded` repeats both: what
+    comes after them is laid over the release when it is served. No fingerprint covers `folded`.
 
 Item matrix
     A float32 vector is stored as two 16-bit halves: `high` has the bits of the nearest bfloat16, `low` the difference of

@@ -130,6 +130,7 @@ class Storage:
                     with self._local_temporary(path, data) as temporary:
                         # A hard link is atomic and, unlike O_EXCL, never shows a half-written file.
                         os.link(temporary, self.full_path(path))
+                        _sync_folder(temporary.parent)
                 else:
                     self._create_remote(path, data)
             except FileExistsError:
@@ -209,7 +210,9 @@ class Storage:
     @contextlib.contextmanager
     def _local_temporary(self, path: str, data: bytes) -> Iterator[Path]:
         target = Path(self.full_path(path))
-        target.parent.mkdir(parents=True, exist_ok=True)
+        if not target.parent.is_dir():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _sync_folder(target.parent.parent)
         temporary = target.parent / f".{target.name}.{uuid.uuid4().hex}"
         try:
             with temporary.open("wb") as file:
@@ -234,6 +237,15 @@ class Storage:
                     remedy="Free space, fix permissions or make the bucket, then submit again: what is committed stays.",
                 ) from error
             raise
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes the names in a folder survive a power cut, as fsync does for the bytes of a file."""
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
 
 
 def _error_code(error: OSError) -> str | None:

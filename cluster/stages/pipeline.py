@@ -1,4 +1,7 @@
-"""The whole path in one call: embed, release, score, verify, publish; each redoes only what changed."""
+"""The whole path in one call: take in what was changed online, then embed, release, score, verify, publish.
+
+Each step redoes only what changed.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from semrec.progress import Progress
 from semrec.quarantine import DEFAULT_MAX_SHARE
 from semrec.release import ReleaseSettings
 from semrec.runs import Live, ScoreSettings, Verification, publish
+from semrec.serving.fold import fold_changes
 from semrec.workspace import Workspace
 
 __all__ = ["PipelineResult", "PipelineSettings", "run_pipeline"]
@@ -46,7 +50,12 @@ class PipelineResult:
 def run_pipeline(
     workspace: Workspace, settings: PipelineSettings, *, compute: Compute, progress: Progress
 ) -> PipelineResult:
-    """Everything from the catalogue to the live pair. Raises what the stages raise; nothing goes live unverified."""
+    """Everything from the catalogue, with what was changed online since, to the live pair.
+
+    Raises what the stages raise; nothing goes live unverified.
+    """
+    if folded := compute.run(fold_changes, workspace):
+        progress.note(str(folded))
     embedded = embed_catalogue(
         workspace, settings.embed, compute=compute, progress=progress, max_rejected=settings.max_rejected
     )

@@ -15,7 +15,7 @@ from semrec.importing.intake import Intake
 from semrec.importing.known import KnownItems
 from semrec.importing.rows import ITEM_ROWS_SCHEMA, first_of_each
 from semrec.importing.spill import BucketSpill
-from semrec.importing.staging import Staged, stored_parts
+from semrec.importing.staging import Staged, folded_entry, stored_parts
 from semrec.importing.tags import TagSpill
 from semrec.manifests import read_manifest
 from semrec.storage import Storage
@@ -40,15 +40,19 @@ def stage_items(
     intake: Intake,
     scratch: Path,
     tags: TagSpill | None = None,
+    without: pa.Array | None = None,
+    folded: int | None = None,
 ) -> Staged:
     """Writes the parts of all items in `tables` (ITEM_ROWS_SCHEMA); with `append`, over the items stored already.
 
-    Of two rows with one id the first counts; a new row wins over a stored one. Refused: "duplicate id", and the tags of
-    items that do not exist. Raises TooManyRejectedError before any part is written.
+    Of two rows with one id the first counts; a new row wins over a stored one. Of the stored ones those with ids in
+    `without` are left out. Refused: "duplicate id", and the tags of items that do not exist. `folded` is the last item
+    change made online that the result holds; by default that of the catalogue before. Raises TooManyRejectedError before
+    any part is written.
     """
     manifest, stored = stored_parts(workspace.storage, CATALOGUE_MANIFEST, _KIND)
     by_id = BucketSpill(scratch / "items-by-id", ITEM_ROWS_SCHEMA, NUM_ID_BUCKETS)
-    for table in _with_stored(tables, workspace.storage, stored if append else {}):
+    for table in _with_stored(tables, workspace.storage, stored if append else {}, without):
         by_id.add(table, buckets_of(table.column("item_id").combine_chunks(), NUM_ID_BUCKETS))
     most_parts = max(num_parts_for(by_id.num_rows), manifest["num_parts"] if manifest else 1)
     by_text = BucketSpill(scratch / "items-by-text", CATALOGUE_SCHEMA, most_parts)
@@ -64,7 +68,7 @@ def stage_items(
         file = write_table(workspace.storage, f"catalogue/{part_name(part).replace('part', 'items')}", rows)
         parts.append({"part": part, **file.to_json()})
         intake.report(sum(p["num_rows"] for p in parts), "write catalogue")
-    return Staged(CATALOGUE_MANIFEST, _KIND, _manifest(parts))
+    return Staged(CATALOGUE_MANIFEST, _KIND, {**_manifest(parts), **folded_entry(manifest, folded)})
 
 
 def known_items(storage: Storage, files: Iterable[TableFile] | None = None) -> KnownItems:
@@ -89,12 +93,16 @@ def num_parts_for(num_items: int, present: int | None = None) -> int:
     return ideal
 
 
-def _with_stored(tables: Iterable[pa.Table], storage: Storage, stored: dict[int, TableFile]) -> Iterator[pa.Table]:
+def _with_stored(
+    tables: Iterable[pa.Table], storage: Storage, stored: dict[int, TableFile], without: pa.Array | None
+) -> Iterator[pa.Table]:
     """The new rows, then the stored ones, which therefore lose against a new row with their id."""
     yield from tables
     names = ["item_id", "title", "text", "attributes"]
     for file in stored.values():
         table = read_table(storage, file, names)
+        if without is not None:
+            table = table.filter(pc.invert(pc.is_in(table.column("item_id"), value_set=without)))
         nothing = pa.nulls(table.num_rows)
         origin = [nothing.cast(pa.string()), nothing.cast(pa.int64()), pa.array([True] * table.num_rows, pa.bool_())]
         yield pa.table([*(table.column(name) for name in names), *origin], schema=ITEM_ROWS_SCHEMA)

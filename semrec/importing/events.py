@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from semrec.contracts import INTERACTIONS_SCHEMA
-from semrec.importing.intake import Intake, RowBlock
-from semrec.importing.known import KnownItems
+from semrec.importing.intake import Refuses, RowBlock
+from semrec.importing.known import HasItems
 from semrec.importing.scalars import ids_of, numbers_of, seconds_of
 
 __all__ = ["EventColumns", "EventRules", "events_of"]
@@ -40,7 +40,7 @@ class EventColumns:
 class EventRules:
     """What an event must satisfy: an item of the catalogue, a time from 1970 to a day after `now_s` (UTC seconds)."""
 
-    known: KnownItems
+    known: HasItems
     now_s: int
 
     @property
@@ -48,7 +48,7 @@ class EventRules:
         return self.now_s + _DAY_S
 
 
-def events_of(block: RowBlock, columns: EventColumns, rules: EventRules, *, intake: Intake) -> pa.Table:
+def events_of(block: RowBlock, columns: EventColumns, rules: EventRules, *, intake: Refuses) -> pa.Table:
     """The rows of `block` that are events, INTERACTIONS_SCHEMA in source order; the others go to the quarantine.
 
     A row is refused under the first that applies of: "id is not text", "NUL byte", "missing id" (empty or blank),
@@ -102,7 +102,7 @@ def _seconds(block: RowBlock, columns: EventColumns, checks: _Checks, rules: Eve
     return seconds
 
 
-def _refuse_rows(block: RowBlock, checks: _Checks, rules: EventRules, seconds: np.ndarray, intake: Intake) -> None:
+def _refuse_rows(block: RowBlock, checks: _Checks, rules: EventRules, seconds: np.ndarray, intake: Refuses) -> None:
     for row in np.flatnonzero(checks.reasons).tolist():
         reason, column = checks.found[checks.reasons[row] - 1]
         if reason == "impossible time":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 
@@ -13,7 +13,17 @@ from semrec.errors import InputError
 from semrec.quarantine import Quarantine
 from semrec.storage import Storage
 
-__all__ = ["REASONS", "STAGE", "Intake", "Progress", "RowBlock", "check_max_rejected"]
+__all__ = [
+    "REASONS",
+    "STAGE",
+    "Intake",
+    "Progress",
+    "Refusal",
+    "Refusals",
+    "Refuses",
+    "RowBlock",
+    "check_max_rejected",
+]
 
 #: Called with (rows done so far, what is being done), once per block or part.
 Progress = Callable[[int, str], None]
@@ -57,6 +67,38 @@ class RowBlock:
 
     def line(self, row: int) -> int | None:
         return None if self.lines is None else int(self.lines[row])
+
+
+class Refuses(Protocol):
+    """Takes the refused rows."""
+
+    def reject(self, file: str, line: int | None, reason: str, row: str, *, detail: str = "") -> None:
+        """Refuses one row; `reason` is one of REASONS."""
+
+    def reject_in(self, block: RowBlock, row: int, reason: str, *, detail: str = "") -> None:
+        """Refuses row `row` of `block`."""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """One refused row of a few: its place from 0, one of REASONS, and what made it true."""
+
+    row: int
+    reason: str
+    detail: str = ""
+
+
+class Refusals:
+    """Refused rows of a few whose sender waits to hear of them: kept in memory, in no quarantine."""
+
+    def __init__(self) -> None:
+        self.found: list[Refusal] = []
+
+    def reject(self, file: str, line: int | None, reason: str, row: str, *, detail: str = "") -> None:
+        self.found.append(Refusal(line or 0, reason, detail))
+
+    def reject_in(self, block: RowBlock, row: int, reason: str, *, detail: str = "") -> None:
+        self.found.append(Refusal(row, reason, detail))
 
 
 class Intake:

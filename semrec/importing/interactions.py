@@ -14,10 +14,10 @@ import pyarrow.compute as pc
 
 from semrec.contracts import INTERACTIONS_SCHEMA, buckets_of, part_name
 from semrec.digests import fingerprint
-from semrec.errors import InputError
+from semrec.errors import CorruptArtefactError, InputError, SchemaError
 from semrec.importing.intake import Intake
 from semrec.importing.spill import BucketSpill
-from semrec.importing.staging import Staged, stored_parts
+from semrec.importing.staging import Staged, folded_entry, stored_parts
 from semrec.tables import TableFile, read_table, write_table
 from semrec.workspace import Workspace
 
@@ -51,15 +51,27 @@ class WeightRule:
 
 
 def stage_interactions(
-    workspace: Workspace, tables: Iterable[pa.Table], rule: WeightRule, *, append: bool, intake: Intake, scratch: Path
+    workspace: Workspace,
+    tables: Iterable[pa.Table],
+    rule: WeightRule,
+    *,
+    append: bool,
+    intake: Intake,
+    scratch: Path,
+    folded: int | None = None,
 ) -> Staged:
     """Writes the parts of all events in `tables` (INTERACTIONS_SCHEMA), with those stored already when `append`.
 
     Memory holds one block of a source, one spill buffer and one bucket. Rows that repeat another in all four columns
-    are dropped, so importing the same file again changes nothing. Raises InputError when `append` meets another rule,
+    are dropped, so importing the same file again changes nothing. `folded` is the last event received online that the
+    result holds; by default that of the interactions before. Raises InputError when `append` meets another rule,
     TooManyRejectedError before any part is written.
     """
-    stored = _stored(workspace, rule) if append else {}
+    manifest = _earlier(workspace, append)
+    stored: dict[int, dict[str, Any]] = {}
+    if append and manifest:
+        _check_rule(manifest, rule)
+        stored = {int(part["part"]): part for part in manifest["parts"]}
     spill = BucketSpill(scratch / _KIND, INTERACTIONS_SCHEMA, workspace.num_buckets)
     for table in tables:
         spill.add(table, buckets_of(_one(table.column("user_id")), workspace.num_buckets))
@@ -68,14 +80,19 @@ def stage_interactions(
     num_repeats = num_rows = 0
     for bucket in range(workspace.num_buckets):
         rows = spill.read(bucket)
-        if bucket in stored:
-            rows = pa.concat_tables([read_table(workspace.storage, stored[bucket]).cast(INTERACTIONS_SCHEMA), rows])
-        distinct = sorted_distinct(rows)
-        num_repeats += rows.num_rows - distinct.num_rows
-        num_rows += distinct.num_rows
-        parts.append(_write_part(workspace, bucket, distinct))
+        if rows.num_rows or bucket not in stored:
+            if bucket in stored:
+                before = read_table(workspace.storage, TableFile.from_json(stored[bucket]))
+                rows = pa.concat_tables([before.cast(INTERACTIONS_SCHEMA), rows])
+            distinct = sorted_distinct(rows)
+            num_repeats += rows.num_rows - distinct.num_rows
+            parts.append(_write_part(workspace, bucket, distinct))
+        else:
+            parts.append(stored[bucket])  # nothing new: its file stands
+        num_rows += parts[-1]["num_rows"]
         intake.report(num_rows, "write interactions")
-    return Staged(INTERACTIONS_MANIFEST, _KIND, _manifest(workspace, parts, rule), num_repeats)
+    body = {**_manifest(workspace, parts, rule), **folded_entry(manifest, folded)}
+    return Staged(INTERACTIONS_MANIFEST, _KIND, body, num_repeats)
 
 
 def sorted_distinct(rows: pa.Table) -> pa.Table:
@@ -123,16 +140,24 @@ def _manifest(workspace: Workspace, parts: list[dict[str, Any]], rule: WeightRul
     }
 
 
-def _stored(workspace: Workspace, rule: WeightRule) -> dict[int, TableFile]:
-    manifest, parts = stored_parts(workspace.storage, INTERACTIONS_MANIFEST, _KIND)
-    there = {name: manifest[name] for name in rule.to_json()} if manifest else rule.to_json()
+def _earlier(workspace: Workspace, append: bool) -> dict[str, Any] | None:
+    """The present manifest. One that cannot be read is an error only to an append: replacing it is the remedy."""
+    try:
+        return stored_parts(workspace.storage, INTERACTIONS_MANIFEST, _KIND)[0]
+    except (SchemaError, CorruptArtefactError):
+        if append:
+            raise
+        return None
+
+
+def _check_rule(manifest: dict[str, Any], rule: WeightRule) -> None:
+    there = {name: manifest[name] for name in rule.to_json()}
     if there != rule.to_json():
         raise InputError(
             f"an append with {rule.to_json()}",
             expected=f"the rule of the stored interactions, {there}",
             remedy="Use the same rule, or import with mode='replace'.",
         )
-    return parts
 
 
 def _one(column: pa.ChunkedArray) -> pa.Array:

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-__all__ = ["KnownItems"]
+__all__ = ["HasItems", "KnownItems"]
+
+
+class HasItems(Protocol):
+    """Knows which item ids exist."""
+
+    def contains(self, ids: pa.Array) -> np.ndarray:
+        """Which of `ids` (text, no nulls) exist: bool [len(ids)]."""
 
 
 class KnownItems:

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from semrec.contracts import ATTRIBUTES_TYPE
-from semrec.importing.intake import Intake
+from semrec.importing.intake import Intake, Refuses
 
 __all__ = ["ITEM_ROWS_SCHEMA", "USER_ROWS_SCHEMA", "ItemRow", "UserRow", "first_of_each", "item_tables", "user_tables"]
 
@@ -56,7 +56,7 @@ class UserRow:
     line: int | None = None
 
 
-def item_tables(rows: Iterable[ItemRow], *, intake: Intake) -> Iterator[pa.Table]:
+def item_tables(rows: Iterable[ItemRow], *, intake: Refuses) -> Iterator[pa.Table]:
     """The good rows, ITEM_ROWS_SCHEMA. Refused: "id is not text", "missing id", "NUL byte", "no title and no text"."""
     good: list[ItemRow] = []
     for row in rows:

@@ -14,7 +14,7 @@ from semrec.manifests import read_manifest, write_manifest
 from semrec.storage import Storage
 from semrec.tables import TableFile
 
-__all__ = ["Staged", "is_append", "scratch_folder", "stored_parts"]
+__all__ = ["Staged", "folded_entry", "is_append", "scratch_folder", "stored_parts"]
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,16 @@ def stored_parts(storage: Storage, path: str, kind: str) -> tuple[dict[str, Any]
         return None, {}
     manifest = read_manifest(storage, path, kind, remedy=f"Import the {kind} again with mode='replace'.")
     return manifest, {int(part["part"]): TableFile.from_json(part) for part in manifest["parts"]}
+
+
+def folded_entry(manifest: dict[str, Any] | None, folded: int | None) -> dict[str, int]:
+    """What a new manifest says about changes made online: that it holds those up to `folded`, or what the one before said.
+
+    An import that replaces everything keeps the number too: it also replaces what was folded in. A workspace without such
+    changes has no entry.
+    """
+    sequence = int((manifest or {}).get("folded", 0)) if folded is None else folded
+    return {"folded": sequence} if sequence else {}
 
 
 def is_append(mode: str) -> bool:

@@ -206,9 +206,16 @@ def finish_release(
         "matrix": {name: value for name, value in matrix.items() if name not in ("kind", "schema")},
         "users": [{"part": r.part, "popularity": r.counts["popularity"], **r.table.to_json()} for r in records],
     }
+    body |= _folded_entry(job)
     body["coarse"] = _recorded_coarse(storage, path) or choose_coarse(Release(storage, job.release_id, body))
     write_manifest(storage, path, "release", body)
     return body
+
+
+def _folded_entry(job: ReleaseJob) -> dict[str, Any]:
+    """The last item change and event made online that the release holds; no entry in a workspace that never had any."""
+    items, events = (int((source or {}).get("folded", 0)) for source in (job.catalogue, job.interactions))
+    return {"folded": {"items": items, "events": events}} if items or events else {}
 
 
 def _recorded_coarse(storage: Storage, path: str) -> dict[str, Any] | None:

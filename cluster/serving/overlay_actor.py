@@ -1,0 +1,234 @@
+"""The overlay actor: it orders the item changes and events of a workspace, makes them durable and tells the replicas.
+
+One for each workspace on a Ray cluster, named and detached, so that it outlives drivers and is restarted with its node.
+It keeps no state that the segments do not hold: a new one reads where the logs end and goes on. Should two ever run, on
+two clusters perhaps, the segments' exclusive creates keep one order, and each hears of the other's within two seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import ray
+
+from semrec.digests import sha256_hex
+from semrec.serving.events import Event, event_table, events_in
+from semrec.serving.group_commit import GroupCommit
+from semrec.serving.overlay import ItemChange, change_table, changes_of
+from semrec.serving.segments import Batch, Segment, SegmentLog
+from semrec.serving.state import Update, event_log, item_log
+from semrec.storage import Storage
+
+__all__ = ["NAMESPACE", "OverlayActor", "actor_name", "overlay_actor"]
+
+_log = logging.getLogger(__name__)
+
+NAMESPACE: Final = "semrec"
+_KEPT: Final = 20_000  # rows that a subscriber may lag behind before it is sent to the segments
+_PER_UPDATE: Final = 5_000
+_LOOK_S: Final = 2.0  # between looks at what another actor may have written
+_ALIVE_S: Final = 2.0  # a subscriber that asked within this time is waited for
+_FORGOTTEN_S: Final = 60.0
+_TELL_S: Final = 0.5  # but never longer than this
+
+
+@dataclass
+class _Subscriber:
+    """What one replica said last: it holds everything up to `items` and `events`."""
+
+    items: int = 0
+    events: int = 0
+    polling: int = 0
+    heard_s: float = 0.0
+    late: bool = False  # let somebody wait in vain, and has not asked since
+    has_left: bool = False
+
+    def is_behind(self, items: int, events: int) -> bool:
+        alive = self.polling > 0 or time.monotonic() - self.heard_s < _ALIVE_S
+        return alive and not self.late and (self.items < items or self.events < events)
+
+
+@dataclass
+class _Tail:
+    """The last rows of one log, without a gap, for those who follow it; `start` is the sequence before the first."""
+
+    start: int
+    rows: deque[Any] = field(default_factory=deque)
+
+    def extend(self, rows: list[Any]) -> None:
+        if rows and rows[0].sequence != self.start + len(self.rows) + 1:  # some could not be taken over
+            self.rows.clear()
+            self.start = rows[0].sequence - 1
+        self.rows.extend(rows)
+        while len(self.rows) > _KEPT:
+            self.start = self.rows.popleft().sequence
+
+    def after(self, sequence: int) -> list[Any]:
+        """At most _PER_UPDATE rows after `sequence`, which is not before `start`."""
+        first = sequence - self.start
+        return [self.rows[n] for n in range(first, min(first + _PER_UPDATE, len(self.rows)))]
+
+
+class OverlayActor:
+    """See the module. `append_*` acknowledge what is durable and told to every replica that listens, within 0.5 s."""
+
+    def __init__(self, workspace_uri: str) -> None:
+        self._storage = Storage(workspace_uri)
+        self._opening, self._is_open = asyncio.Lock(), False
+        self._subscribers: dict[str, _Subscriber] = {}
+        self._news = asyncio.Event()  # replaced whenever it is set: everybody who waits on one hears of it once
+        self._polled = asyncio.Event()
+
+    async def append_items(self, changes: list[ItemChange], token: str | None = None) -> Batch:
+        """Makes changes durable, in their order, as one batch. `token` is the caller's name for this batch."""
+        await self._open()
+        batch = await self._items.append(change_table(changes), token)
+        await self._told(batch.last, 0)
+        return batch
+
+    async def append_events(self, events: list[Event], token: str | None = None) -> Batch:
+        """As `append_items`; the events were checked by the caller."""
+        await self._open()
+        batch = await self._events.append(event_table(events), token)
+        await self._told(0, batch.last)
+        return batch
+
+    async def poll(self, subscriber: str, items: int, events: int, timeout_s: float) -> Update:
+        """What came after sequences `items` and `events`, as soon as there is something; empty after `timeout_s`.
+
+        By asking the subscriber says that it has applied everything up to there.
+        """
+        await self._open()
+        state = self._subscribers.setdefault(subscriber, _Subscriber())
+        state.items, state.events, state.late = items, events, False
+        state.polling += 1
+        self._polled = _set(self._polled)
+        try:
+            deadline = time.monotonic() + timeout_s
+            while not (update := self._update(items, events)):
+                news, left_s = self._news, deadline - time.monotonic()
+                if state.has_left or left_s <= 0 or not await _is_set(news, left_s):
+                    break
+            return update
+        finally:
+            state.polling -= 1
+            state.heard_s = time.monotonic()
+
+    async def leave(self, subscriber: str) -> None:
+        """Forgets a subscriber that will not ask again; what it asked last is answered."""
+        self._subscribers.pop(subscriber, _Subscriber()).has_left = True
+        self._news, self._polled = _set(self._news), _set(self._polled)
+
+    async def describe(self) -> dict[str, Any]:
+        """Where it lives, the last sequences, and how many subscribers it knows."""
+        await self._open()
+        return {
+            "pid": os.getpid(),
+            "node": ray.get_runtime_context().get_node_id(),
+            "items": self._items.head,
+            "events": self._events.head,
+            "subscribers": len(self._subscribers),
+        }
+
+    async def _open(self) -> None:
+        """Finds the ends of the logs, at the first call, so that an error of the store arrives typed and is not final."""
+        async with self._opening:
+            if self._is_open:
+                return
+            items, events = await asyncio.to_thread(_opened_logs, self._storage)
+            self._items, self._events = GroupCommit(items, self._on_items), GroupCommit(events, self._on_events)
+            self._item_tail, self._event_tail = _Tail(items.head), _Tail(events.head)
+            self._looking = asyncio.create_task(self._keep_looking())
+            self._is_open = True
+
+    def _update(self, items: int, events: int) -> Update:
+        if items < self._item_tail.start or events < self._event_tail.start:
+            return Update(reread=True)
+        return Update(self._item_tail.after(items), self._event_tail.after(events))
+
+    async def _told(self, items: int, events: int) -> None:
+        """Waits until no living subscriber is behind, for 0.5 s at most; who is too slow is not waited for again."""
+        deadline = time.monotonic() + _TELL_S
+        while behind := [s for s in self._subscribers.values() if s.is_behind(items, events)]:
+            left_s = deadline - time.monotonic()
+            if left_s <= 0:
+                for subscriber in behind:
+                    subscriber.late = True
+                return
+            await _is_set(self._polled, left_s)
+
+    def _on_items(self, segments: list[Segment]) -> None:
+        self._item_tail.extend([change for s in segments for change in changes_of(s.first, s.table)])
+        self._announce(segments)
+
+    def _on_events(self, segments: list[Segment]) -> None:
+        self._event_tail.extend([event for s in segments for event in events_in(s.first, s.table)])
+        self._announce(segments)
+
+    def _announce(self, segments: list[Segment]) -> None:
+        if segments:
+            self._news = _set(self._news)
+
+    async def _keep_looking(self) -> None:
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            try:
+                await self._items.catch_up()
+                await self._events.catch_up()
+            except Exception as error:  # whatever the store says, the next look may fare better
+                _log.warning("cannot look for segments of others: %s", error)
+            gone_s = time.monotonic() - _FORGOTTEN_S
+            known = self._subscribers.items()
+            self._subscribers = {name: s for name, s in known if s.polling or s.heard_s > gone_s}
+
+
+def _opened_logs(storage: Storage) -> tuple[SegmentLog, SegmentLog]:
+    items, events = item_log(storage), event_log(storage)
+    items.open()
+    events.open()
+    return items, events
+
+
+def _set(event: asyncio.Event) -> asyncio.Event:
+    """Wakes everybody who waits on `event`; returns the one for the next time."""
+    event.set()
+    return asyncio.Event()
+
+
+async def _is_set(event: asyncio.Event, timeout_s: float) -> bool:
+    try:
+        await asyncio.wait_for(event.wait(), timeout_s)
+    except TimeoutError:
+        return False
+    return True
+
+
+def actor_name(workspace_uri: str) -> str:
+    """The name of a workspace's actor in the namespace `semrec`."""
+    return f"overlay-{sha256_hex(_absolute(workspace_uri).encode())[:16]}"
+
+
+def overlay_actor(workspace_uri: str) -> Any:
+    """A handle of the workspace's actor, which is made if there is none. Ray must be connected."""
+    options = {
+        "name": actor_name(workspace_uri),
+        "namespace": NAMESPACE,
+        "get_if_exists": True,
+        "lifetime": "detached",
+        "num_cpus": 0,
+        "max_restarts": -1,
+        "max_concurrency": 10_000,
+    }
+    return ray.remote(OverlayActor).options(**options).remote(_absolute(workspace_uri))
+
+
+def _absolute(workspace_uri: str) -> str:
+    """One spelling of each workspace; a relative folder means another in every process."""
+    storage = Storage(workspace_uri)
+    return storage.full_path("") if storage.is_local else storage.uri

@@ -1,0 +1,41 @@
+"""What a served application is told when it starts."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+__all__ = ["ServeArgs"]
+
+
+def _listed(value: Any) -> Any:
+    """`a,b` as a list: `serve run` passes every argument as text."""
+    return [part for part in value.split(",") if part] if isinstance(value, str) else value
+
+
+class ServeArgs(BaseModel):
+    """Arguments of `cluster.serving:app`, from `serve run`, a Serve config file or `semrec serve`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    workspace: str = Field(description="Folder or s3:// gs:// abfs:// prefix that holds everything.")
+    engine: Literal["reference", "cpu", "cuda"] = Field("cpu", description="Engine of every replica.")
+    replicas: int = Field(1, ge=1, le=1000, description="Replicas that answer requests; each holds the release.")
+    shards: int = Field(1, ge=1, le=1000, description="Above 1: so many deployments hold a range of rows each.")
+    threads: int | None = Field(None, ge=1, description="Engine threads of a replica (default: all cores).")
+    cpus: float = Field(0.1, ge=0, description="CPUs that Ray reserves for a replica or shard; bookkeeping only.")
+    keys_file: str | None = Field(None, description="File of API keys; without one only loopback is served, openly.")
+    cors_origins: Annotated[list[str], BeforeValidator(_listed)] = Field(
+        default_factory=list, description="Origins that browsers may call from; none by default."
+    )
+    docs: bool = Field(False, description="Serve interactive documentation at /docs (it loads scripts from elsewhere).")
+    telemetry: str | None = Field(None, description="Folder for the log of answers; none: not logged.")
+    events_per_request: int = Field(1_000, ge=1, description="Most events in one request.")
+    max_k: int = Field(1_000, ge=1, le=10_000, description="Most items that a request may ask for.")
+    max_exclude: int = Field(10_000, ge=0, description="Most items that a request may exclude, like or dislike.")
+    max_queries: int = Field(10_000, ge=1, description="Most queries in one /v1/batch request.")
+    max_body_bytes: int = Field(8 * 1024**2, ge=1024, description="Largest request body.")
+    max_waiting: int = Field(4_096, ge=1, description="Requests that may wait in a replica; more are refused with 503.")
+    timeout_s: float = Field(10.0, gt=0, description="A request that takes longer is answered with 503.")
+    poll_s: float = Field(0.5, gt=0, description="How often a replica looks for another live release, seconds.")

@@ -1,0 +1,204 @@
+"""The overlay: items changed since a release was built, as immutable snapshots that answers are made over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from semrec.contracts import ATTRIBUTES_TYPE
+from semrec.errors import InputError
+from semrec.importing.intake import Refusal, Refusals
+from semrec.importing.rows import ItemRow, item_tables
+
+__all__ = ["OVERLAY_SCHEMA", "ItemChange", "OverlayView", "change_table", "changes_of", "checked_item"]
+
+#: Rows of an overlay segment; row r of the segment that begins at sequence s has sequence s + r.
+OVERLAY_SCHEMA: Final = pa.schema(
+    [
+        pa.field("item_id", pa.string(), nullable=False),
+        pa.field("deleted", pa.bool_(), nullable=False),
+        pa.field("title", pa.string(), nullable=False),
+        pa.field("text", pa.string(), nullable=False),
+        pa.field("attributes", ATTRIBUTES_TYPE),
+        pa.field("vector", pa.list_(pa.float32())),
+        pa.field("encoder", pa.string(), nullable=False),
+    ]
+)
+_NO_VECTORS: Final = np.zeros((0, 0), np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class ItemChange:
+    """One acknowledged change: an item as it now is, or its deletion.
+
+    `sequence` orders all changes of a workspace, from 1 (0: not acknowledged yet). `vector` is float32 [D], made by the
+    encoder of the embedding named `encoder` (a release manifest's settings name it); None when deleted, and only then.
+    Raises InputError for another vector.
+    """
+
+    sequence: int
+    item_id: str
+    deleted: bool
+    title: str = ""
+    text: str = ""
+    attributes: Mapping[str, list[str]] = field(default_factory=dict)
+    vector: np.ndarray | None = None
+    encoder: str = ""
+
+    def __post_init__(self) -> None:
+        vector = self.vector
+        is_vector = vector is not None and vector.ndim == 1 and vector.dtype == np.float32 and np.isfinite(vector).all()
+        if self.deleted == is_vector or (self.deleted and vector is not None):
+            raise InputError(
+                f"a change of item {self.item_id!r} with deleted = {self.deleted} and vector {vector!r}"[:300],
+                expected="a finite float32 vector for an item, none for a deletion",
+                remedy="Embed the item's text first.",
+            )
+
+    @classmethod
+    def put(cls, item: ItemRow, vector: np.ndarray, encoder: str = "") -> ItemChange:
+        """An item, new or changed, as `checked_item` returned it."""
+        attributes = {name: list(values) for name, values in item.attributes.items()}
+        return cls(0, item.item_id, False, item.title, item.text, attributes, vector, encoder)
+
+    @classmethod
+    def deletion(cls, item_id: str) -> ItemChange:
+        return cls(0, item_id, True)
+
+
+def checked_item(item_id: str, title: str, text: str, attributes: Mapping[str, Sequence[str]]) -> ItemRow:
+    """The item as an import would store it: blanks stripped, the title for an empty text, each attribute value once.
+
+    Raises InputError with the import's own reason ("missing id", "no title and no text", "NUL byte", "bad UTF-8").
+    """
+    refusals = Refusals()
+    try:
+        tables = list(item_tables([ItemRow(item_id, title, text, attributes)], intake=refusals))
+    except UnicodeEncodeError:  # a lone surrogate, which JSON can spell
+        refusals.found.append(Refusal(0, "bad UTF-8"))
+    if refusals.found:
+        raise InputError(
+            f"item {item_id!r}"[:200] + f": {refusals.found[0].reason}",
+            expected="an id, a title or a text, and attributes with text values",
+            remedy="Mend the item.",
+        )
+    (row,) = tables[0].to_pylist()
+    return ItemRow(row["item_id"], row["title"], row["text"], dict(row["attributes"] or ()))
+
+
+def change_table(changes: Sequence[ItemChange]) -> pa.Table:
+    """OVERLAY_SCHEMA, in the order of `changes`."""
+    columns: list[Any] = [
+        [change.item_id for change in changes],
+        [change.deleted for change in changes],
+        [change.title for change in changes],
+        [change.text for change in changes],
+        [[(name, list(change.attributes[name])) for name in sorted(change.attributes)] for change in changes],
+        [change.vector for change in changes],
+        [change.encoder for change in changes],
+    ]
+    arrays = [pa.array(column, kind.type) for column, kind in zip(columns, OVERLAY_SCHEMA, strict=True)]
+    return pa.table(arrays, schema=OVERLAY_SCHEMA)
+
+
+def changes_of(first: int, table: pa.Table) -> list[ItemChange]:
+    """The changes of the segment that begins at sequence `first`."""
+    lists = table.column("vector").combine_chunks()
+    flat, ends = lists.flatten().to_numpy(zero_copy_only=False), np.cumsum(pc.fill_null(lists.value_lengths(), 0))
+    vectors = np.split(flat, ends[:-1]) if len(ends) else []
+    rows = table.drop_columns(["vector"]).to_pylist()
+    return [
+        ItemChange(
+            **{**row, "attributes": dict(row["attributes"] or ())},
+            sequence=sequence,
+            vector=None if row["deleted"] else vector,
+        )
+        for sequence, (row, vector) in enumerate(zip(rows, vectors, strict=True), start=first)
+    ]
+
+
+@dataclass(frozen=True, eq=False)
+class OverlayView:
+    """What has changed since a release's catalogue was fixed, as of `sequence`; `changes` has the latest of each item.
+
+    Never altered: a later state is another view. What is derived is made on first use and kept, so a view that many
+    answers share costs each of them nothing. The live items, in ascending item_id as the matrix has them, are those
+    that are not deleted.
+    """
+
+    sequence: int
+    changes: Mapping[str, ItemChange]
+
+    @classmethod
+    def empty(cls, sequence: int = 0) -> OverlayView:
+        return cls(sequence, MappingProxyType({}))
+
+    @classmethod
+    def of(cls, changes: Iterable[ItemChange]) -> OverlayView:
+        return cls.empty().with_changes(changes)
+
+    def with_changes(self, changes: Iterable[ItemChange]) -> OverlayView:
+        """This view after more changes, in any order: of two changes of one item the one with the higher sequence counts."""
+        merged, sequence = dict(self.changes), self.sequence
+        for change in changes:
+            sequence = max(sequence, change.sequence)
+            known = merged.get(change.item_id)
+            if known is None or known.sequence <= change.sequence:
+                merged[change.item_id] = change
+        return OverlayView(sequence, MappingProxyType(merged))
+
+    def after(self, folded: int) -> OverlayView:
+        """This view over a release that holds every change up to sequence `folded`."""
+        if folded <= 0:
+            return self
+        later = {item_id: change for item_id, change in self.changes.items() if change.sequence > folded}
+        return OverlayView(max(self.sequence, folded), MappingProxyType(later))
+
+    def __bool__(self) -> bool:
+        return bool(self.changes)
+
+    @cached_property
+    def live(self) -> tuple[ItemChange, ...]:
+        """The changes that are items, ascending item_id (by UTF-8 bytes, which is how Python compares text)."""
+        return tuple(self.changes[item_id] for item_id in sorted(self.changes) if not self.changes[item_id].deleted)
+
+    @cached_property
+    def ids(self) -> tuple[str, ...]:
+        """item_id of the live items, ascending."""
+        return tuple(change.item_id for change in self.live)
+
+    @cached_property
+    def vectors_OD(self) -> np.ndarray:  # noqa: N802
+        """float32 [O, D]: the vectors of the live items; [0, 0] without any."""
+        return np.stack([change.vector for change in self.live]) if self.live else _NO_VECTORS  # type: ignore[misc]
+
+    @cached_property
+    def attributes(self) -> list[dict[str, list[str]]]:
+        """The attributes of the live items."""
+        return [dict(change.attributes) for change in self.live]
+
+    def foreign(self, encoder: str) -> tuple[ItemChange, ...]:
+        """The live items whose vectors are of another encoder: they must be embedded again for a release of `encoder`."""
+        return tuple(change for change in self.live if change.encoder != encoder)
+
+    def with_vectors(self, vectors: Mapping[str, np.ndarray], encoder: str) -> OverlayView:
+        """This view with vectors (by item_id) that `encoder` made in the place of what `foreign` found."""
+        again = {i: replace(self.changes[i], vector=vector, encoder=encoder) for i, vector in vectors.items()}
+        return OverlayView(self.sequence, MappingProxyType({**self.changes, **again}))
+
+    def rows_hidden(self, item_ids: pa.Array) -> np.ndarray:
+        """int64, ascending: the places in `item_ids` (a release's, string) of items that are deleted or replaced here."""
+        kept = self.__dict__.get("_hidden")
+        if kept is None or kept[0] is not item_ids:
+            changed = pa.array(list(self.changes), item_ids.type)
+            rows = pc.index_in(changed, value_set=item_ids).drop_null().to_numpy(zero_copy_only=False)
+            kept = (item_ids, np.sort(rows.astype(np.int64)))
+            self.__dict__["_hidden"] = kept  # one assignment: threads that race both hold a right answer
+        return kept[1]

@@ -1,0 +1,246 @@
+"""Segments: a log of acknowledged batches, one object each, whose rows are numbered without gaps.
+
+The segment `<folder>/segment-<first>.parquet` holds the rows from sequence `first` on; the next one begins after its last.
+It is made by an exclusive create, so of two processes that append to one log one wins each number, and the other reads
+what the winner wrote before it goes on. Readers other than this one find an ordinary Parquet file.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+import uuid
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from semrec.errors import CorruptArtefactError, MissingArtefactError, WorkspaceWriteError
+from semrec.storage import Storage
+
+__all__ = ["Appended", "Batch", "Folded", "Segment", "SegmentLog"]
+
+_NAME: Final = re.compile(r"segment-(\d{12,})\.parquet")
+_BATCHES_KEY: Final = b"semrec.batches"
+_REMEMBERED: Final = 1_000  # segments whose tokens are read when a log is opened
+_MAX_TOKENS: Final = 100_000
+_READERS: Final = 16  # requests at a time to an object store
+
+
+@dataclass(frozen=True)
+class Folded:
+    """The last sequence of each log that an artefact holds: of item changes, and of events."""
+
+    items: int = 0
+    events: int = 0
+
+    @classmethod
+    def of_release(cls, manifest: dict[str, Any]) -> Folded:
+        """What a release holds: what its catalogue and its interactions held when it was planned.
+
+        Events later than an `as_of` that the release was given count as held: it was asked to leave them out.
+        """
+        folded = manifest.get("folded", {})
+        return cls(int(folded.get("items", 0)), int(folded.get("events", 0)))
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One acknowledged batch: its rows have sequences first .. last.
+
+    `repeated` says that its token was known, and that these are the sequences of the first time.
+    """
+
+    first: int
+    num_rows: int
+    token: str
+    repeated: bool = False
+
+    @property
+    def last(self) -> int:
+        return self.first + self.num_rows - 1
+
+
+@dataclass(frozen=True, eq=False)
+class Segment:
+    """One stored object: the rows, and the batches that they came in."""
+
+    first: int
+    table: pa.Table
+    batches: tuple[Batch, ...]
+
+    @property
+    def last(self) -> int:
+        return self.first + self.table.num_rows - 1
+
+
+@dataclass(frozen=True)
+class Appended:
+    """What an append did: the batch of each one given, and every segment after the head that was known before."""
+
+    batches: list[Batch]
+    segments: list[Segment]
+
+
+class SegmentLog:
+    """One log. `head` is the last sequence that this process knows of; `schema` is that of the rows.
+
+    `floor` is a sequence that the log has reached even if its segments are gone, because an artefact holds them.
+    """
+
+    def __init__(self, storage: Storage, folder: str, schema: pa.Schema, *, floor: int = 0) -> None:
+        self._storage, self._folder, self._schema = storage, folder, schema
+        self._tokens: dict[str, Batch] = {}
+        self._lock = threading.Lock()
+        self.head = floor
+
+    def open(self, *, remembered: int = _REMEMBERED) -> None:
+        """Finds the end of the log, and the tokens of its last segments. Needed before `append`."""
+        with self._lock:
+            for segment in self._read_all(self._firsts()[-remembered:]):
+                self._note(segment)
+
+    def read(self, after: int) -> Iterator[Segment]:
+        """The stored segments with rows after sequence `after`, ascending; the first may begin before it.
+
+        Raises CorruptArtefactError when one is missing between two others, or cannot be read.
+        """
+        firsts = self._firsts()
+        # Whether the last one goes far enough only its rows can tell.
+        wanted = [first for first, following in pairwise(firsts) if following > after + 1] + firsts[-1:]
+        reached = min([after, *(first - 1 for first in wanted[:1])])
+        for segment in self._read_all(wanted):
+            if segment.first != reached + 1:
+                raise CorruptArtefactError(
+                    f"{self._path(segment.first)} in {self._storage.uri} comes after sequence {reached}",
+                    expected=f"{self._path(reached + 1)}",
+                    remedy="Restore the missing segment.",
+                )
+            reached = segment.last
+            if segment.last > after:
+                yield segment
+
+    def catch_up(self) -> list[Segment]:
+        """What others appended after `head`, which moves to its end."""
+        with self._lock:
+            return self._catch_up()
+
+    def append(self, batches: Sequence[tuple[pa.Table, str | None]]) -> Appended:
+        """Makes all batches (rows, at least one, and token) durable as one segment: they are then on the disk or in the store.
+
+        A batch whose token is known is not written again. Raises WorkspaceWriteError when the workspace refuses: nothing
+        of the batches is then stored, unless a store lost its answer, and the same tokens may be given again.
+        """
+        # A store may lose its answer to a create that it did; by its token even a batch without one is known again.
+        named = [(table, token or uuid.uuid4().hex) for table, token in batches]
+        with self._lock:
+            found: list[Segment] = []
+            while True:
+                segment = self._segment_of(named)
+                if segment.table.num_rows:
+                    if not self._storage.create_exclusive(self._path(segment.first), _to_bytes(segment)):
+                        found += self._others(segment.first)
+                        continue
+                    self._note(segment)
+                    found.append(segment)
+                return Appended(self._settled(named, segment), found)
+
+    def batch_of(self, token: str) -> Batch | None:
+        """The batch that was stored under `token`, while it is remembered."""
+        return self._tokens.get(token)
+
+    def _segment_of(self, batches: Sequence[tuple[pa.Table, str]]) -> Segment:
+        """The segment after the head with every batch whose token is new."""
+        tables, made, first = [self._schema.empty_table()], {}, self.head + 1
+        for table, token in batches:
+            if token not in self._tokens and token not in made:
+                tables.append(table)
+                made[token] = Batch(first, table.num_rows, token)
+                first += table.num_rows
+        return Segment(self.head + 1, pa.concat_tables(tables), tuple(made.values()))
+
+    def _settled(self, batches: Sequence[tuple[pa.Table, str]], segment: Segment) -> list[Batch]:
+        """The batch of each one given: as it was made now, or as its token remembers it."""
+        fresh = {batch.token for batch in segment.batches}
+        settled = []
+        for _, token in batches:
+            settled.append(replace(self._tokens[token], repeated=token not in fresh))
+            fresh.discard(token)
+        return settled
+
+    def _catch_up(self) -> list[Segment]:
+        found = []
+        while (segment := self._read_one(self.head + 1)) is not None:
+            self._note(segment)
+            found.append(segment)
+        return found
+
+    def _others(self, first: int) -> list[Segment]:
+        """What another process wrote at `first`, where a create was refused because something is there."""
+        found = self._catch_up()
+        if not found:
+            raise WorkspaceWriteError(
+                f"{self._path(first)} in {self._storage.uri} can be neither made nor read",
+                expected="a store that shows at once what was written",
+                remedy="Check the folder and the store's consistency; nothing was stored.",
+            )
+        return found
+
+    def _note(self, segment: Segment) -> None:
+        self.head = max(self.head, segment.last)
+        self._tokens |= {batch.token: batch for batch in segment.batches}
+        while len(self._tokens) > _MAX_TOKENS:
+            del self._tokens[next(iter(self._tokens))]
+
+    def _firsts(self) -> list[int]:
+        names = (_NAME.fullmatch(name) for name in self._storage.list_sizes(self._folder))
+        return sorted(int(match[1]) for match in names if match)
+
+    def _read_all(self, firsts: Sequence[int]) -> Iterator[Segment]:
+        """The segments that begin at `firsts`, several requests at a time, none of them absent."""
+        with ThreadPoolExecutor(_READERS) as pool:
+            for start in range(0, len(firsts), _REMEMBERED):
+                yield from pool.map(self._read_known, firsts[start : start + _REMEMBERED])
+
+    def _read_known(self, first: int) -> Segment:
+        return _from_bytes(self._storage.read_bytes(self._path(first)), first, self._path(first))
+
+    def _read_one(self, first: int) -> Segment | None:
+        try:
+            return self._read_known(first)
+        except MissingArtefactError:
+            return None
+
+    def _path(self, first: int) -> str:
+        return f"{self._folder}/segment-{first:012d}.parquet"
+
+
+def _to_bytes(segment: Segment) -> bytes:
+    batches = [[batch.token, batch.num_rows] for batch in segment.batches]
+    table = segment.table.replace_schema_metadata({_BATCHES_KEY: json.dumps(batches).encode()})
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd", write_statistics=False, write_page_checksum=True)
+    return sink.getvalue().to_pybytes()
+
+
+def _from_bytes(data: bytes, first: int, path: str) -> Segment:
+    """Raises CorruptArtefactError when the bytes are not those of a segment; pages carry checksums."""
+    try:
+        table = pq.read_table(pa.BufferReader(data), page_checksum_verification=True)
+        counts = json.loads((table.schema.metadata or {})[_BATCHES_KEY])
+    except (pa.ArrowException, OSError, KeyError, ValueError) as error:
+        raise CorruptArtefactError(
+            f"{path} is not a segment ({error})",
+            expected="the bytes that were acknowledged",
+            remedy="Restore the file.",
+        ) from None
+    batches, at = [], first
+    for token, num_rows in counts:
+        batches.append(Batch(at, num_rows, token))
+        at += num_rows
+    return Segment(first, table.replace_schema_metadata(None), tuple(batches))
