@@ -7,7 +7,8 @@ semrec query --workspace W --search "toy story"
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
@@ -15,7 +16,7 @@ from rich.table import Table
 from jobs.shell import WorkspaceOption, console, reported, run
 
 if TYPE_CHECKING:
-    from semrec.query import Hit
+    from semrec.serving.served import ServedRelease
 
 __all__ = ["main"]
 
@@ -31,28 +32,54 @@ def main(
     """Ask the live release and run."""
     if sum(value is not None for value in (item, user, search)) != 1:
         raise typer.BadParameter("give exactly one of --item, --user, --search")
-    from semrec.query import published_list, search_titles, similar_items
-    from semrec.release import Release
     from semrec.runs import require_live
+    from semrec.serving.served import ServedRelease
     from semrec.workspace import Workspace
 
     storage = Workspace.open(workspace).storage
     live = require_live(storage)
+    served = ServedRelease(storage, live.release, live.run)
     if user is not None:
-        found = published_list(storage, live.run, user)
-        _show(f"{user} ({found.source}, run {live.run})", found.hits[:k])
-        if found.short_reason:
-            console.print(found.short_reason)
+        _show_user(served, user, k)
     elif item is not None:
-        _show(f"nearest to {item} (release {live.release})", similar_items(Release(storage, live.release), item, k))
+        _show_similar(served, item, k)
     else:
-        _show(f"titles with {search!r}", search_titles(Release(storage, live.release), str(search), k))
+        _show_titles(served, str(search), k)
 
 
-def _show(title: str, hits: list[Hit]) -> None:
+def _show_user(served: ServedRelease, user: str, k: int) -> None:
+    from semrec.errors import MissingArtefactError
+
+    found = served.published(user)
+    if found is None:
+        raise MissingArtefactError(
+            f"no user {user!r} in run {served.run_id}", expected="a user of the release", remedy="Check the id."
+        )
+    _show(served, f"{user} ({found.source}, run {served.run_id})", found.hits[:k])
+    if found.short_reason:
+        console.print(found.short_reason)
+
+
+def _show_similar(served: ServedRelease, item: str, k: int) -> None:
+    from semrec.serving.overlay import OverlayView
+
+    released = OverlayView.empty()
+    (ranked,) = served.rank([served.similar(item, released, k=k)], released)
+    _show(served, f"nearest to {item} (release {served.release_id})", ranked.hits)
+
+
+def _show_titles(served: ServedRelease, words: str, k: int) -> None:
+    from semrec.serving.items import items_titled
+
+    found = items_titled(served.release.items, words, k)
+    _show(served, f"titles with {words!r}", [(item_id, None) for item_id in found])
+
+
+def _show(served: ServedRelease, title: str, hits: Iterable[tuple[str, Any]]) -> None:
     table = Table("", "item", "title", "score", title=title, title_justify="left")
-    for place, hit in enumerate(hits, start=1):
-        table.add_row(str(place), hit.item_id, hit.title, f"{hit.score:.4f}")
+    for place, (item_id, score) in enumerate(hits, start=1):
+        name = served.items.facts(served.items.row_of[item_id]).title
+        table.add_row(str(place), item_id, name, "" if score is None else f"{score:.4f}")
     console.print(table)
 
 

@@ -67,21 +67,27 @@ def _import(workspace: Workspace, viewers: int, copies: int, seed: int) -> None:
 
 def _show(workspace: Workspace, result: PipelineResult) -> None:
     from semrec.demo import TASTES
-    from semrec.query import published_list, similar_items
-    from semrec.release import Release
+    from semrec.serving.overlay import OverlayView
+    from semrec.serving.served import ServedRelease
 
-    release = Release(workspace.storage, result.live.release)
+    served, released = ServedRelease(workspace.storage, result.live.release, result.live.run), OverlayView.empty()
+
+    def title_of(item_id: str) -> str:
+        return served.item(item_id, released).title
+
+    (ranked,) = served.rank([served.similar(_SHOWN_ITEM, released, k=5)], released)
     near = Table("", "film", "cosine", title="\nnearest to Toy Story (1995)", title_justify="left", title_style="bold")
-    for place, hit in enumerate(similar_items(release, _SHOWN_ITEM, 5), start=1):
-        near.add_row(str(place), hit.title, f"{hit.score:.3f}")
+    for place, hit in enumerate(ranked.hits, start=1):
+        near.add_row(str(place), title_of(hit.item_id), f"{hit.score:.3f}")
     console.print(near)
     lists = Table(
         "taste", "pays for", "recommended, never seen, on one of these services",
         title="\none viewer of each taste", title_justify="left", title_style="bold", show_lines=True,
     )  # fmt: skip
     for number, taste in enumerate(TASTES):
-        found = published_list(workspace.storage, result.live.run, f"viewer-{number:07d}")
-        titles = " · ".join(hit.title for hit in found.hits[:6])
+        found = served.published(f"viewer-{number:07d}")
+        assert found is not None  # the demo's own viewers
+        titles = " · ".join(title_of(hit.item_id) for hit in found.hits[:6])
         lists.add_row(f"{taste.name}\n[dim]{found.user_id}[/]", "\n".join(taste.platforms), titles)
     console.print(lists)
 

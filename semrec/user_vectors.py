@@ -9,7 +9,7 @@ import numpy as np
 from semrec.compiled import compiled
 from semrec.scoring.types import ItemShard
 
-__all__ = ["Events", "user_vectors"]
+__all__ = ["Events", "event_weights", "user_vectors"]
 
 _DAY_S = 86_400.0
 _EXP2_TAYLOR = [0.6931471805599453 / n for n in range(1, 15)]  # ln 2 / n: the ratio of a term to the one before
@@ -59,7 +59,7 @@ def user_vectors(
     Returns (vectors float32 [num_users, D], has_vector bool [num_users]); a user without positive weight, or whose mean is
     zero, has no vector (a row of zeros).
     """
-    weights = _weights(events, num_users, neutral_value, half_life_days)
+    weights = event_weights(events, num_users, neutral_value=neutral_value, half_life_days=half_life_days)
     sums = np.zeros((num_users, items.dimension))
     _add_events(items.high_ID, items.low_ID, events.user, events.row, weights, sums)
     sums = np.ldexp(sums, -np.frexp(np.abs(sums).max(axis=1, initial=0))[1][:, None])  # exact; squares cannot underflow
@@ -71,7 +71,8 @@ def user_vectors(
     return vectors, has_vector
 
 
-def _weights(events: Events, num_users: int, neutral_value: float, half_life_days: float) -> np.ndarray:
+def event_weights(events: Events, num_users: int, *, neutral_value: float, half_life_days: float) -> np.ndarray:
+    """The w_e of `user_vectors`: float64, one per event."""
     newest = np.full(num_users, np.iinfo(np.int64).min)
     np.maximum.at(newest, events.user, events.timestamp)
     age_days = (newest[events.user] - events.timestamp) / _DAY_S
@@ -93,11 +94,13 @@ def _exp2(exponents: np.ndarray) -> np.ndarray:
     return np.ldexp(power, whole.astype(np.int32))
 
 
-def _ordered_squares(sums_UD: np.ndarray) -> np.ndarray:
+@compiled
+def _ordered_squares(sums_UD):  # type: ignore[no-untyped-def]
     """sum_d x_d ** 2 over ascending d: float64 [U]. No library sum promises its order."""
     total = np.zeros(len(sums_UD))
-    for column in np.ascontiguousarray(sums_UD.T):
-        total += column * column
+    for u in range(len(sums_UD)):
+        for d in range(sums_UD.shape[1]):
+            total[u] += sums_UD[u, d] * sums_UD[u, d]
     return total
 
 

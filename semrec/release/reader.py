@@ -9,7 +9,6 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-from semrec.errors import MissingArtefactError
 from semrec.manifests import newest_finished, read_manifest
 from semrec.release.arrays import check_matrix, read_popularity, read_rows
 from semrec.release.matrix import unpack_words
@@ -75,17 +74,6 @@ class Release:
     def coarse(self, engine: str) -> CoarseFormat:
         """The coarse format that was the fastest for an engine when the release was built, or the default."""
         return check_format(self.manifest.get("coarse", {}).get(engine, DEFAULT_COARSE))
-
-    def row_of(self, item_id: str) -> int:
-        """The matrix row of an item. Raises MissingArtefactError when the release has none."""
-        row = self.item_ids.index(item_id).as_py()
-        if row < 0:
-            raise MissingArtefactError(
-                f"no item {item_id!r} in release {self.release_id}",
-                expected="an item of the catalogue that was embedded",
-                remedy="Check the id; find one by title with `semrec query --search`.",
-            )
-        return int(row)
 
     def shard(self, start: int = 0, stop: int | None = None) -> ItemShard:
         """Rows start:stop of the item matrix, with their eligibility words; memory-mapped when one block holds them all.

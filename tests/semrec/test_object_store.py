@@ -23,9 +23,9 @@ from semrec.contracts import part_name
 from semrec.errors import MissingArtefactError, WorkspaceWriteError
 from semrec.importing import import_interactions
 from semrec.lease import Lease
-from semrec.query import published_list, similar_items
-from semrec.release import Release
 from semrec.runs import publish, require_live, rollback, run_folder, verify_run
+from semrec.serving.overlay import OverlayView
+from semrec.serving.served import ServedRelease
 from semrec.storage import Storage
 from semrec.workspace import Workspace
 
@@ -92,9 +92,11 @@ def test_the_whole_path_gives_the_bytes_of_a_local_folder(uri: str, tmp_path: Pa
     found = verify_run(remote.storage, result.run_id)
     assert (found.problems, found.num_users) == ([], 9)
     assert publish(remote.storage, result.run_id) == require_live(Workspace.open(uri).storage)
-    assert published_list(remote.storage, result.run_id, silent).source == "popularity"
-    nearest = similar_items(Release(remote.storage, released.release_id), "item-0", 2)
-    assert [hit.item_id for hit in nearest] == ["item-1", "item-2"]
+    served, unchanged = ServedRelease(remote.storage, released.release_id, result.run_id), OverlayView.empty()
+    served.probe()
+    assert served.published(silent).source == "popularity"
+    (nearest,) = served.rank([served.similar("item-0", unchanged, k=2)], unchanged)
+    assert [hit.item_id for hit in nearest.hits] == ["item-1", "item-2"]
     assert not [name for name in files(remote.storage) if name.endswith("lease.json") or ".exclusive" in name]
 
 

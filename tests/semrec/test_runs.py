@@ -32,9 +32,12 @@ from semrec.errors import (
 )
 from semrec.importing import import_interactions
 from semrec.ledger import Ledger, PartRecord
-from semrec.query import published_list, search_titles, similar_items
 from semrec.release import Release
 from semrec.runs import publish, read_live, read_verification, require_live, rollback, run_folder, verify_run
+from semrec.serving.items import items_titled
+from semrec.serving.overlay import OverlayView
+from semrec.serving.published import PublishedLists
+from semrec.serving.served import ServedRelease
 from semrec.storage import Storage
 from semrec.tables import TableFile, read_table
 from semrec.workspace import Workspace
@@ -292,7 +295,7 @@ def test_a_repair_that_ended_before_its_manifest_is_found(workspace: Workspace) 
     ]
     score(workspace)
     assert verify_run(workspace.storage, run).ok
-    assert published_list(workspace.storage, run, users_of(1, 1)[0]).source == "personal"
+    assert PublishedLists(workspace.storage, run).list_of(users_of(1, 1)[0]).source == "personal"
 
 
 @pytest.fixture
@@ -333,39 +336,40 @@ def test_a_live_pointer_of_a_newer_schema_is_refused(two_published: tuple[Worksp
 
 def test_a_published_list_is_the_row_of_the_run(workspace: Workspace) -> None:
     run = score(workspace).run_id
+    lists = PublishedLists(workspace.storage, run)
     for user, row in rows_of(workspace.storage, run).items():
-        found = published_list(workspace.storage, run, user)
+        found = lists.list_of(user)
         assert (found.user_id, found.source, found.short_reason) == (user, "personal", None)
         assert [hit.item_id for hit in found.hits] == row["item_ids"]
-        assert [np.float32(hit.score) for hit in found.hits] == row["scores"]
-        assert [hit.title for hit in found.hits] == [f"title of {item}" for item in row["item_ids"]]  # type: ignore[attr-defined]
+        assert [hit.score for hit in found.hits] == row["scores"]
+    assert lists.list_of("nobody") is None
 
 
-def test_unknown_users_items_and_runs_are_named(workspace: Workspace) -> None:
-    result = score(workspace)
-    with pytest.raises(MissingArtefactError, match=f"no user 'nobody' in run {result.run_id}"):
-        published_list(workspace.storage, result.run_id, "nobody")
+def test_unknown_items_releases_and_runs_are_named(workspace: Workspace) -> None:
     with pytest.raises(MissingArtefactError, match=r"no runs/unknown/plan\.json"):
-        published_list(workspace.storage, "unknown", "nobody")
+        PublishedLists(workspace.storage, "unknown")
     with pytest.raises(MissingArtefactError, match="no item 'item-99' in release"):
-        similar_items(Release(workspace.storage, result.manifest["release"]), "item-99", 3)
+        similar_items(workspace, "item-99", 3)
     with pytest.raises(MissingArtefactError, match=r"no releases/unknown/manifest\.json"):
         Release(workspace.storage, "unknown")
 
 
+def similar_items(workspace: Workspace, item_id: str, k: int) -> list[str]:
+    """Ids of the items most like one."""
+    served, unchanged = ServedRelease(workspace.storage, score(workspace).manifest["release"]), OverlayView.empty()
+    return [hit.item_id for hit in served.rank([served.similar(item_id, unchanged, k=k)], unchanged)[0].hits]
+
+
 def test_similar_items_are_the_nearest_without_the_item_itself(workspace: Workspace) -> None:
-    found = Release(workspace.storage, score(workspace).manifest["release"])
-    assert [hit.item_id for hit in similar_items(found, "item-0", 3)] == ["item-1", "item-2", "item-3"]
-    assert [hit.item_id for hit in similar_items(found, "item-7", 2)] == ["item-6", "item-5"]
-    assert len(similar_items(found, "item-4", 99)) == 7
+    assert similar_items(workspace, "item-0", 3) == ["item-1", "item-2", "item-3"]
+    assert similar_items(workspace, "item-7", 2) == ["item-6", "item-5"]
+    assert len(similar_items(workspace, "item-4", 99)) == 7
 
 
 def test_titles_are_found_whatever_the_case(tmp_path: Path) -> None:
     workspace = Workspace.create(str(tmp_path), num_buckets=1)
-    attributes = [{"genre": ["Drama", "War"]} if n == 1 else {} for n in range(8)]
-    write_catalogue(workspace, [*ITEM_IDS[:7], "ÉTÉ (x"], directions(), attributes)
-    found = Release(workspace.storage, release(workspace).release_id)
-    assert [hit.item_id for hit in search_titles(found, "TITLE OF ITEM", limit=3)] == ITEM_IDS[:3]
-    assert [hit.item_id for hit in search_titles(found, "été (")] == ["ÉTÉ (x"]
-    assert search_titles(found, "none") == []
-    assert search_titles(found, "item-1")[0].attributes == {"genre": ["Drama", "War"]}
+    write_catalogue(workspace, [*ITEM_IDS[:7], "ÉTÉ (x"], directions())
+    found = Release(workspace.storage, release(workspace).release_id).items
+    assert items_titled(found, "TITLE OF ITEM", limit=3) == ITEM_IDS[:3]
+    assert items_titled(found, "été (") == ["ÉTÉ (x"]
+    assert items_titled(found, "none") == []

@@ -135,7 +135,7 @@ user = np.sort(rng.integers(0, 500, 20_000))
 events = Events(user, rng.integers(0, 99, 20_000), rng.random(20_000, np.float32), rng.integers(0, 10**8, 20_000))
 items = ItemShard.from_vectors(rng.standard_normal((99, 33)).astype(np.float32))
 import semrec.user_vectors
-weights = semrec.user_vectors._weights(events, 500, 0.1, 180.0)
+weights = semrec.user_vectors.event_weights(events, 500, neutral_value=0.1, half_life_days=180.0)
 vectors, _ = user_vectors(events, items, 500, neutral_value=0.1, half_life_days=180.0)
 print(hashlib.sha256(weights.tobytes() + vectors.tobytes()).hexdigest())
 """

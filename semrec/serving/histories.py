@@ -1,0 +1,94 @@
+"""The stored interactions of single users."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from semrec.contracts import INTERACTIONS_SCHEMA, bucket_of
+from semrec.errors import MissingArtefactError
+from semrec.importing.interactions import sorted_distinct
+from semrec.manifests import read_manifest
+from semrec.release.reader import Release
+from semrec.serving.lru import Lru
+from semrec.tables import TableFile, read_table
+
+if TYPE_CHECKING:
+    from semrec.serving.events import Event
+
+__all__ = ["Histories"]
+
+_CACHE_BYTES: Final = 256 << 20
+_MANIFEST: Final = "interactions/manifest.json"
+
+
+class Histories:
+    """Interactions up to a release's as_of, by user. Parts are read on first use and kept, within bounds."""
+
+    def __init__(self, release: Release) -> None:
+        self._storage, self._as_of = release.storage, release.manifest["as_of"]
+        self._parts: Lru[int, _Part] = Lru(_CACHE_BYTES, lambda part: part.num_bytes)
+        self._manifest = self._read_manifest()
+
+    def events(self, user_id: str, recent: Sequence[Event] = ()) -> pa.Table:
+        """A user's stored events and `recent` ones: INTERACTIONS_SCHEMA, in its order, each event once."""
+        stored = self._stored(user_id)
+        if not recent:
+            return stored
+        columns = {
+            "user_id": [user_id] * len(recent),
+            "item_id": [event.item_id for event in recent],
+            "value": [event.value for event in recent],
+            "timestamp": [event.timestamp for event in recent],
+        }
+        return sorted_distinct(pa.concat_tables([stored, pa.table(columns, schema=INTERACTIONS_SCHEMA)]))
+
+    def _stored(self, user_id: str) -> pa.Table:
+        if self._manifest is None:
+            return INTERACTIONS_SCHEMA.empty_table()
+        bucket = bucket_of(user_id, len(self._manifest["parts"]))
+        return self._parts.get(bucket, lambda: self._read(bucket)).of(user_id)
+
+    def _read(self, bucket: int) -> _Part:
+        try:
+            table = self._table(bucket)
+        except MissingArtefactError:  # an import has put other files in their place
+            self._manifest = self._read_manifest()
+            table = self._table(bucket)
+        if self._as_of is not None:
+            table = table.filter(pc.less_equal(table["timestamp"], self._as_of))
+        return _Part(table)
+
+    def _table(self, bucket: int) -> pa.Table:
+        if self._manifest is None:
+            return INTERACTIONS_SCHEMA.empty_table()
+        file = TableFile.from_json(self._manifest["parts"][bucket])
+        return read_table(self._storage, file).cast(INTERACTIONS_SCHEMA)
+
+    def _read_manifest(self) -> dict[str, Any] | None:
+        if not self._storage.exists(_MANIFEST):
+            return None
+        return read_manifest(self._storage, _MANIFEST, "interactions", remedy="Import interactions.")
+
+
+class _Part:
+    """The events of a bucket, and where each user's stand among them."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self._table = table.combine_chunks()
+        encoded = pc.run_end_encode(self._column("user_id")) if table.num_rows else None
+        users = encoded.values.to_pylist() if encoded is not None else []
+        ends = encoded.run_ends.to_pylist() if encoded is not None else []
+        self._range_of = dict(zip(users, zip([0, *ends], ends, strict=False), strict=True))
+        self.num_bytes = int(self._table.nbytes) + 150 * len(users)
+
+    def of(self, user_id: str) -> pa.Table:
+        start, stop = self._range_of.get(user_id, (0, 0))
+        return self._table.slice(start, stop - start)
+
+    def _column(self, name: str) -> pa.Array:
+        column = self._table.column(name)
+        return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
