@@ -7,6 +7,7 @@ import typer
 from jobs import (
     bench,
     build_release,
+    check_parity,
     embed_catalogue,
     import_data,
     publish_run,
@@ -15,6 +16,7 @@ from jobs import (
     run_demo,
     run_pipeline,
     score_users,
+    serve_release,
     show_status,
     verify_run,
 )
@@ -40,6 +42,8 @@ app.command("publish")(publish_run.main)
 app.command("rollback")(rollback_release.main)
 app.command("status")(show_status.main)
 app.command("query")(query_release.main)
+app.command("serve")(serve_release.main)
+app.command("parity")(check_parity.main)
 app.add_typer(bench.app, name="bench")
 
 

@@ -43,7 +43,10 @@ METRICS: Final = {
         Metric(
             "semrec_exhaustive_rows_total", "counter", "Users whose candidates overflowed and were done exhaustively."
         ),
+        Metric("semrec_parity_users_total", "counter", "Live answers compared with the published lists.", ("result",)),
         Metric("semrec_quarantined_rows_total", "counter", "Rows refused into quarantine.", ("stage",)),
+        Metric("semrec_requests_total", "counter", "Requests answered by the service.", ("endpoint", "status")),
+        Metric("semrec_releases_looked_at_total", "counter", "Releases that a replica took or refused.", ("outcome",)),
         Metric("semrec_stage_seconds", "histogram", "Wall time of a stage.", ("stage",), _SECONDS),
     )
 }

@@ -1,0 +1,282 @@
+"""What is asked of a snapshot, and the JSON that it is answered with. Runs in an engine thread, not in the event loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from typing import Any, Protocol
+
+import numpy as np
+import orjson
+
+from cluster.serving.problems import problem_of
+from cluster.serving.snapshots import Snapshot
+from semrec.errors import MissingArtefactError
+from semrec.serving.anonymous import Weighted, anonymous_question, anonymous_taste
+from semrec.serving.answers import Question, Ranked
+from semrec.serving.diversity import diversified, num_candidates
+from semrec.serving.explain import explain, why_not
+from semrec.serving.filters import NO_FILTERS, Filters
+from semrec.serving.overlay import OverlayView
+from semrec.serving.served import ServedRelease
+from semrec.serving.tastes import Taste
+from semrec.serving.users import question_of
+
+__all__ = [
+    "AnonymousAsk",
+    "Ask",
+    "Listing",
+    "ManyAsks",
+    "Reply",
+    "ShardCount",
+    "SimilarAsk",
+    "UserAsk",
+    "answer_asks",
+    "published_reply",
+]
+
+#: Counts what comes before an item in a release whose rows others hold: release, question, item, score, overlay.
+ShardCount = Callable[[ServedRelease, Question, str, np.float32, OverlayView], int]
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What all lists have: how many items, which, and how unlike each other."""
+
+    k: int = 10
+    filters: Filters = NO_FILTERS
+    diversity: float = 0.0
+
+    @property
+    def k_ranked(self) -> int:
+        """How many are ranked, of which k are chosen."""
+        return num_candidates(self.k, self.diversity)
+
+
+@dataclass(frozen=True)
+class Reply:
+    """The JSON of one answer, and what the log of answers says of it; `parts` are the answers of a batch."""
+
+    body: bytes
+    snapshot: Snapshot
+    item_ids: Sequence[str] = ()
+    user_id: str | None = None
+    parts: Sequence[Reply] = ()
+
+
+class Ask(Protocol):
+    """Some questions, and how their answers are shown. `questions` comes first; both may raise typed errors."""
+
+    snapshot: Snapshot
+
+    def questions(self) -> list[Question]:
+        """What is to be ranked."""
+
+    def reply(self, answers: Sequence[Ranked]) -> Reply:
+        """The answer, from those to the questions."""
+
+
+@dataclass
+class UserAsk:
+    """A user's recommendations; `why` names an item to be accounted for."""
+
+    snapshot: Snapshot
+    user_id: str
+    listing: Listing = field(default_factory=Listing)
+    explained: bool = False
+    why: str | None = None
+    count_before: ShardCount | None = None
+    _source: str = "popularity"
+
+    def questions(self) -> list[Question]:
+        served = self.snapshot.served
+        state = served.user(self.user_id, self.snapshot.recent(self.user_id), self.snapshot.overlay)
+        state = state or served.users.stranger(self.user_id)
+        self._source = state.source
+        return [question_of(state, self.listing.filters, self.listing.k_ranked)]
+
+    def reply(self, answers: Sequence[Ranked]) -> Reply:
+        ranked = _chosen(self.snapshot, self.listing, answers[0])
+        extra: dict[str, Any] = {}
+        if self.explained:
+            extra["explain"] = self._explain(ranked)
+        if self.why is not None:
+            extra["why"] = self._why(ranked)
+        return _reply(self.snapshot, self._source, b'"user_id":' + _text(self.user_id), ranked, extra, self.user_id)
+
+    def _explain(self, ranked: Ranked) -> dict[str, Any]:
+        snapshot = self.snapshot
+        taste = snapshot.served.taste(self.user_id, snapshot.recent(self.user_id), snapshot.overlay)
+        return _explained(snapshot, taste if self._source == "personal" else None, ranked)
+
+    def _why(self, ranked: Ranked) -> dict[str, Any]:
+        snapshot, (question,) = self.snapshot, self.questions()
+        assert self.why is not None
+        count = partial(self.count_before, snapshot.served) if self.count_before else None
+        return asdict(why_not(snapshot.served, question, self.why, snapshot.overlay, ranked.hits, count_before=count))
+
+
+@dataclass
+class SimilarAsk:
+    """The items most like one."""
+
+    snapshot: Snapshot
+    item_id: str
+    listing: Listing = field(default_factory=Listing)
+
+    def questions(self) -> list[Question]:
+        asked = self.listing
+        served, overlay = self.snapshot.served, self.snapshot.overlay
+        return [served.similar(self.item_id, overlay, filters=asked.filters, k=asked.k_ranked)]
+
+    def reply(self, answers: Sequence[Ranked]) -> Reply:
+        ranked = _chosen(self.snapshot, self.listing, answers[0])
+        return _reply(self.snapshot, "similar", b'"item_id":' + _text(self.item_id), ranked)
+
+
+@dataclass
+class AnonymousAsk:
+    """Recommendations from liked and disliked items and texts, or a search, which is a text alone."""
+
+    snapshot: Snapshot
+    liked: Sequence[Weighted] = ()
+    disliked: Sequence[Weighted] = ()
+    texts: Sequence[tuple[str, np.ndarray]] = ()
+    listing: Listing = field(default_factory=Listing)
+    explained: bool = False
+    source: str = "anonymous"
+    _taste: Taste | None = None
+
+    def questions(self) -> list[Question]:
+        served, overlay = self.snapshot.served, self.snapshot.overlay
+        taste = anonymous_taste(served, overlay, liked=self.liked, disliked=self.disliked, texts=self.texts)
+        self._taste = taste
+        return [anonymous_question(served, taste, filters=self.listing.filters, k=self.listing.k_ranked)]
+
+    def reply(self, answers: Sequence[Ranked]) -> Reply:
+        ranked = _chosen(self.snapshot, self.listing, answers[0])
+        extra = {"explain": _explained(self.snapshot, self._taste, ranked)} if self.explained else {}
+        return _reply(self.snapshot, self.source, b"", ranked, extra)
+
+
+@dataclass
+class ManyAsks:
+    """Many asks as one. An ask that fails has the problem in the place of its answer; `reply` joins them with commas."""
+
+    snapshot: Snapshot
+    asks: Sequence[Ask]
+    _found: list[list[Question] | Exception] = field(default_factory=list)
+
+    def questions(self) -> list[Question]:
+        self._found = [_questions(ask) for ask in self.asks]
+        return [question for found in self._found if isinstance(found, list) for question in found]
+
+    def reply(self, answers: Sequence[Ranked]) -> Reply:
+        bodies, parts, start = [], [], 0
+        for ask, found in zip(self.asks, self._found, strict=True):
+            if isinstance(found, Exception):
+                bodies.append(b'{"error":%b}' % problem_of(found).body())
+            else:
+                parts.append(ask.reply(answers[start : start + len(found)]))
+                bodies.append(parts[-1].body)
+                start += len(found)
+        return Reply(b",".join(bodies), self.snapshot, parts=parts)
+
+
+def answer_asks(asks: list[Ask]) -> list[Reply | BaseException]:
+    """Answers a batch: one ranking for all asks of a snapshot. What fails for one ask fails for it alone."""
+    results: list[Reply | BaseException] = [_NOT_ANSWERED] * len(asks)
+    by_snapshot: dict[Snapshot, list[int]] = {}
+    for place, ask in enumerate(asks):
+        by_snapshot.setdefault(ask.snapshot, []).append(place)
+    for snapshot, places in by_snapshot.items():
+        for place, result in zip(places, _answer_alike(snapshot, [asks[p] for p in places]), strict=True):
+            results[place] = result
+    return results
+
+
+def published_reply(snapshot: Snapshot, user_id: str, listing: Listing) -> Reply:
+    """The published list of a user, cut to k. Raises MissingArtefactError for a user that the run does not have."""
+    found = snapshot.served.published(user_id)
+    if found is None:
+        raise MissingArtefactError(
+            f"no user {user_id!r} in the published run", expected="a user of it", remedy="Ask with source=live."
+        )
+    ranked = Ranked(found.hits[: listing.k], found.short_reason)
+    return _reply(snapshot, "batch", b'"user_id":' + _text(user_id), ranked, {}, user_id)
+
+
+_NOT_ANSWERED = RuntimeError("not answered")
+
+
+def _answer_alike(snapshot: Snapshot, asks: list[Ask]) -> list[Reply | BaseException]:
+    asked = [_questions(ask) for ask in asks]
+    try:
+        every = [question for found in asked if isinstance(found, list) for question in found]
+        answers = snapshot.rank(every, snapshot.overlay) if every else []
+    except Exception:
+        if len(asks) == 1:
+            raise
+        return [_alone(ask) for ask in asks]  # a question of one of them cannot be ranked
+    results: list[Reply | BaseException] = []
+    start = 0
+    for ask, found in zip(asks, asked, strict=True):
+        if isinstance(found, Exception):
+            results.append(found)
+            continue
+        try:
+            results.append(ask.reply(answers[start : start + len(found)]))
+        except Exception as error:
+            results.append(error)
+        start += len(found)
+    return results
+
+
+def _alone(ask: Ask) -> Reply | BaseException:
+    try:
+        return _answer_alike(ask.snapshot, [ask])[0]
+    except Exception as error:
+        return error
+
+
+def _questions(ask: Ask) -> list[Question] | Exception:
+    try:
+        return ask.questions()
+    except Exception as error:
+        return error
+
+
+def _chosen(snapshot: Snapshot, listing: Listing, ranked: Ranked) -> Ranked:
+    if listing.diversity == 0:
+        return ranked
+    return diversified(snapshot.served, ranked, listing.k, listing.diversity, snapshot.overlay)
+
+
+def _explained(snapshot: Snapshot, taste: Taste | None, ranked: Ranked) -> dict[str, Any]:
+    """The scores taken apart, by item; without a taste they are popularity."""
+    popularity = Taste(None, [], np.zeros(0), np.zeros((0, snapshot.served.dimension), np.float32), 1.0, ())
+    found = explain(snapshot.served, taste or popularity, ranked.hits, snapshot.overlay)
+    return {"items": [asdict(one) for one in found]}
+
+
+def _reply(
+    snapshot: Snapshot,
+    source: str,
+    about: bytes,
+    ranked: Ranked,
+    extra: dict[str, Any] | None = None,
+    user_id: str | None = None,
+) -> Reply:
+    """`about` is a member that names what was asked for, or empty."""
+    head = b'{"source":"%b",%b,' % (source.encode(), snapshot.stamp)
+    about = about + b"," if about else b""
+    reason = _text(ranked.short_reason) if ranked.short_reason else b"null"
+    items = snapshot.served.items_json(ranked.hits, snapshot.overlay)
+    tail = b"," + orjson.dumps(extra)[1:] if extra else b"}"
+    body = b'%b%b"short_reason":%b,"items":%b%b' % (head, about, reason, items, tail)
+    return Reply(body, snapshot, [hit.item_id for hit in ranked.hits], user_id)
+
+
+def _text(text: str) -> bytes:
+    return orjson.dumps(text)

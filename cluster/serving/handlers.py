@@ -1,0 +1,276 @@
+"""What each endpoint does, apart from HTTP: from a checked request to the bytes of the answer."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import orjson
+import pyarrow as pa
+
+from cluster.serving.asks import (
+    AnonymousAsk,
+    Ask,
+    Listing,
+    ManyAsks,
+    Reply,
+    SimilarAsk,
+    UserAsk,
+    published_reply,
+)
+from cluster.serving.live import encoder_of
+from cluster.serving.problems import ProblemError
+from cluster.serving.requests import body_filters, parse_body, parse_query, weighted_items
+from cluster.serving.schemas import (
+    BatchBody,
+    BatchQuery,
+    EventsBody,
+    ItemBody,
+    RecommendBody,
+    SearchBody,
+    SimilarQuery,
+    UserQuery,
+)
+from cluster.serving.service import Service
+from cluster.serving.snapshots import Snapshot
+from semrec.serving.events import LiveItems, check_events
+from semrec.serving.items import ItemTable
+from semrec.serving.overlay import ItemChange, checked_item
+
+__all__ = [
+    "Call",
+    "Done",
+    "answer_batch",
+    "delete_item",
+    "get_item",
+    "health",
+    "metrics",
+    "models",
+    "post_events",
+    "put_item",
+    "ready",
+    "recommend_anonymous",
+    "recommend_user",
+    "search",
+    "similar",
+    "statistics",
+]
+
+_JSON: Final = b"application/json"
+_BATCH_CHUNK: Final = 512  # queries of a large request that are one piece of work: others get their turn in between
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request. `name` is the id in its path, or empty; `query` raw bytes; `token` names a batch of changes."""
+
+    name: str = ""
+    query: bytes = b""
+    body: bytes = b""
+    token: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """One response. `replies` are the answers in it, for the log of answers."""
+
+    body: bytes
+    status: int = 200
+    media_type: bytes = _JSON
+    replies: Sequence[Reply] = ()
+
+
+async def recommend_user(service: Service, call: Call) -> Done:
+    """GET /v1/users/{id}/recommendations"""
+    query, listing = parse_query(UserQuery, call.query)
+    _check_listing(service, listing)
+    snapshot = service.snapshot(overlay=query.overlay == "on")
+    if query.source == "batch":
+        if query.explain or query.why is not None or listing.filters or listing.diversity:
+            raise ProblemError(
+                422,
+                "source=batch with filters, diversity, explain or why",
+                "the published list as it is",
+                "Ask with source=live.",
+            )
+        return _done(await asyncio.to_thread(published_reply, snapshot, call.name, listing))
+    ask = UserAsk(snapshot, call.name, listing, query.explain, query.why, service.count_before)
+    return _done(await service.answer(ask))
+
+
+async def similar(service: Service, call: Call) -> Done:
+    """GET /v1/items/{id}/similar"""
+    query, listing = parse_query(SimilarQuery, call.query)
+    _check_listing(service, listing)
+    return _done(await service.answer(SimilarAsk(service.snapshot(overlay=query.overlay == "on"), call.name, listing)))
+
+
+async def recommend_anonymous(service: Service, call: Call) -> Done:
+    """POST /v1/recommendations"""
+    body = parse_body(RecommendBody, call.body)
+    listing = Listing(body.k, body_filters(body.filters), body.diversity)
+    _check_listing(service, listing)
+    service.check_count("liked and disliked items", len(body.liked) + len(body.disliked), service.args.max_exclude)
+    snapshot = service.snapshot(overlay=body.overlay == "on")
+    texts = [] if body.text is None else [(body.text, await service.vector(snapshot, body.text))]
+    liked, disliked = weighted_items(body.liked), weighted_items(body.disliked)
+    return _done(await service.answer(AnonymousAsk(snapshot, liked, disliked, texts, listing, body.explain)))
+
+
+async def search(service: Service, call: Call) -> Done:
+    """POST /v1/search"""
+    body = parse_body(SearchBody, call.body)
+    listing = Listing(body.k, body_filters(body.filters), body.diversity)
+    _check_listing(service, listing)
+    snapshot = service.snapshot(overlay=body.overlay == "on")
+    texts = [(body.text, await service.vector(snapshot, body.text))]
+    return _done(await service.answer(AnonymousAsk(snapshot, texts=texts, listing=listing, source="search")))
+
+
+async def answer_batch(service: Service, call: Call) -> Done:
+    """POST /v1/batch"""
+    body = await asyncio.to_thread(parse_body, BatchBody, call.body)
+    listing = Listing(body.k, body_filters(body.filters))
+    _check_listing(service, listing)
+    service.check_count("queries", len(body.queries), service.args.max_queries)
+    snapshot = service.snapshot(overlay=body.overlay == "on")
+    asks = [_batch_ask(snapshot, query, listing) for query in body.queries]
+    chunks = [ManyAsks(snapshot, asks[at : at + _BATCH_CHUNK]) for at in range(0, len(asks), _BATCH_CHUNK)]
+    replies = await asyncio.gather(*map(service.answer_slowly, chunks))
+    parts = [part for reply in replies for part in reply.parts]
+    return Done(b'{"answers":[%b]}' % b",".join([reply.body for reply in replies]), replies=parts)
+
+
+async def get_item(service: Service, call: Call) -> Done:
+    """GET /v1/items/{id}"""
+    snapshot = service.snapshot()
+    found = snapshot.served.item(call.name, snapshot.overlay)
+    facts = {"item_id": found.item_id, "title": found.title, "attributes": found.attributes}
+    return Done(orjson.dumps(facts)[:-1] + b",%b}" % snapshot.stamp)
+
+
+async def put_item(service: Service, call: Call) -> Done:
+    """PUT /v1/items/{id}"""
+    body = parse_body(ItemBody, call.body)
+    snapshot = service.snapshot()
+    item = checked_item(call.name, body.title, body.text, body.attributes)
+    vector = await service.vector(snapshot, item.text)
+    return await _change(service, call, ItemChange.put(item, vector, encoder_of(snapshot.served)))
+
+
+async def delete_item(service: Service, call: Call) -> Done:
+    """DELETE /v1/items/{id}"""
+    snapshot = service.snapshot()
+    snapshot.served.item(call.name, snapshot.overlay)  # an unknown one is a 404
+    return await _change(service, call, ItemChange.deletion(call.name))
+
+
+async def post_events(service: Service, call: Call) -> Done:
+    """POST /v1/events"""
+    body = parse_body(EventsBody, call.body)
+    service.check_count("events", len(body.events), service.args.events_per_request)
+    snapshot = service.snapshot()
+    items = LiveItems(_ReleaseItems(snapshot.served.items), snapshot.overlay)
+    events = [event.model_dump() for event in body.events]
+    checked = await asyncio.to_thread(check_events, events, items)
+    refused = [{"index": one.row, "reason": one.reason, "detail": one.detail[:200]} for one in checked.refused]
+    if not checked.accepted:
+        reasons = sorted({one.reason for one in checked.refused})
+        raise ProblemError(
+            422, f"no event can be taken: {', '.join(reasons)}", "known items and possible times", errors=refused
+        )
+    batch = await service.appender.append_events(checked.accepted, call.token)
+    return Done(orjson.dumps({"accepted": len(checked.accepted), "refused": refused, "sequence": batch.last}))
+
+
+async def health(service: Service, call: Call) -> Done:
+    """GET /healthz"""
+    return Done(b'{"status":"alive"}')
+
+
+async def ready(service: Service, call: Call) -> Done:
+    """GET /readyz"""
+    now = service.live.now
+    # The reasons may name files, and anybody may ask here: /v1/stats has them.
+    refused = {name: reason.partition(":")[0] for name, reason in service.live.refused.items()}
+    body = {
+        "status": "ready" if now else "loading",
+        "release": now.served.release_id if now else None,
+        "run": now.served.run_id if now else None,
+        "overlay": now.overlay.sequence if now else 0,
+        "refused": refused,
+    }
+    return Done(orjson.dumps(body), 200 if now else 503)
+
+
+async def models(service: Service, call: Call) -> Done:
+    """GET /v1/models"""
+    snapshot = service.snapshot()
+    served = snapshot.served
+    encoder = served.release.manifest["encoder"]
+    body = {
+        "release": served.release_id,
+        "run": served.run_id,
+        "overlay": snapshot.overlay.sequence,
+        "num_items": served.num_items,
+        "dimension": served.dimension,
+        "run_k": served.run_k,
+        "encoder": encoder.get("model"),
+        "attributes": served.attributes,
+    }
+    return Done(orjson.dumps(body))
+
+
+async def statistics(service: Service, call: Call) -> Done:
+    """GET /v1/stats"""
+    now = service.live.now
+    body = {
+        **service.stats.to_json(),
+        "release": now.served.release_id if now else None,
+        "overlay": now.overlay.sequence if now else 0,
+        "refused": service.live.refused,
+        "gauges": service.gauges(),
+        "telemetry": service.telemetry(),
+    }
+    return Done(orjson.dumps(body))
+
+
+async def metrics(service: Service, call: Call) -> Done:
+    """GET /metrics"""
+    return Done(service.stats.to_prometheus(service.gauges()), media_type=b"text/plain; version=0.0.4")
+
+
+class _ReleaseItems:
+    """A release's items as `check_events` asks for them."""
+
+    def __init__(self, items: ItemTable) -> None:
+        self._items = items
+
+    def contains(self, ids: pa.Array) -> np.ndarray:
+        return np.array([item_id in self._items.row_of for item_id in ids.to_pylist()], bool)
+
+
+async def _change(service: Service, call: Call, change: ItemChange) -> Done:
+    batch = await service.appender.append_items([change], call.token or uuid.uuid4().hex)
+    return Done(orjson.dumps({"item_id": change.item_id, "sequence": batch.last}))
+
+
+def _batch_ask(snapshot: Snapshot, query: BatchQuery, listing: Listing) -> Ask:
+    if query.user_id is not None:
+        return UserAsk(snapshot, query.user_id, listing)
+    if query.item_id is not None:
+        return SimilarAsk(snapshot, query.item_id, listing)
+    return AnonymousAsk(snapshot, weighted_items(query.liked or []), weighted_items(query.disliked), listing=listing)
+
+
+def _check_listing(service: Service, listing: Listing) -> None:
+    service.check_k(listing.k)
+    service.check_count("excluded items", len(listing.filters.exclude), service.args.max_exclude)
+
+
+def _done(reply: Reply) -> Done:
+    return Done(reply.body, replies=(reply,))

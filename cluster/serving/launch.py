@@ -1,0 +1,181 @@
+"""Starts the service from one process and stays with it: what `semrec serve` does."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from cluster.compute import ComputeOptions, open_compute
+from cluster.serving.security import is_loopback
+from cluster.serving.settings import ServeArgs
+from semrec.errors import InputError, NoWorkersError
+from semrec.runs import require_live
+from semrec.workspace import Workspace
+
+__all__ = ["Listen", "serve_release", "serving_environment"]
+
+_APPLICATION: Final = "semrec"
+_READY_S: Final = 300.0
+_POLL_S: Final = 0.2
+_REPLICA_PORTS: Final = range(30_000, 32_700, 100)  # below those that Linux gives to outgoing connections
+
+
+@dataclass(frozen=True)
+class Listen:
+    """Where HTTP is answered. With a certificate, HTTPS: Serve's HAProxy has no TLS, so its own proxy answers, slower."""
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    tls_cert: str | None = None
+    tls_key: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise InputError(
+                "one of certificate and key", expected="both or none", remedy="Give --tls-cert and --tls-key."
+            )
+
+    @property
+    def url(self) -> str:
+        """The address for a client on this machine."""
+        host = self.host if is_loopback(self.host) else "127.0.0.1"
+        return f"{'https' if self.tls_cert else 'http'}://{f'[{host}]' if ':' in host else host}:{self.port}"
+
+
+def serving_environment(*, haproxy: bool = True, cores: int = 2) -> dict[str, str]:
+    """The variables that Ray's processes must be started with for the measured speed; a cluster's nodes need them, too.
+
+    What a caller has set in the environment stays.
+    """
+    common = {
+        "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+        "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(1 << 30),  # batches on their way to shards
+    }
+    if not haproxy:
+        # Without HAProxy a direct ingress would listen on ports that nobody forwards to.
+        return {**common, "RAY_SERVE_ENABLE_DIRECT_INGRESS": "0", "RAY_SERVE_ENABLE_HA_PROXY": "0"}
+    return {
+        **common,
+        "RAY_SERVE_ENABLE_HA_PROXY": "1",
+        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "cluster.serving.front:middlewares",
+        # Parsed per request by a Python process of Ray's; /metrics counts the same in the replica.
+        "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
+        "RAY_SERVE_HAPROXY_NBTHREAD": str(max(1, cores // 4)),
+        # A replica that dies before it answers: changes are named, so that doing one again does nothing.
+        "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
+        "RAY_SERVE_HAPROXY_RETRIES": "5",
+        "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": "60",
+        "RAY_SERVE_HAPROXY_TIMEOUT_SERVER_S": "60",
+        "RAY_SERVE_HAPROXY_TUNE_BUFSIZE": "65536",  # the longest request line and headers
+        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
+    }
+
+
+def serve_release(
+    args: ServeArgs, listen: Listen, *, address: str | None = None, on_ready: Callable[[dict[str, Any], float], None]
+) -> None:
+    """Starts the service on a local Ray or the one at `address`, and stays until it is interrupted; then ends what it began.
+
+    `on_ready` hears what /readyz says, and the seconds since the start. Raises InputError for an address that needs keys,
+    NoWorkersError when the service is not ready within five minutes.
+    """
+    started_s = time.monotonic()
+    if args.keys_file is None and not is_loopback(listen.host):
+        raise InputError(
+            f"host {listen.host} without API keys",
+            expected="a loopback address, or --keys-file",
+            remedy="Make a key with `semrec serve --make-key ID --keys-file FILE`.",
+        )
+    require_live(Workspace.open(args.workspace).storage)
+    environment = serving_environment(haproxy=listen.tls_cert is None, cores=os.cpu_count() or 1)
+    for name, value in (environment | ({} if address else _own_ports())).items():
+        os.environ.setdefault(name, value)
+    ray = open_compute(ComputeOptions(address=address))
+    with _interrupted() as stop, ray, _running(args, listen, is_local=not address):
+        on_ready(_wait_until_ready(listen, stop), time.monotonic() - started_s)
+        stop.wait()
+
+
+def _own_ports() -> dict[str, str]:
+    """Ports that nobody on this machine listens on. Met in a test: a second service that was left to the same range of
+    replica ports sent its requests to the replicas of the first."""
+    first = next((port for port in _REPLICA_PORTS if all(map(_is_free, range(port, port + 8)))), _REPLICA_PORTS[0])
+    ports = {"DIRECT_INGRESS_MIN_HTTP_PORT": first, "DIRECT_INGRESS_MAX_HTTP_PORT": first + _REPLICA_PORTS.step - 1}
+    for name, usual in (("HAPROXY_METRICS_PORT", 9101), ("HAPROXY_STATS_PORT", 8404)):
+        ports[name] = next(port for port in range(usual, usual + 500) if _is_free(port))
+    return {f"RAY_SERVE_{name}": str(port) for name, port in ports.items()}
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as one:
+        try:
+            one.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
+@contextlib.contextmanager
+def _running(args: ServeArgs, listen: Listen, *, is_local: bool) -> Iterator[None]:
+    from ray import serve  # reads the environment that was set above when it is imported
+
+    from cluster.serving.replica import bind_application
+
+    options: dict[str, Any] = {"host": listen.host, "port": listen.port, "request_timeout_s": None}
+    if listen.tls_cert:
+        options |= {"ssl_certfile": listen.tls_cert, "ssl_keyfile": listen.tls_key}
+    serve.start(http_options=options)
+    try:
+        serve.run(bind_application(args), name=_APPLICATION, route_prefix="/")
+        yield
+    finally:
+        serve.shutdown() if is_local else serve.delete(_APPLICATION)
+
+
+def _wait_until_ready(listen: Listen, stop: threading.Event) -> dict[str, Any]:
+    deadline = time.monotonic() + _READY_S
+    reason = "no answer"
+    while time.monotonic() < deadline and not stop.is_set():
+        try:
+            if listen.tls_cert:
+                return {}  # its certificate need not name this machine; the application runs
+            with urllib.request.urlopen(f"{listen.url}/readyz", timeout=5) as response:
+                body: dict[str, Any] = json.load(response)
+                return body
+        except (OSError, ValueError) as error:
+            reason = _said(error)
+        stop.wait(_POLL_S)
+    raise NoWorkersError(
+        f"the service is not ready ({reason})",
+        expected="a loaded release within five minutes",
+        remedy="Look at the log of the replicas: /tmp/ray/session_latest/logs/serve.",
+    )
+
+
+def _said(error: Exception) -> str:
+    if isinstance(error, urllib.error.HTTPError):
+        with contextlib.suppress(Exception):
+            return error.read(500).decode(errors="replace")
+    return str(error)
+
+
+@contextlib.contextmanager
+def _interrupted() -> Iterator[threading.Event]:
+    """An event that SIGINT and SIGTERM set while the block runs."""
+    stop = threading.Event()
+    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,167 @@
+"""Routes of the page: its files, the map, and some user ids to try.
+
+The application that includes `router` sets one thing: `app.state.served`, a function without arguments that returns the
+ServedRelease in use, whose `release` is the opened `semrec.release.reader.Release`.
+
+    GET /                        the page
+    GET /page/{file}             its scripts, style and icon; nothing else
+    GET /v1/map                  the map (`semrec.serving.atlas.map_bytes`); 202 while it is being drawn
+    GET /v1/map/legend           what the colours mean, at once
+    GET /v1/map/items            items by `rows=1,2,3` or by `item_id=a&item_id=b`
+    GET /v1/titles               items whose title contains a text, for suggestions while typing
+    GET /v1/users                some user ids
+"""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import JSONResponse
+
+from cluster.serving.atlas_keeper import AtlasKeeper
+from cluster.serving.problems import PROBLEM_TYPE, ProblemError
+from semrec.release.reader import Release
+from semrec.serving.atlas import map_items, rows_of, rows_with_title
+from semrec.tables import TableFile, read_table
+
+__all__ = ["router"]
+
+_PROBLEM: Final[dict[str, Any]] = {
+    "content": {PROBLEM_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}}
+}
+
+router = APIRouter(
+    responses={
+        422: {"description": "Well-formed, but impossible.", **_PROBLEM},
+        503: {"description": "Not ready yet.", **_PROBLEM},
+    }
+)
+_atlases = AtlasKeeper()
+
+_FOLDER: Final = Path(__file__).parent / "page"
+_TYPES: Final = {
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+_HEADERS: Final = {
+    "Cache-Control": "no-cache",  # kept by the browser, asked for again with its ETag
+    "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+_MAX_ITEMS: Final = 500
+
+
+@router.get("/", include_in_schema=False)
+def page(request: Request) -> Response:
+    """The page."""
+    return page_file(request, "index.html")
+
+
+@router.get("/page/{name}", include_in_schema=False)
+def page_file(request: Request, name: str) -> Response:
+    """One of the page's files."""
+    if name not in _files():
+        raise ProblemError(404, f"the page has no file {name!r}")
+    body, etag = _files()[name]
+    return _tagged(request, body, etag, _TYPES[Path(name).suffix], _HEADERS)
+
+
+@router.get(
+    "/v1/map",
+    tags=["map"],
+    response_class=Response,
+    responses={
+        200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}},
+        202: {"description": "The map is being drawn: ask again in a second.", "content": {"application/json": {}}},
+        304: {"description": "As the ETag says, nothing has changed."},
+    },
+)
+def catalogue_map(request: Request) -> Response:
+    """The catalogue in two dimensions: positions and colours, binary (`semrec/serving/atlas.py` has the layout)."""
+    release = _release(request)
+    try:
+        body = _atlases.body(release)
+    except RuntimeError as error:
+        raise ProblemError(503, str(error)) from None
+    if body is None:
+        return JSONResponse({"status": "drawing", "release": release.release_id}, 202, {"Retry-After": "1"})
+    etag = f'"map-{release.release_id}"'
+    return _tagged(request, body, etag, "application/octet-stream", {"Cache-Control": "private, no-cache"})
+
+
+@router.get("/v1/map/legend", tags=["map"])
+def legend(request: Request) -> JSONResponse:
+    """The attribute that colours the map, its values in order of the colours, and how many items have each."""
+    release = _release(request)
+    return JSONResponse({"release": release.release_id, **_atlases.legend(release).to_json()})
+
+
+@router.get("/v1/map/items", tags=["map"])
+def items_of_map(
+    request: Request,
+    rows: Annotated[str, Query(pattern=r"^(\d{1,10}(,\d{1,10})*)?$", max_length=12 * _MAX_ITEMS)] = "",
+    item_id: Annotated[list[str] | None, Query(max_length=_MAX_ITEMS)] = None,
+) -> JSONResponse:
+    """Items at rows of the item matrix, or the rows of items; unknown ones are left out. At most 500 at once."""
+    release = _release(request)
+    numbers = [int(row) for row in rows.split(",") if row] + list(rows_of(release, item_id or []).values())
+    if len(numbers) > _MAX_ITEMS:
+        raise ProblemError(422, f"{len(numbers)} items", f"at most {_MAX_ITEMS}", "Ask for some now, others later.")
+    return JSONResponse({"release": release.release_id, "items": map_items(release, numbers)})
+
+
+@router.get("/v1/titles", tags=["map"])
+def titles(
+    request: Request,
+    text: Annotated[str, Query(min_length=1, max_length=200)],
+    limit: Annotated[int, Query(ge=1, le=100)] = 8,
+) -> JSONResponse:
+    """Items of the release whose title contains a text, whatever the case; titles that begin with it come first."""
+    release = _release(request)
+    return JSONResponse(
+        {"release": release.release_id, "items": map_items(release, rows_with_title(release, text, limit))}
+    )
+
+
+@router.get("/v1/users", tags=["users"])
+def users(request: Request, limit: Annotated[int, Query(ge=1, le=1000)] = 50) -> JSONResponse:
+    """Some user ids of the release, for trying it out: those of its first part, in ascending order."""
+    release = _release(request)
+    return JSONResponse({"release": release.release_id, "users": _some_users(release)[:limit]})
+
+
+def _release(request: Request) -> Release:
+    release: Release = request.app.state.served().release
+    return release
+
+
+@lru_cache(maxsize=2)
+def _some_users(release: Release) -> list[str]:
+    for part in release.manifest["users"]:
+        ids: list[str] = read_table(release.storage, TableFile.from_json(part), ["user_id"])["user_id"][
+            :1000
+        ].to_pylist()
+        if ids:
+            return ids
+    return []
+
+
+@cache
+def _files() -> dict[str, tuple[bytes, str]]:
+    """The page's files, read once: name -> (bytes, ETag). Only these names are ever answered."""
+    bodies = {path.name: path.read_bytes() for path in sorted(_FOLDER.iterdir()) if path.suffix in _TYPES}
+    return {name: (body, f'"{hashlib.sha256(body).hexdigest()[:16]}"') for name, body in bodies.items()}
+
+
+def _tagged(request: Request, body: bytes, etag: str, media_type: str, headers: dict[str, str]) -> Response:
+    headers = {**headers, "ETag": etag}
+    if request.headers.get("if-none-match") == etag:
+        return Response(status_code=304, headers=headers)
+    return Response(body, media_type=media_type, headers=headers)

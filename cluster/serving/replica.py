@@ -1,0 +1,174 @@
+"""The deployments: what Ray Serve starts, and what each replica does from its first to its last moment."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from pathlib import Path
+from typing import Any, Final
+
+from ray import serve
+from ray.serve.context import _get_global_client
+
+from cluster.metrics import RayMetrics
+from cluster.serving.application import make_application
+from cluster.serving.front import open_front, shut_front
+from cluster.serving.keys import KeyRing
+from cluster.serving.live import LiveRelease, Opener, online_encoder
+from cluster.serving.overlay_client import OverlayClient, OverlayFollower
+from cluster.serving.security import is_loopback
+from cluster.serving.service import Service
+from cluster.serving.settings import ServeArgs
+from cluster.serving.shards import Shard, ShardGroup
+from cluster.serving.snapshots import Ranker
+from cluster.serving.stats import Statistics
+from semrec.errors import InputError, SemrecError
+from semrec.serving.served import ServedRelease
+from semrec.serving.telemetry import AnswerLog
+from semrec.storage import Storage
+from semrec.workspace import Workspace
+
+__all__ = ["bind_application"]
+
+_log = logging.getLogger("ray.serve")
+_REPORT_S: Final = 5.0
+_MAX_ONGOING: Final = 10_000  # the replica bounds what waits by itself, with an answer that says so
+
+
+class Recommender:
+    """One replica of the ingress. It is there once it has loaded what is live; with nothing to load it waits for it."""
+
+    async def __init__(self, args: ServeArgs, *shards: Any) -> None:  # type: ignore[misc]
+        _check_binding(args)
+        loop = asyncio.get_running_loop()
+        storage = Workspace.open(args.workspace).storage
+        group = ShardGroup(shards, loop) if shards else None
+        self._stats = Statistics(serve.get_replica_context().replica_tag)
+        self._live = LiveRelease(
+            storage, group.open_release if group else _opener(args), online_encoder, self._stats.noted
+        )
+        await asyncio.to_thread(self._live.look)
+        self._keys = KeyRing(args.keys_file) if args.keys_file else None
+        answers = AnswerLog(Path(args.telemetry)) if args.telemetry else None
+        self.service = Service(
+            args,
+            self._live,
+            await asyncio.to_thread(OverlayClient, args.workspace),
+            self._stats,
+            keys=self._keys,
+            answers=answers,
+            count_before=group.count_before if group else None,
+        )
+        self._args, self._stop = args, threading.Event()
+        self._follower: OverlayFollower | None = None
+        self._watcher = threading.Thread(target=self._watch, name="release-watcher", daemon=True)
+        self._watcher.start()
+        self._reporter = loop.create_task(self._report())
+
+    def __serve_build_asgi_app__(self) -> Any:
+        self._gate, application = make_application(self.service)
+        open_front(self._gate)
+        return application
+
+    def check_health(self) -> None:
+        """Asked by Serve: a replica whose watcher died would answer from an old release for ever."""
+        if not self._watcher.is_alive():
+            raise RuntimeError("the release watcher has died")
+
+    async def __del__(self) -> None:
+        self._stop.set()
+        self._reporter.cancel()
+        shut_front(self._gate)
+        if self._follower is not None:
+            await asyncio.to_thread(self._follower.stop)
+        self.service.close()
+
+    def _watch(self) -> None:
+        """Follows `current.json`, the overlay and the key file, until the end."""
+        self._warm_encoder()
+        while not self._stop.is_set():
+            if self._follower is None and self._live.state is not None:
+                self._follower = OverlayFollower(self._args.workspace, self._live.state, self._live.refresh)
+            self._stop.wait(self._args.poll_s)
+            if self._live.look():
+                self._warm_encoder()
+            if self._keys is not None:
+                self._refresh_keys(self._keys)
+
+    def _warm_encoder(self) -> None:
+        """Loads the text encoder beside everything else, so that the first search need not wait for it."""
+        now = self._live.now
+        if now is None:
+            return
+
+        def warm() -> None:
+            try:
+                self._live.encoder(now.served).warm()  # type: ignore[attr-defined]
+            except SemrecError as error:
+                _log.info("no search: %s", error)
+
+        threading.Thread(target=warm, name="encoder-warming", daemon=True).start()
+
+    def _refresh_keys(self, keys: KeyRing) -> None:
+        try:
+            keys.refresh()
+        except InputError as error:
+            _log.error("the keys stay as they were: %s", error)
+
+    async def _report(self) -> None:
+        """Gives Ray's exporter what was counted."""
+        metrics = RayMetrics()
+        while True:
+            await asyncio.sleep(_REPORT_S)
+            answers, events = self._stats.unreported()
+            for (endpoint, status), count in answers.items():
+                metrics.add("semrec_requests_total", count, endpoint=endpoint, status=str(status))
+            for name, count in events.items():
+                metrics.add("semrec_releases_looked_at_total", count, outcome=name)
+
+
+def bind_application(args: ServeArgs) -> serve.Application:
+    """The deployments of an application, bound to each other."""
+    # Access lines are written per request and hold ids of users: the log of answers is what there is to read.
+    quiet = {"enable_access_log": False}
+    actor = {"num_cpus": args.cpus}
+    shards = []
+    for number in range(args.shards if args.shards > 1 else 0):
+        deployment = serve.deployment(
+            Shard, name=f"shard-{number}", max_ongoing_requests=_MAX_ONGOING, ray_actor_options=actor
+        )
+        shards.append(deployment.options(logging_config=quiet).bind(args, number))
+    ingress = serve.deployment(
+        serve.ingress()(Recommender),
+        name="recommender",
+        num_replicas=args.replicas,
+        max_ongoing_requests=_MAX_ONGOING,
+        ray_actor_options=actor,
+        logging_config=quiet,
+        health_check_period_s=2,
+        health_check_timeout_s=30,
+        graceful_shutdown_timeout_s=20,
+        graceful_shutdown_wait_loop_s=0.5,
+    )
+    return ingress.bind(args, *shards)
+
+
+def _opener(args: ServeArgs) -> Opener:
+    def open_release(storage: Storage, release_id: str, run_id: str) -> tuple[ServedRelease, Ranker]:
+        served = ServedRelease(storage, release_id, run_id, engine=args.engine, num_threads=args.threads)
+        return served, served.rank
+
+    return open_release
+
+
+def _check_binding(args: ServeArgs) -> None:
+    """Raises InputError for a service without keys that other machines could reach."""
+    # Serve has no public way to ask where its proxies listen.
+    host = _get_global_client().http_config.host
+    if args.keys_file is None and not is_loopback(host or "localhost"):
+        raise InputError(
+            f"HTTP on {host} without API keys",
+            expected="keys, or a loopback address",
+            remedy="Give keys_file, or start Serve with --http-host 127.0.0.1 (http_options.host in a config file).",
+        )

@@ -1,0 +1,128 @@
+"""Who may ask: keys, scopes and rates; without keys only this machine, and only by its own name."""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from cluster.serving.keys import KeyRing, StoredKey
+from cluster.serving.limits import RateLimiter
+from cluster.serving.problems import ProblemError
+from cluster.serving.settings import ServeArgs
+
+__all__ = ["Guard", "Headers", "is_loopback"]
+
+_CHALLENGE: Final = {"WWW-Authenticate": "Bearer"}
+_TOKEN: Final = re.compile(r"[A-Za-z0-9_.:-]{1,200}")
+_MAX_REQUEST_ID: Final = 200
+
+
+class Headers:
+    """The headers that matter, found in one pass."""
+
+    __slots__ = ("host", "key", "length", "media_type", "origin", "request_id", "token")
+
+    def __init__(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        self.host = self.key = self.media_type = self.request_id = self.length = ""
+        self.origin = False
+        self.token: str | None = None
+        for name, value in headers:
+            if name == b"host":
+                self.host = value.decode("latin-1")
+            elif name == b"authorization":
+                kind, _, presented = value.decode("latin-1").partition(" ")
+                if kind.lower() == "bearer":
+                    self.key = presented.strip()
+            elif name == b"x-api-key":
+                self.key = self.key or value.decode("latin-1")
+            elif name == b"x-request-id":
+                self.request_id = value.decode("latin-1")[:_MAX_REQUEST_ID]
+            elif name == b"content-type":
+                self.media_type = value.decode("latin-1").partition(";")[0].strip().lower()
+            elif name == b"content-length":
+                self.length = value.decode("latin-1")
+            elif name == b"idempotency-key":
+                self.token = value.decode("latin-1")
+            elif name == b"origin":
+                self.origin = True
+
+
+class Guard:
+    """Admits requests. With keys, each needs one with the endpoint's scope and a token in its bucket."""
+
+    def __init__(self, args: ServeArgs, keys: KeyRing | None) -> None:
+        self._keys, self._limiter = keys, RateLimiter()
+        self._names = {"localhost", *(origin.rpartition("/")[2] for origin in args.cors_origins)}
+
+    def admit(self, scope: Mapping[str, Any], headers: Headers, needed: str | None) -> None:
+        """Raises ProblemError 400, 401, 403, 421 or 429. `needed` is the scope that a key must have, None: no key is needed.
+
+        The caller's own name for a batch of changes is made the key's: another key cannot take it.
+        """
+        if headers.token is not None and not _TOKEN.fullmatch(headers.token):
+            expected = "up to 200 letters, digits and . _ : -"
+            raise ProblemError(400, "an impossible Idempotency-Key", expected, "Send another, or none.")
+        if self._keys is None:
+            self._admit_openly(scope, headers)
+            return
+        if needed is None:
+            return
+        key = self._find(headers.key)
+        if not key.may(needed):
+            raise ProblemError(
+                403, f"a key without the scope {needed}", f"a key with {needed}", "Ask the operator for one."
+            )
+        if key.rate_per_s is not None:
+            wait_s = self._limiter.wait_s(key.id, key.rate_per_s)
+            if wait_s > 0:
+                after = {"Retry-After": str(math.ceil(wait_s))}
+                raise ProblemError(
+                    429, "too many requests with this key", f"{key.rate_per_s:g} per second", "Wait.", after
+                )
+        if headers.token:
+            headers.token = f"{key.id}:{headers.token}"
+
+    def check_body(self, headers: Headers, most: int) -> None:
+        """Raises ProblemError 413 for a body that is announced as too large, 415 for one that is not JSON."""
+        if headers.media_type != "application/json" and not headers.media_type.endswith("+json"):
+            # A browser may send anything else to this machine without asking first.
+            raise ProblemError(415, f"content type {headers.media_type!r}", "application/json", "Set Content-Type.")
+        if headers.length.isdigit() and int(headers.length[:20]) > most:
+            raise ProblemError(413, f"a body of {headers.length[:20]} bytes", f"at most {most:,}", "Split the request.")
+
+    def _find(self, presented: str) -> StoredKey:
+        if not presented:
+            expected = "Authorization: Bearer KEY, or X-API-Key: KEY"
+            raise ProblemError(401, "no API key", expected, "Ask the operator for a key.", _CHALLENGE)
+        assert self._keys is not None
+        found = self._keys.find(presented)
+        if found is None:
+            raise ProblemError(
+                401, "an unknown or expired API key", "a valid key", "Ask the operator for one.", _CHALLENGE
+            )
+        return found
+
+    def _admit_openly(self, scope: Mapping[str, Any], headers: Headers) -> None:
+        """Without keys: callers on this machine, by a name of this machine (a web page elsewhere could rebind its own)."""
+        client = scope.get("client")
+        if client and not is_loopback(client[0]):
+            raise ProblemError(403, "a caller from elsewhere", "callers on this machine", "Serve with --keys-file.")
+        host = headers.host.lower()
+        name = host[1 : host.find("]")] if host.startswith("[") else host.partition(":")[0]
+        if name and name not in self._names and not is_loopback(name):
+            raise ProblemError(
+                421, f"host {name!r}", "localhost", "Serve with --keys-file to be called by other names."
+            )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a name or address is of this machine alone."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,150 @@
+"""A matrix in shards: each deployment ranks its rows, and the exact merge gives the bytes of one matrix."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Final
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from cluster.serving.settings import ServeArgs
+from semrec.digests import sha256_hex
+from semrec.serving.answers import Question, Ranked, merge_ranked
+from semrec.serving.lru import Lru
+from semrec.serving.overlay import ItemChange, OverlayView
+from semrec.serving.served import ServedRelease
+from semrec.storage import Storage
+from semrec.workspace import Workspace
+
+__all__ = ["Shard", "ShardGroup"]
+
+_KEPT_RELEASES: Final = 2
+_KEPT_VIEWS: Final = 4
+_WAIT_S: Final = 60.0
+_EMPTY: Final = "empty"
+
+
+class Shard:
+    """Ranks the rows of shard `number`. Releases are opened when they are first asked for; the last two are kept."""
+
+    def __init__(self, args: ServeArgs, number: int) -> None:
+        self._args, self._number = args, number
+        self._storage = Workspace.open(args.workspace).storage
+        self._releases: Lru[str, ServedRelease] = Lru(_KEPT_RELEASES, lambda _: 1)
+        self._views: dict[str, OverlayView] = {_EMPTY: OverlayView.empty()}
+        self._lock = threading.Lock()
+
+    async def open(self, release_id: str) -> None:
+        """Opens a release, so that nobody waits for it later."""
+        await asyncio.to_thread(self._release, release_id)
+
+    async def rank(
+        self, release_id: str, questions: Sequence[Question], view_id: str, changes: Sequence[ItemChange] | None
+    ) -> list[Ranked] | None:
+        """This shard's answers; None when it does not know the view and `changes` were not sent with it."""
+        return await asyncio.to_thread(self._with_view, _rank, release_id, view_id, changes, questions)
+
+    async def count_before(
+        self,
+        release_id: str,
+        question: Question,
+        item_id: str,
+        score: np.float32,
+        view_id: str,
+        changes: Sequence[ItemChange] | None,
+    ) -> int | None:
+        """How many items of this shard come before one; None as in `rank`."""
+        return await asyncio.to_thread(self._with_view, _count, release_id, view_id, changes, question, item_id, score)
+
+    def _with_view(
+        self, work: Callable[..., Any], release_id: str, view_id: str, changes: Sequence[ItemChange] | None, *asked: Any
+    ) -> Any:
+        served, view = self._release(release_id), self._view(view_id, changes)
+        return None if view is None else work(served, view, *asked)
+
+    def _view(self, view_id: str, changes: Sequence[ItemChange] | None) -> OverlayView | None:
+        with self._lock:
+            if view_id not in self._views and changes is not None:
+                self._views[view_id] = OverlayView.of(changes)
+                if len(self._views) > _KEPT_VIEWS:
+                    del self._views[next(name for name in self._views if name != _EMPTY)]
+            return self._views.get(view_id)
+
+    def _release(self, release_id: str) -> ServedRelease:
+        with self._lock:
+            return self._releases.get(release_id, lambda: self._opened(release_id))
+
+    def _opened(self, release_id: str) -> ServedRelease:
+        args = self._args
+        whole = ServedRelease(self._storage, release_id, start=0, stop=0)
+        edges = np.linspace(0, whole.num_items, args.shards + 1).astype(int).tolist()
+        start, stop = edges[self._number], edges[self._number + 1]
+        return ServedRelease(
+            self._storage, release_id, engine=args.engine, num_threads=args.threads, start=start, stop=stop
+        )
+
+
+class ShardGroup:
+    """All shards, as one ranker. Its methods are called in engine threads; the calls are made in `loop`."""
+
+    def __init__(self, handles: Sequence[Any], loop: asyncio.AbstractEventLoop) -> None:
+        self._handles, self._loop = handles, loop
+        self._names: WeakKeyDictionary[OverlayView, str] = WeakKeyDictionary()
+
+    def open_release(
+        self, storage: Storage, release_id: str, run_id: str
+    ) -> tuple[ServedRelease, Callable[[Sequence[Question], OverlayView], list[Ranked]]]:
+        """A release whose rows the shards hold, and what ranks over it."""
+        served = ServedRelease(storage, release_id, run_id, start=0, stop=0)
+        self._wait(self._all("open", release_id))
+
+        def rank(questions: Sequence[Question], overlay: OverlayView) -> list[Ranked]:
+            parts = self._wait(self._over("rank", overlay, release_id, list(questions)))
+            return merge_ranked(parts, [question.k for question in questions])
+
+        return served, rank
+
+    def count_before(
+        self, served: ServedRelease, question: Question, item_id: str, score: np.float32, overlay: OverlayView
+    ) -> int:
+        """How many items come before one: the sum of what each shard counts."""
+        return sum(self._wait(self._over("count_before", overlay, served.release_id, question, item_id, score)))
+
+    def _wait(self, work: Coroutine[Any, Any, list[Any]]) -> list[Any]:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(_WAIT_S)
+
+    async def _all(self, method: str, *arguments: Any) -> list[Any]:
+        return list(await asyncio.gather(*(getattr(handle, method).remote(*arguments) for handle in self._handles)))
+
+    async def _over(self, method: str, overlay: OverlayView, *arguments: Any) -> list[Any]:
+        """Calls all shards over a view, which is sent once to each, and again when a shard was restarted."""
+        view_id = self._names.get(overlay)
+        if view_id is None:
+            view_id = self._names[overlay] = _name_of(overlay)
+
+        async def call(handle: Any) -> Any:
+            found = await getattr(handle, method).remote(*arguments, view_id, None)
+            if found is None:
+                found = await getattr(handle, method).remote(*arguments, view_id, list(overlay.changes.values()))
+            return found
+
+        return list(await asyncio.gather(*map(call, self._handles)))
+
+
+def _rank(served: ServedRelease, view: OverlayView, questions: Sequence[Question]) -> list[Ranked]:
+    return served.rank(questions, view)
+
+
+def _count(served: ServedRelease, view: OverlayView, question: Question, item_id: str, score: np.float32) -> int:
+    return served.count_before(question, item_id, score, view)
+
+
+def _name_of(overlay: OverlayView) -> str:
+    """Names what a view says, the same in every replica."""
+    if not overlay:
+        return _EMPTY
+    changes = sorted((change.sequence, change.encoder) for change in overlay.changes.values())
+    return sha256_hex(repr(changes).encode())

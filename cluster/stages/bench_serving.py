@@ -1,0 +1,170 @@
+"""Serving measured from outside: each server alone in turn, on one machine, in one run, under the same requests."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+from urllib.parse import quote
+
+import numpy as np
+
+from semrec.bench.load import Load, Request, saturate, steady
+from semrec.errors import NoWorkersError
+from semrec.release import Release
+from semrec.runs import require_live
+from semrec.workspace import Workspace
+
+__all__ = ["ServingRow", "bench_serving", "started_server"]
+
+_START_S: Final = 300.0
+_WARM_S: Final = 3.0
+_END_S: Final = 60.0
+_LIKED: Final = 5
+_QUERIES: Final = 2_048  # in one /v1/batch request
+
+
+@dataclass(frozen=True)
+class ServingRow:
+    """One server under one kind of load. `of_ping` is its rate against an empty FastAPI endpoint in the same run."""
+
+    server: str  # ping, faiss, serve (with its default proxy), semrec
+    endpoint: str
+    load: str  # 32 at a time, or requests per second
+    answers_per_s: float  # requests, but users of a batch
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+    errors: int
+    of_ping: float = 1.0
+
+
+def bench_serving(
+    workspace_uri: str, platform: str | None, *, seconds: float, rate: float, concurrency: int = 32
+) -> tuple[float, list[ServingRow]]:
+    """Seconds from start to ready of ours, and the rows: an empty endpoint, faiss behind FastAPI, ours behind Serve's
+    default proxy, ours. User recommendations exclude what was seen and ask for `platform`.
+    """
+    rows, kinds = [], _kinds_of(workspace_uri, platform)
+    users = {"recommend_user": kinds["recommend_user"]}
+    peer = [sys.executable, "-m", "cluster.serving.peers"]
+    with started_server([*peer, "ping"], "/ping") as (url, _):
+        rows += _measure("ping", url, {"ping": [Request("/ping")]}, seconds, concurrency)
+    with started_server([*peer, "faiss", "--workspace", workspace_uri], kinds["recommend_user"][0].path) as (url, _):
+        rows += _measure("faiss", url, users, seconds, concurrency)
+    serve = [sys.executable, "-m", "jobs.serve_release", "--workspace", workspace_uri]
+    plain = {
+        "RAY_SERVE_ENABLE_HA_PROXY": "0",
+        "RAY_SERVE_ENABLE_DIRECT_INGRESS": "0",
+        "RAY_SERVE_THROUGHPUT_OPTIMIZED": "0",
+    }
+    with started_server(serve, "/readyz", plain) as (url, _):
+        rows += _measure("serve", url, users, seconds, concurrency)
+    with started_server(serve, "/readyz") as (url, ready_s):
+        rows += _measure("semrec", url, kinds, seconds, concurrency)
+        host, port = url.removeprefix("http://").split(":")
+        found = steady(host, int(port), kinds["recommend_user"], rate=rate, seconds=seconds)
+        rows.append(_row("semrec", "recommend_user", f"{rate:,.0f}/s", found))
+    ping = rows[0].answers_per_s
+    return ready_s, [replace(row, of_ping=row.answers_per_s / ping) for row in rows]
+
+
+@contextlib.contextmanager
+def started_server(
+    command: Sequence[str], ready_path: str, environment: dict[str, str] | None = None
+) -> Iterator[tuple[str, float]]:
+    """A server on a free loopback port (`--port`), for the time of the block: its URL, and the seconds until it answered.
+
+    Raises NoWorkersError with the end of its output when it does not answer within five minutes.
+    """
+    port, began_s = _free_port(), time.monotonic()
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(
+            [*command, "--port", str(port)], stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True,
+            env={**os.environ, **(environment or {})},
+        )  # fmt: skip
+        url = f"http://127.0.0.1:{port}"
+        try:
+            while not _answers(url + ready_path):
+                if process.poll() is not None or time.monotonic() - began_s > _START_S:
+                    log.seek(0)
+                    raise NoWorkersError(
+                        f"{' '.join(command)} did not answer: {log.read()[-2000:].decode(errors='replace')}",
+                        expected=f"an answer from {ready_path}",
+                        remedy="Mend what it says.",
+                    )
+                time.sleep(0.1)
+            yield url, time.monotonic() - began_s
+        finally:
+            process.terminate()
+            process.wait(_END_S)
+
+
+def _kinds_of(workspace_uri: str, platform: str | None) -> dict[str, list[Request]]:
+    """Endpoint -> requests of it, each of another user or item, in an order that no cache foresees."""
+    storage = Workspace.open(workspace_uri).storage
+    release, rng = Release(storage, require_live(storage).release), np.random.default_rng(3)
+    known = [
+        user for part in range(len(release.manifest["users"])) for user in release.user_part(part).user_ids.to_pylist()
+    ]
+    chosen = [known[n] for n in rng.permutation(len(known))[:_QUERIES].tolist()]
+    items = [release.item_ids[n].as_py() for n in rng.integers(0, release.num_items, _QUERIES).tolist()]
+    users = [quote(user, safe="") for user in chosen]
+    asked = "" if platform is None else f"&platform={quote(platform)}"
+    filters: dict[str, Any] = {} if platform is None else {"filters": {"platform": [platform]}}
+    liked = [{"liked": items[n : n + _LIKED], "k": 10, **filters} for n in range(0, _QUERIES - _LIKED, _LIKED)]
+    texts = [{"text": title, "k": 10} for title in release.items.column("title").to_pylist()[:200]]
+    queries = {"queries": [{"user_id": chosen[n % len(chosen)]} for n in range(_QUERIES)], "k": 10}
+    kinds = {
+        "recommend_user": [Request(f"/v1/users/{user}/recommendations?k=10{asked}") for user in users],
+        "similar_items": [Request(f"/v1/items/{quote(item, safe='')}/similar?k=10{asked}") for item in items],
+        "recommend_anonymous": [Request("/v1/recommendations", "POST", json.dumps(body)) for body in liked],
+        "search": [Request("/v1/search", "POST", json.dumps(body)) for body in texts],
+        "answer_batch": [Request("/v1/batch", "POST", json.dumps(queries))],
+    }
+    if "weights_sha256" not in release.manifest["encoder"]:  # generated vectors come from no encoder
+        del kinds["search"]
+    return kinds
+
+
+def _measure(
+    server: str, url: str, kinds: dict[str, list[Request]], seconds: float, concurrency: int
+) -> list[ServingRow]:
+    rows = []
+    for endpoint, requests in kinds.items():
+        at_once = 2 if endpoint == "answer_batch" else concurrency
+        saturate(url, requests, concurrency=at_once, seconds=_WARM_S)
+        found = saturate(url, requests, concurrency=at_once, seconds=seconds)
+        rows.append(
+            _row(server, endpoint, f"{at_once} at a time", found, _QUERIES if endpoint == "answer_batch" else 1)
+        )
+    return rows
+
+
+def _row(server: str, endpoint: str, load: str, found: Load, answers: int = 1) -> ServingRow:
+    return ServingRow(
+        server, endpoint, load, found.requests_per_s * answers, found.p50_ms, found.p95_ms, found.p99_ms, found.errors
+    )
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+def _free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])

@@ -1,0 +1,87 @@
+"""Serve the live release over HTTP until interrupted.
+
+semrec serve --workspace W
+semrec serve --workspace W --make-key page --scope read --keys-file keys.jsonl
+semrec serve --workspace W --host 0.0.0.0 --keys-file keys.jsonl --replicas 2
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Any
+
+import typer
+
+from jobs.shell import Address, WorkspaceOption, console, reported, run
+
+__all__ = ["main"]
+
+_DAY_S = 86_400
+
+
+@reported
+def main(
+    workspace: WorkspaceOption,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; others than loopback need --keys-file.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65_535, help="Port to listen on.")] = 8000,
+    replicas: Annotated[int, typer.Option(min=1, help="Replicas that answer; each holds the release.")] = 1,
+    shards: Annotated[int, typer.Option(min=1, help="Above 1: split the item matrix into so many parts.")] = 1,
+    threads: Annotated[int | None, typer.Option(min=1, help="Engine threads of a replica.")] = None,
+    engine: Annotated[str, typer.Option(help="reference, cpu or cuda.")] = "cpu",
+    keys_file: Annotated[str | None, typer.Option(help="File of API keys; without one only loopback, openly.")] = None,
+    cors: Annotated[list[str] | None, typer.Option(help="Origin that browsers may call from; repeatable.")] = None,
+    docs: Annotated[bool, typer.Option("--docs", help="Interactive documentation at /docs.")] = False,
+    telemetry: Annotated[str | None, typer.Option(help="Folder for the log of answers.")] = None,
+    tls_cert: Annotated[str | None, typer.Option(help="Certificate (PEM): HTTPS, by Serve's slower proxy.")] = None,
+    tls_key: Annotated[str | None, typer.Option(help="Its key (PEM).")] = None,
+    make_key: Annotated[
+        str | None, typer.Option(metavar="ID", help="Add a key to --keys-file, show it once, end.")
+    ] = None,
+    scope: Annotated[
+        list[str] | None, typer.Option(help="Scope of the new key: read, write, admin; repeatable.")
+    ] = None,
+    rate: Annotated[float | None, typer.Option(help="Requests per second and replica of the new key.")] = None,
+    days: Annotated[float | None, typer.Option(help="Days until the new key expires.")] = None,
+    address: Address = None,
+) -> None:
+    """Serve the live release over HTTP."""
+    if make_key is not None:
+        _make_key(make_key, keys_file, scope or ["read"], rate, days)
+        return
+    from cluster.serving.launch import Listen, serve_release
+    from cluster.serving.settings import ServeArgs
+
+    given = {"engine": engine, "keys_file": keys_file, "cors_origins": cors or [], "docs": docs, "telemetry": telemetry}
+    args = ServeArgs(workspace=workspace, replicas=replicas, shards=shards, threads=threads, **given)
+    listen = Listen(host, port, tls_cert, tls_key)
+    serve_release(args, listen, address=address, on_ready=lambda said, took_s: _show(listen.url, args, said, took_s))
+    console.print("stopped")
+
+
+def _make_key(key_id: str, path: str | None, scopes: list[str], rate: float | None, days: float | None) -> None:
+    from cluster.serving.keys import append_key, make_key
+
+    if path is None:
+        raise typer.BadParameter("--make-key needs --keys-file")
+    key, stored = make_key(key_id, scopes, rate, None if days is None else time.time() + days * _DAY_S)
+    append_key(path, stored)
+    print(key)  # the only time that it is shown
+
+
+def _show(url: str, args: Any, said: dict[str, Any], took_s: float) -> None:
+    key = " -H 'Authorization: Bearer KEY'" if args.keys_file else ""
+    console.print(f"[green]ready[/]    {url} in {took_s:.1f} s: release {said.get('release')}, run {said.get('run')}")
+    if not args.keys_file:
+        console.print("         no API keys: open to every process on this machine, closed to others")
+    print(f"  curl{key} '{url}/v1/users?limit=3'")
+    print(f"  curl{key} '{url}/v1/users/USER/recommendations?k=5'")
+    print(
+        f'  curl{key} -H \'Content-Type: application/json\' -d \'{{"text": "a lonely robot", "k": 5}}\' {url}/v1/search'
+    )
+    print(f"  the page: {url}/   the contract: {url}/openapi.json   Ctrl-C ends it", flush=True)
+
+
+if __name__ == "__main__":
+    run(main)

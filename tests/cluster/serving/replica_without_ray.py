@@ -1,0 +1,100 @@
+"""A replica's application over a small world, without Ray: the same gate, handlers, snapshots and segments."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from serving_world import DIMENSION, World
+from starlette.testclient import TestClient
+
+from cluster.serving.application import make_application
+from cluster.serving.keys import KeyRing
+from cluster.serving.live import LiveRelease
+from cluster.serving.overlay_actor import OverlayActor
+from cluster.serving.service import Service
+from cluster.serving.settings import ServeArgs
+from cluster.serving.snapshots import Ranker
+from cluster.serving.stats import Statistics
+from semrec.errors import InputError
+from semrec.serving.events import Event
+from semrec.serving.overlay import ItemChange
+from semrec.serving.segments import Batch
+from semrec.serving.served import ServedRelease
+from semrec.serving.telemetry import AnswerLog
+from semrec.storage import Storage
+
+__all__ = ["LocalReplica", "WordEncoder"]
+
+
+class WordEncoder:
+    """Text to a vector of small whole numbers, which depends on the text alone."""
+
+    def vector(self, text: str) -> np.ndarray:
+        if not text.strip():
+            raise InputError("an empty text", expected="words", remedy="Write some.")
+        rng = np.random.default_rng(zlib.crc32(text.encode()))
+        return (rng.integers(-2, 3, DIMENSION) + np.eye(DIMENSION)[0] * 0.5).astype(np.float32)
+
+
+class LocalAppender:
+    """The overlay actor's own code, in this process; the replica hears of a change before it is acknowledged."""
+
+    def __init__(self, uri: str, live: LiveRelease) -> None:
+        self._uri, self._live = uri, live
+        self._actor: OverlayActor | None = None
+
+    async def append_items(self, changes: Sequence[ItemChange], token: str | None = None) -> Batch:
+        return self._told(await self._get().append_items(list(changes), token))
+
+    async def append_events(self, events: Sequence[Event], token: str | None = None) -> Batch:
+        return self._told(await self._get().append_events(list(events), token))
+
+    def _get(self) -> OverlayActor:
+        self._actor = self._actor or OverlayActor(self._uri)
+        return self._actor
+
+    def _told(self, batch: Batch) -> Batch:
+        assert self._live.state is not None
+        self._live.state.catch_up()
+        self._live.refresh()
+        return batch
+
+
+class LocalReplica:
+    """`client` is an HTTP client of it; `live`, `service` and `served` look inside. Use as a context."""
+
+    def __init__(self, world: World, keys_file: str | None = None, telemetry: str | None = None, **args: Any) -> None:
+        self.world, storage = world, world.workspace.storage
+        self.args = ServeArgs(workspace=storage.uri, keys_file=keys_file, telemetry=telemetry, **args)
+        self.stats = Statistics("local")
+        self.live = LiveRelease(storage, _open, lambda served: WordEncoder(), self.stats.noted)
+        self.live.look()
+        keys = KeyRing(keys_file) if keys_file else None
+        answers = AnswerLog(telemetry) if telemetry else None
+        appender = LocalAppender(storage.uri, self.live)
+        self.service = Service(self.args, self.live, appender, self.stats, keys=keys, answers=answers)
+        self.gate, self.application = make_application(self.service)
+        self.client = TestClient(
+            self.application, base_url="http://localhost", client=("127.0.0.1", 50_000), raise_server_exceptions=False
+        )
+
+    @property
+    def served(self) -> ServedRelease:
+        assert self.live.now is not None
+        return self.live.now.served
+
+    def __enter__(self) -> LocalReplica:
+        self.client.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.client.__exit__(*error)  # type: ignore[arg-type]
+        self.service.close()
+
+
+def _open(storage: Storage, release_id: str, run_id: str) -> tuple[ServedRelease, Ranker]:
+    served = ServedRelease(storage, release_id, run_id)
+    return served, served.rank

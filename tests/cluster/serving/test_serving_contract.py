@@ -1,0 +1,109 @@
+"""The OpenAPI document: complete, with examples that work, and held to by every generated request (schemathesis)."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import schemathesis
+import uvicorn
+from hypothesis import HealthCheck, Phase, given, settings
+from replica_without_ray import LocalReplica
+from schemathesis import Case, GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    allow_header_conformance,
+    content_type_conformance,
+    negative_data_rejection,
+    response_schema_conformance,
+    status_code_conformance,
+    unsupported_method,
+)
+from serving_world import make_world
+
+from cluster.serving.endpoints import ENDPOINTS
+
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_schema_conformance,
+    negative_data_rejection,
+    unsupported_method,
+    allow_header_conformance,
+]
+OPERATIONS = [(endpoint.method, endpoint.path) for endpoint in ENDPOINTS] + [
+    ("GET", "/v1/users"),
+    ("GET", "/v1/map/items"),
+]
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A replica's application behind a real HTTP server on a free port."""
+    with LocalReplica(make_world(tmp_path_factory.mktemp("contract") / "w"), max_body_bytes=200_000) as replica:
+        listener = socket.create_server(("127.0.0.1", 0))
+        server = uvicorn.Server(uvicorn.Config(replica.application, log_level="error", lifespan="off"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        while not server.started:
+            time.sleep(0.01)
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def contract(url: str) -> Any:
+    return schemathesis.openapi.from_url(f"{url}/openapi.json")
+
+
+@pytest.mark.parametrize("mode", list(GenerationMode))
+@pytest.mark.parametrize(("method", "path"), OPERATIONS)
+def test_generated_requests_are_answered_as_the_document_says(
+    contract: Any, method: str, path: str, mode: GenerationMode
+) -> None:
+    operation = contract[path][method]
+    if (
+        mode.is_negative
+        and not operation.definition.raw.get("parameters")
+        and "requestBody" not in operation.definition.raw
+    ):
+        return  # nothing of it could be wrong
+
+    @settings(
+        max_examples=20,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        phases=[Phase.explicit, Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(case=operation.as_strategy(generation_mode=mode))
+    def check(case: Case) -> None:
+        response = case.call(timeout=20)
+        # Request lines above 64 KiB and bodies above the limit are refused before anybody looks at what they say.
+        if response.status_code != 413 and response.content != b"Invalid HTTP request received.":
+            case.validate_response(response, checks=CHECKS)
+
+    check()
+
+
+def test_every_endpoint_is_documented_with_its_errors_and_examples(contract: Any) -> None:
+    paths = contract.raw_schema["paths"]
+    for endpoint in ENDPOINTS:
+        operation = paths[endpoint.path][endpoint.method.lower()]
+        assert operation["summary"] == endpoint.summary
+        assert {"200", "401", "403", "422", "429", "500", "503"} <= operation["responses"].keys()
+        if endpoint.body is not None:
+            assert operation["requestBody"]["content"]["application/json"]["example"]
+            assert {"408", "413", "415"} <= operation["responses"].keys()
+        if endpoint.query is not None:
+            assert {"k", "platform", "genre", "maturity", "year_min", "exclude", "diversity"} <= {
+                parameter["name"] for parameter in operation["parameters"]
+            }
+    assert {"/v1/map", "/v1/users"} <= paths.keys()

@@ -1,0 +1,290 @@
+"""Every endpoint's numbers against the core library, over HTTP and without Ray."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from replica_without_ray import LocalReplica, WordEncoder
+from serving_world import K, make_world
+
+from semrec.serving.anonymous import Weighted, anonymous_question, anonymous_taste
+from semrec.serving.answers import Hit
+from semrec.serving.diversity import diversify, num_candidates
+from semrec.serving.events import Event
+from semrec.serving.filters import Filters
+from semrec.serving.overlay import OverlayView
+from semrec.serving.users import question_of
+
+EMPTY = OverlayView.empty()
+USERS = [f"user-{n}" for n in range(40)]
+
+
+@pytest.fixture(scope="module")
+def replica(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalReplica]:
+    with LocalReplica(make_world(tmp_path_factory.mktemp("endpoints") / "w")) as started:
+        yield started
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Iterator[LocalReplica]:
+    """A replica of its own, for tests that change what is served."""
+    with LocalReplica(make_world(tmp_path / "w"), telemetry=str(tmp_path / "answers")) as started:
+        yield started
+
+
+def get(replica: LocalReplica, path: str, status: int = 200, **params: Any) -> dict[str, Any]:
+    response = replica.client.get(path, params=params)
+    assert response.status_code == status, response.text
+    return response.json()
+
+
+def post(replica: LocalReplica, path: str, body: Any, status: int = 200, **headers: str) -> dict[str, Any]:
+    response = replica.client.post(path, json=body, headers=headers)
+    assert response.status_code == status, response.text
+    return response.json()
+
+
+def listed(answer: dict[str, Any]) -> list[tuple[str, bytes]]:
+    return [(item["item_id"], np.float32(item["score"]).tobytes()) for item in answer["items"]]
+
+
+def bytes_of(hits: list[Hit]) -> list[tuple[str, bytes]]:
+    return [(hit.item_id, hit.score.tobytes()) for hit in hits]
+
+
+def test_live_answers_are_the_published_lists_byte_for_byte(replica: LocalReplica) -> None:
+    sources = set()
+    for user in USERS:
+        live = get(replica, f"/v1/users/{user}/recommendations", k=K, overlay="off")
+        batch = get(replica, f"/v1/users/{user}/recommendations", k=K, source="batch")
+        published = replica.served.published(user)
+        assert published is not None
+        assert listed(live) == listed(batch) == bytes_of(published.hits)
+        assert (live["source"], batch["source"]) == (published.source, "batch")
+        assert live["short_reason"] == batch["short_reason"] == published.short_reason
+        assert (live["release"], live["user_id"]) == (replica.world.release_id, user)
+        sources.add(live["source"])
+    assert sources == {"personal", "popularity"}
+
+
+def test_a_users_filters_are_those_of_the_core(replica: LocalReplica) -> None:
+    query = {"k": 7, "platform": ["Lumina", "Atlas"], "genre": "Drama", "year_min": 1991, "year_max": 1996.5}
+    query |= {"exclude": ["n03", "nobody"], "where": ["platform:Marquee"]}
+    wanted = Filters(
+        {"platform": frozenset({"Lumina", "Atlas", "Marquee"}), "genre": frozenset({"Drama"})},
+        {"year": (1991, 1996.5)},
+        ("n03", "nobody"),
+    )
+    found = 0
+    for user in USERS[:12]:
+        state = replica.served.user(user)
+        assert state is not None
+        (expected,) = replica.served.rank([question_of(state, wanted, 7)], EMPTY)
+        answer = get(replica, f"/v1/users/{user}/recommendations", **query)
+        assert (listed(answer), answer["short_reason"]) == (bytes_of(expected.hits), expected.short_reason)
+        found += len(answer["items"])
+    assert found > 12
+
+
+def test_similar_items(replica: LocalReplica) -> None:
+    (expected,) = replica.served.rank([replica.served.similar("n10", EMPTY, k=6)], EMPTY)
+    answer = get(replica, "/v1/items/n10/similar", k=6)
+    assert listed(answer) == bytes_of(expected.hits)
+    assert (answer["source"], answer["item_id"]) == ("similar", "n10")
+    item = answer["items"][0]
+    assert item["attributes"] == replica.world.items[item["item_id"]].attributes
+    assert item["title"] == f"title of {item['item_id']}"
+
+
+def test_diversity_is_maximal_marginal_relevance(replica: LocalReplica) -> None:
+    question = replica.served.similar("n10", EMPTY, k=num_candidates(6, 0.7))
+    (ranked,) = replica.served.rank([question], EMPTY)
+    expected = diversify(ranked.hits, replica.served.vectors_of([h.item_id for h in ranked.hits], EMPTY), 6, 0.7)
+    assert listed(get(replica, "/v1/items/n10/similar", k=6, diversity=0.7)) == bytes_of(expected)
+    assert bytes_of(expected) != bytes_of(ranked.hits[:6])
+
+
+def test_anonymous_recommendations_with_words_and_weights(replica: LocalReplica) -> None:
+    body = {"liked": [{"item_id": "n01", "weight": 2.5}, "n02"], "disliked": ["n03"], "text": "stars", "k": 9}
+    taste = anonymous_taste(
+        replica.served,
+        EMPTY,
+        liked=[Weighted("n01", 2.5), Weighted("n02")],
+        disliked=[Weighted("n03")],
+        texts=[("stars", WordEncoder().vector("stars"))],
+    )
+    (expected,) = replica.served.rank([anonymous_question(replica.served, taste, k=9)], EMPTY)
+    answer = post(replica, "/v1/recommendations", {**body, "explain": True})
+    assert (listed(answer), answer["source"]) == (bytes_of(expected.hits), "anonymous")
+    for item, explained in zip(answer["items"], answer["explain"]["items"], strict=True):
+        parts = sum(part["contribution"] for part in explained["parts"]) + explained["rest"]
+        assert parts == pytest.approx(item["score"], rel=1e-5, abs=1e-6)
+
+
+def test_search_is_the_text_alone(replica: LocalReplica) -> None:
+    taste = anonymous_taste(replica.served, EMPTY, texts=[("blue", WordEncoder().vector("blue"))])
+    filters = Filters({"genre": frozenset({"Noir"})}, {"year": (None, 1995)})
+    (expected,) = replica.served.rank([anonymous_question(replica.served, taste, filters=filters, k=4)], EMPTY)
+    answer = post(
+        replica, "/v1/search", {"text": "blue", "k": 4, "filters": {"genre": ["Noir"], "year": {"max": 1995}}}
+    )
+    assert (listed(answer), answer["source"]) == (bytes_of(expected.hits), "search")
+    assert len(answer["items"]) == 4
+
+
+def test_a_batch_gives_each_query_its_own_answer_or_error(replica: LocalReplica) -> None:
+    queries = [{"user_id": user} for user in USERS] * 30  # several pieces of work
+    queries += [{"item_id": "n10"}, {"liked": ["n01"]}, {"item_id": "nothing"}, {"user_id": "stranger"}]
+    answers = post(replica, "/v1/batch", {"queries": queries, "k": 4})["answers"]
+    assert len(answers) == len(queries)
+    for user, answer in zip(USERS * 30, answers, strict=False):
+        if user in USERS[:5]:
+            assert answer == get(replica, f"/v1/users/{user}/recommendations", k=4)
+        assert answer["user_id"] == user
+    assert answers[-4] == get(replica, "/v1/items/n10/similar", k=4)
+    assert answers[-3] == post(replica, "/v1/recommendations", {"liked": ["n01"], "k": 4})
+    assert answers[-2]["error"]["status"] == 404
+    assert "'nothing'" in answers[-2]["error"]["detail"]
+    assert answers[-1]["source"] == "popularity"
+
+
+def test_unknown_items_are_404_and_unknown_users_get_what_is_popular(replica: LocalReplica) -> None:
+    problem = get(replica, "/v1/items/nothing/similar", 404)
+    assert "'nothing'" in problem["detail"]
+    assert (problem["status"], problem["title"], problem["instance"]) == (
+        404,
+        "Not Found",
+        "/v1/items/nothing/similar",
+    )
+    assert get(replica, "/v1/users/stranger/recommendations", k=3)["source"] == "popularity"
+    assert get(replica, "/v1/users/stranger/recommendations", 404, source="batch")["status"] == 404
+    assert post(replica, "/v1/recommendations", {"liked": ["nothing"]}, 404)["status"] == 404
+
+
+def test_explanations_add_up_and_why_says_why(replica: LocalReplica) -> None:
+    user = next(u for u in USERS if (s := replica.served.user(u)) and s.vector is not None and len(s.seen_rows) > 2)
+    answer = get(replica, f"/v1/users/{user}/recommendations", k=3, explain="true", why="n00")
+    for item, explained in zip(answer["items"], answer["explain"]["items"], strict=True):
+        parts = sum(part["contribution"] for part in explained["parts"]) + explained["rest"]
+        assert parts == pytest.approx(item["score"], rel=1e-5, abs=1e-6)
+    state = replica.served.user(user)
+    assert state is not None
+    seen = replica.served.items.ids[int(state.seen_rows[0])]
+    assert get(replica, f"/v1/users/{user}/recommendations", why=seen)["why"]["reason"] == "seen"
+    shown = answer["items"][0]["item_id"]
+    assert get(replica, f"/v1/users/{user}/recommendations", k=3, why=shown)["why"]["rank"] == 1
+    assert get(replica, f"/v1/users/{user}/recommendations", 404, why="nothing")["status"] == 404
+
+
+def test_items_models_readiness_and_the_page(replica: LocalReplica) -> None:
+    item = get(replica, "/v1/items/n07")
+    assert item["attributes"] == replica.world.items["n07"].attributes
+    models = get(replica, "/v1/models")
+    assert (models["release"], models["run"], models["run_k"]) == (replica.world.release_id, replica.world.run_id, K)
+    assert models["attributes"]["genre"] == ["Comedy", "Drama", "Horror", "Noir"]
+    assert get(replica, "/readyz")["status"] == "ready"
+    assert get(replica, "/healthz") == {"status": "alive"}
+    assert get(replica, "/v1/users", limit=3)["users"]
+    page = replica.client.get("/")
+    assert page.headers["content-type"].startswith("text/html")
+    assert "script" in page.text
+
+
+def test_a_put_item_is_in_the_answers_and_a_deleted_one_is_not(fresh: LocalReplica) -> None:
+    body = {"title": "Brand new", "text": "blue stars", "attributes": {"genre": ["Noir"], "platform": ["Lumina"]}}
+    put = fresh.client.put("/v1/items/a%2Fnew%20one", json=body)
+    assert (put.status_code, put.json()) == (200, {"item_id": "a/new one", "sequence": 1})
+    answer = post(fresh, "/v1/search", {"text": "blue stars", "k": 70})
+    vector = WordEncoder().vector("blue stars")
+    entry = next(item for item in answer["items"] if item["item_id"] == "a/new one")
+    assert (answer["overlay"], entry["title"]) == (1, "Brand new")
+    assert np.float32(entry["score"]) == pytest.approx(np.linalg.norm(vector), rel=1e-6)
+    assert get(fresh, "/v1/items/a%2Fnew%20one/similar", k=3)["items"][0]["item_id"] != "a/new one"
+    assert get(fresh, "/v1/items/a%2Fnew%20one")["attributes"] == body["attributes"]
+    off = post(fresh, "/v1/search", {"text": "blue stars", "k": 70, "overlay": "off"})
+    assert "a/new one" not in [item["item_id"] for item in off["items"]]
+    for name, sequence in (("a%2Fnew%20one", 2), ("n05", 3)):
+        gone = fresh.client.delete(f"/v1/items/{name}")
+        assert (gone.status_code, gone.json()["sequence"]) == (200, sequence)
+        assert get(fresh, f"/v1/items/{name}", 404)["status"] == 404
+        assert fresh.client.delete(f"/v1/items/{name}").status_code == 404
+    left = {item["item_id"] for item in post(fresh, "/v1/search", {"text": "blue stars", "k": 70})["items"]}
+    assert left == set(fresh.world.items) - {"n05"}
+
+
+def test_changes_survive_a_restart_and_a_named_one_is_done_once(fresh: LocalReplica) -> None:
+    body = {"title": "Brand new", "text": "blue"}
+    for _ in range(2):
+        answer = fresh.client.put("/v1/items/new", json=body, headers={"Idempotency-Key": "once"})
+        assert answer.json()["sequence"] == 1
+    post(fresh, "/v1/events", {"events": [{"user_id": "somebody", "item_id": "n01", "timestamp": 5_000_000}]})
+    before = get(fresh, "/v1/users/somebody/recommendations", k=6)
+    with LocalReplica(fresh.world) as again:
+        assert get(again, "/v1/items/new")["title"] == "Brand new"
+        assert get(again, "/v1/users/somebody/recommendations", k=6) == before
+
+
+def test_events_count_in_the_next_answer(fresh: LocalReplica) -> None:
+    events = [("somebody", "n01", 2.0), ("somebody", "n02", 1.0), ("user-1", "n09", 3.0), ("somebody", "nothing", 1.0)]
+    body = [{"user_id": u, "item_id": i, "value": v, "timestamp": 20_000_000} for u, i, v in events]
+    taken = post(fresh, "/v1/events", {"events": body})
+    assert (taken["accepted"], taken["sequence"]) == (3, 3)
+    assert [(one["index"], one["reason"]) for one in taken["refused"]] == [(3, "unknown item")]
+    for user in ("somebody", "user-1"):
+        recent = [Event(u, i, v, 20_000_000) for u, i, v in events[:3] if u == user]
+        state = fresh.served.user(user, recent)
+        assert state is not None
+        (expected,) = fresh.served.rank([question_of(state, k=8)], EMPTY)
+        answer = get(fresh, f"/v1/users/{user}/recommendations", k=8)
+        assert (listed(answer), answer["source"]) == (bytes_of(expected.hits), "personal")
+    assert not {"n01", "n02"} & {hit for hit, _ in listed(get(fresh, "/v1/users/somebody/recommendations", k=70))}
+    problem = post(fresh, "/v1/events", {"events": body[3:]}, 422)
+    assert problem["errors"][0]["reason"] == "unknown item"
+
+
+def test_every_answer_is_logged_apart_from_the_response(fresh: LocalReplica, tmp_path: Path) -> None:
+    first = get(fresh, "/v1/users/user-1/recommendations", k=3)
+    post(fresh, "/v1/batch", {"queries": [{"user_id": "user-2"}, {"item_id": "n01"}], "k": 2})
+    assert fresh.service.answers is not None
+    fresh.service.answers.close()
+    files = sorted((tmp_path / "answers").iterdir())
+    lines = [json.loads(line) for file in files for line in file.read_text().splitlines()]
+    assert [line["endpoint"] for line in lines] == ["recommend_user", "answer_batch", "answer_batch"]
+    assert lines[0]["items"] == [item["item_id"] for item in first["items"]]
+    assert [line["user"] for line in lines] == ["user-1", "user-2", None]
+    assert all(line["release"] == fresh.world.release_id and line["request_id"] for line in lines)
+
+
+def test_statistics_and_metrics_count_what_was_answered(fresh: LocalReplica) -> None:
+    for _ in range(3):
+        get(fresh, "/v1/users/user-1/recommendations")
+    get(fresh, "/v1/items/nothing", 404)
+    said = get(fresh, "/v1/stats")
+    assert said["endpoints"]["recommend_user"]["answers"] == {"200": 3}
+    assert said["endpoints"]["get_item"]["answers"] == {"404": 1}
+    assert said["events"] == {"release_switched": 1}
+    text = fresh.client.get("/metrics").text
+    assert 'semrec_requests_total{replica="local",endpoint="recommend_user",status="200"} 3' in text
+    assert 'semrec_request_seconds_count{replica="local",endpoint="recommend_user"} 3' in text
+
+
+def test_a_request_that_takes_too_long_is_answered_and_given_up(tmp_path: Path) -> None:
+    with LocalReplica(make_world(tmp_path / "w"), timeout_s=0.3) as replica:
+        assert replica.live.now is not None
+        slow = replica.live.now
+
+        def rank(*arguments: Any) -> Any:
+            time.sleep(1.0)
+            return slow.served.rank(*arguments)
+
+        object.__setattr__(slow, "rank", rank)
+        started_s = time.monotonic()
+        response = replica.client.get("/v1/users/user-1/recommendations")
+        assert (response.status_code, response.headers["retry-after"]) == (503, "1")
+        assert 0.25 < time.monotonic() - started_s < 0.9

