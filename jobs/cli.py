@@ -9,6 +9,7 @@ from jobs import (
     build_release,
     embed_catalogue,
     import_data,
+    plan_capacity,
     publish_run,
     query_release,
     rollback_release,
@@ -39,6 +40,7 @@ app.command("verify")(verify_run.main)
 app.command("publish")(publish_run.main)
 app.command("rollback")(rollback_release.main)
 app.command("status")(show_status.main)
+app.command("plan")(plan_capacity.main)
 app.command("query")(query_release.main)
 app.add_typer(bench.app, name="bench")
 
