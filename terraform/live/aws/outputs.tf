@@ -87,3 +87,8 @@ output "resume_command" {
   description = "Command that brings suspended nodes back."
   value       = module.cluster.resume_command
 }
+
+output "addons" {
+  description = "The variables of the root addons, for its terraform.tfvars.json."
+  value       = module.cluster.addons
+}

@@ -3,6 +3,9 @@ provider "azurerm" {
   storage_use_azuread = true # the account has no shared keys
 
   features {
+    storage {
+      data_plane_available = false # the account answers inside its network only; all that is needed can be asked outside
+    }
     key_vault {
       purge_soft_delete_on_destroy = false # purge protection refuses it, and destroy would fail at the end
     }

@@ -1,6 +1,8 @@
 provider "google" {
-  project = var.account
-  region  = var.region
+  project               = var.account
+  region                = var.region
+  user_project_override = true # the budgets API bills the caller's project, and a person's credentials have none
+  billing_project       = var.account
 }
 
 module "cluster" {

@@ -1,5 +1,12 @@
 # The same names, descriptions and types in all three modules; a test compares them.
 
+locals {
+  # In the order in which they should be tried.
+  gpu_pool_names    = [for name in ["gpu-spot", "gpu-ondemand"] : aws_eks_node_group.this[name].node_group_name if contains(keys(local.pools), name)]
+  gpu_node_selector = { "semrec.io/pool" = "gpu" }
+  gpu_tolerations   = [{ key = "nvidia.com/gpu", operator = "Equal", value = "present", effect = "NoSchedule" }]
+}
+
 output "cluster_name" {
   description = "Name of the Kubernetes cluster."
   value       = aws_eks_cluster.this.name
@@ -24,18 +31,18 @@ output "pool_names" {
   description = "Node pools by role: cpu, and gpu in the order in which they should be tried."
   value = {
     cpu = [aws_eks_node_group.this["cpu"].node_group_name]
-    gpu = [for name in ["gpu-spot", "gpu-ondemand"] : aws_eks_node_group.this[name].node_group_name if contains(keys(local.pools), name)]
+    gpu = local.gpu_pool_names
   }
 }
 
 output "gpu_node_selector" {
   description = "Node selector of pods that need an accelerator."
-  value       = { "semrec.io/pool" = "gpu" }
+  value       = local.gpu_node_selector
 }
 
 output "gpu_tolerations" {
   description = "Tolerations of pods that need an accelerator."
-  value       = [{ key = "nvidia.com/gpu", operator = "Equal", value = "present", effect = "NoSchedule" }]
+  value       = local.gpu_tolerations
 }
 
 output "gpu_machine" {
@@ -91,4 +98,18 @@ output "suspend_command" {
 output "resume_command" {
   description = "Command that brings suspended nodes back."
   value       = "aws stepfunctions start-execution --region ${var.region} --state-machine-arn ${aws_sfn_state_machine.power.arn} --input '{\"action\":\"resume\"}'"
+}
+
+output "addons" {
+  description = "The variables of the root addons, for its terraform.tfvars.json."
+  value = {
+    cloud             = "aws"
+    region            = var.region
+    cluster_name      = aws_eks_cluster.this.name
+    gpu_driver        = var.gpu_pool.driver
+    gpu_node_selector = local.gpu_node_selector
+    gpu_tolerations   = local.gpu_tolerations
+    gpu_pool_names    = local.gpu_pool_names
+    disk_key_id       = aws_kms_key.this["disks"].arn
+  }
 }

@@ -1,5 +1,15 @@
 # The same names, descriptions and types in all three modules; a test compares them.
 
+locals {
+  # In the order in which they should be tried.
+  gpu_pool_names    = [for name in ["gpuspot", "gpuondemand"] : azurerm_kubernetes_cluster_node_pool.gpu[name].name if contains(keys(local.gpu_pools), name)]
+  gpu_node_selector = { "semrec.io/pool" = "gpu" }
+  gpu_tolerations = concat(
+    [{ key = "nvidia.com/gpu", operator = "Equal", value = "present", effect = "NoSchedule" }],
+    [for name in keys(local.gpu_pools) : { key = "kubernetes.azure.com/scalesetpriority", operator = "Equal", value = "spot", effect = "NoSchedule" } if name == "gpuspot"],
+  )
+}
+
 output "cluster_name" {
   description = "Name of the Kubernetes cluster."
   value       = azurerm_kubernetes_cluster.this.name
@@ -24,21 +34,18 @@ output "pool_names" {
   description = "Node pools by role: cpu, and gpu in the order in which they should be tried."
   value = {
     cpu = [azurerm_kubernetes_cluster.this.default_node_pool[0].name]
-    gpu = [for name in ["gpuspot", "gpuondemand"] : azurerm_kubernetes_cluster_node_pool.gpu[name].name if contains(keys(local.gpu_pools), name)]
+    gpu = local.gpu_pool_names
   }
 }
 
 output "gpu_node_selector" {
   description = "Node selector of pods that need an accelerator."
-  value       = { "semrec.io/pool" = "gpu" }
+  value       = local.gpu_node_selector
 }
 
 output "gpu_tolerations" {
   description = "Tolerations of pods that need an accelerator."
-  value = concat(
-    [{ key = "nvidia.com/gpu", operator = "Equal", value = "present", effect = "NoSchedule" }],
-    [for name in keys(local.gpu_pools) : { key = "kubernetes.azure.com/scalesetpriority", operator = "Equal", value = "spot", effect = "NoSchedule" } if name == "gpuspot"],
-  )
+  value       = local.gpu_tolerations
 }
 
 output "gpu_machine" {
@@ -94,4 +101,18 @@ output "suspend_command" {
 output "resume_command" {
   description = "Command that brings suspended nodes back."
   value       = "az aks start --subscription ${var.account} --resource-group ${azurerm_resource_group.this.name} --name ${azurerm_kubernetes_cluster.this.name}"
+}
+
+output "addons" {
+  description = "The variables of the root addons, for its terraform.tfvars.json."
+  value = {
+    cloud             = "azure"
+    region            = var.region
+    cluster_name      = azurerm_kubernetes_cluster.this.name
+    gpu_driver        = var.gpu_pool.driver
+    gpu_node_selector = local.gpu_node_selector
+    gpu_tolerations   = local.gpu_tolerations
+    gpu_pool_names    = local.gpu_pool_names
+    disk_key_id       = azurerm_disk_encryption_set.this.id
+  }
 }

@@ -1,5 +1,12 @@
 # The same names, descriptions and types in all three modules; a test compares them.
 
+locals {
+  # In the order in which they should be tried.
+  gpu_pool_names    = [for name in ["gpu-spot", "gpu-ondemand"] : google_container_node_pool.gpu[name].name if contains(keys(local.gpu_pools), name)]
+  gpu_node_selector = { "semrec.io/pool" = "gpu" }
+  gpu_tolerations   = [{ key = "nvidia.com/gpu", operator = "Equal", value = "present", effect = "NoSchedule" }]
+}
+
 output "cluster_name" {
   description = "Name of the Kubernetes cluster."
   value       = google_container_cluster.this.name
@@ -24,18 +31,18 @@ output "pool_names" {
   description = "Node pools by role: cpu, and gpu in the order in which they should be tried."
   value = {
     cpu = [for pool in google_container_node_pool.cpu : pool.name]
-    gpu = [for name in ["gpu-spot", "gpu-ondemand"] : google_container_node_pool.gpu[name].name if contains(keys(local.gpu_pools), name)]
+    gpu = local.gpu_pool_names
   }
 }
 
 output "gpu_node_selector" {
   description = "Node selector of pods that need an accelerator."
-  value       = { "semrec.io/pool" = "gpu" }
+  value       = local.gpu_node_selector
 }
 
 output "gpu_tolerations" {
   description = "Tolerations of pods that need an accelerator."
-  value       = [{ key = "nvidia.com/gpu", operator = "Equal", value = "present", effect = "NoSchedule" }]
+  value       = local.gpu_tolerations
 }
 
 output "gpu_machine" {
@@ -91,4 +98,18 @@ output "suspend_command" {
 output "resume_command" {
   description = "Command that brings suspended nodes back."
   value       = "gcloud workflows run ${google_workflows_workflow.power.name} --project ${local.project} --location ${var.region} --data '{\"action\":\"resume\"}'"
+}
+
+output "addons" {
+  description = "The variables of the root addons, for its terraform.tfvars.json."
+  value = {
+    cloud             = "gcp"
+    region            = var.region
+    cluster_name      = google_container_cluster.this.name
+    gpu_driver        = var.gpu_pool.driver
+    gpu_node_selector = local.gpu_node_selector
+    gpu_tolerations   = local.gpu_tolerations
+    gpu_pool_names    = local.gpu_pool_names
+    disk_key_id       = google_kms_crypto_key.this["disks"].id
+  }
 }
