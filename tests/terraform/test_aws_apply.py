@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from offline_terraform import Terraform, infra_tool
 
 pytest.importorskip("moto.server", reason="NOT TESTED: no moto; install the extra `test`")
 boto3 = pytest.importorskip("boto3", reason="NOT TESTED: no boto3; install the extra `test`")
-pytestmark = pytest.mark.timeout(600)  # an apply of 98 resources takes a minute on an idle machine
+pytestmark = pytest.mark.timeout(600)  # an apply of 99 resources takes a minute on an idle machine
 
 ROOT = "live/aws"
 NAME = "semrec-test"
@@ -46,6 +47,7 @@ SETTINGS = {
 class Deployment:
     """What was applied: its outputs, clients for what stands there, and how to destroy it."""
 
+    num_resources: int
     outputs: dict[str, Any]
     client: Callable[[str], Any]
     destroy: Callable[[], str]
@@ -97,14 +99,17 @@ def deployment(terraform: Terraform, endpoint: str) -> Deployment:
         return terraform.run(ROOT, *arguments, timeout_s=500, **aws)
 
     terraform.init(ROOT)
-    run("apply", "-auto-approve", "-input=false", "-parallelism=20")
+    said = run("apply", "-auto-approve", "-input=false", "-parallelism=20")
+    (num_resources,) = re.findall(r"Resources: (\d+) added, 0 changed, 0 destroyed", said)
     outputs = {name: output["value"] for name, output in json.loads(run("output", "-json")).items()}
 
     def client(service: str) -> Any:
         keys = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing"}
         return boto3.client(service, endpoint_url=endpoint, region_name="us-east-1", **keys)
 
-    return Deployment(outputs, client, lambda: run("destroy", "-auto-approve", "-input=false", "-parallelism=20"))
+    return Deployment(
+        int(num_resources), outputs, client, lambda: run("destroy", "-auto-approve", "-input=false", "-parallelism=20")
+    )
 
 
 def test_the_api_is_private_and_etcd_encrypted(deployment: Deployment) -> None:
@@ -138,6 +143,20 @@ def test_the_pools_are_2_to_20_and_0_to_8_spot_first(deployment: Deployment) -> 
     assert pools["gpu-spot"]["taints"] == pools["gpu-ondemand"]["taints"] == taint
     assert not pools["cpu"].get("taints")
     assert deployment.outputs["pool_names"] == {"cpu": ["cpu"], "gpu": ["gpu-spot", "gpu-ondemand"]}
+
+
+def test_an_empty_gpu_pool_says_what_its_nodes_would_have(deployment: Deployment) -> None:
+    pool = deployment.client("eks").describe_nodegroup(clusterName=NAME, nodegroupName="gpu-spot")["nodegroup"]
+    group = pool["resources"]["autoScalingGroups"][0]["name"]
+    mine = [{"Name": "auto-scaling-group", "Values": [group]}]
+    tags = {tag["Key"]: tag["Value"] for tag in deployment.client("autoscaling").describe_tags(Filters=mine)["Tags"]}
+    prefix = "k8s.io/cluster-autoscaler/node-template/"
+    assert {key.removeprefix(prefix): value for key, value in tags.items() if key.startswith(prefix)} == {
+        "label/eks.amazonaws.com/capacityType": "SPOT",
+        "label/semrec.io/pool": "gpu",
+        "resources/nvidia.com/gpu": "1",
+        "taint/nvidia.com/gpu": "present:NoSchedule",
+    }
 
 
 def test_nodes_have_encrypted_disks_and_guarded_credentials(deployment: Deployment) -> None:
@@ -225,7 +244,8 @@ def test_it_is_suspended_nightly_and_at_the_budget(deployment: Deployment) -> No
 def test_destroy_leaves_nothing_behind(deployment: Deployment) -> None:
     # The last test of the file: it ends the deployment that the others read.
     said = deployment.destroy()
-    assert "Destroy complete! Resources: 98 destroyed." in said
+    assert deployment.num_resources >= 90
+    assert f"Destroy complete! Resources: {deployment.num_resources} destroyed." in said
     assert deployment.client("eks").list_clusters()["clusters"] == []
     assert deployment.client("s3").list_buckets()["Buckets"] == []
     tagged = [{"Name": "tag:deployment", "Values": [NAME]}]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -42,7 +43,10 @@ def test_every_exception_has_a_reason() -> None:
     assert {rule for rule, reason in exceptions().items() if len(reason) < 30} == set()
 
 
-def test_nothing_else_is_found(checkov: Path) -> None:
+def test_nothing_else_is_found(checkov: Path, tmp_path: Path) -> None:
+    # On a copy without the exceptions, which checkov would find by itself: so the ones that have become idle show.
+    ignored = shutil.ignore_patterns(SETTINGS.name, ".terraform*")
+    shutil.copytree(SETTINGS.parent, tmp_path / "terraform", ignore=ignored)
     done = subprocess.run(
         [
             checkov,
@@ -56,7 +60,7 @@ def test_nothing_else_is_found(checkov: Path) -> None:
             "-o",
             "json",
         ],
-        cwd=REPO,
+        cwd=tmp_path,
         env={**os.environ, "LOG_LEVEL": "ERROR"},
         capture_output=True,
         text=True,
