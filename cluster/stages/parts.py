@@ -76,12 +76,14 @@ def do_parts(
     metrics.add("semrec_parts_reused_total", len(plan.parts) - len(todo), stage=stage)
     num_rows = {part.part: part.num_rows for part in plan.parts}
     watch.progress.start(stage, sum(num_rows[part] for part in todo), watch.unit)
+    metrics.set("semrec_parts_open", len(todo), stage=stage)
     done: list[dict[str, int]] = []
     retries: Counter[int] = Counter()
 
     def on_done(record: PartRecord) -> None:
         done.append(record.counts)
         metrics.add("semrec_parts_committed_total", stage=stage)
+        metrics.set("semrec_parts_open", len(todo) - len(done), stage=stage)
         watch.on_part(record, metrics)
         watch.progress.advance(watch.units(record))
 
@@ -90,7 +92,10 @@ def do_parts(
         metrics.add("semrec_parts_retried_total", stage=stage)
         watch.progress.note(f"part {part} goes to a worker again ({reason})")
 
-    startup_s = compute.run_parts(spec, todo, num_groups, on_done, on_retry) if todo else 0.0
+    try:
+        startup_s = compute.run_parts(spec, todo, num_groups, on_done, on_retry) if todo else 0.0
+    finally:  # after a failure nothing is at work here, though the process may live on
+        metrics.set("semrec_parts_open", 0, stage=stage)
     seconds = time.monotonic() - started_s
     metrics.observe("semrec_stage_seconds", seconds, stage=stage)
     report = PartsReport(
