@@ -8,6 +8,7 @@ from typing import Final, Literal, Protocol
 __all__ = ["METRICS", "Metric", "Metrics", "NoMetrics"]
 
 _SECONDS: Final = (0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 1_800.0, 7_200.0, 28_800.0)
+_REQUEST_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _CANDIDATES: Final = (10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1_000.0, 2_000.0, 5_000.0)
 
 
@@ -65,6 +66,22 @@ METRICS: Final = {
             "semrec_run_excluded_items", "gauge", "Places of a run with an item that its user may not see.", ("which",)
         ),
         Metric("semrec_live_published_timestamp_seconds", "gauge", "When the live pair went live, in Unix time."),
+        Metric("semrec_requests_total", "counter", "Requests answered.", ("endpoint", "status")),
+        Metric("semrec_request_seconds", "histogram", "Time to an answer.", ("endpoint",), _REQUEST_SECONDS),
+        Metric("semrec_serving_answers_total", "counter", "Answers made from a release.", ("release",)),
+        Metric(
+            "semrec_serving_excluded_items_total", "counter", "Items in an answer that its user may not see: always 0."
+        ),
+        Metric(
+            "semrec_serving_releases_refused_total", "counter", "Published releases that failed a replica's checks."
+        ),
+        Metric("semrec_serving_overlay_sequence", "gauge", "Newest change of an item that a replica applied."),
+        Metric(
+            "semrec_serving_parity_share",
+            "gauge",
+            "Share of sampled users who get online what batch scoring published.",
+        ),
+        Metric("semrec_serving_published_timestamp_seconds", "gauge", "When the pair that a replica serves went live."),
     )
 }
 

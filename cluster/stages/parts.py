@@ -92,10 +92,7 @@ def do_parts(
         metrics.add("semrec_parts_retried_total", stage=stage)
         watch.progress.note(f"part {part} goes to a worker again ({reason})")
 
-    try:
-        startup_s = compute.run_parts(spec, todo, num_groups, on_done, on_retry) if todo else 0.0
-    finally:  # after a failure nothing is at work here, though the process may live on
-        metrics.set("semrec_parts_open", 0, stage=stage)
+    startup_s = compute.run_parts(spec, todo, num_groups, on_done, on_retry) if todo else 0.0
     seconds = time.monotonic() - started_s
     metrics.observe("semrec_stage_seconds", seconds, stage=stage)
     report = PartsReport(
