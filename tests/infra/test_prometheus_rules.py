@@ -33,7 +33,7 @@ def cases() -> dict[str, dict[bool, int]]:
 def test_the_tools_accept_the_files() -> None:
     promtool = need("promtool")
     run(promtool, "check", "config", "prometheus.yml")
-    run(promtool, "check", "rules", *[path for path in sorted((PROMETHEUS / "rules").glob("*.yml"))])
+    run(promtool, "check", "rules", *sorted((PROMETHEUS / "rules").glob("*.yml")))
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in RULE_TESTS.glob("*.test.yml")))
