@@ -45,7 +45,10 @@ METRICS: Final = {
         Metric(
             "semrec_exhaustive_rows_total", "counter", "Users whose candidates overflowed and were done exhaustively."
         ),
+        Metric("semrec_parity_users_total", "counter", "Live answers compared with the published lists.", ("result",)),
         Metric("semrec_quarantined_rows_total", "counter", "Rows refused into quarantine.", ("stage",)),
+        Metric("semrec_requests_total", "counter", "Requests answered by the service.", ("endpoint", "status")),
+        Metric("semrec_releases_looked_at_total", "counter", "Releases that a replica took or refused.", ("outcome",)),
         Metric(
             "semrec_quarantine_share",
             "gauge",
@@ -66,21 +69,12 @@ METRICS: Final = {
             "semrec_run_excluded_items", "gauge", "Places of a run with an item that its user may not see.", ("which",)
         ),
         Metric("semrec_live_published_timestamp_seconds", "gauge", "When the live pair went live, in Unix time."),
-        Metric("semrec_requests_total", "counter", "Requests answered.", ("endpoint", "status")),
         Metric("semrec_request_seconds", "histogram", "Time to an answer.", ("endpoint",), _REQUEST_SECONDS),
         Metric("semrec_serving_answers_total", "counter", "Answers made from a release.", ("release",)),
         Metric(
             "semrec_serving_excluded_items_total", "counter", "Items in an answer that its user may not see: always 0."
         ),
-        Metric(
-            "semrec_serving_releases_refused_total", "counter", "Published releases that failed a replica's checks."
-        ),
         Metric("semrec_serving_overlay_sequence", "gauge", "Newest change of an item that a replica applied."),
-        Metric(
-            "semrec_serving_parity_share",
-            "gauge",
-            "Share of sampled users who get online what batch scoring published.",
-        ),
         Metric("semrec_serving_published_timestamp_seconds", "gauge", "When the pair that a replica serves went live."),
     )
 }
