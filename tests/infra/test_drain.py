@@ -1,0 +1,88 @@
+"""A worker node that is asked to stop: the preStop hook against a real Ray."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from functools import partial
+from importlib import import_module
+from typing import Any
+
+import pytest
+import ray
+from ray.cluster_utils import Cluster
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from cluster.actors import make_actor
+from infra.drain import Raylet, busy_workers, drain, find_raylets
+
+_PART_S = 5.0
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    ray.init(address=made.address, logging_level="ERROR", log_to_driver=False)
+    yield made
+    ray.shutdown()
+    made.shutdown()
+
+
+def _node(cluster: Cluster) -> Raylet:
+    """A new node of one CPU."""
+    node_id = cluster.add_node(num_cpus=1).node_id
+    return next(raylet for raylet in find_raylets() if raylet.node_id == node_id)
+
+
+def _actor(raylet: Raylet, soft: bool = False) -> tuple[Any, str]:
+    """One of the project's actors, whose worker is the module `time`, and the id of its node."""
+    place = NodeAffinitySchedulingStrategy(raylet.node_id, soft=soft)
+    actor = make_actor({"num_cpus": 1, "scheduling_strategy": place}, partial(import_module, "time"), {})
+    return actor, ray.get(actor.ready.remote(), timeout=60)["node"]
+
+
+def test_it_waits_for_the_part_at_work_and_no_longer(cluster: Cluster) -> None:
+    raylet = _node(cluster)
+    actor, _ = _actor(raylet)
+    part = actor.call.remote("sleep", _PART_S)
+    time.sleep(0.5)
+    assert busy_workers(raylet) == ["ray::PartActor.call"]
+    started_s = time.monotonic()
+    assert drain(raylet, 60.0)
+    took_s = time.monotonic() - started_s
+    assert _PART_S - 1.0 < took_s < _PART_S + 15.0
+    assert ray.wait([part], timeout=0)[0] == [part]  # done before the hook returned
+
+
+def test_nothing_new_starts_on_a_drained_node(cluster: Cluster) -> None:
+    raylet = _node(cluster)
+    assert drain(raylet, 30.0)
+    other = _node(cluster)
+    assert _actor(raylet, soft=True)[1] == other.node_id
+
+
+def test_the_deadline_ends_the_wait(cluster: Cluster) -> None:
+    raylet = _node(cluster)
+    actor, _ = _actor(raylet)
+    actor.call.remote("sleep", 120.0)
+    started_s = time.monotonic()
+    assert not drain(raylet, 6.0)
+    assert 5.5 < time.monotonic() - started_s < 9.0
+    ray.kill(actor)
+
+
+def test_a_lost_gcs_does_not_hold_the_pod(capsys: pytest.CaptureFixture[str]) -> None:
+    gone = Raylet(pid=os.getpid(), node_id="00" * 28, gcs_address="127.0.0.1:1")
+    started_s = time.monotonic()
+    drain(gone, 12.0)
+    assert time.monotonic() - started_s < 14.0
+    assert "Ray did not take the notice" in capsys.readouterr().err
+
+
+def test_without_ray_the_hook_ends_at_once() -> None:
+    hidden = "import infra.drain as d; d.find_raylets = list; import sys; sys.argv = ['drain']; d.main()"
+    done = subprocess.run([sys.executable, "-c", hidden], capture_output=True, text=True, timeout=20)
+    assert (done.returncode, done.stdout) == (0, "")
