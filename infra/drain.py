@@ -39,7 +39,9 @@ def find_raylets() -> list[Raylet]:
     found = []
     for pid, words in _processes():
         if Path(words[0]).name == "raylet":
-            options = dict(word.lstrip("-").split("=", 1) for word in words[1:] if word.startswith("--") and "=" in word)
+            options = dict(
+                word.lstrip("-").split("=", 1) for word in words[1:] if word.startswith("--") and "=" in word
+            )
             found.append(Raylet(pid, options["node_id"], options["gcs-address"]))
     return found
 
