@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ray._private import ray_constants
 from rendered import CLOUDS, KUBERAY, Document, by_kind, clusters, one, pod_specs, render, render_text
 
 REAL = ("aws", "gcp", "azure")
@@ -146,11 +147,17 @@ def test_the_gpu_group_goes_where_terraform_puts_gpus(cloud: str) -> None:
     outputs = KUBERAY.parents[1] / f"terraform/modules/{cloud}/cluster/outputs.tf"
     if not outputs.exists():
         pytest.skip(f"NOT TESTED: no Terraform module for {cloud} to compare the GPU selector with")
-    block = re.search(r'output "gpu_node_selector" \{.*?value\s*=\s*\{(.*?)\}', outputs.read_text(), re.DOTALL)
-    assert block
-    selector = dict(re.findall(r'"([^"]+)"\s*=\s*"([^"]+)"', block[1]))
+    text = outputs.read_text()
+    selector = re.search(r'gpu_node_selector.*?\{\s*"([^"]+)"\s*=\s*"([^"]+)"\s*\}', text, re.DOTALL)
+    tolerations = re.findall(
+        r'\{ key = "([^"]+)", operator = "([^"]+)", value = "([^"]+)", effect = "([^"]+)" \}', text
+    )
+    assert selector
     gpu = clusters(render(cloud))["RayCluster/semrec"]["workerGroupSpecs"][0]["template"]["spec"]
-    assert gpu["nodeSelector"] == selector
+    assert gpu["nodeSelector"] == {selector[1]: selector[2]}
+    assert gpu["tolerations"] == [
+        dict(zip(("key", "operator", "value", "effect"), values, strict=True)) for values in tolerations
+    ]
 
 
 @pytest.mark.parametrize("cloud", CLOUDS)
@@ -224,7 +231,8 @@ def test_a_worker_has_time_to_commit() -> None:
             command = pod["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
             assert command[:3] == ["python", "-m", "infra.drain"], name
             deadline_s = float(command[command.index("--deadline-s") + 1])
-            assert 60 <= deadline_s <= pod["terminationGracePeriodSeconds"] - 20
+            own_s = ray_constants.RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S  # what `ray start --block` waits after SIGTERM
+            assert 60 <= deadline_s <= pod["terminationGracePeriodSeconds"] - own_s - 20
             assert group["template"]["metadata"]["annotations"] == {
                 "cluster-autoscaler.kubernetes.io/safe-to-evict": "false"
             }
