@@ -3,8 +3,9 @@
 python -m infra.drain --deadline-s 90
 
 Ray is told that the node goes, so that nothing new is started there (and Serve moves its replicas). Then the hook waits until
-no worker of the node is busy, at most until the deadline; parts committed in that time need not be done again. Nothing
-depends on it: a part is lost with its worker, not with what the ledger holds, and is done again elsewhere.
+no worker of the node is busy, at most until the deadline; parts committed in that time need not be done again. (Ray by itself
+waits too, after SIGTERM: for half a minute, and for actors that are gone, which ours never are before the run ends.) Nothing
+depends on the hook: a part is lost with its worker, not with what the ledger holds, and is done again elsewhere.
 """
 
 from __future__ import annotations

@@ -180,8 +180,11 @@ def test_the_version_is_that_of_the_image() -> None:
 
 def test_the_operator_takes_the_clusters() -> None:
     """KubeRay's own conditions: no restart policy but Never beside autoscaler v2, no Redis in the environment, short names."""
-    for name, cluster in clusters(render("aws") + render("aws/jobs")).items():
-        assert len(name.partition("/")[2]) <= 47
+    made = clusters(render("aws") + render("aws/jobs"))
+    names = [name.partition("/")[2] for name in made]
+    assert len(set(names)) == len(names)  # each gets a service called <name>-head-svc
+    assert max(map(len, names)) <= 47
+    for cluster in made.values():
         for pod in pod_specs(cluster):
             assert pod["restartPolicy"] == "Never"
             assert "env" not in pod["containers"][0]
@@ -315,7 +318,7 @@ def test_the_hours_change_what_they_may_and_nothing_else() -> None:
 
 
 def test_the_service_is_replaced_without_a_gap() -> None:
-    spec = one(render("aws"), "RayService", "semrec")["spec"]
+    spec = one(render("aws"), "RayService", "semrec-online")["spec"]
     assert spec["upgradeStrategy"] == {"type": "NewCluster"}
     assert spec["rayClusterDeletionDelaySeconds"] >= 60
     assert spec["excludeHeadPodFromServeSvc"] is True
@@ -326,14 +329,14 @@ def test_ray_serve_takes_the_configuration() -> None:
 
     for cloud in CLOUDS:
         documents = render(cloud)
-        config = yaml.safe_load(one(documents, "RayService", "semrec")["spec"]["serveConfigV2"])
+        config = yaml.safe_load(one(documents, "RayService", "semrec-online")["spec"]["serveConfigV2"])
         (application,) = ServeDeploySchema.model_validate(config).applications
         assert application.import_path == "cluster.serving:app"
         settings = one(documents, "ConfigMap", "semrec-settings")["data"]
         assert application.args["workspace"] == settings["workspace"]
         assert application.args["replicas"] >= 2
         keys = Path(application.args["api_keys_file"]).parent
-        workers = clusters(documents)["RayService/semrec"]["workerGroupSpecs"]
+        workers = clusters(documents)["RayService/semrec-online"]["workerGroupSpecs"]
         for pod in pod_specs(workers):
             assert str(keys) in {mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"]}
 
@@ -344,7 +347,7 @@ def test_the_application_takes_its_arguments() -> None:
     )
     from typing import get_type_hints
 
-    config = yaml.safe_load(one(render("aws"), "RayService", "semrec")["spec"]["serveConfigV2"])
+    config = yaml.safe_load(one(render("aws"), "RayService", "semrec-online")["spec"]["serveConfigV2"])
     (arguments,) = (hint for name, hint in get_type_hints(serving.app).items() if name != "return")
     parsed = arguments.model_validate(config["applications"][0]["args"])
     assert set(config["applications"][0]["args"]) <= set(arguments.model_fields)
