@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from typing import Any
@@ -44,32 +45,47 @@ def _actor(raylet: Raylet, soft: bool = False) -> tuple[Any, str]:
     return actor, ray.get(actor.ready.remote(), timeout=60)["node"]
 
 
-def test_it_waits_for_the_part_at_work_and_no_longer(cluster: Cluster) -> None:
+@dataclass(frozen=True)
+class _Drained:
+    """What was seen while a node with a part at work was drained."""
+
+    raylet: Raylet
+    busy: list[str]
+    idle: bool
+    took_s: float
+    is_part_done: bool
+
+
+@pytest.fixture(scope="module")
+def drained(cluster: Cluster) -> _Drained:
     raylet = _node(cluster)
     actor, _ = _actor(raylet)
     part = actor.call.remote("sleep", _PART_S)
     time.sleep(0.5)
-    assert busy_workers(raylet) == ["ray::PartActor.call"]
-    started_s = time.monotonic()
-    assert drain(raylet, 60.0)
+    busy, started_s = busy_workers(raylet), time.monotonic()
+    idle = drain(raylet, 60.0)
     took_s = time.monotonic() - started_s
-    assert _PART_S - 1.0 < took_s < _PART_S + 15.0
-    assert ray.wait([part], timeout=0)[0] == [part]  # done before the hook returned
+    return _Drained(raylet, busy, idle, took_s, ray.wait([part], timeout=0)[0] == [part])
 
 
-def test_nothing_new_starts_on_a_drained_node(cluster: Cluster) -> None:
-    raylet = _node(cluster)
-    assert drain(raylet, 30.0)
-    other = _node(cluster)
-    assert _actor(raylet, soft=True)[1] == other.node_id
+@pytest.fixture(scope="module")
+def other(cluster: Cluster, drained: _Drained) -> Raylet:
+    return _node(cluster)
 
 
-def test_the_deadline_ends_the_wait(cluster: Cluster) -> None:
-    raylet = _node(cluster)
-    actor, _ = _actor(raylet)
+def test_it_waits_for_the_part_at_work_and_no_longer(drained: _Drained) -> None:
+    assert drained.busy == ["ray::PartActor.call"]
+    assert drained.idle
+    assert drained.is_part_done
+    assert _PART_S - 1.0 < drained.took_s < _PART_S + 15.0
+
+
+def test_nothing_new_starts_on_a_drained_node_and_the_deadline_ends_a_wait(drained: _Drained, other: Raylet) -> None:
+    actor, node = _actor(drained.raylet, soft=True)
+    assert node == other.node_id
     actor.call.remote("sleep", 120.0)
     started_s = time.monotonic()
-    assert not drain(raylet, 6.0)
+    assert not drain(other, 6.0)
     assert 5.5 < time.monotonic() - started_s < 9.0
     ray.kill(actor)
 
