@@ -85,7 +85,8 @@ def _without_the_cloud(overlay: str) -> list[Document]:
     settings = one(render(cloud), "ConfigMap", "semrec-settings")["data"]
     text = json.dumps(render(overlay))
     for name, value in sorted(settings.items(), key=lambda item: -len(item[1])):
-        text = text.replace(json.dumps(value)[1:-1], f"<{name}>")
+        if not value.isdigit():
+            text = text.replace(json.dumps(value)[1:-1], f"<{name}>")
     documents: list[Document] = json.loads(text)
     for document in by_kind(documents, "ConfigMap"):
         del document["data"]
@@ -335,8 +336,10 @@ def test_ray_serve_takes_the_configuration() -> None:
         settings = one(documents, "ConfigMap", "semrec-settings")["data"]
         assert application.args["workspace"] == settings["workspace"]
         assert application.args["replicas"] >= 2
-        keys = Path(application.args["api_keys_file"]).parent
+        keys = Path(application.args["keys_file"]).parent
         workers = clusters(documents)["RayService/semrec-online"]["workerGroupSpecs"]
+        room = next(pod_specs(workers[-1]))["containers"][0]["resources"]["limits"]["cpu"]
+        assert application.args["cpus"] == room  # a whole worker, so two replicas are two nodes
         for pod in pod_specs(workers):
             assert str(keys) in {mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"]}
 
