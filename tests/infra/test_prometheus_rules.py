@@ -75,6 +75,24 @@ def test_what_is_read_is_declared_or_recorded() -> None:
     assert recorded <= read, "recorded and never read"
 
 
+def test_the_pod_monitor_scrapes_as_the_configuration_does() -> None:
+    config = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text(encoding="utf-8"))
+    job = next(job for job in config["scrape_configs"] if job["job_name"] == "ray")
+    monitor = yaml.safe_load((PROMETHEUS / "podmonitor.yaml").read_text(encoding="utf-8"))
+    endpoints = monitor["spec"]["podMetricsEndpoints"]
+    assert [one["port"] for one in endpoints] == [
+        "metrics",
+        "as-metrics",
+        "dash-metrics",
+    ]  # as KubeRay's samples name them
+    snake = {"sourceLabels": "source_labels", "targetLabel": "target_label"}
+    for one in endpoints:
+        assert one["interval"] == config["global"]["scrape_interval"]
+        assert one["scrapeTimeout"] == config["global"]["scrape_timeout"]
+        for theirs, ours in (("relabelings", "relabel_configs"), ("metricRelabelings", "metric_relabel_configs")):
+            assert [{snake.get(name, name): rule[name] for name in rule} for rule in one[theirs]] == job[ours]
+
+
 def test_no_rule_rests_on_what_ray_makes_up_or_misses() -> None:
     for rule in (rule for name in ("recording", *ALERT_FILES) for rule in rules(name)):
         assert not re.search(r"ray_\w+_sum\b", rule["expr"]), "a histogram's sum is made of bucket middles"
