@@ -250,4 +250,3 @@ def test_destroy_leaves_nothing_behind(deployment: Deployment) -> None:
     assert deployment.client("s3").list_buckets()["Buckets"] == []
     tagged = [{"Name": "tag:deployment", "Values": [NAME]}]
     assert deployment.client("ec2").describe_vpcs(Filters=tagged)["Vpcs"] == []
-    assert deployment.client("ec2").describe_network_interfaces()["NetworkInterfaces"] == []

@@ -102,13 +102,20 @@ def test_the_output_addons_is_the_addons_variables(cloud: str) -> None:
 
 
 @pytest.mark.parametrize("cloud", CLOUDS)
-def test_the_root_is_valid_and_its_outputs_have_the_types_of_the_contract(terraform: Terraform, cloud: str) -> None:
-    # Every output is passed to a variable of the type that it must have: validate checks what it knows of the types.
+def test_the_root_plans_and_its_outputs_have_the_types_of_the_contract(terraform: Terraform, cloud: str) -> None:
+    # Every output is passed to a variable of the type that it must have, in a plan: validate knows no types of outputs.
     names = blocks(CONTRACT / "variables.tf", "variable")
     assert set(names) == set(blocks(module(cloud) / "outputs.tf", "output"))
     folder = terraform.tree / "live" / cloud
     (folder / "contract").symlink_to(CONTRACT)
     passed = "".join(f"  {name} = module.cluster.{name}\n" for name in names)
     (folder / "contract.tf").write_text(f'module "contract" {{\n  source = "./contract"\n{passed}}}\n')
+    refusals = (module(cloud) / "tests" / "refusals.tftest.hcl").read_text()
+    mocks_and_values = refusals[: refusals.index("\nrun ")]
+    (folder / "tests").mkdir()
+    (folder / "tests" / "contract.tftest.hcl").write_text(
+        f'{mocks_and_values}\nrun "contract" {{\n  command = plan\n}}\n'
+    )
     terraform.init(folder)
     assert "Success!" in terraform.run(folder, "validate")
+    assert "1 passed, 0 failed" in terraform.run(folder, "test")
