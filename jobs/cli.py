@@ -10,6 +10,7 @@ from jobs import (
     check_parity,
     embed_catalogue,
     import_data,
+    plan_capacity,
     publish_run,
     query_release,
     rollback_release,
@@ -41,6 +42,7 @@ app.command("verify")(verify_run.main)
 app.command("publish")(publish_run.main)
 app.command("rollback")(rollback_release.main)
 app.command("status")(show_status.main)
+app.command("plan")(plan_capacity.main)
 app.command("query")(query_release.main)
 app.command("serve")(serve_release.main)
 app.command("parity")(check_parity.main)

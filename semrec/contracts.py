@@ -7,7 +7,7 @@ Workspace
     embeddings/<encoder>/  part-<part>-<digest>.parquet: vectors by text hash; runs/<run>/ plan and ledger; manifest.json
     releases/<release>/    plan and ledger, items.parquet, matrix/block-<n>.{high,low,norms}.npy, popularity.npy,
                            users/part-<part>.parquet, manifest.json
-    runs/<run>/            plan.json, parts/, ledger/, lease.json, manifest.json (last), verified.json
+    runs/<run>/            plan.json, parts/, ledger/, lease.json, manifest.json (last), verified.json, health.json
     quarantine/<stage>/    rejected rows: file, line, reason, row
     current.json           the live pair: release and run
     overlay/, events/      segment-<first sequence>.parquet: item changes and interactions as serving acknowledged them

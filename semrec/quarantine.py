@@ -6,17 +6,24 @@ import re
 from collections import Counter
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from semrec.contracts import QUARANTINE_SCHEMA
 from semrec.errors import TooManyRejectedError
+from semrec.manifests import read_manifest
 from semrec.storage import Storage
 from semrec.tables import parquet_bytes
 
-__all__ = ["DEFAULT_MAX_SHARE", "Quarantine"]
+__all__ = ["DEFAULT_MAX_SHARE", "Quarantine", "quarantine_shares"]
 
 DEFAULT_MAX_SHARE = 0.01
 _ROWS_PER_FILE = 10_000
 _EXCERPT_CHARS = 500
+_COUNTS = {
+    "items": ("catalogue", "num_items"),
+    "users": ("users", "num_users"),
+    "interactions": ("interactions", "num_rows"),
+}
 
 
 class Quarantine:
@@ -67,3 +74,27 @@ class Quarantine:
                 expected=f"at most {max_share:.2%}",
                 remedy=f"See {self._folder}/{self._name}-*.parquet; mend the source, or raise --max-rejected.",
             )
+
+
+def quarantine_shares(storage: Storage) -> dict[str, float]:
+    """By kind of imported row: the rows that the last import refused, as a share of those and the rows that are live.
+
+    Repeated interactions are live as one row, so their share is stated too high rather than too low.
+    """
+    shares = {}
+    for kind, (manifest, count) in _COUNTS.items():
+        if storage.exists(f"{manifest}/manifest.json"):
+            body = read_manifest(storage, f"{manifest}/manifest.json", manifest, remedy="Import it again.")
+            refused = _num_quarantined(storage, "import", kind)
+            shares[kind] = refused / max(refused + int(body[count]), 1)
+    return shares
+
+
+def _num_quarantined(storage: Storage, stage: str, name: str) -> int:
+    """The rows in the files of a stage and name. Reads one file: all but the last are full."""
+    folder = f"quarantine/{stage}"
+    files = [file for file in storage.list_sizes(folder) if re.fullmatch(rf"{re.escape(name)}-\d+\.parquet", file)]
+    if not files:
+        return 0
+    last = pq.read_metadata(pa.BufferReader(storage.read_bytes(f"{folder}/{max(files)}")))
+    return (len(files) - 1) * _ROWS_PER_FILE + int(last.num_rows)

@@ -65,6 +65,8 @@ def embed_catalogue(
         watch = Watch(progress, "items", lambda record: record.counts["items"], _measure)
         report = do_parts("embed", ledger, job.plan, spec, compute, watch, num_groups=devices.count)
         manifest = finish(workspace, job, max_rejected=max_rejected)
+    num_read = manifest["num_items"] + manifest["num_rejected"]
+    compute.metrics.set("semrec_quarantine_share", manifest["num_rejected"] / max(num_read, 1), kind="texts")
     return EmbedResult(identity.name, manifest, report)
 
 

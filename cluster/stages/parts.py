@@ -76,12 +76,14 @@ def do_parts(
     metrics.add("semrec_parts_reused_total", len(plan.parts) - len(todo), stage=stage)
     num_rows = {part.part: part.num_rows for part in plan.parts}
     watch.progress.start(stage, sum(num_rows[part] for part in todo), watch.unit)
+    metrics.set("semrec_parts_open", len(todo), stage=stage)
     done: list[dict[str, int]] = []
     retries: Counter[int] = Counter()
 
     def on_done(record: PartRecord) -> None:
         done.append(record.counts)
         metrics.add("semrec_parts_committed_total", stage=stage)
+        metrics.set("semrec_parts_open", len(todo) - len(done), stage=stage)
         watch.on_part(record, metrics)
         watch.progress.advance(watch.units(record))
 

@@ -11,7 +11,7 @@ from cluster.compute import Compute
 from cluster.stages.embed import EmbedResult, embed_catalogue
 from cluster.stages.release import ReleaseResult, build_release
 from cluster.stages.score import ScoreResult, score_users
-from cluster.stages.verify import verify
+from cluster.stages.verify import tell_live, verify
 from semrec.embedding import EmbedSettings
 from semrec.errors import IncompleteRunError
 from semrec.progress import Progress
@@ -76,4 +76,6 @@ def run_pipeline(
             expected="a run without a fault",
             remedy="Run `semrec score` to repair it, then `semrec verify`.",
         )
-    return PipelineResult(embedded, released, scored, verification, publish(workspace.storage, scored.run_id))
+    live = publish(workspace.storage, scored.run_id)
+    tell_live(live, compute.metrics)
+    return PipelineResult(embedded, released, scored, verification, live)

@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 from cluster.compute import Compute, Devices
 from cluster.executor import WorkerSpec
 from cluster.stages.parts import PartsReport, Watch, do_parts
+from semrec.capacity import predicted_s, read_calibration
 from semrec.contracts import part_name
 from semrec.errors import DeviceError, InputError, PlanChangedError
 from semrec.lease import Lease
@@ -32,6 +33,9 @@ class ScoreResult:
     manifest: dict[str, Any]
     topology: Topology
     parts: PartsReport
+    predicted_s: (
+        float | None
+    )  # of computing its parts, without the start of workers; None without a fitting calibration
 
 
 def score_users(
@@ -88,7 +92,26 @@ def score_users(
             storage.delete(f"{folder}/verified.json")
         body = {"run": plan.run_id, "release": release.release_id, **plan.settings}
         manifest = ledger.finish(plan, "run", body)
-    return ScoreResult(plan.run_id, manifest, topology, report)
+    predicted = _predicted_s(release, engine, settings.k, topology, devices.cpus, report)
+    if predicted is not None:
+        actual_s = report.seconds - report.startup_s
+        progress.note(
+            f"predicted {predicted:.1f} s of scoring, took {actual_s:.1f} s ({actual_s / predicted - 1:+.0%})"
+        )
+    return ScoreResult(plan.run_id, manifest, topology, report, predicted)
+
+
+def _predicted_s(
+    release: Release, engine: str, k: int, topology: Topology, cpus: int, report: PartsReport
+) -> float | None:
+    calibration = read_calibration(release.storage, engine)
+    num_users = report.computed_counts.get("users", 0)
+    if calibration is None or not num_users:
+        return None
+    return predicted_s(
+        calibration, num_items=release.num_items, num_users=num_users, dimension=release.dimension, k=k,
+        topology=topology, num_threads=cpus,
+    )  # fmt: skip
 
 
 def _other_runs(storage: Storage, run_id: str) -> list[Ledger]:

@@ -1,26 +1,48 @@
-"""Verifying a run away from the driver."""
+"""Verifying a run away from the driver, and telling how healthy it is beside the one that is live."""
 
 from __future__ import annotations
 
 import time
 
 from cluster.compute import Compute
+from semrec.metrics import Metrics
 from semrec.progress import Progress
-from semrec.runs import Verification, newest_run, verify_run
+from semrec.quarantine import quarantine_shares
+from semrec.runs import Live, RunHealth, Verification, measure_health, newest_run, read_health, read_live, verify_run
 from semrec.workspace import Workspace
 
-__all__ = ["verify"]
+__all__ = ["tell_live", "verify"]
 
 
 def verify(
     workspace: Workspace, run_id: str | None, *, compute: Compute, progress: Progress, num_sampled: int = 8
 ) -> Verification:
-    """Verifies a run (None: the one finished last); see `semrec.runs.verify_run`."""
-    started_s = time.monotonic()
-    run_id = run_id or newest_run(workspace.storage)
+    """Verifies a run (None: the one finished last) and, when it is good, measures its health; see `semrec.runs`."""
+    started_s, storage, metrics = time.monotonic(), workspace.storage, compute.metrics
+    run_id = run_id or newest_run(storage)
     progress.start("verify", 0, "parts")
-    found: Verification = compute.run(verify_run, workspace.storage, run_id, num_sampled=num_sampled)
-    compute.metrics.observe("semrec_stage_seconds", time.monotonic() - started_s, stage="verify")
+    found: Verification = compute.run(verify_run, storage, run_id, num_sampled=num_sampled)
+    if found.ok:
+        _tell_health(compute.run(measure_health, storage, run_id), "verified", metrics)
+        if live := read_live(storage):
+            tell_live(live, metrics)
+            if measured := read_health(storage, live.run):
+                _tell_health(measured, "live", metrics)
+    for kind, share in quarantine_shares(storage).items():
+        metrics.set("semrec_quarantine_share", share, kind=kind)
+    metrics.observe("semrec_stage_seconds", time.monotonic() - started_s, stage="verify")
     checked = f"{found.num_parts} parts, {found.num_users:,} users once each, {found.num_rescored} rescored"
     progress.finish(checked if found.ok else f"{len(found.problems)} bad parts")
     return found
+
+
+def tell_live(live: Live, metrics: Metrics) -> None:
+    """Exports when the live pair went live."""
+    metrics.set("semrec_live_published_timestamp_seconds", live.published_at_s)
+
+
+def _tell_health(health: RunHealth, which: str, metrics: Metrics) -> None:
+    metrics.set("semrec_run_users", health.num_users, which=which)
+    metrics.set("semrec_run_excluded_items", health.num_excluded, which=which)
+    for name, share in health.shares().items():
+        metrics.set(f"semrec_run_{name}_share", share, which=which)

@@ -82,13 +82,13 @@ class Release:
         """
         stop = self.num_items if stop is None else stop
         high_ID, low_ID, norms_IN = read_rows(self.storage, self.manifest["matrix"], start, stop)
-        return ItemShard(high_ID, low_ID, norms_IN, self._words()[start:stop], self.layout.clause_starts, start)
+        return ItemShard(high_ID, low_ID, norms_IN, self.item_words()[start:stop], self.layout.clause_starts, start)
 
     def popularity_shard(self, start: int = 0, stop: int | None = None) -> ItemShard:
         """The same rows as a matrix of one dimension, whose score is the popularity."""
         stop = self.num_items if stop is None else stop
         counts = read_popularity(self.storage, self.manifest["matrix"], start, stop)
-        return ItemShard.from_vectors(counts[:, None], self._words()[start:stop], self.layout.clause_starts, start)
+        return ItemShard.from_vectors(counts[:, None], self.item_words()[start:stop], self.layout.clause_starts, start)
 
     def user_part(self, part: int) -> UserPart:
         """The users of one part."""
@@ -110,7 +110,8 @@ class Release:
         """Eligibility words per item and user."""
         return sum(clause.num_words for clause in self.layout.clauses)
 
-    def _words(self) -> np.ndarray:
+    def item_words(self) -> np.ndarray:
+        """Eligibility words of all items: uint64 [I, W]."""
         return unpack_words(self.items.column("words"), self.num_words)
 
 

@@ -1,5 +1,6 @@
 """Runs: one all-user scoring of a release, its verification, and what is live."""
 
+from semrec.runs.health import RunHealth, measure_health, read_health
 from semrec.runs.live import Live, publish, read_live, require_live, rollback
 from semrec.runs.plan import ScoreSettings, find_runs, newest_run, plan_run, reuse_parts, run_folder
 from semrec.runs.verify import Verification, read_verification, verify_run
@@ -7,14 +8,17 @@ from semrec.runs.worker import ScoreWorker, ShardResult
 
 __all__ = [
     "Live",
+    "RunHealth",
     "ScoreSettings",
     "ScoreWorker",
     "ShardResult",
     "Verification",
     "find_runs",
+    "measure_health",
     "newest_run",
     "plan_run",
     "publish",
+    "read_health",
     "read_live",
     "read_verification",
     "require_live",

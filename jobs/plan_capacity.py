@@ -1,0 +1,175 @@
+"""Know before you pay: memory, devices, minutes and money of a run, and what breaks first.
+
+semrec plan --items 62423 --users 162541 --accelerator l4
+semrec plan -w W --accelerator cpu --calibrate          # measures this machine; later runs print predicted against actual
+semrec plan --items 1e8 --users 1e9 --accelerator h100 --budget 2000 --spot
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from jobs.shell import console, reported, run
+
+if TYPE_CHECKING:
+    from semrec.capacity import Estimate, Node, Rates, Workload
+
+__all__ = ["main"]
+
+_DEVICE_THREADS = 4  # a device of a cpu node, as the price table counts them
+
+
+def _count(text: str) -> int:
+    """A whole number, also as 1e8 or 1_000."""
+    value = float(text.replace("_", ""))
+    if value != int(value):
+        raise typer.BadParameter(f"{text} is not a whole number")
+    return int(value)
+
+
+@reported
+def main(
+    items: Annotated[int | None, typer.Option(parser=_count, help="Items (default: those of the workspace).")] = None,
+    users: Annotated[int | None, typer.Option(parser=_count, help="Users (default: those of the workspace).")] = None,
+    workspace: Annotated[
+        str | None, typer.Option("--workspace", "-w", help="Takes the newest release as the workload.")
+    ] = None,
+    accelerator: Annotated[str, typer.Option(help="cpu, l4, a100 or h100.")] = "l4",
+    devices: Annotated[int | None, typer.Option(min=1, help="Devices (default: a curve from 1 to 256).")] = None,
+    budget: Annotated[
+        float | None, typer.Option(min=0.0, help="US dollars: the fastest run that costs no more.")
+    ] = None,
+    spot: Annotated[bool, typer.Option("--spot", help="Hold the budget in spot prices.")] = False,
+    cloud: Annotated[str | None, typer.Option(help="aws, gcp or azure (default: all).")] = None,
+    dimension: Annotated[int, typer.Option(min=1, help="Dimensions of a vector.")] = 384,
+    k: Annotated[int, typer.Option(min=1, help="Recommendations per user.")] = 100,
+    calibrate: Annotated[
+        bool, typer.Option("--calibrate", help="Measure scoring on this machine, for a minute.")
+    ] = False,
+    seconds: Annotated[float, typer.Option(min=1.0, help="How long to measure.")] = 60.0,
+    prices: Annotated[Path | None, typer.Option(help="Price table to use instead of the package's.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write all estimates there.")] = None,
+) -> None:
+    """Say what a run takes before it is launched, and what breaks first as it grows."""
+    from semrec import capacity
+
+    table = capacity.read_prices(prices)
+    nodes = [node for node in table.of(accelerator) if cloud in (None, node.cloud)]
+    if not nodes:
+        raise typer.BadParameter(f"the price table has no {accelerator} on {cloud}")
+    work = _workload(workspace, items, users, dimension, k)
+    rates = _rates(workspace, accelerator, work, seconds if calibrate else None)
+    console.print(f"[bold]{work.num_users:,} users x {work.num_items:,} items[/] x {work.dimension}, K = {work.k}")
+    console.print(f"item matrix {work.matrix_bytes / 1e9:,.2f} GB, {work.num_parts:,} parts (user buckets)")
+    console.print(f"users to read {work.input_bytes / 1e9:,.2f} GB, lists to write {work.output_bytes / 1e9:,.2f} GB")
+    console.print(f"rates: {rates.source}; minutes include {capacity.NODE_START_S / 60:.0f} for nodes to come up")
+    console.print(f"[dim]prices of {table.dated}. {table.note}[/]")
+    made = [one for node in nodes for one in _estimates(work, node, rates, devices, budget, spot)]
+    _show(made)
+    if json_file:
+        json_file.write_text(json.dumps([_record(one) for one in made], indent=2) + "\n")
+
+
+def _workload(workspace: str | None, items: int | None, users: int | None, dimension: int, k: int) -> Workload:
+    from semrec.capacity import Workload
+    from semrec.release import Release, newest_release
+    from semrec.workspace import Workspace
+
+    if workspace is not None and (items is None or users is None):
+        storage = Workspace.open(workspace).storage
+        release = Release(storage, newest_release(storage))
+        events = release.manifest["counts"].get("events", 0)
+        num_users = users or int(release.manifest["num_users"])
+        return Workload(
+            items or release.num_items, num_users, release.dimension, k, events / num_users, release.num_words, 0
+        )
+    if items is None or users is None:
+        raise typer.BadParameter("give --items and --users, or a --workspace that has a release")
+    return Workload(items, users, dimension, k)
+
+
+def _rates(workspace: str | None, accelerator: str, work: Workload, budget_s: float | None) -> Rates:
+    """Measured now, measured before, or projected: in this order. A cpu device is four threads."""
+    from dataclasses import replace
+
+    from semrec.capacity import calibrate, projected_rates, read_calibration, write_calibration
+    from semrec.workspace import Workspace
+
+    storage = Workspace.open(workspace).storage if workspace else None
+    engine = "cpu" if accelerator == "cpu" else "cuda"
+    found = read_calibration(storage, engine) if storage else None
+    if budget_s is not None:
+        found = calibrate(engine=engine, num_threads=_threads(), dimension=work.dimension, k=work.k, budget_s=budget_s)
+        if storage:
+            write_calibration(storage, found)
+    if found is None or (found.rates.dimension, found.rates.k) != (work.dimension, work.k):
+        return projected_rates(accelerator, dimension=work.dimension, k=work.k)
+    share = found.num_threads / _DEVICE_THREADS if engine == "cpu" else 1.0
+    source = f"{found.rates.source}, {found.num_threads} threads" + (f" taken for {_DEVICE_THREADS}" * (share != 1))
+    return replace(
+        found.rates, fixed_s=found.rates.fixed_s * share, per_item_s=found.rates.per_item_s * share, source=source
+    )
+
+
+def _threads() -> int:
+    import torch
+
+    return min(_DEVICE_THREADS, torch.get_num_threads())
+
+
+def _estimates(
+    work: Workload, node: Node, rates: Rates, devices: int | None, budget: float | None, spot: bool
+) -> list[Estimate]:
+    from semrec.capacity import DEVICE_COUNTS, curve, estimate, fastest_within, fewest_devices
+
+    if devices is not None:
+        return [estimate(work, node, rates, devices)]
+    if budget is not None:
+        return [fastest_within(budget, work, node, rates, spot=spot)]
+    fewest = fewest_devices(work, node)
+    return curve(work, node, rates, sorted({fewest, *DEVICE_COUNTS}))
+
+
+def _show(made: list[Estimate]) -> None:
+    from semrec.capacity import limits
+
+    for node in dict.fromkeys(one.node for one in made):
+        ours = [one for one in made if one.node == node]
+        console.print(
+            f"\n[bold]{node.node}[/] ({node.cloud}, {node.devices} x {node.accelerator}, {node.memory_gb:g} GB each)"
+        )
+        table = Table(title_justify="left")
+        table.add_column("devices", justify="right")
+        for heading in ("shards x replicas", "users/s", "minutes", "on demand", "spot"):
+            table.add_column(heading, justify="right", no_wrap=True)
+        table.add_column("limited by")
+        for one in ours:
+            first = limits(one)[0]
+            table.add_row(
+                str(one.num_devices), f"{one.topology.num_shards} x {one.topology.num_replicas}",
+                f"{one.users_per_s:,.0f}", f"{one.total_s / 60:,.1f}", f"${one.on_demand_usd:,.2f}",
+                f"${one.spot_usd:,.2f}", first.name + (" (breaks)" if first.use > 1 else ""),
+            )  # fmt: skip
+        console.print(table)
+    largest = made[-1]
+    console.print(f"at {largest.num_devices} devices of {largest.node.node}, the most used first:")
+    for limit in limits(largest):
+        console.print(f"  {limit.use:7.1%}  {limit.name}: {limit.meaning}")
+
+
+def _record(one: Estimate) -> dict[str, Any]:
+    from semrec.capacity import limits
+
+    names = ("num_nodes", "users_per_s", "score_s", "total_s", "node_hours", "on_demand_usd", "spot_usd")
+    body = {**asdict(one), **{name: getattr(one, name) for name in names}}
+    return {**body, "node": one.node.model_dump(), "limits": [asdict(limit) for limit in limits(one)]}
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,32 @@
+"""Know before you pay: memory, minutes and money of a run, from a measurement on the device at hand and a price table."""
+
+from semrec.capacity.calibration import Calibration, calibrate, read_calibration, write_calibration
+from semrec.capacity.estimate import NODE_START_S, Estimate, Workload, estimate
+from semrec.capacity.predict import predicted_s
+from semrec.capacity.prices import ACCELERATORS, Node, PriceTable, read_prices
+from semrec.capacity.rates import Rates, projected_rates
+from semrec.capacity.simulate import DEVICE_COUNTS, Limit, curve, fastest_within, fewest_devices, limits
+
+__all__ = [
+    "ACCELERATORS",
+    "DEVICE_COUNTS",
+    "NODE_START_S",
+    "Calibration",
+    "Estimate",
+    "Limit",
+    "Node",
+    "PriceTable",
+    "Rates",
+    "Workload",
+    "calibrate",
+    "curve",
+    "estimate",
+    "fastest_within",
+    "fewest_devices",
+    "limits",
+    "predicted_s",
+    "projected_rates",
+    "read_calibration",
+    "read_prices",
+    "write_calibration",
+]

@@ -1,0 +1,106 @@
+"""A short measurement on the device at hand, kept in the workspace so that later runs can be predicted."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from semrec.bench.machine import machine
+from semrec.capacity.rates import Rates
+from semrec.errors import InputError
+from semrec.manifests import read_manifest, write_manifest
+from semrec.scoring.engine import Engine, check_engine, make_engine
+from semrec.scoring.types import ItemShard, Queries
+from semrec.storage import Storage
+
+__all__ = ["Calibration", "calibrate", "read_calibration", "write_calibration"]
+
+_NUM_ITEMS: Final = (8_192, 32_768, 131_072)
+_NUM_QUERIES: Final = 2_048
+_CLUSTERS: Final = 500
+_FEWEST_ROUNDS: Final = 3
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What was measured: seconds per user at several numbers of items, and the line through them."""
+
+    engine: str
+    num_threads: int
+    machine: str
+    rates: Rates
+    points: tuple[tuple[int, float], ...]  # items, seconds per user
+
+
+def calibrate(
+    *, engine: str, num_threads: int, dimension: int, k: int, budget_s: float = 60.0, texts_per_s: float | None = None
+) -> Calibration:
+    """Scores generated users against 8,192, 32,768 and 131,072 generated items, `budget_s` seconds in all.
+
+    The line is fitted by least squares of the relative error, so that small catalogues are predicted as well as large ones.
+    Raises InputError for a budget, dimension or K that is not positive, DeviceError without the engine's device.
+    """
+    check_engine(engine)
+    if budget_s <= 0 or dimension < 1 or k < 1:
+        raise InputError(
+            f"budget {budget_s} s, dimension {dimension}, K {k}", expected="positive numbers", remedy="Correct them."
+        )
+    items_ID, users_QD = _generated(max(_NUM_ITEMS), dimension), _generated(_NUM_QUERIES, dimension)
+    queries, points = Queries.unfiltered(users_QD), []
+    for num_items in _NUM_ITEMS:
+        made = make_engine(engine, ItemShard.from_vectors(items_ID[:num_items]), num_threads=num_threads)
+        points.append((num_items, _seconds_per_user(made, queries, k, budget_s / len(_NUM_ITEMS))))
+    fixed_s, per_item_s = _line(points)
+    rates = Rates(dimension, k, fixed_s, per_item_s, texts_per_s, measured=True, source=f"measured on {machine()}")
+    return Calibration(engine, num_threads, machine(), rates, tuple(points))
+
+
+def write_calibration(storage: Storage, calibration: Calibration) -> None:
+    """Keeps it as the workspace's calibration of its engine."""
+    write_manifest(storage, _path(calibration.engine), "calibration", asdict(calibration))
+
+
+def read_calibration(storage: Storage, engine: str) -> Calibration | None:
+    """The workspace's calibration of an engine, or None."""
+    if not storage.exists(_path(engine)):
+        return None
+    body: dict[str, Any] = read_manifest(storage, _path(engine), "calibration", remedy="Run `semrec plan` again.")
+    points = tuple((int(items), float(seconds)) for items, seconds in body["points"])
+    return Calibration(body["engine"], body["num_threads"], body["machine"], Rates(**body["rates"]), points)
+
+
+def _path(engine: str) -> str:
+    return f"calibrations/{engine}.json"
+
+
+def _generated(count: int, dimension: int) -> np.ndarray:
+    """Vectors of unit length around 500 centres, as text embeddings have them: float32 [count, D]."""
+    rng = np.random.default_rng(11)
+    centres = rng.standard_normal((_CLUSTERS, dimension), np.float32)
+    vectors = centres[rng.integers(_CLUSTERS, size=count)] + rng.standard_normal((count, dimension), np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def _seconds_per_user(engine: Engine, queries: Queries, k: int, budget_s: float) -> float:
+    """The median over as many rounds as the budget allows, at least three; a first one warms up."""
+    engine.top_k(queries.between(0, 256), k)
+    rounds: list[float] = []
+    started_s = time.perf_counter()
+    while len(rounds) < _FEWEST_ROUNDS or time.perf_counter() - started_s < budget_s:
+        round_s = time.perf_counter()
+        engine.top_k(queries, k)
+        rounds.append(time.perf_counter() - round_s)
+    return float(np.median(rounds)) / queries.num_queries
+
+
+def _line(points: list[tuple[int, float]]) -> tuple[float, float]:
+    """Intercept and slope, neither negative, through (items, seconds), weighted by 1 / seconds."""
+    items, seconds = (np.array(column, np.float64) for column in zip(*points, strict=True))
+    columns = np.stack([np.ones_like(items), items], axis=1) / seconds[:, None]
+    (fixed_s, per_item_s), *_ = np.linalg.lstsq(columns, np.ones_like(seconds), rcond=None)
+    if fixed_s < 0:
+        fixed_s, per_item_s = 0.0, float(1 / np.mean(items / seconds))
+    return float(fixed_s), float(max(per_item_s, 0.0))

@@ -1,0 +1,129 @@
+"""The health of a run: how many users came short, how much of the catalogue is shown, and whether anything is that must not."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from semrec.manifests import read_manifest, write_manifest
+from semrec.release.reader import Release
+from semrec.runs.plan import run_folder
+from semrec.scoring.types import Queries
+from semrec.storage import Storage
+from semrec.tables import TableFile, read_table
+
+__all__ = ["RunHealth", "measure_health", "read_health"]
+
+_PAIRS = 2**20  # user-item pairs whose eligibility is tested at a time
+_TOP = 100  # exposure is that of one item in a hundred
+
+
+@dataclass(frozen=True)
+class RunHealth:
+    """Counts over a whole run. Places are the entries of all lists; `num_excluded` of them break a user's rules."""
+
+    run: str
+    content_digest: str
+    num_users: int
+    num_short: int
+    num_popularity: int
+    num_exhaustive: int
+    num_items: int
+    num_items_shown: int
+    num_places: int
+    num_top_places: int  # taken by the most shown 1 % of all items, one item at least
+    num_excluded: int
+
+    def shares(self) -> dict[str, float]:
+        """The counts as shares: short, popularity and exhaustive of users, coverage of items, exposure of places."""
+        return {
+            "short": _share(self.num_short, self.num_users),
+            "popularity": _share(self.num_popularity, self.num_users),
+            "exhaustive": _share(self.num_exhaustive, self.num_users),
+            "coverage": _share(self.num_items_shown, self.num_items),
+            "exposure": _share(self.num_top_places, self.num_places),
+        }
+
+
+def measure_health(storage: Storage, run_id: str) -> RunHealth:
+    """Reads every list of a finished run and writes `runs/<run>/health.json`; the one that is there when nothing changed.
+
+    Each place is held against its user's seen items and eligibility, independently of the engine that filled it.
+    """
+    manifest = read_manifest(storage, f"{run_folder(run_id)}/manifest.json", "run", remedy="Run `semrec score`.")
+    known = read_health(storage, run_id)
+    if known and known.content_digest == manifest["content_digest"]:
+        return known
+    release = Release(storage, manifest["release"])
+    words_IW = release.item_words()
+    times_I, num_excluded = np.zeros(release.num_items, np.int64), 0
+    for record in manifest["parts"]:
+        lists = read_table(storage, TableFile.from_json(record), ["item_ids"]).column("item_ids").combine_chunks()
+        owners, rows = _places(lists, release.item_ids)
+        times_I += np.bincount(rows, minlength=release.num_items)
+        queries = release.user_part(record["part"]).queries
+        num_excluded += _num_excluded(words_IW, release.layout.clause_starts, queries, owners, rows)
+    counts = manifest["counts"]
+    found = RunHealth(
+        run=run_id,
+        content_digest=manifest["content_digest"],
+        num_users=manifest["num_rows"],
+        num_short=counts.get("short", 0),
+        num_popularity=counts.get("popularity", 0),
+        num_exhaustive=counts.get("exhaustive", 0),
+        num_items=release.num_items,
+        num_items_shown=int(np.count_nonzero(times_I)),
+        num_places=int(times_I.sum()),
+        num_top_places=_top_places(times_I),
+        num_excluded=num_excluded,
+    )
+    write_manifest(storage, f"{run_folder(run_id)}/health.json", "health", asdict(found))
+    return found
+
+
+def read_health(storage: Storage, run_id: str) -> RunHealth | None:
+    """What `measure_health` last found, or None."""
+    path = f"{run_folder(run_id)}/health.json"
+    if not storage.exists(path):
+        return None
+    body = read_manifest(storage, path, "health", remedy="Run `semrec verify` again.")
+    return RunHealth(**{name: body[name] for name in RunHealth.__dataclass_fields__})
+
+
+def _share(count: int, of: int) -> float:
+    return count / of if of else 0.0
+
+
+def _top_places(times_I: np.ndarray) -> int:
+    """The places of the most shown 1 % of items, rounded up to whole items."""
+    num_top = -(-len(times_I) // _TOP)
+    return int(np.sort(times_I)[len(times_I) - num_top :].sum())
+
+
+def _places(lists: pa.Array, item_ids: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+    """All entries of a part's lists: (place of the user in the part, row of the item in the matrix), int64."""
+    lengths = lists.value_lengths().to_numpy(zero_copy_only=False)
+    flat = lists.flatten()
+    row_of_code = pc.index_in(flat.dictionary, value_set=item_ids).to_numpy(zero_copy_only=False)
+    codes = flat.indices.to_numpy(zero_copy_only=False)
+    return np.repeat(np.arange(len(lengths)), lengths), row_of_code[codes].astype(np.int64)
+
+
+def _num_excluded(
+    words_IW: np.ndarray, clause_starts: Sequence[int], queries: Queries, owners: np.ndarray, rows: np.ndarray
+) -> int:
+    """How many places show an item that their user has seen, or that fails one of the user's clauses."""
+    num_items = np.int64(len(words_IW))
+    seen_owners = np.repeat(np.arange(queries.num_queries), np.diff(queries.seen_offsets))
+    excluded = np.isin(owners * num_items + rows, seen_owners * num_items + queries.seen_rows)
+    for start in range(0, len(rows), _PAIRS):
+        some = slice(start, start + _PAIRS)
+        shared_PW = words_IW[rows[some]] & queries.words_QW[owners[some]]
+        for first, stop in itertools.pairwise((*clause_starts, words_IW.shape[1])):
+            excluded[some] |= ~shared_PW[:, first:stop].any(axis=1)
+    return int(excluded.sum())

@@ -1,0 +1,30 @@
+provider "google" {
+  project               = var.account
+  region                = var.region
+  user_project_override = true # the budgets API bills the caller's project, and a person's credentials have none
+  billing_project       = var.account
+}
+
+module "cluster" {
+  source = "../../modules/gcp/cluster"
+
+  name                = var.name
+  environment         = var.environment
+  account             = var.account
+  region              = var.region
+  zones               = var.zones
+  kubernetes_version  = var.kubernetes_version
+  network             = var.network
+  private_api         = var.private_api
+  allowed_cidrs       = var.allowed_cidrs
+  cpu_pool            = var.cpu_pool
+  gpu_pool            = var.gpu_pool
+  key_rotation_days   = var.key_rotation_days
+  secret_names        = var.secret_names
+  service_account     = var.service_account
+  gcs_fault_tolerance = var.gcs_fault_tolerance
+  budget              = var.budget
+  auto_shutdown       = var.auto_shutdown
+  deletion_protection = var.deletion_protection
+  labels              = var.labels
+}

@@ -1,0 +1,50 @@
+# Who may do what: the control plane, the nodes, whatever encrypts, the workload, and what suspends the cluster.
+
+resource "azurerm_user_assigned_identity" "this" {
+  for_each            = toset(["cluster", "kubelet", "encryption", "workload", "power"])
+  name                = "${local.name}-${each.key}"
+  resource_group_name = azurerm_resource_group.this.name
+  location            = var.region
+  tags                = local.labels
+}
+
+resource "azurerm_role_assignment" "cluster" {
+  for_each = {
+    network = { role = "Network Contributor", scope = azurerm_virtual_network.this.id }
+    nodes   = { role = "Managed Identity Operator", scope = azurerm_user_assigned_identity.this["kubelet"].id }
+    disks   = { role = "Reader", scope = azurerm_disk_encryption_set.this.id }
+    vault   = { role = "Key Vault Contributor", scope = azurerm_key_vault.this["keys"].id } # AKS approves its own endpoint
+  }
+  scope                = each.value.scope
+  role_definition_name = each.value.role
+  principal_id         = azurerm_user_assigned_identity.this["cluster"].principal_id
+}
+
+resource "azurerm_role_assignment" "kubelet_pull" {
+  scope                = azurerm_container_registry.this.id
+  role_definition_name = "AcrPull"
+  principal_id         = azurerm_user_assigned_identity.this["kubelet"].principal_id
+}
+
+# Who applies this can use the cluster; everyone else is given a role on it.
+resource "azurerm_role_assignment" "admin" {
+  scope                = azurerm_kubernetes_cluster.this.id
+  role_definition_name = "Azure Kubernetes Service RBAC Cluster Admin"
+  principal_id         = data.azurerm_client_config.current.object_id
+}
+
+resource "azurerm_federated_identity_credential" "workload" {
+  name                = "${var.service_account.namespace}-${var.service_account.name}"
+  resource_group_name = azurerm_resource_group.this.name
+  parent_id           = azurerm_user_assigned_identity.this["workload"].id
+  issuer              = azurerm_kubernetes_cluster.this.oidc_issuer_url
+  subject             = "system:serviceaccount:${var.service_account.namespace}:${var.service_account.name}"
+  audience            = ["api://AzureADTokenExchange"]
+}
+
+# Read and write the one container (secrets.tf: read the named secrets), and nothing else.
+resource "azurerm_role_assignment" "workload" {
+  scope                = azurerm_storage_container.data.id
+  role_definition_name = "Storage Blob Data Contributor"
+  principal_id         = azurerm_user_assigned_identity.this["workload"].principal_id
+}

@@ -1,0 +1,164 @@
+# What is planned, with Azure mocked.
+
+mock_provider "azurerm" {
+  mock_data "azurerm_client_config" {
+    defaults = {
+      subscription_id = "00000000-0000-0000-0000-000000000000"
+      tenant_id       = "11111111-1111-1111-1111-111111111111"
+      object_id       = "22222222-2222-2222-2222-222222222222"
+    }
+  }
+}
+
+variables {
+  name        = "semrec"
+  environment = "test"
+  account     = "00000000-0000-0000-0000-000000000000"
+  region      = "westeurope"
+  zones       = ["1", "2"]
+  budget      = { monthly = 500, emails = ["ops@example.com"] }
+}
+
+run "defaults_are_private_encrypted_and_scale_from_zero" {
+  command = plan
+
+  assert {
+    condition     = azurerm_kubernetes_cluster.this.private_cluster_enabled && azurerm_kubernetes_cluster.this.local_account_disabled && !azurerm_kubernetes_cluster.this.run_command_enabled
+    error_message = "the API must be private, without a way around"
+  }
+  assert {
+    condition     = azurerm_kubernetes_cluster.this.key_management_service[0].key_vault_network_access == "Private" && azurerm_kubernetes_cluster.this.api_server_access_profile[0].virtual_network_integration_enabled
+    error_message = "etcd must be encrypted with a key of ours, reached from inside"
+  }
+  assert {
+    condition     = sort(keys(azurerm_kubernetes_cluster_node_pool.gpu)) == tolist(["gpuondemand", "gpuspot"])
+    error_message = "there must be a spot pool and its on-demand fallback"
+  }
+  assert {
+    condition     = azurerm_kubernetes_cluster.this.default_node_pool[0].min_count == 2 && azurerm_kubernetes_cluster.this.default_node_pool[0].max_count == 20
+    error_message = "the CPU pool must be 2 to 20"
+  }
+  assert {
+    condition     = alltrue([for pool in azurerm_kubernetes_cluster_node_pool.gpu : pool.min_count == 0 && pool.max_count == 8 && pool.auto_scaling_enabled])
+    error_message = "GPU pools must be 0 to 8"
+  }
+  assert {
+    condition     = azurerm_kubernetes_cluster_node_pool.gpu["gpuspot"].priority == "Spot" && azurerm_kubernetes_cluster_node_pool.gpu["gpuspot"].eviction_policy == "Delete" && azurerm_kubernetes_cluster_node_pool.gpu["gpuspot"].spot_max_price == -1
+    error_message = "gpuspot must be spot, evicted for capacity only"
+  }
+  assert {
+    condition     = azurerm_kubernetes_cluster_node_pool.gpu["gpuspot"].node_taints == tolist(["nvidia.com/gpu=present:NoSchedule", "kubernetes.azure.com/scalesetpriority=spot:NoSchedule"]) && azurerm_kubernetes_cluster_node_pool.gpu["gpuondemand"].node_taints == tolist(["nvidia.com/gpu=present:NoSchedule"])
+    error_message = "GPU pools must be tainted, the spot one twice"
+  }
+  assert {
+    condition     = contains([for toleration in output.gpu_tolerations : toleration.key], "kubernetes.azure.com/scalesetpriority") && contains([for toleration in output.addons.gpu_tolerations : toleration.key], "kubernetes.azure.com/scalesetpriority")
+    error_message = "pods and the device plugin must tolerate the spot taint"
+  }
+  assert {
+    condition     = alltrue([for key in azurerm_key_vault_key.this : key.rotation_policy[0].automatic[0].time_after_creation == "P90D"])
+    error_message = "every key must rotate after 90 days"
+  }
+  assert {
+    condition     = azurerm_storage_account.data.https_traffic_only_enabled && azurerm_storage_account.data.min_tls_version == "TLS1_2" && azurerm_storage_account.data.blob_properties[0].versioning_enabled && !azurerm_storage_account.data.shared_access_key_enabled && !azurerm_storage_account.data.public_network_access_enabled
+    error_message = "the bucket must be versioned, private and TLS only"
+  }
+  assert {
+    condition     = azurerm_virtual_network.this.address_space == toset(["10.40.0.0/17"]) && azurerm_kubernetes_cluster.this.network_profile[0].pod_cidr == "10.40.128.0/17" && azurerm_kubernetes_cluster.this.network_profile[0].dns_service_ip == "172.20.0.10"
+    error_message = "the ranges must not overlap"
+  }
+  assert {
+    condition     = azurerm_managed_redis.this[0].high_availability_enabled && azurerm_managed_redis.this[0].default_database[0].client_protocol == "Encrypted" && azurerm_managed_redis.this[0].public_network_access == "Disabled"
+    error_message = "Redis must be encrypted, private and survive a node"
+  }
+  assert {
+    condition     = contains(keys(azurerm_private_endpoint.this), "redis")
+    error_message = "Redis must be reached from inside"
+  }
+  assert {
+    condition     = output.gpu_machine.accelerator == "A10" && output.gpu_machine.type == "Standard_NV36ads_A10_v5"
+    error_message = "Azure has no L4; the output must say what one gets"
+  }
+}
+
+run "public_on_demand_and_without_extras" {
+  command = plan
+  variables {
+    private_api         = false
+    allowed_cidrs       = ["203.0.113.0/24"]
+    gpu_pool            = { spot = false, min = 2, max = 4 }
+    gcs_fault_tolerance = false
+    auto_shutdown       = { enabled = false }
+    budget              = { monthly = 500, emails = ["ops@example.com"], hard_stop = false }
+  }
+
+  assert {
+    condition     = !azurerm_kubernetes_cluster.this.private_cluster_enabled && azurerm_kubernetes_cluster.this.api_server_access_profile[0].authorized_ip_ranges == toset(["203.0.113.0/24"])
+    error_message = "the public endpoint must be limited"
+  }
+  assert {
+    condition     = sort(keys(azurerm_kubernetes_cluster_node_pool.gpu)) == tolist(["gpuondemand"]) && azurerm_kubernetes_cluster_node_pool.gpu["gpuondemand"].min_count == 2
+    error_message = "only an on-demand pool of at least two was asked for"
+  }
+  assert {
+    condition     = [for toleration in output.gpu_tolerations : toleration.key] == ["nvidia.com/gpu"]
+    error_message = "there is no spot taint to tolerate"
+  }
+  assert {
+    condition     = length(azurerm_managed_redis.this) == 0 && length(azurerm_key_vault_secret.redis) == 0 && output.redis_address == null
+    error_message = "Redis and its password must not be made"
+  }
+  assert {
+    condition     = length(azurerm_logic_app_trigger_recurrence.shutdown) == 0 && length(azurerm_consumption_budget_subscription.hard_stop) == 0
+    error_message = "nothing must stop the nodes"
+  }
+}
+
+run "spot_alone_by_day" {
+  command = plan
+  variables {
+    gpu_pool      = { accelerator = "H100", accelerator_count = 1, on_demand_fallback = false, min = 1, zones = ["2"] }
+    auto_shutdown = { cron = "30 20 * * *", resume_cron = "0 6 * * MON-FRI", timezone = "Europe/Berlin" }
+    allowed_cidrs = ["10.8.0.0/16"]
+  }
+
+  assert {
+    condition     = sort(keys(azurerm_kubernetes_cluster_node_pool.gpu)) == tolist(["gpuspot"]) && azurerm_kubernetes_cluster_node_pool.gpu["gpuspot"].vm_size == "Standard_NC40ads_H100_v5"
+    error_message = "only a spot pool of Standard_NC40ads_H100_v5 was asked for"
+  }
+  assert {
+    condition     = azurerm_kubernetes_cluster_node_pool.gpu["gpuspot"].zones == toset(["2"])
+    error_message = "the pool must stay in its zone"
+  }
+  assert {
+    condition     = azurerm_logic_app_trigger_recurrence.shutdown["suspend"].time_zone == "W. Europe Standard Time" && length(azurerm_logic_app_trigger_recurrence.shutdown["suspend"].schedule[0].on_these_days) == 7
+    error_message = "every night, by Windows' name of the timezone"
+  }
+  assert {
+    condition     = azurerm_logic_app_trigger_recurrence.shutdown["resume"].schedule[0].at_these_hours == toset([6]) && !contains(azurerm_logic_app_trigger_recurrence.shutdown["resume"].schedule[0].on_these_days, "Sunday")
+    error_message = "at six, not on Sunday"
+  }
+  assert {
+    condition     = azurerm_network_security_rule.allow["api/allowed"].source_address_prefixes == toset(["10.8.0.0/16"])
+    error_message = "the named range must reach the API"
+  }
+  assert {
+    condition     = azurerm_network_security_rule.deny["api"].source_address_prefix == "*"
+    error_message = "nobody else must reach the API"
+  }
+}
+
+run "a_timezone_that_azure_cannot_say" {
+  command = plan
+  variables {
+    auto_shutdown = { timezone = "Antarctica/Troll" }
+  }
+  expect_failures = [var.auto_shutdown]
+}
+
+run "the_wrong_credentials" {
+  command = plan
+  variables {
+    account = "99999999-9999-9999-9999-999999999999"
+  }
+  expect_failures = [azurerm_resource_group.this]
+}

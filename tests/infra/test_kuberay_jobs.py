@@ -1,0 +1,97 @@
+"""The jobs of the manifests: every command is one that the real command line takes, and a resubmission finds its own run."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any
+
+import pytest
+import typer
+from rendered import CLOUDS, Document, by_kind, clusters, one, render
+
+from jobs.cli import app
+
+# Answered at once or all the time, and so not jobs: asked from a shell, or a service of its own.
+NOT_JOBS = {"query", "serve", "plan", "parity", "diff", "forget", "gc"}
+HELD = {"run", "embed", "score", "demo", "bench"}  # for GPUs
+
+
+def _parsed(entrypoint: str) -> tuple[list[str], dict[str, Any]]:
+    """The verb and the options of a command, as the command line would take them; raises UsageError as it would."""
+    program, *words = shlex.split(entrypoint)
+    assert program == "semrec"
+    command: Any = typer.main.get_command(app)
+    verb = []
+    while hasattr(command, "commands"):
+        assert words[0] in command.commands, f"no such verb: {entrypoint}"
+        verb.append(words[0])
+        command = command.commands[words.pop(0)]
+    return verb, command.make_context(" ".join(verb), words).params
+
+
+def _jobs(cloud: str) -> list[Document]:
+    return by_kind(render(f"{cloud}/jobs"), "RayJob")
+
+
+@pytest.mark.parametrize("cloud", CLOUDS)
+def test_every_command_is_taken_with_the_overlays_workspace(cloud: str) -> None:
+    settings = one(render(cloud), "ConfigMap", "semrec-settings")["data"]
+    for job in _jobs(cloud):
+        label = job["metadata"]["labels"]["semrec.io/job"]
+        verb, options = _parsed(job["spec"]["entrypoint"])
+        assert verb[0] == label.split("-")[0]
+        assert options["workspace"] == settings["demo" if label in ("demo", "bench") else "workspace"]
+        if verb[0] == "import":
+            assert (options["kind"], options["source"]) == (label.split("-")[1], settings[label.split("-")[1]])
+
+
+def test_a_wrong_option_is_refused() -> None:
+    with pytest.raises(Exception, match="No such option"):
+        _parsed("semrec score --workspace W --shard 2")
+
+
+def test_every_verb_that_works_in_the_background_has_a_job() -> None:
+    verbs = set(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+    with_job = {_parsed(job["spec"]["entrypoint"])[0][0] for job in _jobs("aws")}
+    assert verbs - NOT_JOBS == with_job, "give the new verb a RayJob in infra/kuberay/jobs, or say here why it has none"
+
+
+@pytest.mark.parametrize("cloud", CLOUDS)
+def test_a_job_is_tried_again_and_leaves_nothing_behind(cloud: str) -> None:
+    for job in _jobs(cloud):
+        spec = job["spec"]
+        assert (spec["backoffLimit"], spec["submitterConfig"]["backoffLimit"]) == (2, 2)
+        assert spec["shutdownAfterJobFinishes"] is True
+        assert 0 < spec["ttlSecondsAfterFinished"] <= 3600
+        assert spec["activeDeadlineSeconds"] == 20 * 3600
+        assert "jobId" not in spec  # Ray refuses one that it has seen: each try must be able to submit again
+        assert "clusterSelector" not in spec  # with it there would be neither tries nor a shutdown
+        assert "--resume" not in spec["entrypoint"]  # the same line finds its own run
+
+
+def test_every_cluster_is_the_same_but_for_the_held_node() -> None:
+    for cloud in CLOUDS:
+        standing = clusters(render(cloud))["RayCluster/semrec"]
+        for name, cluster in clusters(render(cloud) + render(f"{cloud}/jobs")).items():
+            first = cluster["workerGroupSpecs"][0]
+            held = name.partition("/")[2].removeprefix("semrec-") in HELD | {"nightly"}
+            assert (first["minReplicas"], first["replicas"]) == ((1, 1) if held else (0, 0)), name
+            first["minReplicas"] = first["replicas"] = 0
+            assert cluster == standing, name
+
+
+def test_the_night_is_the_job_run_on_a_clock() -> None:
+    for cloud in CLOUDS:
+        night = one(render(cloud), "RayCronJob", "semrec-nightly")["spec"]
+        assert night["timeZone"] == "Etc/UTC"
+        assert night["jobTemplate"] == one(_jobs(cloud), "RayJob", "semrec-run")["spec"]
+
+
+def test_an_import_is_placed_on_a_worker_that_can_hold_it() -> None:
+    for cloud in CLOUDS:
+        for job in _jobs(cloud):
+            asked = job["spec"].get("entrypointNumCpus", 0)
+            groups = job["spec"]["rayClusterSpec"]["workerGroupSpecs"]
+            cpu = next(group for group in groups if group["groupName"] == "cpu")
+            room = int(cpu["template"]["spec"]["containers"][0]["resources"]["limits"]["cpu"])
+            assert (0 < asked <= room) == ("import" in job["metadata"]["name"])

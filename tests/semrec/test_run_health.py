@@ -1,0 +1,126 @@
+"""The health of a run, counted against worlds small enough to be known by heart; and what an unhealthy run may not do."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from whole_path import ITEM_IDS, make_world, release, score
+
+from semrec.contracts import part_name
+from semrec.digests import content_digest
+from semrec.errors import IncompleteRunError
+from semrec.ledger import Ledger
+from semrec.quarantine import Quarantine, quarantine_shares
+from semrec.release import Release
+from semrec.runs import measure_health, publish, read_health, run_folder, verify_run
+from semrec.runs.health import _num_excluded, _top_places
+from semrec.scoring.eligibility import Clause, Layout
+from semrec.scoring.types import Queries
+from semrec.tables import TableFile, read_table, write_table
+from semrec.workspace import Workspace
+
+SILENT = ["nobody-1", "nobody-2", "nobody-3"]
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    """Eight users with vectors, three without, eight items."""
+    found = make_world(tmp_path / "w", silent_users=SILENT)
+    release(found)
+    return found
+
+
+def rows_of(workspace: Workspace, run_id: str) -> list[dict]:
+    manifest = workspace.storage.read_json(f"{run_folder(run_id)}/manifest.json")
+    tables = [read_table(workspace.storage, TableFile.from_json(part)) for part in manifest["parts"]]
+    return [row for table in tables for row in table.to_pylist()]
+
+
+@pytest.mark.parametrize("k", [1, 3, 7, 8])
+def test_counts_are_those_of_the_lists(workspace: Workspace, k: int) -> None:
+    run_id = score(workspace, k).run_id
+    found = measure_health(workspace.storage, run_id)
+    rows = rows_of(workspace, run_id)
+    shown = Counter(item for row in rows for item in row["item_ids"])
+    assert found.num_users == len(rows) == 11
+    assert found.num_short == sum(len(row["item_ids"]) < k for row in rows) == (8 if k > 6 else 0)
+    assert found.num_popularity == sum(row["source"] == "popularity" for row in rows) == len(SILENT)
+    assert (found.num_items, found.num_items_shown) == (len(ITEM_IDS), len(shown))
+    assert found.num_places == sum(shown.values())
+    assert found.num_top_places == shown.most_common(1)[0][1]
+    assert found.num_excluded == found.num_exhaustive == 0
+    assert found.shares()["coverage"] == len(shown) / 8
+    assert found.shares()["short"] == found.num_short / 11
+
+
+def test_top_places_are_of_whole_items() -> None:
+    assert _top_places(np.array([5, 1, 3])) == 5
+    assert _top_places(np.arange(100)) == 99
+    assert _top_places(np.arange(101)) == 100 + 99
+    assert _top_places(np.zeros(3, np.int64)) == 0
+
+
+def test_measured_once_while_nothing_changes(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_id = score(workspace).run_id
+    found = measure_health(workspace.storage, run_id)
+    monkeypatch.setattr("semrec.runs.health._places", None)
+    assert measure_health(workspace.storage, run_id) == found == read_health(workspace.storage, run_id)
+
+
+def show_instead(workspace: Workspace, run_id: str, user_id: str, item_id: str) -> None:
+    """Forges a run that is sound by every digest, but shows `item_id` first to `user_id`."""
+    storage, ledger = workspace.storage, Ledger(workspace.storage, run_folder(run_id))
+    plan, records = ledger.plan(), ledger.records()
+    for part, record in records.items():
+        table = read_table(storage, record.table)
+        rows = table.to_pylist()
+        for row in rows:
+            if row["user_id"] == user_id:
+                row["item_ids"][0] = item_id
+        forged = type(table).from_pylist(rows, schema=table.schema)
+        if content_digest(forged) != record.table.content_digest:
+            file = write_table(storage, f"{run_folder(run_id)}/parts/{part_name(part)}", forged, digest_in_name=False)
+            ledger.commit(replace(record, table=file))
+    manifest = storage.read_json(f"{run_folder(run_id)}/manifest.json")
+    ledger.finish(plan, "run", {"run": run_id, "release": manifest["release"], **plan.settings})
+
+
+def test_a_seen_item_is_found_and_not_published(workspace: Workspace) -> None:
+    storage, run_id = workspace.storage, score(workspace, 3).run_id
+    opened = Release(storage, storage.read_json(f"{run_folder(run_id)}/manifest.json")["release"])
+    users = opened.user_part(0)
+    seen = opened.item_ids[int(users.queries.seen_rows[0])].as_py()
+    show_instead(workspace, run_id, users.user_ids[0].as_py(), seen)
+    verify_run(storage, run_id, num_sampled=0)
+    found = measure_health(storage, run_id)
+    assert found.num_excluded == 1
+    with pytest.raises(IncompleteRunError, match="shows 1 items to users who may not see them"):
+        publish(storage, run_id)
+
+
+def test_an_item_outside_the_users_eligibility_is_found() -> None:
+    layout = Layout((Clause("platform", ("a", "b")), Clause("maturity", tuple(f"m{n:03d}" for n in range(70)))))
+    words_IW = layout.item_words(
+        [{"platform": ["a"], "maturity": ["m000"]}, {"platform": ["b"], "maturity": ["m069"]}, {}]
+    )
+    words_QW = layout.user_words([{"platform": ["a"]}, {"platform": ["b"], "maturity": ["m069"]}, {}])
+    queries = Queries(np.zeros((3, 2), np.float32), words_QW, np.zeros(4, np.int64), np.zeros(0, np.int64))
+    owners, rows = np.repeat(np.arange(3), 3), np.tile(np.arange(3), 3)
+    one_by_one = [
+        _num_excluded(words_IW, layout.clause_starts, queries, owners[n : n + 1], rows[n : n + 1]) for n in range(9)
+    ]
+    assert one_by_one == [0, 1, 1, 1, 0, 1, 0, 0, 0]  # who states a platform sees none that is on no platform
+    assert _num_excluded(words_IW, layout.clause_starts, queries, owners, rows) == 4
+
+
+def test_quarantine_shares(workspace: Workspace) -> None:
+    assert quarantine_shares(workspace.storage) == {"items": 0.0, "users": 0.0, "interactions": 0.0}
+    quarantine = Quarantine(workspace.storage, "import", "items")
+    for line in range(10_001):  # one full file and one row
+        quarantine.add("items.csv", line, "missing id", "x")
+    quarantine.flush()
+    assert quarantine_shares(workspace.storage)["items"] == 10_001 / (10_001 + 8)

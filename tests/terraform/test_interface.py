@@ -1,0 +1,121 @@
+"""The three modules have one interface: the same variables, validations and outputs, and roots that pass them on."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from offline_terraform import CLOUDS, REPO, Terraform
+
+TERRAFORM = REPO / "terraform"
+CONTRACT = Path(__file__).parent / "contract"
+
+
+def module(cloud: str) -> Path:
+    return TERRAFORM / "modules" / cloud / "cluster"
+
+
+def blocks(path: Path, kind: str) -> dict[str, str]:
+    """Name to body of the top-level blocks of a kind, in canonical format (which test_static checks)."""
+    return dict(re.findall(rf'^{kind} "(\w+)" {{\n(.*?)^}}$', path.read_text(), re.M | re.S))
+
+
+def without_validation(body: str) -> str:
+    return re.sub(r"\n*  validation \{\n.*?\n  \}\n", "\n", body, flags=re.S).strip("\n")
+
+
+def argument(body: str, name: str) -> str | None:
+    found = re.search(rf"^  {name}\s*= (.*)$", body, re.M)
+    return found.group(1) if found else None
+
+
+@pytest.mark.parametrize("cloud", CLOUDS)
+def test_variables_are_one_file(cloud: str) -> None:
+    # Names, types, defaults, descriptions and validations at once. What differs stands in locals of cloud.tf.
+    assert (module(cloud) / "variables.tf").read_bytes() == (module("aws") / "variables.tf").read_bytes()
+
+
+def test_every_variable_is_typed_described_and_not_null() -> None:
+    variables = blocks(module("aws") / "variables.tf", "variable")
+    assert len(variables) == 19
+    for name, body in variables.items():
+        assert argument(body, "type") not in (None, "any"), name
+        assert argument(body, "description"), name
+        assert argument(body, "nullable") == "false", name
+
+
+def test_every_variable_that_can_be_wrong_is_validated() -> None:
+    variables = blocks(module("aws") / "variables.tf", "variable")
+    unchecked = {name for name, body in variables.items() if "validation {" not in body}
+    assert unchecked == {"private_api", "gcs_fault_tolerance", "deletion_protection"}  # booleans
+
+
+@pytest.mark.parametrize("cloud", CLOUDS)
+def test_the_vocabulary_of_the_validations_is_complete(cloud: str) -> None:
+    used = set(re.findall(r"local\.(\w+)", (module(cloud) / "variables.tf").read_text())) - {"cron_pattern"}
+    defined = set(re.findall(r"^  (\w+)\s*= ", (module(cloud) / "cloud.tf").read_text(), re.M))
+    assert used == {
+        *("account_pattern", "account_example", "region_pattern", "region_example", "zone_pattern", "zone_example"),
+        *("gpu_machines", "spot_only", "timezones"),
+    }
+    assert used <= defined
+
+
+@pytest.mark.parametrize("cloud", CLOUDS)
+def test_every_accelerator_is_mapped(cloud: str) -> None:
+    machines = re.findall(r"^    (L4|A100|H100)x([1248])\s*= ", (module(cloud) / "cloud.tf").read_text(), re.M)
+    assert {accelerator for accelerator, _ in machines} == {"L4", "A100", "H100"}
+
+
+@pytest.mark.parametrize("cloud", CLOUDS)
+def test_outputs_have_the_same_names_and_descriptions(cloud: str) -> None:
+    def described(name: str) -> dict[str, str | None]:
+        return {
+            key: argument(body, "description") for key, body in blocks(module(name) / "outputs.tf", "output").items()
+        }
+
+    assert described(cloud) == described("aws")
+    assert all(described(cloud).values())
+
+
+@pytest.mark.parametrize("cloud", CLOUDS)
+def test_the_root_takes_and_gives_what_the_module_does(cloud: str) -> None:
+    inner, outer = (
+        blocks(module(cloud) / "variables.tf", "variable"),
+        blocks(TERRAFORM / "live" / cloud / "variables.tf", "variable"),
+    )
+    assert outer == {name: without_validation(body) + "\n" for name, body in inner.items()}
+    call = (TERRAFORM / "live" / cloud / "main.tf").read_text()
+    assert set(re.findall(r"^  (\w+)\s+= var\.\1$", call, re.M)) == set(inner)
+    given = blocks(TERRAFORM / "live" / cloud / "outputs.tf", "output")
+    assert {name: argument(body, "value") for name, body in given.items()} == {
+        name: f"module.cluster.{name}" for name in blocks(module(cloud) / "outputs.tf", "output")
+    }
+
+
+@pytest.mark.parametrize("cloud", CLOUDS)
+def test_the_output_addons_is_the_addons_variables(cloud: str) -> None:
+    body = blocks(module(cloud) / "outputs.tf", "output")["addons"]
+    given = set(re.findall(r"^    (\w+)\s+= ", body, re.M))
+    assert given == set(blocks(TERRAFORM / "addons" / "variables.tf", "variable"))
+
+
+@pytest.mark.parametrize("cloud", CLOUDS)
+def test_the_root_plans_and_its_outputs_have_the_types_of_the_contract(terraform: Terraform, cloud: str) -> None:
+    # Every output is passed to a variable of the type that it must have, in a plan: validate knows no types of outputs.
+    names = blocks(CONTRACT / "variables.tf", "variable")
+    assert set(names) == set(blocks(module(cloud) / "outputs.tf", "output"))
+    folder = terraform.tree / "live" / cloud
+    (folder / "contract").symlink_to(CONTRACT)
+    passed = "".join(f"  {name} = module.cluster.{name}\n" for name in names)
+    (folder / "contract.tf").write_text(f'module "contract" {{\n  source = "./contract"\n{passed}}}\n')
+    refusals = (module(cloud) / "tests" / "refusals.tftest.hcl").read_text()
+    mocks_and_values = refusals[: refusals.index("\nrun ")]
+    (folder / "tests").mkdir()
+    (folder / "tests" / "contract.tftest.hcl").write_text(
+        f'{mocks_and_values}\nrun "contract" {{\n  command = plan\n}}\n'
+    )
+    terraform.init(folder)
+    assert "Success!" in terraform.run(folder, "validate")
+    assert "1 passed, 0 failed" in terraform.run(folder, "test")
