@@ -5,10 +5,13 @@ semrec bench scoring --json scoring.json --plot scoring.svg
 semrec bench run --workspace W --users 50000 --k 100
 semrec bench resume --workspace W --users 400000 --k 100
 semrec bench demo
+semrec bench serving --json serving.json
+semrec bench soak --minutes 10
 """
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -208,6 +211,69 @@ def _texts(path: str | None, column: str, count: int) -> list[str]:
 
     texts = pq.read_table(path, columns=[column]).column(column)
     return texts.take(list(range(0, len(texts), max(1, len(texts) // count)))).to_pylist()[:count]
+
+
+@app.command("serving")
+@reported
+def serving(
+    workspace: Annotated[
+        str | None, typer.Option("--workspace", "-w", help="Serve its live pair (default: a generated one).")
+    ] = None,
+    platform: Annotated[
+        str | None, typer.Option(help="Platform that requests ask for (default: none; Lumina in a generated one).")
+    ] = None,
+    items: Annotated[int, typer.Option(min=1, help="Generated items, of 384 dimensions.")] = 62_423,
+    users: Annotated[int, typer.Option(min=1, help="Generated users, 100 events each.")] = 2_000,
+    seconds: Annotated[float, typer.Option(min=1.0, help="Length of each measurement.")] = 10.0,
+    rate: Annotated[float, typer.Option(min=1.0, help="Requests per second of the steady load.")] = 1_000.0,
+    json: Json = None,
+) -> None:
+    """Requests per second of each endpoint, beside Serve's default proxy, faiss behind FastAPI, and an empty endpoint."""
+    from cluster.stages.bench_serving import bench_serving
+
+    with tempfile.TemporaryDirectory(prefix="semrec-bench-") as folder:
+        if workspace is None:
+            workspace, platform = _serving_world(folder, items, users), platform or "Lumina"
+        ready_s, rows = bench_serving(workspace, platform, seconds=seconds, rate=rate)
+    console.print(f"start to ready {ready_s:.1f} s")
+    _show("serving", [asdict(row) for row in rows], json)
+
+
+@app.command("soak")
+@reported
+def soak_service(
+    workspace: Annotated[
+        str | None, typer.Option("--workspace", "-w", help="Serve its live pair (default: a generated one).")
+    ] = None,
+    items: Annotated[int, typer.Option(min=1, help="Generated items, of 384 dimensions.")] = 62_423,
+    users: Annotated[int, typer.Option(min=1, help="Generated users, 100 events each.")] = 2_000,
+    minutes: Annotated[float, typer.Option(min=0.5, help="How long.")] = 10.0,
+    rate: Annotated[float, typer.Option(min=1.0, help="Requests per second.")] = 200.0,
+    switches: Annotated[int, typer.Option(min=0, help="Release switches.")] = 3,
+    json: Json = None,
+) -> None:
+    """A steady load while releases switch, one replica is killed every minute and the proxy once: counts what failed."""
+    from cluster.compute import InProcess
+    from cluster.stages.soak import soak
+    from semrec.workspace import Workspace
+
+    with tempfile.TemporaryDirectory(prefix="semrec-soak-") as folder:
+        opened = Workspace.open(workspace or _serving_world(folder, items, users))
+        found = soak(
+            opened, minutes=minutes, rate=rate, num_switches=switches, compute=InProcess(), progress=ConsoleProgress()
+        )
+    row = asdict(found)
+    _show("soak", [{**row.pop("load"), **row}], json)
+
+
+def _serving_world(folder: str, items: int, users: int) -> str:
+    from cluster.compute import InProcess
+    from cluster.stages.serving_world import make_serving_world
+    from semrec.workspace import Workspace
+
+    made = Workspace.create(folder, num_buckets=8)
+    make_serving_world(made, items, users, dimension=384, compute=InProcess(), progress=ConsoleProgress())
+    return made.uri
 
 
 def _show(title: str, rows: list[dict[str, Any]], path: str | None) -> None:

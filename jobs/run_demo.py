@@ -50,7 +50,8 @@ def main(
         result = run_pipeline(opened, settings, compute=compute, progress=ConsoleProgress())
     _show(opened, result)
     console.print(f"\nlive: release {result.live.release}, run {result.live.run}")
-    console.print(f"next: semrec query -w {opened.uri} --user viewer-0000003   |   semrec status -w {opened.uri}")
+    console.print(f"next: semrec serve -w {opened.uri}     the page and the API, on http://127.0.0.1:8000")
+    console.print(f"      semrec query -w {opened.uri} --user viewer-0000003   |   semrec status -w {opened.uri}")
 
 
 def _import(workspace: Workspace, viewers: int, copies: int, seed: int) -> None:

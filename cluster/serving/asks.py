@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
-from typing import Any, Protocol
+from itertools import count
+from typing import Any, Final, Protocol
 
 import numpy as np
 import orjson
@@ -36,6 +37,9 @@ __all__ = [
     "published_reply",
 ]
 
+_CHECKED_EVERY: Final = 64  # one answer to a user in so many is held against what the user may not see
+_user_replies = count()
+
 #: Counts what comes before an item in a release whose rows others hold: release, question, item, score, overlay.
 ShardCount = Callable[[ServedRelease, Question, str, np.float32, OverlayView], int]
 
@@ -56,13 +60,17 @@ class Listing:
 
 @dataclass(frozen=True)
 class Reply:
-    """The JSON of one answer, and what the log of answers says of it; `parts` are the answers of a batch."""
+    """The JSON of one answer, and what the log of answers says of it; `parts` are the answers of a batch.
+
+    `num_excluded` counts items that the user may not see, in the few answers that are held against it once more.
+    """
 
     body: bytes
     snapshot: Snapshot
     item_ids: Sequence[str] = ()
     user_id: str | None = None
     parts: Sequence[Reply] = ()
+    num_excluded: int = 0
 
 
 class Ask(Protocol):
@@ -88,13 +96,15 @@ class UserAsk:
     why: str | None = None
     count_before: ShardCount | None = None
     _source: str = "popularity"
+    _question: Question | None = None
 
     def questions(self) -> list[Question]:
         served = self.snapshot.served
         state = served.user(self.user_id, self.snapshot.recent(self.user_id), self.snapshot.overlay)
         state = state or served.users.stranger(self.user_id)
         self._source = state.source
-        return [question_of(state, self.listing.filters, self.listing.k_ranked)]
+        self._question = question_of(state, self.listing.filters, self.listing.k_ranked)
+        return [self._question]
 
     def reply(self, answers: Sequence[Ranked]) -> Reply:
         ranked = _chosen(self.snapshot, self.listing, answers[0])
@@ -103,7 +113,10 @@ class UserAsk:
             extra["explain"] = self._explain(ranked)
         if self.why is not None:
             extra["why"] = self._why(ranked)
-        return _reply(self.snapshot, self._source, b'"user_id":' + _text(self.user_id), ranked, extra, self.user_id)
+        reply = _reply(self.snapshot, self._source, b'"user_id":' + _text(self.user_id), ranked, extra, self.user_id)
+        if next(_user_replies) % _CHECKED_EVERY == 0 and self._question is not None:
+            return replace(reply, num_excluded=self.snapshot.served.num_excluded(self._question, ranked.hits))
+        return reply
 
     def _explain(self, ranked: Ranked) -> dict[str, Any]:
         snapshot = self.snapshot
@@ -111,10 +124,11 @@ class UserAsk:
         return _explained(snapshot, taste if self._source == "personal" else None, ranked)
 
     def _why(self, ranked: Ranked) -> dict[str, Any]:
-        snapshot, (question,) = self.snapshot, self.questions()
-        assert self.why is not None
-        count = partial(self.count_before, snapshot.served) if self.count_before else None
-        return asdict(why_not(snapshot.served, question, self.why, snapshot.overlay, ranked.hits, count_before=count))
+        snapshot = self.snapshot
+        assert self.why is not None and self._question is not None
+        before = partial(self.count_before, snapshot.served) if self.count_before else None
+        found = why_not(snapshot.served, self._question, self.why, snapshot.overlay, ranked.hits, count_before=before)
+        return asdict(found)
 
 
 @dataclass

@@ -90,6 +90,8 @@ class Gate:
         named = [(b"x-request-id", request_id.encode("latin-1"))] if only_quick else ()
         await _send(send, done.status, done.media_type, done.body, named)
         self._count(endpoint, done.status, started_s)
+        for reply in done.replies:
+            self._service.stats.answered_from(reply.snapshot.served.release_id, reply.num_excluded)
         if self._service.answers:
             self._log_answers(endpoint, done, request_id, started_s)
         return True

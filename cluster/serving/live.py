@@ -64,6 +64,7 @@ class LiveRelease:
         self.state: OverlayState | None = None
         self.refused: dict[str, str] = {}
         self.now: Snapshot | None = None
+        self.published_at_s = 0.0  # when what is served went live, in Unix time
 
     def look(self) -> bool:
         """Looks whether another pair is live, and takes it over; True when it did. Never raises."""
@@ -85,7 +86,10 @@ class LiveRelease:
             waiting = time.monotonic() < self._refused_s + _RETRY_S
             if pointer == self._pointer or (f"{pointer[0]}/{pointer[1]}" in self.refused and waiting):
                 return False
-            return self._take(*pointer)
+            if not self._take(*pointer):
+                return False
+            self.published_at_s = live.published_at_s
+            return True
 
     def refresh(self) -> None:
         """Makes a snapshot of the overlay as it is now. On return, requests that begin are answered from it."""

@@ -121,11 +121,10 @@ class Recommender:
         metrics = RayMetrics()
         while True:
             await asyncio.sleep(_REPORT_S)
-            answers, events = self._stats.unreported()
-            for (endpoint, status), count in answers.items():
-                metrics.add("semrec_requests_total", count, endpoint=endpoint, status=str(status))
-            for name, count in events.items():
-                metrics.add("semrec_releases_looked_at_total", count, outcome=name)
+            self._stats.report(metrics)
+            if (now := self._live.now) is not None:
+                metrics.set("semrec_serving_overlay_sequence", now.overlay.sequence)
+                metrics.set("semrec_serving_published_timestamp_seconds", self._live.published_at_s)
 
 
 def bind_application(args: ServeArgs) -> serve.Application:

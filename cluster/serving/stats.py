@@ -6,11 +6,14 @@ import os
 import time
 from bisect import bisect_left
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from typing import Any, Final
+
+from semrec.metrics import METRICS, Metrics
 
 __all__ = ["Statistics"]
 
-_EDGES_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_EDGES_S: Final = METRICS["semrec_request_seconds"].buckets
 
 
 class Statistics:
@@ -22,14 +25,20 @@ class Statistics:
         self.events: Counter[str] = Counter()
         self._buckets: defaultdict[str, list[int]] = defaultdict(lambda: [0] * (len(_EDGES_S) + 1))
         self._sums_s: Counter[str] = Counter()
-        self._reported: Counter[tuple[str, int]] = Counter()
-        self._reported_events: Counter[str] = Counter()
+        self.releases: Counter[str] = Counter()  # answers made from each
+        self.num_excluded = 0
+        self._reported: Counter[tuple[str, ...]] = Counter()
 
     def answered(self, endpoint: str, status: int, took_s: float) -> None:
         """Counts one answer."""
         self.answers[endpoint, status] += 1
         self._buckets[endpoint][bisect_left(_EDGES_S, took_s)] += 1
         self._sums_s[endpoint] += took_s  # type: ignore[assignment]
+
+    def answered_from(self, release: str, num_excluded: int) -> None:
+        """Counts an answer of a release, and items in it that its user may not see."""
+        self.releases[release] += 1
+        self.num_excluded += num_excluded
 
     def noted(self, event: str) -> None:
         """Counts something that happened, such as a release switch; called by other threads, one at a time."""
@@ -72,11 +81,32 @@ class Statistics:
             lines += [f"# TYPE semrec_serving_{name} gauge", f"semrec_serving_{name}{{{label}}} {value}"]
         return ("\n".join(lines) + "\n").encode()
 
-    def unreported(self) -> tuple[Counter[tuple[str, int]], Counter[str]]:
-        """What was counted since the last call: for an exporter that wants increments."""
-        answers, events = self.answers - self._reported, self.events - self._reported_events
-        self._reported, self._reported_events = self.answers.copy(), self.events.copy()
-        return answers, events
+    def report(self, metrics: Metrics) -> None:
+        """Gives `metrics` what was counted since the last report. An answer's time is told as its bucket's upper edge."""
+        slow_s = 2 * _EDGES_S[-1]
+        for name, key, count in [*self._counts()]:
+            new = count - self._reported[name, *key]
+            self._reported[name, *key] = count
+            if not new:
+                continue
+            if name == "semrec_request_seconds":
+                for _ in range(new):
+                    metrics.observe(name, min(float(key[1]), slow_s), endpoint=key[0])
+            else:
+                metrics.add(name, new, **dict(zip(METRICS[name].labels, key, strict=True)))
+
+    def _counts(self) -> Iterable[tuple[str, tuple[str, ...], int]]:
+        """Name, values of its labels (of the histogram: endpoint and upper edge) and count since the start."""
+        for (endpoint, status), count in self.answers.items():
+            yield "semrec_requests_total", (endpoint, str(status)), count
+        for endpoint, buckets in self._buckets.items():
+            for edge, count in zip((*_EDGES_S, float("inf")), buckets, strict=True):
+                yield "semrec_request_seconds", (endpoint, str(edge)), count
+        for release, count in self.releases.items():
+            yield "semrec_serving_answers_total", (release,), count
+        for outcome, count in self.events.items():
+            yield "semrec_releases_looked_at_total", (outcome,), count
+        yield "semrec_serving_excluded_items_total", (), self.num_excluded
 
 
 def _quantile(buckets: list[int], share: float) -> float | None:

@@ -24,7 +24,7 @@ from semrec.release import Release
 from semrec.runs import require_live
 from semrec.workspace import Workspace
 
-__all__ = ["ServingRow", "bench_serving", "started_server"]
+__all__ = ["ServingRow", "bench_serving", "serving_requests", "started_server"]
 
 _START_S: Final = 300.0
 _WARM_S: Final = 3.0
@@ -54,7 +54,7 @@ def bench_serving(
     """Seconds from start to ready of ours, and the rows: an empty endpoint, faiss behind FastAPI, ours behind Serve's
     default proxy, ours. User recommendations exclude what was seen and ask for `platform`.
     """
-    rows, kinds = [], _kinds_of(workspace_uri, platform)
+    rows, kinds = [], serving_requests(workspace_uri, platform)
     users = {"recommend_user": kinds["recommend_user"]}
     peer = [sys.executable, "-m", "cluster.serving.peers"]
     with started_server([*peer, "ping"], "/ping") as (url, _):
@@ -109,7 +109,7 @@ def started_server(
             process.wait(_END_S)
 
 
-def _kinds_of(workspace_uri: str, platform: str | None) -> dict[str, list[Request]]:
+def serving_requests(workspace_uri: str, platform: str | None) -> dict[str, list[Request]]:
     """Endpoint -> requests of it, each of another user or item, in an order that no cache foresees."""
     storage = Workspace.open(workspace_uri).storage
     release, rng = Release(storage, require_live(storage).release), np.random.default_rng(3)

@@ -25,6 +25,7 @@ __all__ = ["Load", "Request", "saturate", "steady"]
 
 _CONNECTIONS: Final = 32
 _LATE_S: Final = 30.0
+_RETRY_S: Final = 15.0  # how long a request is tried again on new connections
 
 # wrk runs `request` for every request and `done` once; latencies are in microseconds.
 _LUA: Final = """
@@ -60,7 +61,8 @@ class Load:
     p50_ms: float
     p95_ms: float
     p99_ms: float
-    errors: int  # answers other than 2xx, and connections that failed
+    errors: int  # answers other than 2xx, and requests that no connection carried
+    retried: int = 0  # requests sent again because their connection broke
 
 
 def saturate(url: str, requests: Sequence[Request], *, concurrency: int = _CONNECTIONS, seconds: float = 10.0) -> Load:
@@ -100,20 +102,20 @@ def steady(
 
 async def _run(host: str, port: int, requests: list[bytes], rate: float, concurrency: int, seconds: float) -> Load:
     """Connection c sends requests c, c + concurrency, ... each when it is due or when the one before is answered."""
-    total, took_s, errors = round(rate * seconds), [], 0
+    total, took_s, errors, retried = round(rate * seconds), [], 0, 0
     began_s = time.perf_counter() + 0.2
 
     async def connection(first: int) -> None:
-        nonlocal errors
-        reader, writer = await asyncio.open_connection(host, port)
+        nonlocal errors, retried
+        line = _Line(host, port)
         for number in range(first, total, concurrency):
             due_s = began_s + number / rate
             await asyncio.sleep(due_s - time.perf_counter())
-            writer.write(requests[number % len(requests)])
-            status = await _status(reader)
+            status, tries = await line.ask(requests[number % len(requests)])
             errors += not 200 <= status < 300
+            retried += tries - 1
             took_s.append(time.perf_counter() - due_s)
-        writer.close()
+        line.close()
 
     tasks = [asyncio.create_task(connection(first)) for first in range(min(concurrency, total))]
     done, late = await asyncio.wait(tasks, timeout=seconds + _LATE_S)
@@ -122,7 +124,37 @@ async def _run(host: str, port: int, requests: list[bytes], rate: float, concurr
     errors += len(late) + sum(task.exception() is not None for task in done)
     ended_s = time.perf_counter() - began_s
     p50, p95, p99 = np.percentile(np.array(took_s or [np.inf]) * 1e3, [50, 95, 99])
-    return Load(len(took_s) / ended_s, float(p50), float(p95), float(p99), errors)
+    return Load(len(took_s) / ended_s, float(p50), float(p95), float(p99), errors, retried)
+
+
+class _Line:
+    """A connection that is made again when it breaks."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._host, self._port = host, port
+        self._ends: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+
+    async def ask(self, request: bytes) -> tuple[int, int]:
+        """The status of the answer, 0 when none came in time, and how often the request was sent."""
+        until_s, tries = time.perf_counter() + _RETRY_S, 0
+        while True:
+            tries += 1
+            try:
+                if self._ends is None:
+                    self._ends = await asyncio.open_connection(self._host, self._port)
+                reader, writer = self._ends
+                writer.write(request)
+                return await _status(reader), tries
+            except (OSError, EOFError):
+                self.close()
+                if time.perf_counter() > until_s:
+                    return 0, tries
+                await asyncio.sleep(0.05)
+
+    def close(self) -> None:
+        if self._ends is not None:
+            self._ends[1].close()
+            self._ends = None
 
 
 async def _status(reader: asyncio.StreamReader) -> int:

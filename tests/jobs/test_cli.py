@@ -24,6 +24,9 @@ VERBS = [
     "rollback",
     "status",
     "query",
+    "plan",
+    "serve",
+    "parity",
     "import",
     "bench",
 ]

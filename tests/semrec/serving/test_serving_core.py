@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ from serving_world import (
 )
 
 from semrec.errors import CorruptArtefactError, InputError, MissingArtefactError
-from semrec.serving.answers import Question, Ranked, merge_ranked
+from semrec.serving.answers import Hit, Question, Ranked, merge_ranked
 from semrec.serving.filters import NO_FILTERS, Filters
 from semrec.serving.overlay import OverlayView
 from semrec.serving.served import ServedRelease
@@ -263,3 +264,21 @@ def test_the_engines_agree(world: World, served: ServedRelease) -> None:
     asked = Filters({"genre": frozenset(["Noir", "Drama"])}, {"year": (1992, None)}, ("n04",))
     questions = [question_of(served.user(user), f, 7) for user in USERS for f in (NO_FILTERS, asked)]
     assert slow.rank(questions, view) == served.rank(questions, view)
+
+
+def test_an_item_that_must_not_be_shown_is_counted(served: ServedRelease) -> None:
+    """Against a list that breaks each rule once, because a right engine never gives one."""
+    states = [served.user(user) for user in USERS]
+    for state, ranked in zip(states, served.rank([question_of(state, k=9) for state in states], NOTHING), strict=True):
+        assert served.num_excluded(question_of(state), ranked.hits) == 0
+    state = next(s for s in states if len(s.seen_rows) and (s.words != 1).any())
+    question = question_of(state)
+    shown = served.rank([question], NOTHING)[0].hits
+    seen = Hit(served.items.ids[int(state.seen_rows[0])], np.float32(1))
+    eligible = {hit.item_id for hit in served.rank([replace(question, k=NUM_ITEMS)], NOTHING)[0].hits}
+    unseen = sorted(set(served.items.ids) - eligible - {served.items.ids[row] for row in state.seen_rows.tolist()})
+    barred = Hit(unseen[0], np.float32(1))
+    assert served.num_excluded(question, [*shown, barred]) == 1
+    assert served.num_excluded(question, [seen, *shown]) >= 1
+    hidden = replace(question, hidden=frozenset(["only in the overlay"]))
+    assert served.num_excluded(hidden, [Hit("only in the overlay", np.float32(1)), *shown]) == 1

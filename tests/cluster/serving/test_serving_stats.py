@@ -1,0 +1,56 @@
+"""What a replica counted reaches the exporter once."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from cluster.serving.stats import Statistics
+from semrec.metrics import METRICS
+
+
+class Sink:
+    """Adds up what it is given; refuses a name or label that is not declared."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[tuple[str, ...]] = Counter()
+        self.seen: dict[str, list[float]] = {}
+
+    def add(self, name: str, value: float = 1.0, **labels: str) -> None:
+        assert METRICS[name].labels == tuple(labels)
+        self.counts[name, *labels.values()] += int(value)
+
+    def set(self, name: str, value: float, **labels: str) -> None:
+        raise AssertionError(name)
+
+    def observe(self, name: str, value: float, **labels: str) -> None:
+        assert METRICS[name].labels == tuple(labels)
+        self.seen.setdefault(labels["endpoint"], []).append(value)
+
+
+def test_each_report_tells_what_is_new() -> None:
+    stats, sink = Statistics("r1"), Sink()
+    for took_s in (0.0004, 0.004, 99.0):
+        stats.answered("search", 200, took_s)
+    stats.answered("search", 422, 0.0004)
+    stats.answered_from("release-a", 0)
+    stats.noted("release_switched")
+    stats.report(sink)
+    assert sink.counts == {
+        ("semrec_requests_total", "search", "200"): 3,
+        ("semrec_requests_total", "search", "422"): 1,
+        ("semrec_serving_answers_total", "release-a"): 1,
+        ("semrec_releases_looked_at_total", "release_switched"): 1,
+    }
+    edges = METRICS["semrec_request_seconds"].buckets
+    assert sorted(sink.seen["search"]) == [
+        0.001,
+        0.001,
+        0.005,
+        2 * edges[-1],
+    ]  # each in the bucket that it was counted in
+    stats.report(sink)
+    assert sink.counts.total() == 6
+    stats.answered_from("release-a", 2)
+    stats.report(sink)
+    assert sink.counts["semrec_serving_answers_total", "release-a"] == 2
+    assert sink.counts[("semrec_serving_excluded_items_total",)] == 2
