@@ -235,8 +235,14 @@ def serving(
         if workspace is None:
             workspace, platform = _serving_world(folder, items, users), platform or "Lumina"
         ready_s, rows = bench_serving(workspace, platform, seconds=seconds, rate=rate)
-    console.print(f"start to ready {ready_s:.1f} s")
-    _show("serving", [asdict(row) for row in rows], json)
+    console.print(f"start to ready {ready_s:.1f} s; wrk, and at a steady rate a Python client, on the same cores")
+    table = Table("", "answers/s", "of ping", "p50", "p95", "p99 ms", "errors", title_justify="left")
+    for row in rows:
+        times = (f"{value:,.0f}" for value in (row.p50_ms, row.p95_ms, row.p99_ms))
+        label = f"{row.server} {row.endpoint}\n  {row.load}"
+        table.add_row(label, f"{row.answers_per_s:,.0f}", f"{row.of_ping:.0%}", *times, f"{row.errors:,}")
+    console.print(table)
+    _write(json, [asdict(row) for row in rows])
 
 
 @app.command("soak")

@@ -29,7 +29,7 @@ PINS = {
     if not line.startswith("#")
 }
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-EXTRAS = ("azure", "demo", "gcs", "s3", "serve")
+EXTRAS = ("azure", "demo", "gcs", "s3")
 
 
 def test_the_linter_finds_nothing() -> None:

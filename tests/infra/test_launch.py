@@ -96,6 +96,6 @@ def test_the_clouds_are_set_up_alike() -> None:
         del config["provider"], config["head_setup_commands"]
         for one in config["available_node_types"].values():
             one["resources"], one["node_config"] = dict(one["resources"]), None
-        shared.append(yaml.safe_dump(config).replace(f"[{extra},demo,serve]", "[STORE,demo,serve]"))
+        shared.append(yaml.safe_dump(config).replace(f"[{extra},demo]", "[STORE,demo]"))
     assert shared[0] == shared[1] == shared[2]
-    assert "[STORE,demo,serve]" in shared[0]
+    assert "[STORE,demo]" in shared[0]
