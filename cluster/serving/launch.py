@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import signal
 import socket
 import threading
@@ -74,6 +75,9 @@ def serving_environment(*, haproxy: bool = True, cores: int = 2) -> dict[str, st
         # A replica that dies before it answers: changes are named, so that doing one again does nothing.
         "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
         "RAY_SERVE_HAPROXY_RETRIES": "5",
+        # Three failed looks in a row start HAProxy again: with Serve's 10 s a killed one was away for 40 s.
+        "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
+        "RAY_SERVE_HAPROXY_HEALTH_CHECK_INTER": "1s",  # until it sends requests to a replica that it just met
         "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": "60",
         "RAY_SERVE_HAPROXY_TIMEOUT_SERVER_S": "60",
         "RAY_SERVE_HAPROXY_TUNE_BUFSIZE": "65536",  # the longest request line and headers
@@ -108,11 +112,13 @@ def serve_release(
 
 def _own_ports() -> dict[str, str]:
     """Ports that nobody on this machine listens on. Met in a test: a second service that was left to the same range of
-    replica ports sent its requests to the replicas of the first."""
-    first = next((port for port in _REPLICA_PORTS if all(map(_is_free, range(port, port + 8)))), _REPLICA_PORTS[0])
+    replica ports sent its requests to the replicas of the first. Replicas bind theirs late, so two services that start
+    at once would both take the first free range: each takes one at random."""
+    ranges = random.sample(_REPLICA_PORTS, len(_REPLICA_PORTS))
+    first = next((port for port in ranges if all(map(_is_free, range(port, port + 8)))), ranges[0])
     ports = {"DIRECT_INGRESS_MIN_HTTP_PORT": first, "DIRECT_INGRESS_MAX_HTTP_PORT": first + _REPLICA_PORTS.step - 1}
     for name, usual in (("HAPROXY_METRICS_PORT", 9101), ("HAPROXY_STATS_PORT", 8404)):
-        ports[name] = next(port for port in range(usual, usual + 500) if _is_free(port))
+        ports[name] = next(port for port in random.sample(range(usual, usual + 500), 500) if _is_free(port))
     return {f"RAY_SERVE_{name}": str(port) for name, port in ports.items()}
 
 

@@ -61,8 +61,8 @@ class Load:
     p50_ms: float
     p95_ms: float
     p99_ms: float
-    errors: int  # answers other than 2xx, and requests that no connection carried
-    retried: int = 0  # requests sent again because their connection broke
+    errors: int  # answers other than 2xx, and requests that nobody took
+    retried: int = 0  # at a steady rate: requests sent again because the connection broke or the answer was 503
 
 
 def saturate(url: str, requests: Sequence[Request], *, concurrency: int = _CONNECTIONS, seconds: float = 10.0) -> Load:
@@ -135,7 +135,10 @@ class _Line:
         self._ends: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def ask(self, request: bytes) -> tuple[int, int]:
-        """The status of the answer, 0 when none came in time, and how often the request was sent."""
+        """The status of the answer, 0 when none came in time, and how often the request was sent.
+
+        As clients do, it tries again where the connection breaks or the server says that it cannot for now (503).
+        """
         until_s, tries = time.perf_counter() + _RETRY_S, 0
         while True:
             tries += 1
@@ -144,12 +147,13 @@ class _Line:
                     self._ends = await asyncio.open_connection(self._host, self._port)
                 reader, writer = self._ends
                 writer.write(request)
-                return await _status(reader), tries
+                status = await _status(reader)
             except (OSError, EOFError):
                 self.close()
-                if time.perf_counter() > until_s:
-                    return 0, tries
-                await asyncio.sleep(0.05)
+                status = 0
+            if status not in (0, 503) or time.perf_counter() > until_s:
+                return status, tries
+            await asyncio.sleep(0.05)
 
     def close(self) -> None:
         if self._ends is not None:
