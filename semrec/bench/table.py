@@ -86,7 +86,7 @@ def _cells(row: ScoreBenchRow) -> list[str]:
         same = "yes" if row.equal else "[red]NO[/]"
     share = "" if row.exhaustive_share is None or row.engine == "reference" else f"{row.exhaustive_share:.1%}"
     return [
-        name + _VARIANTS.get(row.variant, f", {row.variant}"),
+        name + _VARIANTS.get(row.variant, f", {row.variant}".replace("processes x 1 thread", "processes of 1")),
         _rate(row.users_per_s),
         *map(_two_places, (row.ratio_to_faiss, row.ratio_to_torch, row.of_product)),
         "" if row.candidates_per_row is None else f"{row.candidates_per_row:,.0f}",

@@ -195,6 +195,7 @@ def test_the_table_fits_120_columns(rows: list[ScoreBenchRow]) -> None:
     figures = {"users_per_s": 123_456.0, "ratio_to_faiss": 123.45, "ratio_to_torch": 12.34, "of_product": 0.12}
     large = [replace(row, **figures, memory_ratio=12.34) for row in rows]
     large = [replace(row, product_users_per_s=row.product_users_per_s and 98_765.0) for row in large]
+    large = [replace(row, coarse=row.coarse and "bfloat16") for row in large]  # the longest name
     Console(width=120, file=sink).print(score_table(large))
     assert "…" not in sink.getvalue()
     assert sink.getvalue().count("123,456") == len(rows)
