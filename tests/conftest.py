@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 TESTS = Path(__file__).resolve().parent
 _areas: dict[str, str] = {}  # node id -> area
 _seconds: Counter[str] = Counter()
+_VERDICT = pytest.StashKey[int]()
 
 
 def pytest_configure() -> None:
@@ -45,6 +48,27 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for area, seconds in _seconds.most_common():
         terminalreporter.write_line(f"{seconds / 60:7.2f} min  {area}")
     terminalreporter.write_line(f"{_seconds.total() / 60:7.2f} min  all")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    session.config.stash[_VERDICT] = int(exitstatus)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Ends the process once everything is printed and every exit handler has run.
+
+    After twenty minutes of Ray, torch and numba in one process, the interpreter's own teardown was seen to crash in native
+    code, which would turn a verdict that was already given into another.
+    """
+    if _VERDICT not in config.stash:
+        return
+    atexit._run_exitfuncs()
+    config.get_terminal_writer().flush()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(config.stash[_VERDICT])
 
 
 def _area_of(path: Path) -> str:
