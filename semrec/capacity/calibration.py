@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from semrec.bench.machine import machine
+from semrec.bench.problems import generated_vectors
 from semrec.capacity.rates import Rates
 from semrec.errors import InputError
 from semrec.manifests import read_manifest, write_manifest
@@ -20,7 +21,6 @@ __all__ = ["Calibration", "calibrate", "read_calibration", "write_calibration"]
 
 _NUM_ITEMS: Final = (8_192, 32_768, 131_072)
 _NUM_QUERIES: Final = 2_048
-_CLUSTERS: Final = 500
 _FEWEST_ROUNDS: Final = 3
 
 
@@ -35,9 +35,7 @@ class Calibration:
     points: tuple[tuple[int, float], ...]  # items, seconds per user
 
 
-def calibrate(
-    *, engine: str, num_threads: int, dimension: int, k: int, budget_s: float = 60.0, texts_per_s: float | None = None
-) -> Calibration:
+def calibrate(*, engine: str, num_threads: int, dimension: int, k: int, budget_s: float = 60.0) -> Calibration:
     """Scores generated users against 8,192, 32,768 and 131,072 generated items, `budget_s` seconds in all.
 
     The line is fitted by least squares of the relative error, so that small catalogues are predicted as well as large ones.
@@ -48,13 +46,13 @@ def calibrate(
         raise InputError(
             f"budget {budget_s} s, dimension {dimension}, K {k}", expected="positive numbers", remedy="Correct them."
         )
-    items_ID, users_QD = _generated(max(_NUM_ITEMS), dimension), _generated(_NUM_QUERIES, dimension)
-    queries, points = Queries.unfiltered(users_QD), []
+    vectors = generated_vectors(_NUM_QUERIES + max(_NUM_ITEMS), dimension, seed=11)
+    queries, items_ID, points = Queries.unfiltered(vectors[:_NUM_QUERIES]), vectors[_NUM_QUERIES:], []
     for num_items in _NUM_ITEMS:
         made = make_engine(engine, ItemShard.from_vectors(items_ID[:num_items]), num_threads=num_threads)
         points.append((num_items, _seconds_per_user(made, queries, k, budget_s / len(_NUM_ITEMS))))
     fixed_s, per_item_s = _line(points)
-    rates = Rates(dimension, k, fixed_s, per_item_s, texts_per_s, measured=True, source=f"measured on {machine()}")
+    rates = Rates(dimension, k, fixed_s, per_item_s, None, measured=True, source=f"measured on {machine()}")
     return Calibration(engine, num_threads, machine(), rates, tuple(points))
 
 
@@ -74,14 +72,6 @@ def read_calibration(storage: Storage, engine: str) -> Calibration | None:
 
 def _path(engine: str) -> str:
     return f"calibrations/{engine}.json"
-
-
-def _generated(count: int, dimension: int) -> np.ndarray:
-    """Vectors of unit length around 500 centres, as text embeddings have them: float32 [count, D]."""
-    rng = np.random.default_rng(11)
-    centres = rng.standard_normal((_CLUSTERS, dimension), np.float32)
-    vectors = centres[rng.integers(_CLUSTERS, size=count)] + rng.standard_normal((count, dimension), np.float32)
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
 def _seconds_per_user(engine: Engine, queries: Queries, k: int, budget_s: float) -> float:

@@ -8,7 +8,7 @@ from typing import Final
 from semrec.capacity.prices import Node
 from semrec.capacity.rates import Rates
 from semrec.errors import InputError
-from semrec.scoring.coarse import NORM_COLUMNS
+from semrec.scoring.coarse import matrix_bytes
 from semrec.topology import Topology, choose_topology
 
 __all__ = ["NODE_START_S", "Estimate", "Workload", "estimate"]
@@ -46,7 +46,7 @@ class Workload:
     @property
     def matrix_bytes(self) -> int:
         """Item matrix and eligibility words, as an engine holds them."""
-        return self.num_items * (4 * (self.dimension + NORM_COLUMNS) + 16 * self.num_words)
+        return matrix_bytes(self.num_items, self.dimension) + self.num_items * 16 * self.num_words
 
     @property
     def num_parts(self) -> int:

@@ -12,7 +12,7 @@ import pyarrow as pa
 from semrec.manifests import newest_finished, read_manifest
 from semrec.release.arrays import check_matrix, read_popularity, read_rows
 from semrec.release.matrix import unpack_words
-from semrec.scoring.coarse import NORM_COLUMNS, CoarseFormat, check_format
+from semrec.scoring.coarse import CoarseFormat, check_format, matrix_bytes
 from semrec.scoring.eligibility import Layout
 from semrec.scoring.types import ItemShard, Queries
 from semrec.storage import Storage
@@ -55,8 +55,8 @@ class Release:
 
     @property
     def matrix_bytes(self) -> int:
-        """Size of the item matrix: two halves of 16 bits per value, and the norms."""
-        return self.num_items * (self.dimension + NORM_COLUMNS) * 4
+        """Size of the item matrix."""
+        return matrix_bytes(self.num_items, self.dimension)
 
     @cached_property
     def items(self) -> pa.Table:
@@ -82,13 +82,13 @@ class Release:
         """
         stop = self.num_items if stop is None else stop
         high_ID, low_ID, norms_IN = read_rows(self.storage, self.manifest["matrix"], start, stop)
-        return ItemShard(high_ID, low_ID, norms_IN, self.item_words()[start:stop], self.layout.clause_starts, start)
+        return ItemShard(high_ID, low_ID, norms_IN, self.item_words[start:stop], self.layout.clause_starts, start)
 
     def popularity_shard(self, start: int = 0, stop: int | None = None) -> ItemShard:
         """The same rows as a matrix of one dimension, whose score is the popularity."""
         stop = self.num_items if stop is None else stop
         counts = read_popularity(self.storage, self.manifest["matrix"], start, stop)
-        return ItemShard.from_vectors(counts[:, None], self.item_words()[start:stop], self.layout.clause_starts, start)
+        return ItemShard.from_vectors(counts[:, None], self.item_words[start:stop], self.layout.clause_starts, start)
 
     def user_part(self, part: int) -> UserPart:
         """The users of one part."""
@@ -110,6 +110,7 @@ class Release:
         """Eligibility words per item and user."""
         return sum(clause.num_words for clause in self.layout.clauses)
 
+    @cached_property
     def item_words(self) -> np.ndarray:
         """Eligibility words of all items: uint64 [I, W]."""
         return unpack_words(self.items.column("words"), self.num_words)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -13,13 +11,12 @@ import pyarrow.compute as pc
 from semrec.manifests import read_manifest, write_manifest
 from semrec.release.reader import Release
 from semrec.runs.plan import run_folder
-from semrec.scoring.types import Queries
+from semrec.scoring.eligibility import num_excluded
 from semrec.storage import Storage
 from semrec.tables import TableFile, read_table
 
 __all__ = ["RunHealth", "measure_health", "read_health"]
 
-_PAIRS = 2**20  # user-item pairs whose eligibility is tested at a time
 _TOP = 100  # exposure is that of one item in a hundred
 
 
@@ -60,14 +57,14 @@ def measure_health(storage: Storage, run_id: str) -> RunHealth:
     if known and known.content_digest == manifest["content_digest"]:
         return known
     release = Release(storage, manifest["release"])
-    words_IW = release.item_words()
-    times_I, num_excluded = np.zeros(release.num_items, np.int64), 0
+    words_IW = release.item_words
+    times_I, excluded = np.zeros(release.num_items, np.int64), 0
     for record in manifest["parts"]:
         lists = read_table(storage, TableFile.from_json(record), ["item_ids"]).column("item_ids").combine_chunks()
         owners, rows = _places(lists, release.item_ids)
         times_I += np.bincount(rows, minlength=release.num_items)
         queries = release.user_part(record["part"]).queries
-        num_excluded += _num_excluded(words_IW, release.layout.clause_starts, queries, owners, rows)
+        excluded += num_excluded(words_IW, release.layout.clause_starts, queries, owners, rows)
     counts = manifest["counts"]
     found = RunHealth(
         run=run_id,
@@ -80,7 +77,7 @@ def measure_health(storage: Storage, run_id: str) -> RunHealth:
         num_items_shown=int(np.count_nonzero(times_I)),
         num_places=int(times_I.sum()),
         num_top_places=_top_places(times_I),
-        num_excluded=num_excluded,
+        num_excluded=excluded,
     )
     write_manifest(storage, f"{run_folder(run_id)}/health.json", "health", asdict(found))
     return found
@@ -112,18 +109,3 @@ def _places(lists: pa.Array, item_ids: pa.Array) -> tuple[np.ndarray, np.ndarray
     row_of_code = pc.index_in(flat.dictionary, value_set=item_ids).to_numpy(zero_copy_only=False)
     codes = flat.indices.to_numpy(zero_copy_only=False)
     return np.repeat(np.arange(len(lengths)), lengths), row_of_code[codes].astype(np.int64)
-
-
-def _num_excluded(
-    words_IW: np.ndarray, clause_starts: Sequence[int], queries: Queries, owners: np.ndarray, rows: np.ndarray
-) -> int:
-    """How many places show an item that their user has seen, or that fails one of the user's clauses."""
-    num_items = np.int64(len(words_IW))
-    seen_owners = np.repeat(np.arange(queries.num_queries), np.diff(queries.seen_offsets))
-    excluded = np.isin(owners * num_items + rows, seen_owners * num_items + queries.seen_rows)
-    for start in range(0, len(rows), _PAIRS):
-        some = slice(start, start + _PAIRS)
-        shared_PW = words_IW[rows[some]] & queries.words_QW[owners[some]]
-        for first, stop in itertools.pairwise((*clause_starts, words_IW.shape[1])):
-            excluded[some] |= ~shared_PW[:, first:stop].any(axis=1)
-    return int(excluded.sum())

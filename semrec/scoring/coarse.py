@@ -46,6 +46,7 @@ __all__ = [
     "high_halves",
     "int8_codes",
     "join_halves",
+    "matrix_bytes",
     "query_bounds",
     "row_norms",
     "split_halves",
@@ -100,6 +101,11 @@ def join_halves(high_ND: np.ndarray, low_ND: np.ndarray) -> np.ndarray:
     bits <<= np.uint32(16)
     bits += low_ND.astype(np.int32).view(np.uint32)
     return bits.view(np.float32)
+
+
+def matrix_bytes(num_items: int, dimension: int) -> int:
+    """Size of an item matrix: two halves of 16 bits per value, and the norms."""
+    return num_items * (dimension + NORM_COLUMNS) * 4
 
 
 def code_width(dimension: int) -> int:

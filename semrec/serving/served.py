@@ -15,7 +15,7 @@ from semrec.errors import CorruptArtefactError, InputError, MissingArtefactError
 from semrec.release.arrays import read_popularity
 from semrec.release.reader import Release
 from semrec.scoring.canonical import canonical_scores
-from semrec.scoring.eligibility import eligible_items
+from semrec.scoring.eligibility import num_excluded
 from semrec.scoring.engine import Engine, make_engine
 from semrec.scoring.types import ItemShard, Queries, Targets, TopK
 from semrec.serving.answers import Hit, Question, Ranked, short_reason, sorted_hits
@@ -39,6 +39,7 @@ __all__ = ["ServedRelease"]
 _KEPT_FILTERS: Final = 1024
 _KEPT_VIEWS: Final = 4
 _NO_ROWS: Final = np.zeros(0, np.int64)
+_NO_VECTOR: Final = np.zeros((1, 0), np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +79,6 @@ class ServedRelease:
         self.attributes = self._filters.attributes
         self._rows = StoredRows(self.release)
         self.users = Users(self.release, self.items, self._rows)
-        self._item_words = self.release.item_words()
         self._popularity_I = read_popularity(storage, self.release.manifest["matrix"], 0, self.release.num_items)
         self._engines = self._make_engines(self._filters.item_words(flat)) if self.stop > self.start else None
         self._compiled: Lru[Filters, _Compiled] = Lru(_KEPT_FILTERS, lambda _: 1)
@@ -122,12 +122,12 @@ class ServedRelease:
 
         Items that only the overlay has are held against `hidden` alone.
         """
-        seen, hidden = set(question.seen_rows.tolist()), question.hidden
-        found = [(hit.item_id, self.items.row_of.get(hit.item_id)) for hit in hits]
-        rows = np.array([row for _, row in found if row is not None], np.int64)
-        edges = pairwise((*self.release.layout.clause_starts, self.release.num_words))
-        allowed = eligible_items(self._item_words[rows], question.words, list(edges))
-        return sum(item_id in hidden or row in seen for item_id, row in found) + int((~allowed).sum())
+        visible = [hit.item_id for hit in hits if hit.item_id not in question.hidden]
+        rows = np.array([row for row in map(self.items.row_of.get, visible) if row is not None], np.int64)
+        query = Queries(_NO_VECTOR, question.words.reshape(1, -1), *_csr([question.seen_rows]))
+        starts = self.release.layout.clause_starts
+        broken = num_excluded(self.release.item_words, starts, query, np.zeros_like(rows), rows)
+        return len(hits) - len(visible) + broken
 
     def item(self, item_id: str, overlay: OverlayView) -> ItemFacts:
         """Title and attributes of an item as it now is. Raises MissingArtefactError for an unknown or deleted one."""

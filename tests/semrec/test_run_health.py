@@ -17,8 +17,8 @@ from semrec.ledger import Ledger
 from semrec.quarantine import Quarantine, quarantine_shares
 from semrec.release import Release
 from semrec.runs import measure_health, publish, read_health, run_folder, verify_run
-from semrec.runs.health import _num_excluded, _top_places
-from semrec.scoring.eligibility import Clause, Layout
+from semrec.runs.health import _top_places
+from semrec.scoring.eligibility import Clause, Layout, num_excluded
 from semrec.scoring.types import Queries
 from semrec.tables import TableFile, read_table, write_table
 from semrec.workspace import Workspace
@@ -111,10 +111,10 @@ def test_an_item_outside_the_users_eligibility_is_found() -> None:
     queries = Queries(np.zeros((3, 2), np.float32), words_QW, np.zeros(4, np.int64), np.zeros(0, np.int64))
     owners, rows = np.repeat(np.arange(3), 3), np.tile(np.arange(3), 3)
     one_by_one = [
-        _num_excluded(words_IW, layout.clause_starts, queries, owners[n : n + 1], rows[n : n + 1]) for n in range(9)
+        num_excluded(words_IW, layout.clause_starts, queries, owners[n : n + 1], rows[n : n + 1]) for n in range(9)
     ]
     assert one_by_one == [0, 1, 1, 1, 0, 1, 0, 0, 0]  # who states a platform sees none that is on no platform
-    assert _num_excluded(words_IW, layout.clause_starts, queries, owners, rows) == 4
+    assert num_excluded(words_IW, layout.clause_starts, queries, owners, rows) == 4
 
 
 def test_quarantine_shares(workspace: Workspace) -> None:
