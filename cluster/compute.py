@@ -161,7 +161,10 @@ def _connect(options: ComputeOptions) -> None:
     if options.address or os.environ.get("RAY_ADDRESS"):
         ray.init(address=options.address or "auto", runtime_env=env, **quiet)
         return
-    ray.init(include_dashboard=False, object_store_memory=_OBJECT_STORE_BYTES, runtime_env=env, **quiet)
+    # "local": without it Ray joins whatever cluster was last started on this machine, somebody else's, too.
+    ray.init(
+        address="local", include_dashboard=False, object_store_memory=_OBJECT_STORE_BYTES, runtime_env=env, **quiet
+    )
 
 
 def _gpu_memory_bytes() -> int:

@@ -19,7 +19,7 @@ from cluster.serving.live import LiveRelease, Opener, online_encoder
 from cluster.serving.overlay_client import OverlayClient, OverlayFollower
 from cluster.serving.security import is_loopback
 from cluster.serving.service import Service
-from cluster.serving.settings import ServeArgs
+from cluster.serving.settings import ServeArgs, engine_threads
 from cluster.serving.shards import Shard, ShardGroup
 from cluster.serving.snapshots import Ranker
 from cluster.serving.stats import Statistics
@@ -154,8 +154,10 @@ def bind_application(args: ServeArgs) -> serve.Application:
 
 
 def _opener(args: ServeArgs) -> Opener:
+    threads = engine_threads(args)
+
     def open_release(storage: Storage, release_id: str, run_id: str) -> tuple[ServedRelease, Ranker]:
-        served = ServedRelease(storage, release_id, run_id, engine=args.engine, num_threads=args.threads)
+        served = ServedRelease(storage, release_id, run_id, engine=args.engine, num_threads=threads)
         return served, served.rank
 
     return open_release

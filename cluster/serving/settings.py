@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated, Any, Literal
 
+import ray
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-__all__ = ["ServeArgs"]
+__all__ = ["ServeArgs", "engine_threads"]
 
 
 def _listed(value: Any) -> Any:
@@ -39,3 +41,15 @@ class ServeArgs(BaseModel):
     max_waiting: int = Field(4_096, ge=1, description="Requests that may wait in a replica; more are refused with 503.")
     timeout_s: float = Field(10.0, gt=0, description="A request that takes longer is answered with 503.")
     poll_s: float = Field(0.5, gt=0, description="How often a replica looks for another live release, seconds.")
+
+
+def engine_threads(args: ServeArgs) -> int:
+    """The threads that were asked for, or one for each CPU of this node, as Ray counts them within a container's limit.
+
+    torch cannot be asked: Ray gives it one thread in an actor that reserves less than two CPUs.
+    """
+    if args.threads:
+        return args.threads
+    here = ray.get_runtime_context().get_node_id()
+    cpus = next((node["Resources"].get("CPU", 0) for node in ray.nodes() if node["NodeID"] == here), 0)
+    return int(cpus) or os.cpu_count() or 1

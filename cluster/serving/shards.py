@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from cluster.serving.settings import ServeArgs
+from cluster.serving.settings import ServeArgs, engine_threads
 from semrec.digests import sha256_hex
 from semrec.serving.answers import Question, Ranked, merge_ranked
 from semrec.serving.lru import Lru
@@ -82,9 +82,8 @@ class Shard:
         whole = ServedRelease(self._storage, release_id, start=0, stop=0)
         edges = np.linspace(0, whole.num_items, args.shards + 1).astype(int).tolist()
         start, stop = edges[self._number], edges[self._number + 1]
-        return ServedRelease(
-            self._storage, release_id, engine=args.engine, num_threads=args.threads, start=start, stop=stop
-        )
+        threads = engine_threads(args)
+        return ServedRelease(self._storage, release_id, engine=args.engine, num_threads=threads, start=start, stop=stop)
 
 
 class ShardGroup:
