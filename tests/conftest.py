@@ -8,6 +8,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 TESTS = Path(__file__).resolve().parent
@@ -22,6 +23,8 @@ def pytest_configure() -> None:
     os.environ["RAY_AUTH_MODE"] = "disabled"
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ["HF_HUB_OFFLINE"] = "1"
+    hypothesis.settings.register_profile("semrec", deadline=None)  # a busy machine is not a failure
+    hypothesis.settings.load_profile("semrec")
 
 
 @pytest.fixture(scope="session")

@@ -37,7 +37,7 @@ __all__ = [
     "published_reply",
 ]
 
-_CHECKED_EVERY: Final = 64  # one answer to a user in so many is held against what the user may not see
+_CHECKED_EVERY: Final = 256  # one answer to a user in so many is held against what the user may not see
 _user_replies = count()
 
 #: Counts what comes before an item in a release whose rows others hold: release, question, item, score, overlay.

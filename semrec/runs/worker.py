@@ -11,6 +11,7 @@ from semrec.contracts import RECOMMENDATIONS_SCHEMA, part_name
 from semrec.ledger import Ledger, PartRecord, Plan, build_info
 from semrec.release.reader import Release, UserPart
 from semrec.scoring.engine import make_engine
+from semrec.scoring.popularity import PopularityEngine
 from semrec.scoring.types import TopK
 from semrec.storage import Storage
 from semrec.tables import write_table
@@ -48,7 +49,7 @@ class ScoreWorker:
         self._release = Release(storage, plan.settings["release"])
         coarse, popularity = self._release.coarse(engine), self._release.popularity_shard(start, stop)
         self._personal = make_engine(engine, self._release.shard(start, stop), coarse=coarse, num_threads=num_threads)
-        self._popularity = make_engine(engine, popularity, num_threads=num_threads)
+        self._popularity = PopularityEngine(popularity)
         self._ledger = Ledger(storage, ledger_folder)
         self._read: tuple[int, UserPart] | None = None
 

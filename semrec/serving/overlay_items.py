@@ -8,6 +8,7 @@ import numpy as np
 
 from semrec.scoring.eligibility import Layout
 from semrec.scoring.engine import Engine, make_engine
+from semrec.scoring.popularity import PopularityEngine
 from semrec.scoring.types import ItemShard
 from semrec.serving.answers import Question
 from semrec.serving.filters import Filters
@@ -46,10 +47,10 @@ class OverlayItems:
             words, starts = layout.item_words(view.attributes), layout.clause_starts
             # An item that the release knows keeps its popularity; a new one has none yet.
             counts = np.array([0.0 if row is None else popularity_I[row] for row in rows], np.float32)
-            shards = {True: view.vectors_OD, False: counts[:, None]}
+            new, counted = (ItemShard.from_vectors(v, words, starts) for v in (view.vectors_OD, counts[:, None]))
             self.engines = {
-                personal: make_engine(engine, ItemShard.from_vectors(vectors, words, starts), num_threads=threads)
-                for personal, vectors in shards.items()
+                True: make_engine(engine, new, num_threads=threads),
+                False: PopularityEngine(counted),
             }
 
     def never_shown(self, question: Question) -> np.ndarray:

@@ -17,6 +17,7 @@ from semrec.release.reader import Release
 from semrec.scoring.canonical import canonical_scores
 from semrec.scoring.eligibility import num_excluded
 from semrec.scoring.engine import Engine, make_engine
+from semrec.scoring.popularity import PopularityEngine
 from semrec.scoring.types import ItemShard, Queries, Targets, TopK
 from semrec.serving.answers import Hit, Question, Ranked, short_reason, sorted_hits
 from semrec.serving.filters import NO_FILTERS, FilterLayout, Filters
@@ -314,7 +315,7 @@ class ServedRelease:
             True: make_engine(
                 self._engine, _with_words(shards[True], words, starts), coarse=coarse, num_threads=self._threads
             ),
-            False: make_engine(self._engine, _with_words(shards[False], words, starts), num_threads=self._threads),
+            False: PopularityEngine(_with_words(shards[False], words, starts)),
         }
 
     def _row(self, item_id: str) -> int:
