@@ -7,7 +7,13 @@ import time
 from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, Final
+
+from prometheus_client import generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.core import Metric as Family
 
 from semrec.metrics import METRICS, Metrics
 
@@ -63,23 +69,27 @@ class Statistics:
 
     def to_prometheus(self, gauges: dict[str, float]) -> bytes:
         """The text format of Prometheus; `replica` labels every line, since a proxy picks which replica is asked."""
-        label = f'replica="{self.replica}"'
-        lines = ["# TYPE semrec_requests_total counter"]
+        return generate_latest(_Families([*self._families(gauges)]))
+
+    def _families(self, gauges: dict[str, float]) -> Iterable[Family]:
+        requests, seconds = METRICS["semrec_requests_total"], METRICS["semrec_request_seconds"]
+        answers = CounterMetricFamily(requests.name, requests.help, labels=["replica", *requests.labels])
         for (endpoint, status), count in sorted(self.answers.items()):
-            lines.append(f'semrec_requests_total{{{label},endpoint="{endpoint}",status="{status}"}} {count}')
-        lines.append("# TYPE semrec_request_seconds histogram")
+            answers.add_metric([self.replica, endpoint, str(status)], count)
+        yield answers
+        durations = HistogramMetricFamily(seconds.name, seconds.help, labels=["replica", *seconds.labels])
         for endpoint, buckets in sorted(self._buckets.items()):
-            total = 0
-            for edge, count in zip((*_EDGES_S, "+Inf"), buckets, strict=True):
-                total += count
-                lines.append(f'semrec_request_seconds_bucket{{{label},endpoint="{endpoint}",le="{edge}"}} {total}')
-            lines.append(f'semrec_request_seconds_count{{{label},endpoint="{endpoint}"}} {total}')
-            lines.append(f'semrec_request_seconds_sum{{{label},endpoint="{endpoint}"}} {self._sums_s[endpoint]}')
+            totals = [*zip(map(str, (*_EDGES_S, "+Inf")), accumulate(buckets), strict=True)]
+            durations.add_metric([self.replica, endpoint], totals, self._sums_s[endpoint])
+        yield durations
         for name, count in sorted(self.events.items()):
-            lines += [f"# TYPE semrec_serving_{name}_total counter", f"semrec_serving_{name}_total{{{label}}} {count}"]
+            events = CounterMetricFamily(f"semrec_serving_{name}", "Since the replica started.", labels=["replica"])
+            events.add_metric([self.replica], count)
+            yield events
         for name, value in sorted(gauges.items()):
-            lines += [f"# TYPE semrec_serving_{name} gauge", f"semrec_serving_{name}{{{label}}} {value}"]
-        return ("\n".join(lines) + "\n").encode()
+            gauge = GaugeMetricFamily(f"semrec_serving_{name}", "At this moment.", labels=["replica"])
+            gauge.add_metric([self.replica], value)
+            yield gauge
 
     def report(self, metrics: Metrics) -> None:
         """Gives `metrics` what was counted since the last report. An answer's time is told as its bucket's upper edge."""
@@ -107,6 +117,16 @@ class Statistics:
         for outcome, count in self.events.items():
             yield "semrec_releases_looked_at_total", (outcome,), count
         yield "semrec_serving_excluded_items_total", (), self.num_excluded
+
+
+@dataclass(frozen=True)
+class _Families:
+    """The collector that `generate_latest` asks. The library's own counters would take a lock for every answer."""
+
+    families: list[Family]
+
+    def collect(self) -> Iterable[Family]:
+        return self.families
 
 
 def _quantile(buckets: list[int], share: float) -> float | None:

@@ -1,8 +1,10 @@
-"""What a replica counted reaches the exporter once."""
+"""What a replica counted reaches the exporter once, and Prometheus under the declared names."""
 
 from __future__ import annotations
 
 from collections import Counter
+
+from prometheus_client.parser import text_string_to_metric_families
 
 from cluster.serving.stats import Statistics
 from semrec.metrics import METRICS
@@ -54,3 +56,31 @@ def test_each_report_tells_what_is_new() -> None:
     stats.report(sink)
     assert sink.counts["semrec_serving_answers_total", "release-a"] == 2
     assert sink.counts[("semrec_serving_excluded_items_total",)] == 2
+
+
+def test_prometheus_reads_what_was_counted() -> None:
+    replica = 'r "1"\n\\'  # a name is text: what the format quotes must come back
+    stats = Statistics(replica)
+    for took_s in (0.0004, 0.004, 99.0):
+        stats.answered("search", 200, took_s)
+    stats.noted("release_switched")
+    families = [*text_string_to_metric_families(stats.to_prometheus({"ready": 1.0}).decode())]
+    assert [(family.name, family.type) for family in families] == [
+        ("semrec_requests", "counter"),
+        ("semrec_request_seconds", "histogram"),
+        ("semrec_serving_release_switched", "counter"),
+        ("semrec_serving_ready", "gauge"),
+    ]
+    samples = [one for family in families for one in family.samples]
+    assert {one.labels.pop("replica") for one in samples} == {replica}
+    seconds = "semrec_request_seconds"
+    assert [(one.name, one.labels, one.value) for one in samples] == [
+        ("semrec_requests_total", {"endpoint": "search", "status": "200"}, 3),
+        *[(f"{seconds}_bucket", {"endpoint": "search", "le": str(edge)}, 1 if edge < 0.005 else 2)
+          for edge in METRICS[seconds].buckets],
+        (f"{seconds}_bucket", {"endpoint": "search", "le": "+Inf"}, 3),
+        (f"{seconds}_count", {"endpoint": "search"}, 3),
+        (f"{seconds}_sum", {"endpoint": "search"}, 0.0004 + 0.004 + 99.0),
+        ("semrec_serving_release_switched_total", {}, 1),
+        ("semrec_serving_ready", {}, 1),
+    ]  # fmt: skip
