@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+from local_processes import family, free_ports
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 NODE = "127.0.0.2"  # loopback, where Ray would replace 127.0.0.1 by the machine's address
@@ -89,7 +89,7 @@ def install_wheel(folder: Path) -> Path:
 @contextlib.contextmanager
 def started_cluster(python: Path, cwd: Path) -> Iterator[JobCluster]:
     """A head node with two CPUs, for the time of the block; afterwards none of its processes is left."""
-    ports = _free_ports(4)
+    ports = free_ports(4, NODE)
     temp = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))  # short: its sockets' paths may have 107 bytes
     environment = _environment(python)
     with (temp / "head.log").open("w") as log:
@@ -123,14 +123,6 @@ def _environment(python: Path) -> dict[str, str]:
     return {**kept, "PATH": path, "RAY_AUTH_MODE": "disabled", "HF_HUB_OFFLINE": "1"}
 
 
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind((NODE, 0))
-        return [one.getsockname()[1] for one in sockets]
-
-
 def _await_agent(url: str, head: subprocess.Popen, log: Path) -> None:
     deadline = time.monotonic() + START_S
     while time.monotonic() < deadline and head.poll() is None:
@@ -143,24 +135,14 @@ def _await_agent(url: str, head: subprocess.Popen, log: Path) -> None:
 
 def _end(head: subprocess.Popen) -> None:
     """Ends the head and whatever it started, by process id. Raises when something had to be left running."""
-    family = {process.pid: process for process in _family(head.pid)}
+    ended = {process.pid: process for process in family(head.pid)}
     head.terminate()
     with contextlib.suppress(subprocess.TimeoutExpired):
         head.wait(END_S)
-    family |= {process.pid: process for process in _family(head.pid)}
-    _, alive = psutil.wait_procs(family.values(), timeout=END_S / 3)
+    ended |= {process.pid: process for process in family(head.pid)}
+    _, alive = psutil.wait_procs(ended.values(), timeout=END_S / 3)
     for process in alive:
         with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()  # psutil compares the start time: never a stranger with the same id
+            process.kill()
     _, alive = psutil.wait_procs(alive, timeout=END_S / 3)
     assert not alive, f"left running: {alive}"
-
-
-def _family(leader: int) -> list[psutil.Process]:
-    """The descendants of a process, and its session."""
-    found = psutil.Process(leader).children(recursive=True) if psutil.pid_exists(leader) else []
-    for process in psutil.process_iter():
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            if os.getsid(process.pid) == leader:
-                found.append(process)
-    return found

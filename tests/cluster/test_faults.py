@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import numpy as np
 import psutil
 import pytest
 import ray
+from local_processes import wait_until
 from ray.cluster_utils import Cluster
 
 from cluster.compute import Compute, ComputeOptions, InProcess, RayCluster
@@ -36,6 +36,7 @@ from semrec.workspace import Workspace
 
 NUM_PARTS = 24
 K = 10
+WAIT_S = 90
 
 
 @pytest.fixture(scope="module")
@@ -96,13 +97,6 @@ def ledger_of(workspace: Workspace) -> Ledger:
     return Ledger(workspace.storage, run_folder(plan.run_id))
 
 
-def wait_until(condition: Callable[[], bool], *, seconds: float = 90) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "the awaited state did not come"
-        time.sleep(0.01)
-
-
 def num_committed(workspace: Workspace) -> int:
     return len(workspace.storage.list_sizes(f"{ledger_of(workspace).folder}/ledger"))
 
@@ -111,7 +105,7 @@ def when_committed(workspace: Workspace, count: int, action: Callable[[], None])
     """Does `action` in a thread once `count` parts are committed."""
 
     def watch() -> None:
-        wait_until(lambda: num_committed(workspace) >= count)
+        wait_until(lambda: num_committed(workspace) >= count, WAIT_S)
         action()
 
     thread = threading.Thread(target=watch)
@@ -195,12 +189,12 @@ def test_two_workers_and_shards_give_the_same_bytes(
 
 def test_a_killed_driver(two_nodes: Cluster, workspace: Workspace, undisturbed: ScoreResult) -> None:
     driver = start_driver(workspace, two_nodes.address)
-    wait_until(lambda: num_committed(workspace) >= 3)
+    wait_until(lambda: num_committed(workspace) >= 3, WAIT_S)
     with pytest.raises(RunBusyError, match=f"process {driver.pid} on"):
         score(workspace, InProcess())
     driver.kill()
     driver.wait()
-    wait_until(lambda: not actor_pids(two_nodes))
+    wait_until(lambda: not actor_pids(two_nodes), WAIT_S)
     committed = num_committed(workspace)
     assert 3 <= committed < NUM_PARTS
     result = score(workspace, RayCluster(ComputeOptions()))
@@ -251,10 +245,10 @@ def test_a_driver_killed_while_embedding(two_nodes: Cluster, tmp_path: Path) -> 
         import_items(workspace, items)
     driver = start_driver(killed, two_nodes.address, script)
     run = lambda: next(iter(Path(killed.uri).glob("embeddings/*/runs/*/ledger")), None)  # noqa: E731
-    wait_until(lambda: (folder := run()) is not None and any(folder.glob("*.json")))
+    wait_until(lambda: (folder := run()) is not None and any(folder.glob("*.json")), WAIT_S)
     driver.kill()
     driver.wait()
-    wait_until(lambda: not actor_pids(two_nodes))
+    wait_until(lambda: not actor_pids(two_nodes), WAIT_S)
     folder = run()
     assert folder is not None
     committed = len(list(folder.glob("*.json")))

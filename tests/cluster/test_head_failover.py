@@ -5,18 +5,16 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
+from local_processes import accepts, free_port, kill_family, wait_until
 
 from cluster.compute import InProcess
 from cluster.stages.release import build_release
@@ -60,7 +58,7 @@ def test_a_run_survives_the_head(tmp_path: Path) -> None:
         first = hosts.start_head()
         hosts.start_workers()
         driver = hosts.start("driver", [sys.executable, "-c", DRIVER, workspace.uri, hosts.gcs, WORKERS])
-        wait_until(lambda: num_committed(workspace) >= 3, hosts)
+        wait_until(lambda: num_committed(workspace) >= 3, WAIT_S, report=hosts.logs)
         kill_family(first)
         assert not accepts(hosts.gcs)
         assert num_committed(workspace) < NUM_PARTS  # it was in the middle
@@ -104,7 +102,7 @@ class Hosts:
         head = self.start_node(
             name, HEAD, "--head", "--port", port, "--ray-client-server-port", client, "--num-cpus", "0"
         )
-        wait_until(lambda: accepts(self.gcs), self)
+        wait_until(lambda: accepts(self.gcs), WAIT_S, report=self.logs)
         return head
 
     def start_workers(self) -> subprocess.Popen[bytes]:
@@ -166,46 +164,12 @@ def started_redis() -> Iterator[str]:
     program = shutil.which("redis-server")
     if not program:
         pytest.skip("NOT TESTED: no redis-server on PATH (Debian: apt-get install redis-server)")
-    port = free_port("127.0.0.1")
+    port = free_port()
     command = [program, "--bind", "127.0.0.1", "--port", str(port), "--save", "", "--appendonly", "no"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        wait_until(lambda: accepts(f"127.0.0.1:{port}"))
+        wait_until(lambda: accepts(f"127.0.0.1:{port}"), WAIT_S)
         yield f"127.0.0.1:{port}"
     finally:
         process.terminate()
         process.wait(30)
-
-
-def kill_family(process: subprocess.Popen[bytes]) -> None:
-    """`kill -9` of a process and of all that stands in its session or descends from it, by process id."""
-    family = psutil.Process(process.pid).children(recursive=True) if psutil.pid_exists(process.pid) else []
-    for other in psutil.process_iter():
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            if os.getsid(other.pid) == process.pid:
-                family.append(other)
-    for one in family:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            one.kill()
-    process.kill()
-    process.wait(30)
-
-
-def wait_until(condition: Callable[[], bool], hosts: Hosts | None = None) -> None:
-    deadline = time.monotonic() + WAIT_S
-    while not condition():
-        assert time.monotonic() < deadline, hosts.logs() if hosts else "the awaited state did not come"
-        time.sleep(0.05)
-
-
-def accepts(address: str) -> bool:
-    host, _, port = address.partition(":")
-    with contextlib.suppress(OSError), socket.create_connection((host, int(port)), timeout=1):
-        return True
-    return False
-
-
-def free_port(host: str) -> int:
-    with socket.socket() as one:
-        one.bind((host, 0))
-        return int(one.getsockname()[1])

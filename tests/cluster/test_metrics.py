@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import re
-import socket
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from itertools import pairwise
 
 import pytest
 import ray
+from local_processes import free_port
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -76,9 +76,7 @@ class Scrape:
 @pytest.fixture(scope="module")
 def exporter() -> Iterator[str]:
     """The address of the exporter of a Ray started in this process; its numbers begin at zero."""
-    with socket.socket() as free:
-        free.bind((NODE, 0))
-        port = free.getsockname()[1]
+    port = free_port(NODE)
     ray.init(
         num_cpus=2, num_gpus=0, include_dashboard=False, object_store_memory=80 * 1024**2, log_to_driver=False,
         _node_ip_address=NODE, _metrics_export_port=port, _system_config={"metrics_report_interval_ms": 500},

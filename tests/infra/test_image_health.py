@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -17,21 +16,12 @@ from urllib.request import Request, urlopen
 
 import pytest
 from image_steps import exec_form, read_stages
+from local_processes import free_port, free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
 FINAL = read_stages(ROOT / "infra/docker/Dockerfile")["semrec"]
 IMAGE_ENVIRONMENT = dict(pair.split("=", 1) for value in FINAL.values("ENV") for pair in value.split())
 AGENT_PORT = "52365"  # what the check asks, and what Ray takes when nothing else is said
-
-
-def _free_ports(count: int) -> list[str]:
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [str(one.getsockname()[1]) for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
 
 
 def _check(agent_port: str) -> int:
@@ -55,7 +45,7 @@ def head() -> Iterator[tuple[str, str]]:
     if shutil.which("wget") is None:
         pytest.skip("NOT TESTED: no wget here, so the health check of the image was not run")
     folder = tempfile.mkdtemp(prefix="ray-")  # short: the paths of sockets end at 107 bytes
-    gcs, agent, dashboard, metrics, client = _free_ports(5)
+    gcs, agent, dashboard, metrics, client = map(str, free_ports(5))
     command = [
         sys.executable,
         "-m",
@@ -95,7 +85,7 @@ def test_a_head_becomes_healthy_without_showing_its_token(head: tuple[str, str])
 def test_nothing_there_is_not_healthy() -> None:
     if shutil.which("wget") is None:
         pytest.skip("NOT TESTED: no wget here, so the health check of the image was not run")
-    assert _check(_free_ports(1)[0]) != 0
+    assert _check(str(free_port())) != 0
 
 
 @pytest.mark.parametrize(("token", "expected"), [("sesame", 200), ("wrong", 403)])
@@ -111,7 +101,7 @@ def test_only_the_token_opens_the_jobs(head: tuple[str, str], token: str, expect
 
 def test_without_a_token_the_image_starts_no_cluster(tmp_path: Path) -> None:
     environment = {**os.environ, **IMAGE_ENVIRONMENT, "HOME": str(tmp_path)}
-    command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", f"--port={_free_ports(1)[0]}"]
+    command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", f"--port={free_port()}"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
     assert done.returncode != 0
     assert "token" in (done.stdout + done.stderr).lower()

@@ -13,19 +13,19 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 import yaml
+from local_processes import free_port, wait_until
 from monitoring import PROMETHEUS, ROOT, dashboards, expressions, need, rules
 
 from semrec.demo import film_items, viewer_interactions, viewer_rows
@@ -109,27 +109,16 @@ class Server:
         assert len(found) <= 1, (expression, found)
         return float(found[0]["value"][1]) if found else None
 
-    def wait_for(self, expression: str, value: float) -> None:
+    def wait_for(self, expression: str, value: float | None, within_s: float = 40) -> None:
         """Waits until an expression has a value: a busy machine misses a scrape, and the next one has it."""
-        wait_for(f"{expression} = {value}", lambda: self.value(expression) == value, 40)
+        wait_until(
+            lambda: self.value(expression) == value, within_s, every_s=0.5, report=lambda: f"{expression} = {value}"
+        )
 
     def over_time(self, expression: str) -> list[Any]:
         """The series of an expression since the start."""
         now = time.time()
         return self.get("query_range", query=expression, start=str(self.started_s), end=str(now), step="1")["result"]
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
-
-
-def wait_for(what: str, holds: Callable[[], bool], seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        time.sleep(0.5)
 
 
 @pytest.fixture(scope="module")
@@ -175,8 +164,8 @@ def prometheus(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> It
         process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
     server = Server(f"http://{address}", time.time())
     try:
-        wait_for((folder / "log").read_text(), lambda: is_ready(server.url), 30)
-        wait_for("three targets of Ray", lambda: server.value('count(up{job="ray"} == 1)') == 3, 90)
+        wait_until(lambda: is_ready(server.url), 30, every_s=0.5, report=(folder / "log").read_text)
+        server.wait_for('count(up{job="ray"} == 1)', 3, 90)
         yield server
     finally:
         process.terminate()
@@ -198,7 +187,7 @@ def workspace(cluster: Cluster, prometheus: Server, tmp_path_factory: pytest.Tem
     import_interactions(found, viewer_interactions(NUM_VIEWERS, 7), repeats="latest", neutral_value=2.5)
     for k in (5, 10):
         cluster.run("jobs.run_pipeline", "--workspace", found.uri, "--k", str(k))
-    wait_for("the gauges' end", lambda: prometheus.value("count(ray_semrec_run_users)") is None, GONE_S)
+    prometheus.wait_for("count(ray_semrec_run_users)", None, GONE_S)
     return found
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from local_processes import wait_until
 
 from semrec.errors import RunBusyError, WorkspaceWriteError
 from semrec.lease import Lease
@@ -167,10 +168,7 @@ def test_a_heartbeat_that_cannot_be_written_is_tried_again(storage: Storage, mon
         assert failed.wait(5)
         monkeypatch.undo()
         first = body(storage)["heartbeat_s"]
-        deadline = time.monotonic() + 5
-        while body(storage)["heartbeat_s"] == first:
-            assert time.monotonic() < deadline, "the heartbeat stopped"
-            time.sleep(0.02)
+        wait_until(lambda: body(storage)["heartbeat_s"] != first, 5.0, report=lambda: "the heartbeat stopped")
 
 
 def test_a_create_that_the_store_repeated_is_not_taken_for_another_driver(

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from local_processes import free_port
 from offline_terraform import Terraform, infra_tool
 
 pytest.importorskip("moto.server", reason="NOT TESTED: no moto; install the extra `test`")
@@ -56,9 +56,7 @@ class Deployment:
 @pytest.fixture(scope="module")
 def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     script = infra_tool("moto_aws.py")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     log = tmp_path_factory.mktemp("emulator") / "log"
     environment = {**os.environ, "MOTO_IAM_LOAD_MANAGED_POLICIES": "true", "AWS_DEFAULT_REGION": "us-east-1"}
     with log.open("w") as out:

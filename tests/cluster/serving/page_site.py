@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from urllib.request import Request, urlopen
 import pyarrow as pa
 import pyarrow.compute as pc
 import uvicorn
+from local_processes import free_port
 
 from cluster.compute import InProcess
 from cluster.serving.application import make_application
@@ -98,9 +98,7 @@ def serving(live: LiveRelease, keys_file: str | None = None, key: str | None = N
     args = ServeArgs(workspace="unused", keys_file=keys_file)
     service = Service(args, live, None, Statistics("test"), keys=KeyRing(keys_file) if keys_file else None)  # type: ignore[arg-type]
     _, application = make_application(service)
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port = taken.getsockname()[1]
+    port = free_port()
     server = uvicorn.Server(uvicorn.Config(application, port=port, log_level="error"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

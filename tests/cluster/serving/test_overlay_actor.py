@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 import ray
+from local_processes import wait_until
 from ray.exceptions import RayActorError
 
 from cluster.compute import InProcess
@@ -75,13 +76,6 @@ def follow(uri: str) -> Iterator[Any]:
 
 def put(item_id: str, *vector: float) -> ItemChange:
     return ItemChange.put(ItemRow(item_id, f"title of {item_id}", "text"), np.array(vector or (1, 0), np.float32), "e")
-
-
-def wait_until(condition: Any, timeout_s: float = 10.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.01)
 
 
 def ask(uri: str, method: str, *arguments: Any) -> Any:

@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -19,6 +18,7 @@ import httpx
 import numpy as np
 import psutil
 import pytest
+from local_processes import free_port, wait_until
 from serving_world import K, event_table, make_world, publish_world
 from typer.testing import CliRunner
 
@@ -29,11 +29,6 @@ from semrec.serving.served import ServedRelease
 from semrec.workspace import Workspace
 
 READY_S = 240.0  # on a busy machine; alone it takes some 12 s
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 class Running:
@@ -142,15 +137,6 @@ def hammered(running: Running, work: Callable[[], Any], users: list[str]) -> lis
     return found
 
 
-def eventually(check: Callable[[], bool], within_s: float) -> float:
-    """Seconds until `check` holds."""
-    started_s = time.monotonic()
-    while not check():
-        assert time.monotonic() - started_s < within_s
-        time.sleep(0.02)
-    return time.monotonic() - started_s
-
-
 def listening(running: Running) -> dict[int, str]:
     """Port and address of each HTTP listener of a service. (Actors' IPv6 listeners are Ray's own, for its calls.)"""
     family = {child.pid: " ".join(child.cmdline()) for child in psutil.Process(running.pid).children(recursive=True)}
@@ -164,7 +150,7 @@ def listening(running: Running) -> dict[int, str]:
 
 
 def test_two_replicas_answer_and_only_loopback_listens(demo: Running) -> None:
-    eventually(lambda: len(demo.replicas()) == 2, 60)
+    wait_until(lambda: len(demo.replicas()) == 2, 60)
     found = listening(demo)
     assert demo.port in found
     assert len(found) == 6  # HAProxy's three, the fallback proxy, two replicas
@@ -178,7 +164,7 @@ def test_parity_and_the_search_of_the_demo(demo: Running) -> None:
     assert "100.00%" in done.output
     words = {"text": "toys that come to life", "k": 5}
     # A service is ready before its text encoder is loaded; until then a search may be told to come again.
-    eventually(lambda: demo.client.post("/v1/search", json=words).status_code == 200, 90)
+    wait_until(lambda: demo.client.post("/v1/search", json=words).status_code == 200, 90)
     found = demo.client.post("/v1/search", json=words).json()
     assert any(item["item_id"].startswith("toy-story") for item in found["items"])
     assert demo.get("/v1/items/toy-story-1995/similar", k=3)["items"][0]["item_id"] == "toy-story-2-1999"
@@ -231,13 +217,13 @@ def test_another_release_is_switched_to_under_load(demo: Running) -> None:
     later = read_live(workspace.storage)
     assert later is not None
     assert later.run != live.run
-    eventually(lambda: all(demo.get("/readyz")["run"] == later.run for _ in range(8)), 20)
+    wait_until(lambda: all(demo.get("/readyz")["run"] == later.run for _ in range(8)), 20)
 
     users = [item["user_id"] for item in (demo.get(f"/v1/users/viewer-{n:07d}/recommendations") for n in range(12))]
 
     def flip() -> None:
         publish(workspace.storage, live.run)
-        eventually(lambda: all(demo.get("/readyz")["run"] == live.run for _ in range(8)), 20)
+        wait_until(lambda: all(demo.get("/readyz")["run"] == live.run for _ in range(8)), 20)
 
     answers = hammered(demo, flip, users)
     expected = {
@@ -256,7 +242,7 @@ def test_a_killed_replica_costs_no_client_an_error_and_is_replaced(demo: Running
     name, pid = next(iter(before.items()))
     answers = hammered(demo, lambda: os.kill(pid, signal.SIGKILL), [f"viewer-{n:07d}" for n in range(20)])
     assert len(answers) > 20
-    eventually(lambda: len(found := demo.replicas()) == 2 and name not in found, 60)
+    wait_until(lambda: len(found := demo.replicas()) == 2 and name not in found, 60)
 
 
 def test_changes_survive_a_restart_of_the_application(demo: Running) -> None:
@@ -300,7 +286,7 @@ def test_shards_answer_with_the_bytes_of_one_matrix_beside_another_service(demo:
         events = [(f"user-{n}", f"n{n:02d}", 2.0, 40_000_000) for n in range(40)]
         import_interactions(world.workspace, [event_table(events)], mode="append")
         release, _ = publish_world(world.workspace)
-        eventually(lambda: running.get("/readyz")["release"] == release, 30)
+        wait_until(lambda: running.get("/readyz")["release"] == release, 30)
         assert json.loads(running.client.get("/readyz").text)["refused"] == {}
     finally:
         running.stop()

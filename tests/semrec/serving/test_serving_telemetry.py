@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from local_processes import wait_until
 
 from semrec.errors import InputError
 from semrec.serving import telemetry
@@ -27,13 +28,6 @@ def answer(n: int = 0, user: str | None = "u", **changes: Any) -> Answer:
 
 def lines(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for file in sorted(folder.glob("*.jsonl")) for line in file.read_text().splitlines()]
-
-
-def wait_until(condition: Any, timeout_s: float = 5.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.01)
 
 
 def test_a_line_says_what_was_answered(tmp_path: Path) -> None:
@@ -88,7 +82,7 @@ def test_files_end_by_size(tmp_path: Path) -> None:
 def test_files_end_by_age_and_an_idle_log_leaves_none_open(tmp_path: Path) -> None:
     log = AnswerLog(tmp_path, max_file_age_s=0.1)
     log.add(answer(0))
-    wait_until(lambda: log._file._file is None and log.counts.written == 1)
+    wait_until(lambda: log._file._file is None and log.counts.written == 1, 5.0)
     log.add(answer(1))
     log.close()
     assert [len(file.read_text().splitlines()) for file in tmp_path.iterdir()] == [1, 1]
@@ -127,7 +121,7 @@ def test_a_disk_that_refuses_costs_lines_not_answers(
     with caplog.at_level(logging.WARNING):
         for n in range(3):
             assert log.add(answer(n))
-            wait_until(lambda n=n: log.counts.failed == n + 1)
+            wait_until(lambda n=n: log.counts.failed == n + 1, 5.0)
     assert log.counts == AnswerCounts(written=0, waiting=0, dropped=0, failed=3)
     assert caplog.text.count("answers are not logged") == 1
     folder.unlink()
