@@ -37,16 +37,6 @@ USERS = [f"user-{n}" for n in range(40)]
 MORE_IDS = ("a", "n00x", "n35", "n69", "n7", "z", "é")
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return make_world(tmp_path_factory.mktemp("world"))
-
-
-@pytest.fixture(scope="module")
-def served(world: World) -> ServedRelease:
-    return world.serve()
-
-
 def listed(ranked: Ranked) -> list[tuple[str, bytes]]:
     return [(hit.item_id, hit.score.tobytes()) for hit in ranked.hits]
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from serving_world import DIMENSION, NUM_ITEMS, World, changed_items, gone, make_world, put, reference
+from serving_world import DIMENSION, NUM_ITEMS, World, changed_items, gone, put, reference
 
 from semrec.errors import InputError, MissingArtefactError
 from semrec.serving.anonymous import Weighted, anonymous_question, anonymous_taste
@@ -28,16 +28,6 @@ CHANGED = OverlayView.of(
         gone("n02", 3),
     ]
 )
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return make_world(tmp_path_factory.mktemp("world"))
-
-
-@pytest.fixture(scope="module")
-def served(world: World) -> ServedRelease:
-    return world.serve()
 
 
 @pytest.mark.parametrize("view", [NOTHING, CHANGED], ids=["plain", "changed"])

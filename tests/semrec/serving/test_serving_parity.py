@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import typer
-from serving_world import K, World, make_world
+from serving_world import K, World
 
 from jobs.check_parity import main
 from semrec.serving.overlay import OverlayView
@@ -22,16 +22,6 @@ from semrec.serving.served import ServedRelease
 from semrec.serving.users import question_of
 
 Change = Callable[[str, dict[str, Any]], Any]
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return make_world(tmp_path_factory.mktemp("world"))
-
-
-@pytest.fixture(scope="module")
-def served(world: World) -> ServedRelease:
-    return world.serve()
 
 
 @pytest.fixture(scope="module")

@@ -71,11 +71,6 @@ def _stored(served: ServedRelease, bucket: int) -> list[tuple[str, str, float, i
     return [tuple(row.values()) for row in table.to_pylist()]
 
 
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> ServedRelease:
-    return make_world(tmp_path_factory.mktemp("world")).serve()
-
-
 def test_a_stranger_gets_popularity_until_there_is_an_event(served: ServedRelease) -> None:
     assert served.user("nobody") is None
     stranger = served.users.stranger("nobody")
