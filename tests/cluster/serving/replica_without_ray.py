@@ -26,7 +26,7 @@ from semrec.serving.served import ServedRelease
 from semrec.serving.telemetry import AnswerLog
 from semrec.storage import Storage
 
-__all__ = ["LocalReplica", "WordEncoder"]
+__all__ = ["LocalReplica", "WordEncoder", "refused"]
 
 
 class WordEncoder:
@@ -93,6 +93,18 @@ class LocalReplica:
     def __exit__(self, *error: object) -> None:
         self.client.__exit__(*error)  # type: ignore[arg-type]
         self.service.close()
+
+
+def refused(response: Any, status: int) -> dict[str, Any]:
+    """The problem document of a response with that status."""
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.headers["x-content-type-options"] == "nosniff"
+    problem = response.json()
+    assert problem["status"] == status
+    assert {"type", "title", "detail"} <= problem.keys()
+    assert "Traceback" not in response.text
+    return problem
 
 
 def _open(storage: Storage, release_id: str, run_id: str) -> tuple[ServedRelease, Ranker]:

@@ -1,0 +1,161 @@
+"""Who may ask: keys, scopes and rates; without keys this machine alone; and what browsers are told."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from replica_without_ray import LocalReplica, refused
+from serving_world import make_world
+
+from cluster.serving.keys import KeyRing, append_key, make_key, read_keys
+from cluster.serving.limits import RateLimiter
+from semrec.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def replica(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalReplica]:
+    with LocalReplica(make_world(tmp_path_factory.mktemp("access") / "w")) as started:
+        yield started
+
+
+@pytest.fixture
+def guarded(tmp_path: Path) -> Iterator[tuple[LocalReplica, dict[str, str]]]:
+    """A replica with keys: reader, writer, admin, and one that is too old."""
+    file, keys = tmp_path / "keys.jsonl", {}
+    for name, scopes, rate, expires_s in (
+        ("reader", ["read"], None, None),
+        ("writer", ["read", "write"], None, None),
+        ("admin", ["admin"], None, None),
+        ("slow", ["read"], 2.0, None),
+        ("old", ["admin"], None, time.time() - 1),
+    ):
+        keys[name], stored = make_key(name, scopes, rate, expires_s)
+        append_key(str(file), stored)
+    with LocalReplica(make_world(tmp_path / "w"), keys_file=str(file)) as started:
+        yield started, keys
+
+
+def bearer(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"}
+
+
+def test_keys_and_scopes(guarded: tuple[LocalReplica, dict[str, str]], caplog: pytest.LogCaptureFixture) -> None:
+    replica, keys = guarded
+    read, write, stats = "/v1/users/user-1/recommendations", "/v1/items/n01", "/v1/stats"
+    for key, statuses in (
+        ("reader", (200, 403, 403)),
+        ("writer", (200, 200, 403)),
+        ("admin", (200, 404, 200)),  # the writer deleted it
+        ("old", (401, 401, 401)),
+    ):
+        found = [
+            replica.client.get(read, headers=bearer(keys[key])).status_code,
+            replica.client.delete(write, headers=bearer(keys[key])).status_code,
+            replica.client.get(stats, headers={"X-API-Key": keys[key]}).status_code,
+        ]
+        assert tuple(found) == statuses, key
+    wrong = [
+        "",
+        "reader",
+        "reader.",
+        f"{keys['reader']}x",
+        keys["reader"][:-1],
+        "nobody." + keys["reader"],
+        "é.ü",
+        "\x7f",
+    ]
+    for key in wrong:
+        response = replica.client.get(read, headers={"X-API-Key": key.encode()})
+        assert refused(response, 401)["title"] == "Unauthorized"
+        assert response.headers["www-authenticate"] == "Bearer"
+    refused(replica.client.get("/v1/users"), 401)  # the page's data, too
+    for path in ("/", "/healthz", "/readyz", "/openapi.json"):
+        assert replica.client.get(path).status_code == 200
+    assert not any(key in caplog.text for key in keys.values())
+
+
+def test_rates_are_per_key(guarded: tuple[LocalReplica, dict[str, str]]) -> None:
+    replica, keys = guarded
+    found = [replica.client.get("/v1/models", headers=bearer(keys["slow"])) for _ in range(5)]
+    assert [response.status_code for response in found] == [200, 200, 429, 429, 429]
+    assert refused(found[-1], 429)["expected"] == "2 per second"
+    assert found[-1].headers["retry-after"] == "1"
+    assert replica.client.get("/v1/models", headers=bearer(keys["reader"])).status_code == 200
+
+
+def test_the_bucket_fills_again() -> None:
+    now = [0.0]
+    limiter = RateLimiter(lambda: now[0])
+    assert [limiter.wait_s("a", 2.0) for _ in range(3)] == [0.0, 0.0, 0.5]
+    now[0] = 0.5
+    assert [limiter.wait_s("a", 2.0) for _ in range(2)] == [0.0, 0.5]
+    assert limiter.wait_s("b", 0.1) == 0.0
+    assert limiter.wait_s("b", 0.1) == pytest.approx(10.0)
+
+
+def test_the_key_file_holds_no_secret_and_is_read_again(tmp_path: Path) -> None:
+    file = tmp_path / "keys.jsonl"
+    key, stored = make_key("one", ["read"])
+    append_key(str(file), stored)
+    assert key.partition(".")[2] not in file.read_text()
+    assert file.stat().st_mode & 0o077 == 0
+    ring = KeyRing(str(file))
+    assert ring.find(key) == stored
+    other, more = make_key("two", ["write"])
+    append_key(str(file), more)
+    ring.refresh()
+    assert ring.find(other) == more
+    file.write_text("nonsense\n")
+    with pytest.raises(InputError, match="line 1") as error:
+        ring.refresh()
+    assert "nonsense" not in str(error.value)
+    assert ring.find(key) == stored  # what was known stays
+    file.write_text("")
+    ring.refresh()
+    assert ring.find(key) is None
+    append_key(str(file), stored)
+    with pytest.raises(InputError, match="one"):
+        append_key(str(file), stored)
+    with pytest.raises(InputError, match="scopes"):
+        make_key("three", ["everything"])
+    assert [known.id for known in read_keys(str(file))] == ["one"]
+
+
+def test_without_keys_only_this_machine_is_answered_and_by_its_name(replica: LocalReplica) -> None:
+    for host in ("localhost:8000", "127.0.0.1:8000", "[::1]:8000"):
+        assert replica.client.get("/v1/models", headers={"Host": host}).status_code == 200
+    for host in ("evil.example", "localhost.evil.example:8000", "10.0.0.1"):
+        refused(replica.client.get("/v1/models", headers={"Host": host}), 421)
+
+    async def from_elsewhere() -> int:
+        transport = httpx.ASGITransport(replica.application, client=("192.0.2.7", 1234))
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            return (await client.get("/v1/models")).status_code
+
+    assert asyncio.run(from_elsewhere()) == 403
+
+
+def test_browsers_elsewhere_may_not_call_unless_named(replica: LocalReplica, tmp_path: Path) -> None:
+    origin = {"Origin": "https://shop.example"}
+    assert "access-control-allow-origin" not in replica.client.get("/v1/models", headers=origin).headers
+    with LocalReplica(make_world(tmp_path / "w"), cors_origins="https://shop.example") as named:
+        allowed = named.client.get("/v1/models", headers=origin)
+        assert allowed.headers["access-control-allow-origin"] == "https://shop.example"
+        other = named.client.get("/v1/models", headers={"Origin": "https://evil.example"})
+        assert "access-control-allow-origin" not in other.headers
+        asks = {**origin, "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "Content-Type"}
+        assert named.client.options("/v1/search", headers=asks).status_code == 200
+
+
+def test_every_response_has_the_safe_headers(replica: LocalReplica) -> None:
+    for path in ("/v1/models", "/nothing", "/", "/openapi.json", "/readyz", "/page/nothing"):
+        headers = replica.client.get(path).headers
+        assert headers["x-content-type-options"] == "nosniff", path
+        assert headers["referrer-policy"] == "no-referrer"
+        assert "frame-ancestors 'none'" in headers["content-security-policy"]
+    assert replica.client.get("/docs").status_code == 404
