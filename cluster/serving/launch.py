@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from cluster.compute import ComputeOptions, open_compute
 from cluster.serving.ports import local_haproxy, own_ports
-from cluster.serving.security import is_loopback
+from cluster.serving.security import check_binding, is_loopback
 from cluster.serving.settings import ServeArgs
 from semrec.errors import InputError, NoWorkersError
 from semrec.runs import require_live
@@ -92,12 +92,7 @@ def serve_release(
     NoWorkersError when the service is not ready within five minutes.
     """
     started_s = time.monotonic()
-    if args.keys_file is None and not is_loopback(listen.host):
-        raise InputError(
-            f"host {listen.host} without API keys",
-            expected="a loopback address, or --keys-file",
-            remedy="Make a key with `semrec serve --make-key ID --keys-file FILE`.",
-        )
+    check_binding(args, listen.host)
     require_live(Workspace.open(args.workspace).storage)
     environment = serving_environment(haproxy=listen.tls_cert is None, cores=os.cpu_count() or 1)
     ray = open_compute(ComputeOptions(address=address))

@@ -17,7 +17,7 @@ from cluster.serving.front import open_front, shut_front
 from cluster.serving.keys import KeyRing
 from cluster.serving.live import LiveRelease, Opener, online_encoder
 from cluster.serving.overlay_client import OverlayClient, OverlayFollower
-from cluster.serving.security import is_loopback
+from cluster.serving.security import check_binding
 from cluster.serving.service import Service
 from cluster.serving.settings import ServeArgs, engine_threads
 from cluster.serving.shards import Shard, ShardGroup
@@ -40,7 +40,8 @@ class Recommender:
     """One replica of the ingress. It is there once it has loaded what is live; with nothing to load it waits for it."""
 
     async def __init__(self, args: ServeArgs, *shards: Any) -> None:  # type: ignore[misc]
-        _check_binding(args)
+        # Serve has no public way to ask where its proxies listen.
+        check_binding(args, _get_global_client().http_config.host or "localhost")
         loop = asyncio.get_running_loop()
         storage = Workspace.open(args.workspace).storage
         group = ShardGroup(shards, loop) if shards else None
@@ -161,15 +162,3 @@ def _opener(args: ServeArgs) -> Opener:
         return served, served.rank
 
     return open_release
-
-
-def _check_binding(args: ServeArgs) -> None:
-    """Raises InputError for a service without keys that other machines could reach."""
-    # Serve has no public way to ask where its proxies listen.
-    host = _get_global_client().http_config.host
-    if args.keys_file is None and not is_loopback(host or "localhost"):
-        raise InputError(
-            f"HTTP on {host} without API keys",
-            expected="keys, or a loopback address",
-            remedy="Give keys_file, or start Serve with --http-host 127.0.0.1 (http_options.host in a config file).",
-        )

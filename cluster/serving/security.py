@@ -12,8 +12,9 @@ from cluster.serving.keys import KeyRing, StoredKey
 from cluster.serving.limits import RateLimiter
 from cluster.serving.problems import ProblemError
 from cluster.serving.settings import ServeArgs
+from semrec.errors import InputError
 
-__all__ = ["Guard", "Headers", "is_loopback"]
+__all__ = ["Guard", "Headers", "check_binding", "is_loopback"]
 
 _CHALLENGE: Final = {"WWW-Authenticate": "Bearer"}
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_.:-]{1,200}")
@@ -116,6 +117,17 @@ class Guard:
             raise ProblemError(
                 421, f"host {name!r}", "localhost", "Serve with --keys-file to be called by other names."
             )
+
+
+def check_binding(args: ServeArgs, host: str) -> None:
+    """Raises InputError for a service without keys on an address that other machines could reach."""
+    if args.keys_file is None and not is_loopback(host):
+        raise InputError(
+            f"HTTP on {host} without API keys",
+            expected="a loopback address, or keys",
+            remedy="Make a key with `semrec serve --make-key ID --keys-file FILE` and serve with that file, or bind "
+            "127.0.0.1 (--host, or http_options.host in a config file).",
+        )
 
 
 def is_loopback(host: str) -> bool:
