@@ -74,7 +74,10 @@ class Reply:
 
 
 class Ask(Protocol):
-    """Some questions, and how their answers are shown. `questions` comes first; both may raise typed errors."""
+    """Some questions, and how their answers are shown. `questions` comes first; both may raise typed errors.
+
+    What is wrong with an ask is for `questions` to say: one that fails in the ranking has the rest of its batch done again.
+    """
 
     snapshot: Snapshot
 
@@ -100,6 +103,7 @@ class UserAsk:
 
     def questions(self) -> list[Question]:
         served = self.snapshot.served
+        served.check_filters(self.listing.filters)
         state = served.user(self.user_id, self.snapshot.recent(self.user_id), self.snapshot.overlay)
         state = state or served.users.stranger(self.user_id)
         self._source = state.source
@@ -142,6 +146,7 @@ class SimilarAsk:
     def questions(self) -> list[Question]:
         asked = self.listing
         served, overlay = self.snapshot.served, self.snapshot.overlay
+        served.check_filters(asked.filters)
         return [served.similar(self.item_id, overlay, filters=asked.filters, k=asked.k_ranked)]
 
     def reply(self, answers: Sequence[Ranked]) -> Reply:
@@ -164,6 +169,7 @@ class AnonymousAsk:
 
     def questions(self) -> list[Question]:
         served, overlay = self.snapshot.served, self.snapshot.overlay
+        served.check_filters(self.listing.filters)
         taste = anonymous_taste(served, overlay, liked=self.liked, disliked=self.disliked, texts=self.texts)
         self._taste = taste
         return [anonymous_question(served, taste, filters=self.listing.filters, k=self.listing.k_ranked)]

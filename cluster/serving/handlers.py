@@ -138,6 +138,7 @@ async def answer_batch(service: Service, call: Call) -> Done:
     _check_listing(service, listing)
     service.check_count("queries", len(body.queries), service.args.max_queries)
     snapshot = service.snapshot(overlay=body.overlay == "on")
+    await asyncio.to_thread(snapshot.served.check_filters, listing.filters)  # they are those of all queries
     asks = [_batch_ask(snapshot, query, listing) for query in body.queries]
     chunks = [ManyAsks(snapshot, asks[at : at + _BATCH_CHUNK]) for at in range(0, len(asks), _BATCH_CHUNK)]
     replies = await asyncio.gather(*map(service.answer_slowly, chunks))

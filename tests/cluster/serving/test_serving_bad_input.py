@@ -80,6 +80,7 @@ def test_bodies_that_are_not_what_is_expected(replica: LocalReplica, endpoint: s
         ("POST /v1/batch", {"queries": [{}]}, "queries"),
         ("POST /v1/batch", {"queries": [{"user_id": "u", "item_id": "n01"}]}, "queries"),
         ("POST /v1/batch", {"queries": [{"user_id": "u"}] * 21}, ""),
+        ("POST /v1/batch", {"filters": {"shoe": ["42"]}}, ""),
         ("PUT /v1/items/new", {"title": "", "text": ""}, ""),
         ("PUT /v1/items/new", {"attributes": {"genre": "Noir"}}, "attributes"),
         ("PUT /v1/items/new", {"attributes": {"genre": [1]}}, "attributes"),

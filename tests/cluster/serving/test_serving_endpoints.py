@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from replica_without_ray import LocalReplica, WordEncoder
 from serving_world import K, make_world
 
+from cluster.serving.asks import AnonymousAsk, Listing, Reply, SimilarAsk, UserAsk, answer_asks
+from semrec.errors import InputError
 from semrec.serving.anonymous import Weighted, anonymous_question, anonymous_taste
-from semrec.serving.answers import Hit
+from semrec.serving.answers import Hit, Question, Ranked
 from semrec.serving.diversity import diversify, num_candidates
 from semrec.serving.events import Event
 from semrec.serving.filters import Filters
@@ -153,6 +156,27 @@ def test_a_batch_gives_each_query_its_own_answer_or_error(replica: LocalReplica)
     assert answers[-2]["error"]["status"] == 404
     assert "'nothing'" in answers[-2]["error"]["detail"]
     assert answers[-1]["source"] == "popularity"
+
+
+def test_a_bad_filter_is_refused_before_its_batch_is_ranked(replica: LocalReplica) -> None:
+    calls: list[int] = []
+
+    def rank(questions: Sequence[Question], overlay: OverlayView) -> list[Ranked]:
+        calls.append(len(questions))
+        return replica.served.rank(questions, overlay)
+
+    assert replica.live.now is not None
+    snapshot = dataclasses.replace(replica.live.now, rank=rank)
+    bad = Listing(filters=Filters({"shoe": frozenset({"42"})}))
+    anonymous = AnonymousAsk(snapshot, [Weighted("n01")], listing=bad)
+    refused = [UserAsk(snapshot, "user-1", bad), SimilarAsk(snapshot, "n10", bad), anonymous]
+    neighbours = [UserAsk(snapshot, user) for user in USERS[:9]]
+    found = answer_asks([*neighbours[:5], *refused, *neighbours[5:]])
+    for error in found[5:8]:
+        assert isinstance(error, InputError) and "no item has an attribute 'shoe'" in str(error)
+    assert calls == [9]  # once, for all who asked well
+    expected = [replica.client.get(f"/v1/users/{user}/recommendations").content for user in USERS[:9]]
+    assert [reply.body for reply in found[:5] + found[8:] if isinstance(reply, Reply)] == expected
 
 
 def test_unknown_items_are_404_and_unknown_users_get_what_is_popular(replica: LocalReplica) -> None:
