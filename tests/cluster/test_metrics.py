@@ -78,7 +78,7 @@ def exporter() -> Iterator[str]:
     """The address of the exporter of a Ray started in this process; its numbers begin at zero."""
     port = free_port(NODE)
     ray.init(
-        num_cpus=2, num_gpus=0, include_dashboard=False, object_store_memory=80 * 1024**2, log_to_driver=False,
+        "local", num_cpus=2, num_gpus=0, include_dashboard=False, object_store_memory=80 * 1024**2, log_to_driver=False,
         _node_ip_address=NODE, _metrics_export_port=port, _system_config={"metrics_report_interval_ms": 500},
     )  # fmt: skip
     yield f"http://{NODE}:{port}/metrics"

@@ -63,7 +63,7 @@ VARIABLES = {"$stage": ".*", "$endpoint": ".*", "$node_price": "0.20", "$gpu_pri
 HEAD = """
 import ray, sys
 ray.init(
-    num_cpus=2, num_gpus=0, include_dashboard=True, dashboard_host="127.0.0.1", dashboard_port=int(sys.argv[2]),
+    "local", num_cpus=2, num_gpus=0, include_dashboard=True, dashboard_host="127.0.0.1", dashboard_port=int(sys.argv[2]),
     object_store_memory=80 * 1024**2, log_to_driver=False, _node_ip_address=sys.argv[1],
 )
 print(ray.get_runtime_context().gcs_address, flush=True)

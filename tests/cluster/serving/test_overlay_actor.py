@@ -47,7 +47,7 @@ NOTHING = Folded()
 def cluster() -> Iterator[str]:
     """The address of a local Ray that this process is connected to."""
     context = ray.init(
-        num_cpus=2, num_gpus=0, object_store_memory=80 * 1024**2, include_dashboard=False, log_to_driver=False
+        "local", num_cpus=2, num_gpus=0, object_store_memory=80 * 1024**2, include_dashboard=False, log_to_driver=False
     )
     yield context.address_info["gcs_address"]
     ray.shutdown()
