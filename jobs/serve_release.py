@@ -1,8 +1,9 @@
-"""Serve the live release over HTTP until interrupted.
+"""Serve the live release over HTTP, and gRPC if wanted, until interrupted.
 
 semrec serve --workspace W
 semrec serve --workspace W --make-key page --scope read --keys-file keys.jsonl
 semrec serve --workspace W --host 0.0.0.0 --keys-file keys.jsonl --replicas 2
+semrec serve --workspace W --keys-file keys.jsonl --grpc-port 9000
 """
 
 from __future__ import annotations
@@ -29,6 +30,14 @@ def main(
     replicas: Annotated[int, typer.Option(min=1, help="Replicas that answer; each holds the release.")] = 1,
     shards: Annotated[int, typer.Option(min=1, help="Above 1: split the item matrix into so many parts.")] = 1,
     threads: Annotated[int | None, typer.Option(min=1, help="Engine threads of a replica.")] = None,
+    grpc_port: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=65_535,
+            help="Port for gRPC on the same host; needs --keys-file: replicas listen to gRPC on all interfaces.",
+        ),
+    ] = None,
     engine: Annotated[str, typer.Option(help="reference, cpu or cuda.")] = "cpu",
     keys_file: Annotated[str | None, typer.Option(help="File of API keys; without one only loopback, openly.")] = None,
     cors: Annotated[list[str] | None, typer.Option(help="Origin that browsers may call from; repeatable.")] = None,
@@ -55,7 +64,7 @@ def main(
 
     given = {"engine": engine, "keys_file": keys_file, "cors_origins": cors or [], "docs": docs, "telemetry": telemetry}
     args = ServeArgs(workspace=workspace, replicas=replicas, shards=shards, threads=threads, **given)
-    listen = Listen(host, port, tls_cert, tls_key)
+    listen = Listen(host, port, tls_cert, tls_key, grpc_port)
     serve_release(args, listen, address=address, on_ready=lambda said, took_s: _show(listen.url, args, said, took_s))
     console.print("stopped")
 

@@ -20,7 +20,12 @@ ALLOWED = {
     "jobs": {"jobs", "cluster", "semrec"},
     "infra": {"infra", "semrec"},
 }
-FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+FILES = sorted(
+    path
+    for package in PACKAGES
+    for path in (ROOT / package).rglob("*.py")
+    if not path.stem.endswith(("_pb2", "_pb2_grpc"))  # generated
+)
 MODULES = [".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in FILES]
 
 

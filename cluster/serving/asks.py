@@ -1,23 +1,23 @@
-"""What is asked of a snapshot, and the JSON that it is answered with. Runs in an engine thread, not in the event loop."""
+"""What is asked of a snapshot, and what it is answered with. Runs in an engine thread, not in the event loop."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import count
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import numpy as np
-import orjson
 
+from cluster.serving.forms import JSON, Answer, Form
 from cluster.serving.problems import problem_of
 from cluster.serving.snapshots import Snapshot
 from semrec.errors import MissingArtefactError
 from semrec.serving.anonymous import Weighted, anonymous_question, anonymous_taste
 from semrec.serving.answers import Question, Ranked
 from semrec.serving.diversity import diversified, num_candidates
-from semrec.serving.explain import explain, why_not
+from semrec.serving.explain import Explanation, WhyNot, explain, why_not
 from semrec.serving.filters import NO_FILTERS, Filters
 from semrec.serving.overlay import OverlayView
 from semrec.serving.served import ServedRelease
@@ -60,7 +60,7 @@ class Listing:
 
 @dataclass(frozen=True)
 class Reply:
-    """The JSON of one answer, and what the log of answers says of it; `parts` are the answers of a batch.
+    """One answer in its form, and what the log of answers says of it; `parts` are the answers of a batch.
 
     `num_excluded` counts items that the user may not see, in the few answers that are held against it once more.
     """
@@ -74,7 +74,7 @@ class Reply:
 
 
 class Ask(Protocol):
-    """Some questions, and how their answers are shown. `questions` comes first; both may raise typed errors.
+    """Some questions, and in what form they are answered. `questions` comes first; both may raise typed errors.
 
     What is wrong with an ask is for `questions` to say: one that fails in the ranking has the rest of its batch done again.
     """
@@ -98,6 +98,7 @@ class UserAsk:
     explained: bool = False
     why: str | None = None
     count_before: ShardCount | None = None
+    form: Form = JSON
     _source: str = "popularity"
     _question: Question | None = None
 
@@ -112,27 +113,24 @@ class UserAsk:
 
     def reply(self, answers: Sequence[Ranked]) -> Reply:
         ranked = _chosen(self.snapshot, self.listing, answers[0])
-        extra: dict[str, Any] = {}
-        if self.explained:
-            extra["explain"] = self._explain(ranked)
-        if self.why is not None:
-            extra["why"] = self._why(ranked)
-        reply = _reply(self.snapshot, self._source, b'"user_id":' + _text(self.user_id), ranked, extra, self.user_id)
+        explained = self._explain(ranked) if self.explained else None
+        why = self._why(ranked, self.why) if self.why is not None else None
+        answer = Answer(self.snapshot, self._source, ranked, self.user_id, explained=explained, why=why)
+        reply = _reply(self.form, answer)
         if next(_user_replies) % _CHECKED_EVERY == 0 and self._question is not None:
             return replace(reply, num_excluded=self.snapshot.served.num_excluded(self._question, ranked.hits))
         return reply
 
-    def _explain(self, ranked: Ranked) -> dict[str, Any]:
+    def _explain(self, ranked: Ranked) -> list[Explanation]:
         snapshot = self.snapshot
         taste = snapshot.served.taste(self.user_id, snapshot.recent(self.user_id), snapshot.overlay)
         return _explained(snapshot, taste if self._source == "personal" else None, ranked)
 
-    def _why(self, ranked: Ranked) -> dict[str, Any]:
+    def _why(self, ranked: Ranked, item_id: str) -> WhyNot:
         snapshot = self.snapshot
-        assert self.why is not None and self._question is not None
+        assert self._question is not None
         before = partial(self.count_before, snapshot.served) if self.count_before else None
-        found = why_not(snapshot.served, self._question, self.why, snapshot.overlay, ranked.hits, count_before=before)
-        return asdict(found)
+        return why_not(snapshot.served, self._question, item_id, snapshot.overlay, ranked.hits, count_before=before)
 
 
 @dataclass
@@ -142,6 +140,7 @@ class SimilarAsk:
     snapshot: Snapshot
     item_id: str
     listing: Listing = field(default_factory=Listing)
+    form: Form = JSON
 
     def questions(self) -> list[Question]:
         asked = self.listing
@@ -151,7 +150,7 @@ class SimilarAsk:
 
     def reply(self, answers: Sequence[Ranked]) -> Reply:
         ranked = _chosen(self.snapshot, self.listing, answers[0])
-        return _reply(self.snapshot, "similar", b'"item_id":' + _text(self.item_id), ranked)
+        return _reply(self.form, Answer(self.snapshot, "similar", ranked, item_id=self.item_id))
 
 
 @dataclass
@@ -165,6 +164,7 @@ class AnonymousAsk:
     listing: Listing = field(default_factory=Listing)
     explained: bool = False
     source: str = "anonymous"
+    form: Form = JSON
     _taste: Taste | None = None
 
     def questions(self) -> list[Question]:
@@ -176,16 +176,17 @@ class AnonymousAsk:
 
     def reply(self, answers: Sequence[Ranked]) -> Reply:
         ranked = _chosen(self.snapshot, self.listing, answers[0])
-        extra = {"explain": _explained(self.snapshot, self._taste, ranked)} if self.explained else {}
-        return _reply(self.snapshot, self.source, b"", ranked, extra)
+        explained = _explained(self.snapshot, self._taste, ranked) if self.explained else None
+        return _reply(self.form, Answer(self.snapshot, self.source, ranked, explained=explained))
 
 
 @dataclass
 class ManyAsks:
-    """Many asks as one. An ask that fails has the problem in the place of its answer; `reply` joins them with commas."""
+    """Many asks as one piece of a batch. An ask that fails has the problem in the place of its answer."""
 
     snapshot: Snapshot
     asks: Sequence[Ask]
+    form: Form = JSON
     _found: list[list[Question] | Exception] = field(default_factory=list)
 
     def questions(self) -> list[Question]:
@@ -196,12 +197,12 @@ class ManyAsks:
         bodies, parts, start = [], [], 0
         for ask, found in zip(self.asks, self._found, strict=True):
             if isinstance(found, Exception):
-                bodies.append(b'{"error":%b}' % problem_of(found).body())
+                bodies.append(self.form.failure(problem_of(found)))
             else:
                 parts.append(ask.reply(answers[start : start + len(found)]))
                 bodies.append(parts[-1].body)
                 start += len(found)
-        return Reply(b",".join(bodies), self.snapshot, parts=parts)
+        return Reply(self.form.piece(bodies), self.snapshot, parts=parts)
 
 
 def answer_asks(asks: list[Ask]) -> list[Reply | BaseException]:
@@ -216,7 +217,7 @@ def answer_asks(asks: list[Ask]) -> list[Reply | BaseException]:
     return results
 
 
-def published_reply(snapshot: Snapshot, user_id: str, listing: Listing) -> Reply:
+def published_reply(snapshot: Snapshot, user_id: str, listing: Listing, form: Form = JSON) -> Reply:
     """The published list of a user, cut to k. Raises MissingArtefactError for a user that the run does not have."""
     found = snapshot.served.published(user_id)
     if found is None:
@@ -224,7 +225,7 @@ def published_reply(snapshot: Snapshot, user_id: str, listing: Listing) -> Reply
             f"no user {user_id!r} in the published run", expected="a user of it", remedy="Ask with source=live."
         )
     ranked = Ranked(found.hits[: listing.k], found.short_reason)
-    return _reply(snapshot, "batch", b'"user_id":' + _text(user_id), ranked, {}, user_id)
+    return _reply(form, Answer(snapshot, "batch", ranked, user_id))
 
 
 _NOT_ANSWERED = RuntimeError("not answered")
@@ -273,30 +274,12 @@ def _chosen(snapshot: Snapshot, listing: Listing, ranked: Ranked) -> Ranked:
     return diversified(snapshot.served, ranked, listing.k, listing.diversity, snapshot.overlay)
 
 
-def _explained(snapshot: Snapshot, taste: Taste | None, ranked: Ranked) -> dict[str, Any]:
+def _explained(snapshot: Snapshot, taste: Taste | None, ranked: Ranked) -> list[Explanation]:
     """The scores taken apart, by item; without a taste they are popularity."""
     popularity = Taste(None, [], np.zeros(0), np.zeros((0, snapshot.served.dimension), np.float32), 1.0, ())
-    found = explain(snapshot.served, taste or popularity, ranked.hits, snapshot.overlay)
-    return {"items": [asdict(one) for one in found]}
+    return explain(snapshot.served, taste or popularity, ranked.hits, snapshot.overlay)
 
 
-def _reply(
-    snapshot: Snapshot,
-    source: str,
-    about: bytes,
-    ranked: Ranked,
-    extra: dict[str, Any] | None = None,
-    user_id: str | None = None,
-) -> Reply:
-    """`about` is a member that names what was asked for, or empty."""
-    head = b'{"source":"%b",%b,' % (source.encode(), snapshot.stamp)
-    about = about + b"," if about else b""
-    reason = _text(ranked.short_reason) if ranked.short_reason else b"null"
-    items = snapshot.served.items_json(ranked.hits, snapshot.overlay)
-    tail = b"," + orjson.dumps(extra)[1:] if extra else b"}"
-    body = b'%b%b"short_reason":%b,"items":%b%b' % (head, about, reason, items, tail)
-    return Reply(body, snapshot, [hit.item_id for hit in ranked.hits], user_id)
-
-
-def _text(text: str) -> bytes:
-    return orjson.dumps(text)
+def _reply(form: Form, answer: Answer) -> Reply:
+    item_ids = [hit.item_id for hit in answer.ranked.hits]
+    return Reply(form.answer(answer), answer.snapshot, item_ids, answer.user_id)

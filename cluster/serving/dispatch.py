@@ -1,7 +1,8 @@
-"""From an ASGI request to its answer: who asks, how much, how long; then the endpoint; then the log and the counts.
+"""From a request to its answer: who asks, how much, how long; then the endpoint; then the log and the counts.
 
 `Gate` answers the endpoints of the table itself and gives everything else (the page, OpenAPI) to a FastAPI application. The
-quick endpoints can be answered before Ray Serve's own work on a request (`front`), which costs several times theirs.
+quick endpoints can be answered before Ray Serve's own work on a request (`front`), which costs several times theirs. gRPC
+(`rpc`) comes in by `call`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any, Final
 
-from cluster.serving.endpoints import Endpoint, find_endpoint
+from cluster.serving.endpoints import Endpoint, endpoint_named, find_endpoint
 from cluster.serving.handlers import Call, Done
 from cluster.serving.problems import PROBLEM_TYPE, ProblemError, problem_of
 from cluster.serving.security import Guard, Headers
@@ -40,7 +41,7 @@ _WITH_BODY: Final = ("POST", "PUT")
 
 
 class Gate:
-    """The ASGI application of a replica."""
+    """The ASGI application of a replica, and the way in for other protocols."""
 
     def __init__(self, service: Service, rest: Asgi) -> None:
         self._service, self._rest = service, rest
@@ -60,6 +61,33 @@ class Gate:
         """Answers a request to a quick endpoint; False for any other, of which nothing was read or sent."""
         return await self._answer(scope, receive, send, only_quick=True)
 
+    async def call(
+        self,
+        name: str,
+        headers: Headers,
+        client: tuple[str, int] | None,
+        size: int,
+        read: Callable[[], Awaitable[Call]],
+    ) -> Done:
+        """What the endpoint `name` answers to a request of `size` bytes, of which `read` makes a call once it is admitted.
+
+        Raises ProblemError, whose cause is a TimeoutError when the time was up. Counted and logged as over HTTP.
+        """
+        started_s, endpoint = time.perf_counter(), endpoint_named(name)
+        request_id = headers.request_id or self._next_id()
+        try:
+            self._guard.admit({"client": client}, headers, endpoint.scope)
+            if size > self._service.args.max_body_bytes:
+                raise _too_large(self._service.args.max_body_bytes)
+            async with asyncio.timeout(self._timeout_s):
+                done = await endpoint.handle(self._service, await read())
+        except Exception as error:
+            problem = _problem(endpoint, error)
+            self._count(endpoint, problem.status, started_s)
+            raise problem from (None if problem is error else error)
+        self._answered(endpoint, done, request_id, started_s)
+        return done
+
     async def _answer(self, scope: Scope, receive: Receive, send: Send, *, only_quick: bool) -> bool:
         started_s = time.perf_counter()
         endpoint: Endpoint | None = None
@@ -72,28 +100,20 @@ class Gate:
             headers = Headers(scope["headers"])
             if only_quick and headers.origin:
                 return False  # CORS is decided further in
-            request_id = headers.request_id or f"{self._service.stats.replica}-{next(self._numbers)}"
+            request_id = headers.request_id or self._next_id()
             self._guard.admit(scope, headers, endpoint.scope)
             done = await self._handle(endpoint, found.name, scope, headers, receive)
         except Exception as error:
             if only_quick and endpoint is None:
                 return False
-            if not isinstance(error, ProblemError | SemrecError | TimeoutError):
-                _log.exception("%s failed", endpoint.name if endpoint else "a request")
-            elif problem_of(error).status >= 500:
-                _log.warning("%s: %s: %s", endpoint.name if endpoint else "", type(error).__name__, str(error)[:500])
-            problem = problem_of(error)
+            problem = _problem(endpoint, error)
             await _send_problem(scope, send, problem)
             self._count(endpoint, problem.status, started_s)
             return True
         # Behind Serve, which names requests itself, the name would stand there twice.
         named = [(b"x-request-id", request_id.encode("latin-1"))] if only_quick else ()
         await _send(send, done.status, done.media_type, done.body, named)
-        self._count(endpoint, done.status, started_s)
-        for reply in done.replies:
-            self._service.stats.answered_from(reply.snapshot.served.release_id, reply.num_excluded)
-        if self._service.answers:
-            self._log_answers(endpoint, done, request_id, started_s)
+        self._answered(endpoint, done, request_id, started_s)
         return True
 
     async def _handle(self, endpoint: Endpoint, name: str, scope: Scope, headers: Headers, receive: Receive) -> Done:
@@ -119,7 +139,7 @@ class Gate:
                     chunks.append(message.get("body", b""))
                     size += len(chunks[-1])
                     if size > most:
-                        raise ProblemError(413, "a larger body", f"at most {most:,} bytes", "Split the request.")
+                        raise _too_large(most)
                     if not message.get("more_body", False):
                         return b"".join(chunks)
         except TimeoutError:
@@ -151,6 +171,17 @@ class Gate:
                 "page" if status != 404 else "unknown", status, time.perf_counter() - started_s
             )
 
+    def _next_id(self) -> str:
+        return f"{self._service.stats.replica}-{next(self._numbers)}"
+
+    def _answered(self, endpoint: Endpoint, done: Done, request_id: str, started_s: float) -> None:
+        """Counts and logs an answer that went out."""
+        self._count(endpoint, done.status, started_s)
+        for reply in done.replies:
+            self._service.stats.answered_from(reply.snapshot.served.release_id, reply.num_excluded)
+        if self._service.answers:
+            self._log_answers(endpoint, done, request_id, started_s)
+
     def _count(self, endpoint: Endpoint | None, status: int, started_s: float) -> None:
         self._service.stats.answered(endpoint.name if endpoint else "unknown", status, time.perf_counter() - started_s)
 
@@ -162,6 +193,20 @@ class Gate:
             self._service.answers.add(
                 Answer(now_s, request_id, endpoint.name, reply.user_id, reply.item_ids, release, overlay, ms)
             )
+
+
+def _problem(endpoint: Endpoint | None, error: Exception) -> ProblemError:
+    """What an error is answered with; the log has what the operator should know of it."""
+    problem = problem_of(error)
+    if not isinstance(error, ProblemError | SemrecError | TimeoutError):
+        _log.error("%s failed", endpoint.name if endpoint else "a request", exc_info=error)
+    elif problem.status >= 500:
+        _log.warning("%s: %s: %s", endpoint.name if endpoint else "", type(error).__name__, str(error)[:500])
+    return problem
+
+
+def _too_large(most: int) -> ProblemError:
+    return ProblemError(413, "a larger body", f"at most {most:,} bytes", "Split the request.")
 
 
 def _raw_path(scope: Scope) -> bytes:

@@ -14,7 +14,7 @@ from cluster.serving.handlers import Call, Done
 from cluster.serving.problems import ProblemError
 from cluster.serving.service import Service
 
-__all__ = ["ENDPOINTS", "Endpoint", "Found", "find_endpoint"]
+__all__ = ["ENDPOINTS", "Endpoint", "Found", "checked_name", "endpoint_named", "find_endpoint"]
 
 _MAX_NAME: Final = 1_024
 
@@ -166,14 +166,24 @@ def find_endpoint(method: str, raw_path: bytes) -> Found | None:
     return Found(found, _decoded(name) if name else "")
 
 
+def endpoint_named(name: str) -> Endpoint:
+    """The endpoint of a name, which must be one."""
+    return _BY_NAME[name]
+
+
+def checked_name(text: str) -> str:
+    """An id as it may be asked for. Raises ProblemError 422 for an empty or a very long one."""
+    if not 1 <= len(text) <= _MAX_NAME:
+        raise ProblemError(422, f"an id of {len(text):,} characters", f"1 to {_MAX_NAME:,}", "Check the id.")
+    return text
+
+
 def _decoded(name: bytes) -> str:
     try:
         text = unquote_to_bytes(name).decode()
     except UnicodeDecodeError:
         raise ProblemError(400, "the id in the path is not UTF-8", "percent-encoded UTF-8", "Encode it.") from None
-    if len(text) > _MAX_NAME:
-        raise ProblemError(422, f"an id of {len(text):,} characters", f"at most {_MAX_NAME:,}", "Check the id.")
-    return text
+    return checked_name(text)
 
 
 def _table() -> tuple[dict[bytes, Methods], dict[tuple[bytes, ...], Methods]]:
@@ -189,3 +199,4 @@ def _table() -> tuple[dict[bytes, Methods], dict[tuple[bytes, ...], Methods]]:
 
 
 _FIXED, _NAMED = _table()
+_BY_NAME: Final = {endpoint.name: endpoint for endpoint in ENDPOINTS}

@@ -1,4 +1,4 @@
-"""What each endpoint does, apart from HTTP: from a checked request to the bytes of the answer."""
+"""What each endpoint does, apart from HTTP and gRPC: from a checked request to the bytes of the answer."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from cluster.serving.asks import (
     UserAsk,
     published_reply,
 )
+from cluster.serving.forms import JSON, Form
 from cluster.serving.live import encoder_of
 from cluster.serving.problems import ProblemError
 from cluster.serving.requests import body_filters, parse_body, parse_query, weighted_items
@@ -66,12 +67,14 @@ _BATCH_CHUNK: Final = 512  # queries of a large request that are one piece of wo
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request. `name` is the id in its path, or empty; `query` raw bytes; `token` names a batch of changes."""
+    """One request. `name` is the id in its path, or empty; `query` raw bytes; `token` names a batch of changes; lists are
+    answered in `form`."""
 
     name: str = ""
     query: bytes = b""
     body: bytes = b""
     token: str | None = None
+    form: Form = JSON
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +100,8 @@ async def recommend_user(service: Service, call: Call) -> Done:
                 "the published list as it is",
                 "Ask with source=live.",
             )
-        return _done(await asyncio.to_thread(published_reply, snapshot, call.name, listing))
-    ask = UserAsk(snapshot, call.name, listing, query.explain, query.why, service.count_before)
+        return _done(await asyncio.to_thread(published_reply, snapshot, call.name, listing, call.form))
+    ask = UserAsk(snapshot, call.name, listing, query.explain, query.why, service.count_before, call.form)
     return _done(await service.answer(ask))
 
 
@@ -106,7 +109,8 @@ async def similar(service: Service, call: Call) -> Done:
     """GET /v1/items/{id}/similar"""
     query, listing = parse_query(SimilarQuery, call.query)
     _check_listing(service, listing)
-    return _done(await service.answer(SimilarAsk(service.snapshot(overlay=query.overlay == "on"), call.name, listing)))
+    snapshot = service.snapshot(overlay=query.overlay == "on")
+    return _done(await service.answer(SimilarAsk(snapshot, call.name, listing, call.form)))
 
 
 async def recommend_anonymous(service: Service, call: Call) -> Done:
@@ -118,7 +122,8 @@ async def recommend_anonymous(service: Service, call: Call) -> Done:
     snapshot = service.snapshot(overlay=body.overlay == "on")
     texts = [] if body.text is None else [(body.text, await service.vector(snapshot, body.text))]
     liked, disliked = weighted_items(body.liked), weighted_items(body.disliked)
-    return _done(await service.answer(AnonymousAsk(snapshot, liked, disliked, texts, listing, body.explain)))
+    ask = AnonymousAsk(snapshot, liked, disliked, texts, listing, body.explain, form=call.form)
+    return _done(await service.answer(ask))
 
 
 async def search(service: Service, call: Call) -> Done:
@@ -128,7 +133,8 @@ async def search(service: Service, call: Call) -> Done:
     _check_listing(service, listing)
     snapshot = service.snapshot(overlay=body.overlay == "on")
     texts = [(body.text, await service.vector(snapshot, body.text))]
-    return _done(await service.answer(AnonymousAsk(snapshot, texts=texts, listing=listing, source="search")))
+    ask = AnonymousAsk(snapshot, texts=texts, listing=listing, source="search", form=call.form)
+    return _done(await service.answer(ask))
 
 
 async def answer_batch(service: Service, call: Call) -> Done:
@@ -139,11 +145,11 @@ async def answer_batch(service: Service, call: Call) -> Done:
     service.check_count("queries", len(body.queries), service.args.max_queries)
     snapshot = service.snapshot(overlay=body.overlay == "on")
     await asyncio.to_thread(snapshot.served.check_filters, listing.filters)  # they are those of all queries
-    asks = [_batch_ask(snapshot, query, listing) for query in body.queries]
-    chunks = [ManyAsks(snapshot, asks[at : at + _BATCH_CHUNK]) for at in range(0, len(asks), _BATCH_CHUNK)]
+    asks = [_batch_ask(snapshot, query, listing, call.form) for query in body.queries]
+    chunks = [ManyAsks(snapshot, asks[at : at + _BATCH_CHUNK], call.form) for at in range(0, len(asks), _BATCH_CHUNK)]
     replies = await asyncio.gather(*map(service.answer_slowly, chunks))
     parts = [part for reply in replies for part in reply.parts]
-    return Done(b'{"answers":[%b]}' % b",".join([reply.body for reply in replies]), replies=parts)
+    return Done(call.form.batch([reply.body for reply in replies]), replies=parts)
 
 
 async def get_item(service: Service, call: Call) -> Done:
@@ -260,12 +266,13 @@ async def _change(service: Service, call: Call, change: ItemChange) -> Done:
     return Done(orjson.dumps({"item_id": change.item_id, "sequence": batch.last}))
 
 
-def _batch_ask(snapshot: Snapshot, query: BatchQuery, listing: Listing) -> Ask:
+def _batch_ask(snapshot: Snapshot, query: BatchQuery, listing: Listing, form: Form) -> Ask:
     if query.user_id is not None:
-        return UserAsk(snapshot, query.user_id, listing)
+        return UserAsk(snapshot, query.user_id, listing, form=form)
     if query.item_id is not None:
-        return SimilarAsk(snapshot, query.item_id, listing)
-    return AnonymousAsk(snapshot, weighted_items(query.liked or []), weighted_items(query.disliked), listing=listing)
+        return SimilarAsk(snapshot, query.item_id, listing, form)
+    liked, disliked = weighted_items(query.liked or []), weighted_items(query.disliked)
+    return AnonymousAsk(snapshot, liked, disliked, listing=listing, form=form)
 
 
 def _check_listing(service: Service, listing: Listing) -> None:

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from cluster.compute import ComputeOptions, open_compute
 from cluster.serving.ports import local_haproxy, own_ports
+from cluster.serving.rpc import SERVICER
 from cluster.serving.security import check_binding, is_loopback
 from cluster.serving.settings import ServeArgs
 from semrec.errors import InputError, NoWorkersError
@@ -31,17 +32,25 @@ _POLL_S: Final = 0.2
 
 @dataclass(frozen=True)
 class Listen:
-    """Where HTTP is answered. With a certificate, HTTPS: Serve's HAProxy has no TLS, so its own proxy answers, slower."""
+    """Where HTTP is answered, and gRPC if it has a port. With a certificate, HTTPS: Serve's HAProxy has no TLS, so its own
+    proxy answers, slower; gRPC has none at all."""
 
     host: str = "127.0.0.1"
     port: int = 8000
     tls_cert: str | None = None
     tls_key: str | None = None
+    grpc_port: int | None = None
 
     def __post_init__(self) -> None:
         if (self.tls_cert is None) != (self.tls_key is None):
             raise InputError(
                 "one of certificate and key", expected="both or none", remedy="Give --tls-cert and --tls-key."
+            )
+        if self.tls_cert and self.grpc_port:
+            raise InputError(
+                "a certificate and a port for gRPC",
+                expected="one of them: Serve's gRPC has no TLS",
+                remedy="Leave out --grpc-port, or put what ends TLS in front of a service without --tls-cert.",
             )
 
     @property
@@ -59,6 +68,8 @@ def serving_environment(*, haproxy: bool = True, cores: int = 2) -> dict[str, st
     common = {
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
         "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(1 << 30),  # batches on their way to shards
+        # One message of gRPC, either way. A request is read before anybody knows whose it is: Serve's 2 GiB are too many.
+        "RAY_SERVE_GRPC_MAX_MESSAGE_SIZE": str(1 << 26),
     }
     if not haproxy:
         # Without HAProxy a direct ingress would listen on ports that nobody forwards to.
@@ -88,11 +99,11 @@ def serve_release(
 ) -> None:
     """Starts the service on a local Ray or the one at `address`, and stays until it is interrupted; then ends what it began.
 
-    `on_ready` hears what /readyz says, and the seconds since the start. Raises InputError for an address that needs keys,
-    NoWorkersError when the service is not ready within five minutes.
+    `on_ready` hears what /readyz says, and the seconds since the start. Raises InputError for an address or a port that
+    needs keys, NoWorkersError when the service is not ready within five minutes.
     """
     started_s = time.monotonic()
-    check_binding(args, listen.host)
+    check_binding(args, listen.host, has_grpc=bool(listen.grpc_port))
     require_live(Workspace.open(args.workspace).storage)
     environment = serving_environment(haproxy=listen.tls_cert is None, cores=os.cpu_count() or 1)
     ray = open_compute(ComputeOptions(address=address))
@@ -117,7 +128,8 @@ def _running(args: ServeArgs, listen: Listen, *, is_local: bool) -> Iterator[Non
     options: dict[str, Any] = {"host": listen.host, "port": listen.port, "request_timeout_s": None}
     if listen.tls_cert:
         options |= {"ssl_certfile": listen.tls_cert, "ssl_keyfile": listen.tls_key}
-    serve.start(http_options=options)
+    grpc = {"port": listen.grpc_port, "grpc_servicer_functions": [SERVICER]} if listen.grpc_port else None
+    serve.start(http_options=options, grpc_options=grpc)
     try:
         serve.run(bind_application(args), name=_APPLICATION, route_prefix="/")
         yield

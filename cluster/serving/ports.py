@@ -14,7 +14,12 @@ from typing import Final
 __all__ = ["local_haproxy", "own_ports"]
 
 _REPLICA_PORTS: Final = range(30_000, 32_700, 100)  # below those that Linux gives to outgoing connections
-_FIXED_PORTS: Final = {"FALLBACK_PROXY_HTTP_PORT": 8500, "HAPROXY_STATS_PORT": 10_404, "HAPROXY_METRICS_PORT": 11_101}
+_FIXED_PORTS: Final = {
+    "FALLBACK_PROXY_HTTP_PORT": 8500,
+    "FALLBACK_PROXY_GRPC_PORT": 9500,
+    "HAPROXY_STATS_PORT": 10_404,
+    "HAPROXY_METRICS_PORT": 11_101,
+}
 
 # "-f CONFIG" is among the arguments. Statistics and metrics are the only binds without a host of their own.
 _HAPROXY: Final = r"""#!/bin/sh
@@ -36,7 +41,9 @@ def own_ports() -> dict[str, str]:
     """
     ranges = random.sample(_REPLICA_PORTS, len(_REPLICA_PORTS))
     first = next((port for port in ranges if all(map(_is_free, range(port, port + 8)))), ranges[0])
-    ports = {"DIRECT_INGRESS_MIN_HTTP_PORT": first, "DIRECT_INGRESS_MAX_HTTP_PORT": first + _REPLICA_PORTS.step - 1}
+    middle, last = first + _REPLICA_PORTS.step // 2, first + _REPLICA_PORTS.step - 1
+    ports = {"DIRECT_INGRESS_MIN_HTTP_PORT": first, "DIRECT_INGRESS_MAX_HTTP_PORT": middle - 1}
+    ports |= {"DIRECT_INGRESS_MIN_GRPC_PORT": middle, "DIRECT_INGRESS_MAX_GRPC_PORT": last}
     for name, usual in _FIXED_PORTS.items():
         ports[name] = next(port for port in random.sample(range(usual, usual + 500), 500) if _is_free(port))
     return {f"RAY_SERVE_{name}": str(port) for name, port in ports.items()} | {"SERVE_SOCKET_REUSE_PORT_ENABLED": "0"}

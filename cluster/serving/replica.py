@@ -17,6 +17,7 @@ from cluster.serving.front import open_front, shut_front
 from cluster.serving.keys import KeyRing
 from cluster.serving.live import LiveRelease, Opener, online_encoder
 from cluster.serving.overlay_client import OverlayClient, OverlayFollower
+from cluster.serving.rpc.methods import RecommenderMethods
 from cluster.serving.security import check_binding
 from cluster.serving.service import Service
 from cluster.serving.settings import ServeArgs, engine_threads
@@ -36,12 +37,14 @@ _REPORT_S: Final = 5.0
 _MAX_ONGOING: Final = 10_000  # the replica bounds what waits by itself, with an answer that says so
 
 
-class Recommender:
+class Recommender(RecommenderMethods):
     """One replica of the ingress. It is there once it has loaded what is live; with nothing to load it waits for it."""
 
     async def __init__(self, args: ServeArgs, *shards: Any) -> None:  # type: ignore[misc]
         # Serve has no public way to ask where its proxies listen.
-        check_binding(args, _get_global_client().http_config.host or "localhost")
+        client = _get_global_client()
+        grpc = await client._controller.get_grpc_config.remote()
+        check_binding(args, client.http_config.host or "localhost", has_grpc=bool(grpc.grpc_servicer_functions))
         loop = asyncio.get_running_loop()
         storage = Workspace.open(args.workspace).storage
         group = ShardGroup(shards, loop) if shards else None

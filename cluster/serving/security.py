@@ -119,8 +119,15 @@ class Guard:
             )
 
 
-def check_binding(args: ServeArgs, host: str) -> None:
-    """Raises InputError for a service without keys on an address that other machines could reach."""
+def check_binding(args: ServeArgs, host: str, *, has_grpc: bool) -> None:
+    """Raises InputError for a service without keys on an address, or with gRPC, that other machines could reach."""
+    if args.keys_file is None and has_grpc:
+        raise InputError(
+            "gRPC without API keys",
+            expected="keys, as Serve's replicas listen to gRPC on all interfaces",
+            remedy="Make a key with `semrec serve --make-key ID --keys-file FILE` and serve with that file, or leave gRPC "
+            "out (--grpc-port, or grpc_options in a config file).",
+        )
     if args.keys_file is None and not is_loopback(host):
         raise InputError(
             f"HTTP on {host} without API keys",

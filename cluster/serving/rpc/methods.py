@@ -1,0 +1,144 @@
+"""The methods of the gRPC service on a replica: Serve looks for them by the names of the RPCs.
+
+Each is a call of the same endpoint as over HTTP: the same keys, limits, batches, counts and log.
+"""
+# ruff: noqa: N802
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from functools import partial
+from typing import Final, Protocol
+
+import grpc
+import orjson
+from google.protobuf.message import Message
+
+from cluster.serving.dispatch import Gate
+from cluster.serving.handlers import Call
+from cluster.serving.problems import ProblemError
+from cluster.serving.rpc import recommender_pb2 as pb
+from cluster.serving.rpc.form import values_of
+from cluster.serving.rpc.requests import CALLS
+from cluster.serving.security import Headers
+
+__all__ = ["Context", "RecommenderMethods", "Serialised"]
+
+_LARGE_BYTES: Final = 16_384  # a request that is taken apart beside the event loop
+_CODES: Final = {
+    400: grpc.StatusCode.INVALID_ARGUMENT,
+    401: grpc.StatusCode.UNAUTHENTICATED,
+    403: grpc.StatusCode.PERMISSION_DENIED,
+    404: grpc.StatusCode.NOT_FOUND,
+    413: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    422: grpc.StatusCode.INVALID_ARGUMENT,
+    429: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    501: grpc.StatusCode.UNIMPLEMENTED,
+    503: grpc.StatusCode.UNAVAILABLE,
+}
+
+
+class Context(Protocol):
+    """The part of ray.serve.grpc_util.RayServegRPCContext that is used."""
+
+    def invocation_metadata(self) -> Iterable[tuple[str, str | bytes]]:
+        """What the client sent beside the message."""
+
+    def peer(self) -> str:
+        """`ipv4:127.0.0.1:50000`"""
+
+    def set_code(self, code: grpc.StatusCode) -> None:
+        """The status."""
+
+    def set_details(self, details: str) -> None:
+        """Its text."""
+
+    def set_trailing_metadata(self, trailing_metadata: list[tuple[str, str]]) -> None:
+        """What goes out after the message."""
+
+
+class Serialised:
+    """A message that an engine thread has written already: its bytes are all that Serve asks of it."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+
+    def SerializeToString(self) -> bytes:
+        """The bytes."""
+        return self._body
+
+
+class RecommenderMethods:
+    """The RPCs; `_gate` is the replica's."""
+
+    _gate: Gate
+
+    async def RecommendUser(self, request: pb.RecommendUserRequest, grpc_context: Context) -> Serialised:
+        """Recommendations for a user."""
+        return Serialised(await _answer(self._gate, "recommend_user", request, grpc_context))
+
+    async def RecommendAnonymous(self, request: pb.RecommendAnonymousRequest, grpc_context: Context) -> Serialised:
+        """Recommendations from liked and disliked items and words."""
+        return Serialised(await _answer(self._gate, "recommend_anonymous", request, grpc_context))
+
+    async def SimilarItems(self, request: pb.SimilarItemsRequest, grpc_context: Context) -> Serialised:
+        """The items most like one."""
+        return Serialised(await _answer(self._gate, "similar_items", request, grpc_context))
+
+    async def Search(self, request: pb.SearchRequest, grpc_context: Context) -> Serialised:
+        """Items by the meaning of words."""
+        return Serialised(await _answer(self._gate, "search", request, grpc_context))
+
+    async def AnswerBatch(self, request: pb.BatchRequest, grpc_context: Context) -> Serialised:
+        """Many queries in one request."""
+        return Serialised(await _answer(self._gate, "answer_batch", request, grpc_context))
+
+    async def Models(self, request: pb.ModelsRequest, grpc_context: Context) -> pb.ReleaseInfo:
+        """What is served."""
+        body = await _answer(self._gate, "models", request, grpc_context)
+        facts = orjson.loads(body) if body else {"attributes": {}}
+        return pb.ReleaseInfo(**facts | {"attributes": values_of(facts["attributes"])})
+
+    async def Ready(self, request: pb.ReadyRequest, grpc_context: Context) -> pb.ReadyAnswer:
+        """Whether a probed release is loaded."""
+        body = await _answer(self._gate, "ready", request, grpc_context)
+        return pb.ReadyAnswer(**orjson.loads(body)) if body else pb.ReadyAnswer()
+
+
+async def _answer(gate: Gate, name: str, request: Message, context: Context) -> bytes:
+    """The bytes of the endpoint's answer; b"" with another status than OK."""
+    headers = Headers((key.encode(), _raw(value)) for key, value in context.invocation_metadata())
+    size = request.ByteSize()
+    try:
+        done = await gate.call(name, headers, _address(context.peer()), size, partial(_read, name, request, size))
+    except ProblemError as problem:
+        is_late = isinstance(problem.__cause__, TimeoutError)
+        code = grpc.StatusCode.DEADLINE_EXCEEDED if is_late else _CODES.get(problem.status, grpc.StatusCode.INTERNAL)
+        # Set, not raised: Serve would write a stack trace into the log for every refusal.
+        context.set_code(code)
+        context.set_details(problem.document()["detail"])
+        if "Retry-After" in problem.headers:
+            context.set_trailing_metadata([("retry-after", problem.headers["Retry-After"])])
+        return b""
+    if done.status != 200:
+        context.set_code(_CODES[done.status])
+        context.set_details("no release is loaded yet")
+        return b""
+    return done.body
+
+
+async def _read(name: str, request: Message, size: int) -> Call:
+    make = CALLS[name]
+    return await asyncio.to_thread(make, request) if size > _LARGE_BYTES else make(request)
+
+
+def _raw(value: str | bytes) -> bytes:
+    return value if isinstance(value, bytes) else value.encode("latin-1", "replace")
+
+
+def _address(peer: str) -> tuple[str, int] | None:
+    """Host and port of `ipv4:127.0.0.1:50000` or `ipv6:[::1]:50000`; None for anything else."""
+    kind, _, rest = peer.partition(":")
+    host, _, port = rest.rpartition(":")
+    return (host.strip("[]"), int(port)) if kind in ("ipv4", "ipv6") and port.isdigit() else None

@@ -1,0 +1,105 @@
+"""From request messages to calls of the endpoints: the query strings and bodies that say the same.
+
+So everything is checked where HTTP's requests are: names, bounds, and numbers that are none.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+from urllib.parse import urlencode
+
+from google.protobuf.message import Message
+
+from cluster.serving.endpoints import checked_name
+from cluster.serving.handlers import Call
+from cluster.serving.problems import ProblemError
+from cluster.serving.rpc import recommender_pb2 as pb
+from cluster.serving.rpc.form import MESSAGES
+
+__all__ = ["CALLS"]
+
+
+def _recommend_user(request: pb.RecommendUserRequest) -> Call:
+    return Call(checked_name(request.user_id), _query(request, "user_id"), form=MESSAGES)
+
+
+def _similar_items(request: pb.SimilarItemsRequest) -> Call:
+    return Call(checked_name(request.item_id), _query(request, "item_id"), form=MESSAGES)
+
+
+def _with_body(request: Message) -> Call:
+    return Call(body=_body(_members(request)), form=MESSAGES)
+
+
+def _search(request: pb.SearchRequest) -> Call:
+    return Call(body=_body({"text": request.text} | _members(request)), form=MESSAGES)
+
+
+def _answer_batch(request: pb.BatchRequest) -> Call:
+    queries = [_batch_query(query) for query in request.queries]
+    return Call(body=_body(_members(request) | {"queries": queries}), form=MESSAGES)
+
+
+def _bare(request: Message) -> Call:
+    return Call()
+
+
+#: Name of an endpoint -> what makes its call of a message. Raises ProblemError 422.
+CALLS: Final[dict[str, Callable[[Any], Call]]] = {
+    "recommend_user": _recommend_user,
+    "recommend_anonymous": _with_body,
+    "similar_items": _similar_items,
+    "search": _search,
+    "answer_batch": _answer_batch,
+    "models": _bare,
+    "ready": _bare,
+}
+
+
+def _query(request: Message, named: str) -> bytes:
+    """The query string of all fields that are set, but for the one in the path."""
+    return urlencode([pair for pair in _pairs(request) if pair[0] != named]).encode()
+
+
+def _pairs(request: Message) -> Iterator[tuple[str, str]]:
+    for field, value in request.ListFields():
+        for one in [value] if isinstance(value, str | bool | int | float) else value:
+            yield field.name, one if isinstance(one, str) else json.dumps(one)
+
+
+def _members(message: Message) -> dict[str, Any]:
+    """The JSON object of all fields that are set."""
+    return {field.name: _plain(value) for field, value in message.ListFields()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, str | bool | int | float):
+        return value
+    if isinstance(value, pb.Filters):
+        return _filters(value)
+    return _members(value) if isinstance(value, Message) else [_plain(one) for one in value]
+
+
+def _filters(filters: pb.Filters) -> dict[str, Any]:
+    found: dict[str, Any] = {name: _filter(name, one) for name, one in filters.attributes.items()}
+    if "exclude" in found:
+        raise ProblemError(422, "a filter by an attribute named exclude", "another", "Give ids in `exclude`.")
+    return found | {"exclude": list(filters.exclude)}
+
+
+def _filter(name: str, one: pb.Filter) -> Any:
+    if one.values and one.HasField("range"):
+        raise ProblemError(422, f"values and a range of {name}", "one of them", "Remove the other.")
+    return _members(one.range) if one.HasField("range") else list(one.values)
+
+
+def _batch_query(query: pb.BatchQuery) -> dict[str, Any]:
+    """Repeated fields are not there or empty alike: disliked items alone are a query with no liked ones."""
+    members = _members(query)
+    return {"liked": [], **members} if list(members) == ["disliked"] else members
+
+
+def _body(members: dict[str, Any]) -> bytes:
+    return json.dumps(members).encode()  # not orjson, which writes a NaN as null, as if nothing had been asked
