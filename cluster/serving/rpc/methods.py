@@ -26,6 +26,7 @@ from cluster.serving.security import Headers
 __all__ = ["Context", "RecommenderMethods", "Serialised"]
 
 _LARGE_BYTES: Final = 16_384  # a request that is taken apart beside the event loop
+_MAX_REQUEST_ID: Final = 200
 _CODES: Final = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
     401: grpc.StatusCode.UNAUTHENTICATED,
@@ -45,6 +46,9 @@ class Context(Protocol):
     def invocation_metadata(self) -> Iterable[tuple[str, str | bytes]]:
         """What the client sent beside the message."""
 
+    def trailing_metadata(self) -> Iterable[tuple[str, str]]:
+        """What goes out after the message: Serve's `request_id`, which is the client's if it sent one."""
+
     def peer(self) -> str:
         """`ipv4:127.0.0.1:50000`"""
 
@@ -55,7 +59,7 @@ class Context(Protocol):
         """Its text."""
 
     def set_trailing_metadata(self, trailing_metadata: list[tuple[str, str]]) -> None:
-        """What goes out after the message."""
+        """Adds to it."""
 
 
 class Serialised:
@@ -109,6 +113,7 @@ class RecommenderMethods:
 async def _answer(gate: Gate, name: str, request: Message, context: Context) -> bytes:
     """The bytes of the endpoint's answer; b"" with another status than OK."""
     headers = Headers((key.encode(), _raw(value)) for key, value in context.invocation_metadata())
+    headers.request_id = dict(context.trailing_metadata()).get("request_id", "")[:_MAX_REQUEST_ID]
     size = request.ByteSize()
     try:
         done = await gate.call(name, headers, _address(context.peer()), size, partial(_read, name, request, size))

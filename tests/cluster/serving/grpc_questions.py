@@ -1,0 +1,144 @@
+"""The same questions over gRPC and over HTTP, and the JSON that a message stands for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from google.protobuf.message import Message
+
+from cluster.serving.rpc import recommender_pb2 as pb
+
+__all__ = ["QUESTIONS", "Question", "answer_type", "json_of", "rounded"]
+
+
+@dataclass(frozen=True)
+class Question:
+    """One RPC, and the HTTP request that asks the same."""
+
+    rpc: str
+    message: Message
+    path: str
+    query: dict[str, Any] | None = None
+    body: dict[str, Any] | None = None
+
+    def over_http(self, client: Any) -> Any:
+        """The response to an HTTP client."""
+        if self.body is None:
+            return client.get(self.path, params=self.query)
+        return client.post(self.path, json=self.body)
+
+
+_FILTERED = {"platform": ["Lumina", "Atlas"], "genre": ["Drama"], "year_min": 1991.0, "year_max": 1996.5}
+_FILTERS = pb.Filters(
+    attributes={"genre": pb.Filter(values=["Noir", "Drama"]), "year": pb.Filter(range=pb.NumberRange(max=1995))},
+    exclude=["n03", "nobody"],
+)
+_FILTERS_JSON = {"genre": ["Noir", "Drama"], "year": {"max": 1995}, "exclude": ["n03", "nobody"]}
+_LIKED = [pb.Weighted(item_id="n01", weight=2.5), pb.Weighted(item_id="n02")]
+_LIKED_JSON = [{"item_id": "n01", "weight": 2.5}, "n02"]
+
+
+def _of_user(user_id: str, **query: Any) -> Question:
+    message = pb.RecommendUserRequest(user_id=user_id, **query)
+    return Question("RecommendUser", message, f"/v1/users/{user_id}/recommendations", query)
+
+
+def _of_item(item_id: str, **query: Any) -> Question:
+    message = pb.SimilarItemsRequest(item_id=item_id, **query)
+    return Question("SimilarItems", message, f"/v1/items/{item_id}/similar", query)
+
+
+def _search(**asked: Any) -> Question:
+    body = {**asked, "filters": _FILTERS_JSON}
+    return Question("Search", pb.SearchRequest(**asked, filters=_FILTERS), "/v1/search", body=body)
+
+
+QUESTIONS = {
+    "user": _of_user("user-1"),
+    "stranger": _of_user("nobody-knows", k=3),
+    "filtered": _of_user("user-2", k=7, **_FILTERED, exclude=["n03"], where=["platform:Marquee"]),
+    "explained": _of_user("user-1", k=4, explain=True, why="n40"),
+    "popular explained": _of_user("nobody-knows", k=2, explain=True),
+    "published": _of_user("user-3", k=4, source="batch"),
+    "as released": _of_user("user-1", overlay="off"),
+    "too few": _of_user("user-1", k=50, where=["genre:Noir"]),
+    "none": _of_user("user-1", where=["genre:Nothing"], explain=True),
+    "similar": _of_item("n10", k=6),
+    "diverse": _of_item("n10", k=6, diversity=0.7, year_min=1990.5, overlay="off"),
+    "liked": Question(
+        "RecommendAnonymous",
+        pb.RecommendAnonymousRequest(
+            liked=_LIKED, disliked=[pb.Weighted(item_id="n05")], k=9, filters=_FILTERS, diversity=0.2, explain=True
+        ),
+        "/v1/recommendations",
+        body={
+            "liked": _LIKED_JSON,
+            "disliked": ["n05"],
+            "k": 9,
+            "filters": _FILTERS_JSON,
+            "diversity": 0.2,
+            "explain": True,
+        },
+    ),
+    "search": _search(text="blue", k=4),
+    "batch": Question(
+        "AnswerBatch",
+        pb.BatchRequest(
+            queries=[pb.BatchQuery(user_id=f"user-{n % 40}") for n in range(600)]  # several pieces of work
+            + [pb.BatchQuery(item_id="n10"), pb.BatchQuery(item_id="nothing"), pb.BatchQuery(liked=_LIKED)]
+            + [pb.BatchQuery(disliked=[pb.Weighted(item_id="n05")])],
+            k=3,
+            filters=_FILTERS,
+        ),
+        "/v1/batch",
+        body={
+            "queries": [{"user_id": f"user-{n % 40}"} for n in range(600)]
+            + [{"item_id": "n10"}, {"item_id": "nothing"}, {"liked": _LIKED_JSON}]
+            + [{"liked": [], "disliked": ["n05"]}],
+            "k": 3,
+            "filters": _FILTERS_JSON,
+        },
+    ),
+    "models": Question("Models", pb.ModelsRequest(), "/v1/models"),
+    "ready": Question("Ready", pb.ReadyRequest(), "/readyz"),
+}
+
+
+def answer_type(rpc: str) -> Any:
+    """The class of the messages that an RPC answers with."""
+    return getattr(pb, pb.DESCRIPTOR.services_by_name["Recommender"].methods_by_name[rpc].output_type.name)
+
+
+def json_of(message: Message) -> Any:
+    """A message in the words of the JSON, without what is not set."""
+    if isinstance(message, pb.Values):
+        return list(message.values)
+    if isinstance(message, pb.Answer) and message.HasField("error"):
+        return {"error": json_of(message.error)}
+    found: dict[str, Any] = {}
+    for field in message.DESCRIPTOR.fields:
+        value = getattr(message, field.name)
+        if field.message_type and field.message_type.GetOptions().map_entry:
+            found[field.name] = {name: one if isinstance(one, str) else json_of(one) for name, one in value.items()}
+        elif field.has_presence:
+            if message.HasField(field.name):
+                found[field.name] = json_of(value) if isinstance(value, Message) else value
+        elif isinstance(value, str | int | float):
+            found[field.name] = value
+        else:
+            found[field.name] = [json_of(one) if isinstance(one, Message) else one for one in value]
+    return found
+
+
+def rounded(answer: Any) -> Any:
+    """The JSON of HTTP without its nulls, and the float32 of every score in full."""
+    if isinstance(answer, list):
+        return [rounded(one) for one in answer]
+    if not isinstance(answer, dict):
+        return answer
+    found = {name: rounded(value) for name, value in answer.items() if value is not None}
+    if "score" in found:
+        found["score"] = float(np.float32(found["score"]))
+    return found
