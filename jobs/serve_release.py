@@ -55,7 +55,7 @@ def main(
     days: Annotated[float | None, typer.Option(help="Days until the new key expires.")] = None,
     address: Address = None,
 ) -> None:
-    """Serve the live release over HTTP."""
+    """Serve the live release over HTTP, and gRPC if it has a port."""
     if make_key is not None:
         _make_key(make_key, keys_file, scope or ["read"], rate, days)
         return
@@ -65,7 +65,7 @@ def main(
     given = {"engine": engine, "keys_file": keys_file, "cors_origins": cors or [], "docs": docs, "telemetry": telemetry}
     args = ServeArgs(workspace=workspace, replicas=replicas, shards=shards, threads=threads, **given)
     listen = Listen(host, port, tls_cert, tls_key, grpc_port)
-    serve_release(args, listen, address=address, on_ready=lambda said, took_s: _show(listen.url, args, said, took_s))
+    serve_release(args, listen, address=address, on_ready=lambda said, took_s: _show(listen, args, said, took_s))
     console.print("stopped")
 
 
@@ -79,11 +79,14 @@ def _make_key(key_id: str, path: str | None, scopes: list[str], rate: float | No
     print(key)  # the only time that it is shown
 
 
-def _show(url: str, args: Any, said: dict[str, Any], took_s: float) -> None:
+def _show(listen: Any, args: Any, said: dict[str, Any], took_s: float) -> None:
+    url = listen.url
     key = " -H 'Authorization: Bearer KEY'" if args.keys_file else ""
     console.print(f"[green]ready[/]    {url} in {took_s:.1f} s: release {said.get('release')}, run {said.get('run')}")
     if not args.keys_file:
         console.print("         no API keys: open to every process on this machine, closed to others")
+    if listen.grpc_port:
+        console.print(f"         gRPC on port {listen.grpc_port}: the service of cluster/serving/rpc/recommender.proto")
     print(f"  curl{key} '{url}/v1/users?limit=3'")
     print(f"  curl{key} '{url}/v1/users/USER/recommendations?k=5'")
     print(

@@ -1,4 +1,4 @@
-"""Online serving: the live release behind HTTP, on Ray Serve. `cluster.serving:app` is the application.
+"""Online serving: the live release behind HTTP and gRPC, on Ray Serve. `cluster.serving:app` is the application.
 
 semrec serve -w W
 serve run cluster.serving:app workspace=W

@@ -18,6 +18,8 @@ import yaml
 from ray._private import ray_constants
 from rendered import CLOUDS, KUBERAY, Document, by_kind, clusters, one, pod_specs, render, render_text
 
+from cluster.serving.rpc import SERVICER
+
 REAL = ("aws", "gcp", "azure")
 OVERLAYS = [f"{cloud}{part}" for cloud, part in product(CLOUDS, ("", "/jobs"))]
 
@@ -263,16 +265,20 @@ OPERATOR = {"app.kubernetes.io/name": "kuberay-operator"}
 @pytest.mark.parametrize(
     ("namespace", "pod", "ports"),
     [
-        ({"kubernetes.io/metadata.name": "semrec"}, RAY_PODS, {6379, 8000, 8080, 8265, 10002, 19999, 44217, 44227}),
+        (
+            {"kubernetes.io/metadata.name": "semrec"},
+            RAY_PODS,
+            {6379, 8000, 8080, 8265, 9000, 10002, 19999, 44217, 44227},
+        ),
         ({"kubernetes.io/metadata.name": "monitoring"}, {}, {8080, 44217, 44227}),
         ({"kubernetes.io/metadata.name": "kuberay-system"}, OPERATOR, {8265, 8000}),
-        ({"kubernetes.io/metadata.name": "shop", "semrec.io/client": "true"}, {}, {8000}),
+        ({"kubernetes.io/metadata.name": "shop", "semrec.io/client": "true"}, {}, {8000, 9000}),
         ({"kubernetes.io/metadata.name": "shop"}, {}, set()),
         ({"kubernetes.io/metadata.name": "semrec"}, {"app": "stranger"}, set()),
     ],
 )
 def test_who_may_reach_a_ray_node(namespace: dict[str, str], pod: dict[str, str], ports: set[int]) -> None:
-    asked = {6379, 8000, 8080, 8265, 10002, 19999, 44217, 44227}
+    asked = {6379, 8000, 8080, 8265, 9000, 10002, 19999, 44217, 44227}
     assert {port for port in asked if _may_enter(render("aws"), namespace, pod, port)} == ports
 
 
@@ -331,7 +337,9 @@ def test_ray_serve_takes_the_configuration() -> None:
     for cloud in CLOUDS:
         documents = render(cloud)
         config = yaml.safe_load(one(documents, "RayService", "semrec-online")["spec"]["serveConfigV2"])
-        (application,) = ServeDeploySchema.model_validate(config).applications
+        taken = ServeDeploySchema.model_validate(config)
+        assert taken.grpc_options.grpc_servicer_functions == [SERVICER]
+        (application,) = taken.applications
         assert application.import_path == "cluster.serving:app"
         settings = one(documents, "ConfigMap", "semrec-settings")["data"]
         assert application.args["workspace"] == settings["workspace"]
@@ -341,6 +349,8 @@ def test_ray_serve_takes_the_configuration() -> None:
         room = next(pod_specs(workers[-1]))["containers"][0]["resources"]["limits"]["cpu"]
         assert application.args["cpus"] == room  # a whole worker, so two replicas are two nodes
         for pod in pod_specs(workers):
+            ports = {port["name"]: port["containerPort"] for port in pod["containers"][0]["ports"]}
+            assert (ports["serve"], ports["serve-grpc"]) == (taken.http_options.port, taken.grpc_options.port)
             assert str(keys) in {mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"]}
 
 

@@ -7,7 +7,8 @@ from cluster.serving.rpc import recommender_pb2 as cluster_dot_serving_dot_rpc_d
 
 class RecommenderStub(object):
     """An API key goes into the metadata: `authorization: Bearer KEY`. A refusal has the status of its kind and says in one
-    sentence what was got; `retry-after`, in seconds, is in the trailing metadata where trying again helps.
+    sentence what was got; `retry-after`, in seconds, is in the trailing metadata where trying again helps. Where Ray Serve
+    runs several applications, the metadata also names this one: `application: semrec`.
     """
 
     def __init__(self, channel):
@@ -55,7 +56,8 @@ class RecommenderStub(object):
 
 class RecommenderServicer(object):
     """An API key goes into the metadata: `authorization: Bearer KEY`. A refusal has the status of its kind and says in one
-    sentence what was got; `retry-after`, in seconds, is in the trailing metadata where trying again helps.
+    sentence what was got; `retry-after`, in seconds, is in the trailing metadata where trying again helps. Where Ray Serve
+    runs several applications, the metadata also names this one: `application: semrec`.
     """
 
     def RecommendUser(self, request, context):
@@ -154,7 +156,8 @@ def add_RecommenderServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class Recommender(object):
     """An API key goes into the metadata: `authorization: Bearer KEY`. A refusal has the status of its kind and says in one
-    sentence what was got; `retry-after`, in seconds, is in the trailing metadata where trying again helps.
+    sentence what was got; `retry-after`, in seconds, is in the trailing metadata where trying again helps. Where Ray Serve
+    runs several applications, the metadata also names this one: `application: semrec`.
     """
 
     @staticmethod

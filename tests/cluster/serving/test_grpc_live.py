@@ -1,0 +1,132 @@
+"""gRPC of the service as it is run: two replicas behind HAProxy, keys, a real client, and a real kill."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import httpx
+import psutil
+import pytest
+from grpc_questions import QUESTIONS, json_of, rounded
+from serving_world import make_world
+from test_serving_live import Running, eventually, free_port
+
+from cluster.serving.keys import append_key, make_key
+from cluster.serving.rpc import recommender_pb2 as pb
+from cluster.serving.rpc.recommender_pb2_grpc import RecommenderStub
+
+
+class Served:
+    """A `semrec serve` with gRPC, and clients of it that hold the key `admin`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.keys = {}
+        for name in ("read", "write", "admin"):
+            self.keys[name], stored = make_key(name, [name])
+            append_key(str(folder / "keys.jsonl"), stored)
+        self.port = free_port()
+        options = ["--keys-file", str(folder / "keys.jsonl"), "--grpc-port", str(self.port), "--replicas", "2"]
+        self.running = Running(make_world(folder / "w").workspace.storage.uri, folder, *options)
+        self.headers = {"Authorization": f"Bearer {self.keys['admin']}"}
+        self.running.client.headers.update(self.headers)
+        self.channel = grpc.insecure_channel(f"127.0.0.1:{self.port}")
+        self.stub = RecommenderStub(self.channel)
+        self.stub.Ready(pb.ReadyRequest(), wait_for_ready=True, timeout=60)
+
+    def ask(self, rpc: str, message: Any, key: str = "admin") -> Any:
+        metadata = [("authorization", f"Bearer {self.keys[key]}")] if key else []
+        return getattr(self.stub, rpc)(message, metadata=metadata, timeout=30)
+
+    def refusal(self, rpc: str, message: Any, key: str = "admin") -> tuple[grpc.StatusCode, str]:
+        with pytest.raises(grpc.RpcError) as raised:
+            self.ask(rpc, message, key)
+        return raised.value.code(), raised.value.details()
+
+    def replicas(self) -> set[int]:
+        """The processes that answer."""
+        found = set()
+        for _ in range(12):
+            with httpx.Client(base_url=self.running.client.base_url, headers=self.headers, timeout=30) as client:
+                found.add(client.get("/v1/stats").json()["pid"])
+        return found
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    started = Served(tmp_path_factory.mktemp("grpc"))
+    yield started
+    started.channel.close()
+    started.running.stop()
+
+
+def test_every_rpc_is_answered_as_over_http(served: Served) -> None:
+    client = served.running.client
+    assert client.delete("/v1/items/n07").json()["sequence"] == 1
+    overlays = set()
+    for name, question in QUESTIONS.items():
+        over_http = question.over_http(client)
+        if name == "search":  # the vectors of this world come from no encoder
+            assert over_http.status_code == 501
+            said = (grpc.StatusCode.UNIMPLEMENTED, over_http.json()["detail"])
+            assert served.refusal(question.rpc, question.message) == said
+            continue
+        answer = served.ask(question.rpc, question.message)
+        assert json_of(answer) == rounded(over_http.json()), name
+        overlays |= {answer.overlay} if isinstance(answer, pb.Answer) else set()
+    assert overlays == {0, 1}
+
+
+def test_refusals_have_the_status_of_their_kind(served: Served) -> None:
+    user, status = pb.RecommendUserRequest(user_id="user-1"), grpc.StatusCode
+    assert served.refusal("RecommendUser", user, "") == (status.UNAUTHENTICATED, "no API key")
+    assert served.refusal("RecommendUser", user, "write")[0] == status.PERMISSION_DENIED
+    assert served.refusal("RecommendUser", pb.RecommendUserRequest())[0] == status.INVALID_ARGUMENT
+    assert served.refusal("SimilarItems", pb.SimilarItemsRequest(item_id="n07"))[0] == status.NOT_FOUND
+    for size in (9_000_000, 80_000_000):  # more than a body may have, and than is read at all
+        large = pb.SearchRequest(text="a" * size)
+        assert served.refusal("Search", large)[0] == status.RESOURCE_EXHAUSTED
+    garbled = served.channel.unary_unary("/semrec.v1.Recommender/RecommendUser")
+    with pytest.raises(grpc.RpcError) as raised:
+        garbled(b"\xff\xff\xff", metadata=[("authorization", f"Bearer {served.keys['read']}")], timeout=30)
+    assert "Traceback" not in raised.value.details()
+    assert served.ask("RecommendUser", user, "read").items
+
+
+def test_haproxy_takes_grpc_on_loopback_alone(served: Served) -> None:
+    listening = [c for c in psutil.net_connections("inet") if c.status == psutil.CONN_LISTEN]
+    assert {c.laddr.ip for c in listening if c.laddr.port == served.port} == {"127.0.0.1"}
+
+
+def test_a_killed_replica_costs_no_client_an_error(served: Served) -> None:
+    eventually(lambda: len(served.replicas()) == 2, 60)
+    answers, errors, stop = 0, [], threading.Event()
+
+    def ask() -> None:
+        nonlocal answers
+        with grpc.insecure_channel(f"127.0.0.1:{served.port}") as channel:
+            stub, metadata = RecommenderStub(channel), [("authorization", f"Bearer {served.keys['read']}")]
+            while not stop.is_set():
+                try:
+                    stub.RecommendUser(pb.RecommendUserRequest(user_id="user-1"), metadata=metadata, timeout=30)
+                    answers += 1
+                except grpc.RpcError as error:
+                    errors.append(error)
+
+    threads = [threading.Thread(target=ask) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.5)
+    os.kill(next(iter(served.replicas())), signal.SIGKILL)
+    time.sleep(3.0)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert not errors, errors[:3]
+    assert answers > 20
