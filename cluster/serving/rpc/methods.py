@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Iterable
 from functools import partial
 from typing import Final, Protocol
+from urllib.parse import unquote
 
 import grpc
 import orjson
@@ -143,7 +144,7 @@ def _raw(value: str | bytes) -> bytes:
 
 
 def _address(peer: str) -> tuple[str, int] | None:
-    """Host and port of `ipv4:127.0.0.1:50000` or `ipv6:[::1]:50000`; None for anything else."""
-    kind, _, rest = peer.partition(":")
+    """Host and port of `ipv4:127.0.0.1:50000` or `ipv6:%5B::1%5D:50000`; None for anything else."""
+    kind, _, rest = unquote(peer).partition(":")
     host, _, port = rest.rpartition(":")
     return (host.strip("[]"), int(port)) if kind in ("ipv4", "ipv6") and port.isdigit() else None
