@@ -6,25 +6,21 @@ import json
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import nullcontext
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from google.protobuf.message import Message
 from grpc import StatusCode
 from grpc_questions import QUESTIONS, answer_type, json_of, rounded
-from ray.serve.config import HTTPOptions, gRPCOptions
 from replica_without_ray import LocalReplica
 from serving_world import make_world
 from typer.testing import CliRunner
 
-from cluster.serving import replica as serve_replica
 from cluster.serving.keys import append_key, make_key
-from cluster.serving.rpc import SERVICER
 from cluster.serving.rpc import recommender_pb2 as pb
 from cluster.serving.rpc.methods import RecommenderMethods
+from cluster.serving.security import check_binding
 from cluster.serving.settings import ServeArgs
 from jobs.cli import app
 from semrec.errors import InputError
@@ -240,15 +236,10 @@ def test_grpc_is_not_served_without_keys_or_beside_a_certificate(tmp_path: Path)
         assert said in refused.output
 
 
-@pytest.mark.parametrize(("servicers", "is_refused"), [([], False), ([SERVICER], True)])
-def test_a_configuration_with_grpc_needs_keys(
-    monkeypatch: pytest.MonkeyPatch, servicers: list[str], is_refused: bool
-) -> None:
-    options = gRPCOptions(grpc_servicer_functions=servicers)
-    controller = SimpleNamespace(get_grpc_config=SimpleNamespace(remote=lambda: options))
-    client = SimpleNamespace(http_config=HTTPOptions(host="127.0.0.1"), _controller=controller)
-    monkeypatch.setattr(serve_replica, "_get_global_client", lambda: client)
-    monkeypatch.setattr(serve_replica.ray, "get", lambda given: given)
-    serve_replica._check_binding(ServeArgs(workspace="w", keys_file="keys.jsonl"))
-    with pytest.raises(InputError, match="without API keys") if is_refused else nullcontext():
-        serve_replica._check_binding(ServeArgs(workspace="w"))
+def test_grpc_needs_keys_even_on_loopback() -> None:
+    with_keys, without = ServeArgs(workspace="w", keys_file="keys.jsonl"), ServeArgs(workspace="w")
+    for host in ("127.0.0.1", "0.0.0.0"):
+        check_binding(with_keys, host, has_grpc=True)
+        with pytest.raises(InputError, match="gRPC without API keys"):
+            check_binding(without, host, has_grpc=True)
+    check_binding(without, "127.0.0.1", has_grpc=False)

@@ -15,8 +15,9 @@ import httpx
 import psutil
 import pytest
 from grpc_questions import QUESTIONS, json_of, rounded
+from local_processes import free_port, wait_until
 from serving_world import make_world
-from test_serving_live import Running, eventually, free_port
+from test_serving_live import Running
 
 from cluster.serving.keys import append_key, make_key
 from cluster.serving.rpc import recommender_pb2 as pb
@@ -105,7 +106,7 @@ def test_haproxy_takes_grpc_on_loopback_alone(served: Served) -> None:
 
 
 def test_a_killed_replica_costs_no_client_an_error(served: Served) -> None:
-    eventually(lambda: len(served.replicas()) == 2, 60)
+    wait_until(lambda: len(served.replicas()) == 2, 60)
     answers, errors, stop = 0, [], threading.Event()
 
     def ask() -> None:
