@@ -141,7 +141,7 @@ _SUMMARIES: Final = {
     "statistics": "Counts of the replica that answers",
     "metrics": "The same for Prometheus",
     "health": "Whether the process lives",
-    "ready": "Whether a probed release is loaded",
+    "ready": "Whether a probed release and its text encoder are loaded",
 }
 Methods = dict[str, Endpoint]
 

@@ -166,7 +166,7 @@ async def put_item(service: Service, call: Call) -> Done:
     snapshot = service.snapshot()
     item = checked_item(call.name, body.title, body.text, body.attributes)
     vector = await service.vector(snapshot, item.text)
-    return await _change(service, call, ItemChange.put(item, vector, encoder_of(snapshot.served)))
+    return await _change(service, call, ItemChange.put(item, vector, encoder_of(snapshot.served.release)))
 
 
 async def delete_item(service: Service, call: Call) -> Done:

@@ -12,7 +12,8 @@ import numpy as np
 
 from cluster.serving.snapshots import Ranker, Snapshot
 from semrec.embedding.settings import DEFAULT_MODEL
-from semrec.errors import EncoderError, MissingArtefactError
+from semrec.errors import EncoderError, MissingArtefactError, SemrecError
+from semrec.release.reader import Release
 from semrec.runs import read_live
 from semrec.serving.overlay import OverlayView
 from semrec.serving.search import OnlineEncoder
@@ -25,6 +26,7 @@ __all__ = ["LiveRelease", "Opener", "TextEncoder", "encoder_of", "online_encoder
 
 _log = logging.getLogger(__name__)
 _RETRY_S: Final = 30.0  # between looks at a release that was refused: somebody may have mended it
+_WARM_S: Final = 60.0  # a model hub that does not answer must not hold up all that needs no words
 _IN_FLIGHT_S: Final = 30.0  # what an old release needs is kept for requests that began under it
 
 
@@ -34,6 +36,9 @@ class TextEncoder(Protocol):
     def vector(self, text: str) -> np.ndarray:
         """The vector of one text."""
 
+    def warm(self) -> None:
+        """Does now what the first text would wait for. Raises EncoderError when there is no encoder to be had."""
+
 
 #: Opens a release and its run for ranking: the release, and what ranks over it.
 Opener = Callable[[Storage, str, str], tuple[ServedRelease, Ranker]]
@@ -42,8 +47,9 @@ Opener = Callable[[Storage, str, str], tuple[ServedRelease, Ranker]]
 class LiveRelease:
     """Keeps `now`, the snapshot of the live release and the overlay; None until a release could be opened.
 
-    A new release is opened beside the old one, hashed and probed, then put in its place by one assignment. One that fails
-    any of it is refused: `refused` has its id and the reason, the old one stays. Two threads may call `look` and `refresh`.
+    A new release is opened beside the old one, hashed and probed, and its text encoder loaded meanwhile; then it is put in
+    the old one's place by one assignment. One that fails any of it is refused: `refused` has its id and the reason, the old
+    one stays. Without its encoder it is served, but for searches. Two threads may call `look` and `refresh`.
     `counted` hears of "release_switched" and "release_refused".
     """
 
@@ -51,7 +57,7 @@ class LiveRelease:
         self,
         storage: Storage,
         open_release: Opener,
-        make_encoder: Callable[[ServedRelease], TextEncoder],
+        make_encoder: Callable[[Release], TextEncoder],
         counted: Callable[[str], None] = lambda name: None,
     ) -> None:
         self._storage, self._open, self._make_encoder, self._counted = storage, open_release, make_encoder, counted
@@ -100,17 +106,18 @@ class LiveRelease:
             view = self._in_its_vectors(served, self.state.view(folded))
             self.now = Snapshot(served, view, self.state.recent, folded, rank)
 
-    def encoder(self, served: ServedRelease) -> TextEncoder:
+    def encoder(self, release: Release) -> TextEncoder:
         """The encoder of a release. Raises EncoderError when its vectors come from none."""
-        name = encoder_of(served)
+        name = encoder_of(release)
         found = self._encoders.get(name)
         if found is None:
-            found = self._encoders[name] = self._make_encoder(served)
+            found = self._encoders[name] = self._make_encoder(release)
         return found
 
     def _take(self, release_id: str, run_id: str) -> bool:
         started_s = time.monotonic()
         try:
+            warming = self._warm_encoder(Release(self._storage, release_id))
             served, rank = self._open(self._storage, release_id, run_id)
             folded = Folded.of_release(served.release.manifest)
             served.check()
@@ -118,6 +125,7 @@ class LiveRelease:
             if self.state is None:
                 self.state = OverlayState(self._storage, folded)
             self.state.reach(folded)
+            warming.join(_WARM_S)
         except Exception as error:
             self._refuse(f"{release_id}/{run_id}", error)
             return False
@@ -129,6 +137,17 @@ class LiveRelease:
         self._counted("release_switched")
         _log.info("release %s, run %s is served (%.1f s)", release_id, run_id, time.monotonic() - started_s)
         return True
+
+    def _warm_encoder(self, release: Release) -> threading.Thread:
+        def warm() -> None:
+            try:
+                self.encoder(release).warm()
+            except SemrecError as error:
+                _log.info("no search in release %s: %s", release.release_id, error)
+
+        thread = threading.Thread(target=warm, name="encoder-warming", daemon=True)
+        thread.start()
+        return thread
 
     def _refuse(self, name: str, error: Exception) -> None:
         self._refused_s = time.monotonic()
@@ -145,12 +164,12 @@ class LiveRelease:
 
     def _in_its_vectors(self, served: ServedRelease, view: OverlayView) -> OverlayView:
         """The view with every live item's vector made by the release's encoder; others are made once, here."""
-        name = encoder_of(served)
+        name = encoder_of(served.release)
         foreign = view.foreign(name)
         if not foreign:
             return view
         try:
-            encoder = self.encoder(served)
+            encoder = self.encoder(served.release)
         except EncoderError as error:
             _log.warning("%d changed items have vectors of another encoder: %s", len(foreign), error)
             return view
@@ -162,11 +181,11 @@ class LiveRelease:
         return view.with_vectors(vectors, name)
 
 
-def encoder_of(served: ServedRelease) -> str:
+def encoder_of(release: Release) -> str:
     """The name of the embedding that a release's vectors come from."""
-    return str(served.release.manifest["settings"].get("embedding_name", DEFAULT_MODEL))
+    return str(release.manifest["settings"].get("embedding_name", DEFAULT_MODEL))
 
 
-def online_encoder(served: ServedRelease) -> OnlineEncoder:
+def online_encoder(release: Release) -> OnlineEncoder:
     """The release's own encoder, loaded when it is first used."""
-    return OnlineEncoder(served.release.manifest["encoder"])
+    return OnlineEncoder(release.manifest["encoder"])

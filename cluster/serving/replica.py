@@ -24,7 +24,7 @@ from cluster.serving.settings import ServeArgs, engine_threads
 from cluster.serving.shards import Shard, ShardGroup
 from cluster.serving.snapshots import Ranker
 from cluster.serving.stats import Statistics
-from semrec.errors import InputError, SemrecError
+from semrec.errors import InputError
 from semrec.serving.served import ServedRelease
 from semrec.serving.telemetry import AnswerLog
 from semrec.storage import Storage
@@ -90,29 +90,13 @@ class Recommender(RecommenderMethods):
 
     def _watch(self) -> None:
         """Follows `current.json`, the overlay and the key file, until the end."""
-        self._warm_encoder()
         while not self._stop.is_set():
             if self._follower is None and self._live.state is not None:
                 self._follower = OverlayFollower(self._args.workspace, self._live.state, self._live.refresh)
             self._stop.wait(self._args.poll_s)
-            if self._live.look():
-                self._warm_encoder()
+            self._live.look()
             if self._keys is not None:
                 self._refresh_keys(self._keys)
-
-    def _warm_encoder(self) -> None:
-        """Loads the text encoder beside everything else, so that the first search need not wait for it."""
-        now = self._live.now
-        if now is None:
-            return
-
-        def warm() -> None:
-            try:
-                self._live.encoder(now.served).warm()  # type: ignore[attr-defined]
-            except SemrecError as error:
-                _log.info("no search: %s", error)
-
-        threading.Thread(target=warm, name="encoder-warming", daemon=True).start()
 
     def _refresh_keys(self, keys: KeyRing) -> None:
         try:

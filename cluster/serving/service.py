@@ -83,7 +83,7 @@ class Service:
 
     async def vector(self, snapshot: Snapshot, text: str) -> np.ndarray:
         """float32 [D]: a text's vector by the release's encoder. Raises InputError or EncoderError."""
-        encoder = await asyncio.to_thread(self.live.encoder, snapshot.served)
+        encoder = await asyncio.to_thread(self.live.encoder, snapshot.served.release)
         return await self._texts.do((encoder, _plain(text)))
 
     def check_k(self, k: int) -> None:

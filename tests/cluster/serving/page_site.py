@@ -88,7 +88,6 @@ def make_live(workspace: Workspace) -> LiveRelease:
     live = LiveRelease(workspace.storage, opened, online_encoder)
     assert live.look(), live.refused
     assert live.now is not None
-    live.encoder(live.now.served).vector("warm")  # as a replica does, so that no search waits for it
     return live
 
 

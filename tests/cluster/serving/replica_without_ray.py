@@ -38,6 +38,9 @@ class WordEncoder:
         rng = np.random.default_rng(zlib.crc32(text.encode()))
         return (rng.integers(-2, 3, DIMENSION) + np.eye(DIMENSION)[0] * 0.5).astype(np.float32)
 
+    def warm(self) -> None:
+        pass
+
 
 class LocalAppender:
     """The overlay actor's own code, in this process; the replica hears of a change before it is acknowledged."""
@@ -70,7 +73,7 @@ class LocalReplica:
         self.world, storage = world, world.workspace.storage
         self.args = ServeArgs(workspace=storage.uri, keys_file=keys_file, telemetry=telemetry, **args)
         self.stats = Statistics("local")
-        self.live = LiveRelease(storage, _open, lambda served: WordEncoder(), self.stats.noted)
+        self.live = LiveRelease(storage, _open, lambda release: WordEncoder(), self.stats.noted)
         self.live.look()
         keys = KeyRing(keys_file) if keys_file else None
         answers = AnswerLog(telemetry) if telemetry else None

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from replica_without_ray import LocalReplica
+from replica_without_ray import LocalReplica, WordEncoder
 from serving_world import K, World, event_table, make_world, publish_world
 
+from cluster.serving.live import LiveRelease
+from cluster.serving.snapshots import Ranker
+from semrec.errors import EncoderError
 from semrec.importing import import_interactions
 from semrec.runs import publish, read_live, rollback
+from semrec.serving.answers import Question, Ranked
+from semrec.serving.overlay import OverlayView
 from semrec.serving.served import ServedRelease
 from semrec.storage import Storage
 
@@ -161,3 +166,56 @@ def test_before_anything_is_live_nothing_is_ready(tmp_path: Path) -> None:
         replica.live._refused_s -= 60
         assert replica.live.look()
         assert replica.client.get("/readyz").status_code == 200
+
+
+class LateEncoder(WordEncoder):
+    """Takes until it is `loaded`, or fails; `probed` is set when the release beside it has answered."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.loaded, self.probed, self._error = threading.Event(), threading.Event(), error
+
+    def warm(self) -> None:
+        assert self.loaded.wait(30)
+        if self._error:
+            raise self._error
+
+
+def followed(world: World, encoder: LateEncoder) -> LiveRelease:
+    def opened(storage: Storage, release_id: str, run_id: str) -> tuple[ServedRelease, Ranker]:
+        served = ServedRelease(storage, release_id, run_id)
+
+        def rank(questions: Sequence[Question], overlay: OverlayView) -> list[Ranked]:
+            encoder.probed.set()
+            return served.rank(questions, overlay)
+
+        return served, rank
+
+    return LiveRelease(world.workspace.storage, opened, lambda release: encoder)
+
+
+def test_nothing_is_ready_before_its_text_encoder_is(tmp_path: Path) -> None:
+    encoder = LateEncoder()
+    live = followed(make_world(tmp_path / "w"), encoder)
+    looking = threading.Thread(target=live.look)
+    looking.start()
+    assert encoder.probed.wait(30)
+    looking.join(0.5)  # what is left to do takes a hundredth of that
+    assert live.now is None
+    encoder.loaded.set()
+    looking.join(30)
+    assert live.now is not None
+
+
+def test_a_release_whose_text_encoder_is_absent_or_late_is_served(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = make_world(tmp_path / "w")
+    absent = LateEncoder(EncoderError("no weights", expected="weights", remedy="Install them."))
+    absent.loaded.set()
+    live = followed(world, absent)
+    assert live.look() and live.now is not None
+    late = LateEncoder()
+    monkeypatch.setattr("cluster.serving.live._WARM_S", 0.1)
+    live = followed(world, late)
+    assert live.look() and live.now is not None
+    late.loaded.set()
