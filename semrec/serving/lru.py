@@ -1,4 +1,8 @@
-"""A cache of bounded size that several threads may use."""
+"""A cache of bounded size that several threads may use.
+
+It is ours because cachetools would need as many lines around it: its caches leave locking to the caller and refuse a value
+that is larger than the limit. Here it is kept alone, since answers need the part of a bucket whatever its size.
+"""
 
 from __future__ import annotations
 

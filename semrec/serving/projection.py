@@ -3,6 +3,9 @@
 The method is that of UMAP (McInnes, Healy, Melville 2018: sections 3.1 for the weights, 3.2 for the moves) with the kernel
 1 / (1 + d^2) of t-SNE and LargeVis, whose gradients need no power function. Neighbours are looked for in the nearest
 clusters only: a picture may miss some.
+
+It is ours because the libraries would keep a map of 86,537 items waiting for many minutes: of 20,000 x 384, on a busy core,
+scikit-learn's TSNE took 187 s of processor time, umap-learn 50 s, this 5 s, with 0.22, 0.12 and 0.14 of the nearest ten kept.
 """
 
 from __future__ import annotations
