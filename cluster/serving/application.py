@@ -37,7 +37,7 @@ def make_application(service: Service) -> tuple[Gate, Any]:
         redoc_url=None,
     )
     app.include_router(router)
-    app.state.served = lambda: service.snapshot().served
+    app.state.snapshot = service.snapshot
     app.openapi = cache(lambda: openapi_document(app))  # type: ignore[method-assign]
     handlers = {
         HTTPException: _http_problem,

@@ -6,8 +6,11 @@ import contextlib
 import logging
 import os
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+
+import numpy as np
 
 from semrec.release.reader import Release
 from semrec.serving.atlas import Legend, map_bytes, map_legend, positions
@@ -21,7 +24,7 @@ _NICENESS = 10  # drawing takes tens of seconds of a core: answers go first
 @dataclass
 class _Atlas:
     release: Release
-    body: bytes | None = None
+    drawn: tuple[np.ndarray, Legend] | None = None
     failed: bool = False
 
     @cached_property
@@ -32,7 +35,7 @@ class _Atlas:
         with contextlib.suppress(AttributeError, OSError):  # only Linux has niceness for one thread
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
         try:
-            self.body = map_bytes(self.release, positions(self.release), self.legend)
+            self.drawn = (positions(self.release), self.legend)
         except Exception:  # the page lives without a map, the server all the more
             _log.exception("no map of release %s", self.release.release_id)
             self.failed = True
@@ -45,12 +48,15 @@ class AtlasKeeper:
         self._lock = threading.Lock()
         self._atlas: _Atlas | None = None
 
-    def body(self, release: Release) -> bytes | None:
-        """The answer of /v1/map, or None while it is being drawn. Raises RuntimeError when it cannot be drawn."""
+    def body(self, release: Release, gone: Sequence[int]) -> bytes | None:
+        """The answer of /v1/map without the points `gone`; None while it is being drawn.
+
+        Raises RuntimeError when it cannot be drawn.
+        """
         atlas = self._of(release)
         if atlas.failed:
             raise RuntimeError(f"no map of release {release.release_id}: see the log")
-        return atlas.body
+        return map_bytes(release, *atlas.drawn, gone) if atlas.drawn else None
 
     def legend(self, release: Release) -> Legend:
         """What the colours of a release's map mean."""

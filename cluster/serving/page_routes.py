@@ -1,7 +1,7 @@
 """Routes of the page: its files, the map, and some user ids to try.
 
-The application that includes `router` sets one thing: `app.state.served`, a function without arguments that returns the
-ServedRelease in use, whose `release` is the opened `semrec.release.reader.Release`.
+The application that includes `router` sets one thing: `app.state.snapshot`, a function without arguments that returns the
+Snapshot in use.
 
     GET /                        the page
     GET /page/{file}             its scripts, style and icon; nothing else
@@ -24,8 +24,11 @@ from fastapi.responses import JSONResponse
 
 from cluster.serving.atlas_keeper import AtlasKeeper
 from cluster.serving.problems import PROBLEM_TYPE, ProblemError
+from cluster.serving.snapshots import Snapshot
+from semrec.digests import sha256_hex
 from semrec.release.reader import Release
-from semrec.serving.atlas import map_items, rows_of, rows_with_title
+from semrec.serving.atlas import gone_points, items_with_title, map_items
+from semrec.serving.overlay import OverlayView
 from semrec.tables import TableFile, read_table
 
 __all__ = ["router"]
@@ -85,21 +88,22 @@ def page_file(request: Request, name: str) -> Response:
 )
 def catalogue_map(request: Request) -> Response:
     """The catalogue in two dimensions: positions and colours, binary (`semrec/serving/atlas.py` has the layout)."""
-    release = _release(request)
+    release, overlay = _now(request)
+    gone = gone_points(release, overlay)
     try:
-        body = _atlases.body(release)
+        body = _atlases.body(release, gone)
     except RuntimeError as error:
         raise ProblemError(503, str(error)) from None
     if body is None:
         return JSONResponse({"status": "drawing", "release": release.release_id}, 202, {"Retry-After": "1"})
-    etag = f'"map-{release.release_id}"'
+    etag = f'"map-{release.release_id}-{sha256_hex(repr(gone).encode())[:16]}"'
     return _tagged(request, body, etag, "application/octet-stream", {"Cache-Control": "private, no-cache"})
 
 
 @router.get("/v1/map/legend", tags=["map"])
 def legend(request: Request) -> JSONResponse:
     """The attribute that colours the map, its values in order of the colours, and how many items have each."""
-    release = _release(request)
+    release, _ = _now(request)
     return JSONResponse({"release": release.release_id, **_atlases.legend(release).to_json()})
 
 
@@ -109,12 +113,15 @@ def items_of_map(
     rows: Annotated[str, Query(pattern=r"^(\d{1,10}(,\d{1,10})*)?$", max_length=12 * _MAX_ITEMS)] = "",
     item_id: Annotated[list[str] | None, Query(max_length=_MAX_ITEMS)] = None,
 ) -> JSONResponse:
-    """Items at rows of the item matrix, or the rows of items; unknown ones are left out. At most 500 at once."""
-    release = _release(request)
-    numbers = [int(row) for row in rows.split(",") if row] + list(rows_of(release, item_id or []).values())
-    if len(numbers) > _MAX_ITEMS:
-        raise ProblemError(422, f"{len(numbers)} items", f"at most {_MAX_ITEMS}", "Ask for some now, others later.")
-    return JSONResponse({"release": release.release_id, "items": map_items(release, numbers)})
+    """Items at rows of the item matrix and items by id, as they now are; unknown and deleted ones are left out.
+
+    At most 500 at once. An item that is newer than the map has no row.
+    """
+    release, overlay = _now(request)
+    numbers, names = [int(row) for row in rows.split(",") if row], item_id or []
+    if (count := len(numbers) + len(names)) > _MAX_ITEMS:
+        raise ProblemError(422, f"{count} items", f"at most {_MAX_ITEMS}", "Ask for some now, others later.")
+    return JSONResponse({"release": release.release_id, "items": map_items(release, overlay, numbers, names)})
 
 
 @router.get("/v1/titles", tags=["map"])
@@ -123,23 +130,21 @@ def titles(
     text: Annotated[str, Query(min_length=1, max_length=200)],
     limit: Annotated[int, Query(ge=1, le=100)] = 8,
 ) -> JSONResponse:
-    """Items of the release whose title contains a text, whatever the case; titles that begin with it come first."""
-    release = _release(request)
-    return JSONResponse(
-        {"release": release.release_id, "items": map_items(release, rows_with_title(release, text, limit))}
-    )
+    """Items whose title now contains a text, whatever the case; titles that begin with it come first."""
+    release, overlay = _now(request)
+    return JSONResponse({"release": release.release_id, "items": items_with_title(release, overlay, text, limit)})
 
 
 @router.get("/v1/users", tags=["users"])
 def users(request: Request, limit: Annotated[int, Query(ge=1, le=1000)] = 50) -> JSONResponse:
     """Some user ids of the release, for trying it out: those of its first part, in ascending order."""
-    release = _release(request)
+    release, _ = _now(request)
     return JSONResponse({"release": release.release_id, "users": _some_users(release)[:limit]})
 
 
-def _release(request: Request) -> Release:
-    release: Release = request.app.state.served().release
-    return release
+def _now(request: Request) -> tuple[Release, OverlayView]:
+    snapshot: Snapshot = request.app.state.snapshot()
+    return snapshot.served.release, snapshot.overlay
 
 
 @lru_cache(maxsize=2)

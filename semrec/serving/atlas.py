@@ -1,11 +1,13 @@
-"""The map of a catalogue: where each item lies, in which colour, as one compact answer.
+"""The map of a catalogue: where each item lies, in which colour, as one compact answer; and its items by row, id or title.
+
+Titles and attributes are those of now. Positions and colours are the release's: an item that is newer has none.
 
     atlas-1.npy   in the release's folder: uint16 [N, 2], positions of rows 0, s, 2 s ... of the item matrix; the stride s
                   is the least for which N <= 100,000. 0 to 65535 spans the picture, y upwards.
 
 The answer (`map_bytes`), little-endian: b"SRM1", uint32 number of bytes of the JSON that follows (padded with spaces to a
 multiple of 4), the JSON, uint16 x [N], uint16 y [N], uint8 code [N]; `code` counts in the legend's values, and one more
-means "other".
+means "other". The JSON's `gone` lists the points whose items were deleted since: they are not to be shown.
 """
 
 from __future__ import annotations
@@ -25,10 +27,11 @@ import pyarrow.compute as pc
 from semrec.errors import WorkspaceWriteError
 from semrec.release.matrix import attribute_dicts
 from semrec.release.reader import Release
+from semrec.serving.overlay import OverlayView
 from semrec.serving.projection import project
 from semrec.serving.stored_rows import StoredRows
 
-__all__ = ["Legend", "map_bytes", "map_items", "map_legend", "positions", "rows_of", "rows_with_title"]
+__all__ = ["Legend", "gone_points", "items_with_title", "map_bytes", "map_items", "map_legend", "positions", "rows_of"]
 
 _VERSION: Final = 1
 _MAX_POINTS: Final = 100_000
@@ -84,13 +87,20 @@ def map_legend(release: Release) -> Legend:
     return Legend(name, values, numbers, np.array(codes, np.uint8))
 
 
-def map_bytes(release: Release, places_N2: np.ndarray, legend: Legend) -> bytes:
-    """The map as one answer; the module's docstring has the layout."""
+def gone_points(release: Release, overlay: OverlayView) -> tuple[int, ...]:
+    """The points of the map, ascending, whose items were deleted."""
+    rows = rows_of(release, [change.item_id for change in overlay.changes.values() if change.deleted]).values()
+    return tuple(row // _stride(release) for row in sorted(rows) if row % _stride(release) == 0)
+
+
+def map_bytes(release: Release, places_N2: np.ndarray, legend: Legend, gone: Sequence[int] = ()) -> bytes:
+    """The map as one answer without the points `gone`; the module's docstring has the layout."""
     head = {
         "release": release.release_id,
         "num_points": len(places_N2),
         "num_items": release.num_items,
         "stride": _stride(release),
+        "gone": gone,
         "legend": legend.to_json(),
     }
     text = json.dumps(head, ensure_ascii=False, separators=(",", ":")).encode()
@@ -99,18 +109,29 @@ def map_bytes(release: Release, places_N2: np.ndarray, legend: Legend) -> bytes:
     return b"SRM1" + np.uint32(len(text)).astype("<u4").tobytes() + text + xs + ys + legend.codes.tobytes()
 
 
-def map_items(release: Release, rows: Sequence[int]) -> list[dict[str, Any]]:
-    """What stands at matrix rows: row, item_id, title and attributes of each, in the order asked for.
+def map_items(
+    release: Release, overlay: OverlayView, rows: Iterable[int] = (), item_ids: Sequence[str] = ()
+) -> list[dict[str, Any]]:
+    """Items by matrix row, in the order asked for, then by id: row, item_id, title and attributes as they now are.
 
-    Rows beyond the matrix are left out.
+    `row` is None for an item that the release does not have; these come last. Unknown and deleted items and rows beyond the
+    matrix are left out.
     """
-    inside = [row for row in rows if 0 <= row < release.num_items]
-    table = release.items.take(pa.array(inside, pa.int64()))
+    row_of = rows_of(release, item_ids)
+    places = [*(row for row in rows if 0 <= row < release.num_items), *row_of.values()]
+    table = release.items.take(pa.array(places, pa.int64()))
     ids, titles = (table.column(name).to_pylist() for name in ("item_id", "title"))
     attributes = attribute_dicts(table.column("attributes"))
-    return [
+    found: list[dict[str, Any]] = [
         {"row": row, "item_id": i, "title": t, "attributes": a}
-        for row, i, t, a in zip(inside, ids, titles, attributes, strict=True)
+        for row, i, t, a in zip(places, ids, titles, attributes, strict=True)
+    ]
+    found += [{"row": None, "item_id": i} for i in dict.fromkeys(item_ids) if i in overlay.changes and i not in row_of]
+    changes = [overlay.changes.get(item["item_id"]) for item in found]
+    return [
+        {**item, "title": change.title, "attributes": dict(change.attributes)} if change else item
+        for item, change in zip(found, changes, strict=True)
+        if change is None or not change.deleted
     ]
 
 
@@ -121,13 +142,24 @@ def rows_of(release: Release, item_ids: Iterable[str]) -> dict[str, int]:
     return {item_id: row for item_id, row in zip(wanted, rows, strict=True) if row is not None}
 
 
-def rows_with_title(release: Release, text: str, limit: int) -> list[int]:
-    """Matrix rows of items whose title contains `text`, whatever the case: those that begin with it first, then by row."""
-    titles = release.items.column("title")
+def items_with_title(release: Release, overlay: OverlayView, text: str, limit: int) -> list[dict[str, Any]]:
+    """Items whose title contains `text`, whatever the case: those that begin with it first, then by item_id."""
+    hidden = overlay.rows_hidden(release.item_ids)
+    stored = _with_title(release.items.column("title"), text)
+    changed = _with_title(pa.array([change.title for change in overlay.live], pa.string()), text)
+    found: list[dict[str, Any]] = []
+    for rows, places in zip(stored, changed, strict=True):
+        standing = np.setdiff1d(rows, hidden, assume_unique=True)[:limit].tolist()
+        items = map_items(release, overlay, standing, [overlay.ids[place] for place in places[:limit]])
+        found += sorted(items, key=lambda item: item["item_id"])
+    return found[:limit]
+
+
+def _with_title(titles: pa.ChunkedArray | pa.Array, text: str) -> tuple[np.ndarray, np.ndarray]:
+    """The places, ascending, of titles that begin with a text, and of those that contain it elsewhere."""
     begins = pc.starts_with(titles, text, ignore_case=True).to_numpy(zero_copy_only=False)
     contains = pc.match_substring(titles, text, ignore_case=True).to_numpy(zero_copy_only=False)
-    rows: list[int] = np.flatnonzero(begins)[:limit].tolist() + np.flatnonzero(contains & ~begins)[:limit].tolist()
-    return rows[:limit]
+    return np.flatnonzero(begins), np.flatnonzero(contains & ~begins)
 
 
 def _coloured_attribute(attributes: list[dict[str, list[str]]]) -> str | None:

@@ -41,8 +41,9 @@ const actions = {
   async locate(item) {
     const [found] = (await api.mapIds([item.item_id])).items;
     byId("map").scrollIntoView({ block: "center" });
-    if (found) map?.locate(found);
-    else map?.say("This item is newer than the map.");
+    if (!found) map?.say("This item is gone.");
+    else if (found.row === null) map?.say("This item is newer than the map.");
+    else map?.locate(found);
   },
 };
 
@@ -219,7 +220,7 @@ async function loadMap() {
   map.say("The map is on its way …");
   try {
     const data = parseMap(await api.map(() => map.say("The map is being drawn for the first time …")));
-    byId("map-note").textContent = `${data.num_points.toLocaleString("en")} items, coloured by ${data.legend.attribute ?? "nothing"}`;
+    byId("map-note").textContent = `${(data.num_points - data.gone.length).toLocaleString("en")} items, coloured by ${data.legend.attribute ?? "nothing"}`;
     map.show(data);
     markMap();
   } catch (problem) {

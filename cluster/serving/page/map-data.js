@@ -3,6 +3,7 @@
 const MAGIC = "SRM1";
 const FULL = 65535;
 const CELLS = 128; // per side
+const OUTSIDE = -9; // where neither eye nor pointer gets
 
 /** Reads what `semrec/serving/atlas.py` packs. */
 export function parseMap(buffer) {
@@ -18,6 +19,7 @@ export function parseMap(buffer) {
     points[2 * i] = xs[i] / FULL;
     points[2 * i + 1] = 1 - ys[i] / FULL;
   }
+  for (const i of head.gone) points[2 * i] = points[2 * i + 1] = OUTSIDE;
   return { ...head, points, codes: new Uint8Array(buffer, start + 4 * n, n) };
 }
 

@@ -74,7 +74,7 @@ export class MapView {
   }
 
   pointOf(row) {
-    if (!this.data || row % this.data.stride) return -1;
+    if (!this.data || row === null || row % this.data.stride) return -1;
     return row / this.data.stride;
   }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -14,6 +15,10 @@ import pytest
 from page_site import FILMS, HOSTILE_ID, HOSTILE_TITLE, Site, make_live, make_workspace, serving
 
 from cluster.serving.keys import append_key, make_key
+from semrec.importing import ItemRow
+from semrec.serving.overlay import ItemChange
+from semrec.serving.state import Update
+from semrec.workspace import Workspace
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 if not (CHROMIUM and DRIVER):
@@ -33,8 +38,13 @@ USER = "viewer-0000003"
 
 
 @pytest.fixture(scope="module")
-def live(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return make_live(make_workspace(str(tmp_path_factory.mktemp("page") / "w")))
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    return make_workspace(str(tmp_path_factory.mktemp("page") / "w"))
+
+
+@pytest.fixture(scope="module")
+def live(workspace: Workspace) -> Any:
+    return make_live(workspace)
 
 
 @pytest.fixture(scope="module")
@@ -235,12 +245,40 @@ def test_the_map_has_every_item_and_a_click_opens_one(page: Page, site: Site) ->
     row = int(gaps.min(axis=1).argmax())  # far from all others, so that no other can be meant
     item = site.get(f"v1/map/items?rows={row}")["items"][0]
     canvas = page.one("#map .marks")
-    size = np.array([canvas.size["width"], canvas.size["height"]])
-    dx, dy = (places[row] - 0.5) * (size - 2 * MAP_EDGE)
-    ActionChains(page.driver).move_to_element_with_offset(canvas, round(dx), round(dy)).click().perform()
+    ActionChains(page.driver).move_to_element_with_offset(canvas, *_from_centre(canvas, places[row])).click().perform()
     page.until(lambda: page.all("#item[open]"))
     assert page.one("#item").get_attribute("data-item") == item["item_id"]
     assert [v["value"] for v in head["legend"]["values"]] + ["other"] == page.texts("#legend button")
+
+
+def test_deleted_items_are_not_on_the_map_and_new_ones_are_offered(
+    page: Page, site: Site, workspace: Workspace
+) -> None:
+    places, _ = _map(site)
+    gaps = np.sort(np.linalg.norm(places[:, None] - places[None], axis=2), axis=1)[:, 1]
+    deleted, standing = map(int, gaps.argsort()[[-1, -2]])  # the two that are the farthest from all others
+    live = make_live(workspace)
+    vector = np.ones(live.now.served.dimension, np.float32)
+    new = ItemRow("brand-new", "Brand New (2026)", "A film of tomorrow.")
+    gone = ItemChange.deletion(live.now.served.items.ids[deleted])
+    changes = [replace(change, sequence=n + 1) for n, change in enumerate([gone, ItemChange.put(new, vector)])]
+    live.state.apply(Update(changes))
+    live.refresh()
+    with serving(live) as changed:
+        page.open(changed.url)
+        page.until(lambda: page.texts("#map-note")[0].startswith(f"{NUM_ITEMS - 1} items"))
+        canvas = page.one("#map .marks")
+        cursors = []
+        for row in (standing, deleted):
+            dx, dy = _from_centre(canvas, places[row])
+            ActionChains(page.driver).move_to_element_with_offset(canvas, dx, dy).perform()
+            cursors.append(page.js("return arguments[0].style.cursor", canvas))
+        assert cursors == ["pointer", "grab"]
+        page.one("#query").send_keys("brand new")
+        page.until(lambda: page.texts("#suggestions li") == ["Brand New (2026)"])
+        page.one("#query").send_keys(Keys.ARROW_DOWN, Keys.ENTER)
+        page.one("#item[open] .acts button:nth-child(2)").click()
+        page.until(lambda: page.texts("#map .map-state") == ["This item is newer than the map."])
 
 
 def test_the_map_is_drawn_and_zooms_by_wheel_and_keys(page: Page, site: Site) -> None:
@@ -336,6 +374,13 @@ def test_only_the_pages_files_are_answered_and_tags_save_a_download(site: Site) 
 
 def _rows(count: int) -> str:
     return ",".join(map(str, range(count)))
+
+
+def _from_centre(canvas: Any, place: np.ndarray) -> tuple[int, int]:
+    """Pixels from the middle of the map to a point of it."""
+    size = np.array([canvas.size["width"], canvas.size["height"]])
+    dx, dy = (place - 0.5) * (size - 2 * MAP_EDGE)
+    return round(dx), round(dy)
 
 
 def _map(site: Site) -> tuple[np.ndarray, dict[str, Any]]:

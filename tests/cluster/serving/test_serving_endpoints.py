@@ -243,6 +243,31 @@ def test_a_put_item_is_in_the_answers_and_a_deleted_one_is_not(fresh: LocalRepli
     assert left == set(fresh.world.items) - {"n05"}
 
 
+def test_suggestions_and_the_map_follow_the_overlay(fresh: LocalReplica) -> None:
+    def titles(text: str) -> dict[str, Any]:
+        return {item["title"]: item["row"] for item in get(fresh, "/v1/titles", text=text, limit=100)["items"]}
+
+    def whole_map() -> Any:
+        while (response := fresh.client.get("/v1/map")).status_code == 202:
+            time.sleep(0.05)
+        return response
+
+    before = whole_map()
+    assert titles("Title of n0") == {f"title of n0{n}": n for n in range(10)}
+    for name, title in (("n03", "Renamed n03"), ("n035", "Title of n035")):
+        assert fresh.client.put(f"/v1/items/{name}", json={"title": title, "text": "blue"}).status_code == 200
+    assert whole_map().headers["etag"] == before.headers["etag"]
+    assert fresh.client.delete("/v1/items/n05").status_code == 200
+    left = {f"title of n0{n}": n for n in range(10) if n not in (3, 5)}
+    assert titles("Title of n0") == {**left, "Title of n035": None}
+    assert titles("renamed") == {"Renamed n03": 3}
+    items = get(fresh, "/v1/map/items", rows="3,5", item_id=["n035", "n05"])["items"]
+    assert [(item["row"], item["title"]) for item in items] == [(3, "Renamed n03"), (None, "Title of n035")]
+    after = whole_map()
+    assert after.headers["etag"] != before.headers["etag"]
+    assert b'"gone":[5]' in after.content and b'"gone":[]' in before.content
+
+
 def test_changes_survive_a_restart_and_a_named_one_is_done_once(fresh: LocalReplica) -> None:
     body = {"title": "Brand new", "text": "blue"}
     for _ in range(2):

@@ -8,11 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from semrec.importing import ItemRow
 from semrec.release.reader import Release
 from semrec.serving import atlas
-from semrec.serving.atlas import map_bytes, map_items, map_legend, positions, rows_of, rows_with_title
+from semrec.serving.atlas import gone_points, items_with_title, map_bytes, map_items, map_legend, positions, rows_of
+from semrec.serving.overlay import ItemChange, OverlayView
 from semrec.serving.projection import project
 from tests.semrec.whole_path import make_world, release
+
+NOTHING = OverlayView.empty()
 
 
 def clusters(num_items: int, num_clusters: int, seed: int = 5) -> tuple[np.ndarray, np.ndarray]:
@@ -95,12 +99,41 @@ def test_the_rarest_of_an_items_values_colours_it() -> None:
 
 
 def test_items_are_found_by_row_id_and_title(opened: Release) -> None:
-    assert [item["item_id"] for item in map_items(opened, [7, 0, 8, -1])] == ["item-7", "item-0"]
+    assert [item["item_id"] for item in map_items(opened, NOTHING, [7, 0, 8, -1])] == ["item-7", "item-0"]
     assert rows_of(opened, ["item-3", "none", "item-3", "item-1"]) == {"item-3": 3, "item-1": 1}
     titles = opened.items.column("title").to_pylist()
-    assert rows_with_title(opened, titles[2].upper(), 5)[0] == 2
-    assert rows_with_title(opened, titles[2][1:], 5)[:1] == [2]
-    assert rows_with_title(opened, "no such title", 5) == []
+    assert items_with_title(opened, NOTHING, titles[2].upper(), 5)[0]["row"] == 2
+    assert items_with_title(opened, NOTHING, titles[2][1:], 5)[0]["row"] == 2
+    assert items_with_title(opened, NOTHING, "no such title", 5) == []
+
+
+def test_items_are_as_they_now_are(opened: Release) -> None:
+    vector = np.ones(2, np.float32)
+    renamed, new = ItemRow("item-2", "Title renamed", "t", {"genre": ["Noir"]}), ItemRow("item-25", "A new title", "t")
+    changes = [ItemChange.put(renamed, vector), ItemChange.put(new, vector), ItemChange.deletion("item-3")]
+    overlay = OverlayView.of(changes)
+    now = {"row": 2, "item_id": "item-2", "title": "Title renamed", "attributes": {"genre": ["Noir"]}}
+    newer = {"row": None, "item_id": "item-25", "title": "A new title", "attributes": {}}
+    assert map_items(opened, overlay, [2, 3], ["item-25", "item-3", "item-2", "none"]) == [now, now, newer]
+    found = [item["item_id"] for item in items_with_title(opened, overlay, "TITLE", 20)]
+    assert found == [
+        "item-0",
+        "item-1",
+        "item-2",
+        *(f"item-{n}" for n in range(4, 8)),
+        "item-25",
+    ]  # begins with it: first
+    assert items_with_title(opened, overlay, "title", 3)[2] == now
+    assert [item["item_id"] for item in items_with_title(opened, overlay, "of item-2", 5)] == []
+
+
+def test_points_of_deleted_items_are_told(opened: Release, monkeypatch: pytest.MonkeyPatch) -> None:
+    overlay = OverlayView.of([ItemChange.deletion(name) for name in ("item-6", "item-2", "never", "item-4")])
+    assert gone_points(opened, overlay) == (2, 4, 6)
+    monkeypatch.setattr(atlas, "_MAX_POINTS", 3)  # rows 0, 3 and 6 are on the map
+    assert gone_points(opened, overlay) == (2,)
+    raw = map_bytes(opened, positions(opened), map_legend(opened), gone_points(opened, overlay))
+    assert json.loads(raw[8 : 8 + int.from_bytes(raw[4:8], "little")])["gone"] == [2]
 
 
 class _Catalogue:
