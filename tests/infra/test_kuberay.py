@@ -16,6 +16,12 @@ from typing import Any
 import pytest
 import yaml
 from ray._private import ray_constants
+from ray.serve._private.constants import (
+    RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT,
+    RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT,
+    RAY_SERVE_HAPROXY_METRICS_PORT,
+    RAY_SERVE_HAPROXY_STATS_PORT,
+)
 from rendered import CLOUDS, KUBERAY, Document, by_kind, clusters, one, pod_specs, render, render_text
 
 from cluster.serving.rpc import SERVICER
@@ -190,7 +196,7 @@ def test_the_operator_takes_the_clusters() -> None:
     for cluster in made.values():
         for pod in pod_specs(cluster):
             assert pod["restartPolicy"] == "Never"
-            assert "env" not in pod["containers"][0]
+            assert not any("REDIS" in entry["name"] for entry in pod["containers"][0]["env"])
         assert tuple(map(int, cluster["rayVersion"].split("."))) >= (2, 52, 0)
 
 
@@ -260,16 +266,18 @@ def test_disruption_budgets_count_pods() -> None:
 
 RAY_PODS = {"app.kubernetes.io/part-of": "semrec", "ray.io/is-ray-node": "yes"}
 OPERATOR = {"app.kubernetes.io/name": "kuberay-operator"}
+HAPROXY = {
+    RAY_SERVE_HAPROXY_STATS_PORT,
+    RAY_SERVE_HAPROXY_METRICS_PORT,
+}  # on all interfaces, open to whoever reaches them
+REPLICAS = {RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT, RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT}
+ASKED = {6379, 8000, 8080, 8265, 9000, 10002, 19999, 44217, 44227} | HAPROXY | REPLICAS
 
 
 @pytest.mark.parametrize(
     ("namespace", "pod", "ports"),
     [
-        (
-            {"kubernetes.io/metadata.name": "semrec"},
-            RAY_PODS,
-            {6379, 8000, 8080, 8265, 9000, 10002, 19999, 44217, 44227},
-        ),
+        ({"kubernetes.io/metadata.name": "semrec"}, RAY_PODS, ASKED),
         ({"kubernetes.io/metadata.name": "monitoring"}, {}, {8080, 44217, 44227}),
         ({"kubernetes.io/metadata.name": "kuberay-system"}, OPERATOR, {8265, 8000}),
         ({"kubernetes.io/metadata.name": "shop", "semrec.io/client": "true"}, {}, {8000, 9000}),
@@ -278,8 +286,7 @@ OPERATOR = {"app.kubernetes.io/name": "kuberay-operator"}
     ],
 )
 def test_who_may_reach_a_ray_node(namespace: dict[str, str], pod: dict[str, str], ports: set[int]) -> None:
-    asked = {6379, 8000, 8080, 8265, 9000, 10002, 19999, 44217, 44227}
-    assert {port for port in asked if _may_enter(render("aws"), namespace, pod, port)} == ports
+    assert {port for port in ASKED if _may_enter(render("aws"), namespace, pod, port)} == ports
 
 
 def _may_enter(documents: list[Document], namespace: dict[str, str], pod: dict[str, str], port: int) -> bool:
@@ -352,6 +359,20 @@ def test_ray_serve_takes_the_configuration() -> None:
             ports = {port["name"]: port["containerPort"] for port in pod["containers"][0]["ports"]}
             assert (ports["serve"], ports["serve-grpc"]) == (taken.http_options.port, taken.grpc_options.port)
             assert str(keys) in {mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"]}
+
+
+@pytest.mark.parametrize("cloud", CLOUDS)
+def test_every_node_starts_serve_with_the_variables_of_the_measured_speed(cloud: str) -> None:
+    """Replicas and HAProxy run on workers, Serve's controller and the operator's requests to it on the head."""
+    from cluster.serving.launch import serving_environment
+
+    for name, cluster in clusters(render(cloud) + render(f"{cloud}/jobs")).items():
+        for pod in pod_specs(cluster):
+            (container,) = pod["containers"]
+            cores = int(container["resources"]["limits"]["cpu"])
+            given = [(entry["name"], entry["value"]) for entry in container["env"]]
+            assert len(dict(given)) == len(given)
+            assert dict(given) == serving_environment(cores=cores), name
 
 
 def test_the_application_takes_its_arguments() -> None:

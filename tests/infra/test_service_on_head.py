@@ -1,0 +1,141 @@
+"""The RayService as its operator starts it: a real Ray node with the environment of the image and of the manifest's pods,
+the manifest's own Serve configuration sent to its dashboard with the token, and then what Kubernetes' probes ask.
+
+NOT TESTED here: several nodes, and Kubernetes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+from urllib.request import Request, urlopen
+
+import psutil
+import pytest
+import yaml
+from rendered import clusters, one, pod_specs, render
+from test_image_health import IMAGE_ENVIRONMENT, _free_ports
+
+from cluster.serving.keys import append_key, make_key
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "semrec/serving"))
+from serving_world import make_world
+
+READY_S = 150.0
+TOKEN = "sesame"
+KEY, STORED_KEY = make_key("probe", ["read"], None, None)
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, int]]:
+    """The ports of a service of one replica; its processes are ended by their group, never by `ray stop`."""
+    world = make_world(tmp_path_factory.mktemp("world"))
+    names = ("gcs", "agent", "dashboard", "metrics", "client", "http", "stats", "haproxy_metrics")
+    ports = dict(zip(names, map(int, _free_ports(len(names))), strict=True))
+    folder = tempfile.mkdtemp(prefix="ray-")  # short: the paths of sockets end at 107 bytes
+    with Path(folder, "head.log").open("w") as log:
+        head = subprocess.Popen(
+            _start_command(folder, ports), env=_environment(ports), start_new_session=True, stdout=log, stderr=log
+        )
+    try:
+        _deploy(ports, str(world.workspace.uri))
+        yield ports
+    finally:
+        family = psutil.Process(head.pid).children(recursive=True)
+        os.killpg(head.pid, signal.SIGTERM)
+        head.wait(60)
+        for left in psutil.wait_procs(family, timeout=20)[1]:
+            left.kill()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _start_command(folder: str, ports: dict[str, int]) -> list[str]:
+    return [
+        *(sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", f"--temp-dir={folder}"),
+        *(f"--port={ports['gcs']}", f"--dashboard-port={ports['dashboard']}", "--num-cpus=1"),
+        *(f"--dashboard-agent-listen-port={ports['agent']}", f"--ray-client-server-port={ports['client']}"),
+        *(f"--metrics-export-port={ports['metrics']}", f"--object-store-memory={80 * 1024**2}"),
+    ]
+
+
+def _environment(ports: dict[str, int]) -> dict[str, str]:
+    """That of the image and of the manifest's pod, and what a machine that is shared with other clusters needs."""
+    pod = next(pod_specs(clusters(render("kind"))["RayService/semrec-online"]["workerGroupSpecs"]))
+    return {
+        **os.environ,
+        **IMAGE_ENVIRONMENT,
+        **{entry["name"]: entry["value"] for entry in pod["containers"][0]["env"]},
+        "RAY_AUTH_TOKEN": TOKEN,
+        "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(ports["stats"]),
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(ports["haproxy_metrics"]),
+        "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": "31500",  # away from the services of other tests
+        "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": "31599",
+    }
+
+
+def _deploy(ports: dict[str, int], workspace: str) -> None:
+    """Sends the manifest's configuration until the dashboard takes it, and waits for the first answer."""
+    config = yaml.safe_load(one(render("kind"), "RayService", "semrec-online")["spec"]["serveConfigV2"])
+    config["http_options"]["port"] = ports["http"]
+    arguments = config["applications"][0]["args"]
+    keys = Path(workspace).parent / Path(arguments["keys_file"]).name
+    append_key(str(keys), STORED_KEY)
+    arguments |= {"workspace": workspace, "replicas": 1, "keys_file": str(keys)}
+    url = f"http://127.0.0.1:{ports['dashboard']}/api/serve/applications/"
+    headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
+    request = Request(url, json.dumps(config).encode(), headers, method="PUT")
+    _await(lambda: urlopen(request, timeout=60).status == 200)
+    _await(lambda: _get(ports["http"], "/readyz")[0] == 200)
+
+
+def _await(is_done: Any) -> None:
+    ends_s, reason = time.monotonic() + READY_S, ""
+    while time.monotonic() < ends_s:
+        try:
+            if is_done():
+                return
+        except (URLError, OSError) as error:
+            reason = str(error)
+        time.sleep(0.5)
+    raise AssertionError(f"not within {READY_S:.0f} s: {reason}")
+
+
+def _get(port: int, path: str) -> tuple[int, str]:
+    request = Request(f"http://127.0.0.1:{port}{path}", headers={"Authorization": f"Bearer {KEY}"})
+    with urlopen(request, timeout=10) as response:
+        return response.status, response.read().decode()
+
+
+def _listener(port: int) -> str:
+    """The name of the program that listens on a port."""
+    (pid,) = {one.pid for one in psutil.net_connections("tcp") if one.status == "LISTEN" and one.laddr.port == port}
+    return psutil.Process(pid).name()
+
+
+def test_haproxy_answers_on_the_port_of_the_service(service: dict[str, int]) -> None:
+    assert _listener(service["http"]) == "haproxy"
+    status, body = _get(service["http"], "/v1/users?limit=1")
+    assert (status, len(json.loads(body)["users"])) == (200, 1)
+
+
+def test_kuberays_readiness_probe_passes(service: dict[str, int]) -> None:
+    """`wget -q -O- http://localhost:8000/-/healthz | grep success`, as the operator gives it to every worker."""
+    assert _get(service["http"], "/-/healthz") == (200, "success")
+
+
+def test_haproxys_own_pages_are_open_to_whoever_reaches_them(service: dict[str, int]) -> None:
+    """So the network policy must keep them (test_who_may_reach_a_ray_node): when this fails, Ray has mended it."""
+    assert _listener(service["stats"]) == _listener(service["haproxy_metrics"]) == "haproxy"
+    assert "haproxy_process" in _get(service["haproxy_metrics"], "/metrics")[1]
