@@ -12,12 +12,12 @@ from typing import Any, Protocol
 
 import ray
 import torch
-from ray.exceptions import RayTaskError
+from ray.exceptions import GetTimeoutError, RayTaskError
 
 from cluster.actors import run_function
 from cluster.executor import WorkerSpec, run_on_actors
 from cluster.metrics import RayMetrics
-from semrec.errors import SemrecError
+from semrec.errors import DeviceError, InputError, SemrecError
 from semrec.ledger import PartRecord
 from semrec.metrics import Metrics, NoMetrics
 from semrec.workers import run_serial
@@ -25,6 +25,8 @@ from semrec.workers import run_serial
 __all__ = ["Compute", "ComputeOptions", "Devices", "InProcess", "RayCluster", "open_compute"]
 
 _OBJECT_STORE_BYTES = 512 * 1024**2  # holds shard results on their way to the merge, nothing else
+_DEVICES = ("auto", "cpu", "cuda")
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,16 @@ class ComputeOptions:
     address: str | None = None
     num_workers: int | None = None  # default: what the cluster has room for
     cpus_per_worker: int | None = None  # default: 1 on small nodes, 4 on others
+    device: str = "auto"  # auto: GPUs where nodes with some are alive | cpu: never a GPU | cuda: waits for one
+    device_wait_s: float = 900.0  # for a GPU: a node to be rented, its image pulled, another's job to end
+
+    def __post_init__(self) -> None:
+        if self.device not in _DEVICES or self.device_wait_s <= 0:
+            raise InputError(
+                f"device {self.device!r}, waited for {self.device_wait_s:g} s",
+                expected=f"one of {', '.join(_DEVICES)}, and a time above 0",
+                remedy="Correct --device or --device-wait.",
+            )
 
 
 @dataclass(frozen=True)
@@ -52,8 +64,12 @@ class Compute(Protocol):
 
     metrics: Metrics
 
-    def devices(self, at_least: int = 1) -> Devices:
-        """What is there: GPUs when there are any, otherwise shares of the CPUs. In one process `at_least` take turns."""
+    def devices(self, at_least: int = 1, *, kind: str | None = None) -> Devices:
+        """GPUs, or shares of the CPUs: of the `kind` that the work needs (cpu, cuda), by default that of the options.
+
+        In one process `at_least` take turns. Raises InputError for cuda where the options forbid it, DeviceError where no
+        GPU is to be had.
+        """
 
     def run_parts(
         self, spec: WorkerSpec, parts: Sequence[int], num_groups: int, on_done: Callable[[PartRecord], None],
@@ -71,13 +87,21 @@ class Compute(Protocol):
 class InProcess:
     """Everything here, one part after the other."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: str = "auto") -> None:
+        self._device = device
         self.metrics: Metrics = NoMetrics()
 
-    def devices(self, at_least: int = 1) -> Devices:
+    def devices(self, at_least: int = 1, *, kind: str | None = None) -> Devices:
         threads = os.cpu_count() or 1
-        if torch.cuda.is_available():
+        wanted = _wanted(kind, self._device)
+        if wanted != "cpu" and torch.cuda.is_available():
             return Devices("cuda", at_least, _gpu_memory_bytes() // at_least, threads)
+        if wanted == "cuda":
+            raise DeviceError(
+                f"torch {torch.__version__} sees no GPU",
+                expected="a GPU in this machine",
+                remedy="Work without one (--device cpu), or on a cluster that has some (--address).",
+            )
         return Devices("cpu", at_least, None, threads)
 
     def run_parts(self, spec, parts, num_groups, on_done, on_retry) -> float:  # type: ignore[no-untyped-def]
@@ -102,22 +126,61 @@ class InProcess:
 class RayCluster:
     """The Ray cluster that this process is connected to."""
 
-    def __init__(self, options: ComputeOptions) -> None:
-        self._options = options
+    def __init__(self, options: ComputeOptions, *, is_own: bool = False) -> None:
+        """`is_own`: a Ray of this command alone, to which no node will be added."""
+        self._options, self._is_own = options, is_own
         self.metrics: Metrics = RayMetrics()
 
-    def devices(self, at_least: int = 1) -> Devices:
-        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        gpus = int(sum(node.get("GPU", 0) for node in nodes))
-        if gpus:
-            memory = ray.get(run_function.options(num_gpus=1).remote(_gpu_memory_bytes))
-            return Devices("cuda", self._options.num_workers or gpus, memory, 1)
+    def devices(self, at_least: int = 1, *, kind: str | None = None) -> Devices:
+        wanted = _wanted(kind, self._options.device)
+        if wanted == "cpu" or (wanted == "auto" and not self._num_gpus()):
+            return self._cpus()
+        # Only who says so waits for a node: elsewhere an engine or encoder for GPUs, too, takes what is alive.
+        if not self._num_gpus() and (self._is_own or self._options.device != "cuda"):
+            raise DeviceError(
+                f"no GPU ({self.describe()})",
+                expected="a node with a GPU",
+                remedy="Use --device cuda on a cluster that scales to have one rented, or --device cpu to do without.",
+            )
+        memory = self._ask_for_gpu()
+        return Devices("cuda", self._options.num_workers or self._num_gpus(), memory, 1)
+
+    def _num_gpus(self) -> int:
+        return int(sum(resources.get("GPU", 0) for resources in _alive()))
+
+    def _cpus(self) -> Devices:
+        nodes = _alive()
         largest = max((int(node.get("CPU", 0)) for node in nodes), default=1)
         cpus = self._options.cpus_per_worker or (1 if largest <= 4 else 4)
         room = [(int(node.get("CPU", 0)) // cpus, node.get("memory", 0)) for node in nodes]
         count = self._options.num_workers or max(1, sum(slots for slots, _ in room))
         shares = [memory / slots for slots, memory in room if slots]
         return Devices("cpu", count, int(min(shares)) if shares else None, cpus)
+
+    def _ask_for_gpu(self) -> int:
+        """Bytes of memory of a GPU. Until one is free the task waits, which is what an autoscaler brings a node for."""
+        limit_s = self._options.device_wait_s
+        if not self._num_gpus():
+            _log.warning("asked the cluster for a GPU; waiting for up to %.0f s", limit_s)
+        task = run_function.options(num_gpus=1, max_retries=3).remote(_gpu_memory_bytes)
+        try:
+            return int(ray.get(task, timeout=limit_s))
+        except GetTimeoutError:
+            free = ray.available_resources().get("GPU", 0)
+            raise DeviceError(
+                f"no free GPU in {limit_s:.0f} s ({self.describe()}, {free:g} of the GPUs free)",
+                expected="a node with a free GPU",
+                remedy="Look at the pool's largest size, the cloud's quota and the autoscaler's log; wait longer "
+                "(--device-wait), or do without (--device cpu).",
+            ) from None
+        except RayTaskError as error:
+            raise DeviceError(
+                f"a node with a GPU that torch cannot use: {error.cause}",
+                expected="an image with the CUDA build of torch, and the driver that it needs",
+                remedy="Mend the image or the driver, or use --device cpu.",
+            ) from error
+        finally:
+            ray.cancel(task)  # a request that stays would have a node rented for nobody
 
     def run_parts(self, spec, parts, num_groups, on_done, on_retry) -> float:  # type: ignore[no-untyped-def]
         return run_on_actors(spec, parts, num_groups=num_groups, on_done=on_done, on_retry=on_retry)
@@ -143,28 +206,45 @@ def open_compute(options: ComputeOptions) -> Iterator[Compute]:
     A Ray that was initialised before is used and left running. Inside a Ray job the job's cluster is used.
     """
     if options.in_process:
-        yield InProcess()
+        yield InProcess(options.device)
     elif ray.is_initialized():
         yield RayCluster(options)
     else:
-        _connect(options)
+        is_own = _connect(options)
         try:
-            yield RayCluster(options)
+            yield RayCluster(options, is_own=is_own)
         finally:
             ray.shutdown()
 
 
-def _connect(options: ComputeOptions) -> None:
+def _connect(options: ComputeOptions) -> bool:
+    """Whether the Ray is one that was started here."""
     quiet = {"logging_level": logging.ERROR, "log_to_driver": False, "configure_logging": True}
     # Ray puts the driver's folder first on its workers' path; a `cluster` package there must not be taken for this one.
     env = {"worker_process_setup_hook": "semrec.__main__.import_packages"}
     if options.address or os.environ.get("RAY_ADDRESS"):
         ray.init(address=options.address or "auto", runtime_env=env, **quiet)
-        return
+        return False
     # "local": without it Ray joins whatever cluster was last started on this machine, somebody else's, too.
     ray.init(
         address="local", include_dashboard=False, object_store_memory=_OBJECT_STORE_BYTES, runtime_env=env, **quiet
     )
+    return True
+
+
+def _wanted(kind: str | None, device: str) -> str:
+    """The kind that work needs under an option: `kind`, or what the option says."""
+    if kind == "cuda" and device == "cpu":
+        raise InputError(
+            "an engine or encoder on a GPU, and device cpu",
+            expected="one of them",
+            remedy="Leave --device cpu out, or choose the cpu engine and encoder.",
+        )
+    return kind or device
+
+
+def _alive() -> list[dict[str, float]]:
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
 def _gpu_memory_bytes() -> int:

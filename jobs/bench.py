@@ -19,7 +19,17 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from jobs.shell import ConsoleProgress, InProcessOption, Workers, WorkspaceOption, compute_options, console, reported
+from jobs.shell import (
+    ConsoleProgress,
+    DeviceOption,
+    DeviceWait,
+    InProcessOption,
+    Workers,
+    WorkspaceOption,
+    compute_options,
+    console,
+    reported,
+)
 
 if TYPE_CHECKING:
     from semrec.scoring.coarse import CoarseFormat
@@ -116,6 +126,8 @@ def run(
     k: K = 100,
     in_process: InProcessOption = False,
     workers: Workers = None,
+    device: DeviceOption = "auto",
+    device_wait: DeviceWait = 900.0,
     json: Json = None,
 ) -> None:
     """Users per second and memory of a whole run; replaces the interactions of the workspace by generated ones."""
@@ -124,7 +136,8 @@ def run(
     from semrec.workspace import Workspace
 
     opened = Workspace.open(workspace)
-    with open_compute(compute_options(in_process, None, workers, None)) as compute:
+    options = compute_options(in_process, None, workers, None, device=device, device_wait_s=device_wait)
+    with open_compute(options) as compute:
         where: dict[str, Any] = {"compute": compute, "progress": ConsoleProgress()}
         release = release_of_generated_users(opened, users, **where)
         found = bench_run(opened, release, k, **where)

@@ -14,6 +14,8 @@ from jobs.shell import (
     Address,
     ConsoleProgress,
     CpusPerWorker,
+    DeviceOption,
+    DeviceWait,
     InProcessOption,
     MaxRejected,
     Workers,
@@ -33,7 +35,6 @@ def main(
     model: Annotated[
         str, typer.Option(help="Encoder: a sentence-transformers name or a local folder.")
     ] = "all-MiniLM-L6-v2",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
     max_tokens: Annotated[int, typer.Option(min=8, help="Longer texts are cut here.")] = 256,
     max_rejected: MaxRejected = 0.01,
@@ -41,6 +42,8 @@ def main(
     address: Address = None,
     workers: Workers = None,
     cpus_per_worker: CpusPerWorker = None,
+    device: DeviceOption = "auto",
+    device_wait: DeviceWait = 900.0,
 ) -> None:
     """Embed the catalogue: only texts that have no committed vector."""
     from cluster.compute import open_compute
@@ -50,7 +53,9 @@ def main(
 
     settings = embed_settings({"model": model, "device": device, "dtype": dtype, "max_tokens": max_tokens})
     opened = Workspace.open(workspace)
-    with open_compute(compute_options(in_process, address, workers, cpus_per_worker)) as compute:
+    kind = device.partition(":")[0]  # the encoder may be sent to one GPU of several
+    options = compute_options(in_process, address, workers, cpus_per_worker, device=kind, device_wait_s=device_wait)
+    with open_compute(options) as compute:
         result = embed_catalogue(
             opened, settings, compute=compute, progress=ConsoleProgress(), max_rejected=max_rejected
         )

@@ -12,7 +12,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from jobs.shell import Address, ConsoleProgress, InProcessOption, Workers, compute_options, console, reported, run
+from jobs.shell import (
+    Address,
+    ConsoleProgress,
+    DeviceOption,
+    DeviceWait,
+    InProcessOption,
+    Workers,
+    compute_options,
+    console,
+    reported,
+    run,
+)
 
 if TYPE_CHECKING:
     from cluster.stages.pipeline import PipelineResult
@@ -34,6 +45,8 @@ def main(
     in_process: InProcessOption = False,
     address: Address = None,
     workers: Workers = None,
+    device: DeviceOption = "auto",
+    device_wait: DeviceWait = 900.0,
 ) -> None:
     """Run the whole path on 389 real films and print a result that a person can judge."""
     from cluster.compute import open_compute
@@ -44,7 +57,8 @@ def main(
     opened = Workspace.create(workspace or tempfile.mkdtemp(prefix="semrec-demo-"), num_buckets=_NUM_BUCKETS)
     console.print(f"[bold]semrec demo[/] in {opened.uri}")
     _import(opened, viewers, copies, seed)
-    with open_compute(compute_options(in_process, address, workers, None)) as compute:
+    options = compute_options(in_process, address, workers, None, device=device, device_wait_s=device_wait)
+    with open_compute(options) as compute:
         console.print(f"[dim]{compute.describe()}[/]")
         settings = PipelineSettings(score=ScoreSettings(k=k))
         result = run_pipeline(opened, settings, compute=compute, progress=ConsoleProgress())

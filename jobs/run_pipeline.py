@@ -14,6 +14,8 @@ from jobs.shell import (
     Address,
     ConsoleProgress,
     CpusPerWorker,
+    DeviceOption,
+    DeviceWait,
     InProcessOption,
     MaxRejected,
     Workers,
@@ -34,7 +36,6 @@ def main(
     model: Annotated[
         str, typer.Option(help="Encoder: a sentence-transformers name or a local folder.")
     ] = "all-MiniLM-L6-v2",
-    device: Annotated[str, typer.Option(help="Device of the encoder: auto, cpu, cuda or cuda:N.")] = "auto",
     engine: Annotated[str | None, typer.Option(help="reference, cpu or cuda (default: by device).")] = None,
     shards: Annotated[int | None, typer.Option(min=1, help="Force this many shards of the item matrix.")] = None,
     max_rejected: MaxRejected = 0.01,
@@ -42,6 +43,8 @@ def main(
     address: Address = None,
     workers: Workers = None,
     cpus_per_worker: CpusPerWorker = None,
+    device: DeviceOption = "auto",
+    device_wait: DeviceWait = 900.0,
 ) -> None:
     """Embed, release, score, verify and publish."""
     from cluster.compute import open_compute
@@ -58,7 +61,9 @@ def main(
         max_rejected=max_rejected,
     )
     opened = Workspace.open(workspace)
-    with open_compute(compute_options(in_process, address, workers, cpus_per_worker)) as compute:
+    kind = device.partition(":")[0]  # the encoder may be sent to one GPU of several
+    options = compute_options(in_process, address, workers, cpus_per_worker, device=kind, device_wait_s=device_wait)
+    with open_compute(options) as compute:
         console.print(f"[dim]{compute.describe()}[/]")
         result = run_pipeline(opened, settings, compute=compute, progress=ConsoleProgress())
     console.print(f"live: release {result.live.release}, run {result.live.run}")

@@ -14,6 +14,8 @@ from jobs.shell import (
     Address,
     ConsoleProgress,
     CpusPerWorker,
+    DeviceOption,
+    DeviceWait,
     InProcessOption,
     Workers,
     WorkspaceOption,
@@ -38,6 +40,8 @@ def main(
     address: Address = None,
     workers: Workers = None,
     cpus_per_worker: CpusPerWorker = None,
+    device: DeviceOption = "auto",
+    device_wait: DeviceWait = 900.0,
 ) -> None:
     """Score all users; parts that are committed are not done again."""
     from cluster.compute import open_compute
@@ -46,7 +50,8 @@ def main(
     from semrec.workspace import Workspace
 
     opened = Workspace.open(workspace)
-    with open_compute(compute_options(in_process, address, workers, cpus_per_worker)) as compute:
+    options = compute_options(in_process, address, workers, cpus_per_worker, device=device, device_wait_s=device_wait)
+    with open_compute(options) as compute:
         result = score_users(
             opened,
             ScoreSettings(k=k),

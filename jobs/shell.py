@@ -20,6 +20,8 @@ __all__ = [
     "Address",
     "ConsoleProgress",
     "CpusPerWorker",
+    "DeviceOption",
+    "DeviceWait",
     "InProcessOption",
     "MaxRejected",
     "Workers",
@@ -44,6 +46,16 @@ Workers = Annotated[int | None, typer.Option(min=1, help="Workers (default: what
 CpusPerWorker = Annotated[
     int | None, typer.Option(min=1, help="CPU threads of a worker (default: 1, on large nodes 4).")
 ]
+DeviceOption = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        help="auto (GPUs where nodes with some are up), cpu, or cuda: has the autoscaler bring a GPU node and waits for it.",
+    ),
+]
+DeviceWait = Annotated[
+    float, typer.Option(min=1.0, help="Seconds that --device cuda waits for a GPU before the job fails.")
+]
 MaxRejected = Annotated[
     float, typer.Option(min=0.0, max=1.0, help="Share of rows that may go to quarantine before the stage fails.")
 ]
@@ -52,11 +64,19 @@ console = Console(highlight=False, soft_wrap=True)
 _errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
-def compute_options(in_process: bool, address: str | None, workers: int | None, cpus_per_worker: int | None) -> Any:
+def compute_options(
+    in_process: bool,
+    address: str | None,
+    workers: int | None,
+    cpus_per_worker: int | None,
+    *,
+    device: str = "auto",
+    device_wait_s: float = 900.0,
+) -> Any:
     """The options as `cluster.compute.ComputeOptions`; imported late, so that `--help` does not load Ray."""
     from cluster.compute import ComputeOptions
 
-    return ComputeOptions(in_process, address, workers, cpus_per_worker)
+    return ComputeOptions(in_process, address, workers, cpus_per_worker, device, device_wait_s)
 
 
 def reported(command: Callable[..., Any]) -> Callable[..., Any]:

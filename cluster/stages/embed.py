@@ -10,7 +10,6 @@ from cluster.executor import WorkerSpec
 from cluster.stages.parts import PartsReport, Watch, do_parts
 from semrec.embedding import EmbedSettings, EmbedWorker, embedding_folder, encoder_identity, plan_embedding
 from semrec.embedding import finish_embedding as finish
-from semrec.errors import DeviceError
 from semrec.lease import Lease
 from semrec.ledger import Ledger, PartRecord
 from semrec.metrics import Metrics
@@ -40,16 +39,10 @@ def embed_catalogue(
 ) -> EmbedResult:
     """Embeds every text that has no committed vector, then makes the embedding current.
 
-    One kind of device for all workers: a GPU each where the cluster has any, unless `settings.device` says cpu.
+    One kind of device for all workers: that of `settings.device`, or for auto what the options of `compute` say.
     """
-    devices = compute.devices()
-    kind = devices.kind if settings.device == "auto" else settings.device.partition(":")[0]
-    if kind == "cuda" and devices.kind != "cuda":
-        raise DeviceError(
-            f"device {settings.device!r} on a cluster without GPUs",
-            expected="a node with a GPU",
-            remedy="Use --device auto or cpu, or add GPU nodes.",
-        )
+    devices = compute.devices(kind=None if settings.device == "auto" else settings.device.partition(":")[0])
+    kind = devices.kind
     settings = settings.model_copy(update={"device": settings.device if ":" in settings.device else kind})
     identity = encoder_identity(settings, device_kind="cuda" if kind == "cuda" else "cpu")
     with Lease(workspace.storage, embedding_folder(identity)):

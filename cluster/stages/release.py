@@ -56,7 +56,7 @@ def build_release(
             eligibility=settings.eligibility,
             as_of=job.settings["as_of"],
         )
-        devices = compute.devices()
+        devices = compute.devices(kind="cpu")  # no GPU is rented for what uses none
         spec = WorkerSpec(UserPartWorker, {"workspace": workspace, "job": job})
         watch = Watch(progress, "events", lambda record: job.plan.parts[record.part].num_rows)
         report = do_parts(

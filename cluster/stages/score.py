@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from cluster.compute import Compute, Devices
+from cluster.compute import Compute
 from cluster.executor import WorkerSpec
 from cluster.stages.parts import PartsReport, Watch, do_parts
 from semrec.capacity import predicted_s, read_calibration
 from semrec.contracts import part_name
-from semrec.errors import DeviceError, InputError, PlanChangedError
+from semrec.errors import InputError, PlanChangedError
 from semrec.lease import Lease
 from semrec.ledger import Ledger, PartRecord, Plan
 from semrec.metrics import Metrics
@@ -58,8 +58,8 @@ def score_users(
     if resume and resume != plan.run_id:
         _refuse(storage, plan, resume)
     folder = run_folder(plan.run_id)
-    devices = compute.devices(num_shards or 1)
-    engine = _usable_engine(engine, devices)
+    devices = compute.devices(num_shards or 1, kind=_device_of(engine))
+    engine = engine or devices.kind
     topology = choose_topology(release.matrix_bytes, devices.count, devices.memory_bytes, forced_shards=num_shards)
     progress.note(str(topology))
     coarse = "" if engine == "reference" else f", coarse format {release.coarse(engine)}"
@@ -126,12 +126,11 @@ def _refuse(storage: Storage, plan: Plan, resume: str) -> NoReturn:
     raise PlanChangedError(f"run {plan.run_id}", expected=f"run {resume}", remedy="Submit with that run's settings.")
 
 
-def _usable_engine(engine: str | None, devices: Devices) -> str:
-    """The engine asked for, or that of the devices. Raises InputError for an unknown one, DeviceError without a GPU."""
-    chosen = check_engine(engine or devices.kind)
-    if chosen == "cuda" and devices.kind != "cuda":
-        raise DeviceError("engine cuda without a GPU", expected="a node with a GPU", remedy="Use --engine cpu.")
-    return chosen
+def _device_of(engine: str | None) -> str | None:
+    """The kind of device that an engine needs. Raises InputError for an unknown engine."""
+    if engine is None:
+        return None
+    return "cuda" if check_engine(engine) == "cuda" else "cpu"
 
 
 def _worker_spec(

@@ -13,7 +13,7 @@ from jobs.cli import app
 
 # Answered at once or all the time, and so not jobs: asked from a shell, or a service of its own.
 NOT_JOBS = {"query", "serve", "plan", "parity", "diff", "forget", "gc"}
-HELD = {"run", "embed", "score", "demo", "bench"}  # for GPUs
+FOR_GPUS = {"run", "embed", "score", "demo", "bench"}
 
 
 def _parsed(entrypoint: str) -> tuple[list[str], dict[str, Any]]:
@@ -69,15 +69,27 @@ def test_a_job_is_tried_again_and_leaves_nothing_behind(cloud: str) -> None:
         assert "--resume" not in spec["entrypoint"]  # the same line finds its own run
 
 
-def test_every_cluster_is_the_same_but_for_the_held_node() -> None:
+def test_every_cluster_is_the_same_and_begins_without_a_worker() -> None:
     for cloud in CLOUDS:
         standing = clusters(render(cloud))["RayCluster/semrec"]
+        assert {(group["minReplicas"], group["replicas"]) for group in standing["workerGroupSpecs"]} == {(0, 0)}
         for name, cluster in clusters(render(cloud) + render(f"{cloud}/jobs")).items():
-            first = cluster["workerGroupSpecs"][0]
-            held = name.partition("/")[2].removeprefix("semrec-") in HELD | {"nightly"}
-            assert (first["minReplicas"], first["replicas"]) == ((1, 1) if held else (0, 0)), name
-            first["minReplicas"] = first["replicas"] = 0
             assert cluster == standing, name
+
+
+@pytest.mark.parametrize("cloud", CLOUDS)
+def test_a_job_that_can_use_gpus_says_whether_it_has_some_rented(cloud: str) -> None:
+    settings = one(render(cloud), "ConfigMap", "semrec-settings")["data"]
+    assert settings["device"] == ("cpu" if cloud == "kind" else "cuda")
+    takes_device = set()
+    for job in _jobs(cloud):
+        verb, options = _parsed(job["spec"]["entrypoint"])
+        if "device" in options:
+            takes_device.add(verb[0])
+            assert options["device"] == settings["device"]
+        assert ("device" in options) == (job["metadata"]["labels"]["semrec.io/device"] == "gpu")
+        assert options.get("device_wait", 0) < job["spec"]["activeDeadlineSeconds"] / 10
+    assert takes_device == FOR_GPUS
 
 
 def test_the_night_is_the_job_run_on_a_clock() -> None:
