@@ -2,6 +2,7 @@
 
 semrec plan --items 62423 --users 162541 --accelerator l4
 semrec plan -w W --accelerator cpu --calibrate          # measures this machine; later runs print predicted against actual
+semrec plan --items 1e8 --users 1e9 --accelerator h100 --plot plan.png
 semrec plan --items 1e8 --users 1e9 --accelerator h100 --budget 2000 --spot
 """
 
@@ -13,16 +14,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.console import Console
 from rich.table import Table
 
 from jobs.shell import console, reported, run
 
 if TYPE_CHECKING:
-    from semrec.capacity import Estimate, Node, Rates, Workload
+    from semrec.capacity import Estimate, Node, PriceTable, Rates, Workload
 
 __all__ = ["main"]
 
 _DEVICE_THREADS = 4  # a device of a cpu node, as the price table counts them
+_WIDTH = 118  # of the table, also where the output is no terminal
 
 
 def _count(text: str) -> int:
@@ -50,15 +53,22 @@ def main(
     dimension: Annotated[int, typer.Option(min=1, help="Dimensions of a vector.")] = 384,
     k: Annotated[int, typer.Option(min=1, help="Recommendations per user.")] = 100,
     calibrate: Annotated[
-        bool, typer.Option("--calibrate", help="Measure scoring on this machine, for a minute.")
+        bool, typer.Option("--calibrate", help="Measure scoring and embedding on this machine, for a minute.")
     ] = False,
     seconds: Annotated[float, typer.Option(min=1.0, help="How long to measure.")] = 60.0,
     prices: Annotated[Path | None, typer.Option(help="Price table to use instead of the package's.")] = None,
+    plot: Annotated[
+        str | None, typer.Option(help="Draw minutes and dollars over devices into this .png or .svg.")
+    ] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all estimates there.")] = None,
 ) -> None:
     """Say what a run takes before it is launched, and what breaks first as it grows."""
     from semrec import capacity
 
+    if plot:
+        if devices is not None or budget is not None:
+            raise typer.BadParameter("--plot draws the curve: leave --devices and --budget out")
+        capacity.check_plot_path(plot)
     table = capacity.read_prices(prices)
     nodes = [node for node in table.of(accelerator) if cloud in (None, node.cloud)]
     if not nodes:
@@ -68,10 +78,15 @@ def main(
     console.print(f"[bold]{work.num_users:,} users x {work.num_items:,} items[/] x {work.dimension}, K = {work.k}")
     console.print(f"item matrix {work.matrix_bytes / 1e9:,.2f} GB, {work.num_parts:,} parts (user buckets)")
     console.print(f"users to read {work.input_bytes / 1e9:,.2f} GB, lists to write {work.output_bytes / 1e9:,.2f} GB")
-    console.print(f"rates: {rates.source}; minutes include {capacity.NODE_START_S / 60:.0f} for nodes to come up")
-    console.print(f"[dim]prices of {table.dated}. {table.note}[/]")
+    console.print(f"scoring: {rates.source}")
+    console.print(f"embedding: {rates.texts_per_s:,.0f} texts/s and device; {rates.embed_source}")
+    console.print(f"minutes are of a run from nothing, with {capacity.NODE_START_S / 60:.0f} for nodes to come up")
+    console.print(f"[dim]{table.note}[/]")
     made = [one for node in nodes for one in _estimates(work, node, rates, devices, budget, spot)]
-    _show(made)
+    _show(made, table)
+    if plot:
+        capacity.plot_curve(made, plot)
+        console.print(f"drawn in {plot}")
     if json_file:
         json_file.write_text(json.dumps([_record(one) for one in made], indent=2) + "\n")
 
@@ -98,7 +113,7 @@ def _rates(workspace: str | None, accelerator: str, work: Workload, budget_s: fl
     """Measured now, measured before, or projected: in this order. A cpu device is four threads."""
     from dataclasses import replace
 
-    from semrec.capacity import calibrate, projected_rates, read_calibration, write_calibration
+    from semrec.capacity import calibrate, projected_rates, read_calibration, with_embedding, write_calibration
     from semrec.workspace import Workspace
 
     storage = Workspace.open(workspace).storage if workspace else None
@@ -110,10 +125,14 @@ def _rates(workspace: str | None, accelerator: str, work: Workload, budget_s: fl
             write_calibration(storage, found)
     if found is None or (found.rates.dimension, found.rates.k) != (work.dimension, work.k):
         return projected_rates(accelerator, dimension=work.dimension, k=work.k)
-    share = found.num_threads / _DEVICE_THREADS if engine == "cpu" else 1.0
-    source = f"{found.rates.source}, {found.num_threads} threads" + (f" taken for {_DEVICE_THREADS}" * (share != 1))
+    rates, share = with_embedding(found.rates), found.num_threads / _DEVICE_THREADS if engine == "cpu" else 1.0
+    assert rates.texts_per_s  # what with_embedding is for
     return replace(
-        found.rates, fixed_s=found.rates.fixed_s * share, per_item_s=found.rates.per_item_s * share, source=source
+        rates,
+        fixed_s=rates.fixed_s * share,
+        per_item_s=rates.per_item_s * share,
+        texts_per_s=rates.texts_per_s / share,
+        source=f"{rates.source}, {found.num_threads} threads" + (f" taken for {_DEVICE_THREADS}" * (share != 1)),
     )
 
 
@@ -136,31 +155,48 @@ def _estimates(
     return curve(work, node, rates, sorted({fewest, *DEVICE_COUNTS}))
 
 
-def _show(made: list[Estimate]) -> None:
+def _show(made: list[Estimate], prices: PriceTable) -> None:
+    for node in dict.fromkeys(one.node for one in made):
+        print(f"\n{node.node} ({node.cloud}), {node.devices} x {node.accelerator} of {node.memory_gb:g} GB")
+        console.print(f"[dim]{prices.standing(node)}[/]")
+        Console(highlight=False, width=_WIDTH).print(_curve_table([one for one in made if one.node == node]))
+    _show_limits(made[-1])
+
+
+def _curve_table(made: list[Estimate]) -> Table:
     from semrec.capacity import limits
 
-    for node in dict.fromkeys(one.node for one in made):
-        ours = [one for one in made if one.node == node]
-        console.print(
-            f"\n[bold]{node.node}[/] ({node.cloud}, {node.devices} x {node.accelerator}, {node.memory_gb:g} GB each)"
-        )
-        table = Table(title_justify="left")
-        table.add_column("devices", justify="right")
-        for heading in ("shards x replicas", "users/s", "minutes", "on demand", "spot"):
-            table.add_column(heading, justify="right", no_wrap=True)
-        table.add_column("limited by")
-        for one in ours:
-            first = limits(one)[0]
-            table.add_row(
-                str(one.num_devices), f"{one.topology.num_shards} x {one.topology.num_replicas}",
-                f"{one.users_per_s:,.0f}", f"{one.total_s / 60:,.1f}", f"${one.on_demand_usd:,.2f}",
-                f"${one.spot_usd:,.2f}", first.name + (" (breaks)" if first.use > 1 else ""),
-            )  # fmt: skip
-        console.print(table)
-    largest = made[-1]
-    console.print(f"at {largest.num_devices} devices of {largest.node.node}, the most used first:")
-    for limit in limits(largest):
-        console.print(f"  {limit.use:7.1%}  {limit.name}: {limit.meaning}")
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    headings = (
+        "devices", "shards x\nreplicas", "users/s", "minutes\nembed", "minutes\nscore", "minutes\nin all",
+        "network\nGB", "store\nrequests", "dollars\non demand", "dollars\nspot",
+    )  # fmt: skip
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("limited by", no_wrap=True)
+    for one in made:
+        first = limits(one)[0]
+        table.add_row(
+            str(one.num_devices), f"{one.topology.num_shards} x {one.topology.num_replicas}",
+            f"{one.users_per_s:,.0f}", f"{one.embed_s / 60:,.2f}", f"{one.score_s / 60:,.1f}", f"{one.total_s / 60:,.1f}",
+            f"{one.network_bytes / 1e9:,.0f}", f"{one.store_requests:,}",
+            f"{one.on_demand_usd:,.2f}", f"{one.spot_usd:,.2f}", first.name + (" BREAKS" if first.use > 1 else ""),
+        )  # fmt: skip
+    return table
+
+
+def _show_limits(largest: Estimate) -> None:
+    """What limits the largest, and what comes next when it grows."""
+    from semrec.capacity import limits
+
+    found = limits(largest)
+    print(f"\nat {largest.num_devices} devices of {largest.node.node}, in use:")
+    for limit in found:
+        print(f"  {limit.use:7.1%}  {limit.name:<13} {limit.until} ({limit.meaning})")
+    broken = [limit.name for limit in found if limit.use > 1]
+    after = next(limit for limit in found if limit.name not in ("devices", "network"))
+    said = f"{', '.join(broken)}: it cannot be done so" if broken else f"{after.name}, which {after.until}"
+    print(f"what breaks first: {said}")
 
 
 def _record(one: Estimate) -> dict[str, Any]:

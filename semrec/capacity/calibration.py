@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 import numpy as np
 
 from semrec.bench.machine import machine
 from semrec.bench.problems import generated_vectors
-from semrec.capacity.rates import Rates
-from semrec.errors import InputError
+from semrec.capacity.rates import Rates, with_embedding
+from semrec.demo import film_items
+from semrec.errors import EncoderError, InputError
 from semrec.manifests import read_manifest, write_manifest
 from semrec.scoring.engine import Engine, check_engine, make_engine
 from semrec.scoring.types import ItemShard, Queries
@@ -22,6 +23,7 @@ __all__ = ["Calibration", "calibrate", "read_calibration", "write_calibration"]
 _NUM_ITEMS: Final = (8_192, 32_768, 131_072)
 _NUM_QUERIES: Final = 2_048
 _FEWEST_ROUNDS: Final = 3
+_SCORING_SHARE: Final = 0.75  # of the budget; the rest is for the encoder
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,10 @@ class Calibration:
 
 
 def calibrate(*, engine: str, num_threads: int, dimension: int, k: int, budget_s: float = 60.0) -> Calibration:
-    """Scores generated users against 8,192, 32,768 and 131,072 generated items, `budget_s` seconds in all.
+    """Scores generated users against 8,192, 32,768 and 131,072 generated items, then embeds the demo's texts with the default
+    encoder on the engine's device; `budget_s` seconds in all, loading excluded.
 
+    Without the encoder's weights its speed is estimated from that of scoring, and `embed_source` says so.
     The line is fitted by least squares of the relative error, so that small catalogues are predicted as well as large ones.
     Raises InputError for a budget, dimension or K that is not positive, DeviceError without the engine's device.
     """
@@ -50,9 +54,11 @@ def calibrate(*, engine: str, num_threads: int, dimension: int, k: int, budget_s
     queries, items_ID, points = Queries.unfiltered(vectors[:_NUM_QUERIES]), vectors[_NUM_QUERIES:], []
     for num_items in _NUM_ITEMS:
         made = make_engine(engine, ItemShard.from_vectors(items_ID[:num_items]), num_threads=num_threads)
-        points.append((num_items, _seconds_per_user(made, queries, k, budget_s / len(_NUM_ITEMS))))
+        points.append((num_items, _seconds_per_user(made, queries, k, _SCORING_SHARE * budget_s / len(_NUM_ITEMS))))
     fixed_s, per_item_s = _line(points)
-    rates = Rates(dimension, k, fixed_s, per_item_s, None, measured=True, source=f"measured on {machine()}")
+    scoring = Rates(dimension, k, fixed_s, per_item_s, None, measured=True, source=f"measured on {machine()}")
+    device = "cuda" if engine == "cuda" else "cpu"
+    rates = _embedding(scoring, device, num_threads, (1 - _SCORING_SHARE) * budget_s)
     return Calibration(engine, num_threads, machine(), rates, tuple(points))
 
 
@@ -84,6 +90,30 @@ def _seconds_per_user(engine: Engine, queries: Queries, k: int, budget_s: float)
         engine.top_k(queries, k)
         rounds.append(time.perf_counter() - round_s)
     return float(np.median(rounds)) / queries.num_queries
+
+
+def _embedding(rates: Rates, device: str, num_threads: int, budget_s: float) -> Rates:
+    """The rates with the texts per second of the default encoder: measured, or without its weights estimated."""
+    from semrec.embedding import EmbedSettings, Encoder, encoder_identity, resolve_model  # loads sentence-transformers
+
+    settings = EmbedSettings(device=device)
+    try:
+        source = resolve_model(settings.model)
+        encoder = Encoder(encoder_identity(settings), source, device=device, num_threads=num_threads)
+    except EncoderError as error:
+        estimated = with_embedding(rates)
+        return replace(estimated, embed_source=f"{estimated.embed_source} ({error.got})")
+    texts = [film.text for film in film_items(1)]
+    encoder.embed(texts)  # compiles, allocates
+    rounds: list[float] = []
+    started_s = time.perf_counter()
+    while not rounds or time.perf_counter() - started_s < budget_s:
+        round_s = time.perf_counter()
+        encoder.embed(texts)
+        rounds.append(time.perf_counter() - round_s)
+    length = sum(map(len, texts)) / len(texts)
+    measured = f"measured: {settings.model}, {encoder.identity.dtype}, {len(texts)} texts of {length:.0f} characters"
+    return replace(rates, texts_per_s=len(texts) / float(np.median(rounds)), embed_source=measured)
 
 
 def _line(points: list[tuple[int, float]]) -> tuple[float, float]:

@@ -11,12 +11,12 @@ from semrec.errors import InputError
 from semrec.scoring.coarse import matrix_bytes
 from semrec.topology import Topology, choose_topology
 
-__all__ = ["NODE_START_S", "Estimate", "Workload", "estimate"]
+__all__ = ["MOST_PARTS", "NODE_START_S", "Estimate", "Workload", "estimate"]
 
 NODE_START_S: Final = 240.0  # from the request for a node to a worker on it, image pulled; an assumption
 _WORKER_START_S: Final = 10.0
 _USERS_PER_PART: Final = 20_000
-_MOST_PARTS: Final = 99_999
+MOST_PARTS: Final = 99_999
 _ID_BYTES: Final = 16
 _SCORED_BYTES: Final = 12  # of a row and a score on their way to the merge
 _DRIVER_S_PER_PART: Final = 0.002
@@ -51,7 +51,7 @@ class Workload:
     @property
     def num_parts(self) -> int:
         """User buckets for a workspace of this size: about 20,000 users in each."""
-        return min(_MOST_PARTS, max(1, -(-self.num_users // _USERS_PER_PART)))
+        return min(MOST_PARTS, max(1, -(-self.num_users // _USERS_PER_PART)))
 
     @property
     def input_bytes(self) -> int:
@@ -80,6 +80,8 @@ class Estimate:
     network_s: float
     store_s: float
     driver_s: float
+    network_bytes: int  # user parts in, lists out, shards' results to the merge, the matrix to every device or node
+    store_requests: int  # of parts and ledger
 
     @property
     def num_nodes(self) -> int:
@@ -113,7 +115,8 @@ class Estimate:
 
 
 def estimate(workload: Workload, node: Node, rates: Rates, num_devices: int) -> Estimate:
-    """What the run takes. Raises DeviceError when the devices together cannot hold the item matrix."""
+    """What the run takes. Raises DeviceError when the devices together cannot hold the item matrix, InputError for rates that
+    do not say how fast texts are embedded: no estimate counts that as nothing."""
     topology = choose_topology(workload.matrix_bytes, num_devices, int(node.memory_gb * 1e9))
     shards, replicas = topology.num_shards, topology.num_replicas
     num_nodes = -(-num_devices // node.devices)
@@ -125,6 +128,14 @@ def estimate(workload: Workload, node: Node, rates: Rates, num_devices: int) -> 
     rounds = -(-workload.num_parts // replicas)
     per_part_s = workload.num_users / workload.num_parts * rates.seconds_per_user(workload.num_items / shards)
     num_texts = workload.num_items if workload.num_texts is None else workload.num_texts
+    if num_texts and not rates.texts_per_s:
+        raise InputError(
+            f"{num_texts:,} texts to embed at an unknown speed",
+            expected="rates with texts_per_s",
+            remedy="Calibrate again, or estimate it with `with_embedding`.",
+        )
+    scored_bytes = read_bytes + workload.output_bytes + merged_bytes
+    store_requests = workload.num_parts * (_REQUESTS_PER_PART + shards - 1)
     return Estimate(
         workload,
         node,
@@ -132,10 +143,12 @@ def estimate(workload: Workload, node: Node, rates: Rates, num_devices: int) -> 
         num_devices,
         topology,
         device_bytes=workload.matrix_bytes // shards,
-        embed_s=num_texts / (rates.texts_per_s * num_devices) if rates.texts_per_s else 0.0,
+        embed_s=num_texts / (rates.texts_per_s * num_devices) if num_texts and rates.texts_per_s else 0.0,
         load_s=_WORKER_START_S + loaded_bytes / bytes_per_s,
         compute_s=rounds * per_part_s,
-        network_s=(read_bytes + workload.output_bytes + merged_bytes) / bytes_per_s,
-        store_s=workload.num_parts * (_REQUESTS_PER_PART + shards - 1) / _STORE_REQUESTS_PER_S,
+        network_s=scored_bytes / bytes_per_s,
+        store_s=store_requests / _STORE_REQUESTS_PER_S,
         driver_s=workload.num_parts * _DRIVER_S_PER_PART * shards,
+        network_bytes=scored_bytes + loaded_bytes,
+        store_requests=store_requests,
     )

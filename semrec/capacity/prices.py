@@ -6,8 +6,9 @@ import datetime
 import json
 from importlib.resources import files
 from pathlib import Path
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from semrec.errors import InputError
 
@@ -29,16 +30,35 @@ class Node(BaseModel):
     network_gbit_per_s: float = Field(gt=0)
     on_demand_usd: float = Field(gt=0, description="per node hour")
     spot_usd: float = Field(gt=0, description="per node hour, typical")
+    source: str | None = Field(None, description="Where the prices were looked up: a name in the table's `sources`.")
+    confirmed: Literal["both", "on demand", "none"] = Field("none", description="Which of the prices the source has.")
 
 
 class PriceTable(BaseModel):
-    """Node prices of one day."""
+    """Node prices, as they were looked up or written down on one day."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     dated: datetime.date
     note: str = ""
+    sources: dict[str, str] = Field(default_factory=dict, description="Name -> address.")
     nodes: tuple[Node, ...]
+
+    @model_validator(mode="after")
+    def _check_sources(self) -> Self:
+        for node in self.nodes:
+            if node.source is not None and node.source not in self.sources:
+                raise ValueError(f"{node.node}: no source {node.source!r} in `sources`")
+            if (node.source is None) != (node.confirmed == "none"):
+                raise ValueError(f"{node.node}: a confirmed price needs a source, and a source confirms one")
+        return self
+
+    def standing(self, node: Node) -> str:
+        """What stands behind a node's prices, for people."""
+        if node.source is None:
+            return "prices NOT CONFIRMED"
+        spot = "" if node.confirmed == "both" else "; spot NOT CONFIRMED"
+        return f"prices looked up {self.dated}: {self.sources[node.source]}{spot}"
 
     def of(self, accelerator: str) -> tuple[Node, ...]:
         """The nodes with an accelerator. Raises InputError when the table has none."""

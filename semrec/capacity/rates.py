@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from semrec.errors import InputError
 
-__all__ = ["Rates", "projected_rates"]
+__all__ = ["Rates", "projected_rates", "with_embedding"]
 
 #: Dense bfloat16 FLOP/s and bytes/s of memory, from NVIDIA's data sheets (L4, A100 SXM 40 GB, H100 SXM).
 _DATA_SHEETS: Final = {"l4": (121e12, 0.30e12), "a100": (312e12, 1.55e12), "h100": (989e12, 3.35e12)}
@@ -22,7 +22,8 @@ _TOKENS_PER_TEXT: Final = 64
 class Rates:
     """One device: scoring a user against I items at `dimension` and `k` takes `fixed_s + per_item_s * I` seconds.
 
-    `texts_per_s` is None where embedding was not measured. `source` says where the numbers are from.
+    `source` says where these are from, `embed_source` where `texts_per_s` is from, which is None in calibrations that did not
+    measure it: `with_embedding` fills it, and an estimate refuses to go without.
     """
 
     dimension: int
@@ -32,6 +33,7 @@ class Rates:
     texts_per_s: float | None
     measured: bool
     source: str
+    embed_source: str = ""
 
     def seconds_per_user(self, num_items: float) -> float:
         """Seconds of one device for one user against `num_items` items."""
@@ -58,4 +60,25 @@ def projected_rates(accelerator: str, *, dimension: int, k: int) -> Rates:
         texts_per_s=flop_per_s / (_FLOP_PER_TOKEN * _TOKENS_PER_TEXT),
         measured=False,
         source=f"projected: {_SHARE_OF_PEAK:.0%} of the data sheet of {accelerator.upper()}, not measured",
+        embed_source=f"projected: the same share, all-MiniLM-L6-v2, texts of {_TOKENS_PER_TEXT} tokens, not measured",
+    )
+
+
+def with_embedding(rates: Rates) -> Rates:
+    """The rates with `texts_per_s`, if need be estimated: the encoder's arithmetic at the speed that scoring was measured at.
+
+    Raises InputError when scoring has no slope to take a speed from.
+    """
+    if rates.texts_per_s:
+        return rates
+    if rates.per_item_s <= 0:
+        raise InputError(
+            "rates without a time per item", expected="a calibration that measured one", remedy="Calibrate for longer."
+        )
+    flop_per_s = 2 * rates.dimension / rates.per_item_s
+    return replace(
+        rates,
+        texts_per_s=flop_per_s / (_FLOP_PER_TOKEN * _TOKENS_PER_TEXT),
+        embed_source=f"estimated: {_FLOP_PER_TOKEN * _TOKENS_PER_TEXT / 1e9:.1f} GFLOP per text of {_TOKENS_PER_TEXT} "
+        f"tokens at the {flop_per_s / 1e9:,.0f} GFLOP/s of scoring, not measured",
     )

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from semrec.capacity.estimate import Estimate, Workload, estimate
+from semrec.capacity.estimate import MOST_PARTS, Estimate, Workload, estimate
 from semrec.capacity.prices import Node
 from semrec.capacity.rates import Rates
 from semrec.errors import DeviceError
@@ -23,11 +23,15 @@ _ITEM_ID_BYTES: Final = 60
 
 @dataclass(frozen=True)
 class Limit:
-    """A resource of the system: `use` is its share in use, 1 meaning that it is what limits, more that it breaks."""
+    """A resource of the system: `use` is its share in use, 1 meaning that it is what limits, more that it breaks.
+
+    `until` says how far it goes from here, when the rest stays as it is.
+    """
 
     name: str
     use: float
     meaning: str
+    until: str
 
 
 def limits(made: Estimate) -> list[Limit]:
@@ -36,18 +40,37 @@ def limits(made: Estimate) -> list[Limit]:
     For what is busy while parts are scored, the use is its share of that time; for what has a fixed size, of that size.
     """
     work, scored_s = made.workload, made.score_s
-    longest_part = work.num_users / work.num_parts * max(work.k, work.seen_per_user)
+    longest_list = max(work.k, work.seen_per_user)
+    most_users, most_items = _LIST_OFFSETS * MOST_PARTS / longest_list, _DRIVER_BYTES / _ITEM_ID_BYTES
     found = [
-        Limit("devices", made.compute_s / scored_s, "the scoring itself"),
-        Limit("network", made.network_s / scored_s, "user parts in, lists out, shards' results to the merge"),
-        Limit("object store", made.store_s / scored_s, "requests to one prefix"),
-        Limit("driver", made.driver_s / scored_s, "handing out parts and writing progress, one process"),
-        Limit("one part", longest_part / _LIST_OFFSETS, "entries of a list column; the number of parts ends at 99,999"),
+        Limit("devices", made.compute_s / scored_s, "the scoring itself", "more devices, less time"),
         Limit(
-            "one process", work.num_items * _ITEM_ID_BYTES / _DRIVER_BYTES, "all item ids, while the matrix is built"
+            "network",
+            made.network_s / scored_s,
+            "user parts in, lists out, shards' results to the merge",
+            "grows with the nodes",
+        ),
+        Limit("object store", made.store_s / scored_s, "requests to one prefix", _until(made, made.store_s)),
+        Limit("driver", made.driver_s / scored_s, "hands out parts, writes progress", _until(made, made.driver_s)),
+        Limit(
+            "one part",
+            work.num_users / work.num_parts * longest_list / _LIST_OFFSETS,
+            "entries of a list column in a file",
+            f"breaks above {most_users:.1e} users: {MOST_PARTS:,} parts at most",
+        ),
+        Limit(
+            "one process",
+            work.num_items / most_items,
+            "holds all item ids while the matrix is built",
+            f"breaks above {most_items / 1e6:,.0f} million items",
         ),
     ]
     return sorted(found, key=lambda limit: -limit.use)
+
+
+def _until(made: Estimate, fixed_s: float) -> str:
+    """Of what takes the same time on any number of devices: where scoring is as quick as that."""
+    return f"limits above {made.num_devices * made.compute_s / fixed_s:,.0f} devices"
 
 
 def fewest_devices(workload: Workload, node: Node) -> int:
