@@ -13,7 +13,7 @@ resource "helm_release" "kuberay" {
     nodeSelector = { "semrec.io/pool" = "cpu" }
     resources    = { requests = { cpu = "100m", memory = "512Mi" }, limits = { memory = "512Mi" } }
     metrics      = { enabled = true, serviceMonitor = { enabled = true } }
-    featureGates = [{ name = "RayCronJob", enabled = true }] # the nightly run is one
+    featureGates = [{ name = "RayCronJob", enabled = true }] # the daily run is one
   })]
 
   depends_on = [helm_release.prometheus] # brings the kind ServiceMonitor

@@ -92,11 +92,11 @@ def test_a_job_that_can_use_gpus_says_whether_it_has_some_rented(cloud: str) -> 
     assert takes_device == FOR_GPUS
 
 
-def test_the_night_is_the_job_run_on_a_clock() -> None:
+def test_the_daily_run_is_the_job_run_on_a_clock() -> None:
     for cloud in CLOUDS:
-        night = one(render(cloud), "RayCronJob", "semrec-nightly")["spec"]
-        assert night["timeZone"] == "Etc/UTC"
-        assert night["jobTemplate"] == one(_jobs(cloud), "RayJob", "semrec-run")["spec"]
+        daily = one(render(cloud), "RayCronJob", "semrec-daily")["spec"]
+        assert daily["timeZone"] == "Etc/UTC"
+        assert daily["jobTemplate"] == one(_jobs(cloud), "RayJob", "semrec-run")["spec"]
 
 
 def test_an_import_is_placed_on_a_worker_that_can_hold_it() -> None:

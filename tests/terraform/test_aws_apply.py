@@ -180,6 +180,12 @@ def test_the_bucket_is_versioned_encrypted_private_and_tls_only(deployment: Depl
     assert tls["Effect"] == "Deny" and tls["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
 
 
+def test_the_registry_is_the_repository_that_images_are_pushed_to(deployment: Deployment) -> None:
+    (repository,) = deployment.client("ecr").describe_repositories(repositoryNames=[NAME])["repositories"]
+    assert deployment.outputs["registry"] == repository["repositoryUri"]
+    assert repository["repositoryUri"].endswith(f"/{NAME}")
+
+
 def test_every_key_rotates(deployment: Deployment) -> None:
     kms = deployment.client("kms")
     for purpose in ("data", "disks", "etcd", "logs", "secrets"):

@@ -9,6 +9,16 @@ import pytest
 from offline_terraform import CLOUDS, REPO, Terraform
 
 TERRAFORM = REPO / "terraform"
+# The repository of the cluster's image, to which a tag is appended.
+REGISTRIES = {
+    "aws": "111122223333.dkr.ecr.us-east-1.amazonaws.com/semrec-test",
+    "gcp": "us-central1-docker.pkg.dev/films-test/semrec-test/semrec-test",  # a repository of repositories
+    "azure": "semrectest1a2b.azurecr.io/semrec-test",
+}
+TOLD = {  # what only the cloud knows: kind, attribute, value
+    "aws": ("aws_ecr_repository", "repository_url", REGISTRIES["aws"]),
+    "azure": ("azurerm_container_registry", "login_server", REGISTRIES["azure"].partition("/")[0]),
+}
 CONTRACT = Path(__file__).parent / "contract"
 
 
@@ -116,6 +126,29 @@ def test_the_root_plans_and_its_outputs_have_the_types_of_the_contract(terraform
     (folder / "tests" / "contract.tftest.hcl").write_text(
         f'{mocks_and_values}\nrun "contract" {{\n  command = plan\n}}\n'
     )
+    # Types do not tell a host from a repository.
+    (folder / "tests" / "registry.tftest.hcl").write_text(
+        f"""{mocks_and_values}
+{_told_in_the_plan(cloud)}
+run "registry" {{
+  command = plan
+  assert {{
+    condition     = output.registry == "{REGISTRIES[cloud]}"
+    error_message = "got ${{output.registry}}"
+  }}
+}}
+"""
+    )
     terraform.init(folder)
     assert "Success!" in terraform.run(folder, "validate")
-    assert "1 passed, 0 failed" in terraform.run(folder, "test")
+    assert "2 passed, 0 failed" in terraform.run(folder, "test")
+
+
+def _told_in_the_plan(cloud: str) -> str:
+    if cloud not in TOLD:
+        return ""
+    kind, attribute, value = TOLD[cloud]
+    return (
+        f"override_resource {{\n  target          = module.cluster.{kind}.this\n  override_during = plan\n"
+        f'  values          = {{ {attribute} = "{value}" }}\n}}\n'
+    )

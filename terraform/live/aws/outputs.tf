@@ -49,7 +49,7 @@ output "kms_key_id" {
 }
 
 output "registry" {
-  description = "Where the images are pushed and pulled."
+  description = "The image's repository: docker push REGISTRY:TAG."
   value       = module.cluster.registry
 }
 

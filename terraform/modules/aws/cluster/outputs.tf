@@ -61,7 +61,7 @@ output "kms_key_id" {
 }
 
 output "registry" {
-  description = "Where the images are pushed and pulled."
+  description = "The image's repository: docker push REGISTRY:TAG."
   value       = aws_ecr_repository.this.repository_url
 }
 

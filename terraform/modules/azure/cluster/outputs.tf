@@ -64,7 +64,7 @@ output "kms_key_id" {
 }
 
 output "registry" {
-  description = "Where the images are pushed and pulled."
+  description = "The image's repository: docker push REGISTRY:TAG."
   value       = "${azurerm_container_registry.this.login_server}/${local.name}"
 }
 

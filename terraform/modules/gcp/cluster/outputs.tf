@@ -61,8 +61,8 @@ output "kms_key_id" {
 }
 
 output "registry" {
-  description = "Where the images are pushed and pulled."
-  value       = "${var.region}-docker.pkg.dev/${local.project}/${google_artifact_registry_repository.this.repository_id}"
+  description = "The image's repository: docker push REGISTRY:TAG."
+  value       = "${var.region}-docker.pkg.dev/${local.project}/${google_artifact_registry_repository.this.repository_id}/${local.name}"
 }
 
 output "service_account_annotations" {

@@ -141,7 +141,7 @@ run "outputs_after_an_apply" {
   }
 
   assert {
-    condition     = output.data_uri == "gs://films-test-semrec-test-data" && output.registry == "us-central1-docker.pkg.dev/films-test/semrec-test"
+    condition     = output.data_uri == "gs://films-test-semrec-test-data" && output.registry == "us-central1-docker.pkg.dev/films-test/semrec-test/semrec-test"
     error_message = "got ${output.data_uri} and ${output.registry}"
   }
   assert {
