@@ -1,4 +1,4 @@
-"""Dynamic batching: a thread takes everything that waits as one piece of work.
+"""Dynamic batching: one thread takes everything that waits as one piece of work.
 
 There is no fixed delay. While the thread works, what arrives waits, and is the next batch; an idle thread starts at once. So
 batches grow with the load and a lone request is not held up. A pass over the item matrix costs almost the same for one
@@ -30,23 +30,16 @@ _CROWD: Final = 4
 class Batcher(Generic[Ask, Got]):
     """Gives asks to `work`, a function of up to `max_batch` asks that returns a result or an exception for each.
 
-    `work` runs in threads of this object, one by default. With two, one makes answers of what the engine found while the
-    engine works for the other. At most `max_waiting` asks wait; more are refused with a 503.
+    `work` runs in one thread of this object. At most `max_waiting` asks wait; more are refused with a 503.
     """
 
     def __init__(
-        self,
-        name: str,
-        work: Callable[[list[Ask]], Sequence[Got | BaseException]],
-        *,
-        max_batch: int,
-        max_waiting: int,
-        num_threads: int = 1,
+        self, name: str, work: Callable[[list[Ask]], Sequence[Got | BaseException]], *, max_batch: int, max_waiting: int
     ) -> None:
         self._work, self._max_batch, self._max_waiting = work, max_batch, max_waiting
         self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._name, self._num_threads, self._started = name, num_threads, False
-        self._counting = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._name = name
         self.num_batches = self.num_asks = self.num_waiting = 0
 
     async def do(self, ask: Ask) -> Got:
@@ -54,10 +47,9 @@ class Batcher(Generic[Ask, Got]):
         if self.num_waiting >= self._max_waiting:
             raise ProblemError(503, "too many requests wait here", remedy="Try again.", headers={"Retry-After": "1"})
         loop = asyncio.get_running_loop()
-        if not self._started:
-            self._started = True
-            for _ in range(self._num_threads):
-                threading.Thread(target=self._run, args=(loop,), name=self._name, daemon=True).start()
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, args=(loop,), name=self._name, daemon=True)
+            self._thread.start()
         done: asyncio.Future[Got] = loop.create_future()
         self.num_waiting += 1
         self._queue.put((ask, done))
@@ -67,7 +59,7 @@ class Batcher(Generic[Ask, Got]):
             self.num_waiting -= 1
 
     def close(self) -> None:
-        """Ends the threads after what waits."""
+        """Ends the thread after what waits."""
         self._queue.put(_STOP)
 
     def _run(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -83,9 +75,8 @@ class Batcher(Generic[Ask, Got]):
             started_s, results = time.perf_counter(), self._results([ask for ask, _ in wanted])
             patience_s = min(_PATIENCE * (time.perf_counter() - started_s), _MAX_PATIENCE_S)
             crowd = len(wanted) + self._queue.qsize()
-            with self._counting:
-                self.num_batches += 1
-                self.num_asks += len(wanted)
+            self.num_batches += 1
+            self.num_asks += len(wanted)
             try:
                 loop.call_soon_threadsafe(_settle, [done for _, done in wanted], results)
             except RuntimeError:  # the loop has ended
@@ -94,7 +85,7 @@ class Batcher(Generic[Ask, Got]):
     def _results(self, asks: list[Ask]) -> Sequence[Got | BaseException]:
         try:
             return self._work(asks)
-        except BaseException as error:  # a thread must outlive whatever the work does
+        except BaseException as error:  # the thread must outlive whatever the work does
             return [error] * len(asks)
 
     def _take(self, patience_s: float, crowd: int) -> list[Any]:

@@ -62,7 +62,7 @@ __all__ = [
 ]
 
 _JSON: Final = b"application/json"
-_BATCH_CHUNK: Final = 512  # queries of a large request that are one piece of work: others get their turn in between
+_BATCH_CHUNK: Final = 1024  # queries of a large request that are one piece of work: others get their turn in between
 
 
 @dataclass(frozen=True, slots=True)

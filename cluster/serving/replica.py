@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import threading
 from pathlib import Path
@@ -94,7 +95,8 @@ class Recommender(RecommenderMethods):
             if self._follower is None and self._live.state is not None:
                 self._follower = OverlayFollower(self._args.workspace, self._live.state, self._live.refresh)
             self._stop.wait(self._args.poll_s)
-            self._live.look()
+            if self._live.look():
+                gc.freeze()  # a full collection would look at millions of the release's objects: 150 ms without an answer
             if self._keys is not None:
                 self._refresh_keys(self._keys)
 

@@ -61,9 +61,7 @@ class Service:
         self.keys, self.answers, self.count_before = keys, answers, count_before
         bounds = {"max_batch": _MAX_BATCH, "max_waiting": args.max_waiting}
         self._quick: Batcher[Ask, Reply] = Batcher("quick", answer_asks, **bounds)
-        self._slow: Batcher[Ask, Reply] = Batcher(
-            "slow", answer_asks, max_batch=1, max_waiting=args.max_waiting, num_threads=2
-        )
+        self._slow: Batcher[Ask, Reply] = Batcher("slow", answer_asks, max_batch=1, max_waiting=args.max_waiting)
         self._texts: Batcher[tuple[TextEncoder, str], np.ndarray] = Batcher("texts", _vectors, **bounds)
 
     def snapshot(self, *, overlay: bool = True) -> Snapshot:
