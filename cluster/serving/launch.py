@@ -112,7 +112,11 @@ def serve_release(
             environment |= own_ports() | stack.enter_context(local_haproxy())
         for name, value in environment.items():
             os.environ.setdefault(name, value)
-        with _interrupted() as stop, ray, _running(args, listen, is_local=not address):
+        with (
+            ray,
+            _interrupted() as stop,
+            _running(args, listen, is_local=not address),
+        ):  # Ray has a way with SIGTERM, too
             said = _wait_until_ready(listen, stop)
             if said is not None:
                 on_ready(said, time.monotonic() - started_s)

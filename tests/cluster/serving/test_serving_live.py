@@ -63,10 +63,10 @@ class Running:
         self.stop()
         raise AssertionError(self._log.read_text())
 
-    def stop(self) -> None:
+    def stop(self, number: int = signal.SIGINT) -> None:
         children = psutil.Process(self._process.pid).children(recursive=True)
-        self._process.send_signal(signal.SIGINT)
-        self._process.wait(60)
+        self._process.send_signal(number)
+        assert self._process.wait(60) == 0, self._log.read_text()
         _, alive = psutil.wait_procs(children, timeout=20)
         assert not alive, alive
         self.client.close()
@@ -250,7 +250,7 @@ def test_changes_survive_a_restart_of_the_application(demo: Running) -> None:
     assert put.status_code == 200
     assert demo.client.delete("/v1/items/toy-story-2-1999").status_code == 200
     before = demo.get("/v1/users/somebody-new/recommendations", k=3)
-    demo.stop()
+    demo.stop(signal.SIGTERM)
     demo.start()
     assert demo.get("/v1/items/kept")["title"] == "Kept"
     assert demo.client.get("/v1/items/toy-story-2-1999").status_code == 404
