@@ -23,8 +23,9 @@ from urllib.request import Request, urlopen
 import psutil
 import pytest
 import yaml
+from local_processes import free_ports
 from rendered import clusters, one, pod_specs, render
-from test_image_health import IMAGE_ENVIRONMENT, _free_ports
+from test_image_health import IMAGE_ENVIRONMENT
 
 from cluster.serving.keys import append_key, make_key
 
@@ -41,7 +42,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, int]
     """The ports of a service of one replica; its processes are ended by their group, never by `ray stop`."""
     world = make_world(tmp_path_factory.mktemp("world"))
     names = ("gcs", "agent", "dashboard", "metrics", "client", "http", "stats", "haproxy_metrics")
-    ports = dict(zip(names, map(int, _free_ports(len(names))), strict=True))
+    ports = dict(zip(names, free_ports(len(names)), strict=True))
     folder = tempfile.mkdtemp(prefix="ray-")  # short: the paths of sockets end at 107 bytes
     with Path(folder, "head.log").open("w") as log:
         head = subprocess.Popen(
