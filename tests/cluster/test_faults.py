@@ -114,13 +114,13 @@ def when_committed(workspace: Workspace, count: int, action: Callable[[], None])
 
 
 def actor_pids(cluster: Cluster) -> list[int]:
-    """Worker processes of this cluster that hold a PartActor, oldest first."""
+    """Worker processes of this cluster that hold a PartActor, the one that did least first: it may still be starting."""
     raylets = [info.process.pid for node in cluster.list_all_nodes() for info in node.all_processes["raylet"]]
     found = []
     for child in [child for pid in raylets for child in psutil.Process(pid).children(recursive=True)]:
         with contextlib.suppress(psutil.NoSuchProcess):  # zombies are dead, too
             if "PartActor" in " ".join(child.cmdline()):
-                found.append((child.create_time(), child.pid))
+                found.append((sum(child.cpu_times()[:2]), child.pid))
     return [pid for _, pid in sorted(found)]
 
 

@@ -41,7 +41,7 @@ KEY, STORED_KEY = make_key("probe", ["read"], None, None)
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, int]]:
     """The ports of a service of one replica; its processes are ended by their group, never by `ray stop`."""
     world = make_world(tmp_path_factory.mktemp("world"))
-    names = ("gcs", "agent", "dashboard", "metrics", "client", "http", "stats", "haproxy_metrics")
+    names = ("gcs", "agent", "dashboard", "metrics", "client", "http", "stats", "haproxy_metrics", "fallback", "grpc")
     ports = dict(zip(names, free_ports(len(names)), strict=True))
     folder = tempfile.mkdtemp(prefix="ray-")  # short: the paths of sockets end at 107 bytes
     with Path(folder, "head.log").open("w") as log:
@@ -81,6 +81,7 @@ def _environment(ports: dict[str, int]) -> dict[str, str]:
         "PYTHONPATH": str(Path(__file__).parents[2]),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(ports["stats"]),
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(ports["haproxy_metrics"]),
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(ports["fallback"]),
         "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": "31500",  # away from the services of other tests
         "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": "31599",
     }
@@ -89,7 +90,7 @@ def _environment(ports: dict[str, int]) -> dict[str, str]:
 def _deploy(ports: dict[str, int], workspace: str) -> None:
     """Sends the manifest's configuration until the dashboard takes it, and waits for the first answer."""
     config = yaml.safe_load(one(render("kind"), "RayService", "semrec-online")["spec"]["serveConfigV2"])
-    config["http_options"]["port"] = ports["http"]
+    config["http_options"]["port"], config["grpc_options"]["port"] = ports["http"], ports["grpc"]
     arguments = config["applications"][0]["args"]
     keys = Path(workspace).parent / Path(arguments["keys_file"]).name
     append_key(str(keys), STORED_KEY)
@@ -120,9 +121,10 @@ def _get(port: int, path: str) -> tuple[int, str]:
 
 
 def _listener(port: int) -> str:
-    """The name of the program that listens on a port."""
-    (pid,) = {one.pid for one in psutil.net_connections("tcp") if one.status == "LISTEN" and one.laddr.port == port}
-    return psutil.Process(pid).name()
+    """The name of the program that listens on a port; two processes of it while HAProxy takes a new configuration over."""
+    pids = {one.pid for one in psutil.net_connections("tcp") if one.status == "LISTEN" and one.laddr.port == port}
+    (name,) = {psutil.Process(pid).name() for pid in pids}
+    return name
 
 
 def test_haproxy_answers_on_the_port_of_the_service(service: dict[str, int]) -> None:
