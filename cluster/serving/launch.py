@@ -112,11 +112,8 @@ def serve_release(
             environment |= own_ports() | stack.enter_context(local_haproxy())
         for name, value in environment.items():
             os.environ.setdefault(name, value)
-        with (
-            ray,
-            _interrupted() as stop,
-            _running(args, listen, is_local=not address),
-        ):  # Ray has a way with SIGTERM, too
+        # After Ray, which takes SIGTERM for itself when it starts.
+        with ray, _interrupted() as stop, _running(args, listen, is_local=not address):
             said = _wait_until_ready(listen, stop)
             if said is not None:
                 on_ready(said, time.monotonic() - started_s)

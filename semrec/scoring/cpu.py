@@ -118,7 +118,7 @@ class CpuEngine:
         return prepared, self._guess(prepared, k)
 
     def _prepared(self, queries: Queries) -> PreparedQueries:
-        return PreparedQueries(queries, self.coarse, self.shard.first_row, self.shard.num_items)
+        return PreparedQueries(queries, self.coarse, self.shard)
 
     def _sweep(self, queries: PreparedQueries, k: int, least_Q: np.ndarray, edge: Edge) -> TopK:
         """The first K of each query among the items of a range that may reach `least_Q`."""

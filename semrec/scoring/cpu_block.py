@@ -11,7 +11,7 @@ import torch
 from semrec.scoring import candidates, kernels
 from semrec.scoring.coarse import SCALE_INT8, CoarseFormat, high_halves, int8_codes, query_bounds, row_norms
 from semrec.scoring.cpu_items import CpuItems, as_tensor, frozen
-from semrec.scoring.types import Queries
+from semrec.scoring.types import ItemShard, Queries
 from semrec.scoring.vector_ops import GROUP
 
 __all__ = ["CpuBlock", "PreparedQueries"]
@@ -23,21 +23,21 @@ _TALL_ITEMS: Final = 32_768  # with 64 queries, a bfloat16 tile is 4 MiB
 
 
 class PreparedQueries:
-    """Queries made ready for a shard that begins at matrix row `first_row`, and for any sample of it.
+    """Queries made ready for a shard, and for any sample of it.
 
     `vectors_QD` float32; `coarse_QD` the same in the coarse format; `scale_Q` float32: what their products are to be
     multiplied with; `limits`: the bounds of their errors; `words_CW` uint64 distinct eligibility words, of which query q has
     those at `combination_Q[q]`; `seen`: offsets int64 [Q + 1] and the shard's seen rows, int64, ascending for each query.
     """
 
-    def __init__(self, queries: Queries, coarse: CoarseFormat, first_row: int, num_items: int) -> None:
+    def __init__(self, queries: Queries, coarse: CoarseFormat, shard: ItemShard) -> None:
         self.vectors_QD = frozen(np.ascontiguousarray(queries.vectors_QD, dtype=np.float32))
         norms = row_norms(self.vectors_QD)
         dimension, rounded = self.vectors_QD.shape[1], coarse == "bfloat16"
         self.limits = query_bounds(norms, dimension, coarse, rounded_output=rounded)
         self.coarse_QD, self.scale_Q = _coarse_queries(self.vectors_QD, norms[:, SCALE_INT8], coarse)
         self.words_CW, self.combination_Q = _distinct_rows(queries.words_QW)
-        self.seen = _ascending(queries.seen_offsets, queries.seen_rows - first_row, num_items)
+        self.seen = queries.seen_of(shard)
 
     @property
     def num_queries(self) -> int:
@@ -106,18 +106,6 @@ class CpuBlock:
     def _multiply(self, left_ND: torch.Tensor, right_MD: torch.Tensor, out_NM: torch.Tensor) -> None:
         multiply = torch._int_mm if self._items.coarse == "int8" else torch.mm
         multiply(left_ND, right_MD.T, out=out_NM)
-
-
-def _ascending(offsets: np.ndarray, rows: np.ndarray, num_items: int) -> tuple[np.ndarray, np.ndarray]:
-    """Offsets and rows of CSR lists, each ascending and inside 0:num_items."""
-    owner = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
-    inside = (rows >= 0) & (rows < num_items)
-    owner, rows = owner[inside], rows[inside]
-    if ((owner[1:] == owner[:-1]) & (rows[1:] < rows[:-1])).any():
-        rows = rows[np.lexsort((rows, owner))]
-    counts = np.bincount(owner, minlength=len(offsets) - 1)
-    edges = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    return edges, np.ascontiguousarray(rows, dtype=np.int64)
 
 
 def _coarse_queries(

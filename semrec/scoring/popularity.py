@@ -24,7 +24,7 @@ class PopularityEngine:
         self.shard = shard
         one, vectors = np.ones((1, 1), np.float32), shard.vectors()
         scores_I = canonical_scores(one, vectors) if len(vectors) else np.zeros(0, np.float32)
-        self._order_I = np.lexsort((np.arange(len(scores_I)), -scores_I))
+        self._order_I = np.argsort(-scores_I, kind="stable")
         self._scores_I = scores_I[self._order_I]
         self._words_IW = np.ascontiguousarray(shard.words_IW[self._order_I])
         self._clause_edges = np.array([*shard.clause_starts, shard.words_IW.shape[1]], np.int64)
@@ -58,7 +58,7 @@ class PopularityEngine:
         return counts
 
     def _checked(self, queries: Queries, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Words, and the shard's seen rows ascending for each query."""
+        """Words, and what of the shard each query has seen."""
         check_queries(queries, k, self.shard)
         if not (queries.vectors_QD == 1).all():
             raise InputError(
@@ -66,11 +66,7 @@ class PopularityEngine:
                 expected="no taste: everybody has the same order",
                 remedy="Ask an engine over vectors.",
             )
-        rows = queries.seen_rows - self.shard.first_row
-        owner = np.repeat(np.arange(queries.num_queries), np.diff(queries.seen_offsets))
-        if ((owner[1:] == owner[:-1]) & (rows[1:] < rows[:-1])).any():
-            rows = rows[np.lexsort((rows, owner))]
-        return np.ascontiguousarray(queries.words_QW), np.asarray(queries.seen_offsets, np.int64), rows
+        return np.ascontiguousarray(queries.words_QW), *queries.seen_of(self.shard)
 
 
 @compiled

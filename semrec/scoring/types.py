@@ -113,6 +113,18 @@ class Queries:
         offsets, rows = self.seen_offsets[start : stop + 1] - first, self.seen_rows[first:last]
         return Queries(self.vectors_QD[start:stop], self.words_QW[start:stop], offsets, rows)
 
+    def seen_of(self, shard: ItemShard) -> tuple[np.ndarray, np.ndarray]:
+        """What of a shard each query has seen, in CSR: offsets, and the shard's rows, ascending for each query. int64."""
+        rows = self.seen_rows - shard.first_row
+        owner = np.repeat(np.arange(self.num_queries), np.diff(self.seen_offsets))
+        inside = (rows >= 0) & (rows < shard.num_items)
+        owner, rows = owner[inside], rows[inside]
+        if ((owner[1:] == owner[:-1]) & (rows[1:] < rows[:-1])).any():
+            rows = rows[np.lexsort((rows, owner))]
+        counts = np.bincount(owner, minlength=self.num_queries)
+        edges = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        return edges, np.ascontiguousarray(rows, dtype=np.int64)
+
     def take(self, rows: np.ndarray) -> Queries:
         """The queries at `rows`, in that order."""
         offsets, places = _take_lists(self.seen_offsets, rows)
