@@ -1,4 +1,4 @@
-"""The actor that all distributed work runs in: a thin skin over an ordinary worker."""
+"""The actors and the task that all distributed work runs in: thin skins over ordinary workers and functions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import ray
 
-__all__ = ["PartActor", "make_actor", "run_function"]
+__all__ = ["FunctionActor", "PartActor", "make_actor", "make_function_actor", "run_function"]
 
 
 class PartActor:
@@ -32,9 +32,22 @@ class PartActor:
         return self._worker
 
 
+class FunctionActor:
+    """Runs ordinary functions while it holds its resources. Killing it is safe at any moment; cancelling a task is not."""
+
+    def run(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Calls `function` with `arguments`."""
+        return function(*arguments)
+
+
 def make_actor(options: dict[str, Any], worker: Callable[..., Any], arguments: dict[str, Any]) -> Any:
     """A handle of a new PartActor with Ray's `options`."""
     return ray.remote(PartActor).options(**options).remote(worker, arguments)
+
+
+def make_function_actor(options: dict[str, Any]) -> Any:
+    """A handle of a new FunctionActor with Ray's `options`."""
+    return ray.remote(FunctionActor).options(**options).remote()
 
 
 @ray.remote

@@ -12,9 +12,9 @@ from typing import Any, Protocol
 
 import ray
 import torch
-from ray.exceptions import GetTimeoutError, RayTaskError
+from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 
-from cluster.actors import run_function
+from cluster.actors import make_function_actor, run_function
 from cluster.executor import WorkerSpec, run_on_actors
 from cluster.metrics import RayMetrics
 from semrec.errors import DeviceError, InputError, SemrecError
@@ -158,13 +158,14 @@ class RayCluster:
         return Devices("cpu", count, int(min(shares)) if shares else None, cpus)
 
     def _ask_for_gpu(self) -> int:
-        """Bytes of memory of a GPU. Until one is free the task waits, which is what an autoscaler brings a node for."""
+        """Memory of a GPU in bytes. Waits for a free one: the pending actor is what an autoscaler brings a node for."""
         limit_s = self._options.device_wait_s
         if not self._num_gpus():
             _log.warning("asked the cluster for a GPU; waiting for up to %.0f s", limit_s)
-        task = run_function.options(num_gpus=1, max_retries=3).remote(_gpu_memory_bytes)
+        # An actor and not a task: a task that ends while `ray.cancel` is on its way aborts this process (Ray 2.60).
+        holder = make_function_actor({"num_cpus": 1, "num_gpus": 1, "max_restarts": 3, "max_task_retries": 3})
         try:
-            return int(ray.get(task, timeout=limit_s))
+            return int(ray.get(holder.run.remote(_gpu_memory_bytes), timeout=limit_s))
         except GetTimeoutError:
             free = ray.available_resources().get("GPU", 0)
             raise DeviceError(
@@ -173,14 +174,14 @@ class RayCluster:
                 remedy="Look at the pool's largest size, the cloud's quota and the autoscaler's log; wait longer "
                 "(--device-wait), or do without (--device cpu).",
             ) from None
-        except RayTaskError as error:
+        except (RayTaskError, RayActorError) as error:
             raise DeviceError(
-                f"a node with a GPU that torch cannot use: {error.cause}",
+                f"a node with a GPU that torch cannot use: {getattr(error, 'cause', error)}",
                 expected="an image with the CUDA build of torch, and the driver that it needs",
                 remedy="Mend the image or the driver, or use --device cpu.",
             ) from error
         finally:
-            ray.cancel(task)  # a request that stays would have a node rented for nobody
+            ray.kill(holder)  # a request that stays would have a node rented for nobody
 
     def run_parts(self, spec, parts, num_groups, on_done, on_retry) -> float:  # type: ignore[no-untyped-def]
         return run_on_actors(spec, parts, num_groups=num_groups, on_done=on_done, on_retry=on_retry)
