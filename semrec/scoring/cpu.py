@@ -31,6 +31,7 @@ _RESERVOIR_BYTES: Final = 16 << 20  # for the reservoirs of one block
 _CANDIDATE_BYTES: Final = 8
 _FEWEST_SAMPLED: Final = 1024
 _FEWEST_QUERIES: Final = 16  # a block smaller than this is not worth a thread
+_POOLS_LOCK: Final = threading.Lock()
 
 A = TypeVar("A")
 T = TypeVar("T")
@@ -209,9 +210,15 @@ def _compute_alone() -> None:
     torch.set_num_threads(1)
 
 
-@cache
 def _pool(num_threads: int) -> ThreadPoolExecutor:
     """Threads in which torch computes alone; shared by the engines of the process."""
+    # `cache` alone would let two threads make one each, and the later would take the lowered number of threads for torch's.
+    with _POOLS_LOCK:
+        return _new_pool(num_threads)
+
+
+@cache
+def _new_pool(num_threads: int) -> ThreadPoolExecutor:
     before = torch.get_num_threads()
     pool = ThreadPoolExecutor(num_threads, "semrec-engine", initializer=_compute_alone)
     all_there = threading.Barrier(num_threads)

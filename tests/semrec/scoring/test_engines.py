@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -12,7 +15,7 @@ from semrec.errors import DeviceError, InputError
 from semrec.scoring import ItemShard, Queries, make_engine
 from semrec.scoring.canonical import canonical_scores
 from semrec.scoring.coarse import COARSE_FORMATS, CoarseFormat
-from semrec.scoring.cpu import CpuEngine
+from semrec.scoring.cpu import CpuEngine, _pool
 from semrec.scoring.eligibility import Clause
 from semrec.scoring.engine import Engine
 from semrec.scoring.reference import ReferenceEngine
@@ -137,3 +140,16 @@ def test_engine_names_are_checked() -> None:
     if not torch.cuda.is_available():
         with pytest.raises(DeviceError, match="no CUDA device"):
             make_engine("cuda", shard)
+
+
+def test_threads_that_ask_together_share_one_pool_and_leave_torchs_threads_alone() -> None:
+    before, together = torch.get_num_threads(), threading.Barrier(8)
+
+    def ask(_: int) -> ThreadPoolExecutor:
+        together.wait()
+        return _pool(5)
+
+    with ThreadPoolExecutor(8) as pool:
+        pools = set(pool.map(ask, range(8)))
+    assert len(pools) == 1
+    assert torch.get_num_threads() == before
