@@ -7,6 +7,7 @@ user, item, value and second are one event, here as in an import; an event that 
 from __future__ import annotations
 
 import time
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -30,6 +31,7 @@ __all__ = [
     "events_in",
 ]
 
+_FEW_EVENTS: Final = 64  # of one user in one batch: more of them are merged with a copy of what is known
 _COLUMNS: Final = EventColumns("user_id", "item_id", "value", "timestamp")
 
 
@@ -112,12 +114,12 @@ def events_in(first: int, table: pa.Table) -> list[Event]:
 class RecentEvents:
     """Events by user, of which some release may not know yet.
 
-    One thread adds; any number read at the same time, and each reads a user's events as they were before or after an
-    addition. Memory grows with what was acknowledged since the oldest release in use: `forget` what all of them hold.
+    One thread adds; any number read at the same time, and each reads a user's events as they were before or after one of
+    them was added. Memory grows with what was acknowledged since the oldest release in use: `forget` what all of them hold.
     """
 
     def __init__(self) -> None:
-        self._by_user: dict[str, tuple[Event, ...]] = {}
+        self._by_user: dict[str, list[Event]] = {}  # in order of _key
         self.sequence = 0
 
     def __len__(self) -> int:
@@ -128,24 +130,31 @@ class RecentEvents:
         return len(self._by_user)
 
     def add(self, events: Iterable[Event]) -> None:
-        """Adds acknowledged events, in any order; one that repeats a known event of its user changes nothing."""
+        """Adds acknowledged events, in any order; one that repeats a known event of its user changes nothing.
+
+        An event costs about log n comparisons where its user has n, however they arrive.
+        """
+        by_user: dict[str, list[Event]] = {}
         for event in events:
             self.sequence = max(self.sequence, event.sequence)
-            known = {_key(other): other for other in self._by_user.get(event.user_id, ())}
-            first = known.setdefault(_key(event), event)
-            if event.sequence < first.sequence:  # a release that holds the first of two equal events lacks nothing
-                known[_key(event)] = event
-            self._by_user[event.user_id] = tuple(known[key] for key in sorted(known))
+            by_user.setdefault(event.user_id, []).append(event)
+        for user_id, new in by_user.items():
+            known = self._by_user.setdefault(user_id, [])
+            if len(new) <= _FEW_EVENTS:
+                for event in new:
+                    _insert(known, event)
+            else:
+                self._by_user[user_id] = _merged(known, new)
 
     def of(self, user_id: str, folded: int = 0) -> tuple[Event, ...]:
         """A user's events after sequence `folded`, by (timestamp, item_id, value), each once."""
-        events = self._by_user.get(user_id, ())
+        events = tuple(self._by_user.get(user_id, ()))  # a copy at one stroke: the list may grow meanwhile
         return tuple(event for event in events if event.sequence > folded)
 
     def forget(self, folded: int) -> None:
         """Drops the events up to sequence `folded`."""
         for user_id, events in list(self._by_user.items()):
-            later = tuple(event for event in events if event.sequence > folded)
+            later = [event for event in events if event.sequence > folded]
             if later:
                 self._by_user[user_id] = later
             else:
@@ -154,6 +163,33 @@ class RecentEvents:
 
 def _key(event: Event) -> tuple[int, str, float]:
     return (event.timestamp, event.item_id, event.value)
+
+
+def _insert(known: list[Event], event: Event) -> None:
+    """Puts an event in its place among its user's, which moves those behind it, or lets it stand for an equal one."""
+    key = _key(event)
+    place = bisect_left(known, key, key=_key)
+    if place == len(known) or _key(known[place]) != key:
+        known.insert(place, event)
+    elif event.sequence < known[place].sequence:  # a release that holds the first of two equal events lacks nothing
+        known[place] = event
+
+
+def _merged(known: list[Event], new: list[Event]) -> list[Event]:
+    """What `_insert` makes of many events, in another list: one copy instead of a move for each."""
+    merged: list[Event] = []
+    start = 0
+    for event in sorted(new, key=_key):
+        key = _key(event)
+        place = bisect_left(known, key, start, key=_key)
+        stop = place + (place < len(known) and _key(known[place]) == key)
+        merged += known[start:stop]
+        start = stop
+        if not merged or _key(merged[-1]) != key:
+            merged.append(event)
+        elif event.sequence < merged[-1].sequence:
+            merged[-1] = event
+    return merged + known[start:]
 
 
 def _is_readable(event: Any, place: int, refusals: Refusals) -> bool:
