@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import threading
+from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final
 from weakref import WeakKeyDictionary
@@ -13,7 +13,6 @@ import numpy as np
 from cluster.serving.settings import ServeArgs, engine_threads
 from semrec.digests import sha256_hex
 from semrec.serving.answers import Question, Ranked, merge_ranked
-from semrec.serving.lru import Lru
 from semrec.serving.overlay import ItemChange, OverlayView
 from semrec.serving.served import ServedRelease
 from semrec.storage import Storage
@@ -28,24 +27,30 @@ _EMPTY: Final = "empty"
 
 
 class Shard:
-    """Ranks the rows of shard `number`. Releases are opened when they are first asked for; the last two are kept."""
+    """Ranks the rows of shard `number`, over releases that are opened when they are first asked for.
+
+    Its state belongs to the event loop of the deployment; releases are opened and ranked over in threads. One release at a
+    time is opened, in a thread beside those that rank, so rankings over the others go on meanwhile. Memory holds two
+    releases at most, the live one and the one that is opened or was live before, beside those that a ranking still reads.
+    """
 
     def __init__(self, args: ServeArgs, number: int) -> None:
         self._args, self._number = args, number
         self._storage = Workspace.open(args.workspace).storage
-        self._releases: Lru[str, ServedRelease] = Lru(_KEPT_RELEASES, lambda _: 1)
+        self._releases: OrderedDict[str, ServedRelease] = OrderedDict()  # what was used last stands last
+        self._openings: dict[str, asyncio.Task[ServedRelease]] = {}
+        self._one_opening = asyncio.Lock()
         self._views: dict[str, OverlayView] = {_EMPTY: OverlayView.empty()}
-        self._lock = threading.Lock()
 
     async def open(self, release_id: str) -> None:
         """Opens a release, so that nobody waits for it later."""
-        await asyncio.to_thread(self._release, release_id)
+        await self._release(release_id)
 
     async def rank(
         self, release_id: str, questions: Sequence[Question], view_id: str, changes: Sequence[ItemChange] | None
     ) -> list[Ranked] | None:
         """This shard's answers; None when it does not know the view and `changes` were not sent with it."""
-        return await asyncio.to_thread(self._with_view, _rank, release_id, view_id, changes, questions)
+        return await self._over(_rank, release_id, view_id, changes, questions)
 
     async def count_before(
         self,
@@ -57,25 +62,41 @@ class Shard:
         changes: Sequence[ItemChange] | None,
     ) -> int | None:
         """How many items of this shard come before one; None as in `rank`."""
-        return await asyncio.to_thread(self._with_view, _count, release_id, view_id, changes, question, item_id, score)
+        return await self._over(_count, release_id, view_id, changes, question, item_id, score)
 
-    def _with_view(
+    async def _over(
         self, work: Callable[..., Any], release_id: str, view_id: str, changes: Sequence[ItemChange] | None, *asked: Any
     ) -> Any:
-        served, view = self._release(release_id), self._view(view_id, changes)
-        return None if view is None else work(served, view, *asked)
+        served, view = await self._release(release_id), self._view(view_id, changes)
+        return None if view is None else await asyncio.to_thread(work, served, view, *asked)
 
     def _view(self, view_id: str, changes: Sequence[ItemChange] | None) -> OverlayView | None:
-        with self._lock:
-            if view_id not in self._views and changes is not None:
-                self._views[view_id] = OverlayView.of(changes)
-                if len(self._views) > _KEPT_VIEWS:
-                    del self._views[next(name for name in self._views if name != _EMPTY)]
-            return self._views.get(view_id)
+        if view_id not in self._views and changes is not None:
+            self._views[view_id] = OverlayView.of(changes)
+            if len(self._views) > _KEPT_VIEWS:
+                del self._views[next(name for name in self._views if name != _EMPTY)]
+        return self._views.get(view_id)
 
-    def _release(self, release_id: str) -> ServedRelease:
-        with self._lock:
-            return self._releases.get(release_id, lambda: self._opened(release_id))
+    async def _release(self, release_id: str) -> ServedRelease:
+        served = self._releases.get(release_id)
+        if served is not None:
+            self._releases.move_to_end(release_id)
+            return served
+        opening = self._openings.get(release_id)
+        if opening is None:
+            opening = self._openings[release_id] = asyncio.create_task(self._open_beside_others(release_id))
+        return await asyncio.shield(opening)  # a caller that goes away does not stop what others wait for
+
+    async def _open_beside_others(self, release_id: str) -> ServedRelease:
+        try:
+            async with self._one_opening:
+                while len(self._releases) >= _KEPT_RELEASES:  # before the new one takes its memory
+                    self._releases.popitem(last=False)
+                served = await asyncio.to_thread(self._opened, release_id)
+                self._releases[release_id] = served
+                return served
+        finally:
+            del self._openings[release_id]
 
     def _opened(self, release_id: str) -> ServedRelease:
         args = self._args
