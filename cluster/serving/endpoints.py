@@ -13,10 +13,9 @@ from cluster.serving import handlers, schemas
 from cluster.serving.handlers import Call, Done
 from cluster.serving.problems import ProblemError
 from cluster.serving.service import Service
+from semrec.ids import MAX_ID_CHARS
 
 __all__ = ["ENDPOINTS", "Endpoint", "Found", "checked_name", "endpoint_named", "find_endpoint"]
-
-_MAX_NAME: Final = 1_024
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,9 +171,9 @@ def endpoint_named(name: str) -> Endpoint:
 
 
 def checked_name(text: str) -> str:
-    """An id as it may be asked for. Raises ProblemError 422 for an empty or a very long one."""
-    if not 1 <= len(text) <= _MAX_NAME:
-        raise ProblemError(422, f"an id of {len(text):,} characters", f"1 to {_MAX_NAME:,}", "Check the id.")
+    """An id as it may be asked for, stored ones from before the rule included. Raises ProblemError 422 for another length."""
+    if not 1 <= len(text) <= MAX_ID_CHARS:
+        raise ProblemError(422, f"an id of {len(text):,} characters", f"1 to {MAX_ID_CHARS:,}", "Check the id.")
     return text
 
 

@@ -13,6 +13,7 @@ from pydantic.json_schema import models_json_schema
 from cluster.serving import schemas
 from cluster.serving.endpoints import ENDPOINTS, Endpoint
 from cluster.serving.problems import PROBLEM_TYPE
+from semrec.ids import MAX_ID_CHARS
 
 __all__ = ["openapi_document"]
 
@@ -109,7 +110,7 @@ def _parameters(endpoint: Endpoint, definitions: dict[str, Any]) -> list[dict[st
             "in": "path",
             "required": True,
             "description": "Percent-encoded; any characters.",
-            "schema": {"type": "string", "minLength": 1, "maxLength": 1024},
+            "schema": {"type": "string", "minLength": 1, "maxLength": MAX_ID_CHARS},
             "example": _IDS[name],
         }
         for name in names

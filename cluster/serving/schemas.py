@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from semrec.ids import MAX_ID_CHARS
+
 __all__ = [
     "Answer",
     "AnswerItem",
@@ -32,7 +34,7 @@ __all__ = [
     "Weighted",
 ]
 
-Id = Annotated[str, Field(min_length=1, max_length=1024)]
+Id = Annotated[str, Field(min_length=1, max_length=MAX_ID_CHARS)]
 Text = Annotated[str, Field(min_length=1, max_length=10_000)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1, le=10_000, description="Items wanted; the server may allow fewer.")]

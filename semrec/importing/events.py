@@ -8,9 +8,9 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from semrec.contracts import INTERACTIONS_SCHEMA
+from semrec.ids import id_faults
 from semrec.importing.intake import Refuses, RowBlock
 from semrec.importing.known import HasItems
 from semrec.importing.scalars import ids_of, numbers_of, seconds_of
@@ -51,8 +51,8 @@ class EventRules:
 def events_of(block: RowBlock, columns: EventColumns, rules: EventRules, *, intake: Refuses) -> pa.Table:
     """The rows of `block` that are events, INTERACTIONS_SCHEMA in source order; the others go to the quarantine.
 
-    A row is refused under the first that applies of: "id is not text", "NUL byte", "missing id" (empty or blank),
-    "non-numeric value", "non-finite value", "bad time", "impossible time", "unknown item".
+    A row is refused under the first that applies of: "id is not text", those of `semrec.ids.ID_FAULTS`, "non-numeric
+    value", "non-finite value", "bad time", "impossible time", "unknown item".
     """
     checks = _Checks(block.num_rows)
     ids = {}
@@ -60,8 +60,8 @@ def events_of(block: RowBlock, columns: EventColumns, rules: EventRules, *, inta
         ids[role], not_id = ids_of(block.columns[name], name, block.file)
         checks.refuse("id is not text", not_id, name)
     for role, name in (("user_id", columns.user_id), ("item_id", columns.item_id)):
-        checks.refuse("NUL byte", _mask(pc.match_substring(ids[role], "\0")), name)
-        checks.refuse("missing id", _mask(pc.equal(pc.ascii_trim_whitespace(ids[role]), "")), name)
+        for fault, is_bad in id_faults(ids[role]):
+            checks.refuse(fault, is_bad, name)
     values = _values(block, columns, checks)
     seconds = _seconds(block, columns, checks, rules)
     checks.refuse("unknown item", ~rules.known.contains(ids["item_id"]), columns.item_id)
@@ -123,7 +123,3 @@ def _time_detail(seconds: int, rules: EventRules) -> str:
     is_millis = _EARLY_1973_S < seconds // 1000 <= rules.latest_s
     hint = "; in milliseconds? Divide by 1000" if is_millis else ""
     return f"{seconds} s is after {latest} UTC{hint}"
-
-
-def _mask(array: pa.Array) -> np.ndarray:
-    return np.asarray(array.to_numpy(zero_copy_only=False))

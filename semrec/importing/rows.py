@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from semrec.contracts import ATTRIBUTES_TYPE
+from semrec.ids import id_fault
 from semrec.importing.intake import Intake, Refuses
 
 __all__ = ["ITEM_ROWS_SCHEMA", "USER_ROWS_SCHEMA", "ItemRow", "UserRow", "first_of_each", "item_tables", "user_tables"]
@@ -57,7 +58,7 @@ class UserRow:
 
 
 def item_tables(rows: Iterable[ItemRow], *, intake: Refuses) -> Iterator[pa.Table]:
-    """The good rows, ITEM_ROWS_SCHEMA. Refused: "id is not text", "missing id", "NUL byte", "no title and no text"."""
+    """The good rows, ITEM_ROWS_SCHEMA. Refused: "id is not text", those of `ID_FAULTS`, "NUL byte", "no title and no text"."""
     good: list[ItemRow] = []
     for row in rows:
         reason = _id_fault(row.item_id) or _item_fault(row)
@@ -73,7 +74,7 @@ def item_tables(rows: Iterable[ItemRow], *, intake: Refuses) -> Iterator[pa.Tabl
 
 
 def user_tables(rows: Iterable[UserRow], *, intake: Intake) -> Iterator[pa.Table]:
-    """The good rows, USER_ROWS_SCHEMA. Refused: "id is not text", "missing id", "NUL byte"."""
+    """The good rows, USER_ROWS_SCHEMA. Refused: "id is not text", those of `ID_FAULTS`, "NUL byte"."""
     good: list[UserRow] = []
     for row in rows:
         reason = _id_fault(row.user_id) or _nul_fault("", row.attributes)
@@ -107,9 +108,7 @@ def first_of_each(rows: pa.Table, key: str, *, intake: Intake) -> pa.Table:
 def _id_fault(value: Any) -> str:
     if not isinstance(value, str):
         return "missing id" if value is None else "id is not text"
-    if "\0" in value:
-        return "NUL byte"
-    return "" if value.strip(" \t\n\r\v\f") else "missing id"
+    return id_fault(value)
 
 
 def _item_fault(row: ItemRow) -> str:

@@ -10,6 +10,7 @@ from typing import Final
 import pyarrow as pa
 
 from semrec.contracts import buckets_of
+from semrec.ids import id_fault
 from semrec.importing.intake import Intake, RowBlock
 from semrec.importing.spill import BucketSpill
 
@@ -33,7 +34,7 @@ _SCHEMA: Final = pa.schema(
 class TagSpill:
     """The tags of a source by bucket of item id, lower-cased, white space made single.
 
-    Refused: "missing id" and "missing tag" at once; "unknown item" when the items of the bucket are known.
+    Refused: `semrec.ids.ID_FAULTS` and "missing tag" at once; "unknown item" when the items of the bucket are known.
     """
 
     def __init__(self, folder: Path, num_buckets: int, blocks: Iterable[RowBlock], intake: Intake) -> None:
@@ -91,6 +92,4 @@ def _tags_of(block: RowBlock, intake: Intake) -> pa.Table:
 
 
 def _fault(user: str, item: str, words: Sequence[str]) -> str:
-    if not user.strip() or not item.strip():
-        return "missing id"
-    return "" if words else "missing tag"
+    return id_fault(user) or id_fault(item) or ("" if words else "missing tag")

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from semrec.contracts import ATTRIBUTES_TYPE
 from semrec.errors import InputError
+from semrec.ids import MAX_ID_CHARS
 from semrec.importing.intake import Refusal, Refusals
 from semrec.importing.rows import ItemRow, item_tables
 
@@ -76,7 +77,7 @@ class ItemChange:
 def checked_item(item_id: str, title: str, text: str, attributes: Mapping[str, Sequence[str]]) -> ItemRow:
     """The item as an import would store it: blanks stripped, the title for an empty text, each attribute value once.
 
-    Raises InputError with the import's own reason ("missing id", "no title and no text", "NUL byte", "bad UTF-8").
+    Raises InputError with the import's own reason (`semrec.ids.ID_FAULTS`, "no title and no text", "NUL byte", "bad UTF-8").
     """
     refusals = Refusals()
     try:
@@ -86,7 +87,7 @@ def checked_item(item_id: str, title: str, text: str, attributes: Mapping[str, S
     if refusals.found:
         raise InputError(
             f"item {item_id!r}"[:200] + f": {refusals.found[0].reason}",
-            expected="an id, a title or a text, and attributes with text values",
+            expected=f"an id of at most {MAX_ID_CHARS:,} characters, a title or a text, and attributes with text values",
             remedy="Mend the item.",
         )
     (row,) = tables[0].to_pylist()

@@ -27,6 +27,10 @@ CSV_DAMAGE = {
     "blanks only": (b"   ", "ragged line: 1 fields, expected 4"),
     "no user": (b",a,1,5", "missing id: u = ''"),
     "blank item": (b"u,  ,1,5", "missing id: i = '  '"),
+    "a line break in an id": (b'"u\n",a,1,5', "control character in id: u = 'u\\n'"),
+    "an id that turns the text": (b"u\xe2\x80\xaev,a,1,5", "control character in id: u = 'u\\u202ev'"),
+    "an id that is a path": (b"u,..,1,5", "id is . or ..: i = '..'"),
+    "an id of 1,025 characters": (b"u" * 1_025 + b",a,1,5", f"id is too long: u = '{'u' * 79}"),
     "no value": (b"u,a,,5", "non-numeric value: v = ''"),
     "a word": (b"u,a,four,5", "non-numeric value: v = 'four'"),
     "a decimal comma in quotes": (b'u,a,"4,5",5', "non-numeric value: v = '4,5'"),
@@ -167,6 +171,7 @@ def test_of_several_users_with_one_id_the_first_counts(workspace: Workspace, tmp
 
 def test_rows_in_memory_are_checked_as_well(workspace: Workspace) -> None:
     rows = [ItemRow("a", "A"), ItemRow("", "B"), ItemRow(1.5, "C"), ItemRow("d", " "), ItemRow("e", "x\0")]  # type: ignore[arg-type]
+    rows += [ItemRow("a\r\n", "A"), ItemRow("x" * 1_025, "A"), ItemRow("..", "A")]
     report = import_items(workspace, [*rows, ItemRow("a", "Again", line=9, file="here")], max_rejected=0.9)
     assert report.num_items == 1
     assert report.rejected["items"] == {
@@ -174,6 +179,9 @@ def test_rows_in_memory_are_checked_as_well(workspace: Workspace) -> None:
         "id is not text": 1,
         "no title and no text": 1,
         "NUL byte": 1,
+        "control character in id": 1,
+        "id is too long": 1,
+        "id is . or ..": 1,
         "duplicate id": 1,
     }
     assert quarantined(workspace, "items")[-1] == ("here", 9, "duplicate id: item_id = 'a'")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -106,6 +107,11 @@ def fault_or_event(fields: list[bytes], raw: bytes) -> str | Event:
     time, value, item, _, user = texts
     if not user.strip(BLANKS) or not item.strip(BLANKS):
         return "missing id"
+    for name in (user, item):
+        if any(unicodedata.category(letter) in ("Cc", "Zl", "Zp") for letter in name):
+            return "control character in id"
+        if name in (".", ".."):
+            return "id is . or .."
     for parsed in (number_of(value), time_of(time)):
         if isinstance(parsed, str):
             return parsed

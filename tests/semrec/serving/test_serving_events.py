@@ -113,6 +113,9 @@ def test_every_bad_event_has_its_reason_and_the_good_ones_go_on() -> None:
         {"user_id": "\ud800", "item_id": "a"},
         {"item_id": "a"},
         ["u", "a"],
+        {"user_id": "u\u2028", "item_id": "a"},
+        {"user_id": ".", "item_id": "a"},
+        {"user_id": "u" * 1_025, "item_id": "a"},
         {"user_id": 7, "item_id": "a", "value": None, "timestamp": None},
         {"user_id": "ü", "item_id": "a", "value": -1, "timestamp": "2024-01-01T00:00:00Z"},
     ]
@@ -136,6 +139,9 @@ def test_every_bad_event_has_its_reason_and_the_good_ones_go_on() -> None:
         (11, "bad UTF-8"),
         (12, "missing id"),
         (13, "not a JSON object"),
+        (14, "control character in id"),
+        (15, "id is . or .."),
+        (16, "id is too long"),
     ]
     assert checked.refused[1].detail == "item_id = 'nope'"
 

@@ -98,6 +98,10 @@ def test_an_item_is_checked_and_made_as_an_import_would() -> None:
         ("", "t", "", "missing id"),
         ("i", " ", "", "no title and no text"),
         ("i", "a\0b", "", "NUL byte"),
+        ("..", "t", "", "id is . or .."),
+        ("a\r\nb", "t", "", "control character in id"),
+        ("a\u202eb", "t", "", "control character in id"),
+        ("i" * 1_025, "t", "", "id is too long"),
         ("i", "\ud800", "", "bad UTF-8"),
     ]:
         with pytest.raises(InputError, match=reason):
