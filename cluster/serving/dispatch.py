@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from cluster.serving.endpoints import Endpoint, endpoint_named, find_endpoint
 from cluster.serving.handlers import Call, Done
+from cluster.serving.limits import BodyStore
 from cluster.serving.problems import PROBLEM_TYPE, ProblemError, problem_of
 from cluster.serving.security import Guard, Headers
 from cluster.serving.service import Service
@@ -36,7 +37,8 @@ _SAFE_HEADERS: Final = (
     (b"referrer-policy", b"no-referrer"),
     (b"x-content-type-options", b"nosniff"),
 )
-_PUBLIC: Final = (b"/", b"/openapi.json", b"/docs")
+_PUBLIC: Final = (b"/", b"/openapi.json")
+_MAX_FIELDS: Final = 1_000  # in the query string of a request that FastAPI answers
 _WITH_BODY: Final = ("POST", "PUT")
 
 
@@ -46,7 +48,7 @@ class Gate:
     def __init__(self, service: Service, rest: Asgi) -> None:
         self._service, self._rest = service, rest
         self._guard = Guard(service.args, service.keys)
-        self._timeout_s = service.args.timeout_s
+        self._timeout_s, self._bodies = service.args.timeout_s, BodyStore(service.args.max_bodies_bytes)
         self._numbers = itertools.count(1)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -117,31 +119,36 @@ class Gate:
         return True
 
     async def _handle(self, endpoint: Endpoint, name: str, scope: Scope, headers: Headers, receive: Receive) -> Done:
-        body = b""
-        if endpoint.body is not None:
-            body = await self._read(headers, receive)
-        call = Call(name, scope["query_string"], body, headers.token)
-        async with asyncio.timeout(self._timeout_s):
-            return await endpoint.handle(self._service, call)
+        """The endpoint's answer; its time counts from before the body is read."""
+        deadline_s = asyncio.get_running_loop().time() + self._timeout_s
+        body = bytearray()
+        try:
+            if endpoint.body is not None:
+                await self._read(headers, receive, body, deadline_s)
+            async with asyncio.timeout_at(deadline_s):
+                return await endpoint.handle(
+                    self._service, Call(name, scope["query_string"], bytes(body), headers.token)
+                )
+        finally:
+            self._bodies.give_back(len(body))
 
-    async def _read(self, headers: Headers, receive: Receive) -> bytes:
-        """The body. Raises ProblemError 413, 415, or 408 when it does not arrive within the request's time."""
+    async def _read(self, headers: Headers, receive: Receive, body: bytearray, deadline_s: float) -> None:
+        """Reads into `body`. Raises ProblemError 413, 415, 503 for no room, or 408 at the deadline."""
         most = self._service.args.max_body_bytes
         self._guard.check_body(headers, most)
-        chunks: list[bytes] = []
-        size = 0
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout_at(deadline_s):
                 while True:
                     message = await receive()
                     if message["type"] == "http.disconnect":
                         raise ProblemError(400, "the connection was closed before the end of the body")
-                    chunks.append(message.get("body", b""))
-                    size += len(chunks[-1])
-                    if size > most:
+                    chunk = message.get("body", b"")
+                    if len(body) + len(chunk) > most:
                         raise _too_large(most)
+                    self._bodies.take(len(chunk))
+                    body += chunk
                     if not message.get("more_body", False):
-                        return b"".join(chunks)
+                        return
         except TimeoutError:
             raise ProblemError(
                 408, "the body did not arrive in time", f"{self._timeout_s:g} s", "Send it faster."
@@ -151,18 +158,22 @@ class Gate:
         """What FastAPI answers: the page is for everybody, its data is not."""
         started_s, status = time.perf_counter(), 500
         path = _raw_path(scope)
-        needs = None if path in _PUBLIC or path.startswith((b"/page/", b"/docs/")) else "read"
+        needs = None if path in _PUBLIC or path.startswith(b"/page/") else "read"
 
         async def send_safely(message: MutableMapping[str, Any]) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = _completed(message.get("headers", ()), is_docs=path.startswith(b"/docs"))
+                message["headers"] = _completed(message.get("headers", ()))
             await send(message)
 
         try:
             self._guard.admit(scope, Headers(scope["headers"]), needs)
-            await self._rest(scope, receive, send_safely)
+            if scope["query_string"].count(b"&") >= _MAX_FIELDS:
+                raise ProblemError(422, "very many fields in the query", f"at most {_MAX_FIELDS:,}", "Ask for less.")
+            # FastAPI takes cookies apart for every request; nothing here sets or reads one.
+            headers = [pair for pair in scope["headers"] if pair[0] != b"cookie"]
+            await self._rest({**scope, "headers": headers}, receive, send_safely)
         except ProblemError as problem:
             status = problem.status
             await _send_problem(scope, send, problem)
@@ -230,9 +241,8 @@ async def _send_problem(scope: Scope, send: Send, problem: ProblemError) -> None
     await _send(send, problem.status, PROBLEM_TYPE.encode(), problem.body(scope["path"][:200]), more)
 
 
-def _completed(headers: Iterable[tuple[bytes, bytes]], *, is_docs: bool) -> list[tuple[bytes, bytes]]:
-    """The headers with the safe ones that are missing; the documentation page loads its scripts from elsewhere."""
-    found = list(headers)
-    names = {name.lower() for name, _ in found}
-    safe = [pair for pair in _SAFE_HEADERS if not (is_docs and pair[0] == b"content-security-policy")]
-    return found + [pair for pair in safe if pair[0] not in names]
+def _completed(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """The headers with the safe ones that are missing."""
+    given = list(headers)
+    names = {name.lower() for name, _ in given}
+    return given + [pair for pair in _SAFE_HEADERS if pair[0] not in names]

@@ -6,11 +6,13 @@ import asyncio
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from functools import partial
+from typing import Final, TypeVar
 
 import numpy as np
 import orjson
 import pyarrow as pa
+from pydantic import BaseModel
 
 from cluster.serving.asks import (
     AnonymousAsk,
@@ -31,6 +33,7 @@ from cluster.serving.schemas import (
     BatchQuery,
     EventsBody,
     ItemBody,
+    ListQuery,
     RecommendBody,
     SearchBody,
     SimilarQuery,
@@ -62,6 +65,8 @@ __all__ = [
 ]
 
 _JSON: Final = b"application/json"
+Model = TypeVar("Model", bound=BaseModel)
+Query = TypeVar("Query", bound=ListQuery)
 _BATCH_CHUNK: Final = 1024  # queries of a large request that are one piece of work: others get their turn in between
 
 
@@ -89,7 +94,7 @@ class Done:
 
 async def recommend_user(service: Service, call: Call) -> Done:
     """GET /v1/users/{id}/recommendations"""
-    query, listing = parse_query(UserQuery, call.query)
+    query, listing = await _query(service, UserQuery, call)
     _check_listing(service, listing)
     snapshot = service.snapshot(overlay=query.overlay == "on")
     if query.source == "batch":
@@ -107,7 +112,7 @@ async def recommend_user(service: Service, call: Call) -> Done:
 
 async def similar(service: Service, call: Call) -> Done:
     """GET /v1/items/{id}/similar"""
-    query, listing = parse_query(SimilarQuery, call.query)
+    query, listing = await _query(service, SimilarQuery, call)
     _check_listing(service, listing)
     snapshot = service.snapshot(overlay=query.overlay == "on")
     return _done(await service.answer(SimilarAsk(snapshot, call.name, listing, call.form)))
@@ -115,7 +120,7 @@ async def similar(service: Service, call: Call) -> Done:
 
 async def recommend_anonymous(service: Service, call: Call) -> Done:
     """POST /v1/recommendations"""
-    body = parse_body(RecommendBody, call.body)
+    body = await _body(service, RecommendBody, call)
     listing = Listing(body.k, body_filters(body.filters), body.diversity)
     _check_listing(service, listing)
     service.check_count("liked and disliked items", len(body.liked) + len(body.disliked), service.args.max_exclude)
@@ -128,7 +133,7 @@ async def recommend_anonymous(service: Service, call: Call) -> Done:
 
 async def search(service: Service, call: Call) -> Done:
     """POST /v1/search"""
-    body = parse_body(SearchBody, call.body)
+    body = await _body(service, SearchBody, call)
     listing = Listing(body.k, body_filters(body.filters), body.diversity)
     _check_listing(service, listing)
     snapshot = service.snapshot(overlay=body.overlay == "on")
@@ -139,14 +144,14 @@ async def search(service: Service, call: Call) -> Done:
 
 async def answer_batch(service: Service, call: Call) -> Done:
     """POST /v1/batch"""
-    body = await asyncio.to_thread(parse_body, BatchBody, call.body)
+    body = await _body(service, BatchBody, call)
     listing = Listing(body.k, body_filters(body.filters))
     _check_listing(service, listing)
     service.check_count("queries", len(body.queries), service.args.max_queries)
+    service.check_count("items in all answers", len(body.queries) * body.k, service.args.max_batch_items)
     snapshot = service.snapshot(overlay=body.overlay == "on")
     await asyncio.to_thread(snapshot.served.check_filters, listing.filters)  # they are those of all queries
-    asks = [_batch_ask(snapshot, query, listing, call.form) for query in body.queries]
-    chunks = [ManyAsks(snapshot, asks[at : at + _BATCH_CHUNK], call.form) for at in range(0, len(asks), _BATCH_CHUNK)]
+    chunks = await service.read(len(call.body), partial(_chunks, snapshot, body.queries, listing, call.form))
     replies = await asyncio.gather(*map(service.answer_slowly, chunks))
     parts = [part for reply in replies for part in reply.parts]
     return Done(call.form.batch([reply.body for reply in replies]), replies=parts)
@@ -162,9 +167,10 @@ async def get_item(service: Service, call: Call) -> Done:
 
 async def put_item(service: Service, call: Call) -> Done:
     """PUT /v1/items/{id}"""
-    body = parse_body(ItemBody, call.body)
+    body = await _body(service, ItemBody, call)
     snapshot = service.snapshot()
-    item = checked_item(call.name, body.title, body.text, body.attributes)
+    check = partial(checked_item, call.name, body.title, body.text, body.attributes)
+    item = await service.read(len(call.body), check)
     vector = await service.vector(snapshot, item.text)
     return await _change(service, call, ItemChange.put(item, vector, encoder_of(snapshot.served.release)))
 
@@ -178,12 +184,11 @@ async def delete_item(service: Service, call: Call) -> Done:
 
 async def post_events(service: Service, call: Call) -> Done:
     """POST /v1/events"""
-    body = parse_body(EventsBody, call.body)
+    body = await _body(service, EventsBody, call)
     service.check_count("events", len(body.events), service.args.events_per_request)
     snapshot = service.snapshot()
     items = LiveItems(_ReleaseItems(snapshot.served.items), snapshot.overlay)
-    events = [event.model_dump() for event in body.events]
-    checked = await asyncio.to_thread(check_events, events, items)
+    checked = await asyncio.to_thread(lambda: check_events([event.model_dump() for event in body.events], items))
     refused = [{"index": one.row, "reason": one.reason, "detail": one.detail[:200]} for one in checked.refused]
     if not checked.accepted:
         reasons = sorted({one.reason for one in checked.refused})
@@ -264,6 +269,20 @@ class _ReleaseItems:
 async def _change(service: Service, call: Call, change: ItemChange) -> Done:
     batch = await service.appender.append_items([change], call.token or uuid.uuid4().hex)
     return Done(orjson.dumps({"item_id": change.item_id, "sequence": batch.last}))
+
+
+async def _query(service: Service, model: type[Query], call: Call) -> tuple[Query, Listing]:
+    return await service.read(len(call.query), partial(parse_query, model, call.query))
+
+
+async def _body(service: Service, model: type[Model], call: Call) -> Model:
+    return await service.read(len(call.body), partial(parse_body, model, call.body))
+
+
+def _chunks(snapshot: Snapshot, queries: Sequence[BatchQuery], listing: Listing, form: Form) -> list[ManyAsks]:
+    """The queries of a batch as pieces of work."""
+    asks = [_batch_ask(snapshot, query, listing, form) for query in queries]
+    return [ManyAsks(snapshot, asks[at : at + _BATCH_CHUNK], form) for at in range(0, len(asks), _BATCH_CHUNK)]
 
 
 def _batch_ask(snapshot: Snapshot, query: BatchQuery, listing: Listing, form: Form) -> Ask:

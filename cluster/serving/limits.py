@@ -1,4 +1,4 @@
-"""How often a key may ask: one token bucket per key, in each replica for itself."""
+"""How often a key may ask, and how much of what was asked is held at once; each replica counts for itself."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-__all__ = ["RateLimiter"]
+from cluster.serving.problems import ProblemError
+
+__all__ = ["BodyStore", "RateLimiter"]
 
 _BURST_S: Final = 1.0  # a bucket holds what a second allows
 
@@ -27,3 +29,21 @@ class RateLimiter:
         passes = tokens >= 1.0
         self._buckets[name] = (tokens - 1.0 if passes else tokens, now)
         return 0.0 if passes else (1.0 - tokens) / rate_per_s
+
+
+class BodyStore:
+    """Counts the bytes of all bodies that are held. Used by the event loop of one process alone."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes, self.held_bytes = max_bytes, 0
+
+    def take(self, num_bytes: int) -> None:
+        """Makes room for bytes that have come. Raises ProblemError 503, at once, where there is none."""
+        if self.held_bytes + num_bytes > self._max_bytes:
+            expected = f"at most {self._max_bytes:,} bytes of requests at once"
+            raise ProblemError(503, "too many large requests", expected, "Try again.", {"Retry-After": "1"})
+        self.held_bytes += num_bytes
+
+    def give_back(self, num_bytes: int) -> None:
+        """Frees the room of bytes that are no longer held."""
+        self.held_bytes -= num_bytes

@@ -11,9 +11,10 @@ from pydantic import BaseModel, ValidationError
 
 from cluster.serving.asks import Listing
 from cluster.serving.problems import ProblemError
-from cluster.serving.schemas import FiltersBody, ListQuery, NumberRange, Weighted
+from cluster.serving.schemas import MAX_LIST, FiltersBody, ListQuery, NumberRange, Weighted
 from semrec.serving.anonymous import Weighted as WeightedItem
 from semrec.serving.filters import NO_FILTERS, Filters
+from semrec.serving.json_size import check_json_size
 
 __all__ = ["body_filters", "parse_body", "parse_query", "weighted_items"]
 
@@ -22,6 +23,9 @@ Query = TypeVar("Query", bound=ListQuery)
 _CACHED_BYTES: Final = 2_048
 _ATTRIBUTES: Final = ("platform", "genre", "maturity")
 _MAX_ERRORS: Final = 20
+_MAX_PLACE: Final = 200  # characters of where an error is: a member's name may be megabytes long
+_MAX_FIELDS: Final = MAX_LIST + 1_000
+_MAX_NAMES: Final = 64  # different names in a query string, each of which may be an error
 
 
 def parse_query(model: type[Query], raw: bytes) -> tuple[Query, Listing]:
@@ -31,7 +35,9 @@ def parse_query(model: type[Query], raw: bytes) -> tuple[Query, Listing]:
 
 
 def parse_body(model: type[Model], raw: bytes) -> Model:
-    """The checked JSON body. Raises ProblemError 400 for what is not JSON, 422 for another shape."""
+    """The checked JSON body. Raises InputError for more than a body may hold, ProblemError 400 for what is not JSON, 422 for
+    another shape."""
+    check_json_size(raw)
     try:
         return model.model_validate_json(raw)
     except ValidationError as error:
@@ -62,14 +68,18 @@ _parsed_cached = lru_cache(maxsize=4096)(_parsed)
 
 
 def _parse(model: type[ListQuery], raw: bytes) -> ListQuery:
+    if raw.count(b"&") >= _MAX_FIELDS:
+        raise ProblemError(422, "very many fields in the query", f"at most {_MAX_FIELDS:,}", "Split the request.")
     try:
         # Lists by name, as a name may come several times; a blank value is a value.
-        pairs = parse_qsl(raw.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=100_000)
+        pairs = parse_qsl(raw.decode("ascii"), keep_blank_values=True, errors="strict")
     except (UnicodeDecodeError, ValueError):
         raise ProblemError(400, "the query string is not percent-encoded UTF-8", "?name=value&name=value") from None
     values: dict[str, Any] = {}
     for name, value in pairs:
         values.setdefault(name, []).append(value)
+    if len(values) > _MAX_NAMES:
+        raise ProblemError(422, f"{len(values):,} names in the query", "see /openapi.json", "Remove those not listed.")
     fields = model.model_fields
     for name, found in values.items():
         if name in fields and not isinstance(fields[name].default, list):
@@ -97,7 +107,12 @@ def _refusal(error: ValidationError, what: str) -> ProblemError:
     found = error.errors(include_url=False, include_context=False, include_input=False)
     if any(one["type"] == "json_invalid" for one in found):
         return ProblemError(400, f"{what} is not JSON", "a JSON object in UTF-8", "Mend it.")
-    errors = [{"at": ".".join(map(str, one["loc"])), "message": one["msg"]} for one in found[:_MAX_ERRORS]]
+    errors = [{"at": _place(one["loc"]), "message": one["msg"]} for one in found[:_MAX_ERRORS]]
     first = errors[0]
     detail = f"{what}: {first['at']}: {first['message']}" if first["at"] else f"{what}: {first['message']}"
     return ProblemError(422, detail, "see /openapi.json", "Correct what `errors` names.", errors=errors)
+
+
+def _place(names: Sequence[str | int]) -> str:
+    """`liked.3.weight`, as long as it may be."""
+    return ".".join(str(name)[:_MAX_PLACE] for name in names)[:_MAX_PLACE]

@@ -1,14 +1,19 @@
-"""What requests may hold, and what answers look like: checked by pydantic on the way in, documented in OpenAPI."""
+"""What requests may hold, and what answers look like: checked by pydantic on the way in, documented in OpenAPI.
+
+Every list ends at its first wrong element, and every list and text has a longest: pydantic makes an object of every error, so
+what a wrong request costs is a matter of how many it may find.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from semrec.ids import MAX_ID_CHARS
 
 __all__ = [
+    "MAX_LIST",
     "Answer",
     "AnswerItem",
     "BatchAnswers",
@@ -34,6 +39,13 @@ __all__ = [
     "Weighted",
 ]
 
+#: The longest list of ids, queries or events that any server takes; its settings may lower it.
+MAX_LIST: Final = 10_000
+_MAX_ATTRIBUTES: Final = 256
+
+Element = TypeVar("Element")
+Listed = Annotated[list[Element], Field(max_length=MAX_LIST, fail_fast=True)]
+Name = Annotated[str, Field(min_length=1, max_length=256)]
 Id = Annotated[str, Field(min_length=1, max_length=MAX_ID_CHARS)]
 Text = Annotated[str, Field(min_length=1, max_length=10_000)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
@@ -42,7 +54,7 @@ Diversity = Annotated[
     float, Field(ge=0, le=1, allow_inf_nan=False, description="0: by score alone; towards 1 the less alike (MMR).")
 ]
 Condition = Annotated[str, Field(max_length=2048, pattern=r"^[^:]+:")]
-Values = Annotated[list[Annotated[str, Field(max_length=1024)]], Field(max_length=256)]
+Values = Annotated[list[Annotated[str, Field(max_length=1024)]], Field(max_length=256, fail_fast=True)]
 
 
 class _Query(BaseModel):
@@ -60,8 +72,10 @@ class ListQuery(_Query):
     maturity: Values = Field([], description="Only items with one of these maturity ratings.")
     year_min: Number | None = Field(None, description="First year.")
     year_max: Number | None = Field(None, description="Last year.")
-    exclude: list[Id] = Field([], description="Items to leave out; unknown ids are ignored.")
-    where: list[Condition] = Field([], description="`attribute:value` of any attribute with at most 256 values.")
+    exclude: Listed[Id] = Field([], description="Items to leave out; unknown ids are ignored.")
+    where: Annotated[list[Condition], Field(max_length=256, fail_fast=True)] = Field(
+        [], description="`attribute:value` of any attribute with at most 256 values."
+    )
     diversity: Diversity = 0.0
     overlay: Literal["on", "off"] = Field("on", description="off: as released, without later changes and events.")
 
@@ -102,7 +116,14 @@ class FiltersBody(BaseModel):
     )
     __pydantic_extra__: dict[str, Values | NumberRange]
 
-    exclude: list[Id] = []
+    exclude: Listed[Id] = []
+
+    @model_validator(mode="after")
+    def _few_short_names(self) -> FiltersBody:
+        names = self.__pydantic_extra__ or {}
+        if len(names) > _MAX_ATTRIBUTES or any(len(name) > _MAX_ATTRIBUTES for name in names):
+            raise ValueError(f"filter by at most {_MAX_ATTRIBUTES} attributes, of at most 256 characters each")
+        return self
 
 
 class Weighted(_Body):
@@ -112,7 +133,7 @@ class Weighted(_Body):
     weight: Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)] = 1.0
 
 
-Liked = list[Annotated[Weighted | Id, Field(union_mode="left_to_right")]]
+Liked = Listed[Annotated[Weighted | Id, Field(union_mode="left_to_right")]]
 
 
 class _Asked(_Body):
@@ -187,7 +208,7 @@ class BatchBody(_Asked):
         }
     )
 
-    queries: list[BatchQuery] = Field(min_length=1)
+    queries: Listed[BatchQuery] = Field(min_length=1)
 
 
 class ItemBody(_Body):
@@ -205,7 +226,7 @@ class ItemBody(_Body):
 
     title: Annotated[str, Field(max_length=2_000)] = ""
     text: Annotated[str, Field(max_length=100_000)] = ""
-    attributes: dict[Annotated[str, Field(min_length=1, max_length=256)], Values] = Field({}, max_length=256)
+    attributes: dict[Name, Values] = Field({}, max_length=_MAX_ATTRIBUTES)
 
 
 class EventIn(_Body):
@@ -226,7 +247,7 @@ class EventsBody(_Body):
         }
     )
 
-    events: list[EventIn] = Field(min_length=1)
+    events: Listed[EventIn] = Field(min_length=1)
 
 
 class AnswerItem(BaseModel):

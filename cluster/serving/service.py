@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
-from typing import Any, Final, Protocol
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final, Protocol, TypeVar
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from cluster.serving.snapshots import Snapshot
 from cluster.serving.stats import Statistics
 from semrec.errors import InputError
 from semrec.serving.events import Event
+from semrec.serving.json_size import check_json_size
 from semrec.serving.overlay import ItemChange
 from semrec.serving.segments import Batch
 from semrec.serving.telemetry import AnswerLog
@@ -28,6 +30,10 @@ __all__ = ["Appender", "Service"]
 _log = logging.getLogger(__name__)
 _MAX_BATCH: Final = 256
 _QUICK_K: Final = 200
+_SMALL_BYTES: Final = 16_384  # of a request: what it costs to read it is less than a look at another thread
+_READERS: Final = 2
+
+Read = TypeVar("Read")
 
 
 class Appender(Protocol):
@@ -63,6 +69,8 @@ class Service:
         self._quick: Batcher[Ask, Reply] = Batcher("quick", answer_asks, **bounds)
         self._slow: Batcher[Ask, Reply] = Batcher("slow", answer_asks, max_batch=1, max_waiting=args.max_waiting)
         self._texts: Batcher[tuple[TextEncoder, str], np.ndarray] = Batcher("texts", _vectors, **bounds)
+        self._readers = ThreadPoolExecutor(_READERS, "readers")
+        check_json_size(b"")  # compiles it, or reads what was compiled, before somebody waits
 
     def snapshot(self, *, overlay: bool = True) -> Snapshot:
         """What the request that begins now is answered from. Raises ProblemError 503 while nothing is loaded."""
@@ -78,6 +86,15 @@ class Service:
     async def answer_slowly(self, ask: Ask) -> Reply:
         """The same in the thread for large work."""
         return await self._slow.do(ask)
+
+    async def read(self, size: int, take_apart: Callable[[], Read]) -> Read:
+        """What `take_apart` makes of a request of `size` bytes: a large one beside the event loop, two at a time.
+
+        A request that is no longer waited for is not begun.
+        """
+        if size <= _SMALL_BYTES:
+            return take_apart()
+        return await asyncio.get_running_loop().run_in_executor(self._readers, take_apart)
 
     async def vector(self, snapshot: Snapshot, text: str) -> np.ndarray:
         """float32 [D]: a text's vector by the release's encoder. Raises InputError or EncoderError."""
@@ -124,6 +141,7 @@ class Service:
         """Ends the threads, and writes what the log of answers holds."""
         for batcher in (self._quick, self._slow, self._texts):
             batcher.close()
+        self._readers.shutdown(wait=False, cancel_futures=True)
         if self.answers:
             self.answers.close()
 

@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal
 import ray
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from cluster.serving.schemas import MAX_LIST
+
 __all__ = ["ServeArgs", "engine_threads"]
 
 
@@ -31,13 +33,20 @@ class ServeArgs(BaseModel):
     cors_origins: Annotated[list[str], BeforeValidator(_listed)] = Field(
         default_factory=list, description="Origins that browsers may call from; none by default."
     )
-    docs: bool = Field(False, description="Serve interactive documentation at /docs (it loads scripts from elsewhere).")
     telemetry: str | None = Field(None, description="Folder for the log of answers; none: not logged.")
-    events_per_request: int = Field(1_000, ge=1, description="Most events in one request.")
+    events_per_request: int = Field(1_000, ge=1, le=MAX_LIST, description="Most events in one request.")
     max_k: int = Field(1_000, ge=1, le=10_000, description="Most items that a request may ask for.")
-    max_exclude: int = Field(10_000, ge=0, description="Most items that a request may exclude, like or dislike.")
-    max_queries: int = Field(10_000, ge=1, description="Most queries in one /v1/batch request.")
+    max_exclude: int = Field(
+        MAX_LIST, ge=0, le=MAX_LIST, description="Most items that a request may exclude, like or dislike."
+    )
+    max_queries: int = Field(MAX_LIST, ge=1, le=MAX_LIST, description="Most queries in one /v1/batch request.")
+    max_batch_items: int = Field(
+        250_000, ge=1, description="Most items in the answers of one /v1/batch request: its queries times k."
+    )
     max_body_bytes: int = Field(8 * 1024**2, ge=1024, description="Largest request body.")
+    max_bodies_bytes: int = Field(
+        64 * 1024**2, ge=1024, description="Bodies that a replica holds at once; more are refused with 503."
+    )
     max_waiting: int = Field(4_096, ge=1, description="Requests that may wait in a replica; more are refused with 503.")
     timeout_s: float = Field(10.0, gt=0, description="A request that takes longer is answered with 503.")
     poll_s: float = Field(0.5, gt=0, description="How often a replica looks for another live release, seconds.")

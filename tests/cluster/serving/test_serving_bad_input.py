@@ -42,7 +42,7 @@ def replica(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalReplica]:
         (b"", 400),
         (b"{", 400),
         (b"\xff\xfe", 400),
-        (b'{"a":' * 5_000 + b"1" + b"}" * 5_000, 400),
+        (b'{"a":' * 5_000 + b"1" + b"}" * 5_000, 422),
         (b"null", 422),
         (b"[]", 422),
         (b'"text"', 422),
