@@ -41,7 +41,6 @@ def main(
     engine: Annotated[str, typer.Option(help="reference, cpu or cuda.")] = "cpu",
     keys_file: Annotated[str | None, typer.Option(help="File of API keys; without one only loopback, openly.")] = None,
     cors: Annotated[list[str] | None, typer.Option(help="Origin that browsers may call from; repeatable.")] = None,
-    docs: Annotated[bool, typer.Option("--docs", help="Interactive documentation at /docs.")] = False,
     telemetry: Annotated[str | None, typer.Option(help="Folder for the log of answers.")] = None,
     tls_cert: Annotated[str | None, typer.Option(help="Certificate (PEM): HTTPS, by Serve's slower proxy.")] = None,
     tls_key: Annotated[str | None, typer.Option(help="Its key (PEM).")] = None,
@@ -62,7 +61,7 @@ def main(
     from cluster.serving.launch import Listen, serve_release
     from cluster.serving.settings import ServeArgs
 
-    given = {"engine": engine, "keys_file": keys_file, "cors_origins": cors or [], "docs": docs, "telemetry": telemetry}
+    given = {"engine": engine, "keys_file": keys_file, "cors_origins": cors or [], "telemetry": telemetry}
     args = ServeArgs(workspace=workspace, replicas=replicas, shards=shards, threads=threads, **given)
     listen = Listen(host, port, tls_cert, tls_key, grpc_port)
     serve_release(args, listen, address=address, on_ready=lambda said, took_s: _show(listen, args, said, took_s))

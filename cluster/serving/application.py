@@ -33,7 +33,7 @@ def make_application(service: Service) -> tuple[Gate, Any]:
         title="semrec",
         version=__version__,
         description=_ABOUT,
-        docs_url="/docs" if service.args.docs else None,
+        docs_url=None,  # its page takes scripts from elsewhere: any viewer of OpenAPI shows /openapi.json
         redoc_url=None,
     )
     app.include_router(router)

@@ -19,36 +19,38 @@ __all__ = ["Guard", "Headers", "check_binding", "is_loopback"]
 _CHALLENGE: Final = {"WWW-Authenticate": "Bearer"}
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_.:-]{1,200}")
 _MAX_REQUEST_ID: Final = 200
+_FORWARDED: Final = frozenset({b"forwarded", b"x-forwarded-for", b"x-real-ip"})
+_ONCE: Final = frozenset(
+    {
+        b"authorization", b"content-length", b"content-type", b"host", b"idempotency-key", b"origin", b"x-api-key",
+        b"x-request-id",
+    }
+)  # fmt: skip
 
 
 class Headers:
-    """The headers that matter, found in one pass."""
+    """The headers that matter, found in one pass.
 
-    __slots__ = ("host", "key", "length", "media_type", "origin", "request_id", "token")
+    Raises ProblemError 400 where one of them comes twice: which one counts is not for a proxy and a replica to differ on.
+    """
+
+    __slots__ = ("host", "is_forwarded", "key", "length", "media_type", "origin", "request_id", "token")
 
     def __init__(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
-        self.host = self.key = self.media_type = self.request_id = self.length = ""
-        self.origin = False
-        self.token: str | None = None
+        values: dict[bytes, str] = {}
+        self.is_forwarded = False
         for name, value in headers:
-            if name == b"host":
-                self.host = value.decode("latin-1")
-            elif name == b"authorization":
-                kind, _, presented = value.decode("latin-1").partition(" ")
-                if kind.lower() == "bearer":
-                    self.key = presented.strip()
-            elif name == b"x-api-key":
-                self.key = self.key or value.decode("latin-1")
-            elif name == b"x-request-id":
-                self.request_id = value.decode("latin-1")[:_MAX_REQUEST_ID]
-            elif name == b"content-type":
-                self.media_type = value.decode("latin-1").partition(";")[0].strip().lower()
-            elif name == b"content-length":
-                self.length = value.decode("latin-1")
-            elif name == b"idempotency-key":
-                self.token = value.decode("latin-1")
-            elif name == b"origin":
-                self.origin = True
+            if name in _FORWARDED:
+                self.is_forwarded = True
+            elif name in _ONCE:
+                if name in values:
+                    raise ProblemError(400, f"several headers {name.decode()}", "one", "Remove the others.")
+                values[name] = value.decode("latin-1")
+        self.host, self.length = values.get(b"host", ""), values.get(b"content-length", "")
+        self.media_type = values.get(b"content-type", "").partition(";")[0].strip().lower()
+        self.request_id = values.get(b"x-request-id", "")[:_MAX_REQUEST_ID]
+        self.token, self.origin = values.get(b"idempotency-key"), b"origin" in values
+        self.key = _presented_key(values)
 
 
 class Guard:
@@ -108,6 +110,10 @@ class Guard:
 
     def _admit_openly(self, scope: Mapping[str, Any], headers: Headers) -> None:
         """Without keys: callers on this machine, by a name of this machine (a web page elsewhere could rebind its own)."""
+        if headers.is_forwarded:
+            # The server believes such a header of this machine, or of whom it was told to: a caller could name any address.
+            remedy = "Serve with --keys-file behind a proxy."
+            raise ProblemError(403, "a request that a proxy has forwarded", "callers on this machine", remedy)
         client = scope.get("client")
         if client and not is_loopback(client[0]):
             raise ProblemError(403, "a caller from elsewhere", "callers on this machine", "Serve with --keys-file.")
@@ -117,6 +123,15 @@ class Guard:
             raise ProblemError(
                 421, f"host {name!r}", "localhost", "Serve with --keys-file to be called by other names."
             )
+
+
+def _presented_key(values: Mapping[bytes, str]) -> str:
+    """The key of `Authorization: Bearer` or of X-API-Key. Raises ProblemError 400 for two different ones."""
+    kind, _, bearer = values.get(b"authorization", "").partition(" ")
+    keys = {bearer.strip() if kind.lower() == "bearer" else "", values.get(b"x-api-key", "")} - {""}
+    if len(keys) > 1:
+        raise ProblemError(400, "two API keys", "one", "Leave out Authorization or X-API-Key.")
+    return keys.pop() if keys else ""
 
 
 def check_binding(args: ServeArgs, host: str, *, has_grpc: bool) -> None:

@@ -140,6 +140,43 @@ def test_without_keys_only_this_machine_is_answered_and_by_its_name(replica: Loc
     assert asyncio.run(from_elsewhere()) == 403
 
 
+@pytest.mark.parametrize("name", ["Forwarded", "X-Forwarded-For", "X-Real-IP"])
+def test_without_keys_a_caller_cannot_name_its_own_address(
+    replica: LocalReplica, guarded: tuple[LocalReplica, dict[str, str]], name: str
+) -> None:
+    for address in ("127.0.0.1", "192.0.2.7"):
+        refused(replica.client.get("/v1/models", headers={name: address}), 403)
+        refused(replica.client.get("/v1/users", headers={name: address}), 403)
+    with_key = bearer(guarded[1]["reader"]) | {name: "192.0.2.7"}
+    assert guarded[0].client.get("/v1/models", headers=with_key).status_code == 200
+
+
+def test_a_header_that_counts_may_come_once(guarded: tuple[LocalReplica, dict[str, str]]) -> None:
+    replica, keys = guarded
+    mine, other = bearer(keys["reader"]), {"Authorization": "Bearer nobody.else"}
+    for headers in ([*mine.items(), *other.items()], [*other.items(), *mine.items()], [*mine.items(), *mine.items()]):
+        for path in ("/v1/models", "/v1/users", "/v1/users/user-1/recommendations"):
+            assert refused(replica.client.get(path, headers=headers), 400)["detail"] == "several headers authorization"
+    for name, value in (
+        ("X-API-Key", keys["reader"]), ("Host", "localhost"), ("Content-Type", "application/json"), ("Origin", "null"),
+        ("Idempotency-Key", "one"), ("Content-Length", "14"), ("X-Request-Id", "one"),
+    ):  # fmt: skip
+        twice = [*mine.items(), (name, value), (name, value)]
+        body = {"content": b'{"text": "blue"}'} if name != "Content-Length" else {"content": iter([b'{"text": "x"}'])}
+        response = replica.client.post("/v1/search", headers=twice, **body)
+        assert refused(response, 400)["detail"] == f"several headers {name.lower()}"
+
+
+def test_two_different_keys_are_one_too_many(guarded: tuple[LocalReplica, dict[str, str]]) -> None:
+    replica, keys = guarded
+    both = bearer(keys["reader"]) | {"X-API-Key": keys["admin"]}
+    assert refused(replica.client.get("/v1/models", headers=both), 400)["detail"] == "two API keys"
+    same = bearer(keys["reader"]) | {"X-API-Key": keys["reader"]}
+    assert replica.client.get("/v1/models", headers=same).status_code == 200
+    basic = {"Authorization": "Basic eDp5", "X-API-Key": keys["reader"]}
+    assert replica.client.get("/v1/models", headers=basic).status_code == 200
+
+
 def test_browsers_elsewhere_may_not_call_unless_named(replica: LocalReplica, tmp_path: Path) -> None:
     origin = {"Origin": "https://shop.example"}
     assert "access-control-allow-origin" not in replica.client.get("/v1/models", headers=origin).headers
