@@ -42,14 +42,12 @@ def _ids(block: RowBlock, name: str, intake: Intake) -> Iterator[tuple[int, str]
 
 
 def _attributes(block: RowBlock, columns: ColumnMap, is_text: bool) -> list[dict[str, list[str]]]:
-    """Per row: attribute name -> values."""
+    """Per row: attribute name -> values, with the blank ones that `clean_attributes` drops later."""
     rows: list[dict[str, list[str]]] = [{} for _ in range(block.num_rows)]
     for attribute, name in columns.attributes.items():
         for row, value in zip(rows, _python(block.columns[name]), strict=True):
             values = value.split(columns.list_separator) if is_text else _listed(value)
-            kept = [text for text in (_text(one) for one in values) if text]
-            if kept:
-                row[attribute] = kept
+            row[attribute] = list(map(_text, values))
     return rows
 
 

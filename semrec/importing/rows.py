@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -13,8 +14,20 @@ from semrec.contracts import ATTRIBUTES_TYPE
 from semrec.ids import id_fault
 from semrec.importing.intake import Intake, Refuses
 
-__all__ = ["ITEM_ROWS_SCHEMA", "USER_ROWS_SCHEMA", "ItemRow", "UserRow", "first_of_each", "item_tables", "user_tables"]
+__all__ = [
+    "ITEM_ROWS_SCHEMA",
+    "USER_ROWS_SCHEMA",
+    "ItemRow",
+    "UserRow",
+    "clean_attributes",
+    "clean_text",
+    "first_of_each",
+    "item_tables",
+    "user_tables",
+]
 
+#: Unicode categories of characters that nobody sees: controls, formats such as the zero-width space, separators.
+_INVISIBLE: Final = frozenset(("Cc", "Cf", "Zs", "Zl", "Zp"))
 _ROWS_PER_TABLE: Final = 8_192
 _ORIGIN: Final = [
     pa.field("file", pa.string()),
@@ -37,7 +50,7 @@ USER_ROWS_SCHEMA: Final = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class ItemRow:
-    """One item of a source. An empty `text` stands for the title. `file` and `line` (from 1) say where it stood."""
+    """One item of a source. An empty `text` is replaced by the title. `file` and `line` (from 1) say where it stood."""
 
     item_id: str
     title: str = ""
@@ -55,6 +68,21 @@ class UserRow:
     attributes: Mapping[str, Sequence[str]] = field(default_factory=dict)
     file: str = ""
     line: int | None = None
+
+
+def clean_text(text: str) -> str:
+    """`text` without blanks around it; empty when no character of it can be seen, such as a lone zero-width space."""
+    stripped = text.strip()
+    return stripped if any(unicodedata.category(letter) not in _INVISIBLE for letter in stripped) else ""
+
+
+def clean_attributes(attributes: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """Attribute names ascending, with their clean values in the order given, each once; a name without any is left out.
+
+    Every way in uses this, imports and changes made online, so that one value never stands beside its own misspelling.
+    """
+    cleaned = {name: dict.fromkeys(map(clean_text, attributes[name])) for name in sorted(attributes)}
+    return {name: [value for value in values if value] for name, values in cleaned.items() if any(values)}
 
 
 def item_tables(rows: Iterable[ItemRow], *, intake: Refuses) -> Iterator[pa.Table]:
@@ -112,7 +140,7 @@ def _id_fault(value: Any) -> str:
 
 
 def _item_fault(row: ItemRow) -> str:
-    if not row.title.strip() and not row.text.strip():
+    if not clean_text(row.title) and not clean_text(row.text):
         return "no title and no text"
     return _nul_fault(row.title + row.text, row.attributes)
 
@@ -124,8 +152,8 @@ def _nul_fault(text: str, attributes: Mapping[str, Sequence[str]]) -> str:
 
 def _item_table(rows: Sequence[ItemRow]) -> pa.Table:
     ids = [row.item_id for row in rows]
-    titles = [row.title.strip() for row in rows]
-    texts = [row.text.strip() or title for row, title in zip(rows, titles, strict=True)]
+    titles = [clean_text(row.title) for row in rows]
+    texts = [clean_text(row.text) or title for row, title in zip(rows, titles, strict=True)]
     return pa.table([ids, titles, texts, _attributes(rows), *_origin(rows)], schema=ITEM_ROWS_SCHEMA)
 
 
@@ -134,12 +162,8 @@ def _user_table(rows: Sequence[UserRow]) -> pa.Table:
 
 
 def _attributes(rows: Sequence[ItemRow] | Sequence[UserRow]) -> pa.Array:
-    """Attribute names ascending, values in source order, each once: equal rows have equal bytes."""
-    maps = [
-        [(name, list(dict.fromkeys(row.attributes[name]))) for name in sorted(row.attributes) if row.attributes[name]]
-        for row in rows
-    ]
-    return pa.array(maps, ATTRIBUTES_TYPE)
+    """Equal rows have equal bytes."""
+    return pa.array([list(clean_attributes(row.attributes).items()) for row in rows], ATTRIBUTES_TYPE)
 
 
 def _origin(rows: Sequence[ItemRow] | Sequence[UserRow]) -> list[pa.Array]:

@@ -16,7 +16,7 @@ from semrec.contracts import ATTRIBUTES_TYPE
 from semrec.errors import InputError
 from semrec.ids import MAX_ID_CHARS
 from semrec.importing.intake import Refusal, Refusals
-from semrec.importing.rows import ItemRow, item_tables
+from semrec.importing.rows import ItemRow, clean_attributes, item_tables
 
 __all__ = ["OVERLAY_SCHEMA", "ItemChange", "OverlayView", "change_table", "changes_of", "checked_item"]
 
@@ -75,7 +75,7 @@ class ItemChange:
 
 
 def checked_item(item_id: str, title: str, text: str, attributes: Mapping[str, Sequence[str]]) -> ItemRow:
-    """The item as an import would store it: blanks stripped, the title for an empty text, each attribute value once.
+    """The item as an import would store it: blanks stripped and dropped, the title for an empty text, each value once.
 
     Raises InputError with the import's own reason (`semrec.ids.ID_FAULTS`, "no title and no text", "NUL byte", "bad UTF-8").
     """
@@ -117,7 +117,7 @@ def changes_of(first: int, table: pa.Table) -> list[ItemChange]:
     rows = table.drop_columns(["vector"]).to_pylist()
     return [
         ItemChange(
-            **{**row, "attributes": dict(row["attributes"] or ())},
+            **{**row, "attributes": clean_attributes(dict(row["attributes"] or ()))},  # older logs have blanks in them
             sequence=sequence,
             vector=None if row["deleted"] else vector,
         )

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from tempfile import TemporaryDirectory
+
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from semrec.errors import InputError
-from semrec.importing import ItemRow
+from semrec.importing import ItemRow, import_items
+from semrec.manifests import read_manifest
 from semrec.serving.overlay import OVERLAY_SCHEMA, ItemChange, OverlayView, change_table, changes_of, checked_item
 from semrec.serving.segments import Folded, SegmentLog
 from semrec.serving.state import OverlayState, Update
 from semrec.storage import Storage
+from semrec.tables import TableFile, read_table
+from semrec.workspace import Workspace
 
 
 def put(item_id: str, *vector: float, sequence: int = 0, encoder: str = "e", **attributes: list[str]) -> ItemChange:
@@ -92,11 +99,13 @@ def test_changes_come_back_from_a_segment_as_they_were() -> None:
 
 
 def test_an_item_is_checked_and_made_as_an_import_would() -> None:
-    row = checked_item("i", "  A title ", "", {"genre": ["Drama", "Drama", "Noir"], "empty": []})
+    attributes = {"genre": [" Drama ", "Drama", "", "Noir\t"], "empty": [], "blank": [" ", "\u200b"]}
+    row = checked_item("i", "  A title ", "\u200b", attributes)
     assert (row.title, row.text, row.attributes) == ("A title", "A title", {"genre": ["Drama", "Noir"]})
     for item_id, title, text, reason in [
         ("", "t", "", "missing id"),
         ("i", " ", "", "no title and no text"),
+        ("i", "\u200b", "\u2060\ufeff", "no title and no text"),
         ("i", "a\0b", "", "NUL byte"),
         ("..", "t", "", "id is . or .."),
         ("a\r\nb", "t", "", "control character in id"),
@@ -106,6 +115,26 @@ def test_an_item_is_checked_and_made_as_an_import_would() -> None:
     ]:
         with pytest.raises(InputError, match=reason):
             checked_item(item_id, title, text, {})
+
+
+def test_attributes_that_an_older_version_stored_with_blanks_are_read_clean() -> None:
+    stored = change_table([put("i", genre=[" Drama ", ""], blank=[" "])])
+    assert changes_of(1, stored)[0].attributes == {"genre": ["Drama"]}
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.dictionaries(st.sampled_from("ab"), st.lists(st.text("xy \t\u200b", max_size=3), max_size=4), max_size=2),
+    st.text("t \u200b", max_size=2),
+)
+def test_a_put_and_an_import_store_the_same_item(attributes: dict[str, list[str]], text: str) -> None:
+    with TemporaryDirectory() as folder:
+        workspace = Workspace.create(folder, num_buckets=1)
+        import_items(workspace, [ItemRow("i", "title", text, attributes)])
+        manifest = read_manifest(workspace.storage, "catalogue/manifest.json", "catalogue", remedy="")
+        (stored,) = read_table(workspace.storage, TableFile.from_json(manifest["parts"][0])).to_pylist()
+    row = checked_item("i", "title", text, attributes)
+    assert (row.text, list(row.attributes.items())) == (stored["text"], stored["attributes"])
 
 
 def test_a_state_reads_what_its_release_lacks_and_reaches_back(storage: Storage) -> None:
