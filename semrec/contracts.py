@@ -34,8 +34,11 @@ Scoring
     in ascending d, then ((0+1)+(2+3))+((4+5)+(6+7)), rounded once to float32. Products of float32 are exact in float64,
     so fused multiply-add changes nothing. Order: score descending, then item_id ascending, which is the matrix's row
     order. Negative zero is returned as zero. Seen items and items that fail an eligibility clause are never returned.
-    Eligibility: every clause has words of bits; item and user must share a bit in each clause. Bit 0 is set on every item,
-    and a user who states nothing has it alone.
+    Eligibility is closed: a user who states values of an attribute that a release goes by may see the items that state one
+    of them, and no other; an item that states none of it meets no such user. A user who states none asks for nothing. The
+    rule is the same for items and values that come online, and for an attribute that no item has. Every clause has words
+    of bits; item and user must share a bit in each clause. Bit 0 is set on every item, and a user who states nothing has
+    it alone. A release's user parts keep what users state as text too, for values that no item of the release has.
 
 Ledger
     A part's fingerprint covers everything that its bytes depend on: the content of its users' part (vectors, seen rows,
@@ -68,7 +71,7 @@ __all__ = [
 ]
 
 #: Raised only when the bytes of a result change for the same inputs; guarded by golden digests in the tests.
-CONTRACT_VERSION: Final = 1
+CONTRACT_VERSION: Final = 2
 #: Version of every artefact's layout. Readers accept this one and the one before.
 SCHEMA_VERSION: Final = 2
 

@@ -19,6 +19,7 @@ from semrec.release import (
     build_matrix,
     choose_coarse,
     describe_coarse,
+    eligibility_warnings,
     finish_release,
     plan_release,
 )
@@ -53,6 +54,7 @@ def build_release(
             catalogue=job.catalogue,
             embedding=job.embedding,
             interactions=job.interactions,
+            users=job.users,
             eligibility=settings.eligibility,
             as_of=job.settings["as_of"],
         )
@@ -74,6 +76,8 @@ def build_release(
         manifest = finish_release(
             workspace, job, lambda made: compute.run(choose_coarse, made, num_threads=devices.cpus)
         )
+    for warning in eligibility_warnings(manifest):
+        progress.note(warning)
     if manifest["coarse"]["measured"]:
         progress.note(describe_coarse(manifest["coarse"]))
     return ReleaseResult(job.release_id, manifest, report)

@@ -1,6 +1,7 @@
 """The release: an immutable, fingerprinted set of everything that scoring and serving need."""
 
 from semrec.release.build import ReleaseJob, UserPartWorker, finish_release, plan_release
+from semrec.release.clauses import eligibility_warnings, lost_eligibility
 from semrec.release.coarse_choice import choose_coarse, describe_coarse
 from semrec.release.matrix import build_matrix
 from semrec.release.reader import Release, newest_release
@@ -14,7 +15,9 @@ __all__ = [
     "build_matrix",
     "choose_coarse",
     "describe_coarse",
+    "eligibility_warnings",
     "finish_release",
+    "lost_eligibility",
     "newest_release",
     "plan_release",
 ]

@@ -10,12 +10,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from semrec.contracts import CONTRACT_VERSION, part_name
+from semrec.contracts import ATTRIBUTES_TYPE, CONTRACT_VERSION, part_name
 from semrec.digests import fingerprint
 from semrec.errors import CorruptArtefactError, SchemaError
 from semrec.ledger import Ledger, PartRecord, Plan, PlannedPart, build_info, sum_counts
 from semrec.manifests import read_manifest, write_manifest
 from semrec.release.arrays import read_rows
+from semrec.release.clauses import stating_count
 from semrec.release.matrix import attribute_dicts, pack_words
 from semrec.release.reader import Release
 from semrec.release.settings import ReleaseSettings
@@ -91,7 +92,7 @@ def plan_release(workspace: Workspace, embedding_name: str, settings: ReleaseSet
 
 
 class UserPartWorker:
-    """Writes the user parts of a release: vector, seen rows, eligibility words and source of every user of a bucket."""
+    """Writes the user parts of a release: vector, seen rows, eligibility and source of every user of a bucket."""
 
     def __init__(self, workspace: Workspace, job: ReleaseJob) -> None:
         self._storage, self._job = workspace.storage, job
@@ -131,20 +132,23 @@ class UserPartWorker:
             neutral_value=settings["neutral_value"],
             half_life_days=settings["half_life_days"],
         )
+        stated = self._stated(user_ids, attributes)
         columns = [
             user_ids,
             _vector_column(vectors, personal),
             _seen_column(events, len(user_ids)),
-            pack_words(self._user_words(user_ids, attributes)),
+            pack_words(self._layout.user_words(stated)),
+            pa.array([list(values.items()) or None for values in stated], ATTRIBUTES_TYPE),
             pa.array(np.where(personal, "personal", "popularity")),
         ]
-        table = pa.table(columns, names=["user_id", "vector", "seen_rows", "words", "source"])
+        table = pa.table(columns, names=["user_id", "vector", "seen_rows", "words", "stated", "source"])
         counts = {
             "users": len(user_ids),
             "personal": int(personal.sum()),
             "popularity": int((~personal).sum()),
             "events": len(events.user),
             "events_of_unknown_items": num_unknown,
+            **{stating_count(name): sum(name in values for values in stated) for name in settings["eligibility"]},
         }
         return table, counts
 
@@ -173,15 +177,15 @@ class UserPartWorker:
         )
         return events, int((~known).sum())
 
-    def _user_words(self, user_ids: pa.Array, attributes: pa.Table) -> np.ndarray:
-        if not self._layout.clauses:
-            return np.zeros((len(user_ids), 0), np.uint64)
+    def _stated(self, user_ids: pa.Array, attributes: pa.Table) -> list[dict[str, list[str]]]:
+        """What each user states of the attributes that eligibility goes by, known to an item or not."""
         stated: list[dict[str, list[str]]] = [{} for _ in range(len(user_ids))]
-        if "attributes" in attributes.column_names:
-            places = pc.index_in(attributes.column("user_id"), value_set=user_ids).to_pylist()
-            for place, attrs in zip(places, attribute_dicts(attributes.column("attributes")), strict=True):
-                stated[place] = attrs
-        return self._layout.user_words(stated)
+        names = self._job.settings["eligibility"]
+        if names and "attributes" in attributes.column_names:
+            users = pc.index_in(attributes.column("user_id"), value_set=user_ids).to_pylist()
+            for user, attrs in zip(users, attribute_dicts(attributes.column("attributes")), strict=True):
+                stated[user] = {name: attrs[name] for name in names if attrs.get(name)}
+        return stated
 
 
 def finish_release(

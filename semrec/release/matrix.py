@@ -15,7 +15,8 @@ from semrec.digests import fingerprint
 from semrec.errors import InputError
 from semrec.manifests import read_manifest, write_manifest
 from semrec.release.arrays import write_array, write_block
-from semrec.scoring.eligibility import Clause, Layout
+from semrec.release.settings import DEFAULT_ELIGIBILITY
+from semrec.scoring.eligibility import Layout
 from semrec.scoring.types import rows_not_finite
 from semrec.storage import Storage
 from semrec.tables import TableFile, read_table, write_table
@@ -24,6 +25,7 @@ from semrec.workspace import Workspace
 __all__ = [
     "ROWS_PER_BLOCK",
     "attribute_dicts",
+    "attribute_names",
     "build_matrix",
     "pack_words",
     "unpack_words",
@@ -40,6 +42,7 @@ def build_matrix(
     catalogue: dict[str, Any],
     embedding: dict[str, Any],
     interactions: dict[str, Any] | None,
+    users: dict[str, Any] | None,
     eligibility: tuple[str, ...],
     as_of: int | None,
 ) -> dict[str, Any]:
@@ -47,12 +50,12 @@ def build_matrix(
 
     Returns what that holds. A folder that has its `matrix.json` is left as it is. Needs the ids of the catalogue in memory,
     not the vectors: those pass through a temporary memory-mapped file. Raises InputError naming an item whose vector is not
-    finite.
+    finite, or an attribute of `eligibility` that neither an item nor a user has.
     """
     storage, path = workspace.storage, f"{folder}/matrix.json"
     if storage.exists(path):
         return read_manifest(storage, path, "matrix", remedy="Remove the release's folder.")
-    items, layout = _items_table(storage, catalogue, embedding, eligibility)
+    items, layout = _items_table(storage, catalogue, embedding, users, eligibility)
     items_file = write_table(storage, f"{folder}/items", items, digest_in_name=False)
     blocks = _write_blocks(storage, folder, items.column("item_id").combine_chunks(), embedding)
     popularity = count_popularity(workspace, items.column("item_id"), interactions, as_of)
@@ -74,6 +77,16 @@ def build_matrix(
 def attribute_dicts(column: pa.ChunkedArray) -> list[dict[str, list[str]]]:
     """A column of ATTRIBUTES_TYPE as dictionaries; null becomes {}."""
     return [dict(row or ()) for row in column.to_pylist()]
+
+
+def attribute_names(column: pa.ChunkedArray) -> set[str]:
+    """The names of all attributes in a column of ATTRIBUTES_TYPE that have a value somewhere."""
+    names: set[str] = set()
+    for chunk in column.chunks:
+        maps = chunk.drop_null()  # what a null entry covers is not part of the column
+        has_value = pc.greater(pc.list_value_length(maps.items), 0)
+        names |= set(maps.keys.filter(pc.fill_null(has_value, False)).unique().to_pylist())
+    return names
 
 
 def count_popularity(
@@ -103,28 +116,55 @@ def unpack_words(column: pa.ChunkedArray, num_words: int) -> np.ndarray:
 
 
 def _items_table(
-    storage: Storage, catalogue: dict[str, Any], embedding: dict[str, Any], eligibility: tuple[str, ...]
+    storage: Storage,
+    catalogue: dict[str, Any],
+    embedding: dict[str, Any],
+    users: dict[str, Any] | None,
+    eligibility: tuple[str, ...],
 ) -> tuple[pa.Table, Layout]:
     embedded = pa.concat_tables(
         read_table(storage, TableFile.from_json(part), ["item_id"]) for part in embedding["parts"]
     )
     columns = ["item_id", "title", "attributes"]
     items = pa.concat_tables(read_table(storage, TableFile.from_json(part), columns) for part in catalogue["parts"])
+    names_of_items = attribute_names(items.column("attributes"))
     items = items.filter(pc.is_in(items.column("item_id"), value_set=embedded.column("item_id").combine_chunks()))
     items = items.sort_by("item_id")
     attributes = attribute_dicts(items.column("attributes"))
-    clauses = []
-    for name in eligibility:
-        values = sorted({value for attrs in attributes for value in attrs.get(name) or ()})
-        if values:  # an attribute that no item has cannot filter anything
-            clauses.append(Clause(name, tuple(values)))
-    layout = Layout(tuple(clauses))
-    words = layout.item_words(attributes)
-    packed = pack_words(words)
+    layout = Layout.of_items(eligibility, attributes)
+    _check_known([clause.attribute for clause in layout.clauses if not clause.values], names_of_items, storage, users)
+    packed = pack_words(layout.item_words(attributes))
     ids, titles = items.column("item_id"), items.column("title")
     attribute_column = items.column("attributes").cast(ATTRIBUTES_TYPE)
     table = pa.table([ids, titles, attribute_column, packed], names=["item_id", "title", "attributes", "words"])
     return table, layout
+
+
+def _check_known(
+    without_values: list[str], names_of_items: set[str], storage: Storage, users: dict[str, Any] | None
+) -> None:
+    """Refuses a clause on an attribute that nobody has: it is misspelt, or its column was not imported.
+
+    The clauses that a release has by default are not refused: they ask nothing of anybody until a user states them.
+    """
+    unknown = [name for name in without_values if name not in {*names_of_items, *DEFAULT_ELIGIBILITY}]
+    if not unknown:
+        return
+    names_of_users: set[str] = set()
+    for part in users["parts"] if users else ():
+        table = read_table(storage, TableFile.from_json(part), ["attributes"])
+        names_of_users |= attribute_names(table.column("attributes"))
+    for name in unknown:
+        if name not in names_of_users:
+            raise InputError(
+                f"eligibility by {name!r}, an attribute that neither items nor users have",
+                expected=f"an attribute of items ({_listed(names_of_items)}) or of users ({_listed(names_of_users)})",
+                remedy="Correct the name, or import items and users with that attribute.",
+            )
+
+
+def _listed(names: set[str]) -> str:
+    return ", ".join(sorted(names)) or "there is none"
 
 
 def _write_blocks(storage: Storage, folder: str, item_ids: pa.Array, embedding: dict[str, Any]) -> list[dict[str, Any]]:

@@ -30,6 +30,7 @@ class UserPart:
     user_ids: pa.Array
     queries: Queries  # vectors of users without one are zeros
     personal: np.ndarray  # bool [U]
+    stated: pa.Array | None = None  # ATTRIBUTES_TYPE [U]: their values of the attributes that eligibility goes by
 
 
 class Release:
@@ -101,9 +102,10 @@ class Release:
         offsets = np.concatenate([[0], np.cumsum(seen.value_lengths().to_numpy(zero_copy_only=False))]).astype(np.int64)
         rows = seen.flatten().to_numpy(zero_copy_only=False).astype(np.int64)
         words = unpack_words(table.column("words"), self.num_words)
-        return UserPart(
-            table.column("user_id").combine_chunks(), Queries(dense, words, offsets, rows), personal.astype(bool)
-        )
+        # A release of contract 1 does not say what its users state, only the bits that it made of it.
+        stated = table.column("stated").combine_chunks() if "stated" in table.column_names else None
+        queries = Queries(dense, words, offsets, rows)
+        return UserPart(table.column("user_id").combine_chunks(), queries, personal.astype(bool), stated)
 
     @property
     def num_words(self) -> int:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["ReleaseSettings"]
+__all__ = ["DEFAULT_ELIGIBILITY", "ReleaseSettings"]
+
+#: The clauses of a release that names none. They need not exist among the attributes; others must.
+DEFAULT_ELIGIBILITY: Final = ("platform",)
 
 
 class ReleaseSettings(BaseModel):
@@ -16,7 +21,7 @@ class ReleaseSettings(BaseModel):
         180.0, gt=0, description="Days after which an event counts half, relative to the user's newest event."
     )
     eligibility: tuple[str, ...] = Field(
-        ("platform",),
+        DEFAULT_ELIGIBILITY,
         description="Attributes that a user's and an item's values must share, where the user states any.",
     )
     as_of: int | None = Field(

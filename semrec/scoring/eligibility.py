@@ -1,8 +1,12 @@
 """Eligibility: an AND of clauses over small bitsets, compiled from attributes once, tested inside the scoring.
 
+The rule: a user who states values of an attribute may see the items that state one of them, and no other item; an item
+that states none of the attribute meets no such user. A user who states none asks for nothing. It holds for every attribute
+named, whether or not anybody has it.
+
 A clause compares one attribute of items and users. Bit 0 is set on every item; bit v + 1 stands for value v. A user who
-states values has those bits; a user who states none has bit 0 alone, and so asks for nothing. A pair passes a clause when
-`item_words & user_words` is not zero in any of the clause's words.
+states values has those bits; a user who states none has bit 0 alone. A pair passes a clause when `item_words & user_words`
+is not zero in any of the clause's words. So a clause without values shuts out whoever states some.
 """
 
 from __future__ import annotations
@@ -71,6 +75,12 @@ class Layout:
     """The clauses of a release, side by side in W words."""
 
     clauses: tuple[Clause, ...] = ()
+
+    @classmethod
+    def of_items(cls, names: Sequence[str], attributes: Sequence[dict[str, list[str]]]) -> Layout:
+        """One clause for each of `names`, with the values that the items state; none of them is left out."""
+        values = {name: {value for attrs in attributes for value in attrs.get(name) or ()} for name in names}
+        return cls(tuple(Clause(name, tuple(sorted(stated))) for name, stated in values.items()))
 
     @property
     def clause_starts(self) -> tuple[int, ...]:

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 import semrec.manifests
+from semrec.contracts import CONTRACT_VERSION
 from semrec.digests import content_digest, fingerprint
 from semrec.errors import CorruptArtefactError, IncompleteRunError, MissingArtefactError, PlanChangedError, SchemaError
 from semrec.ledger import Ledger, PartRecord, Plan, PlannedPart, sum_counts
@@ -47,7 +48,7 @@ def record_path(ledger: Ledger, part: int) -> Path:
 
 def test_the_run_id_is_the_fingerprint_of_the_plan() -> None:
     expected = {
-        "contract": 1,
+        "contract": CONTRACT_VERSION,
         "plan_kind": "scoring",
         "settings": {"k": 20, "release": "abc"},
         "parts": [[0, "print-0", 3], [1, "print-1", 3], [2, "print-2", 3], [3, "print-3", 3]],
@@ -96,10 +97,10 @@ def test_many_changed_parts_are_counted(tmp_path: Path) -> None:
 
 
 def test_a_changed_contract_is_refused_by_name(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("semrec.ledger.CONTRACT_VERSION", 2)
+    monkeypatch.setattr("semrec.ledger.CONTRACT_VERSION", 12)
     path = f"{FOLDER}/plan.json"
-    ledger.storage.write_json(path, {**ledger.storage.read_json(path), "contract": 1})
-    with pytest.raises(PlanChangedError, match="contract was 1, is 2"):
+    ledger.storage.write_json(path, {**ledger.storage.read_json(path), "contract": 11})
+    with pytest.raises(PlanChangedError, match="contract was 11, is 12"):
         ledger.open(PLAN)
 
 

@@ -77,7 +77,7 @@ def test_users_are_those_listed_and_those_with_events(tmp_path: Path) -> None:
     assert rows["user-2"]["vector"] is None
     assert {user: row["seen_rows"] for user, row in rows.items()} == {"user-1": [1, 3], "user-2": [3], "user-9": []}
     assert found.manifest["counts"] == {
-        "events": 3, "events_of_unknown_items": 0, "personal": 1, "popularity": 2, "users": 3,
+        "events": 3, "events_of_unknown_items": 0, "personal": 1, "popularity": 2, "users": 3, "users_stating:platform": 0,
     }  # fmt: skip
 
 
