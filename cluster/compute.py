@@ -16,6 +16,7 @@ from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 
 from cluster.actors import make_function_actor, run_function
 from cluster.executor import WorkerSpec, run_on_actors
+from cluster.local_ray import local_ray
 from cluster.metrics import RayMetrics
 from semrec.errors import DeviceError, InputError, SemrecError
 from semrec.ledger import PartRecord
@@ -25,6 +26,7 @@ from semrec.workers import run_serial
 __all__ = ["Compute", "ComputeOptions", "Devices", "InProcess", "RayCluster", "open_compute"]
 
 _OBJECT_STORE_BYTES = 512 * 1024**2  # holds shard results on their way to the merge, nothing else
+_QUIET: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False, "configure_logging": True}
 _DEVICES = ("auto", "cpu", "cuda")
 _log = logging.getLogger(__name__)
 
@@ -211,26 +213,25 @@ def open_compute(options: ComputeOptions) -> Iterator[Compute]:
     elif ray.is_initialized():
         yield RayCluster(options)
     else:
-        is_own = _connect(options)
-        try:
+        # Ray puts the driver's folder first on its workers' path; a `cluster` package there must not be taken for this one.
+        env = {"worker_process_setup_hook": "semrec.__main__.import_packages"}
+        address = options.address or os.environ.get("RAY_ADDRESS") or "local"
+        is_own = address == "local"
+        with _own_ray(env) if is_own else _joined_ray(options.address or "auto", env):
             yield RayCluster(options, is_own=is_own)
-        finally:
-            ray.shutdown()
 
 
-def _connect(options: ComputeOptions) -> bool:
-    """Whether the Ray is one that was started here."""
-    quiet = {"logging_level": logging.ERROR, "log_to_driver": False, "configure_logging": True}
-    # Ray puts the driver's folder first on its workers' path; a `cluster` package there must not be taken for this one.
-    env = {"worker_process_setup_hook": "semrec.__main__.import_packages"}
-    if options.address or os.environ.get("RAY_ADDRESS"):
-        ray.init(address=options.address or "auto", runtime_env=env, **quiet)
-        return False
-    # "local": without it Ray joins whatever cluster was last started on this machine, somebody else's, too.
-    ray.init(
-        address="local", include_dashboard=False, object_store_memory=_OBJECT_STORE_BYTES, runtime_env=env, **quiet
-    )
-    return True
+@contextlib.contextmanager
+def _joined_ray(address: str, env: dict[str, str]) -> Iterator[None]:
+    ray.init(address=address, runtime_env=env, **_QUIET)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _own_ray(env: dict[str, str]) -> contextlib.AbstractContextManager[None]:
+    return local_ray(include_dashboard=False, object_store_memory=_OBJECT_STORE_BYTES, runtime_env=env, **_QUIET)
 
 
 def _wanted(kind: str | None, device: str) -> str:

@@ -86,6 +86,8 @@ def serving_environment(*, haproxy: bool = True, cores: int = 2) -> dict[str, st
         "RAY_SERVE_HAPROXY_RETRIES": "5",
         # Three failed looks in a row start HAProxy again: with Serve's 10 s a killed one was away for 40 s.
         "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
+        # On a busy machine a proxy takes longer to start than Serve's three times 5 s, after which it is killed.
+        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "20",
         "RAY_SERVE_HAPROXY_HEALTH_CHECK_INTER": "1s",  # until it sends requests to a replica that it just met
         "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": "60",
         "RAY_SERVE_HAPROXY_TIMEOUT_SERVER_S": "60",

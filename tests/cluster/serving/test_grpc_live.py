@@ -23,18 +23,27 @@ from cluster.serving.keys import append_key, make_key
 from cluster.serving.rpc import recommender_pb2 as pb
 from cluster.serving.rpc.recommender_pb2_grpc import RecommenderStub
 
+#: What Serve binds to every interface, whatever it is told: gRPC from outside, which asks for an API key, and that between
+#: its own processes, which asks for Ray's token.
+OPEN = {"ray::ProxyActor", "ray::ServeReplica:semrec:recommender"}
+
 
 class Served:
     """A `semrec serve` with gRPC, and clients of it that hold the key `admin`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, is_closed: bool = False) -> None:
+        """`is_closed`: as users start it, without what the tests set for their other clusters."""
         self.keys = {}
         for name in ("read", "write", "admin"):
             self.keys[name], stored = make_key(name, [name])
             append_key(str(folder / "keys.jsonl"), stored)
         self.port = free_port()
         options = ["--keys-file", str(folder / "keys.jsonl"), "--grpc-port", str(self.port), "--replicas", "2"]
-        self.running = Running(make_world(folder / "w").workspace.storage.uri, folder, *options)
+        with pytest.MonkeyPatch.context() as environment:
+            if is_closed:
+                environment.delenv("RAY_AUTH_MODE")
+                environment.setenv("HOME", str(folder))
+            self.running = Running(make_world(folder / "w").workspace.storage.uri, folder, *options)
         self.headers = {"Authorization": f"Bearer {self.keys['admin']}"}
         self.running.client.headers.update(self.headers)
         self.channel = grpc.insecure_channel(f"127.0.0.1:{self.port}")
@@ -61,10 +70,41 @@ class Served:
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    started = Served(tmp_path_factory.mktemp("grpc"))
+    started = Served(tmp_path_factory.mktemp("grpc"), is_closed=True)
     yield started
     started.channel.close()
     started.running.stop()
+
+
+def listeners(pid: int) -> dict[str, set[str]]:
+    """Address to the names of the processes below `pid` that listen there."""
+    names = {process.pid: process.name() for process in psutil.Process(pid).children(recursive=True)}
+    found: dict[str, set[str]] = {}
+    for connection in psutil.net_connections("tcp"):
+        if connection.status == "LISTEN" and connection.pid in names:
+            found.setdefault(connection.laddr.ip, set()).add(names[connection.pid])
+    return found
+
+
+def test_what_listens_is_on_loopback_or_asks_for_a_key_or_the_token(served: Served) -> None:
+    found = listeners(served.running.pid)
+    assert set(found) <= {"127.0.0.1", "::ffff:127.0.0.1", "::"}
+    assert found["::"] <= OPEN
+    assert "gcs_server" in found["::ffff:127.0.0.1"] and "haproxy" in found["127.0.0.1"]
+    assert not (Path(served.running.workspace).parent / ".ray").exists()
+
+
+def test_serves_own_grpc_wants_the_token(served: Served) -> None:
+    """A request between replicas is a pickle: whoever could send one would run code."""
+    own = psutil.Process(served.replicas().pop())
+    ports = [c.laddr.port for c in own.net_connections("tcp") if c.status == "LISTEN" and c.laddr.ip == "::"]
+    codes = set()
+    for port in ports:
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel, pytest.raises(grpc.RpcError) as raised:
+            channel.unary_unary("/ray.serve.ASGIService/HandleRequest")(b"", timeout=30)
+        codes.add(raised.value.code())
+    assert codes <= {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.UNIMPLEMENTED}
+    assert grpc.StatusCode.UNAUTHENTICATED in codes
 
 
 def test_every_rpc_is_answered_as_over_http(served: Served) -> None:

@@ -1,0 +1,86 @@
+"""A Ray for one command, which nobody else can use: on loopback, under a token that only its own processes know."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator
+from typing import Any, Final
+
+import ray
+from ray._private import ray_constants
+from ray._raylet import AuthenticationTokenLoader, Config
+
+__all__ = ["local_ray"]
+
+_MODE: Final = "RAY_AUTH_MODE"
+_TOKEN: Final = "RAY_AUTH_TOKEN"
+
+
+@contextlib.contextmanager
+def local_ray(**options: Any) -> Iterator[None]:
+    """Starts a Ray on this machine with `options` of ray.init, and ends it after the block.
+
+    Ray runs whatever code it is sent, so without a token whoever reaches a port of it can do what this user can. The token
+    is random and stands in the environment of Ray's processes alone; Ray itself would write one to ~/.ray, readable to
+    all, where it turns tokens on for every later `ray start`. A RAY_AUTH_MODE of the user's stays as it is.
+    """
+    with _on_loopback(), _own_token():
+        ray.init(address="local", **options)
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+@contextlib.contextmanager
+def _own_token() -> Iterator[None]:
+    """Has the Ray that is started in the block take a new token, unless the user chose."""
+    mode = os.environ.get(_MODE)
+    if mode is not None and (mode.lower() != "token" or AuthenticationTokenLoader.instance().has_token()):
+        yield
+        return
+    with _environment({_MODE: "token", _TOKEN: secrets.token_hex(32)}):
+        _read_again()
+        yield
+    _read_again()
+
+
+def _read_again() -> None:
+    """Has Ray read its mode and token once more; it keeps what it read when it was imported and first used."""
+    Config.initialize("")
+    AuthenticationTokenLoader.instance().reset_cache()
+
+
+@contextlib.contextmanager
+def _on_loopback() -> Iterator[None]:
+    """Has the Ray that is started in the block listen on 127.0.0.1, as it does by itself on systems where it has one node.
+
+    An address in ray.init does not do it: Ray replaces loopback by the machine's own address and listens on all of them.
+    """
+    name, before = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR, ray_constants.ENABLE_RAY_CLUSTER
+    if name in os.environ:  # the user chose
+        yield
+        return
+    with _environment({name: "0"}):
+        ray_constants.ENABLE_RAY_CLUSTER = False
+        try:
+            yield
+        finally:
+            ray_constants.ENABLE_RAY_CLUSTER = before
+
+
+@contextlib.contextmanager
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    """Sets variables for the time of the block, and for the processes that are started in it."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
