@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -41,9 +40,11 @@ from cluster.serving.schemas import (
 )
 from cluster.serving.service import Service
 from cluster.serving.snapshots import Snapshot
+from semrec.digests import sha256_hex
 from semrec.serving.events import LiveItems, check_events
 from semrec.serving.items import ItemTable
 from semrec.serving.overlay import ItemChange, checked_item
+from semrec.serving.segments import Batch, BatchToken
 
 __all__ = [
     "Call",
@@ -167,36 +168,48 @@ async def get_item(service: Service, call: Call) -> Done:
 
 async def put_item(service: Service, call: Call) -> Done:
     """PUT /v1/items/{id}"""
+    token = await _token(service, call, "PUT item")
+    if token and (batch := await service.appender.known_items(token)):
+        return _changed(call.name.strip(), batch)
     body = await _body(service, ItemBody, call)
     snapshot = service.snapshot()
     check = partial(checked_item, call.name, body.title, body.text, body.attributes)
     item = await service.read(len(call.body), check)
     vector = await service.vector(snapshot, item.text)
-    return await _change(service, call, ItemChange.put(item, vector, encoder_of(snapshot.served.release)))
+    change = ItemChange.put(item, vector, encoder_of(snapshot.served.release))
+    return _changed(change.item_id, await service.appender.append_items([change], token))
 
 
 async def delete_item(service: Service, call: Call) -> Done:
     """DELETE /v1/items/{id}"""
+    token = await _token(service, call, "DELETE item")
+    if token and (batch := await service.appender.known_items(token)):
+        return _changed(call.name, batch)  # the item is gone: done again, this would be a 404
     snapshot = service.snapshot()
     snapshot.served.item(call.name, snapshot.overlay)  # an unknown one is a 404
-    return await _change(service, call, ItemChange.deletion(call.name))
+    return _changed(call.name, await service.appender.append_items([ItemChange.deletion(call.name)], token))
 
 
 async def post_events(service: Service, call: Call) -> Done:
-    """POST /v1/events"""
+    """POST /v1/events
+
+    To a repeated request, how many were accepted is the first answer; which are refused is judged as the items are now.
+    """
+    token = await _token(service, call, "POST events")
+    known = await service.appender.known_events(token) if token else None
     body = await _body(service, EventsBody, call)
     service.check_count("events", len(body.events), service.args.events_per_request)
     snapshot = service.snapshot()
     items = LiveItems(_ReleaseItems(snapshot.served.items), snapshot.overlay)
     checked = await asyncio.to_thread(lambda: check_events([event.model_dump() for event in body.events], items))
     refused = [{"index": one.row, "reason": one.reason, "detail": one.detail[:200]} for one in checked.refused]
-    if not checked.accepted:
+    if not checked.accepted and not known:
         reasons = sorted({one.reason for one in checked.refused})
         raise ProblemError(
             422, f"no event can be taken: {', '.join(reasons)}", "known items and possible times", errors=refused
         )
-    batch = await service.appender.append_events(checked.accepted, call.token)
-    return Done(orjson.dumps({"accepted": len(checked.accepted), "refused": refused, "sequence": batch.last}))
+    batch = known or await service.appender.append_events(checked.accepted, token)
+    return Done(orjson.dumps({"accepted": batch.num_rows, "refused": refused, "sequence": batch.last}))
 
 
 async def health(service: Service, call: Call) -> Done:
@@ -266,9 +279,17 @@ class _ReleaseItems:
         return np.array([item_id in self._items.row_of for item_id in ids.to_pylist()], bool)
 
 
-async def _change(service: Service, call: Call, change: ItemChange) -> Done:
-    batch = await service.appender.append_items([change], call.token or uuid.uuid4().hex)
-    return Done(orjson.dumps({"item_id": change.item_id, "sequence": batch.last}))
+async def _token(service: Service, call: Call, change: str) -> BatchToken | None:
+    """The name that the caller gave to a change, with a digest of what it asks for: kind of change, id and body."""
+    if call.token is None:
+        return None
+    asked = (change.encode(), call.name.encode("utf-8", "surrogatepass"), call.body)
+    digest = await service.read(len(call.body), lambda: sha256_hex(b"".join(b"%d:%b" % (len(a), a) for a in asked)))
+    return BatchToken(call.token, digest)
+
+
+def _changed(item_id: str, batch: Batch) -> Done:
+    return Done(orjson.dumps({"item_id": item_id, "sequence": batch.last}))
 
 
 async def _query(service: Service, model: type[Query], call: Call) -> tuple[Query, Listing]:

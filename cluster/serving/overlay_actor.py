@@ -21,7 +21,7 @@ from semrec.digests import sha256_hex
 from semrec.serving.events import Event, event_table, events_in
 from semrec.serving.group_commit import GroupCommit
 from semrec.serving.overlay import ItemChange, change_table, changes_of
-from semrec.serving.segments import Batch, Segment, SegmentLog
+from semrec.serving.segments import Batch, BatchToken, Segment, SegmentLog
 from semrec.serving.state import Update, event_log, item_log
 from semrec.storage import Storage
 
@@ -85,19 +85,29 @@ class OverlayActor:
         self._news = asyncio.Event()  # replaced whenever it is set: everybody who waits on one hears of it once
         self._polled = asyncio.Event()
 
-    async def append_items(self, changes: list[ItemChange], token: str | None = None) -> Batch:
+    async def append_items(self, changes: list[ItemChange], token: BatchToken | None = None) -> Batch:
         """Makes changes durable, in their order, as one batch. `token` is the caller's name for this batch."""
         await self._open()
         batch = await self._items.append(change_table(changes), token)
         await self._told(batch.last, 0)
         return batch
 
-    async def append_events(self, events: list[Event], token: str | None = None) -> Batch:
+    async def append_events(self, events: list[Event], token: BatchToken | None = None) -> Batch:
         """As `append_items`; the events were checked by the caller."""
         await self._open()
         batch = await self._events.append(event_table(events), token)
         await self._told(0, batch.last)
         return batch
+
+    async def known_items(self, token: BatchToken) -> Batch | None:
+        """The batch of item changes that is stored under a token, if it is remembered."""
+        await self._open()
+        return self._items.known(token)
+
+    async def known_events(self, token: BatchToken) -> Batch | None:
+        """As `known_items`, for events."""
+        await self._open()
+        return self._events.known(token)
 
     async def poll(self, subscriber: str, items: int, events: int, timeout_s: float) -> Update:
         """What came after sequences `items` and `events`, as soon as there is something; empty after `timeout_s`.

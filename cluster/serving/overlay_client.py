@@ -18,7 +18,7 @@ from cluster.serving.overlay_actor import overlay_actor
 from semrec.errors import NoWorkersError, SemrecError
 from semrec.serving.events import Event
 from semrec.serving.overlay import ItemChange
-from semrec.serving.segments import Batch
+from semrec.serving.segments import Batch, BatchToken
 from semrec.serving.state import OverlayState
 
 __all__ = ["OverlayClient", "OverlayFollower"]
@@ -37,33 +37,44 @@ class OverlayClient:
     def __init__(self, workspace_uri: str) -> None:
         self._uri, self._actor = workspace_uri, overlay_actor(workspace_uri)
 
-    async def append_items(self, changes: Sequence[ItemChange], token: str | None = None) -> Batch:
+    async def append_items(self, changes: Sequence[ItemChange], token: BatchToken | None = None) -> Batch:
         """Makes changes durable and known to every replica; on return they are in the answers.
 
         The batch is done once, however often the actor dies meanwhile; `token` makes that hold for a caller that asks
-        again. Raises what the workspace raises, InputError for an empty batch, and NoWorkersError when no actor answers
-        for 30 seconds: the batch may then be durable or not, and asking again with the same token settles it.
+        again. Raises what the workspace raises, InputError for an empty batch and for a token of another change, and
+        NoWorkersError when no actor answers for 30 seconds: the batch may then be durable or not, and asking again with the
+        same token settles it.
         """
         return await self._append("append_items", list(changes), token)
 
-    async def append_events(self, events: Sequence[Event], token: str | None = None) -> Batch:
+    async def append_events(self, events: Sequence[Event], token: BatchToken | None = None) -> Batch:
         """As `append_items`, for events that `check_events` accepted."""
         return await self._append("append_events", list(events), token)
+
+    async def known_items(self, token: BatchToken) -> Batch | None:
+        """The batch that these changes were stored as under a token, if it is remembered. Raises as `append_items`."""
+        return await self._ask("known_items", token)
+
+    async def known_events(self, token: BatchToken) -> Batch | None:
+        """As `known_items`, for events."""
+        return await self._ask("known_events", token)
 
     async def describe(self) -> dict[str, Any]:
         """Where the actor lives (pid, node), the last sequences (items, events), and how many replicas follow it."""
         found: dict[str, Any] = await self._actor.describe.remote()
         return found
 
-    async def _append(self, method: str, rows: list[Any], token: str | None) -> Batch:
-        token = token or uuid.uuid4().hex
+    async def _append(self, method: str, rows: list[Any], token: BatchToken | None) -> Batch:
+        batch: Batch = await self._ask(method, rows, token or BatchToken(uuid.uuid4().hex))
+        return batch
+
+    async def _ask(self, method: str, *arguments: Any) -> Any:
         deadline = time.monotonic() + _APPEND_S
         while True:
             left_s = deadline - time.monotonic()
             try:
-                call = getattr(self._actor, method).remote(rows, token)
-                batch: Batch = await asyncio.wait_for(asyncio.shield(_result(call)), max(left_s, _AGAIN_S))
-                return batch
+                call = getattr(self._actor, method).remote(*arguments)
+                return await asyncio.wait_for(asyncio.shield(_result(call)), max(left_s, _AGAIN_S))
             except RayTaskError as error:
                 if isinstance(error.cause, SemrecError):
                     raise error.cause from None

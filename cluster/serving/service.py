@@ -22,7 +22,7 @@ from semrec.errors import InputError
 from semrec.serving.events import Event
 from semrec.serving.json_size import check_json_size
 from semrec.serving.overlay import ItemChange
-from semrec.serving.segments import Batch
+from semrec.serving.segments import Batch, BatchToken
 from semrec.serving.telemetry import AnswerLog
 
 __all__ = ["Appender", "Service"]
@@ -39,11 +39,17 @@ Read = TypeVar("Read")
 class Appender(Protocol):
     """What makes changes durable and known to all replicas: `OverlayClient`, or a test's own."""
 
-    async def append_items(self, changes: Sequence[ItemChange], token: str | None = None) -> Batch:
+    async def append_items(self, changes: Sequence[ItemChange], token: BatchToken | None = None) -> Batch:
         """Item changes; on return they are in the answers."""
 
-    async def append_events(self, events: Sequence[Event], token: str | None = None) -> Batch:
+    async def append_events(self, events: Sequence[Event], token: BatchToken | None = None) -> Batch:
         """Events; on return they are in the answers."""
+
+    async def known_items(self, token: BatchToken) -> Batch | None:
+        """The batch of item changes that was stored under a token."""
+
+    async def known_events(self, token: BatchToken) -> Batch | None:
+        """The batch of events that was stored under a token."""
 
 
 class Service:

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 import pyarrow as pa
 
 from semrec.errors import InputError
-from semrec.serving.segments import Batch, Segment, SegmentLog
+from semrec.serving.segments import Batch, BatchToken, Segment, SegmentLog
 
 __all__ = ["GroupCommit"]
 
-_MAX_TOKEN_CHARS: Final = 200
+_MAX_TOKEN_CHARS: Final = 300  # the 200 that a caller has, and the id of its API key
 _MAX_ROWS: Final = 10_000  # of one segment, unless one batch alone has more
 
 
 @dataclass(frozen=True, eq=False)
 class _Waiting:
     table: pa.Table
-    token: str | None
+    token: BatchToken | None
     done: asyncio.Future[Batch]
 
 
@@ -44,31 +44,37 @@ class GroupCommit:
         """The last sequence that is known to be stored."""
         return self._log.head
 
-    async def append(self, table: pa.Table, token: str | None = None) -> Batch:
+    async def append(self, table: pa.Table, token: BatchToken | None = None) -> Batch:
         """Returns when the rows are durable. A token that was given before gets its first batch, marked as repeated.
 
-        Raises InputError for a batch without rows or a token of more than 200 characters, and what the storage raises;
-        the same token may then be given again.
+        Raises InputError for a batch without rows, a token of more than 300 characters, and one that was given for
+        something else (by its digest); and what the storage raises: the same token may then be given again.
         """
         if not table.num_rows:
             raise InputError("an empty batch", expected="one row at least", remedy="Send nothing instead.")
-        if token and len(token) > _MAX_TOKEN_CHARS:
+        if token and len(token.name) > _MAX_TOKEN_CHARS:
             raise InputError(
-                f"a token of {len(token):,} characters",
+                f"a token of {len(token.name):,} characters",
                 expected=f"at most {_MAX_TOKEN_CHARS}",
                 remedy="Use a UUID.",
             )
-        if token and (known := self._log.batch_of(token)):
-            return replace(known, repeated=True)
-        if token and token in self._by_token:
-            return replace(await asyncio.shield(self._by_token[token]), repeated=True)
+        if token and (known := self.known(token)):
+            return known
+        if token and token.name in self._by_token:
+            return (await asyncio.shield(self._by_token[token.name])).again(token)
         done: asyncio.Future[Batch] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Waiting(table, token, done))
         if token:
-            self._by_token[token] = done
+            self._by_token[token.name] = done
         if self._writer is None:
             self._writer = asyncio.create_task(self._write_all())
-        return await asyncio.shield(done)  # a caller that goes away does not take back what others wait for
+        batch = await asyncio.shield(done)  # a caller that goes away does not take back what others wait for
+        return batch.again(token) if token and batch.repeated else batch  # another process had the token
+
+    def known(self, token: BatchToken) -> Batch | None:
+        """The batch that is stored under a token, if it is remembered. Raises InputError when it was for something else."""
+        batch = self._log.batch_of(token.name)
+        return batch.again(token) if batch else None
 
     async def catch_up(self) -> None:
         """Looks for what other processes appended."""
@@ -89,7 +95,7 @@ class GroupCommit:
                     one.done.set_exception(error)
                     one.done.exception()  # marks it as seen, should the caller have gone away
             for one in group:
-                self._by_token.pop(one.token or "", None)
+                self._by_token.pop(one.token.name if one.token else "", None)
         self._writer = None
 
     def _next_group(self) -> list[_Waiting]:

@@ -20,13 +20,14 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from semrec.errors import CorruptArtefactError, MissingArtefactError, WorkspaceWriteError
+from semrec.errors import CorruptArtefactError, InputError, MissingArtefactError, WorkspaceWriteError
 from semrec.storage import Storage
 
-__all__ = ["Appended", "Batch", "Folded", "Segment", "SegmentLog"]
+__all__ = ["Appended", "Batch", "BatchToken", "Folded", "Segment", "SegmentLog"]
 
 _NAME: Final = re.compile(r"segment-(\d{12,})\.parquet")
 _BATCHES_KEY: Final = b"semrec.batches"
+_DIGESTS_KEY: Final = b"semrec.digests"  # apart from the batches, so that builds without digests read these segments
 _REMEMBERED: Final = 1_000  # segments whose tokens are read when a log is opened
 _MAX_TOKENS: Final = 100_000
 _READERS: Final = 16  # requests at a time to an object store
@@ -50,6 +51,14 @@ class Folded:
 
 
 @dataclass(frozen=True)
+class BatchToken:
+    """A caller's name for a batch, and the digest of what the caller asked for; an empty digest is one that is not known."""
+
+    name: str
+    digest: str = ""
+
+
+@dataclass(frozen=True)
 class Batch:
     """One acknowledged batch: its rows have sequences first .. last.
 
@@ -60,6 +69,17 @@ class Batch:
     num_rows: int
     token: str
     repeated: bool = False
+    digest: str = ""
+
+    def again(self, token: BatchToken) -> Batch:
+        """This batch for a caller that gives its token again. Raises InputError when that asks for something else."""
+        if token.digest and self.digest and token.digest != self.digest:
+            raise InputError(
+                "an idempotency key that was given to another change",
+                expected="the same request again, or a key of its own for each change",
+                remedy="Send this change under a new key; it was not made.",
+            )
+        return replace(self, repeated=True)
 
     @property
     def last(self) -> int:
@@ -130,14 +150,15 @@ class SegmentLog:
         with self._lock:
             return self._catch_up()
 
-    def append(self, batches: Sequence[tuple[pa.Table, str | None]]) -> Appended:
+    def append(self, batches: Sequence[tuple[pa.Table, BatchToken | None]]) -> Appended:
         """Makes all batches (rows, at least one, and token) durable as one segment: they are then on the disk or in the store.
 
-        A batch whose token is known is not written again. Raises WorkspaceWriteError when the workspace refuses: nothing
-        of the batches is then stored, unless a store lost its answer, and the same tokens may be given again.
+        A batch whose token is known is not written again, and has the digest of the first. Raises WorkspaceWriteError when
+        the workspace refuses: nothing of the batches is then stored, unless a store lost its answer, and the same tokens may
+        be given again.
         """
         # A store may lose its answer to a create that it did; by its token even a batch without one is known again.
-        named = [(table, token or uuid.uuid4().hex) for table, token in batches]
+        named = [(table, token or BatchToken(uuid.uuid4().hex)) for table, token in batches]
         with self._lock:
             found: list[Segment] = []
             while True:
@@ -154,23 +175,23 @@ class SegmentLog:
         """The batch that was stored under `token`, while it is remembered."""
         return self._tokens.get(token)
 
-    def _segment_of(self, batches: Sequence[tuple[pa.Table, str]]) -> Segment:
+    def _segment_of(self, batches: Sequence[tuple[pa.Table, BatchToken]]) -> Segment:
         """The segment after the head with every batch whose token is new."""
         tables, made, first = [self._schema.empty_table()], {}, self.head + 1
         for table, token in batches:
-            if token not in self._tokens and token not in made:
+            if token.name not in self._tokens and token.name not in made:
                 tables.append(table)
-                made[token] = Batch(first, table.num_rows, token)
+                made[token.name] = Batch(first, table.num_rows, token.name, digest=token.digest)
                 first += table.num_rows
         return Segment(self.head + 1, pa.concat_tables(tables), tuple(made.values()))
 
-    def _settled(self, batches: Sequence[tuple[pa.Table, str]], segment: Segment) -> list[Batch]:
+    def _settled(self, batches: Sequence[tuple[pa.Table, BatchToken]], segment: Segment) -> list[Batch]:
         """The batch of each one given: as it was made now, or as its token remembers it."""
         fresh = {batch.token for batch in segment.batches}
         settled = []
         for _, token in batches:
-            settled.append(replace(self._tokens[token], repeated=token not in fresh))
-            fresh.discard(token)
+            settled.append(replace(self._tokens[token.name], repeated=token.name not in fresh))
+            fresh.discard(token.name)
         return settled
 
     def _catch_up(self) -> list[Segment]:
@@ -222,7 +243,9 @@ class SegmentLog:
 
 def _to_bytes(segment: Segment) -> bytes:
     batches = [[batch.token, batch.num_rows] for batch in segment.batches]
-    table = segment.table.replace_schema_metadata({_BATCHES_KEY: json.dumps(batches).encode()})
+    digests = [batch.digest for batch in segment.batches]
+    metadata = {_BATCHES_KEY: json.dumps(batches).encode(), _DIGESTS_KEY: json.dumps(digests).encode()}
+    table = segment.table.replace_schema_metadata(metadata)
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd", write_statistics=False, write_page_checksum=True)
     return sink.getvalue().to_pybytes()
@@ -232,7 +255,9 @@ def _from_bytes(data: bytes, first: int, path: str) -> Segment:
     """Raises CorruptArtefactError when the bytes are not those of a segment; pages carry checksums."""
     try:
         table = pq.read_table(pa.BufferReader(data), page_checksum_verification=True)
-        counts = json.loads((table.schema.metadata or {})[_BATCHES_KEY])
+        metadata = table.schema.metadata or {}
+        counts = json.loads(metadata[_BATCHES_KEY])
+        digests = json.loads(metadata[_DIGESTS_KEY]) if _DIGESTS_KEY in metadata else [""] * len(counts)
     except (pa.ArrowException, OSError, KeyError, ValueError) as error:
         raise CorruptArtefactError(
             f"{path} is not a segment ({error})",
@@ -240,7 +265,7 @@ def _from_bytes(data: bytes, first: int, path: str) -> Segment:
             remedy="Restore the file.",
         ) from None
     batches, at = [], first
-    for token, num_rows in counts:
-        batches.append(Batch(at, num_rows, token))
+    for (token, num_rows), digest in zip(counts, digests, strict=True):
+        batches.append(Batch(at, num_rows, token, digest=digest))
         at += num_rows
     return Segment(first, table.replace_schema_metadata(None), tuple(batches))

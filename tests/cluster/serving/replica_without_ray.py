@@ -21,7 +21,7 @@ from cluster.serving.stats import Statistics
 from semrec.errors import InputError
 from semrec.serving.events import Event
 from semrec.serving.overlay import ItemChange
-from semrec.serving.segments import Batch
+from semrec.serving.segments import Batch, BatchToken
 from semrec.serving.served import ServedRelease
 from semrec.serving.telemetry import AnswerLog
 from semrec.storage import Storage
@@ -49,11 +49,17 @@ class LocalAppender:
         self._uri, self._live = uri, live
         self._actor: OverlayActor | None = None
 
-    async def append_items(self, changes: Sequence[ItemChange], token: str | None = None) -> Batch:
+    async def append_items(self, changes: Sequence[ItemChange], token: BatchToken | None = None) -> Batch:
         return self._told(await self._get().append_items(list(changes), token))
 
-    async def append_events(self, events: Sequence[Event], token: str | None = None) -> Batch:
+    async def append_events(self, events: Sequence[Event], token: BatchToken | None = None) -> Batch:
         return self._told(await self._get().append_events(list(events), token))
+
+    async def known_items(self, token: BatchToken) -> Batch | None:
+        return await self._get().known_items(token)
+
+    async def known_events(self, token: BatchToken) -> Batch | None:
+        return await self._get().known_events(token)
 
     def _get(self) -> OverlayActor:
         self._actor = self._actor or OverlayActor(self._uri)

@@ -34,7 +34,7 @@ from semrec.release import Release
 from semrec.runs import ScoreSettings, rollback
 from semrec.serving.events import Event, event_table
 from semrec.serving.overlay import ItemChange, change_table
-from semrec.serving.segments import Folded
+from semrec.serving.segments import BatchToken, Folded
 from semrec.serving.state import OverlayState, event_log, item_log
 from semrec.storage import Storage
 from semrec.tables import TableFile, read_table
@@ -135,10 +135,10 @@ def test_callers_at_once_share_segments_and_each_gets_its_own_numbers(uri: str) 
 def test_a_repeated_token_is_done_once_also_by_the_next_actor(uri: str) -> None:
     async def main() -> None:
         client = OverlayClient(uri)
-        first = await client.append_items([put("a")], "mine")
-        again = await client.append_items([put("a")], "mine")
+        first = await client.append_items([put("a")], BatchToken("mine"))
+        again = await client.append_items([put("a")], BatchToken("mine"))
         os.kill((await client.describe())["pid"], signal.SIGKILL)
-        later = await client.append_items([put("a")], "mine")
+        later = await client.append_items([put("a")], BatchToken("mine"))
         assert [(b.first, b.repeated) for b in (first, again, later)] == [(1, False), (1, True), (1, True)]
         assert (await client.append_items([put("b")])).first == 2
 
@@ -233,9 +233,9 @@ def test_a_refusing_disk_and_an_empty_batch_are_told_as_they_are(uri: str) -> No
         client = OverlayClient(uri)
         (Path(uri) / "overlay").symlink_to("/proc")  # where nobody can make a file
         with pytest.raises(WorkspaceWriteError, match=r"cannot write overlay/segment-000000000001\.parquet"):
-            await client.append_items([put("a")], "t")
+            await client.append_items([put("a")], BatchToken("t"))
         (Path(uri) / "overlay").unlink()
-        assert (await client.append_items([put("a")], "t")).first == 1
+        assert (await client.append_items([put("a")], BatchToken("t"))).first == 1
         with pytest.raises(InputError, match="an empty batch"):
             await client.append_items([])
 

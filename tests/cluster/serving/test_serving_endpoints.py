@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from replica_without_ray import LocalReplica, WordEncoder
+from replica_without_ray import LocalReplica, WordEncoder, refused
 from serving_world import K, make_world
 
 from cluster.serving.asks import AnonymousAsk, Listing, Reply, SimilarAsk, UserAsk, answer_asks
@@ -278,6 +278,32 @@ def test_changes_survive_a_restart_and_a_named_one_is_done_once(fresh: LocalRepl
     with LocalReplica(fresh.world) as again:
         assert get(again, "/v1/items/new")["title"] == "Brand new"
         assert get(again, "/v1/users/somebody/recommendations", k=6) == before
+
+
+def test_a_name_that_was_given_to_another_change_is_refused(fresh: LocalReplica) -> None:
+    named, client = {"Idempotency-Key": "once"}, fresh.client
+    body = {"title": "Brand new", "text": "blue"}
+    first = client.put("/v1/items/new", json=body, headers=named)
+    others = [
+        client.put("/v1/items/newer", json=body, headers=named),  # another path
+        client.put("/v1/items/new", json={**body, "text": "red"}, headers=named),  # another body
+        client.delete("/v1/items/new", headers=named),  # another method
+    ]
+    for response in others:
+        assert "another change" in refused(response, 422)["detail"]
+    assert client.put("/v1/items/new", json=body, headers=named).json() == first.json()
+    get(fresh, "/v1/items/newer", 404)
+    assert get(fresh, "/v1/items/new")["title"] == "Brand new"
+
+
+def test_a_repeated_change_has_its_first_answer_also_when_its_item_is_gone(fresh: LocalReplica) -> None:
+    body = {"events": [{"user_id": "somebody", "item_id": "n01", "timestamp": 5_000_000}]}
+    events = [fresh.client.post("/v1/events", json=body, headers={"Idempotency-Key": "seen"}).json()]
+    deletions = [fresh.client.delete("/v1/items/n01", headers={"Idempotency-Key": "gone"}).json() for _ in range(2)]
+    assert deletions == [{"item_id": "n01", "sequence": 1}] * 2
+    events.append(fresh.client.post("/v1/events", json=body, headers={"Idempotency-Key": "seen"}).json())
+    assert [(said["accepted"], said["sequence"]) for said in events] == [(1, 1)] * 2
+    assert fresh.client.delete("/v1/items/n01").status_code == 404
 
 
 def test_events_count_in_the_next_answer(fresh: LocalReplica) -> None:

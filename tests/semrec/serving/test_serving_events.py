@@ -25,7 +25,7 @@ from semrec.release import Release, ReleaseSettings
 from semrec.serving.events import Event, LiveItems, RecentEvents, check_events, event_table
 from semrec.serving.fold import FoldReport, fold_changes
 from semrec.serving.overlay import ItemChange, OverlayView, change_table
-from semrec.serving.segments import Batch, Folded
+from semrec.serving.segments import Batch, BatchToken, Folded
 from semrec.serving.state import OverlayState, event_log, item_log
 from semrec.storage import Storage
 from semrec.tables import TableFile, read_table
@@ -73,7 +73,7 @@ def events_of(workspace: Workspace) -> list[tuple[Any, ...]]:
     return sorted(tuple(row.values()) for one in tables for row in one.to_pylist())
 
 
-def add_events(workspace: Workspace, *events: tuple[str, str, float, int], token: str | None = None) -> Batch:
+def add_events(workspace: Workspace, *events: tuple[str, str, float, int], token: BatchToken | None = None) -> Batch:
     log = event_log(workspace.storage)
     log.open()
     return log.append([(table(*events), token)]).batches[0]

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,7 +17,7 @@ import pytest
 
 from semrec.errors import CorruptArtefactError, InputError, WorkspaceWriteError
 from semrec.serving.group_commit import GroupCommit
-from semrec.serving.segments import Batch, Segment, SegmentLog
+from semrec.serving.segments import Batch, BatchToken, Segment, SegmentLog
 from semrec.storage import Storage
 
 SCHEMA = pa.schema([pa.field("n", pa.int64(), nullable=False)])
@@ -39,7 +40,7 @@ def stored(storage: Storage, after: int = 0) -> list[int]:
 def test_sequences_have_no_gap_and_survive_a_restart(storage: Storage) -> None:
     log = opened(storage)
     first = log.append([(rows(10, 11), None)])
-    second = log.append([(rows(12), "a"), (rows(13, 14), "b")])
+    second = log.append([(rows(12), BatchToken("a")), (rows(13, 14), BatchToken("b"))])
     assert [(b.first, b.last) for b in (*first.batches, *second.batches)] == [(1, 2), (3, 3), (4, 5)]
     assert sorted(storage.list_sizes("log")) == ["segment-000000000001.parquet", "segment-000000000003.parquet"]
     again = opened(storage)
@@ -53,21 +54,46 @@ def test_sequences_have_no_gap_and_survive_a_restart(storage: Storage) -> None:
 def test_a_token_is_done_once_also_after_a_restart(storage: Storage) -> None:
     log = opened(storage)
     log.append([(rows(1), None)])
-    made = log.append([(rows(2, 3), "t")]).batches[0]
+    made = log.append([(rows(2, 3), BatchToken("t"))]).batches[0]
     for other in (log, opened(storage)):
-        found = other.append([(rows(8, 9), "t"), (rows(4), None)])
+        found = other.append([(rows(8, 9), BatchToken("t")), (rows(4), None)])
         assert found.batches[0] == Batch(made.first, 2, "t", repeated=True)
-    twice = log.append([(rows(5), "u"), (rows(6), "u")])
+    twice = log.append([(rows(5), BatchToken("u")), (rows(6), BatchToken("u"))])
     assert [(b.repeated, b.first) for b in twice.batches] == [(False, 6), (True, 6)]
     assert stored(storage) == [1, 2, 3, 4, 4, 5]
-    assert log.append([(rows(7), "u")]).segments == []  # nothing to write
+    assert log.append([(rows(7), BatchToken("u"))]).segments == []  # nothing to write
+
+
+def test_a_token_remembers_what_it_was_given_for(storage: Storage) -> None:
+    first, other = BatchToken("t", "digest of one"), BatchToken("t", "digest of another")
+    made = opened(storage).append([(rows(1), first)]).batches[0]
+    log = opened(storage)  # after a restart
+    assert log.append([(rows(2), other)]).batches == [Batch(1, 1, "t", repeated=True, digest=first.digest)]
+    assert (
+        made.again(first) == replace(made, repeated=True) == made.again(BatchToken("t"))
+    )  # who says nothing is believed
+    with pytest.raises(InputError, match="idempotency key that was given to another change"):
+        made.again(other)
+    assert stored(storage) == [1]
+
+
+def test_a_segment_from_before_digests_is_read(tmp_path: Path) -> None:
+    log = opened(Storage(str(tmp_path)))
+    log.append([(rows(1, 2), BatchToken("t", "digest"))])
+    (file,) = (tmp_path / "log").iterdir()
+    table = pq.read_table(file)
+    batches = {b"semrec.batches": table.schema.metadata[b"semrec.batches"]}
+    pq.write_table(table.replace_schema_metadata(batches), file, write_page_checksum=True)
+    known = opened(Storage(str(tmp_path))).batch_of("t")
+    assert known == Batch(1, 2, "t")
+    assert known.again(BatchToken("t", "any")).repeated
 
 
 def test_the_loser_of_a_race_reads_on_and_takes_the_next_numbers(storage: Storage) -> None:
     one, two = opened(storage), opened(storage)
-    one.append([(rows(1, 2), "shared")])
+    one.append([(rows(1, 2), BatchToken("shared"))])
     one.append([(rows(3), None)])
-    found = two.append([(rows(4), None), (rows(9, 9), "shared")])
+    found = two.append([(rows(4), None), (rows(9, 9), BatchToken("shared"))])
     assert [(b.first, b.repeated) for b in found.batches] == [(4, False), (1, True)]
     assert [(s.first, s.last) for s in found.segments] == [(1, 2), (3, 3), (4, 4)]  # what others wrote is told as well
     assert [s.first for s in one.catch_up()] == [4] and one.head == two.head == 4
@@ -119,10 +145,10 @@ def test_a_refused_write_stores_nothing_and_may_be_tried_again(tmp_path: Path, m
 
     monkeypatch.setattr(Storage, "create_exclusive", full)
     with pytest.raises(WorkspaceWriteError):
-        log.append([(rows(1), "t")])
+        log.append([(rows(1), BatchToken("t"))])
     monkeypatch.setattr(Storage, "create_exclusive", create)
     assert (log.head, stored(storage), log.batch_of("t")) == (0, [], None)
-    assert log.append([(rows(1), "t")]).batches[0] == Batch(1, 1, "t")
+    assert log.append([(rows(1), BatchToken("t"))]).batches[0] == Batch(1, 1, "t")
 
 
 def test_a_missing_segment_and_a_damaged_one_are_named(storage: Storage) -> None:
@@ -152,7 +178,7 @@ def test_numbers_go_on_after_segments_that_were_removed_because_an_artefact_hold
 
 
 def test_another_reader_finds_ordinary_parquet(tmp_path: Path) -> None:
-    opened(Storage(str(tmp_path))).append([(rows(5, 6), "t")])
+    opened(Storage(str(tmp_path))).append([(rows(5, 6), BatchToken("t"))])
     table = pq.read_table(tmp_path / "log" / "segment-000000000001.parquet")
     assert table.column("n").to_pylist() == [5, 6]
 
@@ -166,7 +192,7 @@ log = SegmentLog(Storage(sys.argv[1]), "log", schema)
 log.open()
 print("ready", flush=True)
 for n in range(100_000):
-    batch = log.append([(pa.table([pa.array([n, n])], schema=schema), str(n))]).batches[0]
+    batch = log.append([(pa.table([pa.array([n, n])], schema=schema), BatchToken(str(n)))]).batches[0]
     print(n, batch.first, flush=True)
 """
 
@@ -205,13 +231,41 @@ def test_callers_that_wait_share_one_segment(tmp_path: Path) -> None:
         commit = GroupCommit(log, told.extend)
         first = asyncio.create_task(commit.append(rows(0)))
         await asyncio.sleep(0.02)
-        others = [commit.append(rows(n, n), f"token-{n}") for n in range(1, 30)]
-        return await asyncio.gather(first, *others, commit.append(rows(7, 7), "token-7"))
+        others = [commit.append(rows(n, n), BatchToken(f"token-{n}")) for n in range(1, 30)]
+        return await asyncio.gather(first, *others, commit.append(rows(7, 7), BatchToken("token-7")))
 
     batches = asyncio.run(main())
     assert [b.first for b in batches] == [1, *range(2, 60, 2), 14] and batches[-1].repeated
     assert [(s.first, s.last, len(s.batches)) for s in told] == [(1, 1, 1), (2, 59, 29)]
     assert len(storage.list_sizes("log")) == 2
+
+
+def test_a_token_of_another_change_is_refused_alone(tmp_path: Path) -> None:
+    """Whether the first is being written, was written here, or was written by another process meanwhile."""
+    storage = Storage(str(tmp_path))
+    one, other = BatchToken("t", "one"), BatchToken("t", "other")
+
+    async def main() -> None:
+        log = Slow(storage, "log", SCHEMA)
+        log.open()
+        commit = GroupCommit(log, lambda segments: None)
+        asks = [commit.append(rows(n), token) for n, token in enumerate((one, other, one, None))]
+        first, refused, again, apart = await asyncio.gather(*asks, return_exceptions=True)
+        assert isinstance(refused, InputError) and again == replace(first, repeated=True)
+        assert not apart.repeated
+        with pytest.raises(InputError, match="given to another change"):
+            await commit.append(rows(4), other)
+        with pytest.raises(InputError, match="given to another change"):
+            commit.known(other)
+        assert commit.known(one) == again and commit.known(BatchToken("unknown")) is None
+        opened(storage).append([(rows(5), BatchToken("theirs", "one"))])
+        found = await asyncio.gather(
+            *[commit.append(rows(6), BatchToken("theirs", "other")), commit.append(rows(7))], return_exceptions=True
+        )
+        assert isinstance(found[0], InputError) and found[1].num_rows == 1
+
+    asyncio.run(main())
+    assert stored(storage) == [0, 3, 5, 7]
 
 
 def test_a_failed_write_is_told_to_those_who_waited_and_the_next_goes_on(
@@ -229,13 +283,15 @@ def test_a_failed_write_is_told_to_those_who_waited_and_the_next_goes_on(
 
     async def main() -> None:
         commit = GroupCommit(opened(storage), lambda segments: None)
-        found = await asyncio.gather(*[commit.append(rows(n), "abc"[n]) for n in range(3)], return_exceptions=True)
+        found = await asyncio.gather(
+            *[commit.append(rows(n), BatchToken("abc"[n])) for n in range(3)], return_exceptions=True
+        )
         assert [type(error) for error in found] == [WorkspaceWriteError] * 3
-        assert (await commit.append(rows(1), "b")) == Batch(1, 1, "b")
+        assert (await commit.append(rows(1), BatchToken("b"))) == Batch(1, 1, "b")
         with pytest.raises(InputError, match="an empty batch"):
             await commit.append(rows())
-        with pytest.raises(InputError, match="a token of 201 characters"):
-            await commit.append(rows(2), "t" * 201)
+        with pytest.raises(InputError, match="a token of 301 characters"):
+            await commit.append(rows(2), BatchToken("t" * 301))
 
     asyncio.run(main())
     assert stored(storage) == [1]
