@@ -23,8 +23,8 @@ from cluster.serving.asks import (
     UserAsk,
     published_reply,
 )
+from cluster.serving.encoders import encoder_of
 from cluster.serving.forms import JSON, Form
-from cluster.serving.live import encoder_of
 from cluster.serving.problems import ProblemError
 from cluster.serving.requests import body_filters, parse_body, parse_query, weighted_items
 from cluster.serving.schemas import (

@@ -6,38 +6,23 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final
 
-import numpy as np
-
+from cluster.serving.encoders import OverlayVectors, ReleaseEncoders, TextEncoder
 from cluster.serving.snapshots import Ranker, Snapshot
-from semrec.embedding.settings import DEFAULT_MODEL
-from semrec.errors import EncoderError, MissingArtefactError, SemrecError
 from semrec.release.reader import Release
-from semrec.runs import read_live
-from semrec.serving.overlay import OverlayView
-from semrec.serving.search import OnlineEncoder
+from semrec.runs import require_live
 from semrec.serving.segments import Folded
 from semrec.serving.served import ServedRelease
 from semrec.serving.state import OverlayState
 from semrec.storage import Storage
 
-__all__ = ["LiveRelease", "Opener", "TextEncoder", "encoder_of", "online_encoder"]
+__all__ = ["LiveRelease", "Opener"]
 
 _log = logging.getLogger(__name__)
 _RETRY_S: Final = 30.0  # between looks at a release that was refused: somebody may have mended it
 _WARM_S: Final = 60.0  # a model hub that does not answer must not hold up all that needs no words
 _IN_FLIGHT_S: Final = 30.0  # what an old release needs is kept for requests that began under it
-
-
-class TextEncoder(Protocol):
-    """Texts to vectors, float32 [D]; raises InputError for a text that has none."""
-
-    def vector(self, text: str) -> np.ndarray:
-        """The vector of one text."""
-
-    def warm(self) -> None:
-        """Does now what the first text would wait for. Raises EncoderError when there is no encoder to be had."""
 
 
 #: Opens a release and its run for ranking: the release, and what ranks over it.
@@ -60,10 +45,10 @@ class LiveRelease:
         make_encoder: Callable[[Release], TextEncoder],
         counted: Callable[[str], None] = lambda name: None,
     ) -> None:
-        self._storage, self._open, self._make_encoder, self._counted = storage, open_release, make_encoder, counted
+        self._storage, self._open, self._counted = storage, open_release, counted
+        self._encoders = ReleaseEncoders(make_encoder)
+        self._vectors = OverlayVectors(self._encoders)
         self._publishing, self._looking = threading.Lock(), threading.Lock()
-        self._encoders: dict[str, TextEncoder] = {}
-        self._translated: dict[tuple[str, int], np.ndarray] = {}
         self._served: tuple[ServedRelease, Ranker, Folded] | None = None
         self._pointer: tuple[str, str] | None = None
         self._refused_s, self._forget_s = 0.0, float("inf")
@@ -73,46 +58,44 @@ class LiveRelease:
         self.published_at_s = 0.0  # when what is served went live, in Unix time
 
     def look(self) -> bool:
-        """Looks whether another pair is live, and takes it over; True when it did. Never raises."""
+        """Looks whether another pair is live, and takes it over; True when it did. Never raises: what fails is logged."""
         with self._looking:
-            self._forget_old()
             try:
-                live = read_live(self._storage)
-                if live is None:
-                    raise MissingArtefactError(
-                        "nothing is live", expected="a published run", remedy="Run `semrec run`."
-                    )
-            except Exception as error:
-                if self._pointer is None:
-                    self._refuse("current.json", error)
-                else:
-                    _log.warning("current.json cannot be read, release %s stays: %s", self._pointer[0], error)
+                self._forget_old()
+                if self._served and self._vectors.is_due(self._served[0].release):
+                    self.refresh()
+                return self._look()
+            except Exception:
+                _log.exception("what is live cannot be followed; what is served stays")
                 return False
-            pointer = (live.release, live.run)
-            waiting = time.monotonic() < self._refused_s + _RETRY_S
-            if pointer == self._pointer or (f"{pointer[0]}/{pointer[1]}" in self.refused and waiting):
-                return False
-            if not self._take(*pointer):
-                return False
-            self.published_at_s = live.published_at_s
-            return True
 
     def refresh(self) -> None:
         """Makes a snapshot of the overlay as it is now. On return, requests that begin are answered from it."""
         with self._publishing:
-            if self._served is None or self.state is None:
-                return
-            served, rank, folded = self._served
-            view = self._in_its_vectors(served, self.state.view(folded))
-            self.now = Snapshot(served, view, self.state.recent, folded, rank)
+            if self._served is not None and self.state is not None:
+                self.now = self._snapshot(self.state, *self._served)
 
     def encoder(self, release: Release) -> TextEncoder:
         """The encoder of a release. Raises EncoderError when its vectors come from none."""
-        name = encoder_of(release)
-        found = self._encoders.get(name)
-        if found is None:
-            found = self._encoders[name] = self._make_encoder(release)
-        return found
+        return self._encoders.of(release)
+
+    def _look(self) -> bool:
+        try:
+            live = require_live(self._storage)
+        except Exception as error:
+            if self._pointer is None:
+                self._refuse("current.json", error)
+            else:
+                _log.warning("current.json cannot be read, release %s stays: %s", self._pointer[0], error)
+            return False
+        pointer = (live.release, live.run)
+        waiting = time.monotonic() < self._refused_s + _RETRY_S
+        if pointer == self._pointer or (f"{pointer[0]}/{pointer[1]}" in self.refused and waiting):
+            return False
+        if not self._take(*pointer):
+            return False
+        self.published_at_s = live.published_at_s
+        return True
 
     def _take(self, release_id: str, run_id: str) -> bool:
         started_s = time.monotonic()
@@ -126,12 +109,14 @@ class LiveRelease:
                 self.state = OverlayState(self._storage, folded)
             self.state.reach(folded)
             warming.join(_WARM_S)
+            # Texts of another encoder are embedded here, before the overlay's changes have to wait for the lock.
+            self._vectors.complete(served.release, self.state.view(folded))
+            with self._publishing:
+                self.now = self._snapshot(self.state, served, rank, folded)
+                self._served = (served, rank, folded)
         except Exception as error:
             self._refuse(f"{release_id}/{run_id}", error)
             return False
-        with self._publishing:
-            self._served = (served, rank, folded)
-        self.refresh()
         self._pointer, self.refused = (release_id, run_id), {}
         self._forget_s = time.monotonic() + _IN_FLIGHT_S
         self._counted("release_switched")
@@ -142,7 +127,7 @@ class LiveRelease:
         def warm() -> None:
             try:
                 self.encoder(release).warm()
-            except SemrecError as error:
+            except Exception as error:  # also of a model's library: the release is served without searches
                 _log.info("no search in release %s: %s", release.release_id, error)
 
         thread = threading.Thread(target=warm, name="encoder-warming", daemon=True)
@@ -160,32 +145,9 @@ class LiveRelease:
         if time.monotonic() > self._forget_s and self._served and self.state:
             self._forget_s = float("inf")
             self.state.forget(self._served[2])
+            self._vectors.forget_encoders(self._served[0].release)
             self.refresh()
 
-    def _in_its_vectors(self, served: ServedRelease, view: OverlayView) -> OverlayView:
-        """The view with every live item's vector made by the release's encoder; others are made once, here."""
-        name = encoder_of(served.release)
-        foreign = view.foreign(name)
-        if not foreign:
-            return view
-        try:
-            encoder = self.encoder(served.release)
-        except EncoderError as error:
-            _log.warning("%d changed items have vectors of another encoder: %s", len(foreign), error)
-            return view
-        for change in foreign:
-            key = (name, change.sequence)
-            if key not in self._translated:
-                self._translated[key] = encoder.vector(change.text)
-        vectors = {change.item_id: self._translated[name, change.sequence] for change in foreign}
-        return view.with_vectors(vectors, name)
-
-
-def encoder_of(release: Release) -> str:
-    """The name of the embedding that a release's vectors come from."""
-    return str(release.manifest["settings"].get("embedding_name", DEFAULT_MODEL))
-
-
-def online_encoder(release: Release) -> OnlineEncoder:
-    """The release's own encoder, loaded when it is first used."""
-    return OnlineEncoder(release.manifest["encoder"])
+    def _snapshot(self, state: OverlayState, served: ServedRelease, rank: Ranker, folded: Folded) -> Snapshot:
+        view = self._vectors.complete(served.release, state.view(folded))
+        return Snapshot(served, view, state.recent, folded, rank)

@@ -14,9 +14,10 @@ from ray.serve.context import _get_global_client
 
 from cluster.metrics import RayMetrics
 from cluster.serving.application import make_application
+from cluster.serving.encoders import online_encoder
 from cluster.serving.front import open_front, shut_front
 from cluster.serving.keys import KeyRing
-from cluster.serving.live import LiveRelease, Opener, online_encoder
+from cluster.serving.live import LiveRelease, Opener
 from cluster.serving.overlay_client import OverlayClient, OverlayFollower
 from cluster.serving.rpc.methods import RecommenderMethods
 from cluster.serving.security import check_binding
@@ -92,13 +93,20 @@ class Recommender(RecommenderMethods):
     def _watch(self) -> None:
         """Follows `current.json`, the overlay and the key file, until the end."""
         while not self._stop.is_set():
-            if self._follower is None and self._live.state is not None:
-                self._follower = OverlayFollower(self._args.workspace, self._live.state, self._live.refresh)
-            self._stop.wait(self._args.poll_s)
-            if self._live.look():
-                gc.freeze()  # a full collection would look at millions of the release's objects: 150 ms without an answer
-            if self._keys is not None:
-                self._refresh_keys(self._keys)
+            try:
+                self._look_around()
+            except Exception:  # whatever failed, the replica answers on, and the next look may fare better
+                _log.exception("the release watcher goes on after an error")
+                self._stop.wait(self._args.poll_s)
+
+    def _look_around(self) -> None:
+        if self._follower is None and self._live.state is not None:
+            self._follower = OverlayFollower(self._args.workspace, self._live.state, self._live.refresh)
+        self._stop.wait(self._args.poll_s)
+        if self._live.look():
+            gc.freeze()  # a full collection would look at millions of the release's objects: 150 ms without an answer
+        if self._keys is not None:
+            self._refresh_keys(self._keys)
 
     def _refresh_keys(self, keys: KeyRing) -> None:
         try:

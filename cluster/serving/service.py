@@ -12,8 +12,9 @@ import numpy as np
 
 from cluster.serving.asks import Ask, Reply, ShardCount, UserAsk, answer_asks
 from cluster.serving.batching import Batcher
+from cluster.serving.encoders import TextEncoder
 from cluster.serving.keys import KeyRing
-from cluster.serving.live import LiveRelease, TextEncoder
+from cluster.serving.live import LiveRelease
 from cluster.serving.problems import ProblemError
 from cluster.serving.settings import ServeArgs
 from cluster.serving.snapshots import Snapshot
@@ -125,6 +126,7 @@ class Service:
             "refused_releases": float(len(self.live.refused)),
             "overlay_sequence": float(now.overlay.sequence if now else 0),
             "overlay_changes": float(len(now.overlay.changes) if now else 0),
+            "overlay_items_without_vector": float(now.overlay.num_without_vector if now else 0),
             "users_with_recent_events": float(state.recent.num_users if state else 0),
             "waiting": float(self._quick.num_waiting + self._slow.num_waiting + self._texts.num_waiting),
             "batches": float(self._quick.num_batches),

@@ -163,8 +163,8 @@ def _count(served: ServedRelease, view: OverlayView, question: Question, item_id
 
 
 def _name_of(overlay: OverlayView) -> str:
-    """Names what a view says, the same in every replica."""
+    """Content hash of a view, equal in every replica. Two may differ in whether they could embed an item."""
     if not overlay:
         return _EMPTY
-    changes = sorted((change.sequence, change.encoder) for change in overlay.changes.values())
+    changes = sorted((change.sequence, change.encoder, change.lacks_vector) for change in overlay.changes.values())
     return sha256_hex(repr(changes).encode())

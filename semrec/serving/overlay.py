@@ -40,8 +40,8 @@ class ItemChange:
     """One acknowledged change: an item as it now is, or its deletion.
 
     `sequence` orders all changes of a workspace, from 1 (0: not acknowledged yet). `vector` is float32 [D], made by the
-    encoder of the embedding named `encoder` (a release manifest's settings name it); None when deleted, and only then.
-    Raises InputError for another vector.
+    encoder of the embedding named `encoder` (a release manifest's settings name it); None when deleted, and where
+    `lacks_vector` says that the release's encoder has none for the text. Raises InputError for another vector.
     """
 
     sequence: int
@@ -52,11 +52,13 @@ class ItemChange:
     attributes: Mapping[str, list[str]] = field(default_factory=dict)
     vector: np.ndarray | None = None
     encoder: str = ""
+    lacks_vector: bool = False
 
     def __post_init__(self) -> None:
         vector = self.vector
         is_vector = vector is not None and vector.ndim == 1 and vector.dtype == np.float32 and np.isfinite(vector).all()
-        if self.deleted == is_vector or (self.deleted and vector is not None):
+        has_none = self.deleted or self.lacks_vector
+        if has_none == is_vector or (has_none and vector is not None):
             raise InputError(
                 f"a change of item {self.item_id!r} with deleted = {self.deleted} and vector {vector!r}"[:300],
                 expected="a finite float32 vector for an item, none for a deletion",
@@ -131,7 +133,7 @@ class OverlayView:
 
     Never altered: a later state is another view. What is derived is made on first use and kept, so a view that many
     answers share costs each of them nothing. The live items, in ascending item_id as the matrix has them, are those
-    that are not deleted.
+    that are not deleted and have a vector.
     """
 
     sequence: int
@@ -167,8 +169,13 @@ class OverlayView:
 
     @cached_property
     def live(self) -> tuple[ItemChange, ...]:
-        """The changes that are items, ascending item_id (by UTF-8 bytes, which is how Python compares text)."""
-        return tuple(self.changes[item_id] for item_id in sorted(self.changes) if not self.changes[item_id].deleted)
+        """The changes that are items with a vector, ascending item_id (by UTF-8 bytes, as Python compares text)."""
+        return tuple(self.changes[i] for i in sorted(self.changes) if self.changes[i].vector is not None)
+
+    @cached_property
+    def num_without_vector(self) -> int:
+        """How many items no answer shows because the release's encoder has no vector for their text."""
+        return sum(change.lacks_vector for change in self.changes.values())
 
     @cached_property
     def ids(self) -> tuple[str, ...]:
@@ -185,13 +192,16 @@ class OverlayView:
         """The attributes of the live items."""
         return [dict(change.attributes) for change in self.live]
 
-    def foreign(self, encoder: str) -> tuple[ItemChange, ...]:
-        """The live items whose vectors are of another encoder: they must be embedded again for a release of `encoder`."""
-        return tuple(change for change in self.live if change.encoder != encoder)
+    def foreign(self, encoder: str, dimension: int) -> tuple[ItemChange, ...]:
+        """The live items whose vectors are not of `encoder`, or not [dimension]: a release of it must embed them again."""
+        return tuple(c for c in self.live if c.encoder != encoder or np.shape(c.vector) != (dimension,))
 
-    def with_vectors(self, vectors: Mapping[str, np.ndarray], encoder: str) -> OverlayView:
-        """This view with vectors (by item_id) that `encoder` made in the place of what `foreign` found."""
-        again = {i: replace(self.changes[i], vector=vector, encoder=encoder) for i, vector in vectors.items()}
+    def with_vectors(self, vectors: Mapping[str, np.ndarray | None], encoder: str) -> OverlayView:
+        """This view with vectors (by item_id) of `encoder`; an item of None lacks one, and is in no answer."""
+        again = {
+            item_id: replace(self.changes[item_id], vector=vector, encoder=encoder, lacks_vector=vector is None)
+            for item_id, vector in vectors.items()
+        }
         return OverlayView(self.sequence, MappingProxyType({**self.changes, **again}))
 
     def rows_hidden(self, item_ids: pa.Array) -> np.ndarray:

@@ -66,11 +66,21 @@ def test_a_release_that_folded_changes_has_its_overlay_begin_after_them() -> Non
     assert view.after(0) is view
 
 
-def test_vectors_of_another_encoder_are_told_and_replaced() -> None:
-    view = OverlayView.of([put("a", 1, 0, sequence=1), put("b", 1, 0, 0, sequence=2, encoder="other"), gone("c", 3)])
-    assert [change.item_id for change in view.foreign("e")] == ["b"]
-    mended = view.with_vectors({"b": np.array([0, 1], np.float32)}, "e")
-    assert mended.foreign("e") == () and mended.vectors_OD.tolist() == [[1, 0], [0, 1]] and mended.sequence == 3
+def test_vectors_of_another_encoder_or_size_are_told_and_replaced() -> None:
+    changes = [put("a", 1, 0, sequence=1), put("b", 1, 0, 0, sequence=2, encoder="other"), gone("c", 3)]
+    view = OverlayView.of([*changes, put("d", 1, 0, 0, sequence=4)])
+    assert [change.item_id for change in view.foreign("e", 2)] == ["b", "d"]
+    mended = view.with_vectors({"b": np.array([0, 1], np.float32), "d": np.array([1, 1], np.float32)}, "e")
+    assert mended.foreign("e", 2) == () and mended.vectors_OD.tolist() == [[1, 0], [0, 1], [1, 1]]
+    assert (mended.sequence, mended.num_without_vector) == (4, 0)
+
+
+def test_an_item_without_a_vector_is_in_no_answer_and_its_older_self_stays_hidden() -> None:
+    view = OverlayView.of([put("a", 1, 0, sequence=1), put("b", 1, 0, 0, sequence=2)])
+    lacking = view.with_vectors({"b": None}, "e")
+    assert (lacking.ids, lacking.num_without_vector, lacking.foreign("e", 2)) == (("a",), 1, ())
+    assert lacking.rows_hidden(pa.array(["b", "z"])).tolist() == [0]
+    assert lacking.changes["b"].title == "title of b"
 
 
 @pytest.mark.parametrize(
