@@ -118,7 +118,8 @@ class UserAsk:
         answer = Answer(self.snapshot, self._source, ranked, self.user_id, explained=explained, why=why)
         reply = _reply(self.form, answer)
         if next(_user_replies) % _CHECKED_EVERY == 0 and self._question is not None:
-            return replace(reply, num_excluded=self.snapshot.served.num_excluded(self._question, ranked.hits))
+            served, overlay = self.snapshot.served, self.snapshot.overlay
+            return replace(reply, num_excluded=served.num_excluded(self._question, ranked.hits, overlay))
         return reply
 
     def _explain(self, ranked: Ranked) -> list[Explanation]:

@@ -8,10 +8,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from semrec.contracts import CONTRACT_VERSION
 from semrec.manifests import read_manifest, write_manifest
+from semrec.release.oracle import ListChecker
 from semrec.release.reader import Release
 from semrec.runs.plan import run_folder
-from semrec.scoring.eligibility import num_excluded
 from semrec.storage import Storage
 from semrec.tables import TableFile, read_table
 
@@ -22,9 +23,13 @@ _TOP = 100  # exposure is that of one item in a hundred
 
 @dataclass(frozen=True)
 class RunHealth:
-    """Counts over a whole run. Places are the entries of all lists; `num_excluded` of them break a user's rules."""
+    """Counts over a whole run. Places are the entries of all lists; `num_excluded` of them break a user's rules.
+
+    `contract` is that of the code which measured: what an earlier one found says nothing about the rules of this one.
+    """
 
     run: str
+    contract: int
     content_digest: str
     num_users: int
     num_short: int
@@ -50,24 +55,26 @@ class RunHealth:
 def measure_health(storage: Storage, run_id: str) -> RunHealth:
     """Reads every list of a finished run and writes `runs/<run>/health.json`; the one that is there when nothing changed.
 
-    Each place is held against its user's seen items and eligibility, independently of the engine that filled it.
+    Each place is held against its user's seen items, and against what its user and its item state: plain sets of the
+    stored attributes, independently of the engine that filled it and of the bits which that engine tested. Raises
+    MissingArtefactError for a release of contract 1, which does not say what its users state.
     """
     manifest = read_manifest(storage, f"{run_folder(run_id)}/manifest.json", "run", remedy="Run `semrec score`.")
     known = read_health(storage, run_id)
     if known and known.content_digest == manifest["content_digest"]:
         return known
     release = Release(storage, manifest["release"])
-    words_IW = release.item_words
+    checker = ListChecker(release)
     times_I, excluded = np.zeros(release.num_items, np.int64), 0
     for record in manifest["parts"]:
         lists = read_table(storage, TableFile.from_json(record), ["item_ids"]).column("item_ids").combine_chunks()
         owners, rows = _places(lists, release.item_ids)
         times_I += np.bincount(rows, minlength=release.num_items)
-        queries = release.user_part(record["part"]).queries
-        excluded += num_excluded(words_IW, release.layout.clause_starts, queries, owners, rows)
+        excluded += checker.num_excluded(release.user_part(record["part"]), owners, rows)
     counts = manifest["counts"]
     found = RunHealth(
         run=run_id,
+        contract=CONTRACT_VERSION,
         content_digest=manifest["content_digest"],
         num_users=manifest["num_rows"],
         num_short=counts.get("short", 0),
@@ -84,11 +91,13 @@ def measure_health(storage: Storage, run_id: str) -> RunHealth:
 
 
 def read_health(storage: Storage, run_id: str) -> RunHealth | None:
-    """What `measure_health` last found, or None."""
+    """What `measure_health` last found by the present contract, or None."""
     path = f"{run_folder(run_id)}/health.json"
     if not storage.exists(path):
         return None
     body = read_manifest(storage, path, "health", remedy="Run `semrec verify` again.")
+    if body.get("contract") != CONTRACT_VERSION:
+        return None
     return RunHealth(**{name: body[name] for name in RunHealth.__dataclass_fields__})
 
 

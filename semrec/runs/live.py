@@ -50,7 +50,8 @@ def publish(storage: Storage, run_id: str) -> Live:
     """Makes a verified run and its release live. Publishing what is live changes nothing.
 
     Raises IncompleteRunError unless the run is finished, its last verification found it good as it stands, every part still
-    has its size, and no user is shown an excluded item; bytes altered since then are for another `verify` to find.
+    has its size, and its health was measured as it stands and shows no user an excluded item. Bytes altered since then are
+    for another `verify` to find.
     """
     manifest = _finished(storage, run_id)
     verification = read_verification(storage, run_id)
@@ -60,7 +61,13 @@ def publish(storage: Storage, run_id: str) -> Live:
             f"run {run_id} {state}", expected="a run that `semrec verify` found good", remedy="Run `semrec verify`."
         )
     health = read_health(storage, run_id)
-    if health and health.content_digest == manifest["content_digest"] and health.num_excluded:
+    if health is None or health.content_digest != manifest["content_digest"]:
+        raise IncompleteRunError(
+            f"the health of run {run_id} was not measured" + (" since it changed" if health else ""),
+            expected="a run whose lists were held against what users may see",
+            remedy="Run `semrec verify`.",
+        )
+    if health.num_excluded:
         raise IncompleteRunError(
             f"run {run_id} shows {health.num_excluded:,} items to users who may not see them",
             expected="none",

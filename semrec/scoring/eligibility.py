@@ -13,19 +13,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from semrec.errors import InputError
-from semrec.scoring.types import Queries
 
-__all__ = ["MAX_VALUES", "Clause", "Layout", "eligible_items", "num_excluded"]
+__all__ = ["MAX_VALUES", "Clause", "Layout", "eligible_items"]
 
 MAX_VALUES = 256
 _BITS = 64
-_PAIRS = 2**20  # user-item pairs that are tested at a time
 
 
 @dataclass(frozen=True)
@@ -116,21 +113,3 @@ def eligible_items(words_IW: np.ndarray, words_W: np.ndarray, clause_ranges: Seq
     for start, stop in clause_ranges:
         allowed &= ((words_IW[:, start:stop] & words_W[start:stop]) != 0).any(axis=1)
     return allowed
-
-
-def num_excluded(
-    words_IW: np.ndarray, clause_starts: Sequence[int], queries: Queries, owners: np.ndarray, rows: np.ndarray
-) -> int:
-    """How many places of lists show an item that their user has seen, or that fails one of the user's clauses.
-
-    Place p is query `owners[p]` and matrix row `rows[p]`, int64. By plain comparison, for checking what an engine gave.
-    """
-    num_items = np.int64(len(words_IW))
-    seen_owners = np.repeat(np.arange(queries.num_queries), np.diff(queries.seen_offsets))
-    excluded = np.isin(owners * num_items + rows, seen_owners * num_items + queries.seen_rows)
-    for start in range(0, len(rows), _PAIRS):
-        some = slice(start, start + _PAIRS)
-        shared_PW = words_IW[rows[some]] & queries.words_QW[owners[some]]
-        for first, stop in pairwise((*clause_starts, words_IW.shape[1])):
-            excluded[some] |= ~shared_PW[:, first:stop].any(axis=1)
-    return int(excluded.sum())

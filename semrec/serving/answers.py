@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +18,8 @@ class Question:
     """One thing to be scored.
 
     `vector` float32 [D], or None to go by popularity; `words` uint64 [W] eligibility words in the release's layout;
-    `seen_rows` int64 matrix rows that are never shown, ascending; `hidden` ids of overlay items that are never shown.
+    `seen_rows` int64 matrix rows that are never shown, ascending; `hidden` ids of overlay items that are never shown;
+    `stated` what `words` were made of: values of attributes, also those that no item of the release has.
     """
 
     vector: np.ndarray | None
@@ -27,6 +28,7 @@ class Question:
     filters: Filters = NO_FILTERS
     k: int = 10
     hidden: frozenset[str] = frozenset()
+    stated: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 class Hit(NamedTuple):

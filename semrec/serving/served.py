@@ -13,9 +13,9 @@ import orjson
 
 from semrec.errors import CorruptArtefactError, InputError, MissingArtefactError
 from semrec.release.arrays import read_popularity
+from semrec.release.oracle import may_see
 from semrec.release.reader import Release
 from semrec.scoring.canonical import canonical_scores
-from semrec.scoring.eligibility import num_excluded
 from semrec.scoring.engine import Engine, make_engine
 from semrec.scoring.popularity import PopularityEngine
 from semrec.scoring.types import ItemShard, Queries, Targets, TopK
@@ -40,7 +40,6 @@ __all__ = ["ServedRelease"]
 _KEPT_FILTERS: Final = 1024
 _KEPT_VIEWS: Final = 4
 _NO_ROWS: Final = np.zeros(0, np.int64)
-_NO_VECTOR: Final = np.zeros((1, 0), np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,17 +117,18 @@ class ServedRelease:
         if filters:
             self._compile(filters)
 
-    def num_excluded(self, question: Question, hits: Sequence[Hit]) -> int:
-        """How many of the hits the question's user may not see, by plain comparison: 0, unless something is broken.
+    def num_excluded(self, question: Question, hits: Sequence[Hit], overlay: OverlayView) -> int:
+        """How many of the hits the question's user may not see: 0, unless something is broken.
 
-        Items that only the overlay has are held against `hidden` alone.
+        By plain sets of what the user and the items state, not by the bits that the engine tested.
         """
-        visible = [hit.item_id for hit in hits if hit.item_id not in question.hidden]
-        rows = np.array([row for row in map(self.items.row_of.get, visible) if row is not None], np.int64)
-        query = Queries(_NO_VECTOR, question.words.reshape(1, -1), *_csr([question.seen_rows]))
-        starts = self.release.layout.clause_starts
-        broken = num_excluded(self.release.item_words, starts, query, np.zeros_like(rows), rows)
-        return len(hits) - len(visible) + broken
+        names, seen_rows = self.release.manifest["settings"]["eligibility"], set(question.seen_rows.tolist())
+        return sum(
+            hit.item_id in question.hidden
+            or self.items.row_of.get(hit.item_id) in seen_rows
+            or not may_see(question.stated, self.item(hit.item_id, overlay).attributes, names)
+            for hit in hits
+        )
 
     def item(self, item_id: str, overlay: OverlayView) -> ItemFacts:
         """Title and attributes of an item as it now is. Raises MissingArtefactError for an unknown or deleted one."""

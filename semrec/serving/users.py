@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
+import pyarrow as pa
 
 from semrec.contracts import bucket_of
 from semrec.release.reader import Release, UserPart
@@ -26,6 +27,7 @@ __all__ = ["UserState", "Users", "question_of"]
 
 _CACHE_BYTES: Final = 512 << 20
 _KEPT_STATES: Final = 4096
+_STATES_NOTHING: Final[Mapping[str, Sequence[str]]] = {}
 _NOTHING_SEEN: Final = np.zeros(0, np.int64)
 
 Source = Literal["personal", "popularity"]
@@ -35,7 +37,8 @@ _Moment = tuple[str, "tuple[Event, ...]", int]  # user, events, sequence of the 
 @dataclass(frozen=True, eq=False)
 class UserState:
     """A user, ready to be asked for. `vector` float32 [D], None for popularity; `words` uint64 [W] eligibility words;
-    `seen_rows` int64 matrix rows, ascending; `hidden` ids of items seen that the release does not have.
+    `seen_rows` int64 matrix rows, ascending; `hidden` ids of items seen that the release does not have; `stated` the
+    values of attributes that the words were made of.
     """
 
     user_id: str
@@ -43,6 +46,7 @@ class UserState:
     words: np.ndarray
     seen_rows: np.ndarray
     hidden: frozenset[str] = frozenset()
+    stated: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def source(self) -> Source:
@@ -51,7 +55,7 @@ class UserState:
 
 def question_of(user: UserState, filters: Filters = NO_FILTERS, k: int = 10) -> Question:
     """The question for a user's recommendations."""
-    return Question(user.vector, user.words, user.seen_rows, filters, k, user.hidden)
+    return Question(user.vector, user.words, user.seen_rows, filters, k, user.hidden, user.stated)
 
 
 class Users:
@@ -121,6 +125,7 @@ class _Part:
     def __init__(self, users: UserPart) -> None:
         self.place_of = {user_id: place for place, user_id in enumerate(users.user_ids.to_pylist())}
         self._queries, self._personal = users.queries, users.personal.tolist()
+        self._stated = _shared(users.stated)
         self._edges = np.ascontiguousarray(users.queries.seen_offsets, np.int64).data
         arrays = (users.queries.vectors_QD, users.queries.words_QW, users.queries.seen_offsets, users.queries.seen_rows)
         self.num_bytes = sum(array.nbytes for array in arrays) + 150 * len(
@@ -131,4 +136,13 @@ class _Part:
         queries = self._queries
         vector = queries.vectors_QD[place] if self._personal[place] else None
         seen = queries.seen_rows[self._edges[place] : self._edges[place + 1]]
-        return UserState(user_id, vector, queries.words_QW[place], seen)
+        stated = self._stated[place] if self._stated else _STATES_NOTHING
+        return UserState(user_id, vector, queries.words_QW[place], seen, stated=stated)
+
+
+def _shared(stated: pa.Array | None) -> list[Mapping[str, Sequence[str]]]:
+    """What each user states, one object for all users who state the same; nothing when nobody states anything."""
+    if stated is None or stated.null_count == len(stated):
+        return []
+    known: dict[str, Mapping[str, Sequence[str]]] = {}
+    return [known.setdefault(repr(pairs), dict(pairs or ())) for pairs in stated.to_pylist()]

@@ -31,7 +31,7 @@ from semrec.importing import ItemRow, import_interactions, import_items
 from semrec.ledger import Ledger
 from semrec.progress import NoProgress
 from semrec.release import Release, ReleaseSettings
-from semrec.runs import ScoreSettings, plan_run, publish, require_live, run_folder, verify_run
+from semrec.runs import ScoreSettings, measure_health, plan_run, publish, require_live, run_folder, verify_run
 from semrec.workspace import Workspace
 
 NUM_PARTS = 24
@@ -264,6 +264,7 @@ def test_a_driver_killed_while_embedding(two_nodes: Cluster, tmp_path: Path) -> 
 def test_a_full_disk_ends_clearly_and_leaves_the_live_run_alone(workspace: Workspace, undisturbed: ScoreResult) -> None:
     first = score(workspace, InProcess(), engine="cpu")
     verify_run(workspace.storage, first.run_id)
+    measure_health(workspace.storage, first.run_id)
     publish(workspace.storage, first.run_id)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))  # no file may grow past 20 kB
     try:

@@ -23,7 +23,7 @@ from semrec.contracts import part_name
 from semrec.errors import MissingArtefactError, WorkspaceWriteError
 from semrec.importing import import_interactions
 from semrec.lease import Lease
-from semrec.runs import publish, require_live, rollback, run_folder, verify_run
+from semrec.runs import measure_health, publish, require_live, rollback, run_folder, verify_run
 from semrec.serving.overlay import OverlayView
 from semrec.serving.served import ServedRelease
 from semrec.storage import Storage
@@ -91,6 +91,7 @@ def test_the_whole_path_gives_the_bytes_of_a_local_folder(uri: str, tmp_path: Pa
         assert remote.storage.read_bytes(path) == local.storage.read_bytes(path)
     found = verify_run(remote.storage, result.run_id)
     assert (found.problems, found.num_users) == ([], 9)
+    measure_health(remote.storage, result.run_id)
     assert publish(remote.storage, result.run_id) == require_live(Workspace.open(uri).storage)
     served, unchanged = ServedRelease(remote.storage, released.release_id, result.run_id), OverlayView.empty()
     served.probe()
@@ -105,6 +106,7 @@ def test_new_events_remake_one_part_and_roll_back(uri: str) -> None:
     release(workspace)
     first = score(workspace)
     verify_run(workspace.storage, first.run_id)
+    measure_health(workspace.storage, first.run_id)
     publish(workspace.storage, first.run_id)
     import_interactions(workspace, [events_table([(users_of(2, 1)[0], "item-7", 1.0, 9_000_000)])], mode="append")
     released = release(workspace)
@@ -116,6 +118,7 @@ def test_new_events_remake_one_part_and_roll_back(uri: str) -> None:
         if a != b
     ] == [2]
     verify_run(workspace.storage, second.run_id)
+    measure_health(workspace.storage, second.run_id)
     publish(workspace.storage, second.run_id)
     assert rollback(workspace.storage).run == first.run_id
 

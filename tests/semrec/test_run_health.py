@@ -8,18 +8,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from whole_path import ITEM_IDS, make_world, release, score
+from whole_path import ITEM_IDS, NUM_BUCKETS, directions, make_world, release, score
 
+from semrec.bench.generated import write_catalogue
 from semrec.contracts import part_name
 from semrec.digests import content_digest
-from semrec.errors import IncompleteRunError
+from semrec.errors import IncompleteRunError, MissingArtefactError
+from semrec.importing import UserRow, import_users
 from semrec.ledger import Ledger
 from semrec.quarantine import Quarantine, quarantine_shares
 from semrec.release import Release
 from semrec.runs import measure_health, publish, read_health, run_folder, verify_run
 from semrec.runs.health import _top_places
-from semrec.scoring.eligibility import Clause, Layout, num_excluded
-from semrec.scoring.types import Queries
+from semrec.scoring.eligibility import Clause, Layout
 from semrec.tables import TableFile, read_table, write_table
 from semrec.workspace import Workspace
 
@@ -102,19 +103,44 @@ def test_a_seen_item_is_found_and_not_published(workspace: Workspace) -> None:
         publish(storage, run_id)
 
 
-def test_an_item_outside_the_users_eligibility_is_found() -> None:
-    layout = Layout((Clause("platform", ("a", "b")), Clause("maturity", tuple(f"m{n:03d}" for n in range(70)))))
-    words_IW = layout.item_words(
-        [{"platform": ["a"], "maturity": ["m000"]}, {"platform": ["b"], "maturity": ["m069"]}, {}]
-    )
-    words_QW = layout.user_words([{"platform": ["a"]}, {"platform": ["b"], "maturity": ["m069"]}, {}])
-    queries = Queries(np.zeros((3, 2), np.float32), words_QW, np.zeros(4, np.int64), np.zeros(0, np.int64))
-    owners, rows = np.repeat(np.arange(3), 3), np.tile(np.arange(3), 3)
-    one_by_one = [
-        num_excluded(words_IW, layout.clause_starts, queries, owners[n : n + 1], rows[n : n + 1]) for n in range(9)
-    ]
-    assert one_by_one == [0, 1, 1, 1, 0, 1, 0, 0, 0]  # who states a platform sees none that is on no platform
-    assert num_excluded(words_IW, layout.clause_starts, queries, owners, rows) == 4
+PLATFORMS = [{"platform": ["a"], "region": ["x"]}, {"platform": ["a", "b"]}, {"region": ["y"]}, {}] * 2
+
+
+@pytest.mark.parametrize("damaged", ["items", "users", "layout"])
+def test_a_fault_of_the_bits_is_found_in_the_lists_that_they_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damaged: str
+) -> None:
+    """The bits are made wrongly, all of scoring believes them, and the lists are verified: health alone must know."""
+    workspace = Workspace.create(str(tmp_path), num_buckets=NUM_BUCKETS)
+    write_catalogue(workspace, ITEM_IDS, directions(), PLATFORMS)
+    asking = {"user-1": {"platform": ["a"]}, "user-2": {"platform": ["b"], "region": ["y"]}, "user-3": {}}
+    import_users(workspace, [UserRow(user, stated) for user, stated in asking.items()])
+    if damaged == "layout":
+        monkeypatch.setattr(Layout, "of_items", lambda names, attributes: Layout())
+    else:
+        method = {"items": "item_words", "users": "user_words"}[damaged]
+        monkeypatch.setattr(
+            Clause, method, lambda clause, rows: np.full((len(rows), clause.num_words), 2**64 - 1, np.uint64)
+        )
+    release(workspace, eligibility=("platform", "region"))
+    run_id = score(workspace, 8).run_id
+    assert verify_run(workspace.storage, run_id).ok
+    may_see = {"user-1": {0, 1, 4, 5}, "user-2": set(), "user-3": set(range(8))}
+    lists = {row["user_id"]: {ITEM_IDS.index(item) for item in row["item_ids"]} for row in rows_of(workspace, run_id)}
+    expected = sum(len(shown - may_see[user]) for user, shown in lists.items())
+    assert measure_health(workspace.storage, run_id).num_excluded == expected > 0
+    with pytest.raises(IncompleteRunError, match=f"shows {expected} items to users who may not see them"):
+        publish(workspace.storage, run_id)
+
+
+def test_a_release_that_does_not_say_what_users_state_cannot_be_checked(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = score(workspace).run_id
+    user_part = Release.user_part
+    monkeypatch.setattr(Release, "user_part", lambda opened, part: replace(user_part(opened, part), stated=None))
+    with pytest.raises(MissingArtefactError, match=r"does not say what its users state.*`semrec release`"):
+        measure_health(workspace.storage, run_id)
 
 
 def test_quarantine_shares(workspace: Workspace) -> None:

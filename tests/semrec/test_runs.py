@@ -33,7 +33,16 @@ from semrec.errors import (
 from semrec.importing import import_interactions
 from semrec.ledger import Ledger, PartRecord
 from semrec.release import Release
-from semrec.runs import publish, read_live, read_verification, require_live, rollback, run_folder, verify_run
+from semrec.runs import (
+    measure_health,
+    publish,
+    read_live,
+    read_verification,
+    require_live,
+    rollback,
+    run_folder,
+    verify_run,
+)
 from semrec.serving.items import items_titled
 from semrec.serving.overlay import OverlayView
 from semrec.serving.published import PublishedLists
@@ -213,6 +222,22 @@ def test_nothing_goes_live_unverified(workspace: Workspace) -> None:
         require_live(workspace.storage)
 
 
+@pytest.mark.parametrize(
+    ("field", "said"), [("content_digest", "not measured since it changed"), ("contract", "not measured")]
+)
+def test_health_that_is_not_of_this_run_and_contract_does_not_count(
+    workspace: Workspace, field: str, said: str
+) -> None:
+    run = score(workspace).run_id
+    verify_run(workspace.storage, run)
+    measure_health(workspace.storage, run)
+    path = f"{run_folder(run)}/health.json"
+    workspace.storage.write_json(path, {**workspace.storage.read_json(path), field: 1})
+    with pytest.raises(IncompleteRunError, match=f"was {said}"):
+        publish(workspace.storage, run)
+    assert read_live(workspace.storage) is None
+
+
 def test_an_unfinished_or_unknown_run_does_not_go_live(workspace: Workspace) -> None:
     run = score(workspace).run_id
     verify_run(workspace.storage, run)
@@ -227,6 +252,7 @@ def test_an_unfinished_or_unknown_run_does_not_go_live(workspace: Workspace) -> 
 def test_a_verified_run_goes_live_once(workspace: Workspace) -> None:
     result = score(workspace)
     found = verify_run(workspace.storage, result.run_id)
+    measure_health(workspace.storage, result.run_id)
     assert (found.ok, found.num_parts, found.num_users, found.num_rescored) == (True, 4, 8, 8)
     assert read_verification(workspace.storage, result.run_id) == found
     live = publish(workspace.storage, result.run_id)
@@ -250,6 +276,9 @@ def test_a_bad_run_goes_live_only_after_repair_and_another_look(workspace: Works
     with pytest.raises(IncompleteRunError, match="was never verified"):
         publish(workspace.storage, result.run_id)
     assert verify_run(workspace.storage, result.run_id).ok
+    with pytest.raises(IncompleteRunError, match=r"the health of run .* was not measured; "):
+        publish(workspace.storage, result.run_id)
+    measure_health(workspace.storage, result.run_id)
     assert publish(workspace.storage, result.run_id).run == result.run_id
 
 
@@ -269,6 +298,7 @@ def test_a_run_that_lost_a_part_after_it_was_verified_does_not_go_live(
 ) -> None:
     run = score(workspace).run_id
     verify_run(workspace.storage, run)
+    measure_health(workspace.storage, run)
     path = f"{run_folder(run)}/parts/part-00003.parquet"
     workspace.storage.delete(path)
     if left:
@@ -303,6 +333,7 @@ def two_published(workspace: Workspace) -> tuple[Workspace, str, str]:
     runs = [score(workspace, k=k).run_id for k in (3, 4)]
     for run in runs:
         verify_run(workspace.storage, run)
+        measure_health(workspace.storage, run)
         publish(workspace.storage, run)
     return workspace, runs[0], runs[1]
 

@@ -15,7 +15,7 @@ from semrec.bench.generated import write_catalogue
 from semrec.importing import UserRow, import_interactions, import_users
 from semrec.progress import NoProgress
 from semrec.release import ReleaseSettings
-from semrec.runs import ScoreSettings, publish, verify_run
+from semrec.runs import ScoreSettings, measure_health, publish, verify_run
 from semrec.scoring.canonical import canonical_scores
 from semrec.serving.answers import Question
 from semrec.serving.overlay import ItemChange, OverlayView
@@ -97,6 +97,7 @@ def publish_world(workspace: Workspace, k: int = K) -> tuple[str, str]:
     built = build_release(workspace, ReleaseSettings(), embedding=None, compute=compute, progress=silent)
     scored = score_users(workspace, ScoreSettings(k=k), engine="cpu", compute=compute, progress=silent)
     assert verify_run(workspace.storage, scored.run_id).ok
+    assert measure_health(workspace.storage, scored.run_id).num_excluded == 0
     publish(workspace.storage, scored.run_id)
     return built.release_id, scored.run_id
 

@@ -260,7 +260,7 @@ def test_an_item_that_must_not_be_shown_is_counted(served: ServedRelease) -> Non
     """Against a list that breaks each rule once, because a right engine never gives one."""
     states = [served.user(user) for user in USERS]
     for state, ranked in zip(states, served.rank([question_of(state, k=9) for state in states], NOTHING), strict=True):
-        assert served.num_excluded(question_of(state), ranked.hits) == 0
+        assert served.num_excluded(question_of(state), ranked.hits, NOTHING) == 0
     state = next(s for s in states if len(s.seen_rows) and (s.words != 1).any())
     question = question_of(state)
     shown = served.rank([question], NOTHING)[0].hits
@@ -268,7 +268,9 @@ def test_an_item_that_must_not_be_shown_is_counted(served: ServedRelease) -> Non
     eligible = {hit.item_id for hit in served.rank([replace(question, k=NUM_ITEMS)], NOTHING)[0].hits}
     unseen = sorted(set(served.items.ids) - eligible - {served.items.ids[row] for row in state.seen_rows.tolist()})
     barred = Hit(unseen[0], np.float32(1))
-    assert served.num_excluded(question, [*shown, barred]) == 1
-    assert served.num_excluded(question, [seen, *shown]) >= 1
+    assert served.num_excluded(question, [*shown, barred], NOTHING) == 1
+    assert served.num_excluded(question, [seen, *shown], NOTHING) >= 1
     hidden = replace(question, hidden=frozenset(["only in the overlay"]))
-    assert served.num_excluded(hidden, [Hit("only in the overlay", np.float32(1)), *shown]) == 1
+    assert served.num_excluded(hidden, [Hit("only in the overlay", np.float32(1)), *shown], NOTHING) == 1
+    other = OverlayView.of([put("new", np.ones(3, np.float32), {"platform": ["Ghost"]})])
+    assert served.num_excluded(question, [*shown, Hit("new", np.float32(1))], other) == 1
