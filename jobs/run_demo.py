@@ -28,6 +28,7 @@ from jobs.shell import (
 if TYPE_CHECKING:
     from cluster.stages.pipeline import PipelineResult
     from semrec.workspace import Workspace
+from semrec.limits import MAX_K
 
 __all__ = ["main"]
 
@@ -41,7 +42,7 @@ def main(
     viewers: Annotated[int, typer.Option(min=7, help="Simulated viewers.")] = 2_000,
     copies: Annotated[int, typer.Option(min=1, help="Copies of the catalogue, for scale tests.")] = 1,
     seed: Annotated[int, typer.Option(help="Seed of the simulation.")] = 7,
-    k: Annotated[int, typer.Option(min=1, max=10_000, help="Recommendations per viewer.")] = 20,
+    k: Annotated[int, typer.Option(min=1, max=MAX_K, help="Recommendations per viewer.")] = 20,
     in_process: InProcessOption = False,
     address: Address = None,
     workers: Workers = None,

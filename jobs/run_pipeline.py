@@ -25,6 +25,7 @@ from jobs.shell import (
     reported,
     run,
 )
+from semrec.limits import MAX_K
 
 __all__ = ["main"]
 
@@ -32,7 +33,7 @@ __all__ = ["main"]
 @reported
 def main(
     workspace: WorkspaceOption,
-    k: Annotated[int, typer.Option(min=1, max=10_000, help="Recommendations per user.")] = 20,
+    k: Annotated[int, typer.Option(min=1, max=MAX_K, help="Recommendations per user.")] = 20,
     model: Annotated[
         str, typer.Option(help="Encoder: a sentence-transformers name or a local folder.")
     ] = "all-MiniLM-L6-v2",

@@ -24,6 +24,7 @@ from jobs.shell import (
     reported,
     run,
 )
+from semrec.limits import MAX_K
 
 __all__ = ["main"]
 
@@ -31,7 +32,7 @@ __all__ = ["main"]
 @reported
 def main(
     workspace: WorkspaceOption,
-    k: Annotated[int, typer.Option(min=1, max=10_000, help="Recommendations per user.")] = 20,
+    k: Annotated[int, typer.Option(min=1, max=MAX_K, help="Recommendations per user.")] = 20,
     release: Annotated[str | None, typer.Option(help="Release to score (default: the newest).")] = None,
     engine: Annotated[str | None, typer.Option(help="reference, cpu or cuda (default: by device).")] = None,
     shards: Annotated[int | None, typer.Option(min=1, help="Force this many shards of the item matrix.")] = None,

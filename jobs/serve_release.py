@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from jobs.shell import Address, WorkspaceOption, console, reported, run
+from semrec.limits import MAX_K
 
 __all__ = ["main"]
 
@@ -39,6 +40,9 @@ def main(
         ),
     ] = None,
     engine: Annotated[str, typer.Option(help="reference, cpu or cuda.")] = "cpu",
+    max_k: Annotated[
+        int, typer.Option(min=1, max=MAX_K, help="Most items of one answer; the K of the live run if that is more.")
+    ] = 1_000,
     keys_file: Annotated[str | None, typer.Option(help="File of API keys; without one only loopback, openly.")] = None,
     cors: Annotated[list[str] | None, typer.Option(help="Origin that browsers may call from; repeatable.")] = None,
     telemetry: Annotated[str | None, typer.Option(help="Folder for the log of answers.")] = None,
@@ -62,7 +66,7 @@ def main(
     from cluster.serving.settings import ServeArgs
 
     given = {"engine": engine, "keys_file": keys_file, "cors_origins": cors or [], "telemetry": telemetry}
-    args = ServeArgs(workspace=workspace, replicas=replicas, shards=shards, threads=threads, **given)
+    args = ServeArgs(workspace=workspace, replicas=replicas, shards=shards, threads=threads, max_k=max_k, **given)
     listen = Listen(host, port, tls_cert, tls_key, grpc_port)
     serve_release(args, listen, address=address, on_ready=lambda said, took_s: _show(listen, args, said, took_s))
     console.print("stopped")

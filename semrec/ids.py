@@ -21,11 +21,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from semrec.errors import InputError
+from semrec.limits import MAX_ID_CHARS
 
-__all__ = ["ID_FAULTS", "MAX_ID_CHARS", "check_id", "id_fault", "id_faults"]
-
-#: Longest id, in characters. Percent-encoded it has at most 12 KiB, which the request line of every HTTP server here takes.
-MAX_ID_CHARS: Final = 1_024
+__all__ = ["ID_FAULTS", "check_id", "id_fault", "id_faults"]
 
 # For Python's `re` and Arrow's RE2 alike, which have no common way to escape what is beyond one byte.
 _CONTROL: Final = "[\\x00-\\x1f\\x7f-\\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]"

@@ -13,7 +13,7 @@ from cluster.serving import handlers, schemas
 from cluster.serving.handlers import Call, Done
 from cluster.serving.problems import ProblemError
 from cluster.serving.service import Service
-from semrec.ids import MAX_ID_CHARS
+from semrec.limits import MAX_ID_CHARS
 
 __all__ = ["ENDPOINTS", "Endpoint", "Found", "checked_name", "endpoint_named", "find_endpoint"]
 

@@ -13,7 +13,7 @@ from pydantic.json_schema import models_json_schema
 from cluster.serving import schemas
 from cluster.serving.endpoints import ENDPOINTS, Endpoint
 from cluster.serving.problems import PROBLEM_TYPE
-from semrec.ids import MAX_ID_CHARS
+from semrec.limits import MAX_ID_CHARS
 
 __all__ = ["openapi_document"]
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from semrec.ids import MAX_ID_CHARS
+from semrec.limits import MAX_ID_CHARS, MAX_K
 
 __all__ = [
     "MAX_LIST",
@@ -49,7 +49,7 @@ Name = Annotated[str, Field(min_length=1, max_length=256)]
 Id = Annotated[str, Field(min_length=1, max_length=MAX_ID_CHARS)]
 Text = Annotated[str, Field(min_length=1, max_length=10_000)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1, le=10_000, description="Items wanted; the server may allow fewer.")]
+Count = Annotated[int, Field(ge=1, le=MAX_K, description="Items wanted; the server may allow fewer.")]
 Diversity = Annotated[
     float, Field(ge=0, le=1, allow_inf_nan=False, description="0: by score alone; towards 1 the less alike (MMR).")
 ]

@@ -109,9 +109,11 @@ class Service:
         return await self._texts.do((encoder, _plain(text)))
 
     def check_k(self, k: int) -> None:
-        """Raises ProblemError 422 for more items than this server allows."""
-        if k > self.args.max_k:
-            raise ProblemError(422, f"k = {k}", f"at most {self.args.max_k}", "Ask for fewer items.")
+        """Raises ProblemError 422 for more items than this server allows: `max_k`, or what the run has published if more."""
+        now = self.live.now
+        most = max(self.args.max_k, (now.served.run_k or 0) if now else 0)
+        if k > most:
+            raise ProblemError(422, f"k = {k}", f"at most {most}", "Ask for fewer items.")
 
     def check_count(self, what: str, count: int, most: int) -> None:
         """Raises ProblemError 422 for a list that is longer than this server allows."""

@@ -9,6 +9,7 @@ import ray
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from cluster.serving.schemas import MAX_LIST
+from semrec.limits import MAX_K
 
 __all__ = ["ServeArgs", "engine_threads"]
 
@@ -35,7 +36,9 @@ class ServeArgs(BaseModel):
     )
     telemetry: str | None = Field(None, description="Folder for the log of answers; none: not logged.")
     events_per_request: int = Field(1_000, ge=1, le=MAX_LIST, description="Most events in one request.")
-    max_k: int = Field(1_000, ge=1, le=10_000, description="Most items that a request may ask for.")
+    max_k: int = Field(
+        1_000, ge=1, le=MAX_K, description="Most items that a request may ask for; the K of the run if more."
+    )
     max_exclude: int = Field(
         MAX_LIST, ge=0, le=MAX_LIST, description="Most items that a request may exclude, like or dislike."
     )

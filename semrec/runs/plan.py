@@ -11,6 +11,7 @@ from semrec.contracts import CONTRACT_VERSION
 from semrec.digests import fingerprint
 from semrec.errors import CorruptArtefactError, SchemaError
 from semrec.ledger import Ledger, PartRecord, Plan, PlannedPart
+from semrec.limits import MAX_K
 from semrec.manifests import newest_finished
 from semrec.release.reader import Release
 from semrec.storage import Storage
@@ -23,7 +24,7 @@ class ScoreSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    k: int = Field(20, ge=1, le=10_000, description="Recommendations per user.")
+    k: int = Field(20, ge=1, le=MAX_K, description="Recommendations per user.")
 
 
 def run_folder(run_id: str) -> str:

@@ -14,9 +14,9 @@ import pyarrow.compute as pc
 
 from semrec.contracts import ATTRIBUTES_TYPE
 from semrec.errors import InputError
-from semrec.ids import MAX_ID_CHARS
 from semrec.importing.intake import Refusal, Refusals
 from semrec.importing.rows import ItemRow, clean_attributes, item_tables
+from semrec.limits import MAX_ID_CHARS
 
 __all__ = ["OVERLAY_SCHEMA", "ItemChange", "OverlayView", "change_table", "changes_of", "checked_item"]
 

@@ -9,8 +9,9 @@ import pyarrow as pa
 import pytest
 
 from semrec.errors import InputError
-from semrec.ids import ID_FAULTS, MAX_ID_CHARS, check_id, id_fault, id_faults
+from semrec.ids import ID_FAULTS, check_id, id_fault, id_faults
 from semrec.importing import REASONS
+from semrec.limits import MAX_ID_CHARS
 
 FAULTS = {
     "NUL byte": ["a\0", "\0", "\0\n"],

@@ -1,0 +1,13 @@
+"""Limits that imports, runs and the service share. What comes in by one way can be asked for by every other."""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = ["MAX_ID_CHARS", "MAX_K"]
+
+#: Longest id of an item or user, in characters (`semrec.ids` has the whole rule). Percent-encoded it has at most 12 KiB,
+#: which the request line of every HTTP server here takes.
+MAX_ID_CHARS: Final = 1_024
+#: Most recommendations per user of a run. A service may allow fewer, but never fewer than the run that it serves has.
+MAX_K: Final = 10_000
