@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import ray
 from ray._private import ray_constants
-from ray._raylet import AuthenticationTokenLoader, Config
+from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
 
 __all__ = ["local_ray"]
 
