@@ -7,12 +7,13 @@ import os
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
+from module_scheduling import ModuleScheduling, num_workers
 
 TESTS = Path(__file__).resolve().parent
-_areas: dict[str, str] = {}  # node id -> area
 _seconds: Counter[str] = Counter()
 _VERDICT = pytest.StashKey[int]()
 
@@ -39,11 +40,21 @@ def shared_data() -> Path:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         marker = item.get_closest_marker("area")
-        _areas[item.nodeid] = marker.args[0] if marker else _area_of(item.path)
+        area = marker.args[0] if marker else _area_of(item.path)
+        item.user_properties.append(("area", area))  # a report takes them from a worker to the process that prints
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    return num_workers(config)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ModuleScheduling:
+    return ModuleScheduling(config, log)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    _seconds[_areas.get(report.nodeid, "other")] += report.duration  # set-up and tear-down count too
+    area = dict(report.user_properties).get("area", "other")
+    _seconds[area] += report.duration  # set-up and tear-down count too
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
