@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 __all__ = [
     "CorruptArtefactError",
     "DeviceError",
@@ -14,6 +16,7 @@ __all__ = [
     "RunBusyError",
     "SchemaError",
     "SemrecError",
+    "StoreUnavailableError",
     "TooManyRejectedError",
     "WorkspaceError",
     "WorkspaceWriteError",
@@ -23,8 +26,11 @@ __all__ = [
 class SemrecError(Exception):
     """Base of every error that semrec raises on purpose.
 
-    `got` is what was met, `expected` what should have been there, `remedy` what the reader can do now.
+    `got` is what was met, `expected` what should have been there, `remedy` what the reader can do now. `transient` errors
+    may go away by themselves, or on another node: trying again can help.
     """
+
+    transient: ClassVar[bool] = False
 
     def __init__(self, got: str, *, expected: str, remedy: str) -> None:
         super().__init__(got, expected, remedy)
@@ -47,7 +53,15 @@ class WorkspaceError(SemrecError):
 
 
 class WorkspaceWriteError(WorkspaceError):
-    """The workspace cannot be written: full disk, quota, permissions."""
+    """The workspace, or a node's temporary folder, cannot be written: full disk, quota, permissions."""
+
+    transient = True  # a worker meets it where the driver wrote: on its own node's disk, or on one that can be freed
+
+
+class StoreUnavailableError(WorkspaceError):
+    """An object store does not answer, or says that it cannot now."""
+
+    transient = True
 
 
 class SchemaError(SemrecError):

@@ -4,27 +4,40 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import json
 import os
 import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Iterator
-from hashlib import sha256
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, BinaryIO, TypeVar, cast
 
 import fsspec
 
-from semrec.errors import CorruptArtefactError, MissingArtefactError, WorkspaceError, WorkspaceWriteError
+from semrec.errors import (
+    CorruptArtefactError,
+    MissingArtefactError,
+    StoreUnavailableError,
+    WorkspaceError,
+    WorkspaceWriteError,
+)
+from semrec.file_cache import FileCache
+from semrec.retries import is_store_fault, retried, store_code
 
 __all__ = ["Storage"]
+
+_T = TypeVar("_T")
 
 _WRITE_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG}
 _EXCLUSIVE_PROTOCOLS = {"s3", "gs", "abfs", "memory"}  # whose pipe_file(mode="create") is one conditional write
 _MEMORY_LOCK = threading.Lock()  # fsspec's memory:// looks first and writes then
 _CONFLICT_TRIES = 5
+# The clients of stores retry by themselves: s3fs for 5 to 10 s of refused connections, gcsfs and adlfs for half a minute.
+# This is on top; what takes longer is for the executor, which has other workers and more time.
+_RETRY_WITHIN_S = 20.0
 
 
 class Storage:
@@ -32,10 +45,14 @@ class Storage:
 
     A write is whole or absent: locally a temporary file in the same folder, synced, then renamed; on an object store one
     PUT. `create_exclusive` is the one operation that two processes may race on, and exactly one of them wins.
+
+    What an object store cannot do for the moment is tried again; then every method raises StoreUnavailableError. Files that
+    are mapped are cached in the temporary folder, `cache_max_bytes` of them per host (None: half of its file system).
     """
 
-    def __init__(self, uri: str) -> None:
+    def __init__(self, uri: str, *, cache_max_bytes: int | None = None) -> None:
         self.uri = str(uri).rstrip("/") or "/"
+        self._cache_max_bytes = cache_max_bytes
         # Cached listings would hide what other processes have written since.
         self._fs, root = fsspec.core.url_to_fs(self.uri, use_listings_cache=False)
         self._root = str(root).rstrip("/")
@@ -43,30 +60,35 @@ class Storage:
         self.is_local = "file" in self._protocols
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (Storage, (self.uri,))
+        return (functools.partial(Storage, cache_max_bytes=self._cache_max_bytes), (self.uri,))
 
     def full_path(self, path: str) -> str:
         """The file system's own name of `path`."""
         return f"{self._root}/{path}" if path else self._root
 
     def exists(self, path: str) -> bool:
-        return bool(self._fs.exists(self.full_path(path)))
+        # Not the file system's own `exists`, which takes any error for an absent file in some.
+        try:
+            self._ask(self._fs.info, self.full_path(path))
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return True
 
     def size_bytes(self, path: str) -> int | None:
         """Size of a file, or None when there is none."""
         try:
-            return int(self._fs.size(self.full_path(path)))
+            return int(self._ask(self._fs.size, self.full_path(path)))
         except FileNotFoundError:
             return None
 
     def modified_s(self, path: str) -> float:
         """When a file was last written, seconds since 1970 UTC."""
-        return float(self._fs.modified(self.full_path(path)).timestamp())
+        return float(self._ask(self._fs.modified, self.full_path(path)).timestamp())
 
     def list_sizes(self, folder: str) -> dict[str, int]:
         """Names directly inside `folder` (files only) -> size in bytes. An absent folder is empty."""
         try:
-            entries = self._fs.ls(self.full_path(folder), detail=True, refresh=True)
+            entries = self._ask(self._fs.ls, self.full_path(folder), detail=True, refresh=True)
         except (FileNotFoundError, NotADirectoryError):
             return {}
         files = (e for e in entries if e["type"] == "file" and not Path(e["name"]).name.startswith("."))
@@ -75,7 +97,7 @@ class Storage:
     def list_folders(self, folder: str) -> list[str]:
         """Names of the folders directly inside `folder`, sorted. An absent folder is empty."""
         try:
-            entries = self._fs.ls(self.full_path(folder), detail=True, refresh=True)
+            entries = self._ask(self._fs.ls, self.full_path(folder), detail=True, refresh=True)
         except (FileNotFoundError, NotADirectoryError):
             return []
         return sorted(Path(str(e["name"]).rstrip("/")).name for e in entries if e["type"] == "directory")
@@ -83,13 +105,9 @@ class Storage:
     def read_bytes(self, path: str) -> bytes:
         """The whole file. Raises MissingArtefactError when it is not there."""
         try:
-            return cast(bytes, self._fs.cat_file(self.full_path(path)))
+            return cast(bytes, self._ask(self._fs.cat_file, self.full_path(path)))
         except FileNotFoundError:
-            raise MissingArtefactError(
-                f"no file {path} in {self.uri}",
-                expected="the file that an earlier stage wrote",
-                remedy="Run that stage again, or check --workspace.",
-            ) from None
+            raise self._missing(path) from None
 
     def read_json(self, path: str) -> dict[str, Any]:
         """A JSON object. Raises MissingArtefactError or CorruptArtefactError."""
@@ -117,13 +135,17 @@ class Storage:
                 with self._local_temporary(path, data) as temporary:
                     temporary.replace(self.full_path(path))
             else:
-                self._fs.pipe_file(self.full_path(path), data)
+                self._ask(self._fs.pipe_file, self.full_path(path), data)
 
     def write_json(self, path: str, value: dict[str, Any]) -> None:
         self.write_bytes(path, json_bytes(value))
 
     def create_exclusive(self, path: str, data: bytes) -> bool:
-        """Puts `data` at `path` only if nothing is there; True when this call made it."""
+        """Puts `data` at `path` only if nothing is there; True when this call made it.
+
+        A store may lose its answer to a create that it did; tried again, that call returns False. So whoever loses reads
+        what is there, which may be its own.
+        """
         with self._explained(path):
             try:
                 if self.is_local:
@@ -132,7 +154,7 @@ class Storage:
                         os.link(temporary, self.full_path(path))
                         _sync_folder(temporary.parent)
                 else:
-                    self._create_remote(path, data)
+                    self._ask(self._create_remote, path, data)
             except FileExistsError:
                 return False
         return True
@@ -144,10 +166,12 @@ class Storage:
         """
         path = f".exclusive-{uuid.uuid4().hex}"
         try:
-            made = [self.create_exclusive(path, b"probe"), self.create_exclusive(path, b"probe")]
+            self.create_exclusive(path, b"first")
+            second = self.create_exclusive(path, b"second")
+            is_kept = self.read_bytes(path) == b"first"  # whatever the answer to the first was
         finally:
             self.delete(path)
-        if made != [True, False]:
+        if second or not is_kept:
             raise self._no_exclusive("writes over what is there")
 
     def copy(self, source: str, target: str) -> None:
@@ -156,31 +180,57 @@ class Storage:
             self.write_bytes(target, self.read_bytes(source))
         else:
             with self._explained(target):
-                self._fs.cp_file(self.full_path(source), self.full_path(target))
+                self._ask(self._fs.cp_file, self.full_path(source), self.full_path(target))
 
     def delete(self, path: str) -> None:
         """Removes a file; one that is not there is fine."""
         with self._explained(path), contextlib.suppress(FileNotFoundError):
-            self._fs.rm_file(self.full_path(path))
+            self._ask(self._fs.rm_file, self.full_path(path))
 
-    def local_copy(self, path: str, *, num_bytes: int) -> Path:
-        """A local path with the file's content, to be memory-mapped; downloaded once per host when it is remote.
+    def open_local(self, path: str, *, num_bytes: int, sha256: str, verify_again: bool = False) -> BinaryIO:
+        """The file opened on a disk of this host, to be read or mapped; a remote one is downloaded once per host.
 
-        `num_bytes` is the recorded size; a cached copy of another size is fetched again.
+        A download is held against the recorded `num_bytes` and `sha256`; with `verify_again` so is what was there. A local
+        workspace's file is not hashed. Raises MissingArtefactError or CorruptArtefactError.
         """
         if self.is_local:
-            return Path(self.full_path(path))
-        cached = (
-            Path(tempfile.gettempdir())
-            / f"semrec-cache-{os.getuid()}"
-            / sha256(f"{self.uri}/{path}".encode()).hexdigest()
+            return self._open_own(path)
+        folder = Path(tempfile.gettempdir()) / f"semrec-cache-{os.getuid()}"
+        return FileCache(folder, self._cache_max_bytes).open(
+            functools.partial(self._download, path),
+            num_bytes=num_bytes,
+            sha256=sha256,
+            name=path,
+            verify_again=verify_again,
         )
-        if not cached.exists() or cached.stat().st_size != num_bytes:
-            cached.parent.mkdir(parents=True, exist_ok=True)
-            partial = cached.with_suffix(f".{uuid.uuid4().hex}")
-            self._fs.get_file(self.full_path(path), str(partial))
-            partial.replace(cached)
-        return cached
+
+    def _open_own(self, path: str) -> BinaryIO:
+        try:
+            return Path(self.full_path(path)).open("rb")
+        except FileNotFoundError:
+            raise self._missing(path) from None
+
+    def _download(self, path: str, target: Path) -> None:
+        try:
+            self._ask(self._fs.get_file, self.full_path(path), str(target))
+        except FileNotFoundError:
+            raise self._missing(path) from None
+
+    def _ask(self, call: Callable[..., _T], *arguments: Any, **keywords: Any) -> _T:
+        """Calls the file system; what an object store cannot do now is tried again for a while."""
+        bound = functools.partial(call, *arguments, **keywords)
+        if self.is_local:
+            return bound()
+        try:
+            return retried(bound, is_store_fault, within_s=_RETRY_WITHIN_S)
+        except Exception as error:
+            if not is_store_fault(error):
+                raise
+            raise StoreUnavailableError(
+                f"the store of {self.uri} cannot be reached or cannot serve: {error!r}",
+                expected="a store that answers",
+                remedy="Submit again when it does: what is committed stays.",
+            ) from error
 
     def _create_remote(self, path: str, data: bytes) -> None:
         """One conditional PUT: If-None-Match on S3 and Azure, ifGenerationMatch=0 on GCS. Raises FileExistsError."""
@@ -193,12 +243,19 @@ class Storage:
                     self._fs.pipe_file(self.full_path(path), data, mode="create")
                 return
             except OSError as error:
-                code = _error_code(error)
+                code = store_code(error)
                 if code == "PreconditionFailed":  # s3fs knows it only from a store that also names the condition
                     raise FileExistsError(path) from error
                 if code != "ConditionalRequestConflict" or attempt == _CONFLICT_TRIES - 1:
                     raise
                 time.sleep(0.1 * 2**attempt)  # two creates at once: S3 wants the loser to ask again
+
+    def _missing(self, path: str) -> MissingArtefactError:
+        return MissingArtefactError(
+            f"no file {path} in {self.uri}",
+            expected="the file that an earlier stage wrote",
+            remedy="Run that stage again, or check --workspace.",
+        )
 
     def _no_exclusive(self, what: str) -> WorkspaceError:
         return WorkspaceError(
@@ -246,12 +303,6 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(opened)
     finally:
         os.close(opened)
-
-
-def _error_code(error: OSError) -> str | None:
-    """The store's own code beneath an error of s3fs, or None."""
-    response = getattr(error.__cause__, "response", None)
-    return response.get("Error", {}).get("Code") if isinstance(response, dict) else None
 
 
 def json_bytes(value: dict[str, Any]) -> bytes:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import io
-from typing import Any
+import os
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 
 from semrec.digests import sha256_hex
-from semrec.errors import CorruptArtefactError, InputError
+from semrec.errors import CorruptArtefactError, InputError, MissingArtefactError
 from semrec.scoring.coarse import row_norms, split_halves
 from semrec.storage import Storage
 
@@ -93,26 +94,35 @@ def _check_range(matrix: dict[str, Any], start: int, stop: int) -> None:
 
 
 def _check_array(storage: Storage, record: dict[str, Any]) -> None:
-    path = storage.local_copy(record["file"], num_bytes=record["num_bytes"])
-    found = None
-    if path.exists():
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != record["sha256"]:
-        raise CorruptArtefactError(
-            f"{record['file']} is missing or has another SHA-256 than recorded",
-            expected=f"{record['num_bytes']} bytes with SHA-256 {record['sha256'][:12]}...",
-            remedy="Restore the file, or remove the release's folder and build it again.",
-        )
+    with _opened(storage, record, verify_again=True) as file:
+        # A store's file was hashed by its cache.
+        if not storage.is_local or hashlib.file_digest(file, "sha256").hexdigest() == record["sha256"]:
+            return
+    raise _corrupt(record)
 
 
 def _map_array(storage: Storage, record: dict[str, Any]) -> np.ndarray:
-    path = storage.local_copy(record["file"], num_bytes=record["num_bytes"])
-    if not path.exists() or path.stat().st_size != record["num_bytes"]:
-        raise CorruptArtefactError(
-            f"{record['file']} is missing or has another size",
-            expected=f"{record['num_bytes']} bytes",
-            remedy="Restore the file, or remove the release's folder and build it again.",
-        )
-    array: np.ndarray = np.load(path, mmap_mode="r")
-    return array
+    """The array, memory-mapped. Its map holds the file's lock, so that no cache evicts it meanwhile."""
+    with _opened(storage, record) as file:
+        if os.fstat(file.fileno()).st_size != record["num_bytes"]:
+            raise _corrupt(record)
+        np.lib.format.read_magic(file)
+        shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(file)
+        order: Literal["F", "C"] = "F" if is_fortran else "C"
+        return np.memmap(file, dtype, "r", offset=file.tell(), shape=shape, order=order)
+
+
+def _opened(storage: Storage, record: dict[str, Any], *, verify_again: bool = False) -> BinaryIO:
+    path, num_bytes, sha256 = record["file"], record["num_bytes"], record["sha256"]
+    try:
+        return storage.open_local(path, num_bytes=num_bytes, sha256=sha256, verify_again=verify_again)
+    except MissingArtefactError:
+        raise _corrupt(record) from None
+
+
+def _corrupt(record: dict[str, Any]) -> CorruptArtefactError:
+    return CorruptArtefactError(
+        f"{record['file']} is missing or has another size or SHA-256 than recorded",
+        expected=f"{record['num_bytes']} bytes with SHA-256 {record['sha256'][:12]}...",
+        remedy="Restore the file, or remove the release's folder and build it again.",
+    )

@@ -6,11 +6,13 @@ asks: the driver's and each Ray worker's. A workspace stores neither.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import subprocess
 import sys
 import tempfile
+import threading
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,9 +22,11 @@ from whole_path import events_table, make_world, part_digests, release, score, u
 
 from cluster.compute import ComputeOptions, open_compute
 from semrec.contracts import part_name
-from semrec.errors import MissingArtefactError, WorkspaceWriteError
+from semrec.errors import CorruptArtefactError, MissingArtefactError, WorkspaceWriteError
 from semrec.importing import import_interactions
 from semrec.lease import Lease
+from semrec.progress import NoProgress
+from semrec.release import Release
 from semrec.runs import measure_health, publish, require_live, rollback, run_folder, verify_run
 from semrec.serving.overlay import OverlayView
 from semrec.serving.served import ServedRelease
@@ -35,28 +39,53 @@ s3fs = pytest.importorskip("s3fs", reason="NO S3: install the extra `s3`")
 SECRET = "secret-of-the-test-0123456789"
 
 
-@pytest.fixture(scope="module")
-def s3() -> Iterator[str]:
-    """A server with one bucket, which this process knows from its environment alone: the endpoint."""
-    from moto.server import ThreadedMotoServer
+class Server:
+    """An S3 that keeps what it holds while it is down."""
 
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # a line for each request otherwise
+    def __init__(self) -> None:
+        self._port = 0
+        logging.getLogger("werkzeug").setLevel(logging.ERROR)  # a line for each request otherwise
+
+    def start(self) -> None:
+        from moto.server import ThreadedMotoServer
+
+        self._server = ThreadedMotoServer(ip_address="127.0.0.1", port=self._port, verbose=False)
+        self._server.start()
+        self._port = self._server.get_host_and_port()[1]
+
+    def stop(self) -> None:
+        """Connections are refused from now on."""
+        self._server.stop()
+        self._server._server.server_close()
+
+    @property
+    def endpoint(self) -> str:
+        return f"http://127.0.0.1:{self._port}"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    server = Server()
     server.start()
-    endpoint = "http://{}:{}".format(*server.get_host_and_port())
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def s3(server: Server) -> Iterator[str]:
+    """The server with one bucket, which this process knows from its environment alone: the endpoint."""
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as cache:
         for name in [name for name in os.environ if name.startswith("AWS_")]:
             patch.delenv(name)
-        patch.setenv("AWS_ENDPOINT_URL", endpoint)
+        patch.setenv("AWS_ENDPOINT_URL", server.endpoint)
         patch.setenv("AWS_ACCESS_KEY_ID", "test")
         patch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
         patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
         patch.setattr(tempfile, "tempdir", cache)  # where matrix blocks are downloaded to
         s3fs.S3FileSystem.clear_instance_cache()
         s3fs.S3FileSystem().mkdir("bucket")
-        yield endpoint
+        yield server.endpoint
     s3fs.S3FileSystem.clear_instance_cache()
-    server.stop()
 
 
 @pytest.fixture(params=["s3", "memory"])
@@ -215,6 +244,65 @@ def test_ray_workers_find_the_store_by_their_environment(s3_uri: str, tmp_path: 
         result = score(workspace, compute=compute)
     assert result.parts.computed == 4
     assert result.manifest == score(local).manifest
+
+
+class DownAfterFirstPart(NoProgress):
+    """Takes the store away for some seconds when the first part is committed; the last ones are not handed out then."""
+
+    def __init__(self, server: Server, down_s: float) -> None:
+        self.server, self.restart = server, threading.Timer(down_s, server.start)
+
+    def advance(self, count: int) -> None:
+        if not self.restart.is_alive() and not self.restart.finished.is_set():
+            self.server.stop()
+            self.restart.start()
+
+
+def test_a_run_waits_for_a_store_that_is_down_for_seconds(
+    server: Server, s3_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace, local = make_world(s3_uri), make_world(tmp_path)
+    assert release(workspace).manifest == release(local).manifest
+    # The client alone would wait out some outages and not others.
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    outage = DownAfterFirstPart(server, down_s=5.0)
+    with open_compute(ComputeOptions(num_workers=1)) as compute:
+        result = score(workspace, compute=compute, progress=outage)
+    assert outage.restart.finished.is_set()
+    assert result.parts.computed == 4
+    assert result.manifest == score(local).manifest
+    assert verify_run(workspace.storage, result.run_id).problems == []
+
+
+def cached_blocks() -> list[Path]:
+    folder = Path(tempfile.gettempdir()) / f"semrec-cache-{os.getuid()}"
+    return [path for path in folder.iterdir() if path.suffix != ".lock"]
+
+
+def test_a_block_is_verified_where_it_arrives(s3_uri: str) -> None:
+    workspace = make_world(s3_uri)
+    released = Release(workspace.storage, release(workspace).release_id)
+    block = released.manifest["matrix"]["blocks"][0]["high"]["file"]
+    right = workspace.storage.read_bytes(block)
+    for path in cached_blocks():
+        path.unlink()  # as on a node that has read nothing yet
+    workspace.storage.write_bytes(block, right[:-1] + bytes([right[-1] ^ 1]))
+    with pytest.raises(CorruptArtefactError, match=f"{block} is missing or has another SHA-256"):
+        released.shard()
+    workspace.storage.write_bytes(block, right)
+    assert released.shard().num_items == 8
+
+
+def test_a_damaged_copy_of_a_block_is_fetched_again_by_the_check(s3_uri: str) -> None:
+    workspace = make_world(s3_uri)
+    released = Release(workspace.storage, release(workspace).release_id)
+    released.check()
+    for path in cached_blocks():
+        data = path.read_bytes()
+        path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    released.check()
+    digests = {hashlib.sha256(path.read_bytes()).hexdigest() for path in cached_blocks()}
+    assert digests == {path.name for path in cached_blocks()}
 
 
 def test_a_workspace_knows_neither_the_endpoint_nor_a_secret(s3: str, s3_uri: str) -> None:
