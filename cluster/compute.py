@@ -15,7 +15,7 @@ import torch
 from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 
 from cluster.actors import make_function_actor, run_function
-from cluster.executor import WorkerSpec, run_on_actors
+from cluster.executor import NO_WORKER_S, WorkerSpec, run_on_actors
 from cluster.local_ray import local_ray
 from cluster.metrics import RayMetrics
 from semrec.errors import DeviceError, InputError, SemrecError
@@ -186,7 +186,11 @@ class RayCluster:
             ray.kill(holder)  # a request that stays would have a node rented for nobody
 
     def run_parts(self, spec, parts, num_groups, on_done, on_retry) -> float:  # type: ignore[no-untyped-def]
-        return run_on_actors(spec, parts, num_groups=num_groups, on_done=on_done, on_retry=on_retry)
+        # The GPU that `devices` found was only looked at: another job may have it now, or its node be gone.
+        wait_s = max(NO_WORKER_S, self._options.device_wait_s) if spec.num_gpus else NO_WORKER_S
+        return run_on_actors(
+            spec, parts, num_groups=num_groups, on_done=on_done, on_retry=on_retry, ready_within_s=wait_s
+        )
 
     def run(self, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
         try:

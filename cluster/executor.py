@@ -3,6 +3,9 @@
 A group is one actor, or S actors that hold the shards of one replica. Every group has at most two parts at hand: one at
 work, one waiting. When an actor, its worker process or its node dies, the group's parts go back to the queue, the other
 groups go on, and the group takes work again once Ray has restarted its actors elsewhere.
+
+What may go away by itself is tried again with growing pauses. An error that says so (`transient`) is one of the node: the
+group pauses, and the others take its parts. An untyped one is one of the part: the part pauses.
 """
 
 from __future__ import annotations
@@ -21,14 +24,16 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from cluster.actors import make_actor
 from semrec.errors import NoWorkersError, SemrecError
 from semrec.ledger import PartRecord
+from semrec.retries import backoff_s
 from semrec.workers import PartWorker
 
-__all__ = ["WorkerSpec", "run_on_actors"]
+__all__ = ["NO_WORKER_S", "WorkerSpec", "run_on_actors"]
 
 _PARTS_PER_GROUP = 2
 _MAX_LOSSES = 8  # times that a part may be lost with its worker
-_MAX_FAILURES = 3  # times that a part may raise something untyped
-_NO_WORKER_S = 300.0
+_MAX_FAILURES = 4  # times that a part, or the start of a group, may raise something untyped
+NO_WORKER_S = 300.0
+_NO_PART_S = 600.0  # how long transient errors are waited out on all workers, without a committed part
 _RECHECK_S = 1.0
 
 
@@ -54,6 +59,7 @@ class _Group:
     starting: list[Any] = field(default_factory=list)  # refs of `ready`, empty once the group works
     at_hand: dict[Any, int] = field(default_factory=dict)  # ref -> part
     retry_at: float = 0.0
+    num_failures: int = 0  # of its start or its parts, since one of its parts was last committed
 
     @property
     def is_ready(self) -> bool:
@@ -79,15 +85,17 @@ def run_on_actors(
     num_groups: int,
     on_done: Callable[[PartRecord], None],
     on_retry: Callable[[int, str], None] = lambda part, reason: None,
+    ready_within_s: float = NO_WORKER_S,
 ) -> float:
     """Does `parts` on `num_groups` groups of actors; returns when all are committed, with the seconds until work began.
 
-    A typed error of a worker ends the run at once: the same inputs would raise it again. Raises NoWorkersError when no
-    group becomes ready for five minutes, or a part is lost with its worker eight times or fails three times.
+    A typed error of a worker ends the run at once, for the same inputs would raise it again; a transient one does when all
+    workers have met such for ten minutes without a committed part. Raises NoWorkersError when no group becomes ready
+    within `ready_within_s`, a part is lost with its worker more than eight times, or fails four times untyped.
     """
     groups = [_make_group(spec) for _ in range(max(1, min(num_groups, len(parts))))]
     try:
-        return _Dispatch(groups, deque(parts), on_done, on_retry).run()
+        return _Dispatch(groups, deque(parts), on_done, on_retry, ready_within_s).run()
     finally:
         for group in groups:
             _end_group(group)
@@ -96,11 +104,18 @@ def run_on_actors(
 class _Dispatch:
     """The state of one call of the executor."""
 
-    def __init__(self, groups: list[_Group], queue: deque[int], on_done: Any, on_retry: Any) -> None:
+    def __init__(
+        self, groups: list[_Group], queue: deque[int], on_done: Any, on_retry: Any, ready_within_s: float
+    ) -> None:
         self._groups, self._queue, self._on_done, self._on_retry = groups, queue, on_done, on_retry
+        self._ready_within_s = ready_within_s
         self._losses: Counter[int] = Counter()
         self._failures: Counter[int] = Counter()
+        self._pauses: Counter[int] = Counter()
+        self._not_before: dict[int, float] = {}  # part -> when it may be tried again
         self._last_ready = time.monotonic()
+        self._stuck_since: float | None = None  # the first transient error after the last committed part
+        self._last_error: BaseException | None = None
 
     def run(self) -> float:
         started_s, startup_s = time.monotonic(), None
@@ -121,9 +136,10 @@ class _Dispatch:
                 group.start()
         if any(group.is_ready for group in self._groups):
             self._last_ready = now
-        elif now - self._last_ready > _NO_WORKER_S:
+        elif now - self._last_ready > self._ready_within_s:
             raise NoWorkersError(
-                f"no worker became ready in {_NO_WORKER_S:.0f} s (free: {ray.available_resources()})",
+                f"no worker became ready in {self._ready_within_s:.0f} s (free: {ray.available_resources()}, "
+                f"last error: {self._last_error})",
                 expected="at least one group of workers",
                 remedy="Add nodes, or ask for less per worker; what is committed stays.",
             )
@@ -131,8 +147,16 @@ class _Dispatch:
     def _hand_out(self) -> None:
         for depth in range(_PARTS_PER_GROUP):  # everybody gets a first part before anybody gets a second
             for group in self._groups:
-                if self._queue and group.is_ready and len(group.at_hand) <= depth:
-                    group.submit(self._queue.popleft())
+                if group.is_ready and len(group.at_hand) <= depth and (part := self._next_part()) is not None:
+                    group.submit(part)
+
+    def _next_part(self) -> int | None:
+        """Takes the first part that may be tried now out of the queue."""
+        now = time.monotonic()
+        part = next((part for part in self._queue if self._not_before.get(part, 0.0) <= now), None)
+        if part is not None:
+            self._queue.remove(part)
+        return part
 
     def _await_one(self) -> None:
         waiting = [ref for group in self._groups for ref in (*group.starting, *group.at_hand)]
@@ -151,16 +175,41 @@ class _Dispatch:
         try:
             result = ray.get(ref)
         except RayError as error:
-            cause = error.cause if isinstance(error, RayTaskError) else error
-            if isinstance(cause, SemrecError):
-                raise cause from None
-            if isinstance(cause, RayError):
-                self._lose_group(group, part, cause)
-            else:
-                self._fail_part(group, part, cause)
+            self._fail(group, part, error.cause if isinstance(error, RayTaskError) else error)
             return
         if part is not None:
+            group.num_failures, self._stuck_since = 0, None
             self._on_done(result)
+
+    def _fail(self, group: _Group, part: int | None, cause: BaseException) -> None:
+        self._last_error = cause
+        if isinstance(cause, SemrecError):
+            if not cause.transient:
+                raise cause from None
+            self._wait_out(group, part, cause)
+        elif isinstance(cause, RayError):
+            self._lose_group(group, part, cause)
+        elif part is None:
+            self._fail_start(group, cause)
+        else:
+            self._fail_part(part, cause)
+
+    def _wait_out(self, group: _Group, part: int | None, cause: SemrecError) -> None:
+        """Pauses the group and the part after a transient error, unless all workers have met such for too long."""
+        now = time.monotonic()
+        self._stuck_since = self._stuck_since or now
+        self._pause_group(group)
+        working = [other for other in self._groups if other.is_ready or other.num_failures]
+        if now - self._stuck_since > _NO_PART_S and all(other.num_failures for other in working):
+            raise cause from None
+        if part is not None:
+            self._retry_later(part, type(cause).__name__)
+
+    def _pause_group(self, group: _Group) -> None:
+        """Gives no more parts to a group for a while; one that its actors are at comes back by itself."""
+        group.starting.clear()
+        group.retry_at = time.monotonic() + backoff_s(group.num_failures)
+        group.num_failures += 1
 
     def _lose_group(self, group: _Group, part: int | None, cause: BaseException) -> None:
         lost = [*([part] if part is not None else []), *group.at_hand.values()]
@@ -177,11 +226,14 @@ class _Dispatch:
                 )
             self._retry(one, type(cause).__name__)
 
-    def _fail_part(self, group: _Group, part: int | None, cause: BaseException) -> None:
-        if part is None:
+    def _fail_start(self, group: _Group, cause: BaseException) -> None:
+        if group.num_failures + 1 >= _MAX_FAILURES:
             raise NoWorkersError(
                 f"a worker could not start: {cause!r}", expected="a worker", remedy="Mend the cause and submit again."
             ) from cause
+        self._pause_group(group)
+
+    def _fail_part(self, part: int, cause: BaseException) -> None:
         self._failures[part] += 1
         if self._failures[part] >= _MAX_FAILURES:
             raise NoWorkersError(
@@ -189,7 +241,12 @@ class _Dispatch:
                 expected="a part that can be done",
                 remedy="Mend the cause and submit again: what is committed stays.",
             ) from cause
-        self._retry(part, type(cause).__name__)
+        self._retry_later(part, type(cause).__name__)
+
+    def _retry_later(self, part: int, reason: str) -> None:
+        self._not_before[part] = time.monotonic() + backoff_s(self._pauses[part])
+        self._pauses[part] += 1
+        self._retry(part, reason)
 
     def _retry(self, part: int, reason: str) -> None:
         self._queue.appendleft(part)

@@ -1,0 +1,168 @@
+"""What the executor tries again, where and when, on a real Ray with workers that fail as they are told."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import ray
+
+from cluster import executor
+from cluster.executor import WorkerSpec, run_on_actors
+from semrec.errors import InputError, NoWorkersError, SemrecError, StoreUnavailableError, WorkspaceWriteError
+
+PARTS = range(6)
+
+
+def typed(kind: type[SemrecError]) -> SemrecError:
+    return kind("got", expected="expected", remedy="remedy")
+
+
+FULL_DISK, DOWN, WRONG, UNTYPED = (
+    typed(WorkspaceWriteError),
+    typed(StoreUnavailableError),
+    typed(InputError),
+    OSError(5),
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def two_workers() -> Iterator[None]:
+    """A Ray with room for two workers, which get this module by value."""
+    from ray import cloudpickle
+
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    ray.init(
+        address="local", num_cpus=2, object_store_memory=80 * 1024**2, include_dashboard=False, log_to_driver=False
+    )
+    yield
+    ray.shutdown()
+
+
+class Worker:
+    """Fails try number n of a part with `errors[part][n]`, and of its own start with `start_errors[n]`.
+
+    The one that first creates the file `broken` fails whatever it is given, as on a node whose disk is full.
+    """
+
+    def __init__(
+        self,
+        folder: str,
+        errors: dict[int, list[Exception]],
+        start_errors: tuple[Exception, ...] = (),
+        is_one_broken: bool = False,
+    ) -> None:
+        self.folder, self.errors = Path(folder), errors
+        self.note("start", start_errors)
+        self.is_broken = is_one_broken and self.is_first()
+
+    def run_part(self, part: int) -> int:
+        if self.is_broken:
+            raise FULL_DISK
+        self.note(f"part-{part}", self.errors.get(part, ()))
+        return part
+
+    def note(self, what: str, errors: object) -> None:
+        with (self.folder / what).open("a+") as file:
+            file.write(f"{time.time()}\n")
+            file.seek(0)
+            count = len(file.readlines())
+        if count <= len(errors):  # type: ignore[arg-type]
+            raise errors[count - 1]  # type: ignore[index]
+
+    def is_first(self) -> bool:
+        try:
+            (self.folder / "broken").touch(exist_ok=False)
+        except FileExistsError:
+            return False
+        return True
+
+
+class Run:
+    """One call of the executor, and what it said."""
+
+    def __init__(self, folder: Path, num_groups: int = 2) -> None:
+        self.folder, self.num_groups = folder, num_groups
+        self.done: list[int] = []
+        self.retried: list[tuple[int, str]] = []
+
+    def start(self, errors: dict[int, list[Exception]] | None = None, **arguments: object) -> Run:
+        spec = WorkerSpec(Worker, {"folder": str(self.folder), "errors": errors or {}, **arguments})
+        run_on_actors(
+            spec,
+            PARTS,
+            num_groups=self.num_groups,
+            on_done=self.done.append,  # type: ignore[arg-type]
+            on_retry=lambda part, reason: self.retried.append((part, reason)),
+        )
+        return self
+
+    def pauses_s(self, what: str) -> list[float]:
+        """Seconds between the tries of a part, or of starts."""
+        times = [float(line) for line in (self.folder / what).read_text().split()]
+        return [later - earlier for earlier, later in pairwise(times)]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return Run(tmp_path)
+
+
+@pytest.mark.parametrize(("error", "name"), [(DOWN, "StoreUnavailableError"), (UNTYPED, "OSError")])
+def test_a_part_is_tried_again_after_growing_pauses(run: Run, error: Exception, name: str) -> None:
+    run.start({1: [error] * 3})
+    assert sorted(run.done) == list(PARTS)
+    assert run.retried == [(1, name)] * 3
+    assert all(pause >= least for pause, least in zip(run.pauses_s("part-1"), [0.5, 1, 2], strict=True))
+
+
+def test_the_others_go_on_while_a_part_pauses(run: Run) -> None:
+    run.start({0: [UNTYPED] * 3})
+    assert run.done[-1] == 0
+
+
+def test_a_node_with_a_full_disk_leaves_its_parts_to_others(run: Run) -> None:
+    run.start(is_one_broken=True)
+    assert sorted(run.done) == list(PARTS)
+    assert {reason for _, reason in run.retried} == {"WorkspaceWriteError"}
+
+
+def test_a_typed_error_that_would_come_again_ends_the_run_at_once(run: Run) -> None:
+    with pytest.raises(InputError):
+        run.start({1: [WRONG]})
+    assert run.retried == []
+
+
+def test_an_untyped_error_that_stays_ends_the_run(run: Run) -> None:
+    with pytest.raises(NoWorkersError, match=r"part 1 failed 4 times, last with OSError\(5\)"):
+        run.start({1: [UNTYPED] * 9})
+    assert sorted(run.done) == [0, 2, 3, 4, 5]
+
+
+def test_a_transient_error_that_stays_is_raised_in_the_end(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(executor, "_NO_PART_S", 3.0)
+    with pytest.raises(WorkspaceWriteError):
+        run.start({1: [FULL_DISK] * 99})
+    assert sorted(run.done) == [0, 2, 3, 4, 5]
+    assert len(run.retried) >= 2
+
+
+def test_a_worker_that_cannot_start_yet_is_started_again(tmp_path: Path) -> None:
+    run = Run(tmp_path, num_groups=1).start(start_errors=(DOWN, UNTYPED))
+    assert sorted(run.done) == list(PARTS)
+    assert all(pause >= least for pause, least in zip(run.pauses_s("start"), [0.5, 1], strict=True))
+
+
+def test_a_worker_that_never_starts_ends_the_run(tmp_path: Path) -> None:
+    with pytest.raises(NoWorkersError, match=r"a worker could not start: OSError\(5\)"):
+        Run(tmp_path, num_groups=1).start(start_errors=(UNTYPED,) * 9)
+
+
+def test_no_worker_in_time_is_said_with_the_last_error(tmp_path: Path) -> None:
+    spec = WorkerSpec(Worker, {"folder": str(tmp_path), "errors": {}, "start_errors": (DOWN,) * 99})
+    with pytest.raises(NoWorkersError, match=r"no worker became ready in 2 s .*last error: got; expected expected"):
+        run_on_actors(spec, [0], num_groups=1, on_done=print, ready_within_s=2.0)
