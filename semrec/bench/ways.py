@@ -15,6 +15,7 @@ from semrec.progress import Progress
 from semrec.scoring import Engine, Queries, TopK, make_engine
 from semrec.scoring.coarse import CoarseFormat
 from semrec.scoring.formats import measure_formats
+from semrec.scoring.products import usable_formats
 
 __all__ = ["Way", "all_ways", "choose_formats"]
 
@@ -64,9 +65,10 @@ def all_ways(
 
 
 def _looks(problem: ScoringProblem, name: str, num_threads: int) -> dict[CoarseFormat, float]:
-    """Users per second in each coarse format."""
+    """Users per second in each coarse format that is right on this machine."""
     return measure_formats(
         lambda items, coarse: make_engine(name, items, coarse=coarse, num_threads=num_threads),
+        usable_formats(name, problem.items.dimension),
         problem.items,
         problem.queries("plain").between(0, min(_LOOK_USERS * num_threads, problem.num_users)),
         num_items=problem.items.num_items,

@@ -8,9 +8,11 @@ import numpy as np
 
 from semrec.bench.machine import machine
 from semrec.release.matrix import ROWS_PER_BLOCK
-from semrec.release.reader import DEFAULT_COARSE, Release
+from semrec.release.reader import Release
+from semrec.scoring.coarse import DEFAULT_COARSE
 from semrec.scoring.engine import make_engine
 from semrec.scoring.formats import measure_formats
+from semrec.scoring.products import usable_formats
 from semrec.scoring.types import Queries
 
 __all__ = ["choose_coarse", "describe_coarse"]
@@ -21,7 +23,7 @@ _MOST_USERS: Final = 4_096
 
 
 def choose_coarse(release: Release, *, num_threads: int) -> dict[str, Any]:
-    """`cpu`: the fastest format; `measured`: users/s of each on a sample of items and users, or None; `machine`.
+    """`cpu`: the fastest format; `measured`: users/s of each that is right on this machine, on a sample, or None; `machine`.
 
     A release of few items, or without a user who has a vector, is not measured and gets the default.
     """
@@ -30,6 +32,7 @@ def choose_coarse(release: Release, *, num_threads: int) -> dict[str, Any]:
         return {"cpu": DEFAULT_COARSE, "measured": None, "machine": None}
     rates = measure_formats(
         lambda items, coarse: make_engine("cpu", items, coarse=coarse, num_threads=num_threads),
+        usable_formats("cpu", release.dimension),
         release.shard(0, min(release.num_items, ROWS_PER_BLOCK)),  # one block is read where it lies
         users,
         num_items=release.num_items,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,15 +12,13 @@ import pyarrow as pa
 from semrec.manifests import newest_finished, read_manifest
 from semrec.release.arrays import check_matrix, read_popularity, read_rows
 from semrec.release.matrix import unpack_words
-from semrec.scoring.coarse import CoarseFormat, check_format, matrix_bytes
+from semrec.scoring.coarse import DEFAULT_COARSE, CoarseFormat, check_format, matrix_bytes
 from semrec.scoring.eligibility import Layout
 from semrec.scoring.types import ItemShard, Queries
 from semrec.storage import Storage
 from semrec.tables import TableFile, read_table
 
-__all__ = ["DEFAULT_COARSE", "Release", "UserPart", "newest_release"]
-
-DEFAULT_COARSE: Final[CoarseFormat] = "bfloat16"
+__all__ = ["Release", "UserPart", "newest_release"]
 
 
 @dataclass(frozen=True)
@@ -73,8 +71,14 @@ class Release:
         check_matrix(self.storage, self.manifest["matrix"])
 
     def coarse(self, engine: str) -> CoarseFormat:
-        """The coarse format that was the fastest for an engine when the release was built, or the default."""
-        return check_format(self.manifest.get("coarse", {}).get(engine, DEFAULT_COARSE))
+        """The coarse format that was the fastest for an engine when the release was built, or the default.
+
+        Where that is wrong on this machine, which need not be the one that built the release, another; that is logged.
+        """
+        from semrec.scoring.products import usable_format  # torch is not for those who only read
+
+        recorded = check_format(self.manifest.get("coarse", {}).get(engine, DEFAULT_COARSE))
+        return usable_format(engine, recorded, self.dimension)
 
     def shard(self, start: int = 0, stop: int | None = None) -> ItemShard:
         """Rows start:stop of the item matrix, with their eligibility words; memory-mapped when one block holds them all.

@@ -14,8 +14,9 @@ The bound. Let x^ be the coarse form of x and r = x - x^. For a user u and an it
 where gamma_n = n w / (1 - n w) for any order of summation, fused or not, with unit roundoff w. Tensor cores add in float32
 with truncation and align a few products before they add (Fasi, Higham, Mikaitis, Pranesh: Numerical behavior of NVIDIA tensor
 cores, PeerJ Computer Science 2021), so w = 2^-22 is taken for every format: small beside what bfloat16 loses. An int8
-product is exact. The canonical score itself errs by a float64 sum and one rounding to float32. Each product, sum or input
-that underflows loses at most the smallest normal number, also where denormals are flushed. All of it is
+product is exact. `products` tries on each machine whether its products keep to this. The canonical score itself errs by a
+float64 sum and one rounding to float32. Each product, sum or input that underflows loses at most the smallest normal number,
+also where denormals are flushed. All of it is
 
     |c - score(u, i)| <= eta |c| + a_u |i| + b_u |r_i| + c_u
 
@@ -34,13 +35,16 @@ from semrec.errors import InputError
 
 __all__ = [
     "COARSE_FORMATS",
+    "DEFAULT_COARSE",
     "NORM",
     "NORM_COLUMNS",
     "RESIDUAL_BFLOAT16",
     "RESIDUAL_INT8",
     "SCALE_INT8",
+    "UNIT_BFLOAT16",
     "CoarseFormat",
     "QueryBounds",
+    "accumulation_error",
     "check_format",
     "code_width",
     "high_halves",
@@ -54,6 +58,10 @@ __all__ = [
 
 CoarseFormat = Literal["float32", "bfloat16", "int8"]
 COARSE_FORMATS: Final[tuple[CoarseFormat, ...]] = get_args(CoarseFormat)
+DEFAULT_COARSE: Final[CoarseFormat] = "bfloat16"
+
+#: Unit roundoff of bfloat16.
+UNIT_BFLOAT16: Final = 2.0**-8
 
 #: Columns of `row_norms`.
 NORM, RESIDUAL_BFLOAT16, SCALE_INT8, RESIDUAL_INT8 = range(4)
@@ -61,7 +69,6 @@ NORM_COLUMNS: Final = 4
 
 _CHUNK_ROWS: Final = 16_384
 _UNIT_SUM: Final = 2.0**-22  # unit roundoff granted to the accumulation of a coarse product
-_UNIT_BFLOAT16: Final = 2.0**-8
 _UNIT_32: Final = 2.0**-24
 _UNIT_64: Final = 2.0**-53
 _TINY: Final = 2.0**-126  # smallest normal number of float32 and bfloat16
@@ -187,6 +194,11 @@ class QueryBounds:
     eta: float
 
 
+def accumulation_error(dimension: int) -> float:
+    """gamma_D: the error granted to a coarse product of D values, as a share of |u^| |i^|."""
+    return dimension * _UNIT_SUM / (1 - dimension * _UNIT_SUM)
+
+
 def query_bounds(norms_QN: np.ndarray, dimension: int, coarse: CoarseFormat, *, rounded_output: bool) -> QueryBounds:
     """The bounds of queries with these `row_norms`. `rounded_output`: the product is returned as bfloat16, not as float32."""
     norm = norms_QN[:, NORM].astype(np.float64)
@@ -195,7 +207,7 @@ def query_bounds(norms_QN: np.ndarray, dimension: int, coarse: CoarseFormat, *, 
         "bfloat16": norms_QN[:, RESIDUAL_BFLOAT16].astype(np.float64),
         "int8": norms_QN[:, RESIDUAL_INT8].astype(np.float64),
     }[coarse]
-    gamma = dimension * _UNIT_SUM / (1 - dimension * _UNIT_SUM)
+    gamma = accumulation_error(dimension)
     # The canonical score's own error, and the roundings of whoever scales a product and adds a bound to it in float32.
     rest = dimension * _UNIT_64 / (1 - dimension * _UNIT_64) + 8 * _UNIT_32
     with np.errstate(invalid="ignore"):
@@ -205,4 +217,4 @@ def query_bounds(norms_QN: np.ndarray, dimension: int, coarse: CoarseFormat, *, 
         c = (2 * dimension + 8) * _TINY + np.sqrt(dimension) * _TINY * coarse_norm
     up = 1 + 2.0**-16
     a_Q, b_Q, c_Q = ((x * up).astype(np.float32) for x in (a, b, c))
-    return QueryBounds(a_Q, b_Q, c_Q, _UNIT_BFLOAT16 if rounded_output else 0.0)
+    return QueryBounds(a_Q, b_Q, c_Q, UNIT_BFLOAT16 if rounded_output else 0.0)

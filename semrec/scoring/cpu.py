@@ -17,9 +17,10 @@ import numpy as np
 import torch
 
 from semrec.scoring import candidates, kernels
-from semrec.scoring.coarse import CoarseFormat
+from semrec.scoring.coarse import CoarseFormat, check_format
 from semrec.scoring.cpu_block import CpuBlock, PreparedQueries
 from semrec.scoring.cpu_items import CpuItems
+from semrec.scoring.products import check_product
 from semrec.scoring.types import ItemShard, Queries, Targets, TopK, check_queries
 from semrec.scoring.vector_ops import GROUP
 
@@ -45,6 +46,7 @@ class CpuEngine:
     At most `few_queries`, and never more than 64, meet tall tiles, which suit them better, a range of items per thread.
     Every `sample_every`-th item of a large shard is multiplied twice: at first, to guess where a query's first K begin.
     Beside the shard, which is read where it lies, a copy of these items is kept, and of int8 the codes of all of them.
+    Raises DeviceError where this machine's products in that format are wrong.
     """
 
     name = "cpu"
@@ -60,6 +62,7 @@ class CpuEngine:
         few_queries: int = GROUP,
         sample_every: int = 21,
     ) -> None:
+        check_product(self.name, check_format(coarse), shard.dimension)
         self.shard, self.coarse = shard, coarse
         self.num_threads = num_threads or torch.get_num_threads()
         self._items = CpuItems(shard, coarse, -(-tile_items // GROUP) * GROUP)
@@ -70,7 +73,7 @@ class CpuEngine:
 
     def top_k(self, queries: Queries, k: int) -> TopK:
         """See `Engine.top_k`."""
-        check_queries(queries, k, self.shard)
+        self._check(queries, k)
         k = min(k, max(1, self.shard.num_items))
         if 0 < queries.num_queries <= self._few_queries:
             return self._top_k_few(queries, k)
@@ -80,10 +83,14 @@ class CpuEngine:
 
     def count_before(self, queries: Queries, targets: Targets) -> np.ndarray:
         """See `Engine.count_before`."""
-        check_queries(queries, 1, self.shard)
+        self._check(queries, 1)
         edges = self._edges(queries.num_queries, self._block_queries)
         counts = self._in_threads(lambda edge: self._count_block(queries.between(*edge), targets.between(*edge)), edges)
         return np.concatenate([np.zeros(0, np.int64), *counts])
+
+    def _check(self, queries: Queries, k: int) -> None:
+        check_queries(queries, k, self.shard)
+        check_product(self.name, self.coarse, self.shard.dimension)  # torch's precision may be another by now
 
     def _top_k_few(self, queries: Queries, k: int) -> TopK:
         """All queries at once, a range of the items in each thread."""

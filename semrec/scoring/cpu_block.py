@@ -11,12 +11,12 @@ import torch
 from semrec.scoring import candidates, kernels
 from semrec.scoring.coarse import SCALE_INT8, CoarseFormat, high_halves, int8_codes, query_bounds, row_norms
 from semrec.scoring.cpu_items import CpuItems, as_tensor, frozen
+from semrec.scoring.products import SCORE_KIND, multiply
 from semrec.scoring.types import ItemShard, Queries
 from semrec.scoring.vector_ops import GROUP
 
 __all__ = ["CpuBlock", "PreparedQueries"]
 
-_SCORE_KIND: Final = {"float32": torch.float32, "bfloat16": torch.bfloat16, "int8": torch.int32}
 _LIMIT_KIND: Final = {"float32": np.float32, "bfloat16": np.int16, "int8": np.float32}
 _WHOLE_QUERIES: Final = 16  # a product of fewer queries takes as long
 _TALL_ITEMS: Final = 32_768  # with 64 queries, a bfloat16 tile is 4 MiB
@@ -71,7 +71,7 @@ class CpuBlock:
         items, num_queries = self._items, self._queries.num_queries
         for start, stop, buffer in self._steps(0, items.shard.num_items, num_queries):
             tile_QT = buffer[: num_queries * (stop - start)].view(num_queries, stop - start)
-            self._multiply(self._queries.coarse_QD, items.coarse_tile(start, stop), tile_QT)
+            multiply(items.coarse, self._queries.coarse_QD, items.coarse_tile(start, stop), tile_QT)
             yield start, _array(tile_QT)
 
     def tall_tiles(self, first: int, last: int) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
@@ -86,7 +86,7 @@ class CpuBlock:
         limits_P = np.empty(GROUP, _LIMIT_KIND[items.coarse])
         for start, stop, buffer in self._steps(first, last, len(queries_PD)):
             tile_TP = buffer[: len(queries_PD) * (stop - start)].view(stop - start, len(queries_PD))
-            self._multiply(items.coarse_tile(start, stop), queries_PD, tile_TP)
+            multiply(items.coarse, items.coarse_tile(start, stop), queries_PD, tile_TP)
             yield start, _array(tile_TP), limits_P
 
     def _steps(self, first: int, last: int, num_queries: int) -> Iterator[tuple[int, int, torch.Tensor]]:
@@ -94,7 +94,7 @@ class CpuBlock:
         items, width = self._items, self._width
         # One group more than the tile, because the last row's last group is read whole.
         size = num_queries * min(width, last - first) + GROUP
-        buffer = torch.empty(size, dtype=_SCORE_KIND[items.coarse])
+        buffer = torch.empty(size, dtype=SCORE_KIND[items.coarse])
         for start in range(first, last, width):
             stop = min(start + width, last)
             kernels.eligible_groups(
@@ -102,10 +102,6 @@ class CpuBlock:
                 self.visibility.eligible_CG,
             )  # fmt: skip
             yield start, stop, buffer
-
-    def _multiply(self, left_ND: torch.Tensor, right_MD: torch.Tensor, out_NM: torch.Tensor) -> None:
-        multiply = torch._int_mm if self._items.coarse == "int8" else torch.mm
-        multiply(left_ND, right_MD.T, out=out_NM)
 
 
 def _coarse_queries(

@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 
 from semrec.errors import InputError
-from semrec.scoring.coarse import CoarseFormat
+from semrec.scoring.coarse import DEFAULT_COARSE, CoarseFormat
 from semrec.scoring.types import ItemShard, Queries, Targets, TopK
 
 __all__ = ["ENGINES", "Engine", "check_engine", "make_engine"]
@@ -41,20 +41,24 @@ def make_engine(
 ) -> Engine:
     """The engine called `name` over `shard`; `coarse` and `num_threads` (of the cpu engine) change its speed alone.
 
-    Raises InputError for another name, DeviceError without the device.
+    Without `coarse` it is one that is right on this machine. Raises InputError for another name, DeviceError without the
+    device, or where its products in the format that was asked for are wrong.
     """
     check_engine(name)
     if name == "reference":
         from semrec.scoring.reference import ReferenceEngine
 
         return ReferenceEngine(shard)
+    from semrec.scoring.products import usable_format
+
+    coarse = coarse or usable_format(name, DEFAULT_COARSE, shard.dimension)
     if name == "cuda":
         from semrec.scoring.cuda import CudaEngine
 
-        return CudaEngine(shard, coarse=coarse or "bfloat16")
+        return CudaEngine(shard, coarse=coarse)
     from semrec.scoring.cpu import CpuEngine
 
-    return CpuEngine(shard, coarse=coarse or "bfloat16", num_threads=num_threads)
+    return CpuEngine(shard, coarse=coarse, num_threads=num_threads)
 
 
 def check_engine(name: str) -> str:

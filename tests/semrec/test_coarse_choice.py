@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,24 @@ def test_the_recorded_format_is_used_and_changes_no_run(tmp_path: Path) -> None:
     record = Ledger(workspace.storage, run_folder(result.run_id)).records()[0]
     assert (record.made_by["engine"], record.made_by["coarse"]) == ("reference", None)
     assert digests == {result.manifest["content_digest"]}
+
+
+@pytest.mark.usefixtures("measured", "saturating_int8")
+def test_a_format_that_is_wrong_here_is_neither_measured_nor_used(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Another machine may have built the release: it recorded int8, which is wrong on this one."""
+    workspace = make_world(tmp_path)
+    built = release(workspace)
+    assert list(built.manifest["coarse"]["measured"]) == ["float32", "bfloat16"]
+    expected = score(workspace, engine="reference").manifest["content_digest"]
+    shutil.rmtree(tmp_path / "runs")
+    prefer(workspace, built.release_id, "int8")
+    result = score(workspace)
+    records = Ledger(workspace.storage, run_folder(result.run_id)).records()
+    assert {record.made_by["coarse"] for record in records.values()} == {"bfloat16"}
+    assert result.manifest["content_digest"] == expected
+    assert "scores in bfloat16 instead of int8" in caplog.text
 
 
 def test_what_is_not_recorded_is_bfloat16(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from serving_world import (
     GENRES,
     NUM_ITEMS,
     PLATFORMS,
+    K,
     World,
     changed_items,
     gone,
@@ -49,6 +50,20 @@ def test_every_user_gets_the_published_list(served: ServedRelease) -> None:
         assert listed(ranked) == [(hit.item_id, hit.score.tobytes()) for hit in published.hits]
         assert (state.source, ranked.short_reason) == (published.source, published.short_reason)
     assert {state.source for state in states} == {"personal", "popularity"}
+
+
+@pytest.mark.usefixtures("saturating_int8")
+def test_a_format_that_is_wrong_here_is_not_served(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Another machine measured int8 as the fastest and recorded it; the lists are those of any other format."""
+    world = make_world(tmp_path)
+    expected = world.serve()
+    path = f"releases/{world.release_id}/manifest.json"
+    manifest = world.workspace.storage.read_json(path)
+    world.workspace.storage.write_json(path, {**manifest, "coarse": {"cpu": "int8"}})
+    served = world.serve()
+    assert "scores in bfloat16 instead of int8" in caplog.text
+    questions = [question_of(served.user(user), k=K) for user in USERS]
+    assert served.rank(questions, NOTHING) == expected.rank(questions, NOTHING)
 
 
 def test_one_by_one_is_as_together_and_each_has_its_own_k(served: ServedRelease) -> None:
