@@ -27,9 +27,10 @@ from semrec.bench.machine import machine
 from semrec.bench.problems import DATA, VARIANTS, ScoringProblem, Variant, generated_problem
 from semrec.errors import SemrecError
 from semrec.scoring import ItemShard, TopK
-from semrec.scoring.coarse import COARSE_FORMATS, CoarseFormat
+from semrec.scoring.coarse import CoarseFormat
 from semrec.scoring.cuda import CudaEngine
 from semrec.scoring.device_shard import DeviceShard
+from semrec.scoring.products import usable_formats
 from semrec.scoring.reference import ReferenceEngine
 from semrec.scoring.types import Targets
 
@@ -71,7 +72,7 @@ def _checks() -> Iterator[Row]:
             expected = {k: reference.top_k(queries, k) for k in (1, K, 1000)}
             targets = _targets(expected[1000])
             counts = reference.count_before(queries, targets)
-            for coarse in COARSE_FORMATS:
+            for coarse in usable_formats("cuda", DIMENSION):
                 engine = CudaEngine(shard, coarse=coarse)
                 at = {"data": data, "variant": variant, "coarse": coarse, "users": queries.num_queries}
                 for k, lists in expected.items():

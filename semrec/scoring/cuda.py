@@ -20,6 +20,7 @@ from semrec.scoring.coarse import CoarseFormat, check_format
 from semrec.scoring.device_block import Block, Found, Pairs, ragged
 from semrec.scoring.device_shard import DeviceShard, Lattice, as_tensor, bound_slopes, padded_dimension, shard_bytes
 from semrec.scoring.keys import from_keys, to_keys
+from semrec.scoring.products import check_product
 from semrec.scoring.types import ItemShard, Queries, Targets, TopK, check_queries
 
 __all__ = ["CudaEngine"]
@@ -68,6 +69,7 @@ class CudaEngine:
         padded = padded_dimension(shard.dimension, _DEPTH)
         self._workspace = self._workspace_bytes(shard_bytes(shard, self.coarse, padded), memory_fraction)
         with self._current():
+            check_product(self.name, self.coarse, shard.dimension)
             self._items = DeviceShard(shard, self.coarse, self._device, padded)
             self._affine = as_tensor(bound_slopes(shard.dimension, self.coarse)).to(self._device)
 

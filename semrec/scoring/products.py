@@ -1,4 +1,4 @@
-"""Multiply in a coarse format on the CPU, and prove that this machine's products keep the error that `coarse` grants them.
+"""Multiply in a coarse format on the CPU, and check that this machine's products keep the error that `coarse` grants them.
 
 The instruction that a library picks depends on the processor, on its version and on switches. One that saturates (int8 without
 VNNI: pairs of products are added in 16 bits) or that rounds its inputs (float32 multiplied as bfloat16 or TF32) returns
@@ -28,6 +28,7 @@ from semrec.scoring.coarse import (
 __all__ = [
     "SCORE_KIND",
     "check_product",
+    "float32_fault_on_gpu",
     "measured_fault",
     "multiply",
     "product_fault",
@@ -86,10 +87,19 @@ def check_product(engine: str, coarse: CoarseFormat, dimension: int) -> None:
 
 
 def product_fault(engine: str, coarse: CoarseFormat, dimension: int) -> str:
-    """What is wrong with this format's products here, or an empty string. Multiplies once in a process and dimension."""
-    if engine != "cpu":
+    """What is wrong with this format's products here, or an empty string. The CPU's are tried once in a process."""
+    if engine == "cpu":
+        return (_precision_fault() if coarse == "float32" else "") or _cpu_fault(coarse, dimension)
+    if engine == "cuda" and coarse == "float32" and torch.cuda.is_available():
+        return float32_fault_on_gpu(*torch.cuda.get_device_capability())
+    return ""
+
+
+def float32_fault_on_gpu(major: int, minor: int) -> str:
+    """What Triton 3.6 does to a float32 product on GPUs of this compute capability, if it is wrong; else an empty string."""
+    if major != 10:
         return ""
-    return (_precision_fault() if coarse == "float32" else "") or _cpu_fault(coarse, dimension)
+    return f"on a GPU of compute capability {major}.{minor} Triton multiplies float32 as TF32, whatever it is told"
 
 
 def _wrong_product(coarse: CoarseFormat, fault: str) -> DeviceError:

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,10 +16,17 @@ from scoring_problems import assert_same, filtered_problem
 from wrong_products import saturated
 
 from semrec.errors import DeviceError
-from semrec.scoring import make_engine, products
+from semrec.scoring import Targets, make_engine, products
 from semrec.scoring.coarse import COARSE_FORMATS, CoarseFormat
 from semrec.scoring.cpu import CpuEngine
-from semrec.scoring.products import SCORE_KIND, measured_fault, multiply, usable_format, usable_formats
+from semrec.scoring.products import (
+    SCORE_KIND,
+    float32_fault_on_gpu,
+    measured_fault,
+    multiply,
+    usable_format,
+    usable_formats,
+)
 from semrec.scoring.reference import ReferenceEngine
 
 DIMENSIONS = (2, 16, 24, 64, 128, 384)
@@ -77,6 +89,62 @@ def test_int8_is_refused_where_it_saturates(caplog: pytest.LogCaptureFixture) ->
         assert usable_format("cpu", "int8", 24) == "bfloat16"
     assert "engine cpu scores in bfloat16 instead of int8: a product of 24 values is" in caplog.text
     assert_same(make_engine("cpu", shard).top_k(queries, 10), ReferenceEngine(shard).top_k(queries, 10))
+
+
+@pytest.fixture
+def precision() -> Iterator[None]:
+    """torch's switches as a process finds them, and again afterwards: the narrow ones, once set, outrank the wide ones."""
+    yield
+    torch.set_float32_matmul_precision("highest")
+    for backend in (torch.backends, torch.backends.mkldnn, torch.backends.mkldnn.matmul, torch.backends.cuda.matmul):
+        backend.fp32_precision = "none"
+
+
+@pytest.mark.usefixtures("precision")
+@pytest.mark.parametrize(
+    "lower",
+    [
+        lambda: torch.set_float32_matmul_precision("medium"),
+        lambda: torch.set_float32_matmul_precision("high"),
+        lambda: setattr(torch.backends.mkldnn.matmul, "fp32_precision", "bf16"),
+        lambda: setattr(torch.backends.mkldnn, "fp32_precision", "tf32"),
+        lambda: setattr(torch.backends, "fp32_precision", "tf32"),
+    ],
+)
+def test_float32_is_refused_where_torch_may_multiply_it_in_fewer_bits(lower: Callable[[], None]) -> None:
+    shard, queries = filtered_problem("plain", num_items=300, num_queries=20)
+    engine = make_engine("cpu", shard, coarse="float32")
+    targets = Targets(np.arange(21), np.zeros(20, np.int64), np.zeros(20, np.float32))
+    lower()
+    for use in (
+        lambda: make_engine("cpu", shard, coarse="float32"),
+        lambda: engine.top_k(queries, 1),
+        lambda: engine.count_before(queries, targets),
+    ):
+        with pytest.raises(DeviceError, match="torch is set to multiply float32 as"):
+            use()
+    assert "float32" not in usable_formats("cpu", 24)
+    assert usable_format("cpu", "float32", 24) == "bfloat16"
+
+
+def test_float32_is_refused_on_gpus_whose_triton_takes_it_for_tf32() -> None:
+    """By what the compiler really makes of the engine's kernel."""
+    pytest.importorskip("triton", reason="TRITON IS MISSING: its float32 products are not looked at")
+    capabilities = {"80": (8, 0), "90": (9, 0), "100": (10, 0), "120": (12, 0)}
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    script = Path(__file__).with_name("compile_float32.py")
+    done = subprocess.run(
+        [sys.executable, script, *capabilities], env=environment, capture_output=True, text=True, check=True
+    )
+    compiled = dict(line.split() for line in done.stdout.splitlines())
+    assert compiled == {name: str(bool(float32_fault_on_gpu(*pair))) for name, pair in capabilities.items()}
+
+
+@pytest.mark.parametrize(("capability", "formats"), [((9, 0), 3), ((10, 3), 2)])
+def test_the_formats_of_a_gpu(monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], formats: int) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
+    assert usable_formats("cuda", 384) == COARSE_FORMATS[-formats:]
 
 
 def test_nothing_is_scored_where_every_product_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
