@@ -19,8 +19,14 @@ Workspace
 Changes made online
     Every acknowledged item change and event has a sequence, from 1 without gaps, in the log of its kind. One segment holds
     one write, made by an exclusive create, and begins where the one before ended. A catalogue's and an interactions
-    manifest's `folded` is the last sequence that its parts hold (absent: none), and a release's `folded` repeats both: what
-    comes after them is laid over the release when it is served. No fingerprint covers `folded`.
+    manifest's `folded` is the last sequence that its parts hold or replace (absent: none), and a release's `folded` repeats
+    both, as the live pointer does: what comes after them is laid over the release when it is served. No fingerprint covers
+    `folded`.
+
+    Imports and changes are ordered by when they happened, and the later wins. An import notes the end of the logs when it
+    begins: what was acknowledged before is older, the rest newer, also what comes while the import runs. No clock is
+    compared. So an import that replaces items or interactions replaces the older changes or events, too, whether or not a
+    run has taken them in; they stay in the log. One that appends items takes the older changes in beneath its own rows.
 
 Item matrix
     A float32 vector is stored as two 16-bit halves: `high` has the bits of the nearest bfloat16, `low` the difference of

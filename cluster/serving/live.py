@@ -11,7 +11,7 @@ from typing import Final
 from cluster.serving.encoders import OverlayVectors, ReleaseEncoders, TextEncoder
 from cluster.serving.snapshots import Ranker, Snapshot
 from semrec.release.reader import Release
-from semrec.runs import require_live
+from semrec.runs import Live, require_live
 from semrec.serving.segments import Folded
 from semrec.serving.served import ServedRelease
 from semrec.serving.state import OverlayState
@@ -88,21 +88,36 @@ class LiveRelease:
             else:
                 _log.warning("current.json cannot be read, release %s stays: %s", self._pointer[0], error)
             return False
-        pointer = (live.release, live.run)
         waiting = time.monotonic() < self._refused_s + _RETRY_S
-        if pointer == self._pointer or (f"{pointer[0]}/{pointer[1]}" in self.refused and waiting):
+        if f"{live.release}/{live.run}" in self.refused and waiting:
             return False
-        if not self._take(*pointer):
+        if (live.release, live.run) == self._pointer:
+            self._begin_overlay_after(live)
+            return False
+        if not self._take(live):
             return False
         self.published_at_s = live.published_at_s
         return True
 
-    def _take(self, release_id: str, run_id: str) -> bool:
-        started_s = time.monotonic()
+    def _begin_overlay_after(self, live: Live) -> None:
+        """Follows a pair that was published again: an import of the same content has replaced older changes."""
+        if self._served is None or self.state is None or live.published_at_s == self.published_at_s:
+            return
+        served, rank, _ = self._served
+        folded = _folded_of(live, served)
+        self.state.reach(folded)
+        with self._publishing:
+            self.now = self._snapshot(self.state, served, rank, folded)
+            self._served = (served, rank, folded)
+        self.published_at_s = live.published_at_s
+        self._forget_s = time.monotonic() + _IN_FLIGHT_S
+
+    def _take(self, live: Live) -> bool:
+        started_s, release_id, run_id = time.monotonic(), live.release, live.run
         try:
             warming = self._warm_encoder(Release(self._storage, release_id))
             served, rank = self._open(self._storage, release_id, run_id)
-            folded = Folded.of_release(served.release.manifest)
+            folded = _folded_of(live, served)
             served.check()
             served.probe(rank=rank)
             if self.state is None:
@@ -151,3 +166,8 @@ class LiveRelease:
     def _snapshot(self, state: OverlayState, served: ServedRelease, rank: Ranker, folded: Folded) -> Snapshot:
         view = self._vectors.complete(served.release, state.view(folded))
         return Snapshot(served, view, state.recent, folded, rank)
+
+
+def _folded_of(live: Live, served: ServedRelease) -> Folded:
+    """What the pair held when it was published; its release's manifest may have been written again since."""
+    return Folded.of_release(served.release.manifest if live.folded is None else {"folded": live.folded})

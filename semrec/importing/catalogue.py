@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,17 +13,18 @@ import pyarrow.compute as pc
 from semrec.contracts import CATALOGUE_SCHEMA, buckets_of, part_name, text_hash
 from semrec.digests import fingerprint
 from semrec.importing.intake import Intake
-from semrec.importing.known import KnownItems
+from semrec.importing.known import ChangedItems, HasItems, KnownItems
+from semrec.importing.online import ItemChanges, item_changes, log_ends
 from semrec.importing.rows import ITEM_ROWS_SCHEMA, first_of_each
 from semrec.importing.spill import BucketSpill
-from semrec.importing.staging import Staged, folded_entry, stored_parts
+from semrec.importing.staging import Staged, folded_entry, folded_sequence, stored_parts
 from semrec.importing.tags import TagSpill
 from semrec.manifests import read_manifest
 from semrec.storage import Storage
 from semrec.tables import TableFile, read_table, write_table
 from semrec.workspace import Workspace
 
-__all__ = ["CATALOGUE_MANIFEST", "NUM_ID_BUCKETS", "known_items", "num_parts_for", "stage_items"]
+__all__ = ["CATALOGUE_MANIFEST", "NUM_ID_BUCKETS", "items_in", "known_items", "num_parts_for", "stage_items"]
 
 CATALOGUE_MANIFEST: Final = "catalogue/manifest.json"
 #: Enough for 100 million items: 100,000 are in memory at once.
@@ -37,22 +39,24 @@ def stage_items(
     tables: Iterable[pa.Table],
     *,
     append: bool,
+    until: int,
     intake: Intake,
     scratch: Path,
     tags: TagSpill | None = None,
-    without: pa.Array | None = None,
-    folded: int | None = None,
 ) -> Staged:
     """Writes the parts of all items in `tables` (ITEM_ROWS_SCHEMA); with `append`, over the items stored already.
 
-    Of two rows with one id the first counts; a new row wins over a stored one. Of the stored ones those with ids in
-    `without` are left out. Refused: "duplicate id", and the tags of items that do not exist. `folded` is the last item
-    change made online that the result holds; by default that of the catalogue before. Raises TooManyRejectedError before
-    any part is written.
+    Of two rows with one id the first counts; a new row wins over a stored one. `until` is the last item change made online
+    that is older than these rows: with `append` the changes up to it that no parts hold yet are laid over the stored items
+    and below the new ones, else they are replaced with the stored items. Refused: "duplicate id", and the tags of items that
+    do not exist. Raises TooManyRejectedError before any part is written.
     """
-    manifest, stored = stored_parts(workspace.storage, CATALOGUE_MANIFEST, _KIND)
+    storage = workspace.storage
+    manifest, stored = stored_parts(storage, CATALOGUE_MANIFEST, _KIND)
+    held = folded_sequence(manifest)
+    changes = item_changes(storage, held, until) if append else ItemChanges()
     by_id = BucketSpill(scratch / "items-by-id", ITEM_ROWS_SCHEMA, NUM_ID_BUCKETS)
-    for table in _with_stored(tables, workspace.storage, stored if append else {}, without):
+    for table in chain(tables, _changed(storage, changes), _stored_rows(storage, stored if append else {}, changes)):
         by_id.add(table, buckets_of(table.column("item_id").combine_chunks(), NUM_ID_BUCKETS))
     most_parts = max(num_parts_for(by_id.num_rows), manifest["num_parts"] if manifest else 1)
     by_text = BucketSpill(scratch / "items-by-text", CATALOGUE_SCHEMA, most_parts)
@@ -68,15 +72,31 @@ def stage_items(
         file = write_table(workspace.storage, f"catalogue/{part_name(part).replace('part', 'items')}", rows)
         parts.append({"part": part, **file.to_json()})
         intake.report(sum(p["num_rows"] for p in parts), "write catalogue")
-    return Staged(CATALOGUE_MANIFEST, _KIND, {**_manifest(parts), **folded_entry(manifest, folded)})
+    return Staged(
+        CATALOGUE_MANIFEST,
+        _KIND,
+        {**_manifest(parts), **folded_entry(until)},
+        num_put=len(changes.put),
+        num_deleted=len(changes.deleted),
+        num_online_replaced=0 if append else max(0, until - held),
+    )
 
 
-def known_items(storage: Storage, files: Iterable[TableFile] | None = None) -> KnownItems:
-    """The ids of the live catalogue, or of the parts in `files`. Raises MissingArtefactError without a catalogue."""
-    if files is None:
-        remedy = "Import the items first: interactions name items of the catalogue."
-        manifest = read_manifest(storage, CATALOGUE_MANIFEST, _KIND, remedy=remedy)
-        files = [TableFile.from_json(part) for part in manifest["parts"]]
+def known_items(storage: Storage) -> HasItems:
+    """The items that exist now: those of the live catalogue, as the changes made online since have left them.
+
+    Raises MissingArtefactError without a catalogue.
+    """
+    remedy = "Import the items first: interactions name items of the catalogue."
+    manifest = read_manifest(storage, CATALOGUE_MANIFEST, _KIND, remedy=remedy)
+    items = items_in(storage, [TableFile.from_json(part) for part in manifest["parts"]])
+    changes = item_changes(storage, folded_sequence(manifest), log_ends(storage).items)
+    exists = dict.fromkeys(changes.deleted, False) | {row.item_id: True for row in changes.put}
+    return ChangedItems(items, exists) if exists else items
+
+
+def items_in(storage: Storage, files: Iterable[TableFile]) -> KnownItems:
+    """The ids in the catalogue's parts in `files`."""
     return KnownItems(read_table(storage, file, ["item_id"]).column("item_id").combine_chunks() for file in files)
 
 
@@ -93,16 +113,21 @@ def num_parts_for(num_items: int, present: int | None = None) -> int:
     return ideal
 
 
-def _with_stored(
-    tables: Iterable[pa.Table], storage: Storage, stored: dict[int, TableFile], without: pa.Array | None
-) -> Iterator[pa.Table]:
-    """The new rows, then the stored ones, which therefore lose against a new row with their id."""
-    yield from tables
-    names = ["item_id", "title", "text", "attributes"]
+def _changed(storage: Storage, changes: ItemChanges) -> Iterator[pa.Table]:
+    """The items put online. What is refused was acknowledged once: it is set aside and told, and stops no release."""
+    if changes.put:
+        intake = Intake(storage, "online-items", max_rejected=1.0)
+        yield from changes.tables(intake)
+        intake.flush()
+
+
+def _stored_rows(storage: Storage, stored: dict[int, TableFile], changes: ItemChanges) -> Iterator[pa.Table]:
+    """The stored rows of unchanged items. They come last, and so lose against a new row with their id."""
+    names, changed = ["item_id", "title", "text", "attributes"], changes.item_ids
     for file in stored.values():
         table = read_table(storage, file, names)
-        if without is not None:
-            table = table.filter(pc.invert(pc.is_in(table.column("item_id"), value_set=without)))
+        if len(changed):
+            table = table.filter(pc.invert(pc.is_in(table.column("item_id"), value_set=changed)))
         nothing = pa.nulls(table.num_rows)
         origin = [nothing.cast(pa.string()), nothing.cast(pa.int64()), pa.array([True] * table.num_rows, pa.bool_())]
         yield pa.table([*(table.column(name) for name in names), *origin], schema=ITEM_ROWS_SCHEMA)

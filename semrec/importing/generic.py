@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -19,6 +20,7 @@ from semrec.importing.events import EventColumns, EventRules, events_of
 from semrec.importing.intake import Intake, Progress, RowBlock
 from semrec.importing.interactions import WeightRule, stage_interactions
 from semrec.importing.jsonl import read_jsonl
+from semrec.importing.online import log_ends
 from semrec.importing.parquet import read_parquet, table_block
 from semrec.importing.report import ImportReport, report_of
 from semrec.importing.rows import ItemRow, UserRow, item_tables, user_tables
@@ -55,6 +57,10 @@ def import_table(
     row winning, interactions as a union. Interactions need a catalogue, and an event of an item outside it is refused;
     replacing the catalogue later may leave events of items that are gone, which later stages skip.
 
+    The import is newer than every change made online that was acknowledged before it began, and older than the later ones.
+    "replace" therefore also replaces those changes, or events, whether or not a run has taken them in; with "append" a row
+    wins over them and the others stay.
+
     Every accepted event, of whatever value, marks its item as seen. All of them are kept but exact repeats; how they
     become a weight is stored beside them: `repeats` says whether the values of several events of one user and item add
     up or the newest counts, and the weight is max(value - neutral_value, 0). `delimiter` is for CSV. `now_s` (UTC
@@ -64,7 +70,7 @@ def import_table(
     than the share `max_rejected` of the rows were refused, InputError for an impossible argument or source,
     MissingArtefactError for interactions without a catalogue; nothing of the import is then live.
     """
-    append = is_append(mode)
+    append, ends = is_append(mode), log_ends(workspace.storage)
     _check_choice("fmt", fmt, ("csv", "parquet", "jsonl"))
     _check_choice("kind", kind, ("items", "users", "interactions"))
     rule = WeightRule(repeats, neutral_value)
@@ -79,10 +85,13 @@ def import_table(
         if known is not None:
             rules = EventRules(known, _now(now_s))
             tables = (events_of(block, columns.events, rules, intake=intake) for block in blocks)
-            staged = stage_interactions(workspace, tables, rule, append=append, intake=intake, scratch=scratch)
+            folded = None if append else ends.events
+            staged = stage_interactions(
+                workspace, tables, rule, append=append, intake=intake, scratch=scratch, folded=folded
+            )
         elif kind == "items":
             tables = item_tables(item_rows(blocks, columns, is_text=fmt == "csv", intake=intake), intake=intake)
-            staged = stage_items(workspace, tables, append=append, intake=intake, scratch=scratch)
+            staged = stage_items(workspace, tables, append=append, until=ends.items, intake=intake, scratch=scratch)
         else:
             tables = user_tables(user_rows(blocks, columns, is_text=fmt == "csv", intake=intake), intake=intake)
             staged = stage_users(workspace, tables, append=append, intake=intake, scratch=scratch)
@@ -98,9 +107,10 @@ def import_items(
     progress: Progress | None = None,
 ) -> ImportReport:
     """Imports items that are already rows; otherwise as `import_table`."""
-    append = is_append(mode)
+    append, until = is_append(mode), log_ends(workspace.storage).items
     intake = Intake(workspace.storage, "items", max_rejected=max_rejected, progress=progress)
-    return _import_rows(workspace, rows, item_tables, stage_items, append=append, intake=intake)
+    stage = partial(stage_items, until=until)
+    return _import_rows(workspace, rows, item_tables, stage, append=append, intake=intake)
 
 
 def import_users(
@@ -132,6 +142,7 @@ def import_interactions(
     `import_table`. Refused rows have no line; their excerpt gives the row number over all batches, from 1.
     """
     append, rule = is_append(mode), WeightRule(repeats, neutral_value)
+    folded = None if append else log_ends(workspace.storage).events
     rules = EventRules(known_items(workspace.storage), _now(now_s))
     intake = Intake(workspace.storage, "interactions", max_rejected=max_rejected, progress=progress)
 
@@ -143,7 +154,9 @@ def import_interactions(
             yield events_of(block, _columns_of(batch), rules, intake=intake)
 
     with scratch_folder() as scratch, intake.kept_on_failure():
-        staged = stage_interactions(workspace, tables(), rule, append=append, intake=intake, scratch=scratch)
+        staged = stage_interactions(
+            workspace, tables(), rule, append=append, intake=intake, scratch=scratch, folded=folded
+        )
     return _published(workspace, staged, intake)
 
 

@@ -17,7 +17,7 @@ from semrec.digests import fingerprint
 from semrec.errors import CorruptArtefactError, InputError, SchemaError
 from semrec.importing.intake import Intake
 from semrec.importing.spill import BucketSpill
-from semrec.importing.staging import Staged, folded_entry, stored_parts
+from semrec.importing.staging import Staged, folded_entry, folded_sequence, stored_parts
 from semrec.tables import TableFile, read_table, write_table
 from semrec.workspace import Workspace
 
@@ -64,7 +64,7 @@ def stage_interactions(
 
     Memory holds one block of a source, one spill buffer and one bucket. Rows that repeat another in all four columns
     are dropped, so importing the same file again changes nothing. `folded` is the last event received online that the
-    result holds; by default that of the interactions before. Raises InputError when `append` meets another rule,
+    result holds or replaces; by default that of the interactions before. Raises InputError when `append` meets another rule,
     TooManyRejectedError before any part is written.
     """
     manifest = _earlier(workspace, append)
@@ -91,8 +91,11 @@ def stage_interactions(
             parts.append(stored[bucket])  # nothing new: its file stands
         num_rows += parts[-1]["num_rows"]
         intake.report(num_rows, "write interactions")
-    body = {**_manifest(workspace, parts, rule), **folded_entry(manifest, folded)}
-    return Staged(INTERACTIONS_MANIFEST, _KIND, body, num_repeats)
+    held = folded_sequence(manifest)
+    until = held if folded is None else folded
+    body = {**_manifest(workspace, parts, rule), **folded_entry(until)}
+    num_replaced = 0 if append else max(0, until - held)
+    return Staged(INTERACTIONS_MANIFEST, _KIND, body, num_repeats, num_online_replaced=num_replaced)
 
 
 def sorted_distinct(rows: pa.Table) -> pa.Table:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-__all__ = ["HasItems", "KnownItems"]
+__all__ = ["ChangedItems", "HasItems", "KnownItems"]
 
 
 class HasItems(Protocol):
@@ -61,6 +61,21 @@ class KnownItems:
         result = np.zeros(len(at), dtype=bool)
         result[inside] = self._hashes[at[inside]] == hashes[inside]
         return result
+
+
+class ChangedItems:
+    """Items after changes: `exists` says of each changed id whether it is an item now."""
+
+    def __init__(self, items: HasItems, exists: Mapping[str, bool]) -> None:
+        self._items, self._exists = items, exists
+
+    def contains(self, ids: pa.Array) -> np.ndarray:
+        """Which of `ids` (text, no nulls) exist: bool [len(ids)]. Each distinct id is looked up once."""
+        encoded = ids.dictionary_encode()
+        before = self._items.contains(encoded.dictionary).tolist()
+        distinct = encoded.dictionary.to_pylist()
+        now = [self._exists.get(item_id, there) for item_id, there in zip(distinct, before, strict=True)]
+        return np.array(now, dtype=bool)[encoded.indices.to_numpy(zero_copy_only=False)]
 
 
 def _hashes(ids: pa.Array) -> np.ndarray:

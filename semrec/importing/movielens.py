@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Final, Literal
 
 from semrec.errors import InputError
-from semrec.importing.catalogue import NUM_ID_BUCKETS, known_items, stage_items
+from semrec.importing.catalogue import NUM_ID_BUCKETS, items_in, stage_items
 from semrec.importing.delimited import CSV, DAT, is_utf8, read_delimited
 from semrec.importing.events import EventColumns, EventRules, events_of
 from semrec.importing.intake import Intake, Progress, RowBlock
 from semrec.importing.interactions import WeightRule, stage_interactions
+from semrec.importing.online import log_ends
 from semrec.importing.report import ImportReport, report_of
 from semrec.importing.rows import ItemRow, UserRow, item_tables, user_tables
 from semrec.importing.sources import Source, SourceFolder
@@ -22,6 +23,7 @@ from semrec.importing.staging import Staged, is_append, scratch_folder
 from semrec.importing.tags import TAG_COLUMNS, TagSpill
 from semrec.importing.users import USERS_MANIFEST, stage_users
 from semrec.quarantine import DEFAULT_MAX_SHARE
+from semrec.serving.segments import Folded
 from semrec.workspace import Workspace
 
 __all__ = ["import_movielens", "item_of"]
@@ -58,13 +60,13 @@ def import_movielens(
     Bad rows go to quarantine/import/ with file, line and reason. `max_rejected` bounds their share in each file. Raises
     InputError naming a file or column that is missing, and TooManyRejectedError; nothing of the import is then live.
     """
-    append = is_append(mode)
+    append, ends = is_append(mode), log_ends(workspace.storage)
     files = _find(source)
     kinds = ["items", "interactions", *(["tags"] if files.tags else []), *(["users"] if files.users else [])]
     intakes = {kind: Intake(workspace.storage, kind, max_rejected=max_rejected, progress=progress) for kind in kinds}
     now_s = int(time.time()) if now_s is None else now_s
     try:
-        staged = _stage(workspace, files, intakes, append=append, now_s=now_s)
+        staged = _stage(workspace, files, intakes, append=append, ends=ends, now_s=now_s)
     finally:
         for intake in intakes.values():
             intake.flush()
@@ -94,7 +96,7 @@ class _Files:
 
 
 def _stage(
-    workspace: Workspace, files: _Files, intakes: dict[str, Intake], *, append: bool, now_s: int
+    workspace: Workspace, files: _Files, intakes: dict[str, Intake], *, append: bool, ends: Folded, now_s: int
 ) -> list[Staged]:
     """Writes all parts. Nothing is live before every file has passed."""
     with scratch_folder() as scratch:
@@ -104,7 +106,9 @@ def _stage(
             tags = TagSpill(scratch / "tags", NUM_ID_BUCKETS, blocks, intakes["tags"])
         blocks = files.blocks(files.movies, _MOVIES, _MOVIES, intakes["items"])
         tables = item_tables(_items(blocks), intake=intakes["items"])
-        items = stage_items(workspace, tables, append=append, intake=intakes["items"], scratch=scratch, tags=tags)
+        items = stage_items(
+            workspace, tables, append=append, until=ends.items, intake=intakes["items"], scratch=scratch, tags=tags
+        )
         if files.tags is not None:
             intakes["tags"].check()
         staged = [items]
@@ -112,11 +116,14 @@ def _stage(
             blocks = files.blocks(files.users, _USERS[:4], _USERS, intakes["users"])
             tables = user_tables(_users(blocks), intake=intakes["users"])
             staged.append(stage_users(workspace, tables, append=append, intake=intakes["users"], scratch=scratch))
-        rules = EventRules(known_items(workspace.storage, items.files), now_s)
+        rules = EventRules(items_in(workspace.storage, items.files), now_s)
         intake = intakes["interactions"]
         blocks = files.blocks(files.ratings, _RATINGS.names, tuple(_RATINGS.names), intake)
         tables = (events_of(block, _RATINGS, rules, intake=intake) for block in blocks)
-        staged.append(stage_interactions(workspace, tables, _RULE, append=append, intake=intake, scratch=scratch))
+        folded = None if append else ends.events
+        staged.append(
+            stage_interactions(workspace, tables, _RULE, append=append, intake=intake, scratch=scratch, folded=folded)
+        )
         return staged
 
 

@@ -18,7 +18,8 @@ class ImportReport:
     num_items: items of the catalogue; num_users: users with at least one interaction; num_interactions: stored events;
     num_listed_users: rows of the users table. num_read: rows met in the sources by kind ("items", "users",
     "interactions", "tags"), blank lines and headers aside; rejected: of those, the refused ones by kind and reason;
-    num_repeats: events dropped because they repeat another in all four columns. manifests and quarantine: where to look.
+    num_repeats: events dropped because they repeat another in all four columns; num_online_replaced: changes and events made
+    online before the import that it replaced before any run had taken them in. manifests and quarantine: where to look.
     """
 
     num_items: int | None
@@ -30,6 +31,7 @@ class ImportReport:
     num_repeats: int
     manifests: tuple[str, ...]
     quarantine: tuple[str, ...]
+    num_online_replaced: int = 0
 
     @property
     def num_rejected(self) -> int:
@@ -46,6 +48,10 @@ class ImportReport:
         lines += [f"{kind}: {count:,} rows read{self._refused(kind)}" for kind, count in self.num_read.items()]
         if self.num_repeats:
             lines.append(f"{self.num_repeats:,} exact repeats dropped")
+        if self.num_online_replaced:
+            lines.append(
+                f"{self.num_online_replaced:,} changes and events made online before this import replaced by it"
+            )
         lines += [f"refused rows: {path}" for path in self.quarantine]
         return "\n".join(lines)
 
@@ -68,4 +74,5 @@ def report_of(staged: Sequence[Staged], intakes: Sequence[Intake]) -> ImportRepo
         num_repeats=sum(one.num_repeats for one in staged),
         manifests=tuple(one.path for one in staged),
         quarantine=tuple(intake.quarantine_path for intake in refusing),
+        num_online_replaced=sum(one.num_online_replaced for one in staged),
     )

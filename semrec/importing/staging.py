@@ -14,7 +14,7 @@ from semrec.manifests import read_manifest, write_manifest
 from semrec.storage import Storage
 from semrec.tables import TableFile
 
-__all__ = ["Staged", "folded_entry", "is_append", "scratch_folder", "stored_parts"]
+__all__ = ["Staged", "folded_entry", "folded_sequence", "is_append", "scratch_folder", "stored_parts"]
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,9 @@ class Staged:
     kind: str
     body: dict[str, Any]
     num_repeats: int = 0
+    num_put: int = 0  # items changed online that the parts take in
+    num_deleted: int = 0
+    num_online_replaced: int = 0  # changes and events made online that were in no parts yet, and are older than these
 
     @property
     def files(self) -> list[TableFile]:
@@ -45,13 +48,13 @@ def stored_parts(storage: Storage, path: str, kind: str) -> tuple[dict[str, Any]
     return manifest, {int(part["part"]): TableFile.from_json(part) for part in manifest["parts"]}
 
 
-def folded_entry(manifest: dict[str, Any] | None, folded: int | None) -> dict[str, int]:
-    """What a new manifest says about changes made online: that it holds those up to `folded`, or what the one before said.
+def folded_sequence(manifest: dict[str, Any] | None) -> int:
+    """The last change made online that the parts of a manifest hold or replace; 0 without one."""
+    return int((manifest or {}).get("folded", 0))
 
-    An import that replaces everything keeps the number too: it also replaces what was folded in. A workspace without such
-    changes has no entry.
-    """
-    sequence = int((manifest or {}).get("folded", 0)) if folded is None else folded
+
+def folded_entry(sequence: int) -> dict[str, int]:
+    """What a new manifest says about changes made online; a workspace without such changes has no entry."""
     return {"folded": sequence} if sequence else {}
 
 

@@ -22,12 +22,17 @@ _KEPT = 20
 
 @dataclass(frozen=True)
 class Live:
-    """The live pair. `history` holds the earlier pairs, newest first."""
+    """The live pair. `history` holds the earlier pairs, newest first.
+
+    `folded` is the release's own: the last change made online that it holds or that an import replaced; None in a pointer
+    of an older version.
+    """
 
     release: str
     run: str
     published_at_s: float
     history: list[dict[str, Any]]
+    folded: dict[str, int] | None = None
 
 
 def read_live(storage: Storage) -> Live | None:
@@ -35,7 +40,7 @@ def read_live(storage: Storage) -> Live | None:
     if not storage.exists(_PATH):
         return None
     body = read_manifest(storage, _PATH, "current", remedy="Publish a run.")
-    return Live(body["release"], body["run"], body["published_at_s"], body["history"])
+    return Live(body["release"], body["run"], body["published_at_s"], body["history"], body.get("folded"))
 
 
 def require_live(storage: Storage) -> Live:
@@ -47,7 +52,8 @@ def require_live(storage: Storage) -> Live:
 
 
 def publish(storage: Storage, run_id: str) -> Live:
-    """Makes a verified run and its release live. Publishing what is live changes nothing.
+    """Makes a verified run and its release live. Publishing what is live changes nothing, unless an import of
+    the same content has replaced changes made online since: the overlay of that pair then begins after them.
 
     Raises IncompleteRunError unless the run is finished, its last verification found it good as it stands, every part still
     has its size, and its health was measured as it stands and shows no user an excluded item. Bytes altered since then are
@@ -77,7 +83,8 @@ def publish(storage: Storage, run_id: str) -> Live:
     ledger.finished_records(ledger.plan())  # raises when a part was lost or cut since
     live = read_live(storage)
     if live and live.run == run_id:
-        return live
+        is_same = live.folded == _folded(storage, live.release)
+        return live if is_same else _flip(storage, live.release, run_id, live.history)
     history = [_entry(live), *live.history][:_KEPT] if live else []
     return _flip(storage, manifest["release"], run_id, history)
 
@@ -101,11 +108,17 @@ def _finished(storage: Storage, run_id: str) -> dict[str, Any]:
     return manifest
 
 
+def _folded(storage: Storage, release: str) -> dict[str, int]:
+    path = f"releases/{release}/manifest.json"
+    folded: dict[str, int] = read_manifest(storage, path, "release", remedy="Run `semrec release`.").get("folded", {})
+    return folded
+
+
 def _entry(live: Live) -> dict[str, Any]:
     return {"release": live.release, "run": live.run, "published_at_s": live.published_at_s}
 
 
 def _flip(storage: Storage, release: str, run: str, history: list[dict[str, Any]]) -> Live:
-    live = Live(release, run, time.time(), history)
+    live = Live(release, run, time.time(), history, _folded(storage, release))
     write_manifest(storage, _PATH, "current", asdict(live))
     return live

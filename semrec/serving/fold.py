@@ -1,8 +1,8 @@
 """Folding: what was changed online goes into the catalogue and the interactions, and so into the next release.
 
-A manifest's `folded` is the last sequence that its parts hold, and the same rename switches both: a process that dies at
-any moment leaves the old parts with the old number or the new with the new, and folding again changes nothing. A release
-records the numbers of the manifests that it was planned from; its overlay begins after them.
+A manifest's `folded` is the last sequence that its parts hold or replace, and the same rename switches both: a process
+that dies at any moment leaves the old parts with the old number or the new with the new, and folding again changes
+nothing. A release records the numbers of the manifests that it was planned from; its overlay begins after them.
 """
 
 from __future__ import annotations
@@ -10,17 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
-
-import pyarrow as pa
+from typing import Final
 
 from semrec.errors import RunBusyError
 from semrec.importing.catalogue import CATALOGUE_MANIFEST, stage_items
 from semrec.importing.intake import Intake
 from semrec.importing.interactions import INTERACTIONS_MANIFEST, WeightRule, stage_interactions
-from semrec.importing.rows import ItemRow, item_tables
-from semrec.importing.staging import Staged, scratch_folder, stored_parts
-from semrec.serving.segments import Folded, Segment
+from semrec.importing.online import log_ends
+from semrec.importing.staging import Staged, folded_sequence, scratch_folder, stored_parts
+from semrec.serving.segments import Folded
 from semrec.serving.state import event_log, item_log
 from semrec.storage import Storage
 from semrec.workspace import Workspace
@@ -85,39 +83,14 @@ def _published(
 
 
 def _stage_items(workspace: Workspace, scratch: Path) -> tuple[Staged | None, tuple[int, int]]:
-    log = item_log(workspace.storage)
-    after = reached = log.head
-    latest: dict[str, dict[str, Any]] = {}
-    for segment in log.read(after):
-        reached = segment.last
-        latest |= {row["item_id"]: row for row in _rows(segment, after)}
-    if reached == after:
+    manifest, _ = stored_parts(workspace.storage, CATALOGUE_MANIFEST, "catalogue")
+    until = log_ends(workspace.storage).items
+    if until <= folded_sequence(manifest):
         return None, (0, 0)
-    put = [
-        ItemRow(row["item_id"], row["title"], row["text"], dict(row["attributes"] or ()), "(online)")
-        for row in latest.values()
-        if not row["deleted"]
-    ]
-    # Whatever is refused here was acknowledged once: it is set aside and told, and may not stop every later release.
+    # The import of nothing, which takes in what is older than itself.
     intake = Intake(workspace.storage, "online-items", max_rejected=1.0)
-    intake.count(len(put))
-    staged = stage_items(
-        workspace,
-        item_tables(put, intake=intake),
-        append=True,
-        intake=intake,
-        scratch=scratch,
-        without=pa.array(list(latest), pa.string()),
-        folded=reached,
-    )
-    return staged, (len(put), len(latest) - len(put))
-
-
-def _rows(segment: Segment, after: int) -> list[dict[str, Any]]:
-    """The changes of a segment after sequence `after`, without their vectors."""
-    columns = ["item_id", "deleted", "title", "text", "attributes"]
-    rows: list[dict[str, Any]] = segment.table.select(columns).slice(max(0, after + 1 - segment.first)).to_pylist()
-    return rows
+    staged = stage_items(workspace, (), append=True, until=until, intake=intake, scratch=scratch)
+    return staged, (staged.num_put, staged.num_deleted)
 
 
 def _stage_events(workspace: Workspace, until: int, scratch: Path) -> tuple[Staged | None, tuple[int]]:

@@ -194,11 +194,7 @@ class OverlayView:
 
     def foreign(self, encoder: str, dimension: int) -> tuple[ItemChange, ...]:
         """The live items whose vectors are not of `encoder`, or not [dimension]: a release of it must embed them again."""
-        return tuple(
-            change
-            for change in self.live
-            if change.encoder != encoder or change.vector is None or change.vector.shape != (dimension,)
-        )
+        return tuple(c for c in self.live if c.encoder != encoder or c.vector is None or len(c.vector) != dimension)
 
     def with_vectors(self, vectors: Mapping[str, np.ndarray | None], encoder: str) -> OverlayView:
         """This view with vectors (by item_id) of `encoder`; an item of None lacks one, and is in no answer."""

@@ -35,7 +35,7 @@ _READERS: Final = 16  # requests at a time to an object store
 
 @dataclass(frozen=True)
 class Folded:
-    """The last sequence of each log that an artefact holds: of item changes, and of events."""
+    """The last sequence of each log that an artefact holds, or replaces: of item changes, and of events."""
 
     items: int = 0
     events: int = 0

@@ -16,12 +16,14 @@ from serving_world import K, World, event_table, make_world, publish_world
 from cluster.serving.live import LiveRelease
 from cluster.serving.snapshots import Ranker
 from semrec.errors import EncoderError
-from semrec.importing import import_interactions
+from semrec.importing import ItemRow, import_interactions, import_items
+from semrec.manifests import read_manifest
 from semrec.runs import publish, read_live, rollback
 from semrec.serving.answers import Question, Ranked
 from semrec.serving.overlay import OverlayView
 from semrec.serving.served import ServedRelease
 from semrec.storage import Storage
+from semrec.tables import TableFile, read_table
 
 
 @pytest.fixture
@@ -219,3 +221,36 @@ def test_a_release_whose_text_encoder_is_absent_or_late_is_served(
     live = followed(world, late)
     assert live.look() and live.now is not None
     late.loaded.set()
+
+
+def test_an_import_of_the_same_content_ends_older_changes_without_opening_the_release_again(
+    replica: LocalReplica,
+) -> None:
+    world, storage = replica.world, replica.world.workspace.storage
+    assert replica.client.delete("/v1/items/n05").status_code == 200
+    assert replica.client.get("/v1/items/n05").status_code == 404
+    import_again(world)
+    assert publish_world(world.workspace) == (world.release_id, world.run_id)
+    assert replica.client.delete("/v1/items/n06").status_code == 200  # newer than the import
+    served = replica.served
+    assert not replica.live.look()
+    assert replica.served is served
+    assert replica.client.get("/v1/items/n05").status_code == 200
+    assert replica.client.get("/v1/items/n06").status_code == 404
+    with LocalReplica(world) as fresh:
+        assert fresh.client.get("/v1/items/n05").status_code == 200
+        assert fresh.client.get("/v1/items/n06").status_code == 404
+    live = read_live(storage)
+    assert live is not None
+    assert live.folded == {"items": 1, "events": 0}
+
+
+def import_again(world: World) -> None:
+    """The catalogue as it is, from its source once more."""
+    storage = world.workspace.storage
+    manifest = read_manifest(storage, "catalogue/manifest.json", "catalogue", remedy="")
+    parts = [read_table(storage, TableFile.from_json(part)) for part in manifest["parts"]]
+    rows = [row for part in parts for row in part.to_pylist()]
+    import_items(
+        world.workspace, [ItemRow(r["item_id"], r["title"], r["text"], dict(r["attributes"] or ())) for r in rows]
+    )
