@@ -104,7 +104,7 @@ class UserAsk:
 
     def questions(self) -> list[Question]:
         served = self.snapshot.served
-        served.check_filters(self.listing.filters)
+        served.check_filters(self.listing.filters, self.snapshot.overlay)
         state = served.user(self.user_id, self.snapshot.recent(self.user_id), self.snapshot.overlay)
         state = state or served.users.stranger(self.user_id)
         self._source = state.source
@@ -146,7 +146,7 @@ class SimilarAsk:
     def questions(self) -> list[Question]:
         asked = self.listing
         served, overlay = self.snapshot.served, self.snapshot.overlay
-        served.check_filters(asked.filters)
+        served.check_filters(asked.filters, overlay)
         return [served.similar(self.item_id, overlay, filters=asked.filters, k=asked.k_ranked)]
 
     def reply(self, answers: Sequence[Ranked]) -> Reply:
@@ -170,7 +170,7 @@ class AnonymousAsk:
 
     def questions(self) -> list[Question]:
         served, overlay = self.snapshot.served, self.snapshot.overlay
-        served.check_filters(self.listing.filters)
+        served.check_filters(self.listing.filters, self.snapshot.overlay)
         taste = anonymous_taste(served, overlay, liked=self.liked, disliked=self.disliked, texts=self.texts)
         self._taste = taste
         return [anonymous_question(served, taste, filters=self.listing.filters, k=self.listing.k_ranked)]

@@ -151,7 +151,9 @@ async def answer_batch(service: Service, call: Call) -> Done:
     service.check_count("queries", len(body.queries), service.args.max_queries)
     service.check_count("items in all answers", len(body.queries) * body.k, service.args.max_batch_items)
     snapshot = service.snapshot(overlay=body.overlay == "on")
-    await asyncio.to_thread(snapshot.served.check_filters, listing.filters)  # they are those of all queries
+    await asyncio.to_thread(
+        snapshot.served.check_filters, listing.filters, snapshot.overlay
+    )  # they are those of all queries
     chunks = await service.read(len(call.body), partial(_chunks, snapshot, body.queries, listing, call.form))
     replies = await asyncio.gather(*map(service.answer_slowly, chunks))
     parts = [part for reply in replies for part in reply.parts]

@@ -74,7 +74,7 @@ class ListQuery(_Query):
     year_max: Number | None = Field(None, description="Last year.")
     exclude: Listed[Id] = Field([], description="Items to leave out; unknown ids are ignored.")
     where: Annotated[list[Condition], Field(max_length=256, fail_fast=True)] = Field(
-        [], description="`attribute:value` of any attribute with at most 256 values."
+        [], description="`attribute:value` of any attribute."
     )
     diversity: Diversity = 0.0
     overlay: Literal["on", "off"] = Field("on", description="off: as released, without later changes and events.")

@@ -11,7 +11,7 @@ is not zero in any of the clause's words. So a clause without values shuts out w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,18 +27,10 @@ _BITS = 64
 
 @dataclass(frozen=True)
 class Clause:
-    """One attribute and its values, ascending: value v owns bit v + 1."""
+    """One attribute and its values: value v owns bit v + 1."""
 
     attribute: str
     values: tuple[str, ...]
-
-    def __post_init__(self) -> None:
-        if len(self.values) > MAX_VALUES:
-            raise InputError(
-                f"attribute {self.attribute!r} has {len(self.values):,} values",
-                expected=f"at most {MAX_VALUES} for eligibility",
-                remedy="Filter on a coarser attribute.",
-            )
 
     @property
     def num_words(self) -> int:
@@ -75,9 +67,45 @@ class Layout:
 
     @classmethod
     def of_items(cls, names: Sequence[str], attributes: Sequence[dict[str, list[str]]]) -> Layout:
-        """One clause for each of `names`, with the values that the items state; none of them is left out."""
-        values = {name: {value for attrs in attributes for value in attrs.get(name) or ()} for name in names}
-        return cls(tuple(Clause(name, tuple(sorted(stated))) for name, stated in values.items()))
+        """One clause for each of `names`, with the values that the items state, ascending; no name is left out.
+
+        Raises InputError for an attribute with more than 256 values.
+        """
+        clauses = [Clause(name, tuple(_values_of(name, attributes))) for name in dict.fromkeys(names)]
+        for clause in clauses:
+            if len(clause.values) > MAX_VALUES:
+                raise InputError(
+                    f"attribute {clause.attribute!r} has {len(clause.values):,} values",
+                    expected=f"at most {MAX_VALUES} for eligibility",
+                    remedy="Filter on a coarser attribute.",
+                )
+        return cls(tuple(clauses))
+
+    def extended(self, attributes: Sequence[dict[str, list[str]]]) -> Layout:
+        """This layout with the values that more items state, each behind those of its clause, whose bits stay."""
+        clauses = []
+        for clause in self.clauses:
+            known = set(clause.values)
+            added = [value for value in _values_of(clause.attribute, attributes) if value not in known]
+            clauses.append(Clause(clause.attribute, (*clause.values, *added)))
+        return Layout(tuple(clauses))
+
+    def extended_words(self, words_W: np.ndarray, stated: Mapping[str, Sequence[str]], base: Layout) -> np.ndarray:
+        """The bits of a user in this layout: those that `base`, of which it is an extension, gave, and the added values.
+
+        `words_W` uint64 [W of base]; `stated` are the values of the user's attributes. Returns uint64 [W].
+        """
+        columns, start = [], 0
+        for clause, old in zip(self.clauses, base.clauses, strict=True):
+            column = np.zeros(clause.num_words, np.uint64)
+            column[: old.num_words] = words_W[start : start + old.num_words]
+            wanted = set(stated.get(clause.attribute) or ())
+            for bit, value in enumerate(clause.values[len(old.values) :], start=len(old.values) + 1):
+                if value in wanted:
+                    column[bit // _BITS] |= np.uint64(1 << (bit % _BITS))
+            columns.append(column)
+            start += old.num_words
+        return np.concatenate(columns) if columns else words_W
 
     @property
     def clause_starts(self) -> tuple[int, ...]:
@@ -105,6 +133,11 @@ class Layout:
     @classmethod
     def from_json(cls, value: list[dict[str, Any]]) -> Layout:
         return cls(tuple(Clause(clause["attribute"], tuple(clause["values"])) for clause in value))
+
+
+def _values_of(name: str, attributes: Sequence[dict[str, list[str]]]) -> list[str]:
+    """The distinct values that items state of an attribute, ascending."""
+    return sorted({value for attrs in attributes for value in attrs.get(name) or ()})
 
 
 def eligible_items(words_IW: np.ndarray, words_W: np.ndarray, clause_ranges: Sequence[tuple[int, int]]) -> np.ndarray:

@@ -137,7 +137,7 @@ def _hidden(
     row = served.items.row_of.get(item_id)
     if item_id in question.hidden or (row is not None and row in question.seen_rows):
         return "seen", "it was seen, or the question is made of it", None
-    clause = _failed_clause(served.release.layout.clauses, question.words, attributes)
+    clause = _failed_clause(served.release.layout.clauses, question, attributes)
     if clause is not None:
         has = ", ".join(attributes.get(clause.attribute) or ["none"])
         return "not_eligible", f"the user may see other values of {clause.attribute}; it has: {has}", clause.attribute
@@ -150,11 +150,15 @@ def _hidden(
     return None
 
 
-def _failed_clause(clauses: Sequence[Clause], words_W: np.ndarray, attributes: dict[str, list[str]]) -> Clause | None:
-    """The first clause that an item with these attributes does not pass for a user with these words."""
+def _failed_clause(clauses: Sequence[Clause], question: Question, attributes: dict[str, list[str]]) -> Clause | None:
+    """The first clause that an item with these attributes does not pass for the question's user."""
     start = 0
     for clause in clauses:
-        if not (clause.item_words([attributes])[0] & words_W[start : start + clause.num_words]).any():
+        words_W = question.words[start : start + clause.num_words]
+        stated = set(question.stated.get(clause.attribute) or ())  # values that no item of the release has are no bits
+        if not (clause.item_words([attributes])[0] & words_W).any() and stated.isdisjoint(
+            attributes.get(clause.attribute) or ()
+        ):
             return clause
         start += clause.num_words
     return None

@@ -192,6 +192,16 @@ class OverlayView:
         """The attributes of the live items."""
         return [dict(change.attributes) for change in self.live]
 
+    @cached_property
+    def values(self) -> dict[str, set[str]]:
+        """The values of each attribute that a live item states."""
+        values: dict[str, set[str]] = {}
+        for attributes in self.attributes:
+            for name, stated in attributes.items():
+                if stated:
+                    values.setdefault(name, set()).update(stated)
+        return values
+
     def foreign(self, encoder: str, dimension: int) -> tuple[ItemChange, ...]:
         """The live items whose vectors are not of `encoder`, or not [dimension]: a release of it must embed them again."""
         return tuple(c for c in self.live if c.encoder != encoder or c.vector is None or len(c.vector) != dimension)

@@ -42,9 +42,10 @@ class OverlayItems:
         self._place_of_row = {row: place for place, row in enumerate(rows) if row is not None}
         self._place_of = {item_id: place for place, item_id in enumerate(self.ids)}
         self._failing: Lru[Filters, np.ndarray] = Lru(256, lambda _: 1)
+        self._layout, self._extended = layout, layout.extended(view.attributes)
         self.engines: dict[bool, Engine] | None = None
         if self.ids:
-            words, starts = layout.item_words(view.attributes), layout.clause_starts
+            words, starts = self._extended.item_words(view.attributes), self._extended.clause_starts
             # An item that the release knows keeps its popularity; a new one has none yet.
             counts = np.array([0.0 if row is None else popularity_I[row] for row in rows], np.float32)
             new, counted = (ItemShard.from_vectors(v, words, starts) for v in (view.vectors_OD, counts[:, None]))
@@ -52,6 +53,12 @@ class OverlayItems:
                 True: make_engine(engine, new, num_threads=threads),
                 False: PopularityEngine(counted),
             }
+
+    def words(self, question: Question) -> np.ndarray:
+        """The question's eligibility words over the overlay's items, which may state values that no release item has."""
+        if self._extended.clauses == self._layout.clauses:
+            return question.words
+        return self._extended.extended_words(question.words, question.stated, self._layout)
 
     def never_shown(self, question: Question) -> np.ndarray:
         """The overlay rows that a question must not be answered with: seen, hidden, or left out by a filter. Ascending."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
@@ -20,7 +20,8 @@ from semrec.scoring.engine import Engine, make_engine
 from semrec.scoring.popularity import PopularityEngine
 from semrec.scoring.types import ItemShard, Queries, Targets, TopK
 from semrec.serving.answers import Hit, Question, Ranked, short_reason, sorted_hits
-from semrec.serving.filters import NO_FILTERS, FilterLayout, Filters
+from semrec.serving.filter_layout import CompiledFilters, FilterLayout
+from semrec.serving.filters import NO_FILTERS, Filters
 from semrec.serving.items import FlatAttributes, ItemFacts, ItemTable, fragment
 from semrec.serving.lru import Lru
 from semrec.serving.overlay import OverlayView
@@ -40,14 +41,6 @@ __all__ = ["ServedRelease"]
 _KEPT_FILTERS: Final = 1024
 _KEPT_VIEWS: Final = 4
 _NO_ROWS: Final = np.zeros(0, np.int64)
-
-
-@dataclass(frozen=True, eq=False)
-class _Compiled:
-    """Filters over the release: words uint64 [W], and the rows that are left out by id, ascending."""
-
-    words_W: np.ndarray
-    rows: np.ndarray
 
 
 class ServedRelease:
@@ -75,13 +68,13 @@ class ServedRelease:
         self.start, self.stop = start, self.release.num_items if stop is None else stop
         self._published = _run_of(storage, run_id, release_id) if run_id else None
         flat = FlatAttributes(self.release.items.column("attributes"))
-        self.items, self._filters = ItemTable(self.release.items, flat), FilterLayout.of(flat)
+        self.items, self._filters = ItemTable(self.release.items, flat), FilterLayout(flat)
         self.attributes = self._filters.attributes
         self._rows = StoredRows(self.release)
         self.users = Users(self.release, self.items, self._rows)
         self._popularity_I = read_popularity(storage, self.release.manifest["matrix"], 0, self.release.num_items)
         self._engines = self._make_engines(self._filters.item_words(flat)) if self.stop > self.start else None
-        self._compiled: Lru[Filters, _Compiled] = Lru(_KEPT_FILTERS, lambda _: 1)
+        self._compiled: Lru[Filters, CompiledFilters] = Lru(_KEPT_FILTERS, lambda _: 1)
         self._overlays: Lru[OverlayView, OverlayItems] = Lru(_KEPT_VIEWS, lambda _: 1)
 
     @property
@@ -101,7 +94,7 @@ class ServedRelease:
         """The exact first K of each question over the release as `overlay` changes it, in the order of `questions`.
 
         By (score descending, item_id ascending). One call of the engine for questions with a vector and one for those
-        without, at the largest K of the batch. Raises InputError for a filter that the catalogue does not have.
+        without, at the largest K of the batch. A filter by what no item has matches nothing; `check_filters` refuses it.
         """
         answers: list[Ranked] = [Ranked([])] * len(questions)
         for personal in (True, False):
@@ -112,10 +105,10 @@ class ServedRelease:
                     answers[place] = ranked
         return answers
 
-    def check_filters(self, filters: Filters) -> None:
-        """Raises InputError for a filter that the catalogue does not have: here, and not for all of a batch in `rank`."""
-        if filters:
-            self._compile(filters)
+    def check_filters(self, filters: Filters, overlay: OverlayView) -> None:
+        """Raises InputError for a filter by what no item has: here, and not for all of a batch in `rank`."""
+        if filters.attributes:
+            self._filters.check(filters, overlay.values)
 
     def num_excluded(self, question: Question, hits: Sequence[Hit], overlay: OverlayView) -> int:
         """How many of the hits the question's user may not see: 0, unless something is broken.
@@ -278,7 +271,7 @@ class ServedRelease:
     def _overlay_queries(self, questions: list[Question], queries: Queries, changed: OverlayItems) -> Queries:
         """The same questions over the overlay's items, where filters have no words: what they leave out counts as seen."""
         seen = _csr([changed.never_shown(question) for question in questions])
-        return Queries(queries.vectors_QD, queries.words_QW[:, : self.release.num_words], *seen)
+        return Queries(queries.vectors_QD, np.stack([changed.words(question) for question in questions]), *seen)
 
     def _engine_of(self, personal: bool) -> Engine:
         if self._engines is None:
@@ -289,9 +282,10 @@ class ServedRelease:
             )
         return self._engines[personal]
 
-    def _compile(self, filters: Filters) -> _Compiled:
-        def make() -> _Compiled:
-            return _Compiled(self._filters.words(filters), self.items.rows_of(filters.exclude))
+    def _compile(self, filters: Filters) -> CompiledFilters:
+        def make() -> CompiledFilters:
+            compiled = self._filters.compile(filters)
+            return replace(compiled, rows=_united(compiled.rows, self.items.rows_of(filters.exclude)))
 
         return self._compiled.get(filters, make)
 
@@ -309,7 +303,7 @@ class ServedRelease:
         }
         words = np.concatenate([shards[True].words_IW, filter_words[self.start : self.stop]], axis=1)
         own = self.release.num_words
-        starts = (*self.release.layout.clause_starts, *(own + start for start in self._filters.layout.clause_starts))
+        starts = (*self.release.layout.clause_starts, *(own + start for start in self._filters.clause_starts))
         coarse = self.release.coarse(self._engine)
         return {
             True: make_engine(

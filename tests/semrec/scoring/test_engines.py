@@ -16,7 +16,7 @@ from semrec.scoring import ItemShard, Queries, make_engine
 from semrec.scoring.canonical import canonical_scores
 from semrec.scoring.coarse import COARSE_FORMATS, CoarseFormat
 from semrec.scoring.cpu import CpuEngine, _pool
-from semrec.scoring.eligibility import Clause
+from semrec.scoring.eligibility import Layout
 from semrec.scoring.engine import Engine
 from semrec.scoring.reference import ReferenceEngine
 
@@ -130,7 +130,7 @@ def test_negative_zero_becomes_zero() -> None:
 
 def test_too_many_values_are_refused_by_name() -> None:
     with pytest.raises(InputError, match="'country' has 257 values"):
-        Clause("country", tuple(str(n) for n in range(257)))
+        Layout.of_items(["country"], [{"country": [str(n)]} for n in range(257)])
 
 
 def test_engine_names_are_checked() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -83,6 +84,7 @@ def make_world(uri: object, *, num_users: int = 40, seed: int = 5) -> World:
     )
     import_interactions(workspace, [event_table(events)])
     stated = {f"user-{user}": rng.choice(PLATFORMS, 2, replace=False).tolist() for user in range(0, num_users, 3)}
+    stated |= {"user-21": ["Atlas", "Ghost"], "user-27": ["Ghost"]}  # which no item of the release has
     everyone = [f"user-{user}" for user in range(num_users)]
     import_users(workspace, [UserRow(u, {"platform": stated[u]} if u in stated else {}) for u in everyone])
     seen_by = [{user for user, item, _, _ in events if item == item_id} for item_id in ids]
@@ -91,10 +93,10 @@ def make_world(uri: object, *, num_users: int = 40, seed: int = 5) -> World:
     return World(workspace, release_id, run_id, items, stated)
 
 
-def publish_world(workspace: Workspace, k: int = K) -> tuple[str, str]:
+def publish_world(workspace: Workspace, k: int = K, **settings: Any) -> tuple[str, str]:
     """Builds, scores, verifies and publishes what the workspace holds now: release id and run id."""
     compute, silent = InProcess(), NoProgress()
-    built = build_release(workspace, ReleaseSettings(), embedding=None, compute=compute, progress=silent)
+    built = build_release(workspace, ReleaseSettings(**settings), embedding=None, compute=compute, progress=silent)
     scored = score_users(workspace, ScoreSettings(k=k), engine="cpu", compute=compute, progress=silent)
     assert verify_run(workspace.storage, scored.run_id).ok
     assert measure_health(workspace.storage, scored.run_id).num_excluded == 0
