@@ -16,9 +16,9 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from jobs.printing import console, say, show_table
 from jobs.shell import (
     ConsoleProgress,
     DeviceOption,
@@ -27,7 +27,6 @@ from jobs.shell import (
     Workers,
     WorkspaceOption,
     compute_options,
-    console,
     reported,
 )
 
@@ -59,7 +58,7 @@ def embedding(
     from semrec.bench.embedding import bench_embedding
 
     chosen = _texts(texts, column, count)
-    console.print(f"{len(chosen):,} texts of {sum(map(len, chosen)) / len(chosen):.0f} characters on average")
+    say(f"{len(chosen):,} texts of {sum(map(len, chosen)) / len(chosen):.0f} characters on average")
     rows = [asdict(row) for row in bench_embedding(chosen, num_threads=threads, rounds=rounds)]
     _show("embedding", rows, json)
 
@@ -106,15 +105,14 @@ def scoring(
         problem, ks=tuple(k or (10, 100, 1000)), num_threads=threads, rounds=rounds, coarse=kind, filters=filters,
         memory=memory, processes=processes, progress=ConsoleProgress(),
     )  # fmt: skip
-    wide = Console(width=max(console.width, 120), highlight=False)  # a file or job log claims to have 80 columns
-    wide.print(score_table(rows))
+    show_table(score_table(rows), width=max(console.width, 120))
     for line in (*score_notes(rows), machine()):
-        console.print(f"[dim]{line}[/]")
+        say((line, "dim"))
     _write(json, [asdict(row) for row in rows])
     if plot:
         plot_scoring(rows, plot, machine())
     if any(row.equal is False for row in rows):
-        console.print("[red]an engine differs from the reference[/]")
+        say(("an engine differs from the reference", "red"))
         raise typer.Exit(1)
 
 
@@ -248,13 +246,13 @@ def serving(
         if workspace is None:
             workspace, platform = _serving_world(folder, items, users), platform or "Lumina"
         ready_s, rows = bench_serving(workspace, platform, seconds=seconds, rate=rate)
-    console.print(f"start to ready {ready_s:.1f} s; wrk, and at a steady rate a Python client, on the same cores")
+    say(f"start to ready {ready_s:.1f} s; wrk, and at a steady rate a Python client, on the same cores")
     table = Table("", "answers/s", "of ping", "p50", "p95", "p99 ms", "errors", title_justify="left")
     for row in rows:
         times = (f"{value:,.0f}" for value in (row.p50_ms, row.p95_ms, row.p99_ms))
         label = f"{row.server} {row.endpoint}\n  {row.load}"
         table.add_row(label, f"{row.answers_per_s:,.0f}", f"{row.of_ping:.0%}", *times, f"{row.errors:,}")
-    console.print(table)
+    show_table(table)
     _write(json, [asdict(row) for row in rows])
 
 
@@ -307,7 +305,7 @@ def _show(title: str, rows: list[dict[str, Any]], path: str | None) -> None:
         table = Table(*rows[0], title=title, title_justify="left")
         for row in rows:
             table.add_row(*map(_cell, row.values()))
-    console.print(table)
+    show_table(table)
     _write(path, rows)
 
 

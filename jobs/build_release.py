@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from jobs.printing import say
 from jobs.shell import (
     Address,
     ConsoleProgress,
@@ -18,7 +19,6 @@ from jobs.shell import (
     Workers,
     WorkspaceOption,
     compute_options,
-    console,
     reported,
     run,
 )
@@ -52,7 +52,7 @@ def main(
     with open_compute(compute_options(in_process, address, workers, cpus_per_worker)) as compute:
         result = build_release(opened, settings, embedding=embedding, compute=compute, progress=ConsoleProgress())
     matrix = result.manifest["matrix"]
-    console.print(
+    say(
         f"release {result.release_id}: {matrix['num_items']:,} items x {matrix['dimension']}, "
         f"{result.manifest['num_users']:,} users"
     )

@@ -14,7 +14,8 @@ from typing import Annotated, Any
 
 import typer
 
-from jobs.shell import Address, ConsoleProgress, WorkspaceOption, compute_options, console, reported, run
+from jobs.printing import one_line, say
+from jobs.shell import Address, ConsoleProgress, WorkspaceOption, compute_options, reported, run
 
 __all__ = ["main"]
 
@@ -45,9 +46,9 @@ def main(
         compute.metrics.add("semrec_parity_users_total", report.num_equal, result="equal")
         compute.metrics.add("semrec_parity_users_total", len(report.differences), result="different")
     for one in report.differences[:_SHOWN]:
-        console.print(f"[red]differs[/] {one.user_id}: {one.reason}", markup=True)
+        say(("differs", "red"), f" {one_line(one.user_id)}: {one_line(one.reason)}")
     if not report.ok:
-        console.print("the service does not answer what the run has published: `semrec status` says what is live")
+        say("the service does not answer what the run has published: `semrec status` says what is live")
         raise typer.Exit(1)
 
 

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from jobs.printing import say
 from jobs.shell import (
     Address,
     ConsoleProgress,
@@ -21,7 +22,6 @@ from jobs.shell import (
     Workers,
     WorkspaceOption,
     compute_options,
-    console,
     reported,
     run,
 )
@@ -59,7 +59,7 @@ def main(
         result = embed_catalogue(
             opened, settings, compute=compute, progress=ConsoleProgress(), max_rejected=max_rejected
         )
-    console.print(f"embedding {result.name}: {result.manifest['num_items']:,} items")
+    say(f"embedding {result.name}: {result.manifest['num_items']:,} items")
 
 
 if __name__ == "__main__":

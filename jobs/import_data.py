@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from jobs.shell import ConsoleProgress, MaxRejected, WorkspaceOption, console, reported
+from jobs.printing import say
+from jobs.shell import ConsoleProgress, MaxRejected, WorkspaceOption, reported
 from semrec.errors import InputError
 
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ def _told(work: Callable[[Callable[[int, str], None]], ImportReport]) -> None:
 
     report = work(tell)
     progress.finish("done")
-    console.print(str(report))
+    say(str(report))
 
 
 if __name__ == "__main__":

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from jobs.shell import console, reported, run
+from jobs.printing import say, show_table
+from jobs.shell import reported, run
 
 if TYPE_CHECKING:
     from semrec.capacity import Estimate, Node, PriceTable, Rates, Workload
@@ -75,18 +75,18 @@ def main(
         raise typer.BadParameter(f"the price table has no {accelerator} on {cloud}")
     work = _workload(workspace, items, users, dimension, k)
     rates = _rates(workspace, accelerator, work, seconds if calibrate else None)
-    console.print(f"[bold]{work.num_users:,} users x {work.num_items:,} items[/] x {work.dimension}, K = {work.k}")
-    console.print(f"item matrix {work.matrix_bytes / 1e9:,.2f} GB, {work.num_parts:,} parts (user buckets)")
-    console.print(f"users to read {work.input_bytes / 1e9:,.2f} GB, lists to write {work.output_bytes / 1e9:,.2f} GB")
-    console.print(f"scoring: {rates.source}")
-    console.print(f"embedding: {rates.texts_per_s:,.0f} texts/s and device; {rates.embed_source}")
-    console.print(f"minutes are of a run from nothing, with {capacity.NODE_START_S / 60:.0f} for nodes to come up")
-    console.print(f"[dim]{table.note}[/]")
+    say((f"{work.num_users:,} users x {work.num_items:,} items", "bold"), f" x {work.dimension}, K = {work.k}")
+    say(f"item matrix {work.matrix_bytes / 1e9:,.2f} GB, {work.num_parts:,} parts (user buckets)")
+    say(f"users to read {work.input_bytes / 1e9:,.2f} GB, lists to write {work.output_bytes / 1e9:,.2f} GB")
+    say(f"scoring: {rates.source}")
+    say(f"embedding: {rates.texts_per_s:,.0f} texts/s and device; {rates.embed_source}")
+    say(f"minutes are of a run from nothing, with {capacity.NODE_START_S / 60:.0f} for nodes to come up")
+    say((table.note, "dim"))
     made = [one for node in nodes for one in _estimates(work, node, rates, devices, budget, spot)]
     _show(made, table)
     if plot:
         capacity.plot_curve(made, plot)
-        console.print(f"drawn in {plot}")
+        say(f"drawn in {plot}")
     if json_file:
         json_file.write_text(json.dumps([_record(one) for one in made], indent=2) + "\n")
 
@@ -157,9 +157,9 @@ def _estimates(
 
 def _show(made: list[Estimate], prices: PriceTable) -> None:
     for node in dict.fromkeys(one.node for one in made):
-        print(f"\n{node.node} ({node.cloud}), {node.devices} x {node.accelerator} of {node.memory_gb:g} GB")
-        console.print(f"[dim]{prices.standing(node)}[/]")
-        Console(highlight=False, width=_WIDTH).print(_curve_table([one for one in made if one.node == node]))
+        say(f"\n{node.node} ({node.cloud}), {node.devices} x {node.accelerator} of {node.memory_gb:g} GB")
+        say((prices.standing(node), "dim"))
+        show_table(_curve_table([one for one in made if one.node == node]), width=_WIDTH)
     _show_limits(made[-1])
 
 
@@ -190,13 +190,13 @@ def _show_limits(largest: Estimate) -> None:
     from semrec.capacity import limits
 
     found = limits(largest)
-    print(f"\nat {largest.num_devices} devices of {largest.node.node}, in use:")
+    say(f"\nat {largest.num_devices} devices of {largest.node.node}, in use:")
     for limit in found:
-        print(f"  {limit.use:7.1%}  {limit.name:<13} {limit.until} ({limit.meaning})")
+        say(f"  {limit.use:7.1%}  {limit.name:<13} {limit.until} ({limit.meaning})")
     broken = [limit.name for limit in found if limit.use > 1]
     after = next(limit for limit in found if limit.name not in ("devices", "network"))
     said = f"{', '.join(broken)}: it cannot be done so" if broken else f"{after.name}, which {after.until}"
-    print(f"what breaks first: {said}")
+    say(f"what breaks first: {said}")
 
 
 def _record(one: Estimate) -> dict[str, Any]:

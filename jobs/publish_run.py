@@ -10,7 +10,8 @@ from typing import Annotated
 
 import typer
 
-from jobs.shell import WorkspaceOption, console, reported, run
+from jobs.printing import say
+from jobs.shell import WorkspaceOption, reported, run
 
 __all__ = ["main"]
 
@@ -26,7 +27,7 @@ def main(
 
     storage = Workspace.open(workspace).storage
     live = publish(storage, run_id or newest_run(storage))
-    console.print(f"live: release {live.release}, run {live.run}")
+    say(f"live: release {live.release}, run {live.run}")
 
 
 if __name__ == "__main__":

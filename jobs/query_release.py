@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from jobs.shell import WorkspaceOption, console, reported, run
+from jobs.printing import one_line, say, show_table
+from jobs.shell import WorkspaceOption, reported, run
 
 if TYPE_CHECKING:
     from semrec.serving.served import ServedRelease
@@ -57,7 +58,7 @@ def _show_user(served: ServedRelease, user: str, k: int) -> None:
         )
     _show(served, f"{user} ({found.source}, run {served.run_id})", found.hits[:k])
     if found.short_reason:
-        console.print(found.short_reason)
+        say(found.short_reason)
 
 
 def _show_similar(served: ServedRelease, item: str, k: int) -> None:
@@ -76,11 +77,11 @@ def _show_titles(served: ServedRelease, words: str, k: int) -> None:
 
 
 def _show(served: ServedRelease, title: str, hits: Iterable[tuple[str, Any]]) -> None:
-    table = Table("", "item", "title", "score", title=title, title_justify="left")
+    table = Table("", "item", "title", "score", title=one_line(title), title_justify="left")
     for place, (item_id, score) in enumerate(hits, start=1):
         name = served.items.facts(served.items.row_of[item_id]).title
-        table.add_row(str(place), item_id, name, "" if score is None else f"{score:.4f}")
-    console.print(table)
+        table.add_row(str(place), one_line(item_id), one_line(name), "" if score is None else f"{score:.4f}")
+    show_table(table)
 
 
 if __name__ == "__main__":

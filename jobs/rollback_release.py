@@ -6,7 +6,8 @@ python -m jobs.rollback_release --workspace W
 
 from __future__ import annotations
 
-from jobs.shell import WorkspaceOption, console, reported, run
+from jobs.printing import say
+from jobs.shell import WorkspaceOption, reported, run
 
 __all__ = ["main"]
 
@@ -18,7 +19,7 @@ def main(workspace: WorkspaceOption) -> None:
     from semrec.workspace import Workspace
 
     live = rollback(Workspace.open(workspace).storage)
-    console.print(f"live: release {live.release}, run {live.run}")
+    say(f"live: release {live.release}, run {live.run}")
 
 
 if __name__ == "__main__":

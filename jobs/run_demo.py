@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+from jobs.printing import say, show_table, styled
 from jobs.shell import (
     Address,
     ConsoleProgress,
@@ -20,7 +21,6 @@ from jobs.shell import (
     InProcessOption,
     Workers,
     compute_options,
-    console,
     reported,
     run,
 )
@@ -56,17 +56,17 @@ def main(
     from semrec.workspace import Workspace
 
     opened = Workspace.create(workspace or tempfile.mkdtemp(prefix="semrec-demo-"), num_buckets=_NUM_BUCKETS)
-    console.print(f"[bold]semrec demo[/] in {opened.uri}")
+    say(("semrec demo", "bold"), f" in {opened.uri}")
     _import(opened, viewers, copies, seed)
     options = compute_options(in_process, address, workers, None, device=device, device_wait_s=device_wait)
     with open_compute(options) as compute:
-        console.print(f"[dim]{compute.describe()}[/]")
+        say((compute.describe(), "dim"))
         settings = PipelineSettings(score=ScoreSettings(k=k))
         result = run_pipeline(opened, settings, compute=compute, progress=ConsoleProgress())
     _show(opened, result)
-    console.print(f"\nlive: release {result.live.release}, run {result.live.run}")
-    console.print(f"next: semrec serve -w {opened.uri}     the page and the API, on http://127.0.0.1:8000")
-    console.print(f"      semrec query -w {opened.uri} --user viewer-0000003   |   semrec status -w {opened.uri}")
+    say(f"\nlive: release {result.live.release}, run {result.live.run}")
+    say(f"next: semrec serve -w {opened.uri}     the page and the API, on http://127.0.0.1:8000")
+    say(f"      semrec query -w {opened.uri} --user viewer-0000003   |   semrec status -w {opened.uri}")
 
 
 def _import(workspace: Workspace, viewers: int, copies: int, seed: int) -> None:
@@ -78,7 +78,7 @@ def _import(workspace: Workspace, viewers: int, copies: int, seed: int) -> None:
     batches = viewer_interactions(viewers, seed, copies)
     events = import_interactions(workspace, batches, repeats="latest", neutral_value=2.5)
     counts = f"{items.num_items:,} films, {viewers:,} viewers, {events.num_interactions:,} ratings"
-    console.print(f"[green]{'import':<8}[/] {counts}")
+    say((f"{'import':<8}", "green"), f" {counts}")
 
 
 def _show(workspace: Workspace, result: PipelineResult) -> None:
@@ -95,7 +95,7 @@ def _show(workspace: Workspace, result: PipelineResult) -> None:
     near = Table("", "film", "cosine", title="\nnearest to Toy Story (1995)", title_justify="left", title_style="bold")
     for place, hit in enumerate(ranked.hits, start=1):
         near.add_row(str(place), title_of(hit.item_id), f"{hit.score:.3f}")
-    console.print(near)
+    show_table(near)
     lists = Table(
         "taste", "pays for", "recommended, never seen, on one of these services",
         title="\none viewer of each taste", title_justify="left", title_style="bold", show_lines=True,
@@ -104,8 +104,8 @@ def _show(workspace: Workspace, result: PipelineResult) -> None:
         found = served.published(f"viewer-{number:07d}")
         assert found is not None  # the demo's own viewers
         titles = " · ".join(title_of(hit.item_id) for hit in found.hits[:6])
-        lists.add_row(f"{taste.name}\n[dim]{found.user_id}[/]", "\n".join(taste.platforms), titles)
-    console.print(lists)
+        lists.add_row(styled(f"{taste.name}\n", (found.user_id, "dim")), "\n".join(taste.platforms), titles)
+    show_table(lists)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from jobs.printing import say
 from jobs.shell import (
     Address,
     ConsoleProgress,
@@ -21,7 +22,6 @@ from jobs.shell import (
     Workers,
     WorkspaceOption,
     compute_options,
-    console,
     reported,
     run,
 )
@@ -65,9 +65,9 @@ def main(
     kind = device.partition(":")[0]  # the encoder may be sent to one GPU of several
     options = compute_options(in_process, address, workers, cpus_per_worker, device=kind, device_wait_s=device_wait)
     with open_compute(options) as compute:
-        console.print(f"[dim]{compute.describe()}[/]")
+        say((compute.describe(), "dim"))
         result = run_pipeline(opened, settings, compute=compute, progress=ConsoleProgress())
-    console.print(f"live: release {result.live.release}, run {result.live.run}")
+    say(f"live: release {result.live.release}, run {result.live.run}")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from jobs.printing import say
 from jobs.shell import (
     Address,
     ConsoleProgress,
@@ -20,7 +21,6 @@ from jobs.shell import (
     Workers,
     WorkspaceOption,
     compute_options,
-    console,
     reported,
     run,
 )
@@ -64,7 +64,7 @@ def main(
             resume=resume,
         )
     digest = result.manifest["content_digest"][:16]
-    console.print(f"run {result.run_id}: {result.manifest['num_rows']:,} users, content digest {digest}")
+    say(f"run {result.run_id}: {result.manifest['num_rows']:,} users, content digest {digest}")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,8 @@ from typing import Annotated, Any
 
 import typer
 
-from jobs.shell import Address, WorkspaceOption, console, reported, run
+from jobs.printing import say
+from jobs.shell import Address, WorkspaceOption, reported, run
 from semrec.limits import MAX_K
 
 __all__ = ["main"]
@@ -69,7 +70,7 @@ def main(
     args = ServeArgs(workspace=workspace, replicas=replicas, shards=shards, threads=threads, max_k=max_k, **given)
     listen = Listen(host, port, tls_cert, tls_key, grpc_port)
     serve_release(args, listen, address=address, on_ready=lambda said, took_s: _show(listen, args, said, took_s))
-    console.print("stopped")
+    say("stopped")
 
 
 def _make_key(key_id: str, path: str | None, scopes: list[str], rate: float | None, days: float | None) -> None:
@@ -79,23 +80,23 @@ def _make_key(key_id: str, path: str | None, scopes: list[str], rate: float | No
         raise typer.BadParameter("--make-key needs --keys-file")
     key, stored = make_key(key_id, scopes, rate, None if days is None else time.time() + days * _DAY_S)
     append_key(path, stored)
-    print(key)  # the only time that it is shown
+    say(key)  # the only time that it is shown
 
 
 def _show(listen: Any, args: Any, said: dict[str, Any], took_s: float) -> None:
     url = listen.url
     key = " -H 'Authorization: Bearer KEY'" if args.keys_file else ""
-    console.print(f"[green]ready[/]    {url} in {took_s:.1f} s: release {said.get('release')}, run {said.get('run')}")
+    say(("ready", "green"), f"    {url} in {took_s:.1f} s: release {said.get('release')}, run {said.get('run')}")
     if not args.keys_file:
-        console.print("         no API keys: open to every process on this machine, closed to others")
+        say("         no API keys: open to every process on this machine, closed to others")
     if listen.grpc_port:
-        console.print(f"         gRPC on port {listen.grpc_port}: the service of cluster/serving/rpc/recommender.proto")
-    print(f"  curl{key} '{url}/v1/users?limit=3'")
-    print(f"  curl{key} '{url}/v1/users/USER/recommendations?k=5'")
-    print(
+        say(f"         gRPC on port {listen.grpc_port}: the service of cluster/serving/rpc/recommender.proto")
+    say(f"  curl{key} '{url}/v1/users?limit=3'")
+    say(f"  curl{key} '{url}/v1/users/USER/recommendations?k=5'")
+    say(
         f'  curl{key} -H \'Content-Type: application/json\' -d \'{{"text": "a lonely robot", "k": 5}}\' {url}/v1/search'
     )
-    print(f"  the page: {url}/   the contract: {url}/openapi.json   Ctrl-C ends it", flush=True)
+    say(f"  the page: {url}/   the contract: {url}/openapi.json   Ctrl-C ends it")
 
 
 if __name__ == "__main__":

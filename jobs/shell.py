@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import functools
-import sys
 import time
 from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
-from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from jobs.printing import complain, console, one_line, say
 from semrec.errors import InputError, SemrecError
 
 __all__ = [
@@ -27,7 +25,6 @@ __all__ = [
     "Workers",
     "WorkspaceOption",
     "compute_options",
-    "console",
     "reported",
     "run",
 ]
@@ -60,9 +57,6 @@ MaxRejected = Annotated[
     float, typer.Option(min=0.0, max=1.0, help="Share of rows that may go to quarantine before the stage fails.")
 ]
 
-console = Console(highlight=False, soft_wrap=True)
-_errors = Console(stderr=True, highlight=False, soft_wrap=True)
-
 
 def compute_options(
     in_process: bool,
@@ -87,15 +81,20 @@ def reported(command: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return command(*arguments, **keywords)
         except SemrecError as error:
-            _errors.print(f"[red]error[/] [bold]{escape(error.got)}[/]")
-            _errors.print(f"      expected: {escape(error.expected)}\n      to do:    {escape(error.remedy)}")
+            complain(("error", "red"), " ", (_indented(error.got), "bold"))
+            complain(f"      expected: {_indented(error.expected)}\n      to do:    {_indented(error.remedy)}")
             raise typer.Exit(2 if isinstance(error, InputError) else 1) from error
         except ValidationError as error:
             for one in error.errors():
-                _errors.print(f"[red]error[/] {escape('.'.join(map(str, one['loc'])))}: {escape(one['msg'])}")
+                complain(("error", "red"), f" {'.'.join(map(str, one['loc']))}: {_indented(one['msg'])}")
             raise typer.Exit(2) from error
 
     return wrapped
+
+
+def _indented(text: str) -> str:
+    """A text whose further lines stand under its first, so that none passes for a line of its own."""
+    return text.replace("\n", "\n                ")
 
 
 def run(command: Callable[..., Any]) -> None:
@@ -119,7 +118,7 @@ class ConsoleProgress:
         self._stage, self._total, self._unit, self._done = stage, total, unit, 0
         self._started_s = self._logged_s = time.monotonic()
         if self._live:
-            text = TextColumn("{task.description:<8}"), TextColumn("{task.fields[rate]}")
+            text = [TextColumn(form, markup=False) for form in ("{task.description:<8}", "{task.fields[rate]}")]
             self._bar = Progress(
                 SpinnerColumn(), text[0], BarColumn(), text[1], TimeElapsedColumn(), TimeRemainingColumn(),
                 console=console, transient=True,
@@ -134,10 +133,10 @@ class ConsoleProgress:
         elif not self._live and time.monotonic() - self._logged_s >= _LOG_EVERY_S:
             self._logged_s = time.monotonic()
             total = f"/{self._total:,}" if self._total else ""
-            print(f"{self._stage}: {self._done:,}{total} {self._rate()}{self._remaining()}", flush=True)
+            say(f"{self._stage}: {self._done:,}{total} {self._rate()}{self._remaining()}")
 
     def note(self, text: str) -> None:
-        console.print(f"  [dim]{escape(text)}[/]")
+        say("  ", (one_line(text), "dim"))
 
     def finish(self, summary: str) -> None:
         if self._bar:
@@ -145,8 +144,7 @@ class ConsoleProgress:
             self._bar = self._task = None
         took_s = time.monotonic() - self._started_s
         rate = f", {self._rate()}" if self._done else ""
-        console.print(f"[green]{self._stage:<8}[/] {escape(summary)}{rate} [dim]({took_s:.1f} s)[/]")
-        sys.stdout.flush()
+        say((f"{self._stage:<8}", "green"), f" {one_line(summary)}{rate} ", (f"({took_s:.1f} s)", "dim"))
 
     def _rate(self) -> str:
         took_s = max(time.monotonic() - self._started_s, 1e-6)

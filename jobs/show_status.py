@@ -6,12 +6,14 @@ python -m jobs.show_status --workspace W
 
 from __future__ import annotations
 
+import json
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
-from jobs.shell import WorkspaceOption, console, reported, run
+from jobs.printing import one_line, say, show_table
+from jobs.shell import WorkspaceOption, reported, run
 
 __all__ = ["main"]
 
@@ -28,18 +30,18 @@ def main(
 
     status = read_status(Workspace.open(workspace))
     if as_json:
-        console.print_json(data=asdict(status))
+        say(json.dumps(asdict(status), indent=2))
         return
-    console.print(f"workspace {status.uri}, {status.num_buckets} user buckets")
+    say(f"workspace {one_line(status.uri)}, {status.num_buckets} user buckets")
     for line in status.inputs:
-        console.print(f"  {line}")
+        say(f"  {one_line(line)}")
     table = Table("run", "release", "K", "parts", "users", "state", title="runs", title_justify="left")
     for one in status.runs:
         parts = f"{one.num_committed}/{one.num_parts}"
         table.add_row(one.run, one.release, str(one.k), parts, f"{one.num_users:,}", one.state)
     if status.runs:
-        console.print(table)
-    console.print(f"live: {status.live or 'nothing'}")
+        show_table(table)
+    say(f"live: {status.live or 'nothing'}")
 
 
 if __name__ == "__main__":

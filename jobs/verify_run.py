@@ -10,13 +10,13 @@ from typing import Annotated
 
 import typer
 
+from jobs.printing import one_line, say
 from jobs.shell import (
     Address,
     ConsoleProgress,
     InProcessOption,
     WorkspaceOption,
     compute_options,
-    console,
     reported,
     run,
 )
@@ -41,11 +41,11 @@ def main(
     with open_compute(compute_options(in_process, address, None, None)) as compute:
         found = verify(opened, run_id, compute=compute, progress=ConsoleProgress(), num_sampled=sample)
     for problem in found.problems:
-        console.print(f"[red]bad[/] {problem}")
+        say(("bad", "red"), f" {one_line(problem)}")
     if not found.ok:
-        console.print("`semrec score` does these parts again.")
+        say("`semrec score` does these parts again.")
         raise typer.Exit(1)
-    console.print(f"run {found.run} is good")
+    say(f"run {found.run} is good")
 
 
 if __name__ == "__main__":

@@ -21,16 +21,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from semrec.errors import InputError
-from semrec.limits import MAX_ID_CHARS
+from semrec.limits import CONTROL_CHARACTERS, MAX_ID_CHARS
 
 __all__ = ["ID_FAULTS", "check_id", "id_fault", "id_faults"]
 
-# For Python's `re` and Arrow's RE2 alike, which have no common way to escape what is beyond one byte.
-_CONTROL: Final = "[\\x00-\\x1f\\x7f-\\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]"
 _PATTERNS: Final = {
     "NUL byte": r"\x00",
     "missing id": r"\A[ \t\n\r\v\f]*\z",
-    "control character in id": _CONTROL,
+    "control character in id": CONTROL_CHARACTERS,
     "id is . or ..": r"\A\.\.?\z",
 }
 _TOO_LONG: Final = "id is too long"

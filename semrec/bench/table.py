@@ -7,6 +7,7 @@ from itertools import groupby
 
 from rich import box
 from rich.table import Table
+from rich.text import Text
 
 from semrec.bench.scoring import ScoreBenchRow
 
@@ -36,7 +37,7 @@ def score_table(rows: Sequence[ScoreBenchRow]) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     for k, group in groupby(rows, key=lambda row: row.k):
         same_k = list(group)
-        table.add_row(f"[bold]K = {k:,}[/]")
+        table.add_row(Text(f"K = {k:,}", style="bold"))
         for row in same_k:
             table.add_row(*_cells(row))
         for row in {r.device: r for r in same_k if r.product_users_per_s}.values():
@@ -77,13 +78,13 @@ def _title(rows: Sequence[ScoreBenchRow]) -> str:
     return f"{row.num_items:,} items x {row.dimension} ({row.data}), {row.num_users:,} users, {row.threads} CPU threads"
 
 
-def _cells(row: ScoreBenchRow) -> list[str]:
+def _cells(row: ScoreBenchRow) -> list[str | Text]:
     name = " ".join(
         filter(None, (row.engine, row.coarse, "on cuda" if row.engine == "torch" and row.device == "cuda" else ""))
     )
-    same = "" if row.agreement is None else f"{row.agreement:.1%}"
+    same: str | Text = "" if row.agreement is None else f"{row.agreement:.1%}"
     if row.equal is not None:
-        same = "yes" if row.equal else "[red]NO[/]"
+        same = "yes" if row.equal else Text("NO", style="red")
     share = "" if row.exhaustive_share is None or row.engine == "reference" else f"{row.exhaustive_share:.1%}"
     return [
         name + _VARIANTS.get(row.variant, f", {row.variant}".replace("processes x 1 thread", "processes of 1")),
