@@ -46,14 +46,16 @@ def main(
     ] = 1_000,
     keys_file: Annotated[str | None, typer.Option(help="File of API keys; without one only loopback, openly.")] = None,
     cors: Annotated[list[str] | None, typer.Option(help="Origin that browsers may call from; repeatable.")] = None,
-    telemetry: Annotated[str | None, typer.Option(help="Folder for the log of answers.")] = None,
+    telemetry: Annotated[
+        str | None, typer.Option(help="Folder for the log of answers; users are hashed in it.")
+    ] = None,
     tls_cert: Annotated[str | None, typer.Option(help="Certificate (PEM): HTTPS, by Serve's slower proxy.")] = None,
     tls_key: Annotated[str | None, typer.Option(help="Its key (PEM).")] = None,
     make_key: Annotated[
         str | None, typer.Option(metavar="ID", help="Add a key to --keys-file, show it once, end.")
     ] = None,
     scope: Annotated[
-        list[str] | None, typer.Option(help="Scope of the new key: read, write, admin; repeatable.")
+        list[str] | None, typer.Option(help="Scope of the new key: read, explain, write, admin; repeatable.")
     ] = None,
     rate: Annotated[float | None, typer.Option(help="Requests per second and replica of the new key.")] = None,
     days: Annotated[float | None, typer.Option(help="Days until the new key expires.")] = None,

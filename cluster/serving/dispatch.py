@@ -12,13 +12,14 @@ import itertools
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from dataclasses import replace
 from typing import Any, Final
 
 from cluster.serving.endpoints import Endpoint, endpoint_named, find_endpoint
 from cluster.serving.handlers import Call, Done
 from cluster.serving.limits import BodyStore
 from cluster.serving.problems import PROBLEM_TYPE, ProblemError, problem_of
-from cluster.serving.security import Guard, Headers
+from cluster.serving.security import MAY_EXPLAIN, Guard, Headers
 from cluster.serving.service import Service
 from semrec.errors import SemrecError
 from semrec.serving.telemetry import Answer
@@ -82,7 +83,8 @@ class Gate:
             if size > self._service.args.max_body_bytes:
                 raise _too_large(self._service.args.max_body_bytes)
             async with asyncio.timeout(self._timeout_s):
-                done = await endpoint.handle(self._service, await read())
+                call = replace(await read(), may_explain=headers.may_explain)
+                done = await endpoint.handle(self._service, call)
         except Exception as error:
             problem = _problem(endpoint, error)
             self._count(endpoint, problem.status, started_s)
@@ -126,9 +128,8 @@ class Gate:
             if endpoint.body is not None:
                 await self._read(headers, receive, body, deadline_s)
             async with asyncio.timeout_at(deadline_s):
-                return await endpoint.handle(
-                    self._service, Call(name, scope["query_string"], bytes(body), headers.token)
-                )
+                call = Call(name, scope["query_string"], bytes(body), headers.token, may_explain=headers.may_explain)
+                return await endpoint.handle(self._service, call)
         finally:
             self._bodies.give_back(len(body))
 
@@ -168,12 +169,13 @@ class Gate:
             await send(message)
 
         try:
-            self._guard.admit(scope, Headers(scope["headers"]), needs)
+            admitted = Headers(scope["headers"])
+            self._guard.admit(scope, admitted, needs)
             if scope["query_string"].count(b"&") >= _MAX_FIELDS:
                 raise ProblemError(422, "very many fields in the query", f"at most {_MAX_FIELDS:,}", "Ask for less.")
             # FastAPI takes cookies apart for every request; nothing here sets or reads one.
             headers = [pair for pair in scope["headers"] if pair[0] != b"cookie"]
-            await self._rest({**scope, "headers": headers}, receive, send_safely)
+            await self._rest({**scope, "headers": headers, MAY_EXPLAIN: admitted.may_explain}, receive, send_safely)
         except ProblemError as problem:
             status = problem.status
             await _send_problem(scope, send, problem)

@@ -25,7 +25,7 @@ from cluster.serving.asks import (
 )
 from cluster.serving.encoders import encoder_of
 from cluster.serving.forms import JSON, Form
-from cluster.serving.problems import ProblemError
+from cluster.serving.problems import ProblemError, needs_explain
 from cluster.serving.requests import body_filters, parse_body, parse_query, weighted_items
 from cluster.serving.schemas import (
     BatchBody,
@@ -74,13 +74,14 @@ _BATCH_CHUNK: Final = 1024  # queries of a large request that are one piece of w
 @dataclass(frozen=True, slots=True)
 class Call:
     """One request. `name` is the id in its path, or empty; `query` raw bytes; `token` names a batch of changes; lists are
-    answered in `form`."""
+    answered in `form`. `may_explain`: whether the caller may be told what users have seen."""
 
     name: str = ""
     query: bytes = b""
     body: bytes = b""
     token: str | None = None
     form: Form = JSON
+    may_explain: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,8 @@ class Done:
 async def recommend_user(service: Service, call: Call) -> Done:
     """GET /v1/users/{id}/recommendations"""
     query, listing = await _query(service, UserQuery, call)
+    if (query.explain or query.why is not None) and not call.may_explain:
+        raise needs_explain("explain or why, which name what a user has seen,", "Ask without them")
     _check_listing(service, listing)
     snapshot = service.snapshot(overlay=query.overlay == "on")
     if query.source == "batch":

@@ -1,7 +1,9 @@
 """API keys: random secrets, hashed at rest, with scopes, a rate and an end.
 
 A key reads `<id>.<secret>`; the secret has 256 random bits, so one keyed BLAKE2b hash is enough: there is nothing to guess
-by dictionary, and it costs a microsecond per request. The file has one JSON object per line and no secret:
+by dictionary, and it costs a microsecond per request. `read` asks for lists; `explain` is for what tells of other people:
+who the users are, and what one has seen; `write` changes what everybody is shown; `admin` includes all. The file has one
+JSON object per line and no secret:
 
     {"id": "page", "salt": "..", "hash": "..", "scopes": ["read"], "rate_per_s": 100.0, "expires_s": null}
 """
@@ -26,8 +28,8 @@ from semrec.errors import InputError
 
 __all__ = ["SCOPES", "KeyRing", "StoredKey", "append_key", "make_key", "read_keys"]
 
-Scope = Literal["read", "write", "admin"]
-SCOPES: Final[tuple[Scope, ...]] = ("read", "write", "admin")
+Scope = Literal["read", "explain", "write", "admin"]
+SCOPES: Final[tuple[Scope, ...]] = ("read", "explain", "write", "admin")
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _HASH_BYTES: Final = 32
 
@@ -90,8 +92,14 @@ def append_key(path: str, key: StoredKey) -> None:
 
 
 def read_keys(path: str) -> list[StoredKey]:
-    """The keys of a file. Raises InputError naming the line, never its content."""
+    """The keys of a file. Raises InputError naming the line, never its content, and for a file that others may write."""
     try:
+        if Path(path).stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            raise InputError(
+                f"key file {path}, which others than its owner may write",
+                expected="a file in which nobody else can put keys",
+                remedy=f"chmod go-w {path}",
+            )
         lines = Path(path).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(

@@ -23,7 +23,8 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from cluster.serving.atlas_keeper import AtlasKeeper
-from cluster.serving.problems import PROBLEM_TYPE, ProblemError
+from cluster.serving.problems import PROBLEM_TYPE, ProblemError, needs_explain
+from cluster.serving.security import MAY_EXPLAIN
 from cluster.serving.snapshots import Snapshot
 from semrec.digests import sha256_hex
 from semrec.release.reader import Release
@@ -137,7 +138,12 @@ def titles(
 
 @router.get("/v1/users", tags=["users"])
 def users(request: Request, limit: Annotated[int, Query(ge=1, le=1000)] = 50) -> JSONResponse:
-    """Some user ids of the release, for trying it out: those of its first part, in ascending order."""
+    """Some user ids of the release, for trying it out: those of its first part, in ascending order.
+
+    Where the server has keys, one with the scope `explain` is needed.
+    """
+    if not request.scope.get(MAY_EXPLAIN):
+        raise needs_explain("a list of users", "Ask for users that you know")
     release, _ = _now(request)
     return JSONResponse({"release": release.release_id, "users": _some_users(release)[:limit]})
 

@@ -18,7 +18,7 @@ from semrec.errors import (
     WorkspaceWriteError,
 )
 
-__all__ = ["PROBLEM_TYPE", "ProblemError", "problem_of"]
+__all__ = ["PROBLEM_TYPE", "ProblemError", "needs_explain", "problem_of"]
 
 PROBLEM_TYPE: Final = "application/problem+json"
 _BASE: Final = "https://github.com/semrec/semrec#problem-"
@@ -58,6 +58,12 @@ class ProblemError(Exception):
     def body(self, instance: str = "") -> bytes:
         """The JSON of `document`."""
         return orjson.dumps(self.document(instance))
+
+
+def needs_explain(asked: str, otherwise: str) -> ProblemError:
+    """The refusal of a question whose answer tells of users, to a key without that scope."""
+    remedy = f"{otherwise}, or have the operator make a key with --scope read --scope explain."
+    return ProblemError(403, f"{asked} by a key without the scope explain", "a key with explain", remedy)
 
 
 def problem_of(error: BaseException) -> ProblemError:

@@ -6,7 +6,6 @@ import asyncio
 import gc
 import logging
 import threading
-from pathlib import Path
 from typing import Any, Final
 
 from ray import serve
@@ -28,7 +27,7 @@ from cluster.serving.snapshots import Ranker
 from cluster.serving.stats import Statistics
 from semrec.errors import InputError
 from semrec.serving.served import ServedRelease
-from semrec.serving.telemetry import AnswerLog
+from semrec.serving.telemetry import AnswerLog, user_key
 from semrec.storage import Storage
 from semrec.workspace import Workspace
 
@@ -56,7 +55,7 @@ class Recommender(RecommenderMethods):
         )
         await asyncio.to_thread(self._live.look)
         self._keys = KeyRing(args.keys_file) if args.keys_file else None
-        answers = AnswerLog(Path(args.telemetry)) if args.telemetry else None
+        answers = AnswerLog(args.telemetry, hash_key=user_key(args.telemetry)) if args.telemetry else None
         self.service = Service(
             args,
             self._live,

@@ -14,8 +14,10 @@ from cluster.serving.problems import ProblemError
 from cluster.serving.settings import ServeArgs
 from semrec.errors import InputError
 
-__all__ = ["Guard", "Headers", "check_binding", "is_loopback"]
+__all__ = ["MAY_EXPLAIN", "Guard", "Headers", "check_binding", "is_loopback"]
 
+#: Where a route finds in its scope whether the caller may be told what users have seen; absent: no.
+MAY_EXPLAIN: Final = "semrec.may_explain"
 _CHALLENGE: Final = {"WWW-Authenticate": "Bearer"}
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_.:-]{1,200}")
 _MAX_REQUEST_ID: Final = 200
@@ -34,11 +36,11 @@ class Headers:
     Raises ProblemError 400 where one of them comes twice: which one counts is not for a proxy and a replica to differ on.
     """
 
-    __slots__ = ("host", "is_forwarded", "key", "length", "media_type", "origin", "request_id", "token")
+    __slots__ = ("host", "is_forwarded", "key", "length", "may_explain", "media_type", "origin", "request_id", "token")
 
     def __init__(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
         values: dict[bytes, str] = {}
-        self.is_forwarded = False
+        self.is_forwarded = self.may_explain = False
         for name, value in headers:
             if name in _FORWARDED:
                 self.is_forwarded = True
@@ -63,13 +65,15 @@ class Guard:
     def admit(self, scope: Mapping[str, Any], headers: Headers, needed: str | None) -> None:
         """Raises ProblemError 400, 401, 403, 421 or 429. `needed` is the scope that a key must have, None: no key is needed.
 
-        The caller's own name for a batch of changes is made the key's: another key cannot take it.
+        The caller's own name for a batch of changes is made the key's: another key cannot take it. Whether the caller may
+        be told what users have seen is noted in `headers.may_explain`.
         """
         if headers.token is not None and not _TOKEN.fullmatch(headers.token):
             expected = "up to 200 letters, digits and . _ : -"
             raise ProblemError(400, "an impossible Idempotency-Key", expected, "Send another, or none.")
         if self._keys is None:
             self._admit_openly(scope, headers)
+            headers.may_explain = True
             return
         if needed is None:
             return
@@ -85,6 +89,7 @@ class Guard:
                 raise ProblemError(
                     429, "too many requests with this key", f"{key.rate_per_s:g} per second", "Wait.", after
                 )
+        headers.may_explain = key.may("explain")
         if headers.token:
             headers.token = f"{key.id}:{headers.token}"
 

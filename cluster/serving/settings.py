@@ -34,7 +34,7 @@ class ServeArgs(BaseModel):
     cors_origins: Annotated[list[str], BeforeValidator(_listed)] = Field(
         default_factory=list, description="Origins that browsers may call from; none by default."
     )
-    telemetry: str | None = Field(None, description="Folder for the log of answers; none: not logged.")
+    telemetry: str | None = Field(None, description="Folder for the log of answers, users hashed; none: not logged.")
     events_per_request: int = Field(1_000, ge=1, le=MAX_LIST, description="Most events in one request.")
     max_k: int = Field(
         1_000, ge=1, le=MAX_K, description="Most items that a request may ask for; the K of the run if more."

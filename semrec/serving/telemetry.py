@@ -7,6 +7,7 @@ import hashlib
 import json
 import logging
 import os
+import secrets
 import threading
 import time
 import uuid
@@ -20,12 +21,14 @@ from typing import Final
 
 from semrec.errors import InputError
 
-__all__ = ["Answer", "AnswerCounts", "AnswerLog"]
+__all__ = ["Answer", "AnswerCounts", "AnswerLog", "hashed_user", "user_key"]
 
 _log = logging.getLogger(__name__)
 _DRAIN_S: Final = 0.2  # what a killed process may lose
 _RETRY_S: Final = 1.0
 _HASH_BYTES: Final = 16
+_KEY_FILE: Final = "users.key"
+_KEY_BYTES: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +59,9 @@ class AnswerLog:
     """Appends answers to `<folder>/answers-<time>-<pid>-<random>-<n>.jsonl`, a new file when one is large or old enough.
 
     `add` appends to a bounded queue and returns: no disk, no waiting. A full queue and a disk that refuses cost
-    lines, which are counted, never answers. With `hash_key` (up to 64 bytes) a line has the keyed BLAKE2b of the user id,
-    32 hexadecimal digits, in its place. `close` writes what waits; a process that is killed loses at most the last 0.2 s,
-    and may leave a cut last line.
+    lines, which are counted, never answers. With `hash_key` (up to 64 bytes) a line has `hashed_user` in the place of the
+    user id. What is made here its owner alone may read. `close` writes what waits; a process that is killed loses at most
+    the last 0.2 s, and may leave a cut last line.
     """
 
     def __init__(
@@ -126,8 +129,7 @@ class AnswerLog:
     def _line(self, answer: Answer) -> bytes:
         user = answer.user_id
         if user is not None and self._hash_key is not None:
-            raw = user.encode("utf-8", "surrogatepass")
-            user = hashlib.blake2b(raw, key=self._hash_key, digest_size=_HASH_BYTES).hexdigest()
+            user = hashed_user(user, self._hash_key)
         body = {
             "time": datetime.fromtimestamp(answer.time_s, UTC).isoformat(timespec="milliseconds"),
             "request_id": answer.request_id,
@@ -139,6 +141,57 @@ class AnswerLog:
             "ms": round(float(answer.ms), 3),
         }
         return json.dumps(body, separators=(",", ":")).encode() + b"\n"
+
+
+def hashed_user(user_id: str, key: bytes) -> str:
+    """What stands for a user in the log: keyed BLAKE2b of the id's UTF-8 bytes, 32 hexadecimal digits."""
+    return hashlib.blake2b(user_id.encode("utf-8", "surrogatepass"), key=key, digest_size=_HASH_BYTES).hexdigest()
+
+
+def user_key(folder: str | Path) -> bytes:
+    """The key under which a log's users are hashed: 32 random bytes in `<folder>/users.key`, made when there is none.
+
+    Who has the file can tell which lines are a user's (`hashed_user`); once it is deleted nobody can. Raises InputError for
+    a folder that cannot be used, or a file that is no key.
+    """
+    file = Path(folder) / _KEY_FILE
+    try:
+        _make_private(Path(folder))
+        if not file.exists():
+            _make_key(file)
+        key = file.read_bytes()
+    except OSError as error:
+        raise InputError(
+            f"folder {folder} for the log of answers: {error}",
+            expected="a folder that this process may read and write",
+            remedy="Correct --telemetry, or the folder's permissions.",
+        ) from None
+    if len(key) != _KEY_BYTES:
+        raise InputError(
+            f"{file} with {len(key)} bytes",
+            expected=f"the {_KEY_BYTES} bytes that were written there",
+            remedy="Restore the file, or delete it: users then get other hashes.",
+        )
+    return key
+
+
+def _make_key(file: Path) -> None:
+    """Makes the key appear as a whole; of several processes that do so at once the first wins."""
+    draft = file.with_name(f".{uuid.uuid4().hex}.key")
+    with open(draft, "xb", opener=_open_private) as opened:
+        opened.write(secrets.token_bytes(_KEY_BYTES))
+    with contextlib.suppress(FileExistsError):
+        os.link(draft, file)
+    draft.unlink()
+
+
+def _make_private(folder: Path) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, exist_ok=True)
+
+
+def _open_private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 class _RotatedFile:
@@ -183,10 +236,10 @@ class _RotatedFile:
                 file.close()
 
     def _open(self) -> FileIO:
-        self._folder.mkdir(parents=True, exist_ok=True)
+        _make_private(self._folder)
         started = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
         name = f"answers-{started}-{os.getpid()}-{self._run}-{self._number:06d}.jsonl"
-        self._file = FileIO(self._folder / name, "xb")
+        self._file = FileIO(self._folder / name, "xb", opener=_open_private)
         self._number += 1
         self._size, self._opened_s = 0, time.monotonic()
         return self._file

@@ -12,9 +12,14 @@ export class Problem extends Error {
   }
 }
 
+let mayExplain = true; // until the server says that this key may not be told what viewers have seen
+
 export const apiKey = {
   get: () => sessionStorage.getItem(KEY) ?? "",
-  set: (value) => sessionStorage.setItem(KEY, value.trim()),
+  set: (value) => {
+    sessionStorage.setItem(KEY, value.trim());
+    mayExplain = true;
+  },
 };
 
 /** Fetches `path`; returns the Response. Raises Problem, or AbortError when `signal` says so. */
@@ -73,11 +78,20 @@ function query({ k, filters, diversity }) {
   return params;
 }
 
-export const recommend = (user, asked, { why, signal } = {}) =>
-  json(`v1/users/${encoded(user)}/recommendations`, {
-    params: [...query(asked), ["explain", "true"], ...(why ? [["why", why]] : [])],
-    signal,
-  });
+/** A viewer's list, with its reasons where the key may have them; `why` an item is not in it needs such a key. */
+export async function recommend(user, asked, { why, signal } = {}) {
+  const ask = (more) => json(`v1/users/${encoded(user)}/recommendations`, { params: [...query(asked), ...more], signal });
+  if (why) return ask([["explain", "true"], ["why", why]]);
+  if (!mayExplain) return ask([]);
+  try {
+    return await ask([["explain", "true"]]);
+  } catch (problem) {
+    if (problem.status !== 403) throw problem;
+    const answer = await ask([]);
+    mayExplain = false;
+    return answer;
+  }
+}
 
 export const similar = (id, asked, { signal } = {}) =>
   json(`v1/items/${encoded(id)}/similar`, { params: query(asked), signal });

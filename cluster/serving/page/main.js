@@ -16,6 +16,7 @@ import * as taste from "./taste.js";
 import { emptyOf, failureOf, headingOf, originOf } from "./words.js";
 
 const NOBODY = "somebody new"; // a viewer of whom nothing is known gets what is popular
+const WITHOUT_REASONS = "Without reasons: this key may not be told what viewers have seen (scope explain).";
 const NUM_USERS = 200;
 const DEBOUNCE_MS = 200;
 const SLOW_MS = 4000;
@@ -109,7 +110,8 @@ async function showAnswer(answer, known, took) {
   byId("timing").textContent = `· ${took.toFixed(0)} ms`;
   cards.dataset.source = answer.source;
   showCards(cards, answer.items, reasons, actions);
-  notice(answer.items.length ? "" : emptyOf(answer, Object.keys(state.filters).length));
+  const lacksReasons = state.mode === "user" && !("explain" in answer);
+  notice(answer.items.length ? (lacksReasons ? WITHOUT_REASONS : "") : emptyOf(answer, Object.keys(state.filters).length));
   byId("more").hidden = answer.items.length < state.k;
   markMap();
 }

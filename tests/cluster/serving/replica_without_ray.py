@@ -23,7 +23,7 @@ from semrec.serving.events import Event
 from semrec.serving.overlay import ItemChange
 from semrec.serving.segments import Batch, BatchToken
 from semrec.serving.served import ServedRelease
-from semrec.serving.telemetry import AnswerLog
+from semrec.serving.telemetry import AnswerLog, user_key
 from semrec.storage import Storage
 
 __all__ = ["LocalReplica", "WordEncoder", "refused"]
@@ -82,7 +82,7 @@ class LocalReplica:
         self.live = LiveRelease(storage, _open, lambda release: WordEncoder(), self.stats.noted)
         self.live.look()
         keys = KeyRing(keys_file) if keys_file else None
-        answers = AnswerLog(telemetry) if telemetry else None
+        answers = AnswerLog(telemetry, hash_key=user_key(telemetry)) if telemetry else None
         appender = LocalAppender(storage.uri, self.live)
         self.service = Service(self.args, self.live, appender, self.stats, keys=keys, answers=answers)
         self.gate, self.application = make_application(self.service)

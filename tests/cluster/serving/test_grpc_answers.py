@@ -24,6 +24,7 @@ from cluster.serving.security import check_binding
 from cluster.serving.settings import ServeArgs
 from jobs.cli import app
 from semrec.errors import InputError
+from semrec.serving.telemetry import hashed_user, user_key
 
 USER = pb.RecommendUserRequest(user_id="user-1", k=3)
 LOOPBACK = "ipv4:127.0.0.1:50000"
@@ -165,12 +166,24 @@ def test_a_bad_filter_is_named(replica: LocalReplica, filters: pb.Filters, said:
 
 def test_keys_scopes_and_rates_are_those_of_http(tmp_path: Path) -> None:
     file, keys = tmp_path / "keys.jsonl", {}
-    for name, scopes, rate in (("reader", ["read"], None), ("writer", ["write"], None), ("slow", ["read"], 0.01)):
+    for name, scopes, rate in (
+        ("reader", ["read"], None),
+        ("explainer", ["read", "explain"], None),
+        ("writer", ["write"], None),
+        ("slow", ["read"], 0.01),
+    ):
         keys[name], stored = make_key(name, scopes, rate)
         append_key(str(file), stored)
     with LocalReplica(make_world(tmp_path / "w"), keys_file=str(file)) as guarded:
         assert Called(guarded, "RecommendUser", USER, keys["reader"], "ipv4:192.0.2.1:5").code == StatusCode.OK
         assert Called(guarded, "Ready", pb.ReadyRequest()).code == StatusCode.OK
+        for message in (
+            pb.RecommendUserRequest(user_id="user-1", explain=True),
+            pb.RecommendUserRequest(user_id="user-1", why="n01"),
+        ):
+            asked = Called(guarded, "RecommendUser", message, keys["reader"])
+            assert (asked.code, "explain" in asked.details) == (StatusCode.PERMISSION_DENIED, True)
+            assert Called(guarded, "RecommendUser", message, keys["explainer"]).code == StatusCode.OK
         for key in ("", "reader", f"{keys['reader']}x"):
             refused = Called(guarded, "RecommendUser", USER, key)
             assert refused.code == StatusCode.UNAUTHENTICATED
@@ -197,8 +210,9 @@ def test_answers_are_counted_and_logged_as_over_http(tmp_path: Path) -> None:
         assert replica.stats.releases == {replica.world.release_id: 1}
         assert replica.service.answers is not None
         replica.service.answers.close()
-        (line,) = (json.loads(text) for file in (tmp_path / "answers").iterdir() for text in file.open())
-    assert (line["request_id"], line["endpoint"], line["user"]) == ("called-by-a-test", "recommend_user", "user-1")
+        (line,) = (json.loads(text) for file in (tmp_path / "answers").glob("*.jsonl") for text in file.open())
+    user = hashed_user("user-1", user_key(tmp_path / "answers"))
+    assert (line["request_id"], line["endpoint"], line["user"]) == ("called-by-a-test", "recommend_user", user)
     assert line["items"] == [item.item_id for item in shown.items]
 
 

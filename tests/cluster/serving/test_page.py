@@ -349,6 +349,9 @@ def test_a_key_is_asked_for_and_kept_in_the_tab(page: Page, live: Any, tmp_path:
         page.driver.refresh()
         page.settled()
         assert len(page.ids) == 24 and not page.all("#key[open]")
+        page.open(f"{site.url}/?user={USER}")
+        page.until(lambda: "may not be told what viewers have seen" in "".join(page.texts("#notice")))
+        assert len(page.ids) == 24 and not page.all(".because")
 
 
 def test_only_the_pages_files_are_answered_and_tags_save_a_download(site: Site) -> None:

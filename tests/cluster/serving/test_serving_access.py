@@ -29,6 +29,7 @@ def guarded(tmp_path: Path) -> Iterator[tuple[LocalReplica, dict[str, str]]]:
     file, keys = tmp_path / "keys.jsonl", {}
     for name, scopes, rate, expires_s in (
         ("reader", ["read"], None, None),
+        ("explainer", ["read", "explain"], None, None),
         ("writer", ["read", "write"], None, None),
         ("admin", ["admin"], None, None),
         ("slow", ["read"], 2.0, None),
@@ -79,6 +80,21 @@ def test_keys_and_scopes(guarded: tuple[LocalReplica, dict[str, str]], caplog: p
     assert not any(key in caplog.text for key in keys.values())
 
 
+def test_what_users_have_seen_needs_a_scope_of_its_own(guarded: tuple[LocalReplica, dict[str, str]]) -> None:
+    replica, keys = guarded
+    url = "/v1/users/user-1/recommendations"
+    questions = [(url, {"explain": True}), (url, {"why": "n01"}), ("/v1/users", {}), ("/v1/us%65rs", {"limit": 3})]
+    for path, params in questions:
+        problem = refused(replica.client.get(path, params=params, headers=bearer(keys["reader"])), 403)
+        assert "without the scope explain" in problem["detail"] and "--scope explain" in problem["remedy"]
+        for name in ("explainer", "admin"):
+            assert replica.client.get(path, params=params, headers=bearer(keys[name])).status_code == 200
+    for params in ({}, {"explain": False}, {"source": "batch"}):
+        assert replica.client.get(url, params=params, headers=bearer(keys["reader"])).status_code == 200
+    liked = {"liked": ["n01"], "explain": True}  # tells the caller what the caller said
+    assert replica.client.post("/v1/recommendations", json=liked, headers=bearer(keys["reader"])).status_code == 200
+
+
 def test_rates_are_per_key(guarded: tuple[LocalReplica, dict[str, str]]) -> None:
     replica, keys = guarded
     found = [replica.client.get("/v1/models", headers=bearer(keys["slow"])) for _ in range(5)]
@@ -121,6 +137,10 @@ def test_the_key_file_holds_no_secret_and_is_read_again(tmp_path: Path) -> None:
     append_key(str(file), stored)
     with pytest.raises(InputError, match="one"):
         append_key(str(file), stored)
+    file.chmod(0o620)
+    with pytest.raises(InputError, match="others than its owner may write"):
+        read_keys(str(file))
+    file.chmod(0o600)
     with pytest.raises(InputError, match="scopes"):
         make_key("three", ["everything"])
     assert [known.id for known in read_keys(str(file))] == ["one"]

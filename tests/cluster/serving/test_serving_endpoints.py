@@ -23,6 +23,7 @@ from semrec.serving.diversity import diversify, num_candidates
 from semrec.serving.events import Event
 from semrec.serving.filters import Filters
 from semrec.serving.overlay import OverlayView
+from semrec.serving.telemetry import hashed_user, user_key
 from semrec.serving.users import question_of
 
 EMPTY = OverlayView.empty()
@@ -329,11 +330,12 @@ def test_every_answer_is_logged_apart_from_the_response(fresh: LocalReplica, tmp
     post(fresh, "/v1/batch", {"queries": [{"user_id": "user-2"}, {"item_id": "n01"}], "k": 2})
     assert fresh.service.answers is not None
     fresh.service.answers.close()
-    files = sorted((tmp_path / "answers").iterdir())
+    files = sorted((tmp_path / "answers").glob("*.jsonl"))
     lines = [json.loads(line) for file in files for line in file.read_text().splitlines()]
     assert [line["endpoint"] for line in lines] == ["recommend_user", "answer_batch", "answer_batch"]
     assert lines[0]["items"] == [item["item_id"] for item in first["items"]]
-    assert [line["user"] for line in lines] == ["user-1", "user-2", None]
+    key = user_key(tmp_path / "answers")
+    assert [line["user"] for line in lines] == [hashed_user("user-1", key), hashed_user("user-2", key), None]
     assert all(line["release"] == fresh.world.release_id and line["request_id"] for line in lines)
 
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from local_processes import wait_until
 
 from semrec.errors import InputError
 from semrec.serving import telemetry
-from semrec.serving.telemetry import Answer, AnswerCounts, AnswerLog
+from semrec.serving.telemetry import Answer, AnswerCounts, AnswerLog, hashed_user, user_key
 
 
 def answer(n: int = 0, user: str | None = "u", **changes: Any) -> Answer:
@@ -67,6 +68,25 @@ def test_user_ids_are_hashed_under_a_key(tmp_path: Path) -> None:
     assert len({*users}) == 4 and users[3] is None
     raw = b"".join(file.read_bytes() for file in tmp_path.iterdir())
     assert b"other" not in raw and b"secret" not in raw
+
+
+def test_the_key_of_a_folder_is_made_once_and_is_its_owners(tmp_path: Path) -> None:
+    folder = tmp_path / "made" / "here"
+    with ThreadPoolExecutor(8) as pool:
+        (key,) = {*pool.map(lambda _: user_key(folder), range(32))}
+    assert len(key) == 32 and user_key(folder) == key
+    log = AnswerLog(folder, hash_key=key)
+    log.add(answer(user="somebody"))
+    log.close()
+    assert [line["user"] for line in lines(folder)] == [hashed_user("somebody", key)]
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert {file.stat().st_mode & 0o777 for file in folder.iterdir()} == {0o600}
+    assert sorted(file.suffix for file in folder.iterdir()) == [".jsonl", ".key"]
+    (folder / "users.key").write_bytes(b"short")
+    with pytest.raises(InputError, match="with 5 bytes"):
+        user_key(folder)
+    with pytest.raises(InputError, match="for the log of answers"):
+        user_key(folder / "users.key" / "below a file")
 
 
 def test_files_end_by_size(tmp_path: Path) -> None:
