@@ -63,7 +63,16 @@ class Storage:
         return (functools.partial(Storage, cache_max_bytes=self._cache_max_bytes), (self.uri,))
 
     def full_path(self, path: str) -> str:
-        """The file system's own name of `path`."""
+        """The file system's own name of `path`, which may come from a manifest.
+
+        Raises CorruptArtefactError for one that leads out of the workspace. Links within it are its owner's, and followed.
+        """
+        if path.startswith("/") or "\0" in path or ".." in path.split("/"):
+            raise CorruptArtefactError(
+                f"path {path[:200]!r} in {self.uri}",
+                expected="a path below the workspace",
+                remedy="Whatever names this file was changed: restore it, or run the stage that writes it again.",
+            )
         return f"{self._root}/{path}" if path else self._root
 
     def exists(self, path: str) -> bool:

@@ -53,7 +53,7 @@ def write_table(storage: Storage, stem: str, table: pa.Table, *, digest_in_name:
 def read_table(storage: Storage, file: TableFile, columns: list[str] | None = None) -> pa.Table:
     """The table, after its bytes were checked against the record.
 
-    Raises CorruptArtefactError by name when they differ, MissingArtefactError when the file is gone.
+    Raises CorruptArtefactError by name when they differ or are no table, MissingArtefactError when the file is gone.
     """
     data = storage.read_bytes(file.file)
     if sha256_hex(data) != file.sha256:
@@ -62,4 +62,11 @@ def read_table(storage: Storage, file: TableFile, columns: list[str] | None = No
             expected=f"{file.num_bytes} bytes with SHA-256 {file.sha256[:12]}...",
             remedy="Restore the file, or run the stage that writes it again.",
         )
-    return pq.read_table(pa.BufferReader(data), columns=columns)
+    try:
+        return pq.read_table(pa.BufferReader(data), columns=columns)
+    except (pa.ArrowException, OSError) as error:
+        raise CorruptArtefactError(
+            f"{file.file} is not a Parquet file ({error})",
+            expected="the table that its record describes",
+            remedy="Restore file and record, or run the stage that writes them again.",
+        ) from None

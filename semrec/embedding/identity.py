@@ -112,9 +112,21 @@ def _modules(folder: Path) -> tuple[Path, list[dict[str, Any]]]:
     if not listed:
         return folder, [{"type": "Pooling"}]  # what sentence-transformers adds to a plain transformer
     later = [
-        {**_read_json(folder / m["path"] / "config.json"), "type": m["type"].rsplit(".", 1)[-1]} for m in listed[1:]
+        {**_read_json(_below(folder, m["path"]) / "config.json"), "type": m["type"].rsplit(".", 1)[-1]}
+        for m in listed[1:]
     ]
-    return folder / listed[0]["path"], later
+    return _below(folder, listed[0]["path"]), later
+
+
+def _below(folder: Path, name: str) -> Path:
+    """The folder of a module, whose name the model says itself. Raises EncoderError for one outside the model."""
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise EncoderError(
+            f"module path {name[:200]!r} in {folder / 'modules.json'}",
+            expected="a folder of the model",
+            remedy="Copy the model again, from whom you trust.",
+        )
+    return folder / name
 
 
 def _pipeline_sha256(folder: Path, modules: list[dict[str, Any]]) -> str:

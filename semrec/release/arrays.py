@@ -106,10 +106,19 @@ def _map_array(storage: Storage, record: dict[str, Any]) -> np.ndarray:
     with _opened(storage, record) as file:
         if os.fstat(file.fileno()).st_size != record["num_bytes"]:
             raise _corrupt(record)
-        np.lib.format.read_magic(file)
-        shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(file)
-        order: Literal["F", "C"] = "F" if is_fortran else "C"
-        return np.memmap(file, dtype, "r", offset=file.tell(), shape=shape, order=order)
+        try:
+            np.lib.format.read_magic(file)
+            shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(file)
+            if dtype.hasobject:  # mapped as they are, they would be addresses that the file chose
+                raise ValueError("Python objects")
+            order: Literal["F", "C"] = "F" if is_fortran else "C"
+            return np.memmap(file, dtype, "r", offset=file.tell(), shape=shape, order=order)
+        except (ValueError, TypeError, OverflowError, OSError) as error:
+            raise CorruptArtefactError(
+                f"{record['file']} is not an array ({error})",
+                expected="an .npy file of numbers",
+                remedy="Restore the file, or remove the release's folder and build it again.",
+            ) from None
 
 
 def _opened(storage: Storage, record: dict[str, Any], *, verify_again: bool = False) -> BinaryIO:

@@ -185,8 +185,8 @@ def _read_positions(release: Release) -> np.ndarray | None:
     if not release.storage.exists(path):
         return None
     try:
-        places = np.load(io.BytesIO(release.storage.read_bytes(path)), allow_pickle=False)
-    except (ValueError, EOFError):
+        places = np.lib.format.read_array(io.BytesIO(release.storage.read_bytes(path)), allow_pickle=False)
+    except (ValueError, TypeError, OverflowError, EOFError):
         return None  # damaged: it is drawn again
     expected = (len(_rows(release)), 2)
     return places if places.shape == expected and places.dtype == np.uint16 else None

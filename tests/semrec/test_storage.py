@@ -43,6 +43,33 @@ def any_storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
     return Storage(str(tmp_path / "w") if request.param == "local" else f"memory://{uuid.uuid4().hex}")
 
 
+@pytest.mark.parametrize("path", ["../outside", "a/../../outside", "a/..", "..", "/etc/passwd", "a\0b"])
+def test_no_path_leads_out_of_the_workspace(any_storage: Storage, path: str) -> None:
+
+    calls = [
+        *(
+            any_storage.read_bytes,
+            any_storage.exists,
+            any_storage.size_bytes,
+            any_storage.list_sizes,
+            any_storage.delete,
+        ),
+        *(any_storage.list_folders, any_storage.modified_s, partial(any_storage.local_copy, num_bytes=8)),
+        *(partial(any_storage.write_bytes, data=b""), partial(any_storage.create_exclusive, data=b"")),
+    ]
+    for call in calls:
+        with pytest.raises(CorruptArtefactError, match="expected a path below the workspace"):
+            call(path)
+
+
+def test_a_link_within_the_workspace_is_its_owners(storage: Storage, tmp_path: Path) -> None:
+    (tmp_path / "large disk").mkdir()
+    (tmp_path / "w").mkdir()
+    (tmp_path / "w" / "embeddings").symlink_to(tmp_path / "large disk")
+    storage.write_bytes("embeddings/part", b"here")
+    assert (tmp_path / "large disk" / "part").read_bytes() == b"here" == storage.read_bytes("embeddings/part")
+
+
 @pytest.mark.parametrize("moment", ["before the sync", "before the rename"])
 def test_a_writer_killed_at_any_moment_leaves_the_old_file(storage: Storage, moment: str) -> None:
     storage.write_bytes("a/file", b"old")

@@ -147,3 +147,30 @@ def test_a_damaged_block_of_schema_1_is_named(workspace: Workspace) -> None:
     workspace.storage.write_bytes(path, bytes(data))
     with pytest.raises(CorruptArtefactError, match=path):
         Release(workspace.storage, release_id).check()
+
+
+ARCHIVE = io.BytesIO()
+np.savez(ARCHIVE, a=np.zeros(3))
+HEADERS = {
+    "empty": b"",
+    "text": b"not an array, but as long as one",
+    "archive": ARCHIVE.getvalue(),
+    "pickle": b"\x93NUMPY\x01\x00v\x00{'descr': '|O', 'fortran_order': False, 'shape': (8,), }".ljust(127) + b"\n",
+    "huge": b"\x93NUMPY\x01\x00v\x00{'descr': '<u2', 'fortran_order': False, 'shape': (%d,), }".ljust(127) % 10**30
+    + b"\n",
+    "negative": b"\x93NUMPY\x01\x00v\x00{'descr': '<u2', 'fortran_order': False, 'shape': (-8,), }".ljust(127) + b"\n",
+    "no type": b"\x93NUMPY\x01\x00v\x00{'descr': 7, 'fortran_order': False, 'shape': (8,), }".ljust(127) + b"\n",
+}
+
+
+@pytest.mark.parametrize("kind", HEADERS)
+def test_what_is_no_array_is_named(workspace: Workspace, kind: str) -> None:
+    """As long as the recorded file, whose length is all that is looked at before it is mapped."""
+    release_id = release(workspace).release_id
+    (record,) = [block["high"] for block in opened(workspace).manifest["matrix"]["blocks"]]
+    data = HEADERS[kind][: record["num_bytes"]].ljust(record["num_bytes"], b"x")
+    workspace.storage.write_bytes(record["file"], data)
+    with pytest.raises(
+        CorruptArtefactError, match=rf"releases/{release_id}/matrix/block-00000.high.npy is not an array"
+    ):
+        opened(workspace).shard()

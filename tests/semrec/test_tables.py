@@ -55,6 +55,17 @@ def test_one_changed_byte_is_refused_by_name(storage: Storage, at: int) -> None:
         read_table(storage, file)
 
 
+def test_a_record_of_what_is_no_table_or_is_elsewhere_is_refused(storage: Storage) -> None:
+    data = b"PAR1 and then nothing of use PAR1"
+    storage.write_bytes("users/part.parquet", data)
+    for path, said in (
+        ("users/part.parquet", "is not a Parquet file"),
+        ("users/../../part.parquet", "below the workspace"),
+    ):
+        with pytest.raises(CorruptArtefactError, match=said):
+            read_table(storage, TableFile(path, 1, len(data), "", sha256_hex(data)))
+
+
 def test_a_cut_or_missing_file_is_refused_by_name(storage: Storage) -> None:
     file = write_table(storage, "users/part-00000", TABLE)
     storage.write_bytes(file.file, storage.read_bytes(file.file)[:-1])

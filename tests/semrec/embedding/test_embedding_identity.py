@@ -142,6 +142,17 @@ def test_a_broken_model_file_is_named(model_copy):
         encoder_identity(EmbedSettings(model=str(model_copy)))
 
 
+@pytest.mark.parametrize("path", ["../elsewhere", "/etc", "1_Pooling/../../x"])
+@pytest.mark.parametrize("module", [0, 1])
+def test_a_module_outside_the_model_is_refused(model_copy, path, module):
+    file = model_copy / "modules.json"
+    modules = json.loads(file.read_text())
+    modules[module]["path"] = path
+    file.write_text(json.dumps(modules))
+    with pytest.raises(EncoderError, match=r"expected a folder of the model"):
+        encoder_identity(EmbedSettings(model=str(model_copy)))
+
+
 def test_a_second_weight_file_changes_the_digest(model_copy):
     (model_copy / "3_Dense").mkdir()
     (model_copy / "3_Dense" / "model.safetensors").write_bytes(b"dense")
