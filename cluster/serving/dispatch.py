@@ -70,7 +70,7 @@ class Gate:
         headers: Headers,
         client: tuple[str, int] | None,
         size: int,
-        read: Callable[[], Awaitable[Call]],
+        read: Callable[[], Call],
     ) -> Done:
         """What the endpoint `name` answers to a request of `size` bytes, of which `read` makes a call once it is admitted.
 
@@ -83,7 +83,7 @@ class Gate:
             if size > self._service.args.max_body_bytes:
                 raise _too_large(self._service.args.max_body_bytes)
             async with asyncio.timeout(self._timeout_s):
-                call = replace(await read(), may_explain=headers.may_explain)
+                call = replace(await self._service.read(size, read), may_explain=headers.may_explain)
                 done = await endpoint.handle(self._service, call)
         except Exception as error:
             problem = _problem(endpoint, error)

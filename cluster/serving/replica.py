@@ -19,6 +19,7 @@ from cluster.serving.keys import KeyRing
 from cluster.serving.live import LiveRelease, Opener
 from cluster.serving.overlay_client import OverlayClient, OverlayFollower
 from cluster.serving.rpc.methods import RecommenderMethods
+from cluster.serving.rpc.servicer import check_servicers
 from cluster.serving.security import check_binding
 from cluster.serving.service import Service
 from cluster.serving.settings import ServeArgs, engine_threads
@@ -45,6 +46,7 @@ class Recommender(RecommenderMethods):
         # Serve has no public way to ask where its proxies listen.
         client = _get_global_client()
         grpc = await client._controller.get_grpc_config.remote()
+        check_servicers(grpc.grpc_servicer_functions)
         check_binding(args, client.http_config.host or "localhost", has_grpc=bool(grpc.grpc_servicer_functions))
         loop = asyncio.get_running_loop()
         storage = Workspace.open(args.workspace).storage

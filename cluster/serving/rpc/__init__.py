@@ -5,4 +5,4 @@ from typing import Final
 __all__ = ["SERVICER"]
 
 #: What Serve's `grpc_servicer_functions` names.
-SERVICER: Final = "cluster.serving.rpc.recommender_pb2_grpc:add_RecommenderServicer_to_server"
+SERVICER: Final = "cluster.serving.rpc.servicer:add_recommender"

@@ -6,7 +6,6 @@ Each is a call of the same endpoint as over HTTP: the same keys, limits, batches
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable
 from functools import partial
 from typing import Final, Protocol
@@ -14,19 +13,17 @@ from urllib.parse import unquote
 
 import grpc
 import orjson
-from google.protobuf.message import Message
 
 from cluster.serving.dispatch import Gate
-from cluster.serving.handlers import Call
 from cluster.serving.problems import ProblemError
 from cluster.serving.rpc import recommender_pb2 as pb
 from cluster.serving.rpc.form import values_of
-from cluster.serving.rpc.requests import CALLS
+from cluster.serving.rpc.requests import call_of
 from cluster.serving.security import Headers
 
 __all__ = ["Context", "RecommenderMethods", "Serialised"]
 
-_LARGE_BYTES: Final = 16_384  # a request that is taken apart beside the event loop
+_MAX_MESSAGE_BYTES: Final = 2 * 1024**2  # of a request: an empty message in a list is 2 bytes of it and 80 in memory
 _MAX_REQUEST_ID: Final = 200
 _CODES: Final = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
@@ -79,45 +76,47 @@ class RecommenderMethods:
 
     _gate: Gate
 
-    async def RecommendUser(self, request: pb.RecommendUserRequest, grpc_context: Context) -> Serialised:
+    async def RecommendUser(self, request: bytes, grpc_context: Context) -> Serialised:
         """Recommendations for a user."""
         return Serialised(await _answer(self._gate, "recommend_user", request, grpc_context))
 
-    async def RecommendAnonymous(self, request: pb.RecommendAnonymousRequest, grpc_context: Context) -> Serialised:
+    async def RecommendAnonymous(self, request: bytes, grpc_context: Context) -> Serialised:
         """Recommendations from liked and disliked items and words."""
         return Serialised(await _answer(self._gate, "recommend_anonymous", request, grpc_context))
 
-    async def SimilarItems(self, request: pb.SimilarItemsRequest, grpc_context: Context) -> Serialised:
+    async def SimilarItems(self, request: bytes, grpc_context: Context) -> Serialised:
         """The items most like one."""
         return Serialised(await _answer(self._gate, "similar_items", request, grpc_context))
 
-    async def Search(self, request: pb.SearchRequest, grpc_context: Context) -> Serialised:
+    async def Search(self, request: bytes, grpc_context: Context) -> Serialised:
         """Items by the meaning of words."""
         return Serialised(await _answer(self._gate, "search", request, grpc_context))
 
-    async def AnswerBatch(self, request: pb.BatchRequest, grpc_context: Context) -> Serialised:
+    async def AnswerBatch(self, request: bytes, grpc_context: Context) -> Serialised:
         """Many queries in one request."""
         return Serialised(await _answer(self._gate, "answer_batch", request, grpc_context))
 
-    async def Models(self, request: pb.ModelsRequest, grpc_context: Context) -> pb.ReleaseInfo:
+    async def Models(self, request: bytes, grpc_context: Context) -> pb.ReleaseInfo:
         """What is served."""
         body = await _answer(self._gate, "models", request, grpc_context)
         facts = orjson.loads(body) if body else {"attributes": {}}
         return pb.ReleaseInfo(**facts | {"attributes": values_of(facts["attributes"])})
 
-    async def Ready(self, request: pb.ReadyRequest, grpc_context: Context) -> pb.ReadyAnswer:
+    async def Ready(self, request: bytes, grpc_context: Context) -> pb.ReadyAnswer:
         """Whether a probed release is loaded."""
         body = await _answer(self._gate, "ready", request, grpc_context)
         return pb.ReadyAnswer(**orjson.loads(body)) if body else pb.ReadyAnswer()
 
 
-async def _answer(gate: Gate, name: str, request: Message, context: Context) -> bytes:
+async def _answer(gate: Gate, name: str, request: bytes, context: Context) -> bytes:
     """The bytes of the endpoint's answer; b"" with another status than OK."""
-    headers = Headers((key.encode(), _raw(value)) for key, value in context.invocation_metadata())
-    headers.request_id = dict(context.trailing_metadata()).get("request_id", "")[:_MAX_REQUEST_ID]
-    size = request.ByteSize()
     try:
-        done = await gate.call(name, headers, _address(context.peer()), size, partial(_read, name, request, size))
+        headers = Headers((key.encode(), _raw(value)) for key, value in context.invocation_metadata())
+        headers.request_id = dict(context.trailing_metadata()).get("request_id", "")[:_MAX_REQUEST_ID]
+        size = len(request)
+        if size > _MAX_MESSAGE_BYTES:
+            raise ProblemError(413, "a larger message", f"at most {_MAX_MESSAGE_BYTES:,} bytes", "Split the request.")
+        done = await gate.call(name, headers, _address(context.peer()), size, partial(call_of, name, request))
     except ProblemError as problem:
         is_late = isinstance(problem.__cause__, TimeoutError)
         code = grpc.StatusCode.DEADLINE_EXCEEDED if is_late else _CODES.get(problem.status, grpc.StatusCode.INTERNAL)
@@ -132,11 +131,6 @@ async def _answer(gate: Gate, name: str, request: Message, context: Context) -> 
         context.set_details("no release is loaded yet")
         return b""
     return done.body
-
-
-async def _read(name: str, request: Message, size: int) -> Call:
-    make = CALLS[name]
-    return await asyncio.to_thread(make, request) if size > _LARGE_BYTES else make(request)
 
 
 def _raw(value: str | bytes) -> bytes:

@@ -6,19 +6,33 @@ So everything is checked where HTTP's requests are: names, bounds, and numbers t
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from typing import Any, Final
+from collections.abc import Callable, Iterator, Sized
+from typing import Any, Final, TypeVar
 from urllib.parse import urlencode
 
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 
 from cluster.serving.endpoints import checked_name
 from cluster.serving.handlers import Call
 from cluster.serving.problems import ProblemError
 from cluster.serving.rpc import recommender_pb2 as pb
 from cluster.serving.rpc.form import MESSAGES
+from cluster.serving.schemas import MAX_LIST
 
-__all__ = ["CALLS"]
+__all__ = ["call_of"]
+
+Listed = TypeVar("Listed", bound=Sized)
+
+
+def call_of(name: str, raw: bytes) -> Call:
+    """The call of the endpoint `name` that a serialised message asks for. Raises ProblemError 400 for what is no message of its
+    kind, 422 for one that no request can say."""
+    kind, make = _CALLS[name]
+    try:
+        message = kind.FromString(raw)
+    except DecodeError:
+        raise ProblemError(400, f"bytes that are no {kind.__name__}", "see recommender.proto", "Mend it.") from None
+    return make(message)
 
 
 def _recommend_user(request: pb.RecommendUserRequest) -> Call:
@@ -38,7 +52,7 @@ def _search(request: pb.SearchRequest) -> Call:
 
 
 def _answer_batch(request: pb.BatchRequest) -> Call:
-    queries = [_batch_query(query) for query in request.queries]
+    queries = [_batch_query(query) for query in _few("queries", request.queries)]
     return Call(body=_body(_members(request) | {"queries": queries}), form=MESSAGES)
 
 
@@ -46,15 +60,15 @@ def _bare(request: Message) -> Call:
     return Call()
 
 
-#: Name of an endpoint -> what makes its call of a message. Raises ProblemError 422.
-CALLS: Final[dict[str, Callable[[Any], Call]]] = {
-    "recommend_user": _recommend_user,
-    "recommend_anonymous": _with_body,
-    "similar_items": _similar_items,
-    "search": _search,
-    "answer_batch": _answer_batch,
-    "models": _bare,
-    "ready": _bare,
+#: Name of an endpoint -> its message, and what makes its call of one.
+_CALLS: Final[dict[str, tuple[type[Any], Callable[[Any], Call]]]] = {
+    "recommend_user": (pb.RecommendUserRequest, _recommend_user),
+    "recommend_anonymous": (pb.RecommendAnonymousRequest, _with_body),
+    "similar_items": (pb.SimilarItemsRequest, _similar_items),
+    "search": (pb.SearchRequest, _search),
+    "answer_batch": (pb.BatchRequest, _answer_batch),
+    "models": (pb.ModelsRequest, _bare),
+    "ready": (pb.ReadyRequest, _bare),
 }
 
 
@@ -65,34 +79,34 @@ def _query(request: Message, named: str) -> bytes:
 
 def _pairs(request: Message) -> Iterator[tuple[str, str]]:
     for field, value in request.ListFields():
-        for one in [value] if isinstance(value, str | bool | int | float) else value:
+        for one in [value] if isinstance(value, str | bool | int | float) else _few(field.name, value):
             yield field.name, one if isinstance(one, str) else json.dumps(one)
 
 
 def _members(message: Message) -> dict[str, Any]:
     """The JSON object of all fields that are set."""
-    return {field.name: _plain(value) for field, value in message.ListFields()}
+    return {field.name: _plain(field.name, value) for field, value in message.ListFields()}
 
 
-def _plain(value: Any) -> Any:
+def _plain(name: str, value: Any) -> Any:
     if isinstance(value, str | bool | int | float):
         return value
     if isinstance(value, pb.Filters):
         return _filters(value)
-    return _members(value) if isinstance(value, Message) else [_plain(one) for one in value]
+    return _members(value) if isinstance(value, Message) else [_plain(name, one) for one in _few(name, value)]
 
 
 def _filters(filters: pb.Filters) -> dict[str, Any]:
-    found: dict[str, Any] = {name: _filter(name, one) for name, one in filters.attributes.items()}
+    found: dict[str, Any] = {name: _filter(name, one) for name, one in _few("attributes", filters.attributes).items()}
     if "exclude" in found:
         raise ProblemError(422, "a filter by an attribute named exclude", "another", "Give ids in `exclude`.")
-    return found | {"exclude": list(filters.exclude)}
+    return found | {"exclude": list(_few("exclude", filters.exclude))}
 
 
 def _filter(name: str, one: pb.Filter) -> Any:
     if one.values and one.HasField("range"):
         raise ProblemError(422, f"values and a range of {name}", "one of them", "Remove the other.")
-    return _members(one.range) if one.HasField("range") else list(one.values)
+    return _members(one.range) if one.HasField("range") else list(_few(name, one.values))
 
 
 def _batch_query(query: pb.BatchQuery) -> dict[str, Any]:
@@ -103,3 +117,10 @@ def _batch_query(query: pb.BatchQuery) -> dict[str, Any]:
 
 def _body(members: dict[str, Any]) -> bytes:
     return json.dumps(members).encode()  # not orjson, which writes a NaN as null, as if nothing had been asked
+
+
+def _few(name: str, values: Listed) -> Listed:
+    """The values. Raises ProblemError 422 where they are more than any list may have, before something is made of each."""
+    if len(values) > MAX_LIST:
+        raise ProblemError(422, f"{len(values):,} {name}", f"at most {MAX_LIST:,}", "Split the request.")
+    return values

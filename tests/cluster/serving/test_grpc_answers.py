@@ -33,14 +33,17 @@ LOOPBACK = "ipv4:127.0.0.1:50000"
 class Called:
     """What Serve gives a method beside the message, and what came of the call."""
 
-    def __init__(self, replica: LocalReplica, rpc: str, message: Message, key: str = "", peer: str = LOOPBACK) -> None:
+    def __init__(
+        self, replica: LocalReplica, rpc: str, message: Message | bytes, key: str = "", peer: str = LOOPBACK
+    ) -> None:
         self.code, self.details = StatusCode.OK, ""
         self.trailing = [("request_id", "called-by-a-test")]
         self._metadata, self._peer = [("authorization", f"Bearer {key}")] if key else [], peer
         methods = RecommenderMethods()
         methods._gate = replica.gate
+        raw = message if isinstance(message, bytes) else message.SerializeToString()
         assert replica.client.portal is not None
-        body = replica.client.portal.call(getattr(methods, rpc), message, self).SerializeToString()
+        body = replica.client.portal.call(getattr(methods, rpc), raw, self).SerializeToString()
         self.answer = answer_type(rpc).FromString(body)
 
     def invocation_metadata(self) -> list[tuple[str, str | bytes]]:
@@ -162,6 +165,33 @@ def test_a_bad_question_gets_the_status_of_its_kind(
 def test_a_bad_filter_is_named(replica: LocalReplica, filters: pb.Filters, said: str) -> None:
     called = Called(replica, "Search", pb.SearchRequest(text="blue", filters=filters))
     assert (called.code, said in called.details) == (StatusCode.INVALID_ARGUMENT, True)
+
+
+def test_a_message_is_read_once_its_sender_has_shown_a_key(tmp_path: Path) -> None:
+    key, stored = make_key("reader", ["read"])
+    append_key(str(tmp_path / "keys.jsonl"), stored)
+    garbled = b"\xff\xff\xff"
+    with LocalReplica(make_world(tmp_path / "w"), keys_file=str(tmp_path / "keys.jsonl")) as guarded:
+        assert Called(guarded, "AnswerBatch", garbled).code == StatusCode.UNAUTHENTICATED
+        assert Called(guarded, "AnswerBatch", garbled, key).code == StatusCode.INVALID_ARGUMENT
+
+
+@pytest.mark.parametrize(
+    ("rpc", "raw", "code", "said"),
+    [
+        ("RecommendUser", b"\xff\xff\xff", StatusCode.INVALID_ARGUMENT, "no RecommendUserRequest"),
+        ("AnswerBatch", b"\x0a\x00" * 19_000, StatusCode.INVALID_ARGUMENT, "19,000 queries"),
+        ("AnswerBatch", b"\x0a\x00" * 1_048_577, StatusCode.RESOURCE_EXHAUSTED, "a larger message"),
+        ("RecommendUser", b"\x0a\x01u" + b"\x42\x00" * 19_000, StatusCode.INVALID_ARGUMENT, "19,000 exclude"),
+        ("RecommendAnonymous", b"\x0a\x00" * 19_000, StatusCode.INVALID_ARGUMENT, "19,000 liked"),
+    ],
+)
+def test_messages_that_are_meant_to_hurt(
+    replica: LocalReplica, rpc: str, raw: bytes, code: StatusCode, said: str
+) -> None:
+    called = Called(replica, rpc, raw)
+    assert called.code == code
+    assert said in called.details
 
 
 def test_keys_scopes_and_rates_are_those_of_http(tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ from cluster.serving import schemas
 from cluster.serving.rpc import SERVICER
 from cluster.serving.rpc import recommender_pb2 as pb
 from cluster.serving.rpc.methods import RecommenderMethods
+from cluster.serving.rpc.servicer import check_servicers
+from semrec.errors import InputError
 
 ROOT = Path(__file__).parents[3]
 PROTO = "cluster/serving/rpc/recommender.proto"
@@ -63,10 +65,16 @@ def test_messages_have_the_words_of_the_json(message: type, model: type[BaseMode
     assert fields - in_the_path - of_a_failed_query == set(model.model_fields)
 
 
+def test_the_generated_function_is_refused() -> None:
+    check_servicers([SERVICER, "another.application:add_to_server"])
+    with pytest.raises(InputError, match="shown a key"):
+        check_servicers(["cluster.serving.rpc.recommender_pb2_grpc:add_RecommenderServicer_to_server"])
+
+
 def test_serve_finds_the_servicer_and_the_method_of_every_rpc() -> None:
     (servicer,) = gRPCOptions(grpc_servicer_functions=[SERVICER]).grpc_servicer_func_callable
     assert callable(servicer)
     for rpc in pb.DESCRIPTOR.services_by_name["Recommender"].methods:
         method = getattr(RecommenderMethods, rpc.name)
         assert list(method.__annotations__)[:2] == ["request", "grpc_context"]  # by this name Serve gives the context
-        assert method.__annotations__["request"] == f"pb.{rpc.input_type.name}"
+        assert method.__annotations__["request"] == "bytes"  # read once the caller has shown a key
