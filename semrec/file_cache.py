@@ -16,8 +16,8 @@ import shutil
 import stat
 import time
 from collections.abc import Callable, Iterator
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 from semrec.errors import CorruptArtefactError, WorkspaceError, WorkspaceWriteError
 
@@ -41,7 +41,7 @@ class FileCache:
 
     def open(
         self, download: Callable[[Path], None], *, num_bytes: int, sha256: str, name: str, verify_again: bool = False
-    ) -> BinaryIO:
+    ) -> BufferedReader:
         """The copy with this SHA-256, opened for reading and locked against eviction; downloaded if it is not there.
 
         `download` writes the file at the path that it is given; `name` is for messages. With `verify_again` a copy that is
@@ -134,7 +134,7 @@ class FileCache:
             ) from error
 
 
-def _open_locked(path: Path) -> BinaryIO | None:
+def _open_locked(path: Path) -> BufferedReader | None:
     """The file, opened under a shared lock, or None when there is none."""
     with contextlib.suppress(FileNotFoundError):
         file = path.open("rb")

@@ -84,7 +84,7 @@ def _status(error: BaseException) -> int | None:
     if isinstance(response, dict):
         return response.get("ResponseMetadata", {}).get("HTTPStatusCode")
     for name in ("status_code", "status", "code"):
-        value = getattr(error, name, None)
-        if str(value).isdecimal():
+        value = str(getattr(error, name, None))
+        if value.isdecimal():
             return int(value)
     return None

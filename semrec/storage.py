@@ -12,8 +12,9 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import fsspec
 
@@ -196,7 +197,7 @@ class Storage:
         with self._explained(path), contextlib.suppress(FileNotFoundError):
             self._ask(self._fs.rm_file, self.full_path(path))
 
-    def open_local(self, path: str, *, num_bytes: int, sha256: str, verify_again: bool = False) -> BinaryIO:
+    def open_local(self, path: str, *, num_bytes: int, sha256: str, verify_again: bool = False) -> BufferedReader:
         """The file opened on a disk of this host, to be read or mapped; a remote one is downloaded once per host.
 
         A download is held against the recorded `num_bytes` and `sha256`; with `verify_again` so is what was there. A local
@@ -213,7 +214,7 @@ class Storage:
             verify_again=verify_again,
         )
 
-    def _open_own(self, path: str) -> BinaryIO:
+    def _open_own(self, path: str) -> BufferedReader:
         try:
             return Path(self.full_path(path)).open("rb")
         except FileNotFoundError:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from typing import Any, BinaryIO, Literal
+from io import BufferedReader
+from typing import Any, Literal
 
 import numpy as np
 
@@ -121,7 +122,7 @@ def _map_array(storage: Storage, record: dict[str, Any]) -> np.ndarray:
             ) from None
 
 
-def _opened(storage: Storage, record: dict[str, Any], *, verify_again: bool = False) -> BinaryIO:
+def _opened(storage: Storage, record: dict[str, Any], *, verify_again: bool = False) -> BufferedReader:
     path, num_bytes, sha256 = record["file"], record["num_bytes"], record["sha256"]
     try:
         return storage.open_local(path, num_bytes=num_bytes, sha256=sha256, verify_again=verify_again)
