@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Final, Literal, get_args
+from typing import TYPE_CHECKING, Final, Literal, get_args
 
 import numpy as np
 
 from semrec.errors import InputError
-from semrec.release import Release
 from semrec.scoring import ItemShard, Queries
+
+if TYPE_CHECKING:  # a release is read by means that a bare GPU machine need not have
+    from semrec.release import Release
 
 __all__ = ["DATA", "VARIANTS", "ScoringProblem", "Variant", "generated_problem", "generated_vectors", "release_problem"]
 

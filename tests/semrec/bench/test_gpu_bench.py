@@ -1,0 +1,43 @@
+"""The bench of the GPU starts on a machine that has torch, triton, numba, numpy and pyarrow, and nothing else of ours."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[3]
+_BARE = {"numba", "numpy", "pyarrow", "torch"}
+_MODULES = {"grpcio": "grpc", "protobuf": "google.protobuf"}  # where the name differs from the distribution's
+_PROGRAM = """
+import sys
+for name in sys.argv[1:]:
+    sys.modules[name] = None  # as if it were not installed
+from semrec.bench import gpu
+from semrec.bench.problems import DATA, VARIANTS
+problem = gpu.generated_problem(DATA[0], 200, 5, dimension=16)
+for variant in VARIANTS:
+    lists = gpu.ReferenceEngine(problem.shard(variant)).top_k(problem.queries(variant), 3)
+    print(lists.num_queries, len(gpu._targets(lists).rows))
+sys.exit(gpu.main(["--json", "/dev/null"]))
+"""
+
+
+def _absent() -> list[str]:
+    """The modules of everything else that the package depends on."""
+    lines = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    names = {line.split("[")[0].split(">")[0].split("=")[0] for line in lines} - _BARE
+    return sorted(_MODULES.get(name, name.replace("-", "_")) for name in names)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device, on which the whole bench would run")
+def test_it_starts_on_a_bare_machine_and_misses_only_the_gpu() -> None:
+    assert {"pydantic", "ray", "fsspec"} <= set(_absent())
+    done = subprocess.run([sys.executable, "-c", _PROGRAM, *_absent()], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout.split() == ["5", "15"] * 3, done.stderr
+    assert done.returncode == 1
+    assert "no CUDA device" in done.stderr
