@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from semrec.errors import InputError
+from semrec.errors import DeviceError, InputError
 from semrec.scoring.coarse import join_halves, row_norms, split_halves
 
 _CHECKED_ROWS = 65_536
@@ -237,7 +237,10 @@ def select_top_k(queries: np.ndarray, rows: np.ndarray, scores: np.ndarray, num_
 
 
 def check_queries(queries: Queries, k: int, shard: ItemShard) -> None:
-    """Raises InputError when K < 1 or the queries do not fit the shard."""
+    """Raises InputError when K < 1, the queries do not fit the shard, or one of their vectors is not finite.
+
+    Raises DeviceError in a thread that flushes subnormal numbers to zero: scores would lose their bytes.
+    """
     if k < 1:
         raise InputError(f"K = {k}", expected="at least 1", remedy="Ask for one result or more.")
     if queries.vectors_QD.shape[1] != shard.dimension:
@@ -252,6 +255,8 @@ def check_queries(queries: Queries, k: int, shard: ItemShard) -> None:
             expected=f"{shard.words_IW.shape[1]}, as the items have",
             remedy="Use users and items of one release.",
         )
+    _check_queries_finite(queries.vectors_QD)
+    _check_subnormals()
 
 
 def rows_not_finite(vectors_ID: np.ndarray) -> np.ndarray:
@@ -259,6 +264,26 @@ def rows_not_finite(vectors_ID: np.ndarray) -> np.ndarray:
     chunks = range(0, len(vectors_ID), _CHECKED_ROWS)
     bad = [np.flatnonzero(~np.isfinite(vectors_ID[at : at + _CHECKED_ROWS]).all(axis=1)) + at for at in chunks]
     return np.concatenate([np.zeros(0, np.int64), *bad])
+
+
+def _check_queries_finite(vectors_QD: np.ndarray) -> None:
+    bad = rows_not_finite(vectors_QD)
+    if len(bad):
+        raise InputError(
+            f"the vector of query {bad[0]} is not finite",
+            expected="finite float32 vectors",
+            remedy="Find out why the user's vector broke: it has no order of items.",
+        )
+
+
+def _check_subnormals() -> None:
+    smallest = np.full(1, 2.0**-149, np.float32)  # an array, because numpy may have folded a scalar's product before
+    if not (smallest * np.float32(1)).any():
+        raise DeviceError(
+            "a thread that flushes subnormal numbers to zero",
+            expected="scores as IEEE 754 has them, to the last byte",
+            remedy="Call torch.set_flush_denormal(False) in it; libraries built with -ffast-math set it, too.",
+        )
 
 
 def _check_finite(vectors_ID: np.ndarray, first_row: int) -> None:

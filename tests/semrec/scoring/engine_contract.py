@@ -6,11 +6,12 @@ import itertools
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scoring_problems import PLATFORMS, assert_same, catalogue, filtered_problem, problems
 
-from semrec.errors import InputError
+from semrec.errors import DeviceError, InputError
 from semrec.scoring import ItemShard, Queries, Targets, TopK, exact_ranks
 from semrec.scoring.canonical import canonical_scores
 from semrec.scoring.eligibility import Clause, Layout
@@ -130,6 +131,32 @@ def engine_contract(
             shard = ItemShard.from_vectors(np.ones((2, 2), np.float32))
             with pytest.raises(InputError, match="3 dimensions"):
                 self.make(shard).top_k(Queries.unfiltered(np.ones((1, 3), np.float32)), 1)
+
+        @pytest.mark.parametrize("broken", [np.nan, np.inf, -np.inf])
+        def test_queries_that_are_not_finite_are_refused(self, broken) -> None:
+            vectors = np.ones((3, 2), np.float32)
+            engine = self.make(ItemShard.from_vectors(vectors))
+            vectors[1, 1] = broken
+            targets = Targets(np.arange(4), np.zeros(3, np.int64), np.ones(3, np.float32))
+            for ask in (
+                lambda: engine.top_k(Queries.unfiltered(vectors), 1),
+                lambda: engine.top_k(Queries.unfiltered(vectors).between(1, 2), 1),
+                lambda: engine.count_before(Queries.unfiltered(vectors), targets),
+            ):
+                with pytest.raises(InputError, match=r"vector of query [01] is not finite"):
+                    ask()
+
+        def test_a_thread_that_flushes_subnormal_numbers_is_refused(self) -> None:
+            engine = self.make(ItemShard.from_vectors(np.full((1, 1), 2.0**-70, np.float32)))
+            queries = Queries.unfiltered(np.full((1, 1), 2.0**-70, np.float32))
+            assert engine.top_k(queries, 1).scores.tolist() == [2.0**-140]
+            torch.set_flush_denormal(True)
+            try:
+                with pytest.raises(DeviceError, match="subnormal"):
+                    engine.top_k(queries, 1)
+            finally:
+                torch.set_flush_denormal(False)
+            assert engine.top_k(queries, 1).scores.tolist() == [2.0**-140]
 
         def test_infinite_items_are_refused(self) -> None:
             with pytest.raises(InputError, match="row 1"):
