@@ -1,6 +1,7 @@
 // Controls made of the catalogue's own attributes: chips for few values, a list to type in for many, two ends for numbers.
 
 import { el, fill } from "./dom.js";
+import { own } from "./own.js";
 
 const FIRST = ["genre", "platform", "maturity", "year"];
 const FEW_VALUES = 32;
@@ -22,7 +23,7 @@ export function makeFilters(form, attributes, onChange) {
     const asked = [...controls].map(([name, made]) => [name, made.get()]).filter(([, value]) => value);
     onChange(Object.fromEntries(asked));
   }
-  return { show: (filters) => controls.forEach((made, name) => made.set(filters[name])) };
+  return { show: (filters) => controls.forEach((made, name) => made.set(own(filters, name))) };
 }
 
 const place = (name) => (FIRST.includes(name) ? FIRST.indexOf(name) : FIRST.length);

@@ -1,5 +1,7 @@
 // One colour per kind (genre, say), the same on cards, legend and map. Kinds come from /v1/map/legend, most frequent first.
 
+import { own } from "./own.js";
+
 // [lightness, chroma, hue] in oklch, in the order of the legend; the first covers most of the map, so it is calm.
 const COLOURS = [
   [0.66, 0.11, 255], [0.74, 0.15, 60], [0.84, 0.15, 95], [0.72, 0.11, 190], [0.66, 0.19, 27], [0.66, 0.17, 300],
@@ -19,13 +21,13 @@ export function setLegend(legend) {
 
 /** Where an item's kind stands in the legend: the rarest of its values, as the server chooses for the map. */
 export function codeOf(attributes) {
-  const codes = (attributes?.[attribute] ?? []).map((value) => places.get(value) ?? -1);
+  const codes = (own(attributes, attribute) ?? []).map((value) => places.get(value) ?? -1);
   const code = Math.max(-1, ...codes);
   return code < 0 ? places.size : code;
 }
 
 /** An item's values of the coloured attribute. */
-export const kindsOf = (attributes) => attributes?.[attribute] ?? [];
+export const kindsOf = (attributes) => own(attributes, attribute) ?? [];
 export const kindAttribute = () => attribute;
 
 const entry = (code) => (code < places.size ? COLOURS[code % COLOURS.length] : OTHER);

@@ -8,12 +8,14 @@ const FEW = 1000; // what the server gives at most
 export function read(search = location.search) {
   const params = new URLSearchParams(search);
   const mode = ["user", "q", "similar", "taste"].find((name) => params.has(name));
-  const state = { mode: mode === "q" ? "search" : mode ?? "popular", about: mode ? params.get(mode) : "", filters: {} };
+  const state = { mode: mode === "q" ? "search" : mode ?? "popular", about: mode ? params.get(mode) : "" };
+  state.filters = Object.create(null); // an attribute may have the name of what every object inherits
   state.diversity = Math.min(1, Math.max(0, Number(params.get("diversity")) || 0));
   state.k = Math.min(FEW, Math.max(1, Math.trunc(Number(params.get("k"))) || PAGE));
   for (const [name, value] of params) {
     const [kind, attribute] = [name.slice(0, 2), name.slice(2)];
-    if (kind === "f.") (state.filters[attribute] ??= []).push(value);
+    const before = state.filters[attribute]; // a range, if the address has one beside values: the last is meant
+    if (kind === "f.") state.filters[attribute] = Array.isArray(before) ? [...before, value] : [value];
     if (kind === "r.") state.filters[attribute] = rangeOf(value);
   }
   return state;

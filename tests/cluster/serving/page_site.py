@@ -19,8 +19,9 @@ from local_processes import free_port
 
 from cluster.compute import InProcess
 from cluster.serving.application import make_application
+from cluster.serving.encoders import online_encoder
 from cluster.serving.keys import KeyRing
-from cluster.serving.live import LiveRelease, online_encoder
+from cluster.serving.live import LiveRelease
 from cluster.serving.service import Service
 from cluster.serving.settings import ServeArgs
 from cluster.serving.stats import Statistics

@@ -319,6 +319,15 @@ def test_a_refusal_is_said_in_words(page: Page, site: Site) -> None:
     assert page.ids == [] and page.texts("#notice") == ["Nothing passes these filters. Take one away."]
 
 
+@pytest.mark.parametrize(
+    "query",
+    ["f.__proto__=x", "f.constructor=y", "r.__proto__=1..2", "f.toString=a&f.toString=b", "r.year=1990..&f.year=1995"],
+)
+def test_names_that_every_object_has_are_attributes_like_any_other(page: Page, site: Site, query: str) -> None:
+    page.open(f"{site.url}/?{query}")
+    assert page.ids or any(page.texts("#notice"))
+
+
 def test_on_a_phone_nothing_sticks_out_and_fingers_find_the_buttons(page: Page, site: Site) -> None:
     page.resize(*PHONE)
     page.open(f"{site.url}/?user={USER}")
