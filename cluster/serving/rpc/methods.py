@@ -23,7 +23,7 @@ from cluster.serving.security import Headers
 
 __all__ = ["Context", "RecommenderMethods", "Serialised"]
 
-_MAX_MESSAGE_BYTES: Final = 2 * 1024**2  # of a request: an empty message in a list is 2 bytes of it and 80 in memory
+_MAX_MESSAGE_BYTES: Final = 1024**2  # of a request: an empty message in a list is 2 bytes of it and 80 in memory
 _MAX_REQUEST_ID: Final = 200
 _CODES: Final = {
     400: grpc.StatusCode.INVALID_ARGUMENT,

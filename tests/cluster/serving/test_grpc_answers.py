@@ -181,7 +181,7 @@ def test_a_message_is_read_once_its_sender_has_shown_a_key(tmp_path: Path) -> No
     [
         ("RecommendUser", b"\xff\xff\xff", StatusCode.INVALID_ARGUMENT, "no RecommendUserRequest"),
         ("AnswerBatch", b"\x0a\x00" * 19_000, StatusCode.INVALID_ARGUMENT, "19,000 queries"),
-        ("AnswerBatch", b"\x0a\x00" * 1_048_577, StatusCode.RESOURCE_EXHAUSTED, "a larger message"),
+        ("AnswerBatch", b"\x0a\x00" * 524_289, StatusCode.RESOURCE_EXHAUSTED, "a larger message"),
         ("RecommendUser", b"\x0a\x01u" + b"\x42\x00" * 19_000, StatusCode.INVALID_ARGUMENT, "19,000 exclude"),
         ("RecommendAnonymous", b"\x0a\x00" * 19_000, StatusCode.INVALID_ARGUMENT, "19,000 liked"),
     ],
