@@ -7,10 +7,12 @@ semrec bench resume --workspace W --users 400000 --k 100
 semrec bench demo
 semrec bench serving --json serving.json
 semrec bench soak --minutes 10
+semrec bench attack --short
 """
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
@@ -281,6 +283,42 @@ def soak_service(
         )
     row = asdict(found)
     _show("soak", [{**row.pop("load"), **row}], json)
+
+
+@app.command("attack")
+@reported
+def attack(
+    url: Annotated[str | None, typer.Option(help="A running service (default: one of its own, generated).")] = None,
+    key: Annotated[
+        str | None, typer.Option(envvar="SEMREC_KEY", help="API key of it; with admin its memory is seen, too.")
+    ] = None,
+    grpc: Annotated[str | None, typer.Option(help="HOST:PORT where it takes gRPC.")] = None,
+    anywhere: Annotated[bool, typer.Option("--anywhere", help="Also a service on another machine; be sure.")] = False,
+    short: Annotated[bool, typer.Option("--short", help="Without what lasts by itself.")] = False,
+    json: Json = None,
+) -> None:
+    """Requests that are meant to hurt; fails where a refusal is missing, others wait, or memory grows too much."""
+    from cluster.stages.attack import attack_service, own_service
+    from cluster.stages.attack_target import Target
+    from semrec.bench.attacks import ATTACKS
+
+    chosen = [attack for attack in ATTACKS if not (short and attack.slow_s)]
+    with contextlib.ExitStack() as stack:
+        if url:
+            target = Target(url, key, grpc, anywhere)
+        else:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="semrec-attack-"))
+            target = stack.enter_context(own_service(_serving_world(folder, 5_000, 200)))
+        rows = attack_service(target, chosen)
+    table = Table("attack", "status", "s", "/healthz s", "question s", "grown MB", "broken", title_justify="left")
+    for row in rows:
+        times = (f"{value:.2f}" for value in (row.seconds, row.worst_health_s, row.worst_question_s))
+        grown = "" if row.memory_mb is None else f"{row.memory_mb:,.0f}"
+        table.add_row(row.attack, " ".join(map(str, row.statuses)), *times, grown, "; ".join(row.broken))
+    show_table(table, width=max(console.width, 120))
+    _write(json, [asdict(row) for row in rows])
+    if any(row.broken for row in rows):
+        raise typer.Exit(1)
 
 
 def _serving_world(folder: str, items: int, users: int) -> str:

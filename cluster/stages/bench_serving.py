@@ -24,7 +24,7 @@ from semrec.release import Release
 from semrec.runs import require_live
 from semrec.workspace import Workspace
 
-__all__ = ["ServingRow", "bench_serving", "serving_requests", "started_server"]
+__all__ = ["ServingRow", "bench_serving", "free_port", "serve_command", "serving_requests", "started_server"]
 
 _START_S: Final = 300.0
 _WARM_S: Final = 3.0
@@ -61,7 +61,7 @@ def bench_serving(
         rows += _measure("ping", url, {"ping": [Request("/ping")]}, seconds, concurrency)
     with started_server([*peer, "faiss", "--workspace", workspace_uri], kinds["recommend_user"][0].path) as (url, _):
         rows += _measure("faiss", url, users, seconds, concurrency)
-    serve = [sys.executable, "-m", "jobs.serve_release", "--workspace", workspace_uri]
+    serve = serve_command(workspace_uri)
     plain = {
         "RAY_SERVE_ENABLE_HA_PROXY": "0",
         "RAY_SERVE_ENABLE_DIRECT_INGRESS": "0",
@@ -86,7 +86,7 @@ def started_server(
 
     Raises NoWorkersError with the end of its output when it does not answer within five minutes.
     """
-    port, began_s = _free_port(), time.monotonic()
+    port, began_s = free_port(), time.monotonic()
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
             [*command, "--port", str(port)], stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True,
@@ -107,6 +107,11 @@ def started_server(
         finally:
             process.terminate()
             process.wait(_END_S)
+
+
+def serve_command(workspace_uri: str) -> list[str]:
+    """The command that serves a workspace, without a port."""
+    return [sys.executable, "-m", "jobs.serve_release", "--workspace", workspace_uri]
 
 
 def serving_requests(workspace_uri: str, platform: str | None) -> dict[str, list[Request]]:
@@ -164,7 +169,8 @@ def _answers(url: str) -> bool:
         return False
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on."""
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return int(one.getsockname()[1])

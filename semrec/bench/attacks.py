@@ -9,6 +9,7 @@ from typing import Any, Final
 
 __all__ = ["ATTACKS", "Attack"]
 
+_INVALID, _EXHAUSTED, _UNAUTHENTICATED = 3, 8, 16  # codes of gRPC
 _REFUSED: Final = frozenset({422})
 _JSON: Final = (("Content-Type", "application/json"),)
 _ITEM: Final = "/v1/items/attacked"
@@ -21,7 +22,8 @@ _LINE_BYTES: Final = 60_000  # of a request line or header: proxies take 64 KiB
 class Attack:
     """A request, and the statuses that it may be answered with. `body` is made for a size in bytes.
 
-    `at_once`: so many of it at the same time. `slow_s`: the time over which the body is sent.
+    `at_once`: so many of it at the same time. `slow_s`: the time over which the body is sent. With the method `gRPC` the path
+    is that of an RPC, the body its message, and the statuses are numbers of gRPC's codes; `with_key` False: as a stranger.
     """
 
     name: str
@@ -32,6 +34,12 @@ class Attack:
     headers: tuple[tuple[str, str], ...] = ()
     at_once: int = 1
     slow_s: float = 0.0
+    with_key: bool = True
+
+    @property
+    def is_grpc(self) -> bool:
+        """Whether it comes over gRPC."""
+        return self.method == "gRPC"
 
     @property
     def all_headers(self) -> tuple[tuple[str, str], ...]:
@@ -57,6 +65,11 @@ def _numbered(start: bytes, value: bytes, end: bytes) -> Callable[[int], bytes]:
 def _dumped(document: Any) -> Callable[[int], bytes]:
     """The same body for every size."""
     return lambda size: json.dumps(document).encode()
+
+
+def _over_grpc(name: str, body: Callable[[int], bytes], code: int, *, with_key: bool = True) -> Attack:
+    path = "/semrec.v1.Recommender/AnswerBatch"
+    return Attack(name, path, body, "gRPC", frozenset({code}), with_key=with_key)
 
 
 _MANY_USERS: Final = [{"user_id": f"user-{number}"} for number in range(10_000)]
@@ -98,5 +111,9 @@ ATTACKS: Final = (
         statuses=frozenset({200}),
         headers=(("Cookie", "a=b;" * (_LINE_BYTES // 4)),),
     ),
+    _over_grpc("a message of a stranger", lambda size: b"\x0a\x00" * 500_000, _UNAUTHENTICATED, with_key=False),
+    _over_grpc("a message of empty queries", _filled(b"", b"\x0a\x00", b""), _EXHAUSTED),
+    _over_grpc("a smaller one", lambda size: b"\x0a\x00" * 500_000, _INVALID),
+    _over_grpc("a message that is none", lambda size: b"\xff" * 1_000_000, _INVALID),
     Attack("a body sent slowly", _SEARCH, _dumped({"text": "a lonely robot"}), statuses=frozenset({408}), slow_s=30.0),
 )

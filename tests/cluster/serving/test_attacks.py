@@ -17,7 +17,7 @@ from cluster.serving.schemas import MAX_LIST
 from semrec.bench.attacks import ATTACKS, Attack
 
 BODY_BYTES = 8 * 1024**2
-ALONE = [attack for attack in ATTACKS if attack.at_once == 1 and not attack.slow_s]
+ALONE = [attack for attack in ATTACKS if attack.at_once == 1 and not attack.slow_s and not attack.is_grpc]
 
 
 @pytest.fixture(scope="module")
