@@ -14,7 +14,8 @@ Workspace
 
     Files of imports and embeddings carry a digest in their name and the stage's manifest names them, so that one rename of
     the manifest switches from the old set to the new: a reader never sees half of each. Blocks are how the item matrix is
-    stored; shards are the ranges of rows that workers hold, chosen for each run.
+    stored; shards are the ranges of rows that workers hold, chosen for each run. A release's manifest names the files of the
+    interactions that it was built from, which serving reads, whatever was imported since: they must stay while it does.
 
 Changes made online
     Every acknowledged item change and event has a sequence, from 1 without gaps, in the log of its kind. One segment holds

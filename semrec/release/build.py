@@ -208,6 +208,7 @@ def finish_release(
         "counts": totals,
         "num_users": totals.get("users", 0),
         "matrix": {name: value for name, value in matrix.items() if name not in ("kind", "schema")},
+        "interactions": [TableFile.from_json(part).to_json() for part in (job.interactions or {}).get("parts", [])],
         "users": [{"part": r.part, "popularity": r.counts["popularity"], **r.table.to_json()} for r in records],
     }
     body |= _folded_entry(job)

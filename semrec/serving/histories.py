@@ -2,36 +2,40 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from semrec.contracts import INTERACTIONS_SCHEMA, bucket_of
-from semrec.errors import MissingArtefactError
-from semrec.importing.interactions import sorted_distinct
-from semrec.manifests import read_manifest
+from semrec.importing.interactions import INTERACTIONS_MANIFEST, sorted_distinct
+from semrec.importing.staging import stored_parts
 from semrec.release.reader import Release
 from semrec.serving.lru import Lru
-from semrec.tables import TableFile, read_table
+from semrec.tables import TableFile, read_rows
 
 if TYPE_CHECKING:
     from semrec.serving.events import Event
 
 __all__ = ["Histories"]
 
+_log = logging.getLogger(__name__)
 _CACHE_BYTES: Final = 256 << 20
-_MANIFEST: Final = "interactions/manifest.json"
 
 
 class Histories:
-    """Interactions up to a release's as_of, by user. Parts are read on first use and kept, within bounds."""
+    """Interactions that a release was built from, by user: those of its own files, whatever was imported since.
+
+    Parts are read on first use and kept, within bounds. A file of interactions has a digest of its rows in its name and is
+    never removed, so it is there as long as the release; whatever removes files must spare those that a release names.
+    """
 
     def __init__(self, release: Release) -> None:
         self._storage, self._as_of = release.storage, release.manifest["as_of"]
         self._parts: Lru[int, _Part] = Lru(_CACHE_BYTES, lambda part: part.num_bytes)
-        self._manifest = self._read_manifest()
+        self._files = _files_of(release)
 
     def events(self, user_id: str, recent: Sequence[Event] = ()) -> pa.Table:
         """A user's stored events and `recent` ones: INTERACTIONS_SCHEMA, in its order, each event once."""
@@ -47,31 +51,29 @@ class Histories:
         return sorted_distinct(pa.concat_tables([stored, pa.table(columns, schema=INTERACTIONS_SCHEMA)]))
 
     def _stored(self, user_id: str) -> pa.Table:
-        if self._manifest is None:
+        if not self._files:
             return INTERACTIONS_SCHEMA.empty_table()
-        bucket = bucket_of(user_id, len(self._manifest["parts"]))
+        bucket = bucket_of(user_id, len(self._files))
         return self._parts.get(bucket, lambda: self._read(bucket)).of(user_id)
 
     def _read(self, bucket: int) -> _Part:
-        try:
-            table = self._table(bucket)
-        except MissingArtefactError:  # an import has put other files in their place
-            self._manifest = self._read_manifest()
-            table = self._table(bucket)
+        table = read_rows(self._storage, self._files[bucket]).cast(INTERACTIONS_SCHEMA)
         if self._as_of is not None:
             table = table.filter(pc.less_equal(table["timestamp"], self._as_of))
         return _Part(table)
 
-    def _table(self, bucket: int) -> pa.Table:
-        if self._manifest is None:
-            return INTERACTIONS_SCHEMA.empty_table()
-        file = TableFile.from_json(self._manifest["parts"][bucket])
-        return read_table(self._storage, file).cast(INTERACTIONS_SCHEMA)
 
-    def _read_manifest(self) -> dict[str, Any] | None:
-        if not self._storage.exists(_MANIFEST):
-            return None
-        return read_manifest(self._storage, _MANIFEST, "interactions", remedy="Import interactions.")
+def _files_of(release: Release) -> list[TableFile]:
+    """One file per bucket of users, none without interactions."""
+    files = release.manifest.get("interactions")
+    if files is None:
+        _log.warning(
+            "release %s is of a version that did not note its interactions: those imported last are read. Build it again",
+            release.release_id,
+        )
+        _, stored = stored_parts(release.storage, INTERACTIONS_MANIFEST, "interactions")
+        return [stored[part] for part in sorted(stored)]
+    return [TableFile.from_json(file) for file in files]
 
 
 class _Part:

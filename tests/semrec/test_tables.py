@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from semrec.digests import content_digest, sha256_hex
 from semrec.errors import CorruptArtefactError, MissingArtefactError
 from semrec.storage import Storage
-from semrec.tables import TableFile, parquet_bytes, read_table, write_table
+from semrec.tables import TableFile, parquet_bytes, read_rows, read_table, write_table
 
 TABLE = pa.table({"user_id": ["a", "b"], "value": pa.array([1.5, None], pa.float32())})
 
@@ -53,6 +54,18 @@ def test_one_changed_byte_is_refused_by_name(storage: Storage, at: int) -> None:
     storage.write_bytes(file.file, bytes(data))
     with pytest.raises(CorruptArtefactError, match=rf"{file.file} has {len(data)} bytes and another SHA-256"):
         read_table(storage, file)
+
+
+def test_a_file_that_another_version_wrote_again_is_read_by_its_rows(storage: Storage) -> None:
+    file = write_table(storage, "users/part-00000", TABLE)
+    pq.write_table(TABLE, storage.full_path(file.file), compression="none")
+    assert read_rows(storage, file).equals(TABLE)
+    with pytest.raises(CorruptArtefactError):
+        read_table(storage, file)
+    for other in (parquet_bytes(TABLE.slice(1)), b"PAR1"):
+        storage.write_bytes(file.file, other)
+        with pytest.raises(CorruptArtefactError, match="another SHA-256"):
+            read_rows(storage, file)
 
 
 def test_a_record_of_what_is_no_table_or_is_elsewhere_is_refused(storage: Storage) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from semrec.serving.lru import Lru
 from semrec.serving.overlay import OverlayView
 from semrec.serving.served import ServedRelease
 from semrec.serving.users import question_of
+from semrec.tables import TableFile, read_table
 
 NOTHING = OverlayView.empty()
 NEWEST_S = 1_000_000 + 10**7
@@ -67,8 +69,43 @@ def test_recent_events_count_as_in_a_release_that_has_them(tmp_path: Path, repea
 
 
 def _stored(served: ServedRelease, bucket: int) -> list[tuple[str, str, float, int]]:
-    table = served.users._histories._table(bucket)
-    return [tuple(row.values()) for row in table.to_pylist()]
+    file = TableFile.from_json(served.release.manifest["interactions"][bucket])
+    return [tuple(row.values()) for row in read_table(served.release.storage, file).to_pylist()]
+
+
+def test_an_import_changes_nothing_in_the_answers_of_a_release_opened_before_or_after_it(tmp_path: Path) -> None:
+    world = make_world(tmp_path)
+    events = {f"user-{n}": [Event(f"user-{n}", f"n{n:02d}", 2.0, NEWEST_S + n)] for n in range(0, 44, 3)}
+
+    def answers(served: ServedRelease) -> list[tuple[object, ...]]:
+        tastes = [served.taste(user, recent) for user, recent in events.items()]
+        states = [served.user(user, recent) for user, recent in events.items()]
+        return [
+            (taste.names, taste.weights_L.tolist(), taste.seen, state.vector.tobytes(), state.seen_rows.tolist())
+            for taste, state in zip(tastes, states, strict=True)
+            if state is not None and state.vector is not None
+        ]
+
+    opened_before = world.serve()  # reads nothing of the interactions until it is asked
+    before = answers(world.serve())
+    rows = [(user, f"n{number:02d}", 3.0, 2_000_000) for number, user in enumerate(events)]
+    import_interactions(world.workspace, [event_table(rows)])
+    assert len(before) == len(events)
+    assert answers(opened_before) == answers(world.serve()) == before
+
+
+def test_a_release_that_does_not_name_its_interactions_says_so_and_reads_those_of_today(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    world = make_world(tmp_path)
+    path = f"releases/{world.release_id}/manifest.json"
+    manifest = world.workspace.storage.read_json(path)
+    named = manifest.pop("interactions")
+    expected = world.serve().taste("user-1").names
+    world.workspace.storage.write_json(path, manifest)
+    with caplog.at_level(logging.WARNING):
+        assert world.serve().taste("user-1").names == expected
+    assert len(named) == 4 and "did not note its interactions" in caplog.text
 
 
 def test_a_stranger_gets_popularity_until_there_is_an_event(served: ServedRelease) -> None:
