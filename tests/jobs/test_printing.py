@@ -119,7 +119,7 @@ def test_a_text_that_is_no_unicode_can_be_printed() -> None:
     assert printing.one_line("a\ud800b\tc") == "a\\ud800b\\tc"
 
 
-MARKUP = re.compile(r"\[/\]|\[/?(bold|dim|italic|underline|red|green|yellow|blue|cyan|magenta|white)[^\]]*\]")
+MARKUP = re.compile(r"\[/\]|\[/?(bold|dim|italic|underline|red|green|yellow|blue|cyan|magenta|white)( [a-z ]+)?\]")
 
 #: What of rich takes texts literally, or gives them to the console that it is printed on. `Text` is for constants.
 LITERAL = {"Table", "Text", "box", "Progress", "BarColumn", "SpinnerColumn", "TaskID", "TextColumn"}

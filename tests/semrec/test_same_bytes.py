@@ -13,14 +13,15 @@ from cluster.compute import InProcess
 from cluster.stages.release import build_release
 from cluster.stages.score import score_users
 from semrec.bench.generated import write_catalogue
+from semrec.ids import id_fault
 from semrec.importing import UserRow, import_interactions, import_users
 from semrec.progress import NoProgress
 from semrec.release import ReleaseSettings
 from semrec.runs import ScoreSettings, run_folder, verify_run
 from semrec.workspace import Workspace
 
-ID = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=6)
-IDS = st.lists(ID.filter(lambda text: text.strip(" \t\n\r\v\f")), unique=True)  # blank ids are refused
+ID = st.text(st.characters(codec="utf-8"), min_size=1, max_size=6).filter(lambda text: not id_fault(text))
+IDS = st.lists(ID, unique=True)
 SERVICES = ("Atlas", "Lumina", "Marquee")
 _folder = tempfile.TemporaryDirectory(prefix="semrec-test-")  # examples share no fixture; gone when the process ends
 

@@ -54,7 +54,11 @@ def test_no_path_leads_out_of_the_workspace(any_storage: Storage, path: str) -> 
             any_storage.list_sizes,
             any_storage.delete,
         ),
-        *(any_storage.list_folders, any_storage.modified_s, partial(any_storage.local_copy, num_bytes=8)),
+        *(
+            any_storage.list_folders,
+            any_storage.modified_s,
+            partial(any_storage.open_local, num_bytes=8, sha256="0" * 64),
+        ),
         *(partial(any_storage.write_bytes, data=b""), partial(any_storage.create_exclusive, data=b"")),
     ]
     for call in calls:
