@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).resolve().parent
-ENOUGH_S = 240
+ENOUGH_S = 500
+
+pytestmark = pytest.mark.timeout(600)  # a dozen interpreters, one after the other
 
 ABORTS = """
 import os
@@ -58,7 +60,8 @@ def run(folder: Path, modules: dict[str, str], *arguments: str) -> Outcome:
     for name, text in modules.items():
         (folder / "tests" / f"test_{name}.py").write_text(text)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
-    command = [sys.executable, "-m", "pytest", "--junitxml=report.xml", *arguments]
+    environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # each worker would spend seconds on what no module here uses
+    command = [sys.executable, "-m", "pytest", "-p", "xdist", "-p", "timeout", "--junitxml=report.xml", *arguments]
     done = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=ENOUGH_S, check=False
     )
@@ -70,7 +73,7 @@ def run(folder: Path, modules: dict[str, str], *arguments: str) -> Outcome:
 
 def test_crashes_and_hangs_fail_their_own_tests_alone(folder: Path) -> None:
     innocent = {f"innocent_{n}": "def test_one(): pass\ndef test_two(): pass\n" for n in range(4)}
-    found = run(folder, {"aborts": ABORTS, "fails": FAILS, "hangs": HANGS, **innocent}, "-o", "faulthandler_timeout=5")
+    found = run(folder, {"aborts": ABORTS, "fails": FAILS, "hangs": HANGS, **innocent}, "-o", "faulthandler_timeout=10")
     assert found.exit_code == 1, found.printed
     assert found.failed == ["aborts.test_abort", "aborts.test_exit", "fails.test_fail", "hangs.test_hang"]
     others = [f"innocent_{n}.test_{name}" for n in range(4) for name in ("one", "two")]

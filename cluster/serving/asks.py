@@ -20,6 +20,7 @@ from semrec.serving.diversity import diversified, num_candidates
 from semrec.serving.explain import Explanation, WhyNot, explain, why_not
 from semrec.serving.filters import NO_FILTERS, Filters
 from semrec.serving.overlay import OverlayView
+from semrec.serving.published import Published
 from semrec.serving.served import ServedRelease
 from semrec.serving.tastes import Taste
 from semrec.serving.users import question_of
@@ -219,17 +220,30 @@ def answer_asks(asks: list[Ask]) -> list[Reply | BaseException]:
 
 
 def published_reply(snapshot: Snapshot, user_id: str, listing: Listing, form: Form = JSON) -> Reply:
-    """The published list of a user, cut to k. Raises MissingArtefactError for a user that the run does not have."""
+    """The published list of a user without the items that were deleted since, cut to k; says how many were left out.
+
+    Raises MissingArtefactError for a user that the run does not have.
+    """
     found = snapshot.served.published(user_id)
     if found is None:
         raise MissingArtefactError(
             f"no user {user_id!r} in the published run", expected="a user of it", remedy="Ask with source=live."
         )
-    ranked = Ranked(found.hits[: listing.k], found.short_reason)
-    return _reply(form, Answer(snapshot, "batch", ranked, user_id))
+    changes = snapshot.overlay.changes
+    hits = [hit for hit in found.hits if hit.item_id not in changes or not changes[hit.item_id].deleted]
+    num_deleted = len(found.hits) - len(hits)
+    reason = None if len(hits) >= listing.k else _why_short(snapshot, found, num_deleted)
+    ranked = Ranked(hits[: listing.k], reason)
+    return _reply(form, Answer(snapshot, "batch", ranked, user_id, num_deleted=num_deleted))
 
 
 _NOT_ANSWERED = RuntimeError("not answered")
+
+
+def _why_short(snapshot: Snapshot, found: Published, num_deleted: int) -> str:
+    """Why what is left of a published list has fewer items than were asked for."""
+    reason = found.short_reason or f"the run has published {snapshot.served.run_k} items for each user"
+    return f"{reason}; {num_deleted} of them were deleted since" if num_deleted else reason
 
 
 def _answer_alike(snapshot: Snapshot, asks: list[Ask]) -> list[Reply | BaseException]:

@@ -18,7 +18,8 @@ __all__ = ["JSON", "Answer", "Form"]
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer before it is written down. `user_id` or `item_id` names what was asked for, if anything."""
+    """One answer before it is written down. `user_id` or `item_id` names what was asked for, if anything; `num_deleted`,
+    of a published list, counts its items that are left out."""
 
     snapshot: Snapshot
     source: str
@@ -27,6 +28,7 @@ class Answer:
     item_id: str | None = None
     explained: Sequence[Explanation] | None = None
     why: WhyNot | None = None
+    num_deleted: int | None = None
 
 
 class Form(Protocol):
@@ -80,6 +82,8 @@ def _extra(answer: Answer) -> bytes:
         extra["explain"] = {"items": [asdict(one) for one in answer.explained]}
     if answer.why is not None:
         extra["why"] = asdict(answer.why)
+    if answer.num_deleted is not None:
+        extra["num_deleted"] = answer.num_deleted
     return b"," + orjson.dumps(extra)[1:] if extra else b"}"
 
 

@@ -87,7 +87,9 @@ class SimilarQuery(ListQuery):
 class UserQuery(ListQuery):
     """Options of a user's recommendations."""
 
-    source: Literal["live", "batch"] = Field("live", description="batch: the published list, cut to k.")
+    source: Literal["live", "batch"] = Field(
+        "live", description="batch: the published list without items deleted since (overlay=off: with them), cut to k."
+    )
     explain: bool = Field(False, description="Say what each score is made of.")
     why: Id | None = Field(None, description="An item: why is it not shown, or at which place?")
 
@@ -271,6 +273,9 @@ class Answer(BaseModel):
     items: list[AnswerItem]
     explain: dict[str, Any] | None = Field(None, description="When it was asked for.")
     why: dict[str, Any] | None = Field(None, description="When it was asked for.")
+    num_deleted: int | None = Field(
+        None, description="In published lists: their items that were deleted since, and are left out."
+    )
 
 
 class ProblemDocument(BaseModel):

@@ -27,6 +27,7 @@ class _Messages:
             user_id=answer.user_id,
             item_id=answer.item_id,
             short_reason=ranked.short_reason,
+            num_deleted=answer.num_deleted,
             items=_items(answer),
         )
         if answer.explained is not None:

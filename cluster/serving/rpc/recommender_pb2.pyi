@@ -161,7 +161,7 @@ class NumberRange(_message.Message):
     def __init__(self, min: _Optional[float] = ..., max: _Optional[float] = ...) -> None: ...
 
 class Answer(_message.Message):
-    __slots__ = ("source", "release", "overlay", "user_id", "item_id", "short_reason", "items", "explain", "why", "error")
+    __slots__ = ("source", "release", "overlay", "user_id", "item_id", "short_reason", "items", "explain", "why", "error", "num_deleted")
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     RELEASE_FIELD_NUMBER: _ClassVar[int]
     OVERLAY_FIELD_NUMBER: _ClassVar[int]
@@ -172,6 +172,7 @@ class Answer(_message.Message):
     EXPLAIN_FIELD_NUMBER: _ClassVar[int]
     WHY_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
+    NUM_DELETED_FIELD_NUMBER: _ClassVar[int]
     source: str
     release: str
     overlay: int
@@ -182,7 +183,8 @@ class Answer(_message.Message):
     explain: Explained
     why: WhyNot
     error: Problem
-    def __init__(self, source: _Optional[str] = ..., release: _Optional[str] = ..., overlay: _Optional[int] = ..., user_id: _Optional[str] = ..., item_id: _Optional[str] = ..., short_reason: _Optional[str] = ..., items: _Optional[_Iterable[_Union[Item, _Mapping]]] = ..., explain: _Optional[_Union[Explained, _Mapping]] = ..., why: _Optional[_Union[WhyNot, _Mapping]] = ..., error: _Optional[_Union[Problem, _Mapping]] = ...) -> None: ...
+    num_deleted: int
+    def __init__(self, source: _Optional[str] = ..., release: _Optional[str] = ..., overlay: _Optional[int] = ..., user_id: _Optional[str] = ..., item_id: _Optional[str] = ..., short_reason: _Optional[str] = ..., items: _Optional[_Iterable[_Union[Item, _Mapping]]] = ..., explain: _Optional[_Union[Explained, _Mapping]] = ..., why: _Optional[_Union[WhyNot, _Mapping]] = ..., error: _Optional[_Union[Problem, _Mapping]] = ..., num_deleted: _Optional[int] = ...) -> None: ...
 
 class Item(_message.Message):
     __slots__ = ("item_id", "title", "attributes", "score")

@@ -77,6 +77,7 @@ class LocalReplica:
 
     def __init__(self, world: World, keys_file: str | None = None, telemetry: str | None = None, **args: Any) -> None:
         self.world, storage = world, world.workspace.storage
+        args.setdefault("timeout_s", 60.0)  # a first request may have to wait for the engine's loops to be compiled
         self.args = ServeArgs(workspace=storage.uri, keys_file=keys_file, telemetry=telemetry, **args)
         self.stats = Statistics("local")
         self.live = LiveRelease(storage, _open, lambda release: WordEncoder(), self.stats.noted)

@@ -15,7 +15,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from replica_without_ray import LocalReplica, WordEncoder, refused
 from serving_world import K, make_world
 
-from cluster.serving.asks import AnonymousAsk, Listing, Reply, SimilarAsk, UserAsk, answer_asks
+from cluster.serving.asks import AnonymousAsk, Listing, Reply, SimilarAsk, UserAsk, answer_asks, published_reply
+from cluster.serving.rpc import recommender_pb2 as pb
+from cluster.serving.rpc.form import MESSAGES
 from semrec.errors import InputError
 from semrec.serving.anonymous import Weighted, anonymous_question, anonymous_taste
 from semrec.serving.answers import Hit, Question, Ranked
@@ -242,6 +244,31 @@ def test_a_put_item_is_in_the_answers_and_a_deleted_one_is_not(fresh: LocalRepli
         assert fresh.client.delete(f"/v1/items/{name}").status_code == 404
     left = {item["item_id"] for item in post(fresh, "/v1/search", {"text": "blue stars", "k": 70})["items"]}
     assert left == set(fresh.world.items) - {"n05"}
+
+
+def test_a_deleted_item_is_left_out_of_a_published_list_which_says_so(fresh: LocalReplica) -> None:
+    path = "/v1/users/user-1/recommendations"
+    before = get(fresh, path, k=K, source="batch")
+    assert (len(before["items"]), before["num_deleted"], before["short_reason"]) == (K, 0, None)
+    gone = [item["item_id"] for item in before["items"][1:3]]
+    for item_id in gone:
+        assert fresh.client.delete(f"/v1/items/{item_id}").status_code == 200
+    answer = get(fresh, path, k=K, source="batch")
+    assert answer["items"] == [item for item in before["items"] if item["item_id"] not in gone]
+    assert answer["num_deleted"] == 2
+    assert answer["short_reason"] == "the run has published 5 items for each user; 2 of them were deleted since"
+    cut = get(fresh, path, k=2, source="batch")
+    assert (cut["items"], cut["num_deleted"], cut["short_reason"]) == (answer["items"][:2], 2, None)
+    assert fresh.live.now is not None
+    message = pb.Answer.FromString(published_reply(fresh.live.now, "user-1", Listing(K), MESSAGES).body)
+    assert ([item.item_id for item in message.items], message.num_deleted) == (
+        [item["item_id"] for item in answer["items"]],
+        2,
+    )
+    released = get(fresh, path, k=K, source="batch", overlay="off")
+    assert (listed(released), released["num_deleted"]) == (listed(before), 0)
+    assert released["items"] == before["items"]
+    assert "num_deleted" not in get(fresh, path, k=K)
 
 
 def test_suggestions_and_the_map_follow_the_overlay(fresh: LocalReplica) -> None:
