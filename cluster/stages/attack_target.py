@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import select
 import ssl
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -109,9 +109,12 @@ class Target:
 
 
 def _send(connection: http.client.HTTPConnection, body: bytes, slow_s: float) -> None:
+    """Sends a body over `slow_s`, and no more of it once an answer has come: how long that takes is what is measured."""
     if not slow_s:
         connection.send(body)
         return
     for number in range(len(body)):
         connection.send(body[number : number + 1])
-        time.sleep(slow_s / len(body))
+        is_answered, _, _ = select.select([connection.sock], [], [], slow_s / len(body))
+        if is_answered:
+            return
