@@ -6,15 +6,18 @@ python -m jobs.build_release --workspace W
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from jobs.printing import say
 from jobs.shell import (
     Address,
+    AsOf,
     ConsoleProgress,
     CpusPerWorker,
+    Eligibility,
+    HalfLife,
     InProcessOption,
     Workers,
     WorkspaceOption,
@@ -30,11 +33,9 @@ __all__ = ["main"]
 def main(
     workspace: WorkspaceOption,
     embedding: Annotated[str | None, typer.Option(help="Embedding to use, where there are several.")] = None,
-    half_life_days: Annotated[float, typer.Option(help="Days after which an event counts half.")] = 180.0,
-    eligibility: Annotated[
-        list[str] | None, typer.Option(help="Attribute that users and items must share; repeat for several.")
-    ] = None,
-    as_of: Annotated[int | None, typer.Option(help="Seconds since 1970 UTC; later events are left out.")] = None,
+    half_life_days: HalfLife = None,
+    eligibility: Eligibility = None,
+    as_of: AsOf = None,
     in_process: InProcessOption = False,
     address: Address = None,
     workers: Workers = None,
@@ -43,14 +44,16 @@ def main(
     """Build the immutable release that scoring and serving read."""
     from cluster.compute import open_compute
     from cluster.stages.release import build_release
-    from semrec.release import ReleaseSettings
+    from semrec.runs import inherited_settings
     from semrec.workspace import Workspace
 
-    given = {"eligibility": tuple(eligibility)} if eligibility is not None else {}
-    settings = ReleaseSettings(half_life_days=half_life_days, as_of=as_of, **given)
-    opened = Workspace.open(workspace)
+    opened, progress = Workspace.open(workspace), ConsoleProgress()
+    given: dict[str, Any] = {"eligibility": eligibility, "half_life_days": half_life_days, "as_of": as_of}
+    settings, kept = inherited_settings(opened.storage, **given)
+    if kept:
+        progress.note(kept)
     with open_compute(compute_options(in_process, address, workers, cpus_per_worker)) as compute:
-        result = build_release(opened, settings, embedding=embedding, compute=compute, progress=ConsoleProgress())
+        result = build_release(opened, settings, embedding=embedding, compute=compute, progress=progress)
     matrix = result.manifest["matrix"]
     say(
         f"release {result.release_id}: {matrix['num_items']:,} items x {matrix['dimension']}, "

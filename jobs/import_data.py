@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from jobs.printing import say
-from jobs.shell import ConsoleProgress, MaxRejected, WorkspaceOption, reported
+from jobs.shell import AllowEmpty, ConsoleProgress, MaxRejected, WorkspaceOption, reported
 from semrec.errors import InputError
 
 if TYPE_CHECKING:
@@ -54,13 +54,15 @@ def movielens(
     append: Append = False,
     buckets: Buckets = None,
     max_rejected: MaxRejected = 0.01,
+    allow_empty: AllowEmpty = False,
 ) -> None:
     """Import a MovieLens folder: .csv with header, or .dat with `::`."""
     from semrec.importing import import_movielens
 
     opened = _workspace(workspace, buckets)
     mode: Any = "append" if append else "replace"
-    _told(lambda tell: import_movielens(opened, source, mode=mode, max_rejected=max_rejected, progress=tell))
+    work = partial(import_movielens, opened, source, mode=mode, max_rejected=max_rejected, allow_empty=allow_empty)
+    _told(lambda tell: work(progress=tell))
 
 
 def _table_command(fmt: str, what: str) -> None:
@@ -86,6 +88,7 @@ def _table_command(fmt: str, what: str) -> None:
         append: Append = False,
         buckets: Buckets = None,
         max_rejected: MaxRejected = 0.01,
+        allow_empty: AllowEmpty = False,
     ) -> None:
         from semrec.importing import import_table
 
@@ -95,7 +98,12 @@ def _table_command(fmt: str, what: str) -> None:
             )
         columns = _columns(item_id, user_id, title, text, attribute, value, timestamp, list_separator or "|")
         rules: dict[str, Any] = {"repeats": repeats, "neutral_value": neutral_value, "delimiter": delimiter or ","}
-        choice: dict[str, Any] = {"fmt": fmt, "kind": kind, "mode": "append" if append else "replace"}
+        choice: dict[str, Any] = {
+            "fmt": fmt,
+            "kind": kind,
+            "mode": "append" if append else "replace",
+            "allow_empty": allow_empty,
+        }
         opened = _workspace(workspace, buckets)
         work = partial(import_table, opened, source, columns=columns, max_rejected=max_rejected, **choice, **rules)
         _told(lambda tell: work(progress=tell))

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from jobs.printing import say
-from jobs.shell import WorkspaceOption, reported, run
+from jobs.shell import AllowEmpty, AllowLostEligibility, WorkspaceOption, reported, run
 
 __all__ = ["main"]
 
@@ -20,13 +20,16 @@ __all__ = ["main"]
 def main(
     workspace: WorkspaceOption,
     run_id: Annotated[str | None, typer.Option("--run", help="Run to publish (default: the newest).")] = None,
+    allow_empty: AllowEmpty = False,
+    allow_lost_eligibility: AllowLostEligibility = False,
 ) -> None:
     """Publish a verified run: release and run go live in one step."""
-    from semrec.runs import newest_run, publish
+    from semrec.runs import Allowed, newest_run, publish
     from semrec.workspace import Workspace
 
     storage = Workspace.open(workspace).storage
-    live = publish(storage, run_id or newest_run(storage))
+    allowed = Allowed(allow_empty, allow_lost_eligibility)
+    live = publish(storage, run_id or newest_run(storage), allowed)
     say(f"live: release {live.release}, run {live.run}")
 
 

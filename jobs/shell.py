@@ -16,10 +16,15 @@ from semrec.errors import InputError, SemrecError
 
 __all__ = [
     "Address",
+    "AllowEmpty",
+    "AllowLostEligibility",
+    "AsOf",
     "ConsoleProgress",
     "CpusPerWorker",
     "DeviceOption",
     "DeviceWait",
+    "Eligibility",
+    "HalfLife",
     "InProcessOption",
     "MaxRejected",
     "Workers",
@@ -55,6 +60,31 @@ DeviceWait = Annotated[
 ]
 MaxRejected = Annotated[
     float, typer.Option(min=0.0, max=1.0, help="Share of rows that may go to quarantine before the stage fails.")
+]
+
+AllowEmpty = Annotated[
+    bool, typer.Option("--allow-empty", help="Accept a table or a run that became empty; it is refused otherwise.")
+]
+AllowLostEligibility = Annotated[
+    bool,
+    typer.Option(
+        "--allow-lost-eligibility",
+        help="Accept less eligibility than the live release has: a clause less, or one that nobody states any more.",
+    ),
+]
+Eligibility = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Attribute that users and items must share; repeat for several, '' for none "
+        "(default: those of the live release, at first platform)."
+    ),
+]
+HalfLife = Annotated[
+    float | None,
+    typer.Option(help="Days after which an event counts half (default: that of the live release, at first 180)."),
+]
+AsOf = Annotated[
+    int | None, typer.Option(help="Seconds since 1970 UTC; later events are left out (default: the newest event).")
 ]
 
 

@@ -7,6 +7,8 @@ from typing import ClassVar
 __all__ = [
     "CorruptArtefactError",
     "DeviceError",
+    "EligibilityLostError",
+    "EmptyResultError",
     "EncoderError",
     "IncompleteRunError",
     "InputError",
@@ -94,6 +96,14 @@ class RunBusyError(SemrecError):
 
 class IncompleteRunError(SemrecError):
     """Parts are missing or bad; the result may not be used."""
+
+
+class EmptyResultError(SemrecError):
+    """A table or a run became empty, and nobody said that it may."""
+
+
+class EligibilityLostError(SemrecError):
+    """A release limits what users may see less than the live one, and nobody said that it may."""
 
 
 class NoWorkersError(SemrecError):

@@ -17,7 +17,7 @@ from semrec.errors import IncompleteRunError
 from semrec.progress import Progress
 from semrec.quarantine import DEFAULT_MAX_SHARE
 from semrec.release import ReleaseSettings
-from semrec.runs import Live, ScoreSettings, Verification, publish
+from semrec.runs import Allowed, Live, ScoreSettings, Verification, check_against_live, publish
 from semrec.serving.fold import fold_changes
 from semrec.workspace import Workspace
 
@@ -34,6 +34,7 @@ class PipelineSettings:
     engine: str | None = None
     num_shards: int | None = None
     max_rejected: float = DEFAULT_MAX_SHARE
+    allowed: Allowed = field(default_factory=Allowed)
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def run_pipeline(
 ) -> PipelineResult:
     """Everything from the catalogue, with what was changed online since, to the live pair.
 
-    Raises what the stages raise; nothing goes live unverified.
+    Raises what the stages raise; nothing goes live unverified, nor empty or with less eligibility unless it is `allowed`.
     """
     if folded := compute.run(fold_changes, workspace):
         progress.note(str(folded))
@@ -60,6 +61,7 @@ def run_pipeline(
         workspace, settings.embed, compute=compute, progress=progress, max_rejected=settings.max_rejected
     )
     released = build_release(workspace, settings.release, embedding=embedded.name, compute=compute, progress=progress)
+    check_against_live(workspace.storage, released.release_id, settings.allowed)  # before hours of scoring, not after
     scored = score_users(
         workspace,
         settings.score,
@@ -76,6 +78,6 @@ def run_pipeline(
             expected="a run without a fault",
             remedy="Run `semrec score` to repair it, then `semrec verify`.",
         )
-    live = publish(workspace.storage, scored.run_id)
+    live = publish(workspace.storage, scored.run_id, settings.allowed)
     tell_live(live, compute.metrics)
     return PipelineResult(embedded, released, scored, verification, live)

@@ -25,7 +25,7 @@ from semrec.importing.parquet import read_parquet, table_block
 from semrec.importing.report import ImportReport, report_of
 from semrec.importing.rows import ItemRow, UserRow, item_tables, user_tables
 from semrec.importing.sources import Source, find_sources
-from semrec.importing.staging import Staged, is_append, scratch_folder
+from semrec.importing.staging import Staged, check_not_empty, is_append, scratch_folder
 from semrec.importing.users import stage_users
 from semrec.quarantine import DEFAULT_MAX_SHARE
 from semrec.workspace import Workspace
@@ -45,6 +45,7 @@ def import_table(
     columns: ColumnMap,
     mode: Mode = "replace",
     max_rejected: float = DEFAULT_MAX_SHARE,
+    allow_empty: bool = False,
     repeats: Literal["sum", "latest"] = "sum",
     neutral_value: float = 0.0,
     delimiter: str = ",",
@@ -66,7 +67,8 @@ def import_table(
     up or the newest counts, and the weight is max(value - neutral_value, 0). `delimiter` is for CSV. `now_s` (UTC
     seconds, default now) is what a timestamp may exceed by a day at most.
 
-    Bad rows go to quarantine/import/ with file, line and reason (see REASONS). Raises TooManyRejectedError when more
+    A source without a row is refused with EmptyResultError where it would replace rows, unless `allow_empty`. Bad rows go
+    to quarantine/import/ with file, line and reason (see REASONS). Raises TooManyRejectedError when more
     than the share `max_rejected` of the rows were refused, InputError for an impossible argument or source,
     MissingArtefactError for interactions without a catalogue; nothing of the import is then live.
     """
@@ -95,7 +97,7 @@ def import_table(
         else:
             tables = user_tables(user_rows(blocks, columns, is_text=fmt == "csv", intake=intake), intake=intake)
             staged = stage_users(workspace, tables, append=append, intake=intake, scratch=scratch)
-    return _published(workspace, staged, intake)
+    return _published(workspace, staged, intake, allow_empty)
 
 
 def import_items(
@@ -104,13 +106,14 @@ def import_items(
     *,
     mode: Mode = "replace",
     max_rejected: float = DEFAULT_MAX_SHARE,
+    allow_empty: bool = False,
     progress: Progress | None = None,
 ) -> ImportReport:
     """Imports items that are already rows; otherwise as `import_table`."""
     append, until = is_append(mode), log_ends(workspace.storage).items
     intake = Intake(workspace.storage, "items", max_rejected=max_rejected, progress=progress)
     stage = partial(stage_items, until=until)
-    return _import_rows(workspace, rows, item_tables, stage, append=append, intake=intake)
+    return _import_rows(workspace, rows, item_tables, stage, append=append, intake=intake, allow_empty=allow_empty)
 
 
 def import_users(
@@ -119,12 +122,15 @@ def import_users(
     *,
     mode: Mode = "replace",
     max_rejected: float = DEFAULT_MAX_SHARE,
+    allow_empty: bool = False,
     progress: Progress | None = None,
 ) -> ImportReport:
     """Imports users that are already rows; otherwise as `import_table`."""
     append = is_append(mode)
     intake = Intake(workspace.storage, "users", max_rejected=max_rejected, progress=progress)
-    return _import_rows(workspace, rows, user_tables, stage_users, append=append, intake=intake)
+    return _import_rows(
+        workspace, rows, user_tables, stage_users, append=append, intake=intake, allow_empty=allow_empty
+    )
 
 
 def import_interactions(
@@ -133,6 +139,7 @@ def import_interactions(
     *,
     mode: Mode = "replace",
     max_rejected: float = DEFAULT_MAX_SHARE,
+    allow_empty: bool = False,
     repeats: Literal["sum", "latest"] = "sum",
     neutral_value: float = 0.0,
     now_s: int | None = None,
@@ -157,7 +164,7 @@ def import_interactions(
         staged = stage_interactions(
             workspace, tables(), rule, append=append, intake=intake, scratch=scratch, folded=folded
         )
-    return _published(workspace, staged, intake)
+    return _published(workspace, staged, intake, allow_empty)
 
 
 def _blocks(
@@ -180,11 +187,12 @@ def _import_rows(
     *,
     append: bool,
     intake: Intake,
+    allow_empty: bool,
 ) -> ImportReport:
     with scratch_folder() as scratch, intake.kept_on_failure():
         tables = to_tables(_counted(rows, intake), intake=intake)
         staged = stage(workspace, tables, append=append, intake=intake, scratch=scratch)
-    return _published(workspace, staged, intake)
+    return _published(workspace, staged, intake, allow_empty)
 
 
 def _columns_of(batch: pa.RecordBatch | pa.Table) -> EventColumns:
@@ -208,7 +216,8 @@ def _counted(rows: Iterable[Any], intake: Intake) -> Iterator[Any]:
     intake.count(num_rows % step)
 
 
-def _published(workspace: Workspace, staged: Staged, intake: Intake) -> ImportReport:
+def _published(workspace: Workspace, staged: Staged, intake: Intake, allow_empty: bool) -> ImportReport:
+    check_not_empty(workspace.storage, [staged], allow_empty=allow_empty)
     staged.publish(workspace.storage)
     return report_of([staged], [intake])
 

@@ -19,7 +19,7 @@ from semrec.importing.online import log_ends
 from semrec.importing.report import ImportReport, report_of
 from semrec.importing.rows import ItemRow, UserRow, item_tables, user_tables
 from semrec.importing.sources import Source, SourceFolder
-from semrec.importing.staging import Staged, is_append, scratch_folder
+from semrec.importing.staging import Staged, check_not_empty, check_not_lost, is_append, scratch_folder
 from semrec.importing.tags import TAG_COLUMNS, TagSpill
 from semrec.importing.users import USERS_MANIFEST, stage_users
 from semrec.quarantine import DEFAULT_MAX_SHARE
@@ -43,6 +43,7 @@ def import_movielens(
     *,
     mode: Literal["replace", "append"] = "replace",
     max_rejected: float = DEFAULT_MAX_SHARE,
+    allow_empty: bool = False,
     now_s: int | None = None,
     progress: Progress | None = None,
 ) -> ImportReport:
@@ -54,11 +55,13 @@ def import_movielens(
     weight is max(rating - 2.5, 0). Users of users.dat get gender, age and occupation, as coded there.
 
     mode "replace" makes the folder the whole of the workspace's catalogue, interactions and users (without users.dat
-    there is no users table afterwards); "append" adds to them, as `import_table` does. In the .csv layout text is UTF-8;
-    in the .dat layout movies and tags are read as ISO 8859-1 when they are not UTF-8 as a whole.
+    there is no users table afterwards, which is refused where there is one now); "append" adds to them, as
+    `import_table` does. In the .csv layout text is UTF-8; in the .dat layout movies and tags are read as ISO 8859-1 when
+    they are not UTF-8 as a whole.
 
     Bad rows go to quarantine/import/ with file, line and reason. `max_rejected` bounds their share in each file. Raises
-    InputError naming a file or column that is missing, and TooManyRejectedError; nothing of the import is then live.
+    InputError naming a file or column that is missing, TooManyRejectedError, and EmptyResultError for a table that
+    would lose all its rows, unless `allow_empty`; nothing of the import is then live.
     """
     append, ends = is_append(mode), log_ends(workspace.storage)
     files = _find(source)
@@ -70,9 +73,13 @@ def import_movielens(
     finally:
         for intake in intakes.values():
             intake.flush()
+    replaces_users = files.users is None and not append
+    check_not_empty(workspace.storage, staged, allow_empty=allow_empty)
+    if replaces_users and not allow_empty:
+        check_not_lost(workspace.storage, USERS_MANIFEST, "users")
     for one in staged:
         one.publish(workspace.storage)
-    if files.users is None and not append:
+    if replaces_users:
         workspace.storage.delete(USERS_MANIFEST)
     return report_of(staged, list(intakes.values()))
 

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from semrec.errors import InputError
+from semrec.errors import EmptyResultError, InputError
 from semrec.manifests import read_manifest, write_manifest
 from semrec.storage import Storage
 from semrec.tables import TableFile
 
-__all__ = ["Staged", "folded_entry", "folded_sequence", "is_append", "scratch_folder", "stored_parts"]
+__all__ = [
+    "Staged",
+    "check_not_empty",
+    "check_not_lost",
+    "folded_entry",
+    "folded_sequence",
+    "is_append",
+    "scratch_folder",
+    "stored_parts",
+]
 
 
 @dataclass(frozen=True)
@@ -38,6 +47,24 @@ class Staged:
 
     def publish(self, storage: Storage) -> None:
         write_manifest(storage, self.path, self.kind, self.body)
+
+
+def check_not_empty(storage: Storage, staged: Sequence[Staged], *, allow_empty: bool) -> None:
+    """Raises EmptyResultError when one of `staged` would put a table without rows in the place of one that has some."""
+    for table in staged:
+        if not allow_empty and not any(file.num_rows for file in table.files):
+            check_not_lost(storage, table.path, table.kind)
+
+
+def check_not_lost(storage: Storage, path: str, kind: str) -> None:
+    """Raises EmptyResultError when the table at `path`, which is about to have no row, has some now."""
+    _, present = stored_parts(storage, path, kind)
+    if num_rows := sum(file.num_rows for file in present.values()):
+        raise EmptyResultError(
+            f"an import without a single row, in the place of {num_rows:,} rows of the {kind}",
+            expected="rows; an export that went wrong upstream has none",
+            remedy="Look at the source; if it is meant, say --allow-empty (allow_empty=True).",
+        )
 
 
 def stored_parts(storage: Storage, path: str, kind: str) -> tuple[dict[str, Any] | None, dict[int, TableFile]]:

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Final
 
 from semrec.errors import IncompleteRunError, MissingArtefactError
 from semrec.ledger import Ledger
 from semrec.manifests import read_manifest, write_manifest
+from semrec.runs.gates import Allowed, check_release
 from semrec.runs.health import read_health
 from semrec.runs.plan import run_folder
 from semrec.runs.verify import read_verification
 from semrec.storage import Storage
 
-__all__ = ["Live", "publish", "read_live", "require_live", "rollback"]
+__all__ = ["Live", "check_against_live", "publish", "read_live", "require_live", "rollback"]
 
 _PATH = "current.json"
 _KEPT = 20
+NOTHING_ALLOWED: Final = Allowed()
 
 
 @dataclass(frozen=True)
@@ -51,13 +53,13 @@ def require_live(storage: Storage) -> Live:
     return live
 
 
-def publish(storage: Storage, run_id: str) -> Live:
+def publish(storage: Storage, run_id: str, allowed: Allowed = NOTHING_ALLOWED) -> Live:
     """Makes a verified run and its release live. Publishing what is live changes nothing, unless an import of
     the same content has replaced changes made online since: the overlay of that pair then begins after them.
 
     Raises IncompleteRunError unless the run is finished, its last verification found it good as it stands, every part still
     has its size, and its health was measured as it stands and shows no user an excluded item. Bytes altered since then are
-    for another `verify` to find.
+    for another `verify` to find. Raises EmptyResultError and EligibilityLostError as `check_against_live` does.
     """
     manifest = _finished(storage, run_id)
     verification = read_verification(storage, run_id)
@@ -85,8 +87,19 @@ def publish(storage: Storage, run_id: str) -> Live:
     if live and live.run == run_id:
         is_same = live.folded == _folded(storage, live.release)
         return live if is_same else _flip(storage, live.release, run_id, live.history)
+    check_against_live(storage, manifest["release"], allowed)
     history = [_entry(live), *live.history][:_KEPT] if live else []
     return _flip(storage, manifest["release"], run_id, history)
+
+
+def check_against_live(storage: Storage, release_id: str, allowed: Allowed = NOTHING_ALLOWED) -> None:
+    """Refuses a release that may not take the live one's place: see `gates.check_release`.
+
+    Raises MissingArtefactError or CorruptArtefactError when either cannot be read.
+    """
+    live = read_live(storage)
+    before = _release_manifest(storage, live.release) if live else None
+    check_release(_release_manifest(storage, release_id), before, allowed)
 
 
 def rollback(storage: Storage) -> Live:
@@ -104,14 +117,17 @@ def rollback(storage: Storage) -> Live:
 def _finished(storage: Storage, run_id: str) -> dict[str, Any]:
     remedy = "Run `semrec score` to the end."
     manifest = read_manifest(storage, f"{run_folder(run_id)}/manifest.json", "run", remedy=remedy)
-    read_manifest(storage, f"releases/{manifest['release']}/manifest.json", "release", remedy="Run `semrec release`.")
+    _release_manifest(storage, manifest["release"])
     return manifest
 
 
 def _folded(storage: Storage, release: str) -> dict[str, int]:
-    path = f"releases/{release}/manifest.json"
-    folded: dict[str, int] = read_manifest(storage, path, "release", remedy="Run `semrec release`.").get("folded", {})
+    folded: dict[str, int] = _release_manifest(storage, release).get("folded", {})
     return folded
+
+
+def _release_manifest(storage: Storage, release_id: str) -> dict[str, Any]:
+    return read_manifest(storage, f"releases/{release_id}/manifest.json", "release", remedy="Run `semrec release`.")
 
 
 def _entry(live: Live) -> dict[str, Any]:
