@@ -206,7 +206,10 @@ async def post_events(service: Service, call: Call) -> Done:
     service.check_count("events", len(body.events), service.args.events_per_request)
     snapshot = service.snapshot()
     items = LiveItems(_ReleaseItems(snapshot.served.items), snapshot.overlay)
-    checked = await asyncio.to_thread(lambda: check_events([event.model_dump() for event in body.events], items))
+    most = service.args.max_event_value
+    checked = await asyncio.to_thread(
+        lambda: check_events([event.model_dump() for event in body.events], items, max_value=most)
+    )
     refused = [{"index": one.row, "reason": one.reason, "detail": one.detail[:200]} for one in checked.refused]
     if not checked.accepted and not known:
         reasons = sorted({one.reason for one in checked.refused})

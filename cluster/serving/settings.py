@@ -9,7 +9,7 @@ import ray
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from cluster.serving.schemas import MAX_LIST
-from semrec.limits import MAX_K
+from semrec.limits import MAX_EVENT_VALUE, MAX_K
 
 __all__ = ["ServeArgs", "engine_threads"]
 
@@ -36,6 +36,12 @@ class ServeArgs(BaseModel):
     )
     telemetry: str | None = Field(None, description="Folder for the log of answers, users hashed; none: not logged.")
     events_per_request: int = Field(1_000, ge=1, le=MAX_LIST, description="Most events in one request.")
+    max_event_value: float = Field(
+        MAX_EVENT_VALUE,
+        gt=0,
+        le=MAX_EVENT_VALUE,
+        description="Greatest value of one event, such as 5 where events are stars.",
+    )
     max_k: int = Field(
         1_000, ge=1, le=MAX_K, description="Most items that a request may ask for; the K of the run if more."
     )

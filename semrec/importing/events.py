@@ -14,6 +14,7 @@ from semrec.ids import id_faults
 from semrec.importing.intake import Refuses, RowBlock
 from semrec.importing.known import HasItems
 from semrec.importing.scalars import ids_of, numbers_of, seconds_of
+from semrec.limits import MAX_EVENT_VALUE
 
 __all__ = ["EventColumns", "EventRules", "events_of"]
 
@@ -38,10 +39,12 @@ class EventColumns:
 
 @dataclass(frozen=True)
 class EventRules:
-    """What an event must satisfy: an item of the catalogue, a time from 1970 to a day after `now_s` (UTC seconds)."""
+    """What an event must satisfy: an item of the catalogue, a time from 1970 to a day after `now_s` (UTC seconds), and a
+    value from -max_value to max_value."""
 
     known: HasItems
     now_s: int
+    max_value: float = MAX_EVENT_VALUE
 
     @property
     def latest_s(self) -> int:
@@ -52,7 +55,7 @@ def events_of(block: RowBlock, columns: EventColumns, rules: EventRules, *, inta
     """The rows of `block` that are events, INTERACTIONS_SCHEMA in source order; the others go to the quarantine.
 
     A row is refused under the first that applies of: "id is not text", those of `semrec.ids.ID_FAULTS`, "non-numeric
-    value", "non-finite value", "bad time", "impossible time", "unknown item".
+    value", "non-finite value", "value out of range", "bad time", "impossible time", "unknown item".
     """
     checks = _Checks(block.num_rows)
     ids = {}
@@ -62,7 +65,7 @@ def events_of(block: RowBlock, columns: EventColumns, rules: EventRules, *, inta
     for role, name in (("user_id", columns.user_id), ("item_id", columns.item_id)):
         for fault, is_bad in id_faults(ids[role]):
             checks.refuse(fault, is_bad, name)
-    values = _values(block, columns, checks)
+    values = _values(block, columns, checks, rules)
     seconds = _seconds(block, columns, checks, rules)
     checks.refuse("unknown item", ~rules.known.contains(ids["item_id"]), columns.item_id)
     table = pa.table([ids["user_id"], ids["item_id"], values, seconds], schema=INTERACTIONS_SCHEMA)
@@ -84,12 +87,13 @@ class _Checks:
         self.reasons[mask & (self.reasons == 0)] = len(self.found)
 
 
-def _values(block: RowBlock, columns: EventColumns, checks: _Checks) -> np.ndarray:
+def _values(block: RowBlock, columns: EventColumns, checks: _Checks, rules: EventRules) -> np.ndarray:
     if columns.value is None:
         return np.ones(block.num_rows, dtype=np.float32)
     values, not_number, not_finite = numbers_of(block.columns[columns.value])
     checks.refuse("non-numeric value", not_number, columns.value)
     checks.refuse("non-finite value", not_finite, columns.value)
+    checks.refuse("value out of range", np.abs(values) > rules.max_value, columns.value)
     return values
 
 

@@ -44,6 +44,7 @@ REASONS: Final = (
     "id is too long",
     "non-numeric value",
     "non-finite value",
+    "value out of range",
     "bad time",
     "impossible time",
     "missing tag",

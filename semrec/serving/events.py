@@ -19,6 +19,7 @@ from semrec.contracts import INTERACTIONS_SCHEMA
 from semrec.importing.events import EventColumns, EventRules, events_of
 from semrec.importing.intake import Refusal, Refusals, RowBlock
 from semrec.importing.known import HasItems
+from semrec.limits import MAX_EVENT_VALUE
 from semrec.serving.overlay import OverlayView
 
 __all__ = [
@@ -68,7 +69,13 @@ class LiveItems:
         return np.array([there if c is None else not c.deleted for c, there in zip(changed, found, strict=True)], bool)
 
 
-def check_events(events: Sequence[Mapping[str, Any]], items: HasItems, *, now_s: int | None = None) -> CheckedEvents:
+def check_events(
+    events: Sequence[Mapping[str, Any]],
+    items: HasItems,
+    *,
+    now_s: int | None = None,
+    max_value: float = MAX_EVENT_VALUE,
+) -> CheckedEvents:
     """Which of `events` are interactions: mappings with user_id, item_id, value (1.0) and timestamp (now).
 
     The rules and reasons are those of an import (`semrec.importing.REASONS`): a timestamp more than a day ahead is an
@@ -91,7 +98,7 @@ def check_events(events: Sequence[Mapping[str, Any]], items: HasItems, *, now_s:
         lambda row: "",
     )
     inner = Refusals()
-    good = events_of(block, _COLUMNS, EventRules(items, now_s), intake=inner)
+    good = events_of(block, _COLUMNS, EventRules(items, now_s, max_value), intake=inner)
     accepted = [replace(event, sequence=0) for event in events_in(0, good)]
     refused = [Refusal(places[found.row], found.reason, found.detail) for found in inner.found]
     return CheckedEvents(accepted, sorted(refusals.found + refused, key=lambda found: found.row))

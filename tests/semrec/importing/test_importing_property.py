@@ -76,7 +76,9 @@ def number_of(text: str) -> float | str:
         return "non-numeric value"
     with np.errstate(over="ignore"):
         value = float(np.float32(float(text)))
-    return value + 0.0 if np.isfinite(value) else "non-finite value"
+    if not np.isfinite(value):
+        return "non-finite value"
+    return value + 0.0 if abs(value) <= 1_000_000 else "value out of range"
 
 
 def time_of(text: str) -> int | str:

@@ -116,6 +116,7 @@ def test_every_bad_event_has_its_reason_and_the_good_ones_go_on() -> None:
         {"user_id": "u\u2028", "item_id": "a"},
         {"user_id": ".", "item_id": "a"},
         {"user_id": "u" * 1_025, "item_id": "a"},
+        {"user_id": "u", "item_id": "a", "value": 3e38},
         {"user_id": 7, "item_id": "a", "value": None, "timestamp": None},
         {"user_id": "ü", "item_id": "a", "value": -1, "timestamp": "2024-01-01T00:00:00Z"},
     ]
@@ -142,8 +143,16 @@ def test_every_bad_event_has_its_reason_and_the_good_ones_go_on() -> None:
         (14, "control character in id"),
         (15, "id is . or .."),
         (16, "id is too long"),
+        (17, "value out of range"),
     ]
     assert checked.refused[1].detail == "item_id = 'nope'"
+
+
+def test_a_service_may_take_less_than_an_import() -> None:
+    stars = [{"user_id": "u", "item_id": "a", "value": value} for value in (5, 5.5, -6)]
+    checked = check_events(stars, known("a"), now_s=NOW_S, max_value=5.0)
+    assert ([event.value for event in checked.accepted], [found.row for found in checked.refused]) == ([5.0], [1, 2])
+    assert len(check_events(stars, known("a"), now_s=NOW_S).accepted) == 3
 
 
 def test_milliseconds_are_told_and_an_empty_batch_is_fine() -> None:
