@@ -8,7 +8,7 @@ import pytest
 from import_cases import NOW_S, events_in, items_in, manifest, movielens, quarantined, rows_of, write
 
 from semrec.contracts import text_hash
-from semrec.errors import InputError, TooManyRejectedError
+from semrec.errors import EmptyResultError, InputError, TooManyRejectedError
 from semrec.importing import import_movielens, spill
 from semrec.importing.tags import most_used
 from semrec.workspace import Workspace
@@ -89,8 +89,12 @@ def test_the_dat_layout_in_latin_1_with_users(workspace: Workspace, tmp_path: Pa
     users = {row["user_id"]: dict(row["attributes"]) for row in rows_of(workspace, "users")}
     assert users["1"] == {"age": ["1"], "gender": ["F"], "occupation": ["10"]}
     assert sorted(users) == ["1", "2", "3"]
-    # A folder without users.dat, imported in its place, leaves no users behind.
-    import_movielens(workspace, movielens(tmp_path / "other"))
+    # A folder without users.dat, imported in its place, leaves no users behind: only who says so loses them.
+    other = movielens(tmp_path / "other")
+    with pytest.raises(EmptyResultError, match="3 rows of the users"):
+        import_movielens(workspace, other)
+    assert len(rows_of(workspace, "users")) == 3
+    import_movielens(workspace, other, allow_empty=True)
     assert not workspace.storage.exists("users/manifest.json")
 
 
