@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from engine_contract import engine_contract
-from scoring_problems import KINDS, assert_same, catalogue, filtered_problem
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from oracle import canonical_score, ranked_lists
+from scoring_problems import KINDS, assert_same, catalogue, filtered_problem, problems
 
 from semrec.errors import DeviceError, InputError
-from semrec.scoring import ItemShard, Queries, make_engine
+from semrec.scoring import ItemShard, Queries, Targets, make_engine
 from semrec.scoring.canonical import canonical_scores
 from semrec.scoring.coarse import COARSE_FORMATS, CoarseFormat
 from semrec.scoring.cpu import CpuEngine, _pool
@@ -22,8 +26,46 @@ from semrec.scoring.reference import ReferenceEngine
 
 
 class TestReference(engine_contract()):
+    """The engine that the others are held against is itself held against plain Python."""
+
     def make(self, shard: ItemShard, **sizes: int) -> Engine:
         return ReferenceEngine(shard)
+
+    @given(problems(), st.integers(0, 2**40))
+    @settings(max_examples=80, deadline=None)
+    def test_equals_the_reference_byte_for_byte(self, problem, first_row) -> None:
+        shard, queries, k = problem
+        shard, queries = replace(shard, first_row=first_row), replace(queries, seen_rows=queries.seen_rows + first_row)
+        top = self.make(shard).top_k(queries, k)
+        places = [place[:k] for place in ranked_lists(shard, queries)]
+        assert top.lengths.tolist() == [len(place) for place in places]
+        assert top.rows.tolist() == [row for place in places for row, _ in place]
+        assert top.scores.tobytes() == np.array([s for place in places for _, s in place], np.float32).tobytes()
+
+    @given(problems())
+    @settings(max_examples=80, deadline=None)
+    def test_counts_equal_the_reference(self, problem) -> None:
+        shard, queries, _ = problem
+        places = ranked_lists(shard, queries)
+        rows = [sorted(row for row, _ in place) for place in places]
+        score_of = [dict(place) for place in places]
+        targets = Targets(
+            np.cumsum([0, *map(len, rows)]),
+            np.array([row for some in rows for row in some], np.int64),
+            np.array([score_of[q][row] for q, some in enumerate(rows) for row in some], np.float32),
+        )
+        expected = [[row for row, _ in places[q]].index(row) for q, some in enumerate(rows) for row in some]
+        assert self.make(shard).count_before(queries, targets).tolist() == expected
+
+
+def test_the_oracle_is_right_where_the_answer_is_known() -> None:
+    assert canonical_score([1, 2, 3], [4, 5, 6]) == 32
+    # In one lane 2^60 swallows the ones; in the next lane they stay, and are lost only in the last sum and its rounding.
+    assert canonical_score([2.0**60, *[0] * 7, 1, -(2.0**60)], [1, *[0] * 7, 1, 1]) == 0
+    assert canonical_score([2.0**60, 1, -(2.0**60)], [1, 1, 1]) == 0
+    assert canonical_score([2.0**60, *[0] * 7, -(2.0**60), 1], [1, *[0] * 7, 1, 1]) == 1
+    assert str(canonical_score([-0.0], [1])) == "0.0"
+    assert canonical_score([3e38], [3e38]) == float("inf")
 
 
 class TestCpuBfloat16(engine_contract()):

@@ -1,0 +1,46 @@
+"""Every format that an engine uses gives the reference's lists, whichever instructions the processor has.
+
+oneDNN takes other code for other processors; its own switch has it run what older ones run.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+#: Unit vectors and what a factorisation learns: int8 products that saturate spoilt a seventh of these lists and more.
+COMPARED = """
+import numpy as np
+from scoring_problems import assert_same, catalogue
+from semrec.scoring import ItemShard, Queries, make_engine
+from semrec.scoring.products import usable_formats
+from semrec.scoring.reference import ReferenceEngine
+
+for dimension in (16, 64, 384):
+    for kind in ("plain", "factors", "duplicates"):
+        vectors = catalogue(dimension, 2_100, dimension, kind)
+        if kind == "plain":
+            vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        shard, queries = ItemShard.from_vectors(vectors[:2_000]), Queries.unfiltered(vectors[2_000:])
+        expected = ReferenceEngine(shard).top_k(queries, 10)
+        for coarse in (*usable_formats("cpu", dimension), None):
+            engine = make_engine("cpu", shard, coarse=coarse, num_threads=2)
+            assert_same(engine.top_k(queries, 10), expected)
+            assert_same(engine.top_k(queries.between(0, 9), 10), ReferenceEngine(shard).top_k(queries.between(0, 9), 10))
+    print(dimension, *usable_formats("cpu", dimension))
+"""
+
+
+@pytest.mark.parametrize("highest", ["SSE41", "AVX2", "AVX512_CORE", "DEFAULT"])
+def test_lists_are_the_references_on_every_instruction_set(highest: str) -> None:
+    folder = Path(__file__).parent
+    environment = os.environ | {"ONEDNN_MAX_CPU_ISA": highest, "PYTHONPATH": f"{folder}:{folder.parents[2]}"}
+    done = subprocess.run([sys.executable, "-c", COMPARED], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    usable = [set(line.split()[1:]) for line in done.stdout.splitlines()]
+    assert len(usable) == 3
+    assert all({"float32", "bfloat16"} <= formats for formats in usable)
