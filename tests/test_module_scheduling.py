@@ -67,7 +67,8 @@ def run(folder: Path, modules: dict[str, str], *arguments: str) -> Outcome:
     )
     failed, passed = [], []
     for case in ElementTree.parse(folder / "report.xml").iter("testcase"):
-        (passed if not len(case) else failed).append(f"{case.get('classname')}.{case.get('name')}".split("test_", 1)[1])
+        is_failed = case.find("failure") is not None or case.find("error") is not None
+        (failed if is_failed else passed).append(f"{case.get('classname')}.{case.get('name')}".split("test_", 1)[1])
     return Outcome(done.returncode, done.stdout + done.stderr, sorted(failed), sorted(passed))
 
 

@@ -34,7 +34,7 @@ from serving_world import make_world
 
 READY_S = 150.0
 TOKEN = "sesame"
-KEY, STORED_KEY = make_key("probe", ["read"], None, None)
+KEY, STORED_KEY = make_key("probe", ["read", "explain"], None, None)
 
 
 @pytest.fixture(scope="module")
