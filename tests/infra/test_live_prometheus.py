@@ -165,7 +165,7 @@ def prometheus(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> It
     server = Server(f"http://{address}", time.time())
     try:
         wait_until(lambda: is_ready(server.url), 30, every_s=0.5, report=(folder / "log").read_text)
-        server.wait_for('count(up{job="ray"} == 1)', 3, 90)
+        server.wait_for('count(up{job="ray"} == 1)', 3, 180)
         yield server
     finally:
         process.terminate()
@@ -187,6 +187,7 @@ def workspace(cluster: Cluster, prometheus: Server, tmp_path_factory: pytest.Tem
     import_interactions(found, viewer_interactions(NUM_VIEWERS, 7), repeats="latest", neutral_value=2.5)
     for k in (5, 10):
         cluster.run("jobs.run_pipeline", "--workspace", found.uri, "--k", str(k))
+    prometheus.wait_for('max(ray_semrec_run_users{which="live"})', NUM_VIEWERS)  # the second alone has a live one beside it
     prometheus.wait_for("count(ray_semrec_run_users)", None, GONE_S)
     return found
 

@@ -6,6 +6,7 @@ NOT TESTED here: several nodes, and Kubernetes.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -122,8 +123,12 @@ def _get(port: int, path: str) -> tuple[int, str]:
 
 def _listeners(port: int) -> set[str]:
     """The names of the programs that listen on a port; for a moment others, while HAProxy takes a configuration over."""
-    pids = {one.pid for one in psutil.net_connections("tcp") if one.status == "LISTEN" and one.laddr.port == port}
-    return {psutil.Process(pid).name() for pid in pids if pid}
+    names = set()
+    for connection in psutil.net_connections("tcp"):
+        if connection.status == "LISTEN" and connection.laddr.port == port and connection.pid:
+            with contextlib.suppress(psutil.NoSuchProcess):  # a replaced HAProxy may end meanwhile
+                names.add(psutil.Process(connection.pid).name())
+    return names
 
 
 def test_haproxy_answers_on_the_port_of_the_service(service: dict[str, int]) -> None:

