@@ -86,6 +86,9 @@ def scoring(
         ),
     ] = None,
     filters: Annotated[bool, typer.Option(help="Also with eligibility clauses.")] = True,
+    peers: Annotated[
+        bool, typer.Option(help="Also faiss and torch, each with the fastest kernels that it offers.")
+    ] = True,
     memory: Annotated[bool, typer.Option(help="Also peak memory, in processes of their own.")] = True,
     processes: Annotated[bool, typer.Option(help="Also one process against one process per thread.")] = True,
     json: Json = None,
@@ -105,7 +108,7 @@ def scoring(
     kind = kind or _recorded_format(workspace)
     rows = bench_scoring(
         problem, ks=tuple(k or (10, 100, 1000)), num_threads=threads, rounds=rounds, coarse=kind, filters=filters,
-        memory=memory, processes=processes, progress=ConsoleProgress(),
+        peers=peers, memory=memory, processes=processes, progress=ConsoleProgress(),
     )  # fmt: skip
     show_table(score_table(rows), width=max(console.width, 120))
     for line in (*score_notes(rows), machine()):
@@ -252,7 +255,7 @@ def serving(
     table = Table("", "answers/s", "of ping", "p50", "p95", "p99 ms", "errors", title_justify="left")
     for row in rows:
         times = (f"{value:,.0f}" for value in (row.p50_ms, row.p95_ms, row.p99_ms))
-        label = f"{row.server} {row.endpoint}\n  {row.load}"
+        label = f"{row.server} {row.endpoint}\n  {row.load}" + (f", {row.kernels}" if row.kernels else "")
         table.add_row(label, f"{row.answers_per_s:,.0f}", f"{row.of_ping:.0%}", *times, f"{row.errors:,}")
     show_table(table)
     _write(json, [asdict(row) for row in rows])

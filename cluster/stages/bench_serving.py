@@ -11,13 +11,14 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 from urllib.parse import quote
 
 import numpy as np
 
+from semrec.bench.kernels import kernel_choices, kernel_environment
 from semrec.bench.load import Load, Request, saturate, steady
 from semrec.errors import NoWorkersError
 from semrec.release import Release
@@ -46,6 +47,7 @@ class ServingRow:
     p99_ms: float
     errors: int
     of_ping: float = 1.0
+    kernels: str | None = None  # of faiss: the fastest of those that it offers (OPENBLAS_CORETYPE)
 
 
 def bench_serving(
@@ -59,10 +61,10 @@ def bench_serving(
     peer = [sys.executable, "-m", "cluster.serving.peers"]
     with started_server([*peer, "ping"], "/ping") as (url, _):
         rows += _measure("ping", url, {"ping": [Request("/ping")]}, seconds, concurrency)
-    with started_server([*peer, "faiss", "--workspace", workspace_uri], kinds["recommend_user"][0].path) as (url, _):
-        rows += _measure("faiss", url, users, seconds, concurrency)
+    rows += _measure_faiss([*peer, "faiss", "--workspace", workspace_uri], users, seconds, concurrency)
     serve = serve_command(workspace_uri)
     plain = {
+        **os.environ,
         "RAY_SERVE_ENABLE_HA_PROXY": "0",
         "RAY_SERVE_ENABLE_DIRECT_INGRESS": "0",
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "0",
@@ -80,17 +82,18 @@ def bench_serving(
 
 @contextlib.contextmanager
 def started_server(
-    command: Sequence[str], ready_path: str, environment: dict[str, str] | None = None
+    command: Sequence[str], ready_path: str, environment: Mapping[str, str] | None = None
 ) -> Iterator[tuple[str, float]]:
     """A server on a free loopback port (`--port`), for the time of the block: its URL, and the seconds until it answered.
 
-    Raises NoWorkersError with the end of its output when it does not answer within five minutes.
+    `environment` is all of its environment, by default that of this process. Raises NoWorkersError with the end of its
+    output when it does not answer within five minutes.
     """
     port, began_s = free_port(), time.monotonic()
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
             [*command, "--port", str(port)], stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True,
-            env={**os.environ, **(environment or {})},
+            env=dict(environment or os.environ),
         )  # fmt: skip
         url = f"http://127.0.0.1:{port}"
         try:
@@ -153,6 +156,18 @@ def _measure(
             _row(server, endpoint, f"{at_once} at a time", found, _QUERIES if endpoint == "answer_batch" else 1)
         )
     return rows
+
+
+def _measure_faiss(
+    command: list[str], kinds: dict[str, list[Request]], seconds: float, concurrency: int
+) -> list[ServingRow]:
+    """The rows of faiss' service with the kernels under which it answers most."""
+    found = []
+    for kernels in kernel_choices("faiss-cpu"):
+        with started_server(command, kinds["recommend_user"][0].path, kernel_environment(kernels)) as (url, _):
+            rows = _measure("faiss", url, kinds, seconds, concurrency)
+        found.append([replace(row, kernels=kernels) for row in rows])
+    return max(found, key=lambda rows: rows[0].answers_per_s)
 
 
 def _row(server: str, endpoint: str, load: str, found: Load, answers: int = 1) -> ServingRow:

@@ -1,8 +1,10 @@
-"""One engine in a process of its own, for what only a process shows: peak memory, and two processes against two threads.
+"""One engine in a process of its own: for a peer whose kernels its environment chooses, and for what only a process shows,
+peak memory and two processes against two threads.
 
 The parent saves the problem as .npy files, which the child maps as a worker maps a release. Orders and answers are lines of
-JSON on stdin and stdout: {"k": 100, "start": 0, "stop": 512, "parts": 1} -> {"peak_bytes": 123456}, after a first answer {}
-when the engine stands. A child scores `parts` times the users start:stop and keeps no result, as a worker does.
+JSON on stdin and stdout: {"k": 100, "start": 0, "stop": 512, "parts": 1} -> {"peak_bytes": 123456, "seconds": 0.5}, after a
+first answer {} when the engine stands. A child scores `parts` times the users start:stop, and `seconds` is what that took
+without reading them. It keeps no result, as a worker does, unless `save` names a file for a peer's rows.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +22,7 @@ from typing import IO, Any
 import numpy as np
 import torch
 
+from semrec.bench.kernels import LIBRARY_CHOICE, kernel_environment
 from semrec.bench.peers import PEERS, make_peer
 from semrec.bench.problems import ScoringProblem
 from semrec.errors import IncompleteRunError
@@ -41,6 +45,7 @@ class ChildSpec:
     device: str
     coarse: CoarseFormat | None
     num_threads: int
+    kernels: str = LIBRARY_CHOICE  # of kernel_choices
 
 
 class Child:
@@ -49,7 +54,9 @@ class Child:
     def __init__(self, spec: ChildSpec) -> None:
         command = [sys.executable, "-m", "semrec.bench.child", json.dumps(asdict(spec))]
         self._name = spec.engine
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=kernel_environment(spec.kernels)
+        )
 
     def __enter__(self) -> Child:
         self.receive()
@@ -59,7 +66,7 @@ class Child:
         self._process.kill()
         self._process.communicate()
 
-    def send(self, **order: int) -> None:
+    def send(self, **order: int | str) -> None:
         """Starts an order."""
         print(json.dumps(order), file=self._pipe(self._process.stdin), flush=True)
 
@@ -110,10 +117,16 @@ def main(argument: str) -> None:
     score = _scorer(spec, shard, folder / "vectors.npy")
     print("{}", flush=True)
     for line in sys.stdin:
-        order = json.loads(line)
+        order, seconds = json.loads(line), 0.0
         for _ in range(order["parts"]):
-            score(_load_queries(folder, order["start"], order["stop"]), order["k"])
-        print(json.dumps({"peak_bytes": _peak_bytes(spec.device) - before}), flush=True)
+            queries = _load_queries(folder, order["start"], order["stop"])
+            started_s = time.perf_counter()
+            result = score(queries, order["k"])
+            seconds += time.perf_counter() - started_s
+            if "save" in order:
+                np.save(order["save"], np.asarray(result))
+            del queries, result
+        print(json.dumps({"peak_bytes": _peak_bytes(spec.device) - before, "seconds": seconds}), flush=True)
 
 
 def _scorer(spec: ChildSpec, shard: ItemShard, vectors: Path | None) -> Callable[[Queries, int], object]:

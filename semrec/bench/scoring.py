@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from statistics import median
 from typing import Final
@@ -13,9 +14,10 @@ import torch
 
 from semrec.bench.apart import peak_memory, process_seconds, saved_problem
 from semrec.bench.child import ChildSpec
+from semrec.bench.kernels import LIBRARY_CHOICE
 from semrec.bench.peers import Product
 from semrec.bench.problems import VARIANTS, ScoringProblem, Variant
-from semrec.bench.ways import Way, all_ways, choose_formats
+from semrec.bench.ways import Way, choose_formats, our_ways, peer_ways, reference_way
 from semrec.errors import InputError
 from semrec.progress import NoProgress, Progress
 from semrec.scoring import TopK, make_engine
@@ -48,6 +50,7 @@ class ScoreBenchRow:
     threads: int
     coarse: str | None
     users_per_s: float
+    kernels: str | None = None  # of a peer that offers a choice: the fastest (OPENBLAS_CORETYPE)
     ratio_to_faiss: float | None = None
     ratio_to_torch: float | None = None
     ratio_to_one_process: float | None = None
@@ -83,14 +86,18 @@ def bench_scoring(
     rounds: int = 3,
     coarse: CoarseFormat | None = None,
     filters: bool = True,
+    peers: bool = True,
     memory: bool = True,
     processes: bool = True,
     progress: Progress | None = None,
 ) -> list[ScoreBenchRow]:
     """Every engine and every peer that is installed, at every K; ours also while they exclude what the peers cannot.
 
-    A round runs all of them in turn, so that a drift of the machine falls on all. Without `coarse` a quick look picks
-    each engine's format. Sets torch's threads for the process. Raises InputError for K, users, threads or rounds below 1.
+    A round runs all of them in turn, so that a drift of the machine falls on all. Peers on the CPU are processes of their
+    own, each with the kernels that a quick look finds fastest of those that its library offers. Without `coarse` a quick look
+    picks each engine's format, too. Sets torch's threads for the process.
+
+    Raises InputError for K, users, threads or rounds below 1.
     """
     ks = tuple(dict.fromkeys(ks))
     if min(*ks, problem.num_users, num_threads, rounds) < 1:
@@ -103,21 +110,23 @@ def bench_scoring(
     torch.set_num_threads(num_threads)
     variants = VARIANTS if filters else VARIANTS[:-1]
     formats = choose_formats(problem, num_threads, coarse, progress)
-    ways = all_ways(problem, variants, formats, num_threads)
-    if not any(way.engine.startswith("faiss") for way in ways):
-        progress.note('faiss is not installed, and so not measured: `pip install "semrec[bench]"`')
-    progress.note(f"the reference's lists of {_sample_users(problem)} users")
-    expected = _expected(problem, variants, max(ks))
-    rows = []
-    for k, taken in _timed(ways, _products(problem, ways, num_threads), ks, rounds, progress).items():
-        rows += [_row(problem, num_threads, k, way, taken, expected) for way in ways]
-    if memory or processes:
-        with saved_problem(problem) as folder:
-            if memory:
-                rows = _with_memory(rows, folder, progress)
-            if processes:
-                progress.note("one process against several")
-                rows += _process_rows(rows, folder, ks, rounds)
+    with saved_problem(problem) as folder:
+        with ExitStack() as started:
+            ways = our_ways(problem, variants, formats, num_threads)
+            if peers:
+                ways += peer_ways(problem, num_threads, folder, started, progress)
+            ways.append(reference_way(problem))
+            if peers and not any(way.engine.startswith("faiss") for way in ways):
+                progress.note('faiss is not installed, and so not measured: `pip install "semrec[bench]"`')
+            progress.note(f"the reference's lists of {_sample_users(problem)} users")
+            expected = _expected(problem, variants, max(ks))
+            taken_at = _timed(ways, _products(problem, ways, num_threads), ks, rounds, progress)
+        rows = [_row(problem, num_threads, k, way, taken, expected) for k, taken in taken_at.items() for way in ways]
+        if memory:
+            rows = _with_memory(rows, folder, progress)
+        if processes:
+            progress.note("one process against several")
+            rows += _process_rows(rows, folder, ks, rounds)
     return sorted(rows, key=lambda row: ks.index(row.k))
 
 
@@ -157,9 +166,8 @@ def _timed(
                 taken[k].product[device].append(seconds / measured.num_users)
             for way in ways:
                 time.sleep(_PAUSE_S)
-                started_s = time.perf_counter()
-                taken[k].results[way] = way.run(k, way.num_users)
-                taken[k].seconds[way].append((time.perf_counter() - started_s) / way.num_users)
+                taken[k].results[way], seconds = way.run(k, way.num_users)
+                taken[k].seconds[way].append(seconds / way.num_users)
     return taken
 
 
@@ -184,6 +192,7 @@ def _row(
         num_threads,
         way.coarse,
         1 / median(taken.seconds[way]),
+        way.kernels,
         to("faiss-gpu" if way.device == "cuda" else "faiss-cpu"),
         to("torch"),
         filter_cost=1 / slower - 1 if slower else None,
@@ -230,7 +239,8 @@ def _with_memory(rows: list[ScoreBenchRow], folder: str, progress: Progress) -> 
         if key in measured or row.engine == "faiss-gpu":  # which does not say what it takes
             continue
         progress.note(f"peak memory of {row.engine} on {row.device}")
-        spec = ChildSpec(folder, row.engine, row.device, _format_of(rows, row.engine), row.threads)
+        coarse, kernels = _format_of(rows, row.engine), row.kernels or LIBRARY_CHOICE
+        spec = ChildSpec(folder, row.engine, row.device, coarse, row.threads, kernels)
         measured[key] = peak_memory(spec, {r.k for r in rows}, row.num_users)
     found = []
     for row in rows:

@@ -49,7 +49,7 @@ def score_table(rows: Sequence[ScoreBenchRow]) -> Table:
 
 
 def score_notes(rows: Sequence[ScoreBenchRow]) -> list[str]:
-    """What the columns mean, what filters cost, how memory grows, what processes give, and the seed's figures."""
+    """What the columns mean, what filters cost, how memory grows, a peer's kernels, what processes give, and the seed's."""
     found = [
         "seen: about 100 items excluded per user, 100,000 or half of all for one; filters: two eligibility clauses besides.",
         "memory: peak over what the process held before it mapped the items, in sizes of the float32 item matrix.",
@@ -57,6 +57,8 @@ def score_notes(rows: Sequence[ScoreBenchRow]) -> list[str]:
     for engine in dict.fromkeys(row.engine for row in rows):
         own = [row for row in rows if row.engine == engine]
         found += _per_k(f"{engine}: time that filters add", own, lambda r: r.filter_cost, "{:+.1%}")
+        if own[0].kernels:
+            found.append(f"{engine}: the fastest of the kernels that its OpenBLAS offers here: {own[0].kernels}")
         if engine in ("cpu", "cuda"):
             found += _per_k(f"{engine}: peak memory with 4 times the users", own, lambda r: r.memory_ratio_4x_users)
         apart = [row for row in own if "processes" in row.variant]

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Final
 
 import numpy as np
 import torch
 
+from semrec.bench.child import Child, ChildSpec
+from semrec.bench.kernels import kernel_choices
 from semrec.bench.peers import Search, available_peers, make_peer
 from semrec.bench.problems import ScoringProblem, Variant
 from semrec.progress import Progress
@@ -17,24 +22,33 @@ from semrec.scoring.coarse import CoarseFormat
 from semrec.scoring.formats import measure_formats
 from semrec.scoring.products import usable_formats
 
-__all__ = ["Way", "all_ways", "choose_formats"]
+__all__ = ["Way", "choose_formats", "our_ways", "peer_ways", "reference_way"]
 
 _REFERENCE_USERS: Final = 4  # it scores about 100,000 pairs in a second,
 _REFERENCE_PAIRS: Final = 1 << 19  # so that of many items fewer users must do
 _LOOK_USERS: Final = 2_048  # for each thread
 _LOOK_ITEMS: Final = 65_536
+_LOOK_QUERIES: Final = 512  # for each choice of a peer's kernels,
+_LOOK_K: Final = 10
+_LOOKS: Final = 3  # of which the fastest counts
+
+_Run = Callable[[int, int], tuple[TopK | np.ndarray, float]]
 
 
 @dataclass(frozen=True)
 class Way:
-    """Something to be timed. `run(k, stop)` scores the users 0:stop; peers give rows alone, int64 [stop, min(k, I)]."""
+    """Something to be timed. `run(k, stop)` scores the users 0:stop: the lists, and the seconds that they took.
+
+    Peers give rows alone, int64 [stop, min(k, I)]. `kernels` is the fastest of those that a peer's library offers.
+    """
 
     engine: str
     device: str
     variant: Variant
     coarse: CoarseFormat | None
     num_users: int
-    run: Callable[[int, int], TopK | np.ndarray]
+    run: _Run
+    kernels: str | None = None
 
 
 def choose_formats(
@@ -53,15 +67,36 @@ def choose_formats(
     return formats
 
 
-def all_ways(
+def our_ways(
     problem: ScoringProblem, variants: Iterable[Variant], formats: dict[str, CoarseFormat], num_threads: int
 ) -> list[Way]:
-    """Ours, in the order of `formats` and `variants`; then the peers, then the reference."""
-    ours = [way for name in formats for way in _ours(problem, name, variants, formats[name], num_threads)]
+    """Our engines on this machine, in the order of `formats` and `variants`."""
+    return [way for name in formats for way in _ours(problem, name, variants, formats[name], num_threads)]
+
+
+def peer_ways(
+    problem: ScoringProblem, num_threads: int, folder: str, processes: ExitStack, progress: Progress
+) -> list[Way]:
+    """The peers that are installed. On the CPU each works in a process of its own, on the problem that `folder` holds, and
+    with the fastest kernels that it offers; leaving `processes` ends it.
+    """
+    ways = []
+    for engine, device in available_peers():
+        if device == "cpu":
+            spec = ChildSpec(folder, engine, device, None, num_threads)
+            run, kernels = _fastest_child(problem, spec, progress, processes)
+        else:  # in this process: a GPU's library has no such choice, and its memory no room for the items twice
+            search, kernels = make_peer(engine, device, problem.items.vectors(), num_threads), None
+            run = _peer_run(search, problem.users_UD)
+        ways.append(Way(engine, device, "plain", None, problem.num_users, run, kernels))
+    return ways
+
+
+def reference_way(problem: ScoringProblem) -> Way:
+    """The reference, on the few users that it has time for."""
     reference = make_engine("reference", problem.items)
     few = min(_REFERENCE_USERS, max(1, _REFERENCE_PAIRS // problem.items.num_items), problem.num_users)
-    last = Way("reference", "cpu", "plain", None, few, _engine_run(reference, problem.queries("plain")))
-    return [*ours, *_peers(problem, num_threads), last]
+    return Way("reference", "cpu", "plain", None, few, _engine_run(reference, problem.queries("plain")))
 
 
 def _looks(problem: ScoringProblem, name: str, num_threads: int) -> dict[CoarseFormat, float]:
@@ -89,16 +124,46 @@ def _ours(
         yield Way(name, device, variant, coarse, problem.num_users, run)
 
 
-def _peers(problem: ScoringProblem, num_threads: int) -> Iterator[Way]:
-    vectors = problem.items.vectors()
-    for engine, device in available_peers():
-        run = _peer_run(make_peer(engine, device, vectors, num_threads), problem.users_UD)
-        yield Way(engine, device, "plain", None, problem.num_users, run)
+def _fastest_child(
+    problem: ScoringProblem, spec: ChildSpec, progress: Progress, processes: ExitStack
+) -> tuple[_Run, str | None]:
+    """The run of a peer with the kernels that are fastest in a quick look, and which those are where it has a choice."""
+    choices = kernel_choices(spec.engine)
+    rates = {}
+    for choice in choices if len(choices) > 1 else ():
+        with Child(replace(spec, kernels=choice)) as child:
+            run = _child_run(child, spec.folder)
+            stop = min(_LOOK_QUERIES, problem.num_users)
+            rates[choice] = stop / min(run(_LOOK_K, stop)[1] for _ in range(_LOOKS))
+    chosen = max(rates, key=rates.__getitem__) if rates else choices[0]
+    if rates:
+        told = ", ".join(f"{choice} {rate:,.0f}" for choice, rate in rates.items())
+        progress.note(f"{spec.engine}: {chosen}, of {told} users/s in a quick look")
+    child = processes.enter_context(Child(replace(spec, kernels=chosen)))
+    return _child_run(child, spec.folder), chosen if rates else None
 
 
-def _engine_run(engine: Engine, queries: Queries) -> Callable[[int, int], TopK]:
-    return lambda k, stop: engine.top_k(queries.between(0, stop), k)
+def _child_run(child: Child, folder: str) -> _Run:
+    file = Path(folder, f"rows-{id(child)}.npy")
+
+    def run(k: int, stop: int) -> tuple[np.ndarray, float]:
+        child.send(k=k, start=0, stop=stop, parts=1, save=str(file))
+        seconds = child.receive()["seconds"]
+        rows: np.ndarray = np.load(file)
+        return rows, seconds
+
+    return run
 
 
-def _peer_run(search: Search, users_UD: np.ndarray) -> Callable[[int, int], np.ndarray]:
-    return lambda k, stop: search(users_UD[:stop], k)
+def _engine_run(engine: Engine, queries: Queries) -> _Run:
+    return lambda k, stop: _timed(lambda: engine.top_k(queries.between(0, stop), k))
+
+
+def _peer_run(search: Search, users_UD: np.ndarray) -> _Run:
+    return lambda k, stop: _timed(lambda: search(users_UD[:stop], k))
+
+
+def _timed(score: Callable[[], TopK | np.ndarray]) -> tuple[TopK | np.ndarray, float]:
+    started_s = time.perf_counter()
+    found = score()
+    return found, time.perf_counter() - started_s

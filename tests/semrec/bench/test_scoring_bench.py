@@ -14,10 +14,14 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
+import semrec.bench.kernels
+import semrec.bench.ways
 from cluster.compute import InProcess
 from cluster.stages.release import build_release
 from jobs.cli import app
+from semrec.bench.child import Child, ChildSpec
 from semrec.bench.generated import generated_events, write_catalogue
+from semrec.bench.kernels import LIBRARY_CHOICE, kernel_choices
 from semrec.bench.plot import plot_scoring
 from semrec.bench.problems import DATA, generated_problem, generated_vectors, release_problem
 from semrec.bench.scoring import ScoreBenchRow, bench_scoring
@@ -103,29 +107,77 @@ def test_ratios_are_to_the_plain_peers_and_memory_to_the_matrix(rows: list[Score
     assert [row.ratio_to_one_process for row in rows if row.variant == "2 threads"] == [1.0] * len(KS)
 
 
+def test_a_peer_is_measured_with_the_fastest_kernels_that_it_offers(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("faiss", reason="NO FAISS: install the extra `bench` to test the bench")
+    monkeypatch.setenv("OPENBLAS_CORETYPE", "Prescott")  # which the bench's own process was started with
+    seen, notes = [], []
+
+    class Recorded(Child):
+        def __init__(self, spec: ChildSpec) -> None:
+            super().__init__(spec)
+            self.spec = spec
+
+        def __enter__(self) -> Child:
+            super().__enter__()  # it has answered, and so has its environment
+            variables = Path(f"/proc/{self._process.pid}/environ").read_bytes().split(b"\0")
+            own = [variable for variable in variables if variable.startswith(b"OPENBLAS_CORETYPE")]
+            seen.append((self.spec.engine, self.spec.kernels, own))
+            return self
+
+    monkeypatch.setattr(semrec.bench.ways, "Child", Recorded)
+    monkeypatch.setattr(NoProgress, "note", lambda self, text: notes.append(text))
+    problem = generated_problem("clusters", NUM_ITEMS, NUM_USERS, dimension=DIMENSION)
+    found = bench_scoring(problem, ks=(3,), num_threads=1, rounds=1, memory=False, processes=False, filters=False)
+    (kernels,) = {row.kernels for row in found if row.engine == "faiss-cpu"}
+    choices = kernel_choices("faiss-cpu")
+    assert choices[0] == LIBRARY_CHOICE
+    assert [name for engine, name, _ in seen if engine == "faiss-cpu"] == [*choices, kernels]
+    for _, name, variables in seen:
+        assert variables == ([] if name == LIBRARY_CHOICE else [b"OPENBLAS_CORETYPE=" + name.encode()])
+    assert any(note.startswith(f"faiss-cpu: {kernels}, of {LIBRARY_CHOICE} ") for note in notes)
+    assert any(f"offers here: {kernels}" in line for line in score_notes(found))
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ("sse4_2", []),
+        ("avx2 fma", ["Haswell", "Zen"]),
+        ("avx2 fma avx512f avx512bw avx512dq avx512vl", ["Haswell", "Zen", "SkylakeX"]),
+        ("avx2 fma avx512f avx512bw avx512dq avx512vl avx512_bf16", ["Haswell", "Zen", "SkylakeX", "Cooperlake"]),
+    ],
+)
+def test_no_kernel_is_tried_that_the_processor_cannot_run(
+    monkeypatch: pytest.MonkeyPatch, flags: str, expected: list[str]
+) -> None:
+    monkeypatch.setattr(semrec.bench.kernels, "_processor_flags", lambda: frozenset(flags.split()))
+    assert kernel_choices("faiss-cpu") == [LIBRARY_CHOICE, *expected]
+    assert kernel_choices("torch") == [LIBRARY_CHOICE]
+
+
 @pytest.mark.parametrize("data", DATA)
 @pytest.mark.parametrize("coarse", COARSE_FORMATS)
 def test_hard_data_is_still_exact(data: str, coarse: str) -> None:
     problem = generated_problem(data, NUM_ITEMS, NUM_USERS, dimension=DIMENSION)
-    options = {"num_threads": 1, "rounds": 1, "coarse": coarse, "memory": False, "processes": False}
+    options = {"num_threads": 1, "rounds": 1, "coarse": coarse, "peers": False, "memory": False, "processes": False}
     found = bench_scoring(problem, ks=(20,), **options)
     assert [(row.coarse, row.equal) for row in found if row.engine == "cpu"] == [(coarse, True)] * 3
 
 
 def test_a_wrong_score_is_found_and_fails_the_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    import semrec.bench.ways
-
     honest = semrec.bench.ways._engine_run
 
     def dishonest(engine, queries):
         def run(k, stop):
-            found = honest(engine, queries)(k, stop)
-            return replace(found, scores=np.nextafter(found.scores, np.float32(1))) if engine.name == "cpu" else found
+            found, seconds = honest(engine, queries)(k, stop)
+            if engine.name == "cpu":
+                found = replace(found, scores=np.nextafter(found.scores, np.float32(1)))
+            return found, seconds
 
         return run
 
     monkeypatch.setattr(semrec.bench.ways, "_engine_run", dishonest)
-    result = scoring(*SMALL, "--k", "3", "--threads", "1", "--json", str(tmp_path / "rows.json"))
+    result = scoring(*SMALL, "--no-peers", "--k", "3", "--threads", "1", "--json", str(tmp_path / "rows.json"))
     assert (result.exit_code, "differs from the reference" in result.output) == (1, True), result.output
     found = json.loads((tmp_path / "rows.json").read_text())["rows"]
     assert {row["equal"] for row in found if row["engine"] == "cpu"} == {False}

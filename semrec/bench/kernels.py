@@ -1,0 +1,44 @@
+"""The matrix kernels that a peer's library can be told to take; who measures a peer takes the fastest of them.
+
+OpenBLAS, which faiss-cpu bundles, chooses by the processor's model. A build that is older than the processor falls back to
+kernels for far older ones and is then several times slower than it could be, so its choice alone is not the peer at its best.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+__all__ = ["LIBRARY_CHOICE", "kernel_choices", "kernel_environment"]
+
+LIBRARY_CHOICE: Final = "its own choice"
+_VARIABLE: Final = "OPENBLAS_CORETYPE"
+#: OpenBLAS core type -> the instructions (flags of /proc/cpuinfo) that its single-precision products use.
+_CORE_TYPES: Final[Mapping[str, frozenset[str]]] = {
+    "Haswell": frozenset({"avx2", "fma"}),
+    "Zen": frozenset({"avx2", "fma"}),
+    "SkylakeX": frozenset({"avx2", "fma", "avx512f", "avx512bw", "avx512dq", "avx512vl"}),
+    "Cooperlake": frozenset({"avx2", "fma", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_bf16"}),
+}
+
+
+def kernel_choices(engine: str) -> list[str]:
+    """Names of the kernels that `engine` can be told to take and this processor can run, the library's own choice first."""
+    if engine != "faiss-cpu":
+        return [LIBRARY_CHOICE]  # torch offers none for its products
+    flags = _processor_flags()
+    return [LIBRARY_CHOICE, *(name for name, needed in _CORE_TYPES.items() if needed <= flags)]
+
+
+def kernel_environment(choice: str) -> dict[str, str]:
+    """The environment of a process that is to take a choice, whatever is set in this one."""
+    found = {name: value for name, value in os.environ.items() if name != _VARIABLE}
+    return found if choice == LIBRARY_CHOICE else {**found, _VARIABLE: choice}
+
+
+def _processor_flags() -> frozenset[str]:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    return frozenset(next((line.partition(":")[2].split() for line in lines if line.startswith("flags")), []))
