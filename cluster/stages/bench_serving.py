@@ -11,14 +11,14 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 from urllib.parse import quote
 
 import numpy as np
 
-from semrec.bench.kernels import kernel_choices, kernel_environment
+from semrec.bench.kernels import kernel_choices, with_kernels
 from semrec.bench.load import Load, Request, saturate, steady
 from semrec.errors import NoWorkersError
 from semrec.release import Release
@@ -64,7 +64,6 @@ def bench_serving(
     rows += _measure_faiss([*peer, "faiss", "--workspace", workspace_uri], users, seconds, concurrency)
     serve = serve_command(workspace_uri)
     plain = {
-        **os.environ,
         "RAY_SERVE_ENABLE_HA_PROXY": "0",
         "RAY_SERVE_ENABLE_DIRECT_INGRESS": "0",
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "0",
@@ -82,18 +81,17 @@ def bench_serving(
 
 @contextlib.contextmanager
 def started_server(
-    command: Sequence[str], ready_path: str, environment: Mapping[str, str] | None = None
+    command: Sequence[str], ready_path: str, environment: dict[str, str] | None = None
 ) -> Iterator[tuple[str, float]]:
     """A server on a free loopback port (`--port`), for the time of the block: its URL, and the seconds until it answered.
 
-    `environment` is all of its environment, by default that of this process. Raises NoWorkersError with the end of its
-    output when it does not answer within five minutes.
+    Raises NoWorkersError with the end of its output when it does not answer within five minutes.
     """
     port, began_s = free_port(), time.monotonic()
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
             [*command, "--port", str(port)], stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True,
-            env=dict(environment or os.environ),
+            env={**os.environ, **(environment or {})},
         )  # fmt: skip
         url = f"http://127.0.0.1:{port}"
         try:
@@ -164,7 +162,7 @@ def _measure_faiss(
     """The rows of faiss' service with the kernels under which it answers most."""
     found = []
     for kernels in kernel_choices("faiss-cpu"):
-        with started_server(command, kinds["recommend_user"][0].path, kernel_environment(kernels)) as (url, _):
+        with started_server(with_kernels(kernels, command), kinds["recommend_user"][0].path) as (url, _):
             rows = _measure("faiss", url, kinds, seconds, concurrency)
         found.append([replace(row, kernels=kernels) for row in rows])
     return max(found, key=lambda rows: rows[0].answers_per_s)

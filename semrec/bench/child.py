@@ -22,7 +22,7 @@ from typing import IO, Any
 import numpy as np
 import torch
 
-from semrec.bench.kernels import LIBRARY_CHOICE, kernel_environment
+from semrec.bench.kernels import LIBRARY_CHOICE, with_kernels
 from semrec.bench.peers import PEERS, make_peer
 from semrec.bench.problems import ScoringProblem
 from semrec.errors import IncompleteRunError
@@ -55,7 +55,7 @@ class Child:
         command = [sys.executable, "-m", "semrec.bench.child", json.dumps(asdict(spec))]
         self._name = spec.engine
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=kernel_environment(spec.kernels)
+            with_kernels(spec.kernels, command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
 
     def __enter__(self) -> Child:

@@ -6,12 +6,11 @@ kernels for far older ones and is then several times slower than it could be, so
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-__all__ = ["LIBRARY_CHOICE", "kernel_choices", "kernel_environment"]
+__all__ = ["LIBRARY_CHOICE", "kernel_choices", "with_kernels"]
 
 LIBRARY_CHOICE: Final = "its own choice"
 _VARIABLE: Final = "OPENBLAS_CORETYPE"
@@ -32,10 +31,10 @@ def kernel_choices(engine: str) -> list[str]:
     return [LIBRARY_CHOICE, *(name for name, needed in _CORE_TYPES.items() if needed <= flags)]
 
 
-def kernel_environment(choice: str) -> dict[str, str]:
-    """The environment of a process that is to take a choice, whatever is set in this one."""
-    found = {name: value for name, value in os.environ.items() if name != _VARIABLE}
-    return found if choice == LIBRARY_CHOICE else {**found, _VARIABLE: choice}
+def with_kernels(choice: str, command: Sequence[str]) -> list[str]:
+    """The command of a process that is to take a choice, whatever the environment of this one says; see env(1)."""
+    chosen = [] if choice == LIBRARY_CHOICE else [f"{_VARIABLE}={choice}"]
+    return ["env", "-u", _VARIABLE, *chosen, *command]
 
 
 def _processor_flags() -> frozenset[str]:

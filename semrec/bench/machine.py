@@ -20,6 +20,4 @@ def machine() -> str:
         cpu = names[0] if names else cpu
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     gpu = f", {torch.cuda.get_device_name(0)}" if torch.cuda.is_available() else ""
-    chosen = os.environ.get("OPENBLAS_CORETYPE")  # of this process; a peer's is told with its figures
-    kernels = f", OPENBLAS_CORETYPE={chosen}" if chosen else ""
-    return f"{cpu}, {os.cpu_count()} cores, {memory:.0f} GiB{gpu}, torch {torch.__version__}{kernels}"
+    return f"{cpu}, {os.cpu_count()} cores, {memory:.0f} GiB{gpu}, torch {torch.__version__}"
