@@ -19,9 +19,9 @@ from cluster.executor import NO_WORKER_S, WorkerSpec, run_on_actors
 from cluster.local_ray import local_ray
 from cluster.metrics import RayMetrics
 from semrec.errors import DeviceError, InputError, SemrecError
-from semrec.ledger import PartRecord
 from semrec.metrics import Metrics, NoMetrics
 from semrec.workers import run_serial
+from semrec.workspace.ledger import PartRecord
 
 __all__ = ["Compute", "ComputeOptions", "Devices", "InProcess", "RayCluster", "open_compute"]
 

@@ -23,9 +23,9 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from cluster.actors import make_actor
 from semrec.errors import NoWorkersError, SemrecError
-from semrec.ledger import PartRecord
-from semrec.retries import backoff_s
 from semrec.workers import PartWorker
+from semrec.workspace.ledger import PartRecord
+from semrec.workspace.retries import backoff_s
 
 __all__ = ["NO_WORKER_S", "WorkerSpec", "run_on_actors"]
 

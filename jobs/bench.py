@@ -136,7 +136,7 @@ def run(
     """Users per second and memory of a whole run; replaces the interactions of the workspace by generated ones."""
     from cluster.compute import open_compute
     from cluster.stages.bench import bench_run, release_of_generated_users
-    from semrec.workspace import Workspace
+    from semrec.workspace.folder import Workspace
 
     opened = Workspace.open(workspace)
     options = compute_options(in_process, None, workers, None, device=device, device_wait_s=device_wait)
@@ -161,7 +161,7 @@ def resume(
     """What submitting again costs after the driver was killed (-9) late in a run; replaces the interactions, too."""
     from cluster.compute import open_compute
     from cluster.stages.bench import bench_resume, release_of_generated_users
-    from semrec.workspace import Workspace
+    from semrec.workspace.folder import Workspace
 
     opened = Workspace.open(workspace)
     options = compute_options(False, None, None, None)
@@ -195,7 +195,7 @@ def _scoring_problem(workspace: str | None, data: str | None, items: int | None,
     from semrec.bench.problems import generated_problem, release_problem
     from semrec.errors import InputError
     from semrec.release import Release, newest_release
-    from semrec.workspace import Workspace
+    from semrec.workspace.folder import Workspace
 
     if not workspace:
         return generated_problem(data or "clusters", items or 86_537, users)
@@ -210,7 +210,7 @@ def _scoring_problem(workspace: str | None, data: str | None, items: int | None,
 def _recorded_format(workspace: str | None) -> CoarseFormat | None:
     """The coarse format that the newest release was measured to be scored in fastest."""
     from semrec.release import Release, newest_release
-    from semrec.workspace import Workspace
+    from semrec.workspace.folder import Workspace
 
     if workspace is None:
         return None
@@ -277,7 +277,7 @@ def soak_service(
     """A steady load while releases switch, one replica is killed every minute and the proxy once: counts what failed."""
     from cluster.compute import InProcess
     from cluster.stages.soak import soak
-    from semrec.workspace import Workspace
+    from semrec.workspace.folder import Workspace
 
     with tempfile.TemporaryDirectory(prefix="semrec-soak-") as folder:
         opened = Workspace.open(workspace or _serving_world(folder, items, users))
@@ -327,7 +327,7 @@ def attack(
 def _serving_world(folder: str, items: int, users: int) -> str:
     from cluster.compute import InProcess
     from cluster.stages.serving_world import make_serving_world
-    from semrec.workspace import Workspace
+    from semrec.workspace.folder import Workspace
 
     made = Workspace.create(folder, num_buckets=8)
     make_serving_world(made, items, users, dimension=384, compute=InProcess(), progress=ConsoleProgress())

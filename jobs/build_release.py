@@ -45,7 +45,7 @@ def main(
     from cluster.compute import open_compute
     from cluster.stages.release import build_release
     from semrec.runs import inherited_settings
-    from semrec.workspace import Workspace
+    from semrec.workspace.folder import Workspace
 
     opened, progress = Workspace.open(workspace), ConsoleProgress()
     given: dict[str, Any] = {"eligibility": eligibility, "half_life_days": half_life_days, "as_of": as_of}

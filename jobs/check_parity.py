@@ -36,7 +36,7 @@ def main(
     from semrec.runs import require_live
     from semrec.serving.parity import check_parity
     from semrec.serving.published import PublishedLists
-    from semrec.workspace import Workspace
+    from semrec.workspace.folder import Workspace
 
     storage = Workspace.open(workspace).storage
     lists = PublishedLists(storage, require_live(storage).run)

@@ -49,7 +49,7 @@ def main(
     from cluster.compute import open_compute
     from cluster.stages.embed import embed_catalogue
     from semrec.embedding import embed_settings
-    from semrec.workspace import Workspace
+    from semrec.workspace.folder import Workspace
 
     settings = embed_settings({"model": model, "device": device, "dtype": dtype, "max_tokens": max_tokens})
     opened = Workspace.open(workspace)

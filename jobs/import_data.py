@@ -131,7 +131,7 @@ def _columns(
 
 def _workspace(uri: str, buckets: int | None) -> Any:
     from semrec.errors import WorkspaceError
-    from semrec.workspace import DEFAULT_NUM_BUCKETS, Workspace
+    from semrec.workspace.folder import DEFAULT_NUM_BUCKETS, Workspace
 
     if buckets is not None:
         return Workspace.create(uri, num_buckets=buckets)

@@ -94,7 +94,7 @@ def main(
 def _workload(workspace: str | None, items: int | None, users: int | None, dimension: int, k: int) -> Workload:
     from semrec.capacity import Workload
     from semrec.release import Release, newest_release
-    from semrec.workspace import Workspace
+    from semrec.workspace.folder import Workspace
 
     if workspace is not None and (items is None or users is None):
         storage = Workspace.open(workspace).storage
@@ -114,7 +114,7 @@ def _rates(workspace: str | None, accelerator: str, work: Workload, budget_s: fl
     from dataclasses import replace
 
     from semrec.capacity import calibrate, projected_rates, read_calibration, with_embedding, write_calibration
-    from semrec.workspace import Workspace
+    from semrec.workspace.folder import Workspace
 
     storage = Workspace.open(workspace).storage if workspace else None
     engine = "cpu" if accelerator == "cpu" else "cuda"

@@ -25,7 +25,7 @@ def main(
 ) -> None:
     """Publish a verified run: release and run go live in one step."""
     from semrec.runs import Allowed, newest_run, publish
-    from semrec.workspace import Workspace
+    from semrec.workspace.folder import Workspace
 
     storage = Workspace.open(workspace).storage
     allowed = Allowed(allow_empty, allow_lost_eligibility)

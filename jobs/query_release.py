@@ -35,7 +35,7 @@ def main(
         raise typer.BadParameter("give exactly one of --item, --user, --search")
     from semrec.runs import require_live
     from semrec.serving.served import ServedRelease
-    from semrec.workspace import Workspace
+    from semrec.workspace.folder import Workspace
 
     storage = Workspace.open(workspace).storage
     live = require_live(storage)

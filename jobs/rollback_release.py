@@ -16,7 +16,7 @@ __all__ = ["main"]
 def main(workspace: WorkspaceOption) -> None:
     """Roll back: the earlier release and run go live in one step."""
     from semrec.runs import rollback
-    from semrec.workspace import Workspace
+    from semrec.workspace.folder import Workspace
 
     live = rollback(Workspace.open(workspace).storage)
     say(f"live: release {live.release}, run {live.run}")

@@ -27,7 +27,7 @@ from jobs.shell import (
 
 if TYPE_CHECKING:
     from cluster.stages.pipeline import PipelineResult
-    from semrec.workspace import Workspace
+    from semrec.workspace.folder import Workspace
 from semrec.limits import MAX_K
 
 __all__ = ["main"]
@@ -53,7 +53,7 @@ def main(
     from cluster.compute import open_compute
     from cluster.stages.pipeline import PipelineSettings, run_pipeline
     from semrec.runs import ScoreSettings
-    from semrec.workspace import Workspace
+    from semrec.workspace.folder import Workspace
 
     opened = Workspace.create(workspace or tempfile.mkdtemp(prefix="semrec-demo-"), num_buckets=_NUM_BUCKETS)
     say(("semrec demo", "bold"), f" in {opened.uri}")

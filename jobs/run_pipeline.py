@@ -62,7 +62,7 @@ def main(
     from cluster.stages.pipeline import PipelineSettings, run_pipeline
     from semrec.embedding import embed_settings
     from semrec.runs import Allowed, ScoreSettings, inherited_settings
-    from semrec.workspace import Workspace
+    from semrec.workspace.folder import Workspace
 
     opened, progress = Workspace.open(workspace), ConsoleProgress()
     given: dict[str, Any] = {"eligibility": eligibility, "half_life_days": half_life_days, "as_of": as_of}

@@ -48,7 +48,7 @@ def main(
     from cluster.compute import open_compute
     from cluster.stages.score import score_users
     from semrec.runs import ScoreSettings
-    from semrec.workspace import Workspace
+    from semrec.workspace.folder import Workspace
 
     opened = Workspace.open(workspace)
     options = compute_options(in_process, address, workers, cpus_per_worker, device=device, device_wait_s=device_wait)

@@ -25,8 +25,8 @@ def main(
     """Show what is there, how far each run is, and what is live."""
     from dataclasses import asdict
 
-    from semrec.status import read_status
-    from semrec.workspace import Workspace
+    from semrec.workspace.folder import Workspace
+    from semrec.workspace.status import read_status
 
     status = read_status(Workspace.open(workspace))
     if as_json:

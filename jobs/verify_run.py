@@ -35,7 +35,7 @@ def main(
     """Verify a run; exit code 1 when a part is bad."""
     from cluster.compute import open_compute
     from cluster.stages.verify import verify
-    from semrec.workspace import Workspace
+    from semrec.workspace.folder import Workspace
 
     opened = Workspace.open(workspace)
     with open_compute(compute_options(in_process, address, None, None)) as compute:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from semrec.ledger import PartRecord
+from semrec.workspace.ledger import PartRecord
 
 __all__ = ["PartWorker", "run_serial"]
 

@@ -40,11 +40,11 @@ from cluster.serving.schemas import (
 )
 from cluster.serving.service import Service
 from cluster.serving.snapshots import Snapshot
-from semrec.digests import sha256_hex
 from semrec.serving.events import LiveItems, check_events
 from semrec.serving.items import ItemTable
 from semrec.serving.overlay import ItemChange, checked_item
 from semrec.serving.segments import Batch, BatchToken
+from semrec.workspace.digests import sha256_hex
 
 __all__ = [
     "Call",

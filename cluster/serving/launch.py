@@ -21,7 +21,7 @@ from cluster.serving.security import check_binding, is_loopback
 from cluster.serving.settings import ServeArgs
 from semrec.errors import InputError, NoWorkersError
 from semrec.runs import require_live
-from semrec.workspace import Workspace
+from semrec.workspace.folder import Workspace
 
 __all__ = ["Listen", "serve_release", "serving_environment"]
 

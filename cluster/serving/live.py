@@ -15,7 +15,7 @@ from semrec.runs import Live, require_live
 from semrec.serving.segments import Folded
 from semrec.serving.served import ServedRelease
 from semrec.serving.state import OverlayState
-from semrec.storage import Storage
+from semrec.workspace.storage import Storage
 
 __all__ = ["LiveRelease", "Opener"]
 

@@ -17,13 +17,13 @@ from typing import Any, Final
 
 import ray
 
-from semrec.digests import sha256_hex
 from semrec.serving.events import Event, event_table, events_in
 from semrec.serving.group_commit import GroupCommit
 from semrec.serving.overlay import ItemChange, change_table, changes_of
 from semrec.serving.segments import Batch, BatchToken, Segment, SegmentLog
 from semrec.serving.state import Update, event_log, item_log
-from semrec.storage import Storage
+from semrec.workspace.digests import sha256_hex
+from semrec.workspace.storage import Storage
 
 __all__ = ["NAMESPACE", "OverlayActor", "actor_name", "overlay_actor"]
 

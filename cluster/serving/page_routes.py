@@ -26,11 +26,11 @@ from cluster.serving.atlas_keeper import AtlasKeeper
 from cluster.serving.problems import PROBLEM_TYPE, ProblemError, needs_explain
 from cluster.serving.security import MAY_EXPLAIN
 from cluster.serving.snapshots import Snapshot
-from semrec.digests import sha256_hex
 from semrec.release.reader import Release
 from semrec.serving.atlas import gone_points, items_with_title, map_items
 from semrec.serving.overlay import OverlayView
-from semrec.tables import TableFile, read_table
+from semrec.workspace.digests import sha256_hex
+from semrec.workspace.tables import TableFile, read_table
 
 __all__ = ["router"]
 

@@ -15,7 +15,7 @@ from semrec.contracts import bucket_of
 from semrec.release import Release
 from semrec.release.matrix import attribute_dicts
 from semrec.runs import require_live
-from semrec.workspace import Workspace
+from semrec.workspace.folder import Workspace
 
 __all__ = ["main"]
 

@@ -29,8 +29,8 @@ from cluster.serving.stats import Statistics
 from semrec.errors import InputError
 from semrec.serving.served import ServedRelease
 from semrec.serving.telemetry import AnswerLog, user_key
-from semrec.storage import Storage
-from semrec.workspace import Workspace
+from semrec.workspace.folder import Workspace
+from semrec.workspace.storage import Storage
 
 __all__ = ["bind_application"]
 

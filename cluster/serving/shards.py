@@ -11,12 +11,12 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from cluster.serving.settings import ServeArgs, engine_threads
-from semrec.digests import sha256_hex
 from semrec.serving.answers import Question, Ranked, merge_ranked
 from semrec.serving.overlay import ItemChange, OverlayView
 from semrec.serving.served import ServedRelease
-from semrec.storage import Storage
-from semrec.workspace import Workspace
+from semrec.workspace.digests import sha256_hex
+from semrec.workspace.folder import Workspace
+from semrec.workspace.storage import Storage
 
 __all__ = ["Shard", "ShardGroup"]
 

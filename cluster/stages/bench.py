@@ -13,14 +13,14 @@ from cluster.stages.score import ScoreResult, score_users
 from semrec.bench.generated import generated_events
 from semrec.errors import IncompleteRunError
 from semrec.importing import import_interactions
-from semrec.ledger import Ledger
-from semrec.manifests import read_manifest
 from semrec.progress import Progress
 from semrec.release import Release, ReleaseSettings
 from semrec.runs import ScoreSettings, plan_run, run_folder
-from semrec.storage import Storage
-from semrec.tables import TableFile, read_table
-from semrec.workspace import Workspace
+from semrec.workspace.folder import Workspace
+from semrec.workspace.ledger import Ledger
+from semrec.workspace.manifests import read_manifest
+from semrec.workspace.storage import Storage
+from semrec.workspace.tables import TableFile, read_table
 
 __all__ = ["ResumeBench", "RunBench", "bench_resume", "bench_run", "release_of_generated_users"]
 

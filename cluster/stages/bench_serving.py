@@ -23,7 +23,7 @@ from semrec.bench.load import Load, Request, saturate, steady
 from semrec.errors import NoWorkersError
 from semrec.release import Release
 from semrec.runs import require_live
-from semrec.workspace import Workspace
+from semrec.workspace.folder import Workspace
 
 __all__ = ["ServingRow", "bench_serving", "free_port", "serve_command", "serving_requests", "started_server"]
 

@@ -10,12 +10,12 @@ from cluster.executor import WorkerSpec
 from cluster.stages.parts import PartsReport, Watch, do_parts
 from semrec.embedding import EmbedSettings, EmbedWorker, embedding_folder, encoder_identity, plan_embedding
 from semrec.embedding import finish_embedding as finish
-from semrec.lease import Lease
-from semrec.ledger import Ledger, PartRecord
 from semrec.metrics import Metrics
 from semrec.progress import Progress
-from semrec.quarantine import DEFAULT_MAX_SHARE
-from semrec.workspace import Workspace
+from semrec.workspace.folder import Workspace
+from semrec.workspace.lease import Lease
+from semrec.workspace.ledger import Ledger, PartRecord
+from semrec.workspace.quarantine import DEFAULT_MAX_SHARE
 
 __all__ = ["EmbedResult", "embed_catalogue"]
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from cluster.compute import Compute
 from cluster.executor import WorkerSpec
-from semrec.ledger import Ledger, PartRecord, Plan, sum_counts
 from semrec.metrics import Metrics
 from semrec.progress import Progress
+from semrec.workspace.ledger import Ledger, PartRecord, Plan, sum_counts
 
 __all__ = ["PartsReport", "Watch", "do_parts"]
 

@@ -15,11 +15,11 @@ from cluster.stages.verify import tell_live, verify
 from semrec.embedding import EmbedSettings
 from semrec.errors import IncompleteRunError
 from semrec.progress import Progress
-from semrec.quarantine import DEFAULT_MAX_SHARE
 from semrec.release import ReleaseSettings
 from semrec.runs import Allowed, Live, ScoreSettings, Verification, check_against_live, publish
 from semrec.serving.fold import fold_changes
-from semrec.workspace import Workspace
+from semrec.workspace.folder import Workspace
+from semrec.workspace.quarantine import DEFAULT_MAX_SHARE
 
 __all__ = ["PipelineResult", "PipelineSettings", "run_pipeline"]
 

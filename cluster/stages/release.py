@@ -10,8 +10,6 @@ from cluster.executor import WorkerSpec
 from cluster.stages.parts import PartsReport, Watch, do_parts
 from semrec.contracts import part_name
 from semrec.errors import InputError, MissingArtefactError
-from semrec.lease import Lease
-from semrec.ledger import Ledger
 from semrec.progress import Progress
 from semrec.release import (
     ReleaseSettings,
@@ -24,8 +22,10 @@ from semrec.release import (
     plan_release,
 )
 from semrec.runs import reuse_parts
-from semrec.storage import Storage
-from semrec.workspace import Workspace
+from semrec.workspace.folder import Workspace
+from semrec.workspace.lease import Lease
+from semrec.workspace.ledger import Ledger
+from semrec.workspace.storage import Storage
 
 __all__ = ["ReleaseResult", "build_release", "find_embedding"]
 

@@ -11,16 +11,16 @@ from cluster.stages.parts import PartsReport, Watch, do_parts
 from semrec.capacity import predicted_s, read_calibration
 from semrec.contracts import part_name
 from semrec.errors import InputError, PlanChangedError
-from semrec.lease import Lease
-from semrec.ledger import Ledger, PartRecord, Plan
 from semrec.metrics import Metrics
 from semrec.progress import Progress
 from semrec.release import Release, newest_release
 from semrec.runs import ScoreSettings, ScoreWorker, find_runs, plan_run, read_verification, reuse_parts, run_folder
 from semrec.scoring.engine import check_engine
-from semrec.storage import Storage
 from semrec.topology import Topology, choose_topology, shard_ranges
-from semrec.workspace import Workspace
+from semrec.workspace.folder import Workspace
+from semrec.workspace.lease import Lease
+from semrec.workspace.ledger import Ledger, PartRecord, Plan
+from semrec.workspace.storage import Storage
 
 __all__ = ["ScoreResult", "score_users"]
 

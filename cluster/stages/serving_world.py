@@ -16,7 +16,7 @@ from semrec.importing import UserRow, import_interactions, import_users
 from semrec.progress import Progress
 from semrec.release import ReleaseSettings
 from semrec.runs import ScoreSettings, publish
-from semrec.workspace import Workspace
+from semrec.workspace.folder import Workspace
 
 __all__ = ["PLATFORMS", "make_serving_world"]
 

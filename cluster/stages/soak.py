@@ -23,7 +23,7 @@ from semrec.errors import NoWorkersError
 from semrec.progress import Progress
 from semrec.release import Release, ReleaseSettings
 from semrec.runs import ScoreSettings, publish, read_live, require_live
-from semrec.workspace import Workspace
+from semrec.workspace.folder import Workspace
 
 __all__ = ["Soak", "soak"]
 

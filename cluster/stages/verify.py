@@ -7,9 +7,9 @@ import time
 from cluster.compute import Compute
 from semrec.metrics import Metrics
 from semrec.progress import Progress
-from semrec.quarantine import quarantine_shares
 from semrec.runs import Live, RunHealth, Verification, measure_health, newest_run, read_health, read_live, verify_run
-from semrec.workspace import Workspace
+from semrec.workspace.folder import Workspace
+from semrec.workspace.quarantine import quarantine_shares
 
 __all__ = ["tell_live", "verify"]
 

@@ -9,11 +9,11 @@ import numpy as np
 import pyarrow as pa
 
 from semrec.contracts import part_name
-from semrec.digests import fingerprint
 from semrec.importing import ItemRow, import_items
-from semrec.manifests import read_manifest, write_manifest
-from semrec.tables import TableFile, read_table, write_table
-from semrec.workspace import Workspace
+from semrec.workspace.digests import fingerprint
+from semrec.workspace.folder import Workspace
+from semrec.workspace.manifests import read_manifest, write_manifest
+from semrec.workspace.tables import TableFile, read_table, write_table
 
 __all__ = ["EMBEDDING_NAME", "generated_events", "write_catalogue", "write_embedding"]
 

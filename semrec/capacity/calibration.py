@@ -13,10 +13,10 @@ from semrec.bench.problems import generated_vectors
 from semrec.capacity.rates import Rates, with_embedding
 from semrec.demo import film_items
 from semrec.errors import EncoderError, InputError
-from semrec.manifests import read_manifest, write_manifest
 from semrec.scoring.engine import Engine, check_engine, make_engine
 from semrec.scoring.types import ItemShard, Queries
-from semrec.storage import Storage
+from semrec.workspace.manifests import read_manifest, write_manifest
+from semrec.workspace.storage import Storage
 
 __all__ = ["Calibration", "calibrate", "read_calibration", "write_calibration"]
 

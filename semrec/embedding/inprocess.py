@@ -10,11 +10,11 @@ from semrec.embedding.identity import encoder_identity
 from semrec.embedding.plan import EmbeddingJob, embedding_folder, finish_embedding, plan_embedding
 from semrec.embedding.settings import EmbedSettings
 from semrec.embedding.worker import EmbedWorker
-from semrec.lease import Lease
-from semrec.ledger import Ledger, PartRecord, sum_counts
-from semrec.quarantine import DEFAULT_MAX_SHARE
 from semrec.workers import run_serial
-from semrec.workspace import Workspace
+from semrec.workspace.folder import Workspace
+from semrec.workspace.lease import Lease
+from semrec.workspace.ledger import Ledger, PartRecord, sum_counts
+from semrec.workspace.quarantine import DEFAULT_MAX_SHARE
 
 __all__ = ["EmbedReport", "embed_in_process", "embed_report"]
 

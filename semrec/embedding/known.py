@@ -8,12 +8,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from semrec.digests import sha256_hex
 from semrec.embedding.plan import EmbeddingJob, KnownRun, run_folder
 from semrec.errors import CorruptArtefactError, MissingArtefactError
-from semrec.ledger import Ledger, PartRecord
-from semrec.storage import Storage
-from semrec.tables import TableFile, read_table
+from semrec.workspace.digests import sha256_hex
+from semrec.workspace.ledger import Ledger, PartRecord
+from semrec.workspace.storage import Storage
+from semrec.workspace.tables import TableFile, read_table
 
 __all__ = ["KnownVectors"]
 

@@ -7,15 +7,15 @@ from typing import Any
 
 import pyarrow as pa
 
-from semrec.digests import fingerprint
 from semrec.embedding.identity import EncoderIdentity
 from semrec.errors import CorruptArtefactError, MissingArtefactError, SchemaError, TooManyRejectedError
-from semrec.ledger import Ledger, PartRecord, Plan, PlannedPart, sum_counts
-from semrec.manifests import read_manifest, write_manifest
-from semrec.quarantine import DEFAULT_MAX_SHARE
-from semrec.storage import Storage
-from semrec.tables import TableFile
-from semrec.workspace import Workspace
+from semrec.workspace.digests import fingerprint
+from semrec.workspace.folder import Workspace
+from semrec.workspace.ledger import Ledger, PartRecord, Plan, PlannedPart, sum_counts
+from semrec.workspace.manifests import read_manifest, write_manifest
+from semrec.workspace.quarantine import DEFAULT_MAX_SHARE
+from semrec.workspace.storage import Storage
+from semrec.workspace.tables import TableFile
 
 __all__ = [
     "EmbeddingJob",

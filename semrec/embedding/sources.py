@@ -7,9 +7,9 @@ import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 
-from semrec.digests import fingerprint
 from semrec.embedding.settings import DEFAULT_MODEL
 from semrec.errors import EncoderError
+from semrec.workspace.digests import fingerprint
 
 __all__ = ["DEFAULT_WEIGHTS_SHA256", "ModelSource", "resolve_model", "weights_sha256"]
 

@@ -12,10 +12,10 @@ from semrec.embedding.known import KnownVectors
 from semrec.embedding.plan import EmbeddingJob, embedding_schema
 from semrec.embedding.settings import EmbedSettings
 from semrec.embedding.sources import resolve_model
-from semrec.ledger import Ledger, PartRecord, build_info
-from semrec.quarantine import Quarantine
-from semrec.tables import TableFile, read_table, write_table
-from semrec.workspace import Workspace
+from semrec.workspace.folder import Workspace
+from semrec.workspace.ledger import Ledger, PartRecord, build_info
+from semrec.workspace.quarantine import Quarantine
+from semrec.workspace.tables import TableFile, read_table, write_table
 
 __all__ = ["EmbedWorker"]
 

@@ -11,7 +11,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from semrec.contracts import CATALOGUE_SCHEMA, buckets_of, part_name, text_hash
-from semrec.digests import fingerprint
 from semrec.importing.intake import Intake
 from semrec.importing.known import ChangedItems, HasItems, KnownItems
 from semrec.importing.online import ItemChanges, item_changes, log_ends
@@ -19,10 +18,11 @@ from semrec.importing.rows import ITEM_ROWS_SCHEMA, first_of_each
 from semrec.importing.spill import BucketSpill
 from semrec.importing.staging import Staged, folded_entry, folded_sequence, stored_parts
 from semrec.importing.tags import TagSpill
-from semrec.manifests import read_manifest
-from semrec.storage import Storage
-from semrec.tables import TableFile, read_table, write_table
-from semrec.workspace import Workspace
+from semrec.workspace.digests import fingerprint
+from semrec.workspace.folder import Workspace
+from semrec.workspace.manifests import read_manifest
+from semrec.workspace.storage import Storage
+from semrec.workspace.tables import TableFile, read_table, write_table
 
 __all__ = ["CATALOGUE_MANIFEST", "NUM_ID_BUCKETS", "items_in", "known_items", "num_parts_for", "stage_items"]
 

@@ -27,8 +27,8 @@ from semrec.importing.rows import ItemRow, UserRow, item_tables, user_tables
 from semrec.importing.sources import Source, find_sources
 from semrec.importing.staging import Staged, check_not_empty, is_append, scratch_folder
 from semrec.importing.users import stage_users
-from semrec.quarantine import DEFAULT_MAX_SHARE
-from semrec.workspace import Workspace
+from semrec.workspace.folder import Workspace
+from semrec.workspace.quarantine import DEFAULT_MAX_SHARE
 
 __all__ = ["import_interactions", "import_items", "import_table", "import_users"]
 

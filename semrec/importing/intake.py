@@ -10,8 +10,8 @@ from typing import Any, Final, Protocol
 import numpy as np
 
 from semrec.errors import InputError
-from semrec.quarantine import Quarantine
-from semrec.storage import Storage
+from semrec.workspace.quarantine import Quarantine
+from semrec.workspace.storage import Storage
 
 __all__ = [
     "REASONS",

@@ -22,9 +22,9 @@ from semrec.importing.sources import Source, SourceFolder
 from semrec.importing.staging import Staged, check_not_empty, check_not_lost, is_append, scratch_folder
 from semrec.importing.tags import TAG_COLUMNS, TagSpill
 from semrec.importing.users import USERS_MANIFEST, stage_users
-from semrec.quarantine import DEFAULT_MAX_SHARE
 from semrec.serving.segments import Folded
-from semrec.workspace import Workspace
+from semrec.workspace.folder import Workspace
+from semrec.workspace.quarantine import DEFAULT_MAX_SHARE
 
 __all__ = ["import_movielens", "item_of"]
 

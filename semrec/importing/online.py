@@ -17,7 +17,7 @@ from semrec.importing.intake import Refuses
 from semrec.importing.rows import ITEM_ROWS_SCHEMA, ItemRow, item_tables
 from semrec.importing.staging import stored_parts
 from semrec.serving.segments import Folded, SegmentLog
-from semrec.storage import Storage
+from semrec.workspace.storage import Storage
 
 __all__ = ["EVENTS_FOLDER", "OVERLAY_FOLDER", "ItemChanges", "item_changes", "log_ends"]
 

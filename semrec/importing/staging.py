@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from semrec.errors import EmptyResultError, InputError
-from semrec.manifests import read_manifest, write_manifest
-from semrec.storage import Storage
-from semrec.tables import TableFile
+from semrec.workspace.manifests import read_manifest, write_manifest
+from semrec.workspace.storage import Storage
+from semrec.workspace.tables import TableFile
 
 __all__ = [
     "Staged",

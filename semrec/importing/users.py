@@ -10,14 +10,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from semrec.contracts import USERS_SCHEMA, buckets_of, part_name
-from semrec.digests import fingerprint
 from semrec.importing.intake import Intake
 from semrec.importing.rows import USER_ROWS_SCHEMA, first_of_each
 from semrec.importing.spill import BucketSpill
 from semrec.importing.staging import Staged, stored_parts
-from semrec.storage import Storage
-from semrec.tables import TableFile, read_table, write_table
-from semrec.workspace import Workspace
+from semrec.workspace.digests import fingerprint
+from semrec.workspace.folder import Workspace
+from semrec.workspace.storage import Storage
+from semrec.workspace.tables import TableFile, read_table, write_table
 
 __all__ = ["USERS_MANIFEST", "stage_users"]
 

@@ -10,10 +10,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from semrec.digests import sha256_hex
 from semrec.errors import CorruptArtefactError, InputError, MissingArtefactError
 from semrec.scoring.coarse import row_norms, split_halves
-from semrec.storage import Storage
+from semrec.workspace.digests import sha256_hex
+from semrec.workspace.storage import Storage
 
 __all__ = ["check_matrix", "read_popularity", "read_rows", "write_array", "write_block"]
 

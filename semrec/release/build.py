@@ -11,10 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from semrec.contracts import ATTRIBUTES_TYPE, CONTRACT_VERSION, part_name
-from semrec.digests import fingerprint
 from semrec.errors import CorruptArtefactError, SchemaError
-from semrec.ledger import Ledger, PartRecord, Plan, PlannedPart, build_info, sum_counts
-from semrec.manifests import read_manifest, write_manifest
 from semrec.release.arrays import read_rows
 from semrec.release.clauses import stating_count
 from semrec.release.matrix import attribute_dicts, pack_words
@@ -22,10 +19,13 @@ from semrec.release.reader import Release
 from semrec.release.settings import ReleaseSettings
 from semrec.scoring.eligibility import Layout
 from semrec.scoring.types import ItemShard
-from semrec.storage import Storage
-from semrec.tables import TableFile, read_table, write_table
 from semrec.user_vectors import Events, user_vectors
-from semrec.workspace import Workspace
+from semrec.workspace.digests import fingerprint
+from semrec.workspace.folder import Workspace
+from semrec.workspace.ledger import Ledger, PartRecord, Plan, PlannedPart, build_info, sum_counts
+from semrec.workspace.manifests import read_manifest, write_manifest
+from semrec.workspace.storage import Storage
+from semrec.workspace.tables import TableFile, read_table, write_table
 
 __all__ = ["ReleaseJob", "UserPartWorker", "finish_release", "plan_release"]
 

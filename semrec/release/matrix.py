@@ -11,16 +11,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from semrec.contracts import ATTRIBUTES_TYPE
-from semrec.digests import fingerprint
 from semrec.errors import InputError
-from semrec.manifests import read_manifest, write_manifest
 from semrec.release.arrays import write_array, write_block
 from semrec.release.settings import DEFAULT_ELIGIBILITY
 from semrec.scoring.eligibility import Layout
 from semrec.scoring.types import rows_not_finite
-from semrec.storage import Storage
-from semrec.tables import TableFile, read_table, write_table
-from semrec.workspace import Workspace
+from semrec.workspace.digests import fingerprint
+from semrec.workspace.folder import Workspace
+from semrec.workspace.manifests import read_manifest, write_manifest
+from semrec.workspace.storage import Storage
+from semrec.workspace.tables import TableFile, read_table, write_table
 
 __all__ = [
     "ROWS_PER_BLOCK",

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from semrec.manifests import newest_finished, read_manifest
 from semrec.release.arrays import check_matrix, read_popularity, read_rows
 from semrec.release.matrix import unpack_words
 from semrec.scoring.coarse import DEFAULT_COARSE, CoarseFormat, check_format, matrix_bytes
 from semrec.scoring.eligibility import Layout
 from semrec.scoring.types import ItemShard, Queries
-from semrec.storage import Storage
-from semrec.tables import TableFile, read_table
+from semrec.workspace.manifests import newest_finished, read_manifest
+from semrec.workspace.storage import Storage
+from semrec.workspace.tables import TableFile, read_table
 
 __all__ = ["Release", "UserPart", "newest_release"]
 

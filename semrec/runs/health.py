@@ -9,12 +9,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from semrec.contracts import CONTRACT_VERSION
-from semrec.manifests import read_manifest, write_manifest
 from semrec.release.oracle import ListChecker
 from semrec.release.reader import Release
 from semrec.runs.plan import run_folder
-from semrec.storage import Storage
-from semrec.tables import TableFile, read_table
+from semrec.workspace.manifests import read_manifest, write_manifest
+from semrec.workspace.storage import Storage
+from semrec.workspace.tables import TableFile, read_table
 
 __all__ = ["RunHealth", "measure_health", "read_health"]
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from semrec.manifests import read_manifest
 from semrec.release.settings import ReleaseSettings
 from semrec.runs.live import read_live
-from semrec.storage import Storage
+from semrec.workspace.manifests import read_manifest
+from semrec.workspace.storage import Storage
 
 __all__ = ["inherited_settings"]
 

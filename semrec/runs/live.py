@@ -7,13 +7,13 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from semrec.errors import IncompleteRunError, MissingArtefactError
-from semrec.ledger import Ledger
-from semrec.manifests import read_manifest, write_manifest
 from semrec.runs.gates import Allowed, check_release
 from semrec.runs.health import read_health
 from semrec.runs.plan import run_folder
 from semrec.runs.verify import read_verification
-from semrec.storage import Storage
+from semrec.workspace.ledger import Ledger
+from semrec.workspace.manifests import read_manifest, write_manifest
+from semrec.workspace.storage import Storage
 
 __all__ = ["Live", "check_against_live", "publish", "read_live", "require_live", "rollback"]
 

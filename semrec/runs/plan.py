@@ -8,13 +8,13 @@ from dataclasses import replace
 from pydantic import BaseModel, ConfigDict, Field
 
 from semrec.contracts import CONTRACT_VERSION
-from semrec.digests import fingerprint
 from semrec.errors import CorruptArtefactError, SchemaError
-from semrec.ledger import Ledger, PartRecord, Plan, PlannedPart
 from semrec.limits import MAX_K
-from semrec.manifests import newest_finished
 from semrec.release.reader import Release
-from semrec.storage import Storage
+from semrec.workspace.digests import fingerprint
+from semrec.workspace.ledger import Ledger, PartRecord, Plan, PlannedPart
+from semrec.workspace.manifests import newest_finished
+from semrec.workspace.storage import Storage
 
 __all__ = ["ScoreSettings", "find_runs", "newest_run", "plan_run", "reuse_parts", "run_folder"]
 

@@ -11,16 +11,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from semrec.contracts import RECOMMENDATIONS_SCHEMA, buckets_of
-from semrec.digests import content_digest, sha256_hex
 from semrec.errors import IncompleteRunError, MissingArtefactError
-from semrec.ledger import Ledger, PartRecord, PlannedPart
-from semrec.manifests import read_manifest, write_manifest
 from semrec.release.reader import Release
 from semrec.runs.plan import run_folder
 from semrec.scoring.reference import ReferenceEngine
 from semrec.scoring.types import TopK
-from semrec.storage import Storage
-from semrec.tables import TableFile, read_table
+from semrec.workspace.digests import content_digest, sha256_hex
+from semrec.workspace.ledger import Ledger, PartRecord, PlannedPart
+from semrec.workspace.manifests import read_manifest, write_manifest
+from semrec.workspace.storage import Storage
+from semrec.workspace.tables import TableFile, read_table
 
 __all__ = ["Verification", "read_verification", "verify_run"]
 

@@ -8,13 +8,13 @@ import numpy as np
 import pyarrow as pa
 
 from semrec.contracts import RECOMMENDATIONS_SCHEMA, part_name
-from semrec.ledger import Ledger, PartRecord, Plan, build_info
 from semrec.release.reader import Release, UserPart
 from semrec.scoring.engine import make_engine
 from semrec.scoring.popularity import PopularityEngine
 from semrec.scoring.types import TopK
-from semrec.storage import Storage
-from semrec.tables import write_table
+from semrec.workspace.ledger import Ledger, PartRecord, Plan, build_info
+from semrec.workspace.storage import Storage
+from semrec.workspace.tables import write_table
 
 __all__ = ["ScoreWorker", "ShardResult", "recommendations_table"]
 

@@ -20,8 +20,8 @@ from semrec.importing.online import log_ends
 from semrec.importing.staging import Staged, folded_sequence, scratch_folder, stored_parts
 from semrec.serving.segments import Folded
 from semrec.serving.state import event_log, item_log
-from semrec.storage import Storage
-from semrec.workspace import Workspace
+from semrec.workspace.folder import Workspace
+from semrec.workspace.storage import Storage
 
 __all__ = ["FoldReport", "fold_changes"]
 

@@ -14,7 +14,7 @@ from semrec.importing.interactions import INTERACTIONS_MANIFEST, sorted_distinct
 from semrec.importing.staging import stored_parts
 from semrec.release.reader import Release
 from semrec.serving.lru import Lru
-from semrec.tables import TableFile, read_rows
+from semrec.workspace.tables import TableFile, read_rows
 
 if TYPE_CHECKING:
     from semrec.serving.events import Event

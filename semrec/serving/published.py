@@ -8,13 +8,13 @@ from typing import Final
 import numpy as np
 
 from semrec.contracts import bucket_of
-from semrec.ledger import Ledger
-from semrec.manifests import read_manifest
 from semrec.runs.plan import run_folder
 from semrec.serving.answers import Hit
 from semrec.serving.lru import Lru
-from semrec.storage import Storage
-from semrec.tables import TableFile, read_table
+from semrec.workspace.ledger import Ledger
+from semrec.workspace.manifests import read_manifest
+from semrec.workspace.storage import Storage
+from semrec.workspace.tables import TableFile, read_table
 
 __all__ = ["Published", "PublishedLists"]
 

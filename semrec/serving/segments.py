@@ -21,13 +21,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from semrec.errors import CorruptArtefactError, InputError, MissingArtefactError, WorkspaceWriteError
-from semrec.storage import Storage
+from semrec.workspace.storage import Storage
 
 __all__ = ["Appended", "Batch", "BatchToken", "Folded", "Segment", "SegmentLog"]
 
 _NAME: Final = re.compile(r"segment-(\d{12,})\.parquet")
 _BATCHES_KEY: Final = b"semrec.batches"
-_DIGESTS_KEY: Final = b"semrec.digests"  # apart from the batches, so that builds without digests read these segments
+_DIGESTS_KEY: Final = (
+    b"semrec.workspace.digests"  # apart from the batches, so that builds without digests read these segments
+)
 _REMEMBERED: Final = 1_000  # segments whose tokens are read when a log is opened
 _MAX_TOKENS: Final = 100_000
 _READERS: Final = 16  # requests at a time to an object store

@@ -31,7 +31,7 @@ from semrec.serving.published import Published, PublishedLists
 from semrec.serving.stored_rows import StoredRows
 from semrec.serving.tastes import Taste
 from semrec.serving.users import Users, UserState, question_of
-from semrec.storage import Storage
+from semrec.workspace.storage import Storage
 
 if TYPE_CHECKING:
     from semrec.serving.events import Event

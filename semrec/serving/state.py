@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 
 from semrec.contracts import INTERACTIONS_SCHEMA
 from semrec.importing.online import EVENTS_FOLDER, OVERLAY_FOLDER
-from semrec.manifests import read_manifest
 from semrec.serving.events import Event, RecentEvents, events_in
 from semrec.serving.overlay import OVERLAY_SCHEMA, ItemChange, OverlayView, changes_of
 from semrec.serving.segments import Folded, SegmentLog
-from semrec.storage import Storage
+from semrec.workspace.manifests import read_manifest
+from semrec.workspace.storage import Storage
 
 __all__ = ["OverlayState", "Update", "event_log", "item_log"]
 

@@ -28,11 +28,11 @@ from semrec.bench.generated import generated_events, write_catalogue
 from semrec.embedding import EmbedSettings
 from semrec.errors import IncompleteRunError, RunBusyError, WorkspaceWriteError
 from semrec.importing import ItemRow, import_interactions, import_items
-from semrec.ledger import Ledger
 from semrec.progress import NoProgress
 from semrec.release import Release, ReleaseSettings
 from semrec.runs import ScoreSettings, measure_health, plan_run, publish, require_live, run_folder, verify_run
-from semrec.workspace import Workspace
+from semrec.workspace.folder import Workspace
+from semrec.workspace.ledger import Ledger
 
 NUM_PARTS = 24
 K = 10
@@ -139,7 +139,7 @@ from cluster.compute import ComputeOptions, open_compute
 from cluster.stages.score import score_users
 from semrec.progress import NoProgress
 from semrec.runs import ScoreSettings
-from semrec.workspace import Workspace
+from semrec.workspace.folder import Workspace
 
 workspace, address = sys.argv[1:]
 with open_compute(ComputeOptions(in_process=not address, address=address or None)) as compute:
@@ -154,7 +154,7 @@ from cluster.compute import ComputeOptions, open_compute
 from cluster.stages.embed import embed_catalogue
 from semrec.embedding import EmbedSettings
 from semrec.progress import NoProgress
-from semrec.workspace import Workspace
+from semrec.workspace.folder import Workspace
 
 with open_compute(ComputeOptions(address=sys.argv[2])) as compute:
     embed_catalogue(Workspace.open(sys.argv[1]), EmbedSettings(), compute=compute, progress=NoProgress())
@@ -205,7 +205,7 @@ def test_a_killed_driver(two_nodes: Cluster, workspace: Workspace, undisturbed: 
 def test_a_driver_killed_between_a_file_and_its_record(workspace: Workspace, undisturbed: ScoreResult) -> None:
     fatal = """
 import os, signal
-from semrec.ledger import Ledger
+from semrec.workspace.ledger import Ledger
 commit = Ledger.commit
 def commit_or_die(self, record):
     if record.part == 5:

@@ -21,11 +21,11 @@ from cluster.stages.release import build_release
 from cluster.stages.score import score_users
 from semrec.bench.generated import generated_events, write_catalogue
 from semrec.importing import import_interactions
-from semrec.manifests import read_manifest
 from semrec.progress import NoProgress
 from semrec.release import ReleaseSettings
 from semrec.runs import ScoreSettings, find_runs, run_folder, verify_run
-from semrec.workspace import Workspace
+from semrec.workspace.folder import Workspace
+from semrec.workspace.manifests import read_manifest
 
 HEAD, WORKERS = "127.0.0.2", "127.0.0.3"  # two hosts of one machine: a new head takes the address of the old one
 NUM_PARTS, NUM_USERS, K = 24, 2_400, 10
@@ -38,7 +38,7 @@ from cluster.compute import ComputeOptions, open_compute
 from cluster.stages.score import score_users
 from semrec.progress import NoProgress
 from semrec.runs import ScoreSettings
-from semrec.workspace import Workspace
+from semrec.workspace.folder import Workspace
 
 workspace, address, node = sys.argv[1:]
 ray.init(address=address, _node_ip_address=node)

@@ -20,9 +20,9 @@ from job_cluster import CHECKOUT, Job, JobCluster, install_wheel, started_cluste
 
 from semrec.demo import film_items, viewer_interactions, viewer_rows
 from semrec.importing import import_interactions, import_items, import_users
-from semrec.ledger import Ledger
 from semrec.runs import find_runs, read_live, run_folder
-from semrec.workspace import Workspace
+from semrec.workspace.folder import Workspace
+from semrec.workspace.ledger import Ledger
 
 pytestmark = pytest.mark.timeout(600)
 

@@ -24,7 +24,7 @@ from semrec.importing import import_interactions, import_items, import_users
 from semrec.metrics import METRICS, Metric
 from semrec.progress import NoProgress
 from semrec.runs import ScoreSettings, read_health
-from semrec.workspace import Workspace
+from semrec.workspace.folder import Workspace
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -31,7 +31,7 @@ from monitoring import PROMETHEUS, ROOT, dashboards, expressions, need, rules
 from semrec.demo import film_items, viewer_interactions, viewer_rows
 from semrec.importing import import_interactions, import_items, import_users
 from semrec.runs import read_health, read_live
-from semrec.workspace import Workspace
+from semrec.workspace.folder import Workspace
 
 pytestmark = pytest.mark.timeout(500)  # the first test waits for all of it
 

@@ -15,8 +15,8 @@ from semrec.errors import InputError
 from semrec.importing import UserRow, import_interactions, import_users
 from semrec.progress import NoProgress
 from semrec.release import Release, ReleaseSettings
-from semrec.tables import TableFile, read_table
-from semrec.workspace import Workspace
+from semrec.workspace.folder import Workspace
+from semrec.workspace.tables import TableFile, read_table
 
 ITEM_IDS = ["a", "b", "c", "d"]
 SERVICES = [{"platform": ["Atlas"]}, {"platform": ["Atlas", "Nova"]}, {"platform": ["Nova"]}, {}]

@@ -22,7 +22,7 @@ from semrec.runs import (
     require_live,
     verify_run,
 )
-from semrec.workspace import Workspace
+from semrec.workspace.folder import Workspace
 
 ITEM_IDS = ["a", "b", "c", "d"]
 ON_ATLAS = [{"platform": ["Atlas"], "region": ["north"]}] * 4

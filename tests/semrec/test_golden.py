@@ -10,7 +10,7 @@ from semrec.bench.generated import write_catalogue
 from semrec.contracts import CONTRACT_VERSION
 from semrec.importing import UserRow, import_interactions, import_users
 from semrec.runs import verify_run
-from semrec.workspace import Workspace
+from semrec.workspace.folder import Workspace
 
 #: What these digests belong to. Whoever must change them raises CONTRACT_VERSION in semrec/contracts.py, and this.
 GOLDEN_CONTRACT = 2

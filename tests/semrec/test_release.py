@@ -25,10 +25,10 @@ from semrec.bench.generated import write_catalogue, write_embedding
 from semrec.contracts import bucket_of
 from semrec.errors import CorruptArtefactError, InputError, MissingArtefactError, SchemaError
 from semrec.importing import ItemRow, import_interactions, import_items
-from semrec.manifests import read_manifest
 from semrec.release import Release
-from semrec.tables import TableFile, read_table
-from semrec.workspace import Workspace
+from semrec.workspace.folder import Workspace
+from semrec.workspace.manifests import read_manifest
+from semrec.workspace.tables import TableFile, read_table
 
 
 def opened(workspace: Workspace, **settings: object) -> Release:

@@ -12,17 +12,17 @@ from whole_path import ITEM_IDS, NUM_BUCKETS, directions, make_world, release, s
 
 from semrec.bench.generated import write_catalogue
 from semrec.contracts import part_name
-from semrec.digests import content_digest
 from semrec.errors import IncompleteRunError, MissingArtefactError
 from semrec.importing import UserRow, import_users
-from semrec.ledger import Ledger
-from semrec.quarantine import Quarantine, quarantine_shares
 from semrec.release import Release
 from semrec.runs import measure_health, publish, read_health, run_folder, verify_run
 from semrec.runs.health import _top_places
 from semrec.scoring.eligibility import Clause, Layout
-from semrec.tables import TableFile, read_table, write_table
-from semrec.workspace import Workspace
+from semrec.workspace.digests import content_digest
+from semrec.workspace.folder import Workspace
+from semrec.workspace.ledger import Ledger
+from semrec.workspace.quarantine import Quarantine, quarantine_shares
+from semrec.workspace.tables import TableFile, read_table, write_table
 
 SILENT = ["nobody-1", "nobody-2", "nobody-3"]
 

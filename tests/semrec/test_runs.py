@@ -21,7 +21,6 @@ from whole_path import (
 )
 
 from semrec.bench.generated import write_catalogue
-from semrec.digests import sha256_hex
 from semrec.errors import (
     CorruptArtefactError,
     IncompleteRunError,
@@ -31,7 +30,6 @@ from semrec.errors import (
     SchemaError,
 )
 from semrec.importing import import_interactions
-from semrec.ledger import Ledger, PartRecord
 from semrec.release import Release
 from semrec.runs import (
     measure_health,
@@ -47,9 +45,11 @@ from semrec.serving.items import items_titled
 from semrec.serving.overlay import OverlayView
 from semrec.serving.published import PublishedLists
 from semrec.serving.served import ServedRelease
-from semrec.storage import Storage
-from semrec.tables import TableFile, read_table
-from semrec.workspace import Workspace
+from semrec.workspace.digests import sha256_hex
+from semrec.workspace.folder import Workspace
+from semrec.workspace.ledger import Ledger, PartRecord
+from semrec.workspace.storage import Storage
+from semrec.workspace.tables import TableFile, read_table
 
 
 @pytest.fixture

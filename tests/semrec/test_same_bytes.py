@@ -18,7 +18,7 @@ from semrec.importing import UserRow, import_interactions, import_users
 from semrec.progress import NoProgress
 from semrec.release import ReleaseSettings
 from semrec.runs import ScoreSettings, run_folder, verify_run
-from semrec.workspace import Workspace
+from semrec.workspace.folder import Workspace
 
 ID = st.text(st.characters(codec="utf-8"), min_size=1, max_size=6).filter(lambda text: not id_fault(text))
 IDS = st.lists(ID, unique=True)

@@ -11,14 +11,14 @@ from whole_path import directions, make_world, part_digests, release, score
 
 import semrec.release.matrix
 from semrec.contracts import SCHEMA_VERSION
-from semrec.digests import fingerprint, sha256_hex
 from semrec.errors import CorruptArtefactError, InputError
-from semrec.manifests import read_manifest
 from semrec.release import Release
 from semrec.runs import verify_run
 from semrec.scoring.coarse import row_norms, split_halves
-from semrec.storage import Storage
-from semrec.workspace import Workspace
+from semrec.workspace.digests import fingerprint, sha256_hex
+from semrec.workspace.folder import Workspace
+from semrec.workspace.manifests import read_manifest
+from semrec.workspace.storage import Storage
 
 
 def as_schema_1(storage: Storage, release_id: str, rows_per_block: int) -> None:

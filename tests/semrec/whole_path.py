@@ -16,7 +16,7 @@ from semrec.importing import UserRow, import_interactions, import_users
 from semrec.progress import NoProgress
 from semrec.release import ReleaseSettings
 from semrec.runs import ScoreSettings
-from semrec.workspace import Workspace
+from semrec.workspace.folder import Workspace
 
 ITEM_IDS = [f"item-{n}" for n in range(8)]
 NUM_BUCKETS = 4

@@ -31,8 +31,8 @@ from semrec.importing import ItemRow, import_interactions, import_items, import_
 from semrec.progress import NoProgress
 from semrec.runs import ScoreSettings
 from semrec.serving.served import ServedRelease
-from semrec.storage import Storage
-from semrec.workspace import Workspace
+from semrec.workspace.folder import Workspace
+from semrec.workspace.storage import Storage
 
 HOSTILE_ID = "<b>/../?&#"
 HOSTILE_TITLE = '<img src=x onerror="document.title=1"> & Amélie 愛 🎬 \u202eabc (2001)'

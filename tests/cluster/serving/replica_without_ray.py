@@ -24,7 +24,7 @@ from semrec.serving.overlay import ItemChange
 from semrec.serving.segments import Batch, BatchToken
 from semrec.serving.served import ServedRelease
 from semrec.serving.telemetry import AnswerLog, user_key
-from semrec.storage import Storage
+from semrec.workspace.storage import Storage
 
 __all__ = ["LocalReplica", "WordEncoder", "refused"]
 

@@ -36,9 +36,9 @@ from semrec.serving.events import Event, event_table
 from semrec.serving.overlay import ItemChange, change_table
 from semrec.serving.segments import BatchToken, Folded
 from semrec.serving.state import OverlayState, event_log, item_log
-from semrec.storage import Storage
-from semrec.tables import TableFile, read_table
-from semrec.workspace import Workspace
+from semrec.workspace.folder import Workspace
+from semrec.workspace.storage import Storage
+from semrec.workspace.tables import TableFile, read_table
 
 NOTHING = Folded()
 

@@ -18,7 +18,7 @@ from cluster.serving.keys import append_key, make_key
 from semrec.importing import ItemRow
 from semrec.serving.overlay import ItemChange
 from semrec.serving.state import Update
-from semrec.workspace import Workspace
+from semrec.workspace.folder import Workspace
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 if not (CHROMIUM and DRIVER):

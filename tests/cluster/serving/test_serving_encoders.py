@@ -20,7 +20,7 @@ from semrec.serving.overlay import ItemChange, OverlayView, change_table
 from semrec.serving.served import ServedRelease
 from semrec.serving.state import item_log
 from semrec.serving.users import question_of
-from semrec.storage import Storage
+from semrec.workspace.storage import Storage
 
 
 class PickyEncoder(WordEncoder):

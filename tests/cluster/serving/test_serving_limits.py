@@ -17,7 +17,7 @@ from semrec.importing import ItemRow, UserRow, import_interactions, import_items
 from semrec.limits import MAX_ID_CHARS, MAX_K
 from semrec.serving.parity import check_parity
 from semrec.serving.published import PublishedLists
-from semrec.workspace import Workspace
+from semrec.workspace.folder import Workspace
 
 LONG_RUN = 1_200
 LONGEST_ID = "🎬" * MAX_ID_CHARS

@@ -26,7 +26,7 @@ from jobs.cli import app
 from semrec.importing import import_interactions
 from semrec.runs import publish, read_live
 from semrec.serving.served import ServedRelease
-from semrec.workspace import Workspace
+from semrec.workspace.folder import Workspace
 
 READY_S = 240.0  # on a busy machine; alone it takes some 12 s
 

@@ -17,13 +17,13 @@ from cluster.serving.live import LiveRelease
 from cluster.serving.snapshots import Ranker
 from semrec.errors import EncoderError
 from semrec.importing import ItemRow, import_interactions, import_items
-from semrec.manifests import read_manifest
 from semrec.runs import publish, read_live, rollback
 from semrec.serving.answers import Question, Ranked
 from semrec.serving.overlay import OverlayView
 from semrec.serving.served import ServedRelease
-from semrec.storage import Storage
-from semrec.tables import TableFile, read_table
+from semrec.workspace.manifests import read_manifest
+from semrec.workspace.storage import Storage
+from semrec.workspace.tables import TableFile, read_table
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ from semrec.progress import NoProgress
 from semrec.release import Release, ReleaseSettings, newest_release
 from semrec.scoring.coarse import COARSE_FORMATS
 from semrec.scoring.eligibility import eligible_items
-from semrec.workspace import Workspace
+from semrec.workspace.folder import Workspace
 
 NUM_ITEMS, NUM_USERS, DIMENSION = 300, 40, 16
 KS = (400, 7)  # the first is more than there are items

@@ -9,11 +9,11 @@ import pyarrow as pa
 import pytest
 
 from semrec.contracts import CATALOGUE_SCHEMA, bucket_of, part_name, text_hash
-from semrec.digests import fingerprint
 from semrec.embedding import EmbedSettings, Encoder, encoder_identity, resolve_model
-from semrec.manifests import write_manifest
-from semrec.tables import write_table
-from semrec.workspace import Workspace
+from semrec.workspace.digests import fingerprint
+from semrec.workspace.folder import Workspace
+from semrec.workspace.manifests import write_manifest
+from semrec.workspace.tables import write_table
 
 CatalogueWriter = Callable[..., None]
 

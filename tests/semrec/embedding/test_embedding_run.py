@@ -21,11 +21,11 @@ from semrec.embedding import (
 )
 from semrec.embedding import worker as worker_module
 from semrec.errors import CorruptArtefactError, IncompleteRunError, MissingArtefactError, TooManyRejectedError
-from semrec.ledger import Ledger
-from semrec.manifests import read_manifest
-from semrec.tables import TableFile, read_table
 from semrec.workers import run_serial
-from semrec.workspace import Workspace
+from semrec.workspace.folder import Workspace
+from semrec.workspace.ledger import Ledger
+from semrec.workspace.manifests import read_manifest
+from semrec.workspace.tables import TableFile, read_table
 
 pytestmark = pytest.mark.usefixtures("model_installed")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from semrec.importing import ItemRow, import_items
-from semrec.workspace import Workspace
+from semrec.workspace.folder import Workspace
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from semrec.tables import TableFile, read_table
-from semrec.workspace import Workspace
+from semrec.workspace.folder import Workspace
+from semrec.workspace.tables import TableFile, read_table
 
 NOW_S = 1_700_000_000
 

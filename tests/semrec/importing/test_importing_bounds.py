@@ -19,7 +19,7 @@ from semrec.importing.spill import BucketSpill
 CHILD = """
 import resource, sys
 from semrec.importing import ColumnMap, ItemRow, delimited, import_items, import_table, spill
-from semrec.workspace import Workspace
+from semrec.workspace.folder import Workspace
 delimited.BLOCK_BYTES, spill.BUFFER_BYTES = 1 << 20, 4 << 20
 workspace = Workspace.create(sys.argv[1], num_buckets=64)
 import_items(workspace, [ItemRow(str(n), "t") for n in range(1000)])

@@ -10,7 +10,7 @@ from semrec.contracts import bucket_of
 from semrec.errors import TooManyRejectedError
 from semrec.importing import ItemRow, import_items, spill
 from semrec.importing.catalogue import num_parts_for
-from semrec.workspace import Workspace
+from semrec.workspace.folder import Workspace
 
 
 def items(count: int, *, start: int = 0) -> list[ItemRow]:

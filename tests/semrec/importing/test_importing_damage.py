@@ -13,7 +13,7 @@ from import_cases import NOW_S, events_in, items_in, manifest, quarantined, rows
 
 from semrec.errors import InputError, TooManyRejectedError
 from semrec.importing import REASONS, ColumnMap, ItemRow, delimited, import_items, import_table
-from semrec.workspace import Workspace
+from semrec.workspace.folder import Workspace
 
 EVENTS = ColumnMap(user_id="u", item_id="i", value="v", timestamp="t")
 NO_LINE_BREAK = "ragged line: 3 fields, expected 4"

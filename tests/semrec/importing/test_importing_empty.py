@@ -19,7 +19,7 @@ from semrec.importing import (
     import_table,
     import_users,
 )
-from semrec.workspace import Workspace
+from semrec.workspace.folder import Workspace
 
 COLUMNS = ColumnMap("item", "user", "name")
 MANIFESTS = {

@@ -11,7 +11,7 @@ from semrec.contracts import text_hash
 from semrec.errors import EmptyResultError, InputError, TooManyRejectedError
 from semrec.importing import import_movielens, spill
 from semrec.importing.tags import most_used
-from semrec.workspace import Workspace
+from semrec.workspace.folder import Workspace
 
 
 def test_ml_latest_small_has_the_published_counts(workspace: Workspace, shared_data: Path) -> None:

@@ -20,7 +20,7 @@ from semrec.importing.events import EventColumns, EventRules, events_of
 from semrec.importing.intake import Intake
 from semrec.importing.known import KnownItems
 from semrec.importing.sources import Source
-from semrec.workspace import Workspace
+from semrec.workspace.folder import Workspace
 
 Event = tuple[str, str, float, int]
 Refusal = tuple[int, str]

@@ -20,7 +20,7 @@ from semrec.importing import (
     import_table,
     import_users,
 )
-from semrec.workspace import Workspace
+from semrec.workspace.folder import Workspace
 
 EVENTS = ColumnMap(user_id="u", item_id="i", value="v", timestamp="t")
 ITEMS = ColumnMap(item_id="id", title="name", text=("name", "about"), attributes={"genre": "genres", "year": "year"})

@@ -12,7 +12,7 @@ import pytest
 from serving_world import World, make_world
 
 from semrec.serving.served import ServedRelease
-from semrec.storage import Storage
+from semrec.workspace.storage import Storage
 
 
 @pytest.fixture(scope="module")

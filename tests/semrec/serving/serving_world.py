@@ -21,7 +21,7 @@ from semrec.scoring.canonical import canonical_scores
 from semrec.serving.answers import Question
 from semrec.serving.overlay import ItemChange, OverlayView
 from semrec.serving.served import ServedRelease
-from semrec.workspace import Workspace
+from semrec.workspace.folder import Workspace
 
 K = 5
 NUM_ITEMS = 70

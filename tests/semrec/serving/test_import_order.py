@@ -14,15 +14,15 @@ from hypothesis import strategies as st
 from serving_world import event_table, make_world, publish_world
 
 from semrec.importing import ItemRow, import_interactions, import_items, import_movielens
-from semrec.manifests import read_manifest
 from semrec.serving.events import Event
 from semrec.serving.events import event_table as segment_table
 from semrec.serving.fold import FoldReport, fold_changes
 from semrec.serving.overlay import ItemChange, change_table
 from semrec.serving.segments import Folded
 from semrec.serving.state import OverlayState, event_log, item_log
-from semrec.tables import TableFile, read_table
-from semrec.workspace import Workspace
+from semrec.workspace.folder import Workspace
+from semrec.workspace.manifests import read_manifest
+from semrec.workspace.tables import TableFile, read_table
 
 
 @pytest.fixture

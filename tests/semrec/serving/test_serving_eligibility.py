@@ -22,7 +22,7 @@ from semrec.serving.filters import Filters
 from semrec.serving.overlay import OverlayView
 from semrec.serving.served import ServedRelease
 from semrec.serving.users import question_of
-from semrec.workspace import Workspace
+from semrec.workspace.folder import Workspace
 
 Attributes = dict[str, list[str]]
 NUM_ITEMS, NUM_SEEN = 12, 4  # only the first items have events, and they do not change

@@ -19,7 +19,6 @@ from semrec.contracts import INTERACTIONS_SCHEMA, bucket_of
 from semrec.errors import CorruptArtefactError, RunBusyError
 from semrec.importing import ColumnMap, ItemRow, import_interactions, import_items, import_table
 from semrec.importing.known import KnownItems
-from semrec.manifests import read_manifest
 from semrec.progress import NoProgress
 from semrec.release import Release, ReleaseSettings
 from semrec.serving.events import Event, LiveItems, RecentEvents, check_events, event_table
@@ -27,9 +26,10 @@ from semrec.serving.fold import FoldReport, fold_changes
 from semrec.serving.overlay import ItemChange, OverlayView, change_table
 from semrec.serving.segments import Batch, BatchToken, Folded
 from semrec.serving.state import OverlayState, event_log, item_log
-from semrec.storage import Storage
-from semrec.tables import TableFile, read_table
-from semrec.workspace import Workspace
+from semrec.workspace.folder import Workspace
+from semrec.workspace.manifests import read_manifest
+from semrec.workspace.storage import Storage
+from semrec.workspace.tables import TableFile, read_table
 
 NOW_S = 1_800_000_000
 ITEMS = [f"i{n}" for n in range(6)]
@@ -329,7 +329,7 @@ KILLED = """
 import os, sys, time
 from semrec.importing.staging import Staged
 from semrec.serving.fold import fold_changes
-from semrec.workspace import Workspace
+from semrec.workspace.folder import Workspace
 publish, stop = Staged.publish, sys.argv[2]
 def stopping(self, storage):
     if stop == f"before {self.kind}":

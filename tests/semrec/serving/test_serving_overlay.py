@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 from semrec.errors import InputError
 from semrec.importing import ItemRow, import_items
-from semrec.manifests import read_manifest
 from semrec.serving.overlay import OVERLAY_SCHEMA, ItemChange, OverlayView, change_table, changes_of, checked_item
 from semrec.serving.segments import Folded, SegmentLog
 from semrec.serving.state import OverlayState, Update
-from semrec.storage import Storage
-from semrec.tables import TableFile, read_table
-from semrec.workspace import Workspace
+from semrec.workspace.folder import Workspace
+from semrec.workspace.manifests import read_manifest
+from semrec.workspace.storage import Storage
+from semrec.workspace.tables import TableFile, read_table
 
 
 def put(item_id: str, *vector: float, sequence: int = 0, encoder: str = "e", **attributes: list[str]) -> ItemChange:

@@ -21,7 +21,7 @@ from semrec.serving.filters import Filters
 from semrec.serving.overlay import OverlayView
 from semrec.serving.search import OnlineEncoder, online_shapes
 from semrec.serving.served import ServedRelease
-from semrec.workspace import Workspace
+from semrec.workspace.folder import Workspace
 
 NOTHING = OverlayView.empty()
 FILMS = [film for n, film in enumerate(film_items()) if n % 4 == 0]

@@ -18,7 +18,7 @@ import pytest
 from semrec.errors import CorruptArtefactError, InputError, WorkspaceWriteError
 from semrec.serving.group_commit import GroupCommit
 from semrec.serving.segments import Batch, BatchToken, Segment, SegmentLog
-from semrec.storage import Storage
+from semrec.workspace.storage import Storage
 
 SCHEMA = pa.schema([pa.field("n", pa.int64(), nullable=False)])
 
@@ -186,7 +186,7 @@ def test_another_reader_finds_ordinary_parquet(tmp_path: Path) -> None:
 WRITER = """
 import sys, pyarrow as pa
 from semrec.serving.segments import SegmentLog
-from semrec.storage import Storage
+from semrec.workspace.storage import Storage
 schema = pa.schema([pa.field("n", pa.int64(), nullable=False)])
 log = SegmentLog(Storage(sys.argv[1]), "log", schema)
 log.open()

@@ -15,7 +15,7 @@ from semrec.serving.lru import Lru
 from semrec.serving.overlay import OverlayView
 from semrec.serving.served import ServedRelease
 from semrec.serving.users import question_of
-from semrec.tables import TableFile, read_table
+from semrec.workspace.tables import TableFile, read_table
 
 NOTHING = OverlayView.empty()
 NEWEST_S = 1_000_000 + 10**7

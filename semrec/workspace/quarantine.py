@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 
 from semrec.contracts import QUARANTINE_SCHEMA
 from semrec.errors import TooManyRejectedError
-from semrec.manifests import read_manifest
-from semrec.storage import Storage
-from semrec.tables import parquet_bytes
+from semrec.workspace.manifests import read_manifest
+from semrec.workspace.storage import Storage
+from semrec.workspace.tables import parquet_bytes
 
 __all__ = ["DEFAULT_MAX_SHARE", "Quarantine", "quarantine_shares"]
 

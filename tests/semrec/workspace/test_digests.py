@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from semrec.contracts import ATTRIBUTES_TYPE, RECOMMENDATIONS_SCHEMA, bucket_of, buckets_of, part_name, text_hash
-from semrec.digests import content_digest, fingerprint, sha256_hex
-from semrec.tables import parquet_bytes
+from semrec.workspace.digests import content_digest, fingerprint, sha256_hex
+from semrec.workspace.tables import parquet_bytes
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=4)
 NUMBER = st.integers(-(2**31), 2**31 - 1)

@@ -16,13 +16,13 @@ import pytest
 from local_processes import wait_until
 
 from semrec.errors import RunBusyError, WorkspaceWriteError
-from semrec.lease import Lease
-from semrec.storage import Storage
+from semrec.workspace.lease import Lease
+from semrec.workspace.storage import Storage
 
 HOLDER = """
 import sys, time
-from semrec.lease import Lease
-from semrec.storage import Storage
+from semrec.workspace.lease import Lease
+from semrec.workspace.storage import Storage
 with Lease(Storage(sys.argv[1]), "runs/r", heartbeat_s=0.05):
     print("held", flush=True)
     time.sleep(600)

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from semrec.errors import CorruptArtefactError, WorkspaceError, WorkspaceWriteError
-from semrec.file_cache import FileCache
+from semrec.workspace.file_cache import FileCache
 
 
 class Store:

@@ -9,14 +9,14 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-import semrec.manifests
+import semrec.workspace.manifests
 from semrec.contracts import CONTRACT_VERSION
-from semrec.digests import content_digest, fingerprint
 from semrec.errors import CorruptArtefactError, IncompleteRunError, MissingArtefactError, PlanChangedError, SchemaError
-from semrec.ledger import Ledger, PartRecord, Plan, PlannedPart, sum_counts
-from semrec.manifests import read_manifest
-from semrec.storage import Storage
-from semrec.tables import write_table
+from semrec.workspace.digests import content_digest, fingerprint
+from semrec.workspace.ledger import Ledger, PartRecord, Plan, PlannedPart, sum_counts
+from semrec.workspace.manifests import read_manifest
+from semrec.workspace.storage import Storage
+from semrec.workspace.tables import write_table
 
 FOLDER = "runs/r"
 PLAN = Plan("scoring", {"k": 20, "release": "abc"}, tuple(PlannedPart(p, f"print-{p}", 3) for p in range(4)))
@@ -97,7 +97,7 @@ def test_many_changed_parts_are_counted(tmp_path: Path) -> None:
 
 
 def test_a_changed_contract_is_refused_by_name(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("semrec.ledger.CONTRACT_VERSION", 12)
+    monkeypatch.setattr("semrec.workspace.ledger.CONTRACT_VERSION", 12)
     path = f"{FOLDER}/plan.json"
     ledger.storage.write_json(path, {**ledger.storage.read_json(path), "contract": 11})
     with pytest.raises(PlanChangedError, match="contract was 11, is 12"):
@@ -111,7 +111,7 @@ def test_a_run_that_was_not_begun_is_missing(tmp_path: Path) -> None:
 
 def test_a_plan_of_a_newer_schema_is_refused(ledger: Ledger) -> None:
     body = ledger.storage.read_json(f"{FOLDER}/plan.json")
-    newer = semrec.manifests.SCHEMA_VERSION + 1
+    newer = semrec.workspace.manifests.SCHEMA_VERSION + 1
     ledger.storage.write_json(f"{FOLDER}/plan.json", {**body, "schema": newer})
     with pytest.raises(SchemaError, match=rf"plan\.json has schema {newer}"):
         ledger.plan()

@@ -8,11 +8,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-import semrec.quarantine
+import semrec.workspace.quarantine
 from semrec.contracts import QUARANTINE_SCHEMA
 from semrec.errors import TooManyRejectedError
-from semrec.quarantine import Quarantine
-from semrec.storage import Storage
+from semrec.workspace.quarantine import Quarantine
+from semrec.workspace.storage import Storage
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_a_rejected_row_is_kept_with_where_and_why(storage: Storage) -> None:
 
 
 def test_memory_is_bounded(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(semrec.quarantine, "_ROWS_PER_FILE", 2)
+    monkeypatch.setattr(semrec.workspace.quarantine, "_ROWS_PER_FILE", 2)
     found = Quarantine(storage, "import", "items")
     for line in range(5):
         found.add("a.csv", line, "bad time", "")

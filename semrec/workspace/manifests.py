@@ -6,7 +6,7 @@ from typing import Any
 
 from semrec.contracts import SCHEMA_VERSION
 from semrec.errors import MissingArtefactError, SchemaError
-from semrec.storage import Storage
+from semrec.workspace.storage import Storage
 
 __all__ = ["check_schema", "newest_finished", "read_manifest", "write_manifest"]
 

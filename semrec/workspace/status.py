@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from semrec.ledger import Ledger
-from semrec.manifests import read_manifest
 from semrec.runs import find_runs, read_live, read_verification, run_folder
-from semrec.storage import Storage
-from semrec.workspace import Workspace
+from semrec.workspace.folder import Workspace
+from semrec.workspace.ledger import Ledger
+from semrec.workspace.manifests import read_manifest
+from semrec.workspace.storage import Storage
 
 __all__ = ["RunStatus", "Status", "read_status"]
 

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any
 
 from semrec.errors import CorruptArtefactError, MissingArtefactError, RunBusyError
-from semrec.storage import Storage, json_bytes
+from semrec.workspace.storage import Storage, json_bytes
 
 __all__ = ["Lease"]
 

@@ -7,10 +7,10 @@ import pickle
 
 import pytest
 
-from semrec import retries
 from semrec.errors import MissingArtefactError, StoreUnavailableError, WorkspaceWriteError
-from semrec.retries import backoff_s, is_store_fault, retried
-from semrec.storage import Storage
+from semrec.workspace import retries
+from semrec.workspace.retries import backoff_s, is_store_fault, retried
+from semrec.workspace.storage import Storage
 
 botocore = pytest.importorskip("botocore.exceptions", reason="NOT TESTED: no botocore; install the extra `s3`")
 aiohttp = pytest.importorskip("aiohttp", reason="NOT TESTED: no aiohttp; install the extra `s3`")
@@ -120,7 +120,7 @@ def test_the_last_error_is_raised_when_the_time_is_over(monkeypatch: pytest.Monk
 def test_every_method_of_a_storage_says_that_its_store_is_unavailable(  # type: ignore[no-untyped-def]
     monkeypatch: pytest.MonkeyPatch, method, arguments, call
 ) -> None:
-    monkeypatch.setattr("semrec.storage._RETRY_WITHIN_S", 0.05)
+    monkeypatch.setattr("semrec.workspace.storage._RETRY_WITHIN_S", 0.05)
     monkeypatch.setattr(retries, "backoff_s", lambda attempt: 0.01)
     storage = Storage("memory://unavailable")
     down = Flaky(client_error("ServiceUnavailable", 503), 10**9)

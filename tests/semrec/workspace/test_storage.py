@@ -17,13 +17,13 @@ import fsspec
 import pytest
 
 from semrec.errors import CorruptArtefactError, MissingArtefactError, WorkspaceError, WorkspaceWriteError
-from semrec.storage import Storage
-from semrec.workspace import Workspace
+from semrec.workspace.folder import Workspace
+from semrec.workspace.storage import Storage
 
 KILLED_MID_WRITE = """
 import os, signal, sys
 from pathlib import Path
-from semrec.storage import Storage
+from semrec.workspace.storage import Storage
 if sys.argv[2] == "before the rename":
     Path.replace = lambda self, target: os.kill(os.getpid(), signal.SIGKILL)
 else:

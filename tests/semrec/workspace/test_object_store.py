@@ -24,14 +24,14 @@ from cluster.compute import ComputeOptions, open_compute
 from semrec.contracts import part_name
 from semrec.errors import CorruptArtefactError, MissingArtefactError, WorkspaceWriteError
 from semrec.importing import import_interactions
-from semrec.lease import Lease
 from semrec.progress import NoProgress
 from semrec.release import Release
 from semrec.runs import measure_health, publish, require_live, rollback, run_folder, verify_run
 from semrec.serving.overlay import OverlayView
 from semrec.serving.served import ServedRelease
-from semrec.storage import Storage
-from semrec.workspace import Workspace
+from semrec.workspace.folder import Workspace
+from semrec.workspace.lease import Lease
+from semrec.workspace.storage import Storage
 
 pytest.importorskip("moto.server", reason="NO S3: install the extra `test`")
 s3fs = pytest.importorskip("s3fs", reason="NO S3: install the extra `s3`")
@@ -201,7 +201,7 @@ def test_a_lease_is_held_and_removed(uri: str) -> None:
 
 WRITER = """
 import sys
-from semrec.storage import Storage
+from semrec.workspace.storage import Storage
 storage = Storage(sys.argv[1])
 storage.write_bytes("a/second", b"from another process")
 print(storage.create_exclusive("a/late/file", b"too"), storage.create_exclusive("a/file", b"late"))
@@ -224,7 +224,9 @@ def test_what_another_process_writes_is_seen_at_once(s3: str, s3_uri: str) -> No
     assert (storage.list_folders("a"), storage.list_sizes("a/late")) == (["late"], {"file": 3})
 
 
-READER = "import sys; from semrec.storage import Storage; print(Storage(sys.argv[1]).read_bytes('file').decode())"
+READER = (
+    "import sys; from semrec.workspace.storage import Storage; print(Storage(sys.argv[1]).read_bytes('file').decode())"
+)
 
 
 @pytest.mark.parametrize("right", [True, False])

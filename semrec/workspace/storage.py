@@ -25,8 +25,8 @@ from semrec.errors import (
     WorkspaceError,
     WorkspaceWriteError,
 )
-from semrec.file_cache import FileCache
-from semrec.retries import is_store_fault, retried, store_code
+from semrec.workspace.file_cache import FileCache
+from semrec.workspace.retries import is_store_fault, retried, store_code
 
 __all__ = ["Storage"]
 

@@ -19,11 +19,11 @@ import pyarrow as pa
 import torch
 
 from semrec.contracts import CONTRACT_VERSION, SCHEMA_VERSION, part_name
-from semrec.digests import fingerprint
 from semrec.errors import CorruptArtefactError, IncompleteRunError, PlanChangedError
-from semrec.manifests import read_manifest, write_manifest
-from semrec.storage import Storage, json_bytes
-from semrec.tables import TableFile
+from semrec.workspace.digests import fingerprint
+from semrec.workspace.manifests import read_manifest, write_manifest
+from semrec.workspace.storage import Storage, json_bytes
+from semrec.workspace.tables import TableFile
 
 __all__ = ["Ledger", "PartRecord", "Plan", "PlannedPart", "build_info", "sum_counts"]
 

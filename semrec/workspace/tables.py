@@ -8,9 +8,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from semrec.digests import content_digest, sha256_hex
 from semrec.errors import CorruptArtefactError
-from semrec.storage import Storage
+from semrec.workspace.digests import content_digest, sha256_hex
+from semrec.workspace.storage import Storage
 
 __all__ = ["TableFile", "parquet_bytes", "read_rows", "read_table", "write_table"]
 

@@ -8,10 +8,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from semrec.digests import content_digest, sha256_hex
 from semrec.errors import CorruptArtefactError, MissingArtefactError
-from semrec.storage import Storage
-from semrec.tables import TableFile, parquet_bytes, read_rows, read_table, write_table
+from semrec.workspace.digests import content_digest, sha256_hex
+from semrec.workspace.storage import Storage
+from semrec.workspace.tables import TableFile, parquet_bytes, read_rows, read_table, write_table
 
 TABLE = pa.table({"user_id": ["a", "b"], "value": pa.array([1.5, None], pa.float32())})
 

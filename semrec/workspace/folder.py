@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from semrec.errors import InputError, WorkspaceError
-from semrec.manifests import read_manifest, write_manifest
-from semrec.storage import Storage
+from semrec.workspace.manifests import read_manifest, write_manifest
+from semrec.workspace.storage import Storage
 
 __all__ = ["DEFAULT_NUM_BUCKETS", "Workspace"]
 
