@@ -19,7 +19,7 @@ from jobs.shell import AllowEmpty, ConsoleProgress, MaxRejected, WorkspaceOption
 from semrec.errors import InputError
 
 if TYPE_CHECKING:
-    from semrec.importing import ImportReport
+    from semrec.data import ImportReport
 
 __all__ = ["app"]
 
@@ -57,7 +57,7 @@ def movielens(
     allow_empty: AllowEmpty = False,
 ) -> None:
     """Import a MovieLens folder: .csv with header, or .dat with `::`."""
-    from semrec.importing import import_movielens
+    from semrec.data import import_movielens
 
     opened = _workspace(workspace, buckets)
     mode: Any = "append" if append else "replace"
@@ -90,7 +90,7 @@ def _table_command(fmt: str, what: str) -> None:
         max_rejected: MaxRejected = 0.01,
         allow_empty: AllowEmpty = False,
     ) -> None:
-        from semrec.importing import import_table
+        from semrec.data import import_table
 
         if fmt != "csv" and (list_separator or delimiter):
             raise InputError(
@@ -118,7 +118,7 @@ def _columns(
     item_id: str, user_id: str, title: str | None, text: str | None, attribute: list[str] | None,
     value: str | None, timestamp: str | None, list_separator: str,
 ) -> Any:  # fmt: skip
-    from semrec.importing import ColumnMap
+    from semrec.data import ColumnMap
 
     pairs = [pair.partition("=") for pair in attribute or ()]
     bad = next((f"{name}{equals}{column}" for name, equals, column in pairs if not name or not column), None)

@@ -70,8 +70,8 @@ def main(
 
 
 def _import(workspace: Workspace, viewers: int, copies: int, seed: int) -> None:
+    from semrec.data import import_interactions, import_items, import_users
     from semrec.demo import film_items, viewer_interactions, viewer_rows
-    from semrec.importing import import_interactions, import_items, import_users
 
     items = import_items(workspace, film_items(copies))
     import_users(workspace, viewer_rows(viewers))

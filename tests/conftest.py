@@ -86,6 +86,6 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def _area_of(path: Path) -> str:
-    """The folder of the test below tests/, two levels at most: semrec/importing, cluster, jobs."""
+    """The folder of the test below tests/, two levels at most: semrec/data, cluster, jobs."""
     folder = path.parent.relative_to(TESTS) if path.is_relative_to(TESTS) else Path("other")
     return "/".join(folder.parts[:2]) or "tests"

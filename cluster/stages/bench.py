@@ -11,8 +11,8 @@ from cluster.compute import Compute
 from cluster.stages.release import build_release
 from cluster.stages.score import ScoreResult, score_users
 from semrec.bench.generated import generated_events
+from semrec.data import import_interactions
 from semrec.errors import IncompleteRunError
-from semrec.importing import import_interactions
 from semrec.progress import Progress
 from semrec.release import Release, ReleaseSettings
 from semrec.runs import ScoreSettings, plan_run, run_folder

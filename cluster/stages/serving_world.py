@@ -12,7 +12,7 @@ from cluster.stages.score import score_users
 from cluster.stages.verify import verify
 from semrec.bench.generated import EMBEDDING_NAME, generated_events, write_catalogue
 from semrec.bench.problems import generated_vectors
-from semrec.importing import UserRow, import_interactions, import_users
+from semrec.data import UserRow, import_interactions, import_users
 from semrec.progress import Progress
 from semrec.release import ReleaseSettings
 from semrec.runs import ScoreSettings, publish

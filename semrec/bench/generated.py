@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from semrec.contracts import part_name
-from semrec.importing import ItemRow, import_items
+from semrec.data import ItemRow, import_items
 from semrec.workspace.digests import fingerprint
 from semrec.workspace.folder import Workspace
 from semrec.workspace.manifests import read_manifest, write_manifest

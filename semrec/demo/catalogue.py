@@ -9,7 +9,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Final
 
-from semrec.importing import ItemRow
+from semrec.data import ItemRow
 
 __all__ = ["PLATFORMS", "film_items", "films"]
 

@@ -9,8 +9,8 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
+from semrec.data import UserRow
 from semrec.demo.catalogue import films
-from semrec.importing import UserRow
 
 __all__ = ["TASTES", "Taste", "viewer_interactions", "viewer_rows"]
 

@@ -16,9 +16,9 @@ import numpy as np
 import pyarrow as pa
 
 from semrec.contracts import INTERACTIONS_SCHEMA
-from semrec.importing.events import EventColumns, EventRules, events_of
-from semrec.importing.intake import Refusal, Refusals, RowBlock
-from semrec.importing.known import HasItems
+from semrec.data.events import EventColumns, EventRules, events_of
+from semrec.data.intake import Refusal, Refusals, RowBlock
+from semrec.data.known import HasItems
 from semrec.limits import MAX_EVENT_VALUE
 from semrec.serving.overlay import OverlayView
 
@@ -78,7 +78,7 @@ def check_events(
 ) -> CheckedEvents:
     """Which of `events` are interactions: mappings with user_id, item_id, value (1.0) and timestamp (now).
 
-    The rules and reasons are those of an import (`semrec.importing.REASONS`): a timestamp more than a day ahead is an
+    The rules and reasons are those of an import (`semrec.data.REASONS`): a timestamp more than a day ahead is an
     "impossible time", an item outside `items` an "unknown item". `now_s` is in UTC seconds. Never raises for an event.
     """
     now_s = int(time.time()) if now_s is None else now_s

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from semrec.data.catalogue import CATALOGUE_MANIFEST, stage_items
+from semrec.data.intake import Intake
+from semrec.data.interactions import INTERACTIONS_MANIFEST, WeightRule, stage_interactions
+from semrec.data.online import log_ends
+from semrec.data.staging import Staged, folded_sequence, scratch_folder, stored_parts
 from semrec.errors import RunBusyError
-from semrec.importing.catalogue import CATALOGUE_MANIFEST, stage_items
-from semrec.importing.intake import Intake
-from semrec.importing.interactions import INTERACTIONS_MANIFEST, WeightRule, stage_interactions
-from semrec.importing.online import log_ends
-from semrec.importing.staging import Staged, folded_sequence, scratch_folder, stored_parts
 from semrec.serving.segments import Folded
 from semrec.serving.state import event_log, item_log
 from semrec.workspace.folder import Workspace

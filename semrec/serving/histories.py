@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from semrec.contracts import INTERACTIONS_SCHEMA, bucket_of
-from semrec.importing.interactions import INTERACTIONS_MANIFEST, sorted_distinct
-from semrec.importing.staging import stored_parts
+from semrec.data.interactions import INTERACTIONS_MANIFEST, sorted_distinct
+from semrec.data.staging import stored_parts
 from semrec.release.reader import Release
 from semrec.serving.lru import Lru
 from semrec.workspace.tables import TableFile, read_rows

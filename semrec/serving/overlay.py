@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from semrec.contracts import ATTRIBUTES_TYPE
+from semrec.data.intake import Refusal, Refusals
+from semrec.data.rows import ItemRow, clean_attributes, item_tables
 from semrec.errors import InputError
-from semrec.importing.intake import Refusal, Refusals
-from semrec.importing.rows import ItemRow, clean_attributes, item_tables
 from semrec.limits import MAX_ID_CHARS
 
 __all__ = ["OVERLAY_SCHEMA", "ItemChange", "OverlayView", "change_table", "changes_of", "checked_item"]

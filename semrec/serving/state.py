@@ -6,7 +6,7 @@ import threading
 from dataclasses import dataclass, field
 
 from semrec.contracts import INTERACTIONS_SCHEMA
-from semrec.importing.online import EVENTS_FOLDER, OVERLAY_FOLDER
+from semrec.data.online import EVENTS_FOLDER, OVERLAY_FOLDER
 from semrec.serving.events import Event, RecentEvents, events_in
 from semrec.serving.overlay import OVERLAY_SCHEMA, ItemChange, OverlayView, changes_of
 from semrec.serving.segments import Folded, SegmentLog

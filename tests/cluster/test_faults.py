@@ -25,9 +25,9 @@ from cluster.stages.release import build_release
 from cluster.stages.score import ScoreResult, score_users
 from cluster.stages.verify import verify
 from semrec.bench.generated import generated_events, write_catalogue
+from semrec.data import ItemRow, import_interactions, import_items
 from semrec.embedding import EmbedSettings
 from semrec.errors import IncompleteRunError, RunBusyError, WorkspaceWriteError
-from semrec.importing import ItemRow, import_interactions, import_items
 from semrec.progress import NoProgress
 from semrec.release import Release, ReleaseSettings
 from semrec.runs import ScoreSettings, measure_health, plan_run, publish, require_live, run_folder, verify_run

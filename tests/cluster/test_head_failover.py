@@ -20,7 +20,7 @@ from cluster.compute import InProcess
 from cluster.stages.release import build_release
 from cluster.stages.score import score_users
 from semrec.bench.generated import generated_events, write_catalogue
-from semrec.importing import import_interactions
+from semrec.data import import_interactions
 from semrec.progress import NoProgress
 from semrec.release import ReleaseSettings
 from semrec.runs import ScoreSettings, find_runs, run_folder, verify_run

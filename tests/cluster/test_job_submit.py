@@ -18,8 +18,8 @@ import pyarrow.compute as pc
 import pytest
 from job_cluster import CHECKOUT, Job, JobCluster, install_wheel, started_cluster
 
+from semrec.data import import_interactions, import_items, import_users
 from semrec.demo import film_items, viewer_interactions, viewer_rows
-from semrec.importing import import_interactions, import_items, import_users
 from semrec.runs import find_runs, read_live, run_folder
 from semrec.workspace.folder import Workspace
 from semrec.workspace.ledger import Ledger

@@ -19,8 +19,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from cluster.compute import ComputeOptions, RayCluster
 from cluster.metrics import RayMetrics
 from cluster.stages.pipeline import PipelineResult, PipelineSettings, run_pipeline
+from semrec.data import import_interactions, import_items, import_users
 from semrec.demo import film_items, viewer_interactions, viewer_rows
-from semrec.importing import import_interactions, import_items, import_users
 from semrec.metrics import METRICS, Metric
 from semrec.progress import NoProgress
 from semrec.runs import ScoreSettings, read_health

@@ -28,8 +28,8 @@ import yaml
 from local_processes import free_port, wait_until
 from monitoring import PROMETHEUS, ROOT, dashboards, expressions, need, rules
 
+from semrec.data import import_interactions, import_items, import_users
 from semrec.demo import film_items, viewer_interactions, viewer_rows
-from semrec.importing import import_interactions, import_items, import_users
 from semrec.runs import read_health, read_live
 from semrec.workspace.folder import Workspace
 

@@ -18,7 +18,7 @@ import jobs
 from jobs import printing
 from jobs.cli import app
 from semrec.bench.generated import write_embedding
-from semrec.importing import ItemRow, UserRow, import_interactions, import_items, import_users
+from semrec.data import ItemRow, UserRow, import_interactions, import_items, import_users
 from semrec.workspace.folder import Workspace
 
 ROOT = Path(__file__).parents[2]

@@ -12,7 +12,7 @@ from whole_path import Event, directions, events_table, make_world, release, sco
 
 import semrec.release.coarse_choice
 from semrec.bench.generated import write_catalogue
-from semrec.importing import import_interactions
+from semrec.data import import_interactions
 from semrec.release import Release, choose_coarse, describe_coarse
 from semrec.runs import ScoreSettings, plan_run, run_folder
 from semrec.scoring.coarse import COARSE_FORMATS

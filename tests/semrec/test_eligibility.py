@@ -11,8 +11,8 @@ from whole_path import NUM_BUCKETS, directions, events_table, release, score
 from cluster.compute import InProcess
 from cluster.stages.release import build_release
 from semrec.bench.generated import write_catalogue
+from semrec.data import UserRow, import_interactions, import_users
 from semrec.errors import InputError
-from semrec.importing import UserRow, import_interactions, import_users
 from semrec.progress import NoProgress
 from semrec.release import Release, ReleaseSettings
 from semrec.workspace.folder import Workspace

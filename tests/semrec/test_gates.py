@@ -10,8 +10,8 @@ import pytest
 from whole_path import NUM_BUCKETS, directions, events_table, release, score
 
 from semrec.bench.generated import write_catalogue
+from semrec.data import UserRow, import_interactions, import_users
 from semrec.errors import EligibilityLostError, EmptyResultError, MissingArtefactError
-from semrec.importing import UserRow, import_interactions, import_users
 from semrec.runs import (
     Allowed,
     check_against_live,

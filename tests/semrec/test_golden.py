@@ -8,7 +8,7 @@ from whole_path import Event, events_table, part_digests, release, score
 
 from semrec.bench.generated import write_catalogue
 from semrec.contracts import CONTRACT_VERSION
-from semrec.importing import UserRow, import_interactions, import_users
+from semrec.data import UserRow, import_interactions, import_users
 from semrec.runs import verify_run
 from semrec.workspace.folder import Workspace
 

@@ -8,9 +8,9 @@ import unicodedata
 import pyarrow as pa
 import pytest
 
+from semrec.data import REASONS
 from semrec.errors import InputError
 from semrec.ids import ID_FAULTS, check_id, id_fault, id_faults
-from semrec.importing import REASONS
 from semrec.limits import MAX_ID_CHARS
 
 FAULTS = {

@@ -19,12 +19,12 @@ from whole_path import (
     users_of,
 )
 
-import semrec.importing.catalogue
+import semrec.data.catalogue
 import semrec.release.matrix
 from semrec.bench.generated import write_catalogue, write_embedding
 from semrec.contracts import bucket_of
+from semrec.data import ItemRow, import_interactions, import_items
 from semrec.errors import CorruptArtefactError, InputError, MissingArtefactError, SchemaError
-from semrec.importing import ItemRow, import_interactions, import_items
 from semrec.release import Release
 from semrec.workspace.folder import Workspace
 from semrec.workspace.manifests import read_manifest
@@ -42,7 +42,7 @@ def users(found: Release) -> dict[str, dict[str, object]]:
 
 
 def test_rows_are_in_ascending_order_of_the_utf8_bytes_of_ids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(semrec.importing.catalogue, "_ITEMS_PER_PART", 3)
+    monkeypatch.setattr(semrec.data.catalogue, "_ITEMS_PER_PART", 3)
     ids = ["b", "～", "a", "ü", "Z", "10", "9", "é", "\U0001f600", "e\u0301", "007", "1.0"]
     workspace = Workspace.create(str(tmp_path), num_buckets=1)
     vectors = np.arange(len(ids) * 3, dtype=np.float32).reshape(-1, 3)

@@ -12,8 +12,8 @@ from whole_path import ITEM_IDS, NUM_BUCKETS, directions, make_world, release, s
 
 from semrec.bench.generated import write_catalogue
 from semrec.contracts import part_name
+from semrec.data import UserRow, import_users
 from semrec.errors import IncompleteRunError, MissingArtefactError
-from semrec.importing import UserRow, import_users
 from semrec.release import Release
 from semrec.runs import measure_health, publish, read_health, run_folder, verify_run
 from semrec.runs.health import _top_places

@@ -21,6 +21,7 @@ from whole_path import (
 )
 
 from semrec.bench.generated import write_catalogue
+from semrec.data import import_interactions
 from semrec.errors import (
     CorruptArtefactError,
     IncompleteRunError,
@@ -29,7 +30,6 @@ from semrec.errors import (
     PlanChangedError,
     SchemaError,
 )
-from semrec.importing import import_interactions
 from semrec.release import Release
 from semrec.runs import (
     measure_health,

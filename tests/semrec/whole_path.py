@@ -12,7 +12,7 @@ from cluster.stages.release import ReleaseResult, build_release
 from cluster.stages.score import ScoreResult, score_users
 from semrec.bench.generated import write_catalogue
 from semrec.contracts import bucket_of
-from semrec.importing import UserRow, import_interactions, import_users
+from semrec.data import UserRow, import_interactions, import_users
 from semrec.progress import NoProgress
 from semrec.release import ReleaseSettings
 from semrec.runs import ScoreSettings

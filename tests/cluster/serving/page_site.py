@@ -26,8 +26,8 @@ from cluster.serving.service import Service
 from cluster.serving.settings import ServeArgs
 from cluster.serving.stats import Statistics
 from cluster.stages.pipeline import PipelineSettings, run_pipeline
+from semrec.data import ItemRow, import_interactions, import_items, import_users
 from semrec.demo import film_items, viewer_interactions, viewer_rows
-from semrec.importing import ItemRow, import_interactions, import_items, import_users
 from semrec.progress import NoProgress
 from semrec.runs import ScoreSettings
 from semrec.serving.served import ServedRelease

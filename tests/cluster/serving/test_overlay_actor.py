@@ -26,9 +26,9 @@ from cluster.serving.overlay_actor import NAMESPACE, actor_name, overlay_actor
 from cluster.serving.overlay_client import OverlayClient, OverlayFollower
 from cluster.stages.pipeline import PipelineResult, PipelineSettings, run_pipeline
 from semrec.contracts import bucket_of
+from semrec.data import ItemRow, import_interactions, import_items
 from semrec.demo import film_items
 from semrec.errors import CorruptArtefactError, InputError, WorkspaceWriteError
-from semrec.importing import ItemRow, import_interactions, import_items
 from semrec.progress import NoProgress
 from semrec.release import Release
 from semrec.runs import ScoreSettings, rollback
@@ -245,7 +245,7 @@ def test_a_refusing_disk_and_an_empty_batch_are_told_as_they_are(uri: str) -> No
 DRIVER = """
 import asyncio, sys, numpy as np, ray
 from cluster.serving.overlay_client import OverlayClient
-from semrec.importing import ItemRow
+from semrec.data import ItemRow
 from semrec.serving.overlay import ItemChange
 ray.init(address=sys.argv[1], log_to_driver=False, namespace="another")
 change = ItemChange.put(ItemRow("from-a-driver", "t", "x"), np.ones(2, np.float32), "e")

@@ -14,8 +14,8 @@ from serving_world import DIMENSION, K, World, make_world
 from cluster.serving.encoders import OverlayVectors, ReleaseEncoders
 from cluster.serving.live import LiveRelease
 from cluster.serving.snapshots import Ranker, Snapshot
+from semrec.data import ItemRow
 from semrec.errors import EncoderError, InputError
-from semrec.importing import ItemRow
 from semrec.serving.overlay import ItemChange, OverlayView, change_table
 from semrec.serving.served import ServedRelease
 from semrec.serving.state import item_log

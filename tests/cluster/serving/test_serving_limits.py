@@ -13,7 +13,7 @@ from replica_without_ray import LocalReplica, refused
 from serving_world import World, event_table, publish_world
 
 from semrec.bench.generated import write_catalogue, write_embedding
-from semrec.importing import ItemRow, UserRow, import_interactions, import_items, import_users
+from semrec.data import ItemRow, UserRow, import_interactions, import_items, import_users
 from semrec.limits import MAX_ID_CHARS, MAX_K
 from semrec.serving.parity import check_parity
 from semrec.serving.published import PublishedLists
@@ -94,8 +94,8 @@ def test_what_a_workspace_holds_from_before_the_rule_stays_readable(
     vector_of = dict(zip([*old_ids, "i", "another"], np.eye(5, dtype=np.float32) + 1, strict=True))
     workspace = Workspace.create(str(tmp_path / "w"), num_buckets=2)
     with monkeypatch.context() as before:
-        before.setattr("semrec.importing.rows.id_fault", lambda text: "")
-        before.setattr("semrec.importing.events.id_faults", lambda ids: iter(()))
+        before.setattr("semrec.data.rows.id_fault", lambda text: "")
+        before.setattr("semrec.data.events.id_faults", lambda ids: iter(()))
         import_items(workspace, [ItemRow(item_id, f"title of {item_id}") for item_id in [*old_ids, "i"]])
         import_interactions(workspace, [event_table([(old_ids[1], "i", 1.0, 5), ("u", old_ids[0], 1.0, 5)])])
     import_items(workspace, [ItemRow("another", "An item")], mode="append")  # what is stored passes through an append

@@ -23,7 +23,7 @@ from serving_world import K, event_table, make_world, publish_world
 from typer.testing import CliRunner
 
 from jobs.cli import app
-from semrec.importing import import_interactions
+from semrec.data import import_interactions
 from semrec.runs import publish, read_live
 from semrec.serving.served import ServedRelease
 from semrec.workspace.folder import Workspace

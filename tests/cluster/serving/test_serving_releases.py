@@ -15,8 +15,8 @@ from serving_world import K, World, event_table, make_world, publish_world
 
 from cluster.serving.live import LiveRelease
 from cluster.serving.snapshots import Ranker
+from semrec.data import ItemRow, import_interactions, import_items
 from semrec.errors import EncoderError
-from semrec.importing import ItemRow, import_interactions, import_items
 from semrec.runs import publish, read_live, rollback
 from semrec.serving.answers import Question, Ranked
 from semrec.serving.overlay import OverlayView

@@ -13,8 +13,8 @@ from serving_world import K, World, event_table, make_world, publish_world
 from cluster.serving import shards
 from cluster.serving.settings import ServeArgs
 from cluster.serving.shards import Shard
+from semrec.data import import_interactions
 from semrec.errors import CorruptArtefactError
-from semrec.importing import import_interactions
 from semrec.serving.served import ServedRelease
 from semrec.serving.users import question_of
 

@@ -26,8 +26,8 @@ from semrec.bench.plot import plot_scoring
 from semrec.bench.problems import DATA, generated_problem, generated_vectors, release_problem
 from semrec.bench.scoring import ScoreBenchRow, bench_scoring
 from semrec.bench.table import SEED_FIGURES, score_notes, score_table
+from semrec.data import import_interactions
 from semrec.errors import InputError
-from semrec.importing import import_interactions
 from semrec.progress import NoProgress
 from semrec.release import Release, ReleaseSettings, newest_release
 from semrec.scoring.coarse import COARSE_FORMATS

@@ -13,7 +13,7 @@ from cluster.compute import InProcess
 from cluster.stages.release import build_release
 from cluster.stages.score import score_users
 from semrec.bench.generated import write_catalogue
-from semrec.importing import UserRow, import_interactions, import_users
+from semrec.data import UserRow, import_interactions, import_users
 from semrec.progress import NoProgress
 from semrec.release import ReleaseSettings
 from semrec.runs import ScoreSettings, measure_health, publish, verify_run

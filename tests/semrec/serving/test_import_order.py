@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from serving_world import event_table, make_world, publish_world
 
-from semrec.importing import ItemRow, import_interactions, import_items, import_movielens
+from semrec.data import ItemRow, import_interactions, import_items, import_movielens
 from semrec.serving.events import Event
 from semrec.serving.events import event_table as segment_table
 from semrec.serving.fold import FoldReport, fold_changes

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from semrec.importing import ItemRow
+from semrec.data import ItemRow
 from semrec.release.reader import Release
 from semrec.serving import atlas
 from semrec.serving.atlas import gone_points, items_with_title, map_bytes, map_items, map_legend, positions, rows_of

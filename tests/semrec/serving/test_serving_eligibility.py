@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from serving_world import event_table, gone, publish_world, put
 
 from semrec.bench.generated import write_catalogue
+from semrec.data import UserRow, import_interactions, import_users
 from semrec.errors import InputError
-from semrec.importing import UserRow, import_interactions, import_users
 from semrec.serving.answers import merge_ranked
 from semrec.serving.explain import why_not
 from semrec.serving.filters import Filters

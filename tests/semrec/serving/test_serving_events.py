@@ -16,9 +16,9 @@ from cluster.compute import InProcess
 from cluster.stages.release import ReleaseResult, build_release
 from semrec.bench.generated import write_catalogue, write_embedding
 from semrec.contracts import INTERACTIONS_SCHEMA, bucket_of
+from semrec.data import ColumnMap, ItemRow, import_interactions, import_items, import_table
+from semrec.data.known import KnownItems
 from semrec.errors import CorruptArtefactError, RunBusyError
-from semrec.importing import ColumnMap, ItemRow, import_interactions, import_items, import_table
-from semrec.importing.known import KnownItems
 from semrec.progress import NoProgress
 from semrec.release import Release, ReleaseSettings
 from semrec.serving.events import Event, LiveItems, RecentEvents, check_events, event_table
@@ -327,7 +327,7 @@ def test_an_import_in_between_is_not_lost(world: Workspace, monkeypatch: pytest.
 
 KILLED = """
 import os, sys, time
-from semrec.importing.staging import Staged
+from semrec.data.staging import Staged
 from semrec.serving.fold import fold_changes
 from semrec.workspace.folder import Workspace
 publish, stop = Staged.publish, sys.argv[2]

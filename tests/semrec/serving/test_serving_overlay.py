@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from semrec.data import ItemRow, import_items
 from semrec.errors import InputError
-from semrec.importing import ItemRow, import_items
 from semrec.serving.overlay import OVERLAY_SCHEMA, ItemChange, OverlayView, change_table, changes_of, checked_item
 from semrec.serving.segments import Folded, SegmentLog
 from semrec.serving.state import OverlayState, Update

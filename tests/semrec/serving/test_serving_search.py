@@ -11,10 +11,10 @@ from serving_world import publish_world
 
 from cluster.compute import InProcess
 from cluster.stages.embed import embed_catalogue
+from semrec.data import UserRow, import_items, import_users
 from semrec.demo import film_items
 from semrec.embedding import EmbedSettings
 from semrec.errors import EncoderError, InputError
-from semrec.importing import UserRow, import_items, import_users
 from semrec.progress import NoProgress
 from semrec.serving.anonymous import anonymous_question, anonymous_taste
 from semrec.serving.filters import Filters

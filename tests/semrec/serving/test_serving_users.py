@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from serving_world import DIMENSION, NUM_ITEMS, event_table, gone, make_world, publish_world, put, reference
 
-from semrec.importing import import_interactions
+from semrec.data import import_interactions
 from semrec.serving.events import Event
 from semrec.serving.lru import Lru
 from semrec.serving.overlay import OverlayView

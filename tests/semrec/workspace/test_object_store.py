@@ -22,8 +22,8 @@ from whole_path import events_table, make_world, part_digests, release, score, u
 
 from cluster.compute import ComputeOptions, open_compute
 from semrec.contracts import part_name
+from semrec.data import import_interactions
 from semrec.errors import CorruptArtefactError, MissingArtefactError, WorkspaceWriteError
-from semrec.importing import import_interactions
 from semrec.progress import NoProgress
 from semrec.release import Release
 from semrec.runs import measure_health, publish, require_live, rollback, run_folder, verify_run

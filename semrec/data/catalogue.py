@@ -11,13 +11,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from semrec.contracts import CATALOGUE_SCHEMA, buckets_of, part_name, text_hash
-from semrec.importing.intake import Intake
-from semrec.importing.known import ChangedItems, HasItems, KnownItems
-from semrec.importing.online import ItemChanges, item_changes, log_ends
-from semrec.importing.rows import ITEM_ROWS_SCHEMA, first_of_each
-from semrec.importing.spill import BucketSpill
-from semrec.importing.staging import Staged, folded_entry, folded_sequence, stored_parts
-from semrec.importing.tags import TagSpill
+from semrec.data.intake import Intake
+from semrec.data.known import ChangedItems, HasItems, KnownItems
+from semrec.data.online import ItemChanges, item_changes, log_ends
+from semrec.data.rows import ITEM_ROWS_SCHEMA, first_of_each
+from semrec.data.spill import BucketSpill
+from semrec.data.staging import Staged, folded_entry, folded_sequence, stored_parts
+from semrec.data.tags import TagSpill
 from semrec.workspace.digests import fingerprint
 from semrec.workspace.folder import Workspace
 from semrec.workspace.manifests import read_manifest

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from semrec.importing.columns import ColumnMap
-from semrec.importing.intake import Intake, RowBlock
-from semrec.importing.rows import ItemRow, UserRow
-from semrec.importing.scalars import ids_of
+from semrec.data.columns import ColumnMap
+from semrec.data.intake import Intake, RowBlock
+from semrec.data.rows import ItemRow, UserRow
+from semrec.data.scalars import ids_of
 
 __all__ = ["item_rows", "user_rows"]
 

@@ -8,8 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from semrec.errors import EmptyResultError
-from semrec.importing import (
+from semrec.data import (
     ColumnMap,
     ItemRow,
     UserRow,
@@ -19,6 +18,7 @@ from semrec.importing import (
     import_table,
     import_users,
 )
+from semrec.errors import EmptyResultError
 from semrec.workspace.folder import Workspace
 
 COLUMNS = ColumnMap("item", "user", "name")

@@ -10,8 +10,7 @@ import pytest
 from import_cases import events_in, items_in, manifest, quarantined, rows_of, write
 
 from semrec.contracts import bucket_of
-from semrec.errors import InputError, MissingArtefactError
-from semrec.importing import (
+from semrec.data import (
     ColumnMap,
     ItemRow,
     UserRow,
@@ -20,6 +19,7 @@ from semrec.importing import (
     import_table,
     import_users,
 )
+from semrec.errors import InputError, MissingArtefactError
 from semrec.workspace.folder import Workspace
 
 EVENTS = ColumnMap(user_id="u", item_id="i", value="v", timestamp="t")

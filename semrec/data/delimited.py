@@ -13,10 +13,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
+from semrec.data import records
+from semrec.data.intake import Intake, RowBlock
+from semrec.data.sources import Source
 from semrec.errors import InputError
-from semrec.importing import records
-from semrec.importing.intake import Intake, RowBlock
-from semrec.importing.sources import Source
 
 __all__ = ["CSV", "DAT", "Dialect", "is_utf8", "missing_column", "read_delimited"]
 

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from semrec.importing.parquet import check_id_type
+from semrec.data.parquet import check_id_type
 
 __all__ = ["ids_of", "numbers_of", "parse_time", "seconds_of"]
 

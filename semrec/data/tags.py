@@ -10,9 +10,9 @@ from typing import Final
 import pyarrow as pa
 
 from semrec.contracts import buckets_of
+from semrec.data.intake import Intake, RowBlock
+from semrec.data.spill import BucketSpill
 from semrec.ids import id_fault
-from semrec.importing.intake import Intake, RowBlock
-from semrec.importing.spill import BucketSpill
 
 __all__ = ["MAX_TAGS", "TAG_COLUMNS", "TagSpill", "most_used"]
 

@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from semrec.data.delimited import missing_column
+from semrec.data.intake import Intake, RowBlock
+from semrec.data.sources import Source
 from semrec.errors import InputError
-from semrec.importing.delimited import missing_column
-from semrec.importing.intake import Intake, RowBlock
-from semrec.importing.sources import Source
 
 __all__ = ["check_id_type", "read_parquet", "table_block"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from semrec.importing.intake import Intake
-from semrec.importing.staging import Staged
+from semrec.data.intake import Intake
+from semrec.data.staging import Staged
 
 __all__ = ["ImportReport", "report_of"]
 

@@ -11,14 +11,16 @@ import pyarrow as pa
 import pytest
 from import_cases import write
 
-from semrec.importing import known, spill
-from semrec.importing.known import KnownItems
-from semrec.importing.records import is_cleanly_quoted
-from semrec.importing.spill import BucketSpill
+from semrec.data import known, spill
+from semrec.data.known import KnownItems
+from semrec.data.records import is_cleanly_quoted
+from semrec.data.spill import BucketSpill
 
 CHILD = """
 import resource, sys
-from semrec.importing import ColumnMap, ItemRow, delimited, import_items, import_table, spill
+from semrec.data import ColumnMap, ItemRow, import_items, import_table
+from semrec.data import delimited
+from semrec.data import spill
 from semrec.workspace.folder import Workspace
 delimited.BLOCK_BYTES, spill.BUFFER_BYTES = 1 << 20, 4 << 20
 workspace = Workspace.create(sys.argv[1], num_buckets=64)

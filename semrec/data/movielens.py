@@ -9,19 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+from semrec.data.catalogue import NUM_ID_BUCKETS, items_in, stage_items
+from semrec.data.delimited import CSV, DAT, is_utf8, read_delimited
+from semrec.data.events import EventColumns, EventRules, events_of
+from semrec.data.intake import Intake, Progress, RowBlock
+from semrec.data.interactions import WeightRule, stage_interactions
+from semrec.data.online import log_ends
+from semrec.data.report import ImportReport, report_of
+from semrec.data.rows import ItemRow, UserRow, item_tables, user_tables
+from semrec.data.sources import Source, SourceFolder
+from semrec.data.staging import Staged, check_not_empty, check_not_lost, is_append, scratch_folder
+from semrec.data.tags import TAG_COLUMNS, TagSpill
+from semrec.data.users import USERS_MANIFEST, stage_users
 from semrec.errors import InputError
-from semrec.importing.catalogue import NUM_ID_BUCKETS, items_in, stage_items
-from semrec.importing.delimited import CSV, DAT, is_utf8, read_delimited
-from semrec.importing.events import EventColumns, EventRules, events_of
-from semrec.importing.intake import Intake, Progress, RowBlock
-from semrec.importing.interactions import WeightRule, stage_interactions
-from semrec.importing.online import log_ends
-from semrec.importing.report import ImportReport, report_of
-from semrec.importing.rows import ItemRow, UserRow, item_tables, user_tables
-from semrec.importing.sources import Source, SourceFolder
-from semrec.importing.staging import Staged, check_not_empty, check_not_lost, is_append, scratch_folder
-from semrec.importing.tags import TAG_COLUMNS, TagSpill
-from semrec.importing.users import USERS_MANIFEST, stage_users
 from semrec.serving.segments import Folded
 from semrec.workspace.folder import Workspace
 from semrec.workspace.quarantine import DEFAULT_MAX_SHARE

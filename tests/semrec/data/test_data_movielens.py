@@ -8,9 +8,9 @@ import pytest
 from import_cases import NOW_S, events_in, items_in, manifest, movielens, quarantined, rows_of, write
 
 from semrec.contracts import text_hash
+from semrec.data import import_movielens, spill
+from semrec.data.tags import most_used
 from semrec.errors import EmptyResultError, InputError, TooManyRejectedError
-from semrec.importing import import_movielens, spill
-from semrec.importing.tags import most_used
 from semrec.workspace.folder import Workspace
 
 

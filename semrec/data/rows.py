@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 
 from semrec.contracts import ATTRIBUTES_TYPE
+from semrec.data.intake import Intake, Refuses
 from semrec.ids import id_fault
-from semrec.importing.intake import Intake, Refuses
 
 __all__ = [
     "ITEM_ROWS_SCHEMA",

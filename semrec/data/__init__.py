@@ -7,12 +7,12 @@ rows go to the quarantine with file, line and reason. Memory does not grow with 
 
 from __future__ import annotations
 
-from semrec.importing.columns import ColumnMap
-from semrec.importing.generic import import_interactions, import_items, import_table, import_users
-from semrec.importing.intake import REASONS, Progress
-from semrec.importing.movielens import import_movielens
-from semrec.importing.report import ImportReport
-from semrec.importing.rows import ItemRow, UserRow
+from semrec.data.columns import ColumnMap
+from semrec.data.generic import import_interactions, import_items, import_table, import_users
+from semrec.data.intake import REASONS, Progress
+from semrec.data.movielens import import_movielens
+from semrec.data.report import ImportReport
+from semrec.data.rows import ItemRow, UserRow
 
 __all__ = [
     "REASONS",

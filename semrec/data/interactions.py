@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from semrec.contracts import INTERACTIONS_SCHEMA, buckets_of, part_name
+from semrec.data.intake import Intake
+from semrec.data.spill import BucketSpill
+from semrec.data.staging import Staged, folded_entry, folded_sequence, stored_parts
 from semrec.errors import CorruptArtefactError, InputError, SchemaError
-from semrec.importing.intake import Intake
-from semrec.importing.spill import BucketSpill
-from semrec.importing.staging import Staged, folded_entry, folded_sequence, stored_parts
 from semrec.workspace.digests import fingerprint
 from semrec.workspace.folder import Workspace
 from semrec.workspace.tables import TableFile, read_table, write_table

@@ -15,11 +15,11 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from import_cases import NOW_S
 
-from semrec.importing import delimited
-from semrec.importing.events import EventColumns, EventRules, events_of
-from semrec.importing.intake import Intake
-from semrec.importing.known import KnownItems
-from semrec.importing.sources import Source
+from semrec.data import delimited
+from semrec.data.events import EventColumns, EventRules, events_of
+from semrec.data.intake import Intake
+from semrec.data.known import KnownItems
+from semrec.data.sources import Source
 from semrec.workspace.folder import Workspace
 
 Event = tuple[str, str, float, int]

@@ -11,22 +11,22 @@ from typing import Any, Final, Literal
 import numpy as np
 import pyarrow as pa
 
+from semrec.data.catalogue import known_items, stage_items
+from semrec.data.columns import ColumnMap
+from semrec.data.convert import item_rows, user_rows
+from semrec.data.delimited import Dialect, read_delimited
+from semrec.data.events import EventColumns, EventRules, events_of
+from semrec.data.intake import Intake, Progress, RowBlock
+from semrec.data.interactions import WeightRule, stage_interactions
+from semrec.data.jsonl import read_jsonl
+from semrec.data.online import log_ends
+from semrec.data.parquet import read_parquet, table_block
+from semrec.data.report import ImportReport, report_of
+from semrec.data.rows import ItemRow, UserRow, item_tables, user_tables
+from semrec.data.sources import Source, find_sources
+from semrec.data.staging import Staged, check_not_empty, is_append, scratch_folder
+from semrec.data.users import stage_users
 from semrec.errors import InputError
-from semrec.importing.catalogue import known_items, stage_items
-from semrec.importing.columns import ColumnMap
-from semrec.importing.convert import item_rows, user_rows
-from semrec.importing.delimited import Dialect, read_delimited
-from semrec.importing.events import EventColumns, EventRules, events_of
-from semrec.importing.intake import Intake, Progress, RowBlock
-from semrec.importing.interactions import WeightRule, stage_interactions
-from semrec.importing.jsonl import read_jsonl
-from semrec.importing.online import log_ends
-from semrec.importing.parquet import read_parquet, table_block
-from semrec.importing.report import ImportReport, report_of
-from semrec.importing.rows import ItemRow, UserRow, item_tables, user_tables
-from semrec.importing.sources import Source, find_sources
-from semrec.importing.staging import Staged, check_not_empty, is_append, scratch_folder
-from semrec.importing.users import stage_users
 from semrec.workspace.folder import Workspace
 from semrec.workspace.quarantine import DEFAULT_MAX_SHARE
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from semrec.importing import ItemRow, import_items
+from semrec.data import ItemRow, import_items
 from semrec.workspace.folder import Workspace
 
 

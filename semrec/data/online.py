@@ -12,10 +12,10 @@ from typing import Any, Final
 
 import pyarrow as pa
 
+from semrec.data.intake import Refuses
+from semrec.data.rows import ITEM_ROWS_SCHEMA, ItemRow, item_tables
+from semrec.data.staging import stored_parts
 from semrec.errors import CorruptArtefactError, SchemaError
-from semrec.importing.intake import Refuses
-from semrec.importing.rows import ITEM_ROWS_SCHEMA, ItemRow, item_tables
-from semrec.importing.staging import stored_parts
 from semrec.serving.segments import Folded, SegmentLog
 from semrec.workspace.storage import Storage
 

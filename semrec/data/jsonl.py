@@ -10,11 +10,11 @@ from typing import IO, Any, Final
 
 import numpy as np
 
+from semrec.data import delimited
+from semrec.data.delimited import missing_column
+from semrec.data.intake import Intake, RowBlock
+from semrec.data.sources import Source
 from semrec.errors import InputError
-from semrec.importing import delimited
-from semrec.importing.delimited import missing_column
-from semrec.importing.intake import Intake, RowBlock
-from semrec.importing.sources import Source
 
 __all__ = ["read_jsonl"]
 

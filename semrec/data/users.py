@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from semrec.contracts import USERS_SCHEMA, buckets_of, part_name
-from semrec.importing.intake import Intake
-from semrec.importing.rows import USER_ROWS_SCHEMA, first_of_each
-from semrec.importing.spill import BucketSpill
-from semrec.importing.staging import Staged, stored_parts
+from semrec.data.intake import Intake
+from semrec.data.rows import USER_ROWS_SCHEMA, first_of_each
+from semrec.data.spill import BucketSpill
+from semrec.data.staging import Staged, stored_parts
 from semrec.workspace.digests import fingerprint
 from semrec.workspace.folder import Workspace
 from semrec.workspace.storage import Storage

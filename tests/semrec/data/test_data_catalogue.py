@@ -7,9 +7,9 @@ import pytest
 from import_cases import items_in, manifest, quarantined
 
 from semrec.contracts import bucket_of
+from semrec.data import ItemRow, import_items, spill
+from semrec.data.catalogue import num_parts_for
 from semrec.errors import TooManyRejectedError
-from semrec.importing import ItemRow, import_items, spill
-from semrec.importing.catalogue import num_parts_for
 from semrec.workspace.folder import Workspace
 
 

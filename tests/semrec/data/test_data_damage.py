@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 from import_cases import NOW_S, events_in, items_in, manifest, quarantined, rows_of, write
 
+from semrec.data import REASONS, ColumnMap, ItemRow, delimited, import_items, import_table
 from semrec.errors import InputError, TooManyRejectedError
-from semrec.importing import REASONS, ColumnMap, ItemRow, delimited, import_items, import_table
 from semrec.workspace.folder import Workspace
 
 EVENTS = ColumnMap(user_id="u", item_id="i", value="v", timestamp="t")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from semrec.data.events import EventColumns
 from semrec.errors import InputError
-from semrec.importing.events import EventColumns
 
 __all__ = ["ColumnMap"]
 

@@ -10,10 +10,10 @@ import numpy as np
 import pyarrow as pa
 
 from semrec.contracts import INTERACTIONS_SCHEMA
+from semrec.data.intake import Refuses, RowBlock
+from semrec.data.known import HasItems
+from semrec.data.scalars import ids_of, numbers_of, seconds_of
 from semrec.ids import id_faults
-from semrec.importing.intake import Refuses, RowBlock
-from semrec.importing.known import HasItems
-from semrec.importing.scalars import ids_of, numbers_of, seconds_of
 from semrec.limits import MAX_EVENT_VALUE
 
 __all__ = ["EventColumns", "EventRules", "events_of"]
