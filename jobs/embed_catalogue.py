@@ -48,7 +48,7 @@ def main(
     """Embed the catalogue: only texts that have no committed vector."""
     from cluster.compute import open_compute
     from cluster.stages.embed import embed_catalogue
-    from semrec.embedding import embed_settings
+    from semrec.encoders import embed_settings
     from semrec.workspace.folder import Workspace
 
     settings = embed_settings({"model": model, "device": device, "dtype": dtype, "max_tokens": max_tokens})

@@ -60,7 +60,7 @@ def main(
     """Embed, release, score, verify and publish."""
     from cluster.compute import open_compute
     from cluster.stages.pipeline import PipelineSettings, run_pipeline
-    from semrec.embedding import embed_settings
+    from semrec.encoders import embed_settings
     from semrec.runs import Allowed, ScoreSettings, inherited_settings
     from semrec.workspace.folder import Workspace
 

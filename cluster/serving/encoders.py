@@ -10,7 +10,7 @@ from typing import Final, Protocol
 
 import numpy as np
 
-from semrec.embedding.settings import DEFAULT_MODEL
+from semrec.encoders.settings import DEFAULT_MODEL
 from semrec.errors import InputError
 from semrec.release.reader import Release
 from semrec.serving.lru import Lru

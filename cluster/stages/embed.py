@@ -8,8 +8,8 @@ from typing import Any
 from cluster.compute import Compute
 from cluster.executor import WorkerSpec
 from cluster.stages.parts import PartsReport, Watch, do_parts
-from semrec.embedding import EmbedSettings, EmbedWorker, embedding_folder, encoder_identity, plan_embedding
-from semrec.embedding import finish_embedding as finish
+from semrec.encoders import EmbedSettings, EmbedWorker, embedding_folder, encoder_identity, plan_embedding
+from semrec.encoders import finish_embedding as finish
 from semrec.metrics import Metrics
 from semrec.progress import Progress
 from semrec.workspace.folder import Workspace

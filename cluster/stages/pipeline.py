@@ -12,7 +12,7 @@ from cluster.stages.embed import EmbedResult, embed_catalogue
 from cluster.stages.release import ReleaseResult, build_release
 from cluster.stages.score import ScoreResult, score_users
 from cluster.stages.verify import tell_live, verify
-from semrec.embedding import EmbedSettings
+from semrec.encoders import EmbedSettings
 from semrec.errors import IncompleteRunError
 from semrec.progress import Progress
 from semrec.release import ReleaseSettings

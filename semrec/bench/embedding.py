@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from semrec.embedding.devices import resolve_device
-from semrec.embedding.encoder import Encoder, normalise_rows
-from semrec.embedding.identity import encoder_identity
-from semrec.embedding.settings import EmbedSettings
-from semrec.embedding.sources import resolve_model
+from semrec.encoders.devices import resolve_device
+from semrec.encoders.identity import encoder_identity
+from semrec.encoders.settings import EmbedSettings
+from semrec.encoders.sources import resolve_model
+from semrec.encoders.text import Encoder, normalise_rows
 from semrec.errors import InputError
 
 if TYPE_CHECKING:

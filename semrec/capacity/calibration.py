@@ -94,7 +94,7 @@ def _seconds_per_user(engine: Engine, queries: Queries, k: int, budget_s: float)
 
 def _embedding(rates: Rates, device: str, num_threads: int, budget_s: float) -> Rates:
     """The rates with the texts per second of the default encoder: measured, or without its weights estimated."""
-    from semrec.embedding import EmbedSettings, Encoder, encoder_identity, resolve_model  # loads sentence-transformers
+    from semrec.encoders import EmbedSettings, Encoder, encoder_identity, resolve_model  # loads sentence-transformers
 
     settings = EmbedSettings(device=device)
     try:

@@ -11,10 +11,10 @@ from typing import Any, Final
 import numpy as np
 import torch
 
-from semrec.embedding.devices import device_kind_of, resolve_device, resolve_dtype
-from semrec.embedding.encoder import Encoder
-from semrec.embedding.identity import EncoderIdentity
-from semrec.embedding.sources import resolve_model
+from semrec.encoders.devices import device_kind_of, resolve_device, resolve_dtype
+from semrec.encoders.identity import EncoderIdentity
+from semrec.encoders.sources import resolve_model
+from semrec.encoders.text import Encoder
 from semrec.errors import EncoderError, InputError
 from semrec.serving.lru import Lru
 

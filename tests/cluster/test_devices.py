@@ -24,7 +24,7 @@ from cluster.compute import ComputeOptions, Devices, InProcess, RayCluster
 from cluster.stages.embed import embed_catalogue
 from cluster.stages.release import build_release
 from cluster.stages.score import score_users
-from semrec.embedding import EmbedSettings
+from semrec.encoders import EmbedSettings
 from semrec.errors import DeviceError, InputError
 from semrec.progress import NoProgress
 from semrec.release import ReleaseSettings

@@ -26,7 +26,7 @@ from cluster.stages.score import ScoreResult, score_users
 from cluster.stages.verify import verify
 from semrec.bench.generated import generated_events, write_catalogue
 from semrec.data import ItemRow, import_interactions, import_items
-from semrec.embedding import EmbedSettings
+from semrec.encoders import EmbedSettings
 from semrec.errors import IncompleteRunError, RunBusyError, WorkspaceWriteError
 from semrec.progress import NoProgress
 from semrec.release import Release, ReleaseSettings
@@ -152,7 +152,7 @@ EMBED_DRIVER = """
 import sys
 from cluster.compute import ComputeOptions, open_compute
 from cluster.stages.embed import embed_catalogue
-from semrec.embedding import EmbedSettings
+from semrec.encoders import EmbedSettings
 from semrec.progress import NoProgress
 from semrec.workspace.folder import Workspace
 

@@ -13,7 +13,7 @@ from cluster.compute import InProcess
 from cluster.stages.embed import embed_catalogue
 from semrec.data import UserRow, import_items, import_users
 from semrec.demo import film_items
-from semrec.embedding import EmbedSettings
+from semrec.encoders import EmbedSettings
 from semrec.errors import EncoderError, InputError
 from semrec.progress import NoProgress
 from semrec.serving.anonymous import anonymous_question, anonymous_taste

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from semrec.embedding import EmbedSettings, EncoderIdentity, embed_settings, encoder_identity, resolve_model
-from semrec.embedding.identity import call_shapes
-from semrec.embedding.sources import DEFAULT_WEIGHTS_SHA256
+from semrec.encoders import EmbedSettings, EncoderIdentity, embed_settings, encoder_identity, resolve_model
+from semrec.encoders.identity import call_shapes
+from semrec.encoders.sources import DEFAULT_WEIGHTS_SHA256
 from semrec.errors import DeviceError, EncoderError, InputError
 
 pytestmark = pytest.mark.usefixtures("model_installed")
@@ -161,7 +161,7 @@ def test_a_second_weight_file_changes_the_digest(model_copy):
 
 def test_importing_is_inert():
     code = (
-        "import sys, semrec.embedding, semrec.bench.embedding;"
+        "import sys, semrec.encoders, semrec.bench.embedding;"
         "print([m for m in ('sentence_transformers', 'transformers', 'ray', 'typer') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import torch
 
-from semrec.embedding.devices import device_kind_of, device_name, resolve_device
-from semrec.embedding.identity import EncoderIdentity
-from semrec.embedding.sources import ModelSource
+from semrec.encoders.devices import device_kind_of, device_name, resolve_device
+from semrec.encoders.identity import EncoderIdentity
+from semrec.encoders.sources import ModelSource
 from semrec.errors import DeviceError, EncoderError
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from semrec.embedding import EmbedSettings, Encoder, encoder_identity, resolve_model
-from semrec.embedding.encoder import normalise_rows
+from semrec.encoders import EmbedSettings, Encoder, encoder_identity, resolve_model
+from semrec.encoders.text import normalise_rows
 from semrec.errors import DeviceError, EncoderError
 
 _SENTENCES = (

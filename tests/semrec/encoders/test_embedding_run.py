@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from semrec.contracts import bucket_of, text_hash
-from semrec.embedding import (
+from semrec.encoders import (
     EmbedSettings,
     EmbedWorker,
     Encoder,
@@ -19,7 +19,7 @@ from semrec.embedding import (
     finish_embedding,
     plan_embedding,
 )
-from semrec.embedding import worker as worker_module
+from semrec.encoders import worker as worker_module
 from semrec.errors import CorruptArtefactError, IncompleteRunError, MissingArtefactError, TooManyRejectedError
 from semrec.workers import run_serial
 from semrec.workspace.folder import Workspace

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from semrec.embedding.plan import EmbeddingJob, KnownRun, run_folder
+from semrec.encoders.plan import EmbeddingJob, KnownRun, run_folder
 from semrec.errors import CorruptArtefactError, MissingArtefactError
 from semrec.workspace.digests import sha256_hex
 from semrec.workspace.ledger import Ledger, PartRecord

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from semrec.contracts import CATALOGUE_SCHEMA, bucket_of, part_name, text_hash
-from semrec.embedding import EmbedSettings, Encoder, encoder_identity, resolve_model
+from semrec.encoders import EmbedSettings, Encoder, encoder_identity, resolve_model
 from semrec.workspace.digests import fingerprint
 from semrec.workspace.folder import Workspace
 from semrec.workspace.manifests import write_manifest

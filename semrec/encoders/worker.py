@@ -7,11 +7,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from semrec.contracts import part_name
-from semrec.embedding.encoder import Encoder
-from semrec.embedding.known import KnownVectors
-from semrec.embedding.plan import EmbeddingJob, embedding_schema
-from semrec.embedding.settings import EmbedSettings
-from semrec.embedding.sources import resolve_model
+from semrec.encoders.known import KnownVectors
+from semrec.encoders.plan import EmbeddingJob, embedding_schema
+from semrec.encoders.settings import EmbedSettings
+from semrec.encoders.sources import resolve_model
+from semrec.encoders.text import Encoder
 from semrec.workspace.folder import Workspace
 from semrec.workspace.ledger import Ledger, PartRecord, build_info
 from semrec.workspace.quarantine import Quarantine

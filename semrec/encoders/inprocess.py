@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from semrec.embedding.identity import encoder_identity
-from semrec.embedding.plan import EmbeddingJob, embedding_folder, finish_embedding, plan_embedding
-from semrec.embedding.settings import EmbedSettings
-from semrec.embedding.worker import EmbedWorker
+from semrec.encoders.identity import encoder_identity
+from semrec.encoders.plan import EmbeddingJob, embedding_folder, finish_embedding, plan_embedding
+from semrec.encoders.settings import EmbedSettings
+from semrec.encoders.worker import EmbedWorker
 from semrec.workers import run_serial
 from semrec.workspace.folder import Workspace
 from semrec.workspace.lease import Lease

@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from semrec.embedding.devices import DeviceKind, Dtype, device_kind_of, resolve_device, resolve_dtype
-from semrec.embedding.settings import EmbedSettings
-from semrec.embedding.sources import ModelSource, resolve_model
+from semrec.encoders.devices import DeviceKind, Dtype, device_kind_of, resolve_device, resolve_dtype
+from semrec.encoders.settings import EmbedSettings
+from semrec.encoders.sources import ModelSource, resolve_model
 from semrec.errors import EncoderError, InputError
 from semrec.workspace.digests import fingerprint, sha256_hex
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from semrec.embedding.identity import EncoderIdentity
+from semrec.encoders.identity import EncoderIdentity
 from semrec.errors import CorruptArtefactError, MissingArtefactError, SchemaError, TooManyRejectedError
 from semrec.workspace.digests import fingerprint
 from semrec.workspace.folder import Workspace

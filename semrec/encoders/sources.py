@@ -7,7 +7,7 @@ import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 
-from semrec.embedding.settings import DEFAULT_MODEL
+from semrec.encoders.settings import DEFAULT_MODEL
 from semrec.errors import EncoderError
 from semrec.workspace.digests import fingerprint
 
