@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from semrec.contracts import ATTRIBUTES_TYPE, CONTRACT_VERSION, part_name
 from semrec.errors import CorruptArtefactError, SchemaError
+from semrec.models.content import Events, user_vectors
 from semrec.release.arrays import read_rows
 from semrec.release.clauses import stating_count
 from semrec.release.matrix import attribute_dicts, pack_words
@@ -19,7 +20,6 @@ from semrec.release.reader import Release
 from semrec.release.settings import ReleaseSettings
 from semrec.scoring.eligibility import Layout
 from semrec.scoring.types import ItemShard
-from semrec.user_vectors import Events, user_vectors
 from semrec.workspace.digests import fingerprint
 from semrec.workspace.folder import Workspace
 from semrec.workspace.ledger import Ledger, PartRecord, Plan, PlannedPart, build_info, sum_counts

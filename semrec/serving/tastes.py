@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from semrec.models.content import Events, event_weights, user_vectors
 from semrec.scoring.coarse import row_norms, split_halves
 from semrec.scoring.types import ItemShard
 from semrec.serving.items import ItemTable
 from semrec.serving.overlay import OverlayView
 from semrec.serving.stored_rows import StoredRows
-from semrec.user_vectors import Events, event_weights, user_vectors
 
 __all__ = ["Taste", "taste_of"]
 

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from semrec.models.content import Events, _ordered_squares, user_vectors
 from semrec.scoring.types import ItemShard
-from semrec.user_vectors import Events, _ordered_squares, user_vectors
 
 DAY_S = 86_400
 HALF_LIFE_DAYS = 30.0
@@ -129,13 +129,13 @@ PROCESSORS = """
 import hashlib
 import numpy as np
 from semrec.scoring.types import ItemShard
-from semrec.user_vectors import Events, user_vectors
+from semrec.models.content import Events, user_vectors
 rng = np.random.default_rng(1)
 user = np.sort(rng.integers(0, 500, 20_000))
 events = Events(user, rng.integers(0, 99, 20_000), rng.random(20_000, np.float32), rng.integers(0, 10**8, 20_000))
 items = ItemShard.from_vectors(rng.standard_normal((99, 33)).astype(np.float32))
-import semrec.user_vectors
-weights = semrec.user_vectors.event_weights(events, 500, neutral_value=0.1, half_life_days=180.0)
+import semrec.models.content
+weights = semrec.models.content.event_weights(events, 500, neutral_value=0.1, half_life_days=180.0)
 vectors, _ = user_vectors(events, items, 500, neutral_value=0.1, half_life_days=180.0)
 print(hashlib.sha256(weights.tobytes() + vectors.tobytes()).hexdigest())
 """

@@ -1,0 +1,1 @@
+"""Models: from interactions and content to one vector per user."""
