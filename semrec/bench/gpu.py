@@ -28,8 +28,8 @@ from semrec.bench.problems import DATA, VARIANTS, ScoringProblem, Variant, gener
 from semrec.errors import SemrecError
 from semrec.scoring import ItemShard, TopK
 from semrec.scoring.coarse import CoarseFormat
-from semrec.scoring.cuda import CudaEngine
-from semrec.scoring.device_shard import DeviceShard
+from semrec.scoring.cuda.engine import CudaEngine
+from semrec.scoring.cuda.items import DeviceShard
 from semrec.scoring.products import usable_formats
 from semrec.scoring.reference import ReferenceEngine
 from semrec.scoring.types import Targets
@@ -110,7 +110,7 @@ def _kernel_rates() -> Iterator[Row]:
 
 def _pass(items: DeviceShard, mode: str, tile_queries: int, tile_items: int) -> Callable[[], None]:
     """One launch of the coarse kernel over all items; COLLECT gives the maxima, too, as the engine asks for."""
-    from semrec.scoring import triton_kernels as kernels
+    from semrec.scoring.cuda import coarse_kernels as kernels
 
     lattice, num = items.lattice(1), _KERNEL_QUERIES
     coarse = torch.randn(num, DIMENSION, device="cuda").bfloat16()

@@ -53,10 +53,10 @@ def make_engine(
 
     coarse = coarse or usable_format(name, DEFAULT_COARSE, shard.dimension)
     if name == "cuda":
-        from semrec.scoring.cuda import CudaEngine
+        from semrec.scoring.cuda.engine import CudaEngine
 
         return CudaEngine(shard, coarse=coarse)
-    from semrec.scoring.cpu import CpuEngine
+    from semrec.scoring.cpu.engine import CpuEngine
 
     return CpuEngine(shard, coarse=coarse, num_threads=num_threads)
 

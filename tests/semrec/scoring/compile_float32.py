@@ -11,7 +11,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from semrec.scoring import triton_kernels as kernels
+from semrec.scoring.cuda import coarse_kernels as kernels
 
 _SIZES = {"D": 384, "BQ": 64, "BI": 64, "BD": 64, "G": 32, "WITH_MAXIMA": True, "WIDEN": False}
 _CONSTANTS = {**_SIZES, "FORMAT": kernels.FLOAT32.value, "MODE": kernels.MAXIMA.value}

@@ -17,7 +17,7 @@ from scoring_problems import KINDS, PLATFORMS, assert_same, catalogue
 from semrec.errors import DeviceError, InputError
 from semrec.scoring import ItemShard, Queries, TopK
 from semrec.scoring.coarse import COARSE_FORMATS
-from semrec.scoring.cuda import CudaEngine
+from semrec.scoring.cuda.engine import CudaEngine
 from semrec.scoring.eligibility import Clause, Layout
 from semrec.scoring.engine import Engine
 from semrec.scoring.reference import ReferenceEngine
@@ -218,11 +218,11 @@ def test_triton_is_imported_late_and_missed_by_name() -> None:
     program = """
 import sys
 import numpy as np
-import semrec.scoring, semrec.scoring.cuda
+import semrec.scoring, semrec.scoring.cuda.engine
 assert not any(name.startswith("semrec.scoring.triton") for name in sys.modules)
 sys.modules["triton"] = None
 shard = semrec.scoring.ItemShard.from_vectors(np.ones((1, 1), np.float32))
-semrec.scoring.cuda.CudaEngine(shard, device=sys.argv[1])
+semrec.scoring.cuda.engine.CudaEngine(shard, device=sys.argv[1])
 """
     environment = {**os.environ, "TRITON_INTERPRET": "1"}
     done = subprocess.run([sys.executable, "-c", program, DEVICE], env=environment, capture_output=True, text=True)

@@ -19,7 +19,7 @@ from semrec.errors import DeviceError, InputError
 from semrec.scoring import ItemShard, Queries, Targets, make_engine
 from semrec.scoring.canonical import canonical_scores
 from semrec.scoring.coarse import COARSE_FORMATS, CoarseFormat
-from semrec.scoring.cpu import CpuEngine, _pool
+from semrec.scoring.cpu.engine import CpuEngine, _pool
 from semrec.scoring.eligibility import Layout
 from semrec.scoring.engine import Engine
 from semrec.scoring.reference import ReferenceEngine

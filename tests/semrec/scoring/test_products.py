@@ -18,7 +18,7 @@ from wrong_products import saturated
 from semrec.errors import DeviceError
 from semrec.scoring import Targets, make_engine, products
 from semrec.scoring.coarse import COARSE_FORMATS, CoarseFormat
-from semrec.scoring.cpu import CpuEngine
+from semrec.scoring.cpu.engine import CpuEngine
 from semrec.scoring.products import (
     SCORE_KIND,
     float32_fault_on_gpu,

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 
 from semrec.compiled import compiled
-from semrec.scoring.candidates import canonical_score, error_of_item, make_room, margins
-from semrec.scoring.vector_ops import (
+from semrec.scoring.cpu.candidates import canonical_score, error_of_item, make_room, margins
+from semrec.scoring.cpu.llvm import (
     GROUP,
     as_limit,
     at_least,

@@ -16,13 +16,13 @@ from typing import Final, TypeVar
 import numpy as np
 import torch
 
-from semrec.scoring import candidates, kernels
 from semrec.scoring.coarse import CoarseFormat, check_format
-from semrec.scoring.cpu_block import CpuBlock, PreparedQueries
-from semrec.scoring.cpu_items import CpuItems
+from semrec.scoring.cpu import candidates, kernels
+from semrec.scoring.cpu.block import CpuBlock, PreparedQueries
+from semrec.scoring.cpu.items import CpuItems
+from semrec.scoring.cpu.llvm import GROUP
 from semrec.scoring.products import check_product
 from semrec.scoring.types import ItemShard, Queries, Targets, TopK, check_queries
-from semrec.scoring.vector_ops import GROUP
 
 __all__ = ["CpuEngine"]
 

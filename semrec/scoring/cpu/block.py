@@ -8,12 +8,12 @@ from typing import Final
 import numpy as np
 import torch
 
-from semrec.scoring import candidates, kernels
 from semrec.scoring.coarse import SCALE_INT8, CoarseFormat, high_halves, int8_codes, query_bounds, row_norms
-from semrec.scoring.cpu_items import CpuItems, as_tensor, frozen
+from semrec.scoring.cpu import candidates, kernels
+from semrec.scoring.cpu.items import CpuItems, as_tensor, frozen
+from semrec.scoring.cpu.llvm import GROUP
 from semrec.scoring.products import SCORE_KIND, multiply
 from semrec.scoring.types import ItemShard, Queries
-from semrec.scoring.vector_ops import GROUP
 
 __all__ = ["CpuBlock", "PreparedQueries"]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from semrec.scoring.triton_kernels import count_bits, least_reaching, lowest_bit, word_errors
+from semrec.scoring.cuda.coarse_kernels import count_bits, least_reaching, lowest_bit, word_errors
 
 __all__ = ["collect_candidates", "rank_candidates", "score_pairs", "thresholds"]
 

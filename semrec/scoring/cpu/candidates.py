@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from semrec.compiled import compiled
-from semrec.scoring.vector_ops import lanes_dot, prefetch
+from semrec.scoring.cpu.llvm import lanes_dot, prefetch
 
 __all__ = [
     "Bounds",

@@ -18,8 +18,8 @@ from semrec.scoring.coarse import (
     code_width,
     int8_codes,
 )
+from semrec.scoring.cpu.llvm import GROUP
 from semrec.scoring.types import ItemShard
-from semrec.scoring.vector_ops import GROUP
 
 __all__ = ["CpuItems", "as_tensor", "frozen"]
 

@@ -17,9 +17,9 @@ import torch
 
 from semrec.errors import DeviceError
 from semrec.scoring.coarse import CoarseFormat, check_format
-from semrec.scoring.device_block import Block, Found, Pairs, ragged
-from semrec.scoring.device_shard import DeviceShard, Lattice, as_tensor, bound_slopes, padded_dimension, shard_bytes
-from semrec.scoring.keys import from_keys, to_keys
+from semrec.scoring.cuda.block import Block, Found, Pairs, ragged
+from semrec.scoring.cuda.items import DeviceShard, Lattice, as_tensor, bound_slopes, padded_dimension, shard_bytes
+from semrec.scoring.cuda.keys import from_keys, to_keys
 from semrec.scoring.products import check_product
 from semrec.scoring.types import ItemShard, Queries, Targets, TopK, check_queries
 
@@ -379,7 +379,7 @@ def _load_kernels(on_gpu: bool) -> tuple[ModuleType, ModuleType]:
     try:
         import triton
 
-        from semrec.scoring import triton_candidates, triton_kernels
+        from semrec.scoring.cuda import candidate_kernels, coarse_kernels
     except ImportError as error:
         raise DeviceError(
             f"triton is missing ({error})", expected="triton beside torch", remedy="Install triton or use --engine cpu."
@@ -390,7 +390,7 @@ def _load_kernels(on_gpu: bool) -> tuple[ModuleType, ModuleType]:
             expected="TRITON_INTERPRET=1 before triton is imported",
             remedy="Use --engine cpu.",
         )
-    return triton_kernels, triton_candidates
+    return coarse_kernels, candidate_kernels
 
 
 def _power_of_two(number: int) -> int:

@@ -1,0 +1,1 @@
+"""The CPU engine: torch's product per tile, compiled loops around it."""

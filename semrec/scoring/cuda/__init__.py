@@ -1,0 +1,1 @@
+"""The CUDA engine: Triton kernels and the host code that drives them."""
