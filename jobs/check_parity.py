@@ -33,9 +33,9 @@ def main(
 ) -> None:
     """Compare live answers with the published lists; exit code 1 unless all are equal."""
     from cluster.compute import open_compute
+    from semrec.online.parity import check_parity
+    from semrec.online.published import PublishedLists
     from semrec.runs import require_live
-    from semrec.serving.parity import check_parity
-    from semrec.serving.published import PublishedLists
     from semrec.workspace.folder import Workspace
 
     storage = Workspace.open(workspace).storage

@@ -17,7 +17,7 @@ from jobs.printing import one_line, say, show_table
 from jobs.shell import WorkspaceOption, reported, run
 
 if TYPE_CHECKING:
-    from semrec.serving.served import ServedRelease
+    from semrec.online.release import ServedRelease
 
 __all__ = ["main"]
 
@@ -33,8 +33,8 @@ def main(
     """Ask the live release and run."""
     if sum(value is not None for value in (item, user, search)) != 1:
         raise typer.BadParameter("give exactly one of --item, --user, --search")
+    from semrec.online.release import ServedRelease
     from semrec.runs import require_live
-    from semrec.serving.served import ServedRelease
     from semrec.workspace.folder import Workspace
 
     storage = Workspace.open(workspace).storage
@@ -62,7 +62,7 @@ def _show_user(served: ServedRelease, user: str, k: int) -> None:
 
 
 def _show_similar(served: ServedRelease, item: str, k: int) -> None:
-    from semrec.serving.overlay import OverlayView
+    from semrec.changes.overlay import OverlayView
 
     released = OverlayView.empty()
     (ranked,) = served.rank([served.similar(item, released, k=k)], released)
@@ -70,7 +70,7 @@ def _show_similar(served: ServedRelease, item: str, k: int) -> None:
 
 
 def _show_titles(served: ServedRelease, words: str, k: int) -> None:
-    from semrec.serving.items import items_titled
+    from semrec.online.items import items_titled
 
     found = items_titled(served.release.items, words, k)
     _show(served, f"titles with {words!r}", [(item_id, None) for item_id in found])

@@ -82,9 +82,9 @@ def _import(workspace: Workspace, viewers: int, copies: int, seed: int) -> None:
 
 
 def _show(workspace: Workspace, result: PipelineResult) -> None:
+    from semrec.changes.overlay import OverlayView
     from semrec.demo import TASTES
-    from semrec.serving.overlay import OverlayView
-    from semrec.serving.served import ServedRelease
+    from semrec.online.release import ServedRelease
 
     served, released = ServedRelease(workspace.storage, result.live.release, result.live.run), OverlayView.empty()
 

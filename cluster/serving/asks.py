@@ -13,17 +13,17 @@ import numpy as np
 from cluster.serving.forms import JSON, Answer, Form
 from cluster.serving.problems import problem_of
 from cluster.serving.snapshots import Snapshot
+from semrec.changes.overlay import OverlayView
 from semrec.errors import MissingArtefactError
-from semrec.serving.anonymous import Weighted, anonymous_question, anonymous_taste
-from semrec.serving.answers import Question, Ranked
-from semrec.serving.diversity import diversified, num_candidates
-from semrec.serving.explain import Explanation, WhyNot, explain, why_not
-from semrec.serving.filters import NO_FILTERS, Filters
-from semrec.serving.overlay import OverlayView
-from semrec.serving.published import Published
-from semrec.serving.served import ServedRelease
-from semrec.serving.tastes import Taste
-from semrec.serving.users import question_of
+from semrec.online.anonymous import Weighted, anonymous_question, anonymous_taste
+from semrec.online.answers import Question, Ranked
+from semrec.online.diversity import diversified, num_candidates
+from semrec.online.explain import Explanation, WhyNot, explain, why_not
+from semrec.online.filters import NO_FILTERS, Filters
+from semrec.online.profile import Taste
+from semrec.online.published import Published
+from semrec.online.release import ServedRelease
+from semrec.online.users import question_of
 
 __all__ = [
     "AnonymousAsk",

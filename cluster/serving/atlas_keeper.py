@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 
 from semrec.release.reader import Release
-from semrec.serving.atlas import Legend, map_bytes, map_legend, positions
+from semrec.reports.map import Legend, map_bytes, map_legend, positions
 
 __all__ = ["AtlasKeeper"]
 

@@ -22,7 +22,7 @@ from cluster.serving.problems import PROBLEM_TYPE, ProblemError, problem_of
 from cluster.serving.security import MAY_EXPLAIN, Guard, Headers
 from cluster.serving.service import Service
 from semrec.errors import SemrecError
-from semrec.serving.telemetry import Answer
+from semrec.online.telemetry import Answer
 
 __all__ = ["Gate"]
 

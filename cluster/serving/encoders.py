@@ -10,12 +10,12 @@ from typing import Final, Protocol
 
 import numpy as np
 
+from semrec.changes.overlay import ItemChange, OverlayView
 from semrec.encoders.settings import DEFAULT_MODEL
 from semrec.errors import InputError
+from semrec.online.lru import Lru
+from semrec.online.search import OnlineEncoder
 from semrec.release.reader import Release
-from semrec.serving.lru import Lru
-from semrec.serving.overlay import ItemChange, OverlayView
-from semrec.serving.search import OnlineEncoder
 
 __all__ = ["OverlayVectors", "ReleaseEncoders", "TextEncoder", "encoder_of", "online_encoder"]
 

@@ -10,8 +10,8 @@ import orjson
 
 from cluster.serving.problems import ProblemError
 from cluster.serving.snapshots import Snapshot
-from semrec.serving.answers import Ranked
-from semrec.serving.explain import Explanation, WhyNot
+from semrec.online.answers import Ranked
+from semrec.online.explain import Explanation, WhyNot
 
 __all__ = ["JSON", "Answer", "Form"]
 

@@ -40,10 +40,10 @@ from cluster.serving.schemas import (
 )
 from cluster.serving.service import Service
 from cluster.serving.snapshots import Snapshot
-from semrec.serving.events import LiveItems, check_events
-from semrec.serving.items import ItemTable
-from semrec.serving.overlay import ItemChange, checked_item
-from semrec.serving.segments import Batch, BatchToken
+from semrec.changes.events import LiveItems, check_events
+from semrec.changes.log import Batch, BatchToken
+from semrec.changes.overlay import ItemChange, checked_item
+from semrec.online.items import ItemTable
 from semrec.workspace.digests import sha256_hex
 
 __all__ = [

@@ -10,11 +10,11 @@ from typing import Final
 
 from cluster.serving.encoders import OverlayVectors, ReleaseEncoders, TextEncoder
 from cluster.serving.snapshots import Ranker, Snapshot
+from semrec.changes.log import Folded
+from semrec.changes.state import OverlayState
+from semrec.online.release import ServedRelease
 from semrec.release.reader import Release
 from semrec.runs import Live, require_live
-from semrec.serving.segments import Folded
-from semrec.serving.served import ServedRelease
-from semrec.serving.state import OverlayState
 from semrec.workspace.storage import Storage
 
 __all__ = ["LiveRelease", "Opener"]

@@ -17,11 +17,11 @@ from typing import Any, Final
 
 import ray
 
-from semrec.serving.events import Event, event_table, events_in
-from semrec.serving.group_commit import GroupCommit
-from semrec.serving.overlay import ItemChange, change_table, changes_of
-from semrec.serving.segments import Batch, BatchToken, Segment, SegmentLog
-from semrec.serving.state import Update, event_log, item_log
+from semrec.changes.events import Event, event_table, events_in
+from semrec.changes.group_commit import GroupCommit
+from semrec.changes.log import Batch, BatchToken, Segment, SegmentLog
+from semrec.changes.overlay import ItemChange, change_table, changes_of
+from semrec.changes.state import Update, event_log, item_log
 from semrec.workspace.digests import sha256_hex
 from semrec.workspace.storage import Storage
 

@@ -15,11 +15,11 @@ import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError
 
 from cluster.serving.overlay_actor import overlay_actor
+from semrec.changes.events import Event
+from semrec.changes.log import Batch, BatchToken
+from semrec.changes.overlay import ItemChange
+from semrec.changes.state import OverlayState
 from semrec.errors import NoWorkersError, SemrecError
-from semrec.serving.events import Event
-from semrec.serving.overlay import ItemChange
-from semrec.serving.segments import Batch, BatchToken
-from semrec.serving.state import OverlayState
 
 __all__ = ["OverlayClient", "OverlayFollower"]
 

@@ -5,7 +5,7 @@ Snapshot in use.
 
     GET /                        the page
     GET /page/{file}             its scripts, style and icon; nothing else
-    GET /v1/map                  the map (`semrec.serving.atlas.map_bytes`); 202 while it is being drawn
+    GET /v1/map                  the map (`semrec.reports.map.map_bytes`); 202 while it is being drawn
     GET /v1/map/legend           what the colours mean, at once
     GET /v1/map/items            items by `rows=1,2,3` or by `item_id=a&item_id=b`
     GET /v1/titles               items whose title contains a text, for suggestions while typing
@@ -26,9 +26,9 @@ from cluster.serving.atlas_keeper import AtlasKeeper
 from cluster.serving.problems import PROBLEM_TYPE, ProblemError, needs_explain
 from cluster.serving.security import MAY_EXPLAIN
 from cluster.serving.snapshots import Snapshot
+from semrec.changes.overlay import OverlayView
 from semrec.release.reader import Release
-from semrec.serving.atlas import gone_points, items_with_title, map_items
-from semrec.serving.overlay import OverlayView
+from semrec.reports.map import gone_points, items_with_title, map_items
 from semrec.workspace.digests import sha256_hex
 from semrec.workspace.tables import TableFile, read_table
 
@@ -88,7 +88,7 @@ def page_file(request: Request, name: str) -> Response:
     },
 )
 def catalogue_map(request: Request) -> Response:
-    """The catalogue in two dimensions: positions and colours, binary (`semrec/serving/atlas.py` has the layout)."""
+    """The catalogue in two dimensions: positions and colours, binary (`semrec/reports/map.py` has the layout)."""
     release, overlay = _now(request)
     gone = gone_points(release, overlay)
     try:

@@ -27,8 +27,8 @@ from cluster.serving.shards import Shard, ShardGroup
 from cluster.serving.snapshots import Ranker
 from cluster.serving.stats import Statistics
 from semrec.errors import InputError
-from semrec.serving.served import ServedRelease
-from semrec.serving.telemetry import AnswerLog, user_key
+from semrec.online.release import ServedRelease
+from semrec.online.telemetry import AnswerLog, user_key
 from semrec.workspace.folder import Workspace
 from semrec.workspace.storage import Storage
 

@@ -12,9 +12,9 @@ from pydantic import BaseModel, ValidationError
 from cluster.serving.asks import Listing
 from cluster.serving.problems import ProblemError
 from cluster.serving.schemas import MAX_LIST, FiltersBody, ListQuery, NumberRange, Weighted
-from semrec.serving.anonymous import Weighted as WeightedItem
-from semrec.serving.filters import NO_FILTERS, Filters
-from semrec.serving.json_size import check_json_size
+from semrec.online.anonymous import Weighted as WeightedItem
+from semrec.online.filters import NO_FILTERS, Filters
+from semrec.online.json_size import check_json_size
 
 __all__ = ["body_filters", "parse_body", "parse_query", "weighted_items"]
 

@@ -19,12 +19,12 @@ from cluster.serving.problems import ProblemError
 from cluster.serving.settings import ServeArgs
 from cluster.serving.snapshots import Snapshot
 from cluster.serving.stats import Statistics
+from semrec.changes.events import Event
+from semrec.changes.log import Batch, BatchToken
+from semrec.changes.overlay import ItemChange
 from semrec.errors import InputError
-from semrec.serving.events import Event
-from semrec.serving.json_size import check_json_size
-from semrec.serving.overlay import ItemChange
-from semrec.serving.segments import Batch, BatchToken
-from semrec.serving.telemetry import AnswerLog
+from semrec.online.json_size import check_json_size
+from semrec.online.telemetry import AnswerLog
 
 __all__ = ["Appender", "Service"]
 

@@ -11,9 +11,9 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from cluster.serving.settings import ServeArgs, engine_threads
-from semrec.serving.answers import Question, Ranked, merge_ranked
-from semrec.serving.overlay import ItemChange, OverlayView
-from semrec.serving.served import ServedRelease
+from semrec.changes.overlay import ItemChange, OverlayView
+from semrec.online.answers import Question, Ranked, merge_ranked
+from semrec.online.release import ServedRelease
 from semrec.workspace.digests import sha256_hex
 from semrec.workspace.folder import Workspace
 from semrec.workspace.storage import Storage

@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from semrec.serving.answers import Question, Ranked
-from semrec.serving.events import Event, RecentEvents
-from semrec.serving.overlay import OverlayView
-from semrec.serving.segments import Folded
-from semrec.serving.served import ServedRelease
+from semrec.changes.events import Event, RecentEvents
+from semrec.changes.log import Folded
+from semrec.changes.overlay import OverlayView
+from semrec.online.answers import Question, Ranked
+from semrec.online.release import ServedRelease
 
 __all__ = ["Ranker", "Snapshot"]
 

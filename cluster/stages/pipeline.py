@@ -12,12 +12,12 @@ from cluster.stages.embed import EmbedResult, embed_catalogue
 from cluster.stages.release import ReleaseResult, build_release
 from cluster.stages.score import ScoreResult, score_users
 from cluster.stages.verify import tell_live, verify
+from semrec.changes.compact import fold_changes
 from semrec.encoders import EmbedSettings
 from semrec.errors import IncompleteRunError
 from semrec.progress import Progress
 from semrec.release import ReleaseSettings
 from semrec.runs import Allowed, Live, ScoreSettings, Verification, check_against_live, publish
-from semrec.serving.fold import fold_changes
 from semrec.workspace.folder import Workspace
 from semrec.workspace.quarantine import DEFAULT_MAX_SHARE
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+from semrec.changes.log import Folded
 from semrec.data.catalogue import NUM_ID_BUCKETS, items_in, stage_items
 from semrec.data.delimited import CSV, DAT, is_utf8, read_delimited
 from semrec.data.events import EventColumns, EventRules, events_of
@@ -22,7 +23,6 @@ from semrec.data.staging import Staged, check_not_empty, check_not_lost, is_appe
 from semrec.data.tags import TAG_COLUMNS, TagSpill
 from semrec.data.users import USERS_MANIFEST, stage_users
 from semrec.errors import InputError
-from semrec.serving.segments import Folded
 from semrec.workspace.folder import Workspace
 from semrec.workspace.quarantine import DEFAULT_MAX_SHARE
 

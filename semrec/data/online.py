@@ -12,11 +12,11 @@ from typing import Any, Final
 
 import pyarrow as pa
 
+from semrec.changes.log import Folded, SegmentLog
 from semrec.data.intake import Refuses
 from semrec.data.rows import ITEM_ROWS_SCHEMA, ItemRow, item_tables
 from semrec.data.staging import stored_parts
 from semrec.errors import CorruptArtefactError, SchemaError
-from semrec.serving.segments import Folded, SegmentLog
 from semrec.workspace.storage import Storage
 
 __all__ = ["EVENTS_FOLDER", "OVERLAY_FOLDER", "ItemChanges", "item_changes", "log_ends"]

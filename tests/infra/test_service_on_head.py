@@ -30,7 +30,7 @@ from test_image_health import IMAGE_ENVIRONMENT
 
 from cluster.serving.keys import append_key, make_key
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "semrec/serving"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "semrec/online"))
 from serving_world import make_world
 
 READY_S = 150.0

@@ -21,6 +21,7 @@ from whole_path import (
 )
 
 from semrec.bench.generated import write_catalogue
+from semrec.changes.overlay import OverlayView
 from semrec.data import import_interactions
 from semrec.errors import (
     CorruptArtefactError,
@@ -30,6 +31,9 @@ from semrec.errors import (
     PlanChangedError,
     SchemaError,
 )
+from semrec.online.items import items_titled
+from semrec.online.published import PublishedLists
+from semrec.online.release import ServedRelease
 from semrec.release import Release
 from semrec.runs import (
     measure_health,
@@ -41,10 +45,6 @@ from semrec.runs import (
     run_folder,
     verify_run,
 )
-from semrec.serving.items import items_titled
-from semrec.serving.overlay import OverlayView
-from semrec.serving.published import PublishedLists
-from semrec.serving.served import ServedRelease
 from semrec.workspace.digests import sha256_hex
 from semrec.workspace.folder import Workspace
 from semrec.workspace.ledger import Ledger, PartRecord

@@ -5,7 +5,7 @@ const FULL = 65535;
 const CELLS = 128; // per side
 const OUTSIDE = -9; // where neither eye nor pointer gets
 
-/** Reads what `semrec/serving/atlas.py` packs. */
+/** Reads what `semrec/reports/map.py` packs. */
 export function parseMap(buffer) {
   const view = new DataView(buffer);
   const magic = String.fromCharCode(...new Uint8Array(buffer, 0, 4));

@@ -1,8 +1,8 @@
-"""Makes the worlds of tests/semrec/serving importable here, too."""
+"""Makes the worlds of tests/semrec/online importable here, too."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "semrec" / "serving"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "semrec" / "online"))

@@ -28,9 +28,9 @@ from cluster.serving.stats import Statistics
 from cluster.stages.pipeline import PipelineSettings, run_pipeline
 from semrec.data import ItemRow, import_interactions, import_items, import_users
 from semrec.demo import film_items, viewer_interactions, viewer_rows
+from semrec.online.release import ServedRelease
 from semrec.progress import NoProgress
 from semrec.runs import ScoreSettings
-from semrec.serving.served import ServedRelease
 from semrec.workspace.folder import Workspace
 from semrec.workspace.storage import Storage
 

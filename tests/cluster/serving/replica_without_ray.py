@@ -18,12 +18,12 @@ from cluster.serving.service import Service
 from cluster.serving.settings import ServeArgs
 from cluster.serving.snapshots import Ranker
 from cluster.serving.stats import Statistics
+from semrec.changes.events import Event
+from semrec.changes.log import Batch, BatchToken
+from semrec.changes.overlay import ItemChange
 from semrec.errors import InputError
-from semrec.serving.events import Event
-from semrec.serving.overlay import ItemChange
-from semrec.serving.segments import Batch, BatchToken
-from semrec.serving.served import ServedRelease
-from semrec.serving.telemetry import AnswerLog, user_key
+from semrec.online.release import ServedRelease
+from semrec.online.telemetry import AnswerLog, user_key
 from semrec.workspace.storage import Storage
 
 __all__ = ["LocalReplica", "WordEncoder", "refused"]

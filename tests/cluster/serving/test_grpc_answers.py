@@ -24,7 +24,7 @@ from cluster.serving.security import check_binding
 from cluster.serving.settings import ServeArgs
 from jobs.cli import app
 from semrec.errors import InputError
-from semrec.serving.telemetry import hashed_user, user_key
+from semrec.online.telemetry import hashed_user, user_key
 
 USER = pb.RecommendUserRequest(user_id="user-1", k=3)
 LOOPBACK = "ipv4:127.0.0.1:50000"

@@ -25,6 +25,10 @@ from cluster.compute import InProcess
 from cluster.serving.overlay_actor import NAMESPACE, actor_name, overlay_actor
 from cluster.serving.overlay_client import OverlayClient, OverlayFollower
 from cluster.stages.pipeline import PipelineResult, PipelineSettings, run_pipeline
+from semrec.changes.events import Event, event_table
+from semrec.changes.log import BatchToken, Folded
+from semrec.changes.overlay import ItemChange, change_table
+from semrec.changes.state import OverlayState, event_log, item_log
 from semrec.contracts import bucket_of
 from semrec.data import ItemRow, import_interactions, import_items
 from semrec.demo import film_items
@@ -32,10 +36,6 @@ from semrec.errors import CorruptArtefactError, InputError, WorkspaceWriteError
 from semrec.progress import NoProgress
 from semrec.release import Release
 from semrec.runs import ScoreSettings, rollback
-from semrec.serving.events import Event, event_table
-from semrec.serving.overlay import ItemChange, change_table
-from semrec.serving.segments import BatchToken, Folded
-from semrec.serving.state import OverlayState, event_log, item_log
 from semrec.workspace.folder import Workspace
 from semrec.workspace.storage import Storage
 from semrec.workspace.tables import TableFile, read_table
@@ -246,7 +246,7 @@ DRIVER = """
 import asyncio, sys, numpy as np, ray
 from cluster.serving.overlay_client import OverlayClient
 from semrec.data import ItemRow
-from semrec.serving.overlay import ItemChange
+from semrec.changes.overlay import ItemChange
 ray.init(address=sys.argv[1], log_to_driver=False, namespace="another")
 change = ItemChange.put(ItemRow("from-a-driver", "t", "x"), np.ones(2, np.float32), "e")
 print(asyncio.run(OverlayClient(sys.argv[2]).append_items([change])).first, flush=True)

@@ -15,9 +15,9 @@ import pytest
 from page_site import FILMS, HOSTILE_ID, HOSTILE_TITLE, Site, make_live, make_workspace, serving
 
 from cluster.serving.keys import append_key, make_key
+from semrec.changes.overlay import ItemChange
+from semrec.changes.state import Update
 from semrec.data import ItemRow
-from semrec.serving.overlay import ItemChange
-from semrec.serving.state import Update
 from semrec.workspace.folder import Workspace
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")

@@ -14,12 +14,12 @@ from serving_world import DIMENSION, K, World, make_world
 from cluster.serving.encoders import OverlayVectors, ReleaseEncoders
 from cluster.serving.live import LiveRelease
 from cluster.serving.snapshots import Ranker, Snapshot
+from semrec.changes.overlay import ItemChange, OverlayView, change_table
+from semrec.changes.state import item_log
 from semrec.data import ItemRow
 from semrec.errors import EncoderError, InputError
-from semrec.serving.overlay import ItemChange, OverlayView, change_table
-from semrec.serving.served import ServedRelease
-from semrec.serving.state import item_log
-from semrec.serving.users import question_of
+from semrec.online.release import ServedRelease
+from semrec.online.users import question_of
 from semrec.workspace.storage import Storage
 
 

@@ -18,15 +18,15 @@ from serving_world import K, make_world
 from cluster.serving.asks import AnonymousAsk, Listing, Reply, SimilarAsk, UserAsk, answer_asks, published_reply
 from cluster.serving.rpc import recommender_pb2 as pb
 from cluster.serving.rpc.form import MESSAGES
+from semrec.changes.events import Event
+from semrec.changes.overlay import OverlayView
 from semrec.errors import InputError
-from semrec.serving.anonymous import Weighted, anonymous_question, anonymous_taste
-from semrec.serving.answers import Hit, Question, Ranked
-from semrec.serving.diversity import diversify, num_candidates
-from semrec.serving.events import Event
-from semrec.serving.filters import Filters
-from semrec.serving.overlay import OverlayView
-from semrec.serving.telemetry import hashed_user, user_key
-from semrec.serving.users import question_of
+from semrec.online.anonymous import Weighted, anonymous_question, anonymous_taste
+from semrec.online.answers import Hit, Question, Ranked
+from semrec.online.diversity import diversify, num_candidates
+from semrec.online.filters import Filters
+from semrec.online.telemetry import hashed_user, user_key
+from semrec.online.users import question_of
 
 EMPTY = OverlayView.empty()
 USERS = [f"user-{n}" for n in range(40)]

@@ -15,8 +15,8 @@ from serving_world import World, event_table, publish_world
 from semrec.bench.generated import write_catalogue, write_embedding
 from semrec.data import ItemRow, UserRow, import_interactions, import_items, import_users
 from semrec.limits import MAX_ID_CHARS, MAX_K
-from semrec.serving.parity import check_parity
-from semrec.serving.published import PublishedLists
+from semrec.online.parity import check_parity
+from semrec.online.published import PublishedLists
 from semrec.workspace.folder import Workspace
 
 LONG_RUN = 1_200

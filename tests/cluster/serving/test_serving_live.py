@@ -24,8 +24,8 @@ from typer.testing import CliRunner
 
 from jobs.cli import app
 from semrec.data import import_interactions
+from semrec.online.release import ServedRelease
 from semrec.runs import publish, read_live
-from semrec.serving.served import ServedRelease
 from semrec.workspace.folder import Workspace
 
 READY_S = 240.0  # on a busy machine; alone it takes some 12 s

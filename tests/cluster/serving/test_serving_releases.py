@@ -15,12 +15,12 @@ from serving_world import K, World, event_table, make_world, publish_world
 
 from cluster.serving.live import LiveRelease
 from cluster.serving.snapshots import Ranker
+from semrec.changes.overlay import OverlayView
 from semrec.data import ItemRow, import_interactions, import_items
 from semrec.errors import EncoderError
+from semrec.online.answers import Question, Ranked
+from semrec.online.release import ServedRelease
 from semrec.runs import publish, read_live, rollback
-from semrec.serving.answers import Question, Ranked
-from semrec.serving.overlay import OverlayView
-from semrec.serving.served import ServedRelease
 from semrec.workspace.manifests import read_manifest
 from semrec.workspace.storage import Storage
 from semrec.workspace.tables import TableFile, read_table

@@ -15,8 +15,8 @@ from cluster.serving.settings import ServeArgs
 from cluster.serving.shards import Shard
 from semrec.data import import_interactions
 from semrec.errors import CorruptArtefactError
-from semrec.serving.served import ServedRelease
-from semrec.serving.users import question_of
+from semrec.online.release import ServedRelease
+from semrec.online.users import question_of
 
 WAIT_S = 60.0
 

@@ -21,14 +21,14 @@ import pytest
 from whole_path import events_table, make_world, part_digests, release, score, users_of
 
 from cluster.compute import ComputeOptions, open_compute
+from semrec.changes.overlay import OverlayView
 from semrec.contracts import part_name
 from semrec.data import import_interactions
 from semrec.errors import CorruptArtefactError, MissingArtefactError, WorkspaceWriteError
+from semrec.online.release import ServedRelease
 from semrec.progress import NoProgress
 from semrec.release import Release
 from semrec.runs import measure_health, publish, require_live, rollback, run_folder, verify_run
-from semrec.serving.overlay import OverlayView
-from semrec.serving.served import ServedRelease
 from semrec.workspace.folder import Workspace
 from semrec.workspace.lease import Lease
 from semrec.workspace.storage import Storage

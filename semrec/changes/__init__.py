@@ -1,0 +1,1 @@
+"""Item changes and events between releases: their log, the overlay over a release, and compaction."""

@@ -1,0 +1,116 @@
+"""Folding: what was changed online goes into the catalogue and the interactions, and so into the next release.
+
+A manifest's `folded` is the last sequence that its parts hold or replace, and the same rename switches both: a process
+that dies at any moment leaves the old parts with the old number or the new with the new, and folding again changes
+nothing. A release records the numbers of the manifests that it was planned from; its overlay begins after them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from semrec.changes.log import Folded
+from semrec.changes.state import event_log, item_log
+from semrec.data.catalogue import CATALOGUE_MANIFEST, stage_items
+from semrec.data.intake import Intake
+from semrec.data.interactions import INTERACTIONS_MANIFEST, WeightRule, stage_interactions
+from semrec.data.online import log_ends
+from semrec.data.staging import Staged, folded_sequence, scratch_folder, stored_parts
+from semrec.errors import RunBusyError
+from semrec.workspace.folder import Workspace
+from semrec.workspace.storage import Storage
+
+__all__ = ["FoldReport", "fold_changes"]
+
+_TRIES: Final = 3
+
+
+@dataclass(frozen=True)
+class FoldReport:
+    """What was folded in by this call (0 where nothing was new), and what catalogue and interactions now hold."""
+
+    num_items: int  # put, each counted once
+    num_deleted: int
+    num_events: int  # exact repeats included
+    folded: Folded
+
+    def __bool__(self) -> bool:
+        return bool(self.num_items or self.num_deleted or self.num_events)
+
+    def __str__(self) -> str:
+        return f"{self.num_items:,} items and {self.num_events:,} events taken in, {self.num_deleted:,} items deleted"
+
+
+def fold_changes(workspace: Workspace) -> FoldReport:
+    """Takes every acknowledged item change and event into catalogue and interactions that is not in them yet.
+
+    Of the changes of one item the last counts; a deleted item leaves the catalogue, and its events stay, which later
+    stages skip. Memory holds the changed items without their vectors, not the events. Raises CorruptArtefactError when a
+    segment is missing or damaged, RunBusyError when imports keep coming in between; nothing of the log is then lost.
+    """
+    # The end of the events is fixed before the items are read: an event may name an item that was put just before it.
+    events = event_log(workspace.storage)
+    events.open(remembered=1)
+    storage = workspace.storage
+    put, deleted = _published(storage, CATALOGUE_MANIFEST, lambda scratch: _stage_items(workspace, scratch))
+    (num_events,) = _published(
+        storage, INTERACTIONS_MANIFEST, lambda scratch: _stage_events(workspace, events.head, scratch)
+    )
+    return FoldReport(put, deleted, num_events, Folded(item_log(storage).head, event_log(storage).head))
+
+
+def _published(
+    storage: Storage, path: str, stage: Callable[[Path], tuple[Staged | None, tuple[int, ...]]]
+) -> tuple[int, ...]:
+    """Stages and publishes, and begins again when the manifest at `path` became another meanwhile."""
+    for _ in range(_TRIES):
+        before = _bytes_of(storage, path)
+        with scratch_folder() as scratch:
+            staged, counts = stage(scratch)
+        if staged is None:
+            return counts
+        if _bytes_of(storage, path) == before:  # an import that was published in between would be lost
+            staged.publish(storage)
+            return counts
+    raise RunBusyError(
+        f"{path} was replaced {_TRIES} times while changes were being folded in",
+        expected="no import at the same time",
+        remedy="Wait for the import to end, then run again.",
+    )
+
+
+def _stage_items(workspace: Workspace, scratch: Path) -> tuple[Staged | None, tuple[int, int]]:
+    manifest, _ = stored_parts(workspace.storage, CATALOGUE_MANIFEST, "catalogue")
+    until = log_ends(workspace.storage).items
+    if until <= folded_sequence(manifest):
+        return None, (0, 0)
+    # The import of nothing, which takes in what is older than itself.
+    intake = Intake(workspace.storage, "online-items", max_rejected=1.0)
+    staged = stage_items(workspace, (), append=True, until=until, intake=intake, scratch=scratch)
+    return staged, (staged.num_put, staged.num_deleted)
+
+
+def _stage_events(workspace: Workspace, until: int, scratch: Path) -> tuple[Staged | None, tuple[int]]:
+    log = event_log(workspace.storage)
+    after = log.head
+    if until <= after:
+        return None, (0,)
+    tables = (s.table.slice(max(0, after + 1 - s.first)) for s in log.read(after) if s.first <= until)
+    intake = Intake(workspace.storage, "online-events", max_rejected=1.0)
+    staged = stage_interactions(
+        workspace, tables, _rule(workspace.storage), append=True, intake=intake, scratch=scratch, folded=until
+    )
+    return staged, (until - after,)
+
+
+def _rule(storage: Storage) -> WeightRule:
+    """The rule of the stored interactions, or the default where there are none yet."""
+    manifest, _ = stored_parts(storage, INTERACTIONS_MANIFEST, "interactions")
+    return WeightRule(manifest["repeats"], manifest["neutral_value"]) if manifest else WeightRule()
+
+
+def _bytes_of(storage: Storage, path: str) -> bytes | None:
+    return storage.read_bytes(path) if storage.exists(path) else None

@@ -1,0 +1,212 @@
+"""Interactions as they arrive: checked one by one, kept as segments, and per user until a release holds them.
+
+A segment of events is an ordinary Parquet file of INTERACTIONS_SCHEMA, which an import reads. Events that are equal in
+user, item, value and second are one event, here as in an import; an event that arrives late takes its place by time.
+"""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+
+from semrec.changes.overlay import OverlayView
+from semrec.contracts import INTERACTIONS_SCHEMA
+from semrec.data.events import EventColumns, EventRules, events_of
+from semrec.data.intake import Refusal, Refusals, RowBlock
+from semrec.data.known import HasItems
+from semrec.limits import MAX_EVENT_VALUE
+
+__all__ = [
+    "CheckedEvents",
+    "Event",
+    "LiveItems",
+    "RecentEvents",
+    "check_events",
+    "event_table",
+    "events_in",
+]
+
+_FEW_EVENTS: Final = 64  # of one user in one batch: more of them are merged with a copy of what is known
+_COLUMNS: Final = EventColumns("user_id", "item_id", "value", "timestamp")
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One interaction. `value` is a float32; `timestamp` s since 1970 UTC; `sequence` from 1, 0 while not acknowledged."""
+
+    user_id: str
+    item_id: str
+    value: float
+    timestamp: int
+    sequence: int = 0
+
+
+@dataclass(frozen=True)
+class CheckedEvents:
+    """The good events, in their order, and the others with their place among all (from 0) and the reason."""
+
+    accepted: list[Event]
+    refused: list[Refusal]
+
+
+class LiveItems:
+    """The items that exist now: those of a release, as an overlay changed them."""
+
+    def __init__(self, release_items: HasItems, view: OverlayView) -> None:
+        self._release_items, self._changes = release_items, view.changes
+
+    def contains(self, ids: pa.Array) -> np.ndarray:
+        found = self._release_items.contains(ids)
+        if not self._changes:
+            return found
+        changed = (self._changes.get(item_id) for item_id in ids.to_pylist())
+        return np.array([there if c is None else not c.deleted for c, there in zip(changed, found, strict=True)], bool)
+
+
+def check_events(
+    events: Sequence[Mapping[str, Any]],
+    items: HasItems,
+    *,
+    now_s: int | None = None,
+    max_value: float = MAX_EVENT_VALUE,
+) -> CheckedEvents:
+    """Which of `events` are interactions: mappings with user_id, item_id, value (1.0) and timestamp (now).
+
+    The rules and reasons are those of an import (`semrec.data.REASONS`): a timestamp more than a day ahead is an
+    "impossible time", an item outside `items` an "unknown item". `now_s` is in UTC seconds. Never raises for an event.
+    """
+    now_s = int(time.time()) if now_s is None else now_s
+    refusals = Refusals()
+    places = [place for place, event in enumerate(events) if _is_readable(event, place, refusals)]
+    rows = [events[place] for place in places]
+    block = RowBlock(
+        "(events)",
+        {
+            "user_id": [row.get("user_id") for row in rows],
+            "item_id": [row.get("item_id") for row in rows],
+            "value": [1.0 if row.get("value") is None else row["value"] for row in rows],
+            "timestamp": [now_s if row.get("timestamp") is None else row["timestamp"] for row in rows],
+        },
+        len(rows),
+        None,
+        lambda row: "",
+    )
+    inner = Refusals()
+    good = events_of(block, _COLUMNS, EventRules(items, now_s, max_value), intake=inner)
+    accepted = [replace(event, sequence=0) for event in events_in(0, good)]
+    refused = [Refusal(places[found.row], found.reason, found.detail) for found in inner.found]
+    return CheckedEvents(accepted, sorted(refusals.found + refused, key=lambda found: found.row))
+
+
+def event_table(events: Sequence[Event]) -> pa.Table:
+    """INTERACTIONS_SCHEMA, in the order of `events`."""
+    columns = [[getattr(event, name) for event in events] for name in INTERACTIONS_SCHEMA.names]
+    arrays = [pa.array(column, kind.type) for column, kind in zip(columns, INTERACTIONS_SCHEMA, strict=True)]
+    return pa.table(arrays, schema=INTERACTIONS_SCHEMA)
+
+
+def events_in(first: int, table: pa.Table) -> list[Event]:
+    """The events of the segment that begins at sequence `first`."""
+    columns = [table.column(name).to_pylist() for name in INTERACTIONS_SCHEMA.names]
+    rows = enumerate(zip(*columns, strict=True), start=first)
+    return [Event(user, item, value, second, sequence) for sequence, (user, item, value, second) in rows]
+
+
+class RecentEvents:
+    """Events by user, of which some release may not know yet.
+
+    One thread adds; any number read at the same time, and each reads a user's events as they were before or after one of
+    them was added. Memory grows with what was acknowledged since the oldest release in use: `forget` what all of them hold.
+    """
+
+    def __init__(self) -> None:
+        self._by_user: dict[str, list[Event]] = {}  # in order of _key
+        self.sequence = 0
+
+    def __len__(self) -> int:
+        return sum(len(events) for events in list(self._by_user.values()))
+
+    @property
+    def num_users(self) -> int:
+        return len(self._by_user)
+
+    def add(self, events: Iterable[Event]) -> None:
+        """Adds acknowledged events, in any order; one that repeats a known event of its user changes nothing.
+
+        An event costs about log n comparisons where its user has n, however they arrive.
+        """
+        by_user: dict[str, list[Event]] = {}
+        for event in events:
+            self.sequence = max(self.sequence, event.sequence)
+            by_user.setdefault(event.user_id, []).append(event)
+        for user_id, new in by_user.items():
+            known = self._by_user.setdefault(user_id, [])
+            if len(new) <= _FEW_EVENTS:
+                for event in new:
+                    _insert(known, event)
+            else:
+                self._by_user[user_id] = _merged(known, new)
+
+    def of(self, user_id: str, folded: int = 0) -> tuple[Event, ...]:
+        """A user's events after sequence `folded`, by (timestamp, item_id, value), each once."""
+        events = tuple(self._by_user.get(user_id, ()))  # a copy at one stroke: the list may grow meanwhile
+        return tuple(event for event in events if event.sequence > folded)
+
+    def forget(self, folded: int) -> None:
+        """Drops the events up to sequence `folded`."""
+        for user_id, events in list(self._by_user.items()):
+            later = [event for event in events if event.sequence > folded]
+            if later:
+                self._by_user[user_id] = later
+            else:
+                del self._by_user[user_id]
+
+
+def _key(event: Event) -> tuple[int, str, float]:
+    return (event.timestamp, event.item_id, event.value)
+
+
+def _insert(known: list[Event], event: Event) -> None:
+    """Puts an event in its place among its user's, which moves those behind it, or lets it stand for an equal one."""
+    key = _key(event)
+    place = bisect_left(known, key, key=_key)
+    if place == len(known) or _key(known[place]) != key:
+        known.insert(place, event)
+    elif event.sequence < known[place].sequence:  # a release that holds the first of two equal events lacks nothing
+        known[place] = event
+
+
+def _merged(known: list[Event], new: list[Event]) -> list[Event]:
+    """What `_insert` makes of many events, in another list: one copy instead of a move for each."""
+    merged: list[Event] = []
+    start = 0
+    for event in sorted(new, key=_key):
+        key = _key(event)
+        place = bisect_left(known, key, start, key=_key)
+        stop = place + (place < len(known) and _key(known[place]) == key)
+        merged += known[start:stop]
+        start = stop
+        if not merged or _key(merged[-1]) != key:
+            merged.append(event)
+        elif event.sequence < merged[-1].sequence:
+            merged[-1] = event
+    return merged + known[start:]
+
+
+def _is_readable(event: Any, place: int, refusals: Refusals) -> bool:
+    """Whether an event is a mapping whose texts can be written as UTF-8: JSON can spell a lone surrogate."""
+    if not isinstance(event, Mapping):
+        refusals.found.append(Refusal(place, "not a JSON object", repr(event)[:80]))
+        return False
+    for name in INTERACTIONS_SCHEMA.names:
+        value = event.get(name)
+        if isinstance(value, str) and any("\ud800" <= letter <= "\udfff" for letter in value):
+            refusals.found.append(Refusal(place, "bad UTF-8", f"{name} = {value[:80]!r}"))
+            return False
+    return True

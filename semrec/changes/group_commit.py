@@ -1,0 +1,108 @@
+"""Group commit: callers that come while a segment is being written share the next one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import pyarrow as pa
+
+from semrec.changes.log import Batch, BatchToken, Segment, SegmentLog
+from semrec.errors import InputError
+
+__all__ = ["GroupCommit"]
+
+_MAX_TOKEN_CHARS: Final = 300  # the 200 that a caller has, and the id of its API key
+_MAX_ROWS: Final = 10_000  # of one segment, unless one batch alone has more
+
+
+@dataclass(frozen=True, eq=False)
+class _Waiting:
+    table: pa.Table
+    token: BatchToken | None
+    done: asyncio.Future[Batch]
+
+
+class GroupCommit:
+    """Appends batches of rows to a log for many callers of one event loop, one write at a time, in order of arrival.
+
+    `on_segments` is called in the loop with every segment that the log got, also from other processes, in order, before
+    the callers hear of it.
+    """
+
+    def __init__(self, log: SegmentLog, on_segments: Callable[[list[Segment]], None]) -> None:
+        self._log, self._on_segments = log, on_segments
+        self._waiting: list[_Waiting] = []
+        self._by_token: dict[str, asyncio.Future[Batch]] = {}
+        self._writer: asyncio.Task[None] | None = None
+        self._in_order = asyncio.Lock()  # what the log got first is announced first
+
+    @property
+    def head(self) -> int:
+        """The last sequence that is known to be stored."""
+        return self._log.head
+
+    async def append(self, table: pa.Table, token: BatchToken | None = None) -> Batch:
+        """Returns when the rows are durable. A token that was given before gets its first batch, marked as repeated.
+
+        Raises InputError for a batch without rows, a token of more than 300 characters, and one that was given for
+        something else (by its digest); and what the storage raises: the same token may then be given again.
+        """
+        if not table.num_rows:
+            raise InputError("an empty batch", expected="one row at least", remedy="Send nothing instead.")
+        if token and len(token.name) > _MAX_TOKEN_CHARS:
+            raise InputError(
+                f"a token of {len(token.name):,} characters",
+                expected=f"at most {_MAX_TOKEN_CHARS}",
+                remedy="Use a UUID.",
+            )
+        if token and (known := self.known(token)):
+            return known
+        if token and token.name in self._by_token:
+            return (await asyncio.shield(self._by_token[token.name])).again(token)
+        done: asyncio.Future[Batch] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Waiting(table, token, done))
+        if token:
+            self._by_token[token.name] = done
+        if self._writer is None:
+            self._writer = asyncio.create_task(self._write_all())
+        batch = await asyncio.shield(done)  # a caller that goes away does not take back what others wait for
+        return batch.again(token) if token and batch.repeated else batch  # another process had the token
+
+    def known(self, token: BatchToken) -> Batch | None:
+        """The batch that is stored under a token, if it is remembered. Raises InputError when it was for something else."""
+        batch = self._log.batch_of(token.name)
+        return batch.again(token) if batch else None
+
+    async def catch_up(self) -> None:
+        """Looks for what other processes appended."""
+        async with self._in_order:
+            self._on_segments(await asyncio.to_thread(self._log.catch_up))
+
+    async def _write_all(self) -> None:
+        while self._waiting:
+            group = self._next_group()
+            try:
+                async with self._in_order:
+                    appended = await asyncio.to_thread(self._log.append, [(one.table, one.token) for one in group])
+                    self._on_segments(appended.segments)
+                for one, batch in zip(group, appended.batches, strict=True):
+                    one.done.set_result(batch)
+            except Exception as error:  # whatever it is, it belongs to those who wait
+                for one in group:
+                    one.done.set_exception(error)
+                    one.done.exception()  # marks it as seen, should the caller have gone away
+            for one in group:
+                self._by_token.pop(one.token.name if one.token else "", None)
+        self._writer = None
+
+    def _next_group(self) -> list[_Waiting]:
+        size, count = 0, 0
+        for one in self._waiting:
+            if count and size + one.table.num_rows > _MAX_ROWS:
+                break
+            size, count = size + one.table.num_rows, count + 1
+        group, self._waiting = self._waiting[:count], self._waiting[count:]
+        return group

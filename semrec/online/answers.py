@@ -1,0 +1,78 @@
+"""Questions and answers: what the serving asks of the engine, and what it gets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from semrec.online.filters import NO_FILTERS, Filters
+
+__all__ = ["Hit", "Question", "Ranked", "merge_ranked", "short_reason", "sorted_hits"]
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """One thing to be scored.
+
+    `vector` float32 [D], or None to go by popularity; `words` uint64 [W] eligibility words in the release's layout;
+    `seen_rows` int64 matrix rows that are never shown, ascending; `hidden` ids of overlay items that are never shown;
+    `stated` what `words` were made of: values of attributes, also those that no item of the release has.
+    """
+
+    vector: np.ndarray | None
+    words: np.ndarray
+    seen_rows: np.ndarray
+    filters: Filters = NO_FILTERS
+    k: int = 10
+    hidden: frozenset[str] = frozenset()
+    stated: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+class Hit(NamedTuple):
+    """One item of an answer. The score is the canonical one, float32."""
+
+    item_id: str
+    score: np.float32
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """The first K items, best first; `short_reason` says why there are fewer."""
+
+    hits: list[Hit]
+    short_reason: str | None = None
+
+
+def sorted_hits(hits: Iterable[Hit], k: int) -> list[Hit]:
+    """The first K by (score descending, item_id ascending)."""
+    return sorted(hits, key=_order)[:k]
+
+
+def merge_ranked(shards: Sequence[Sequence[Ranked]], ks: Sequence[int]) -> list[Ranked]:
+    """The answers of disjoint shards to the same questions as those of the whole matrix: exact, since each has its first K.
+
+    `shards[s][q]` answers question q, of which `ks[q]` items are wanted.
+    """
+    merged = []
+    for parts, k in zip(zip(*shards, strict=True), ks, strict=True):
+        hits = sorted_hits((hit for part in parts for hit in part.hits), k)
+        reason = next((part.short_reason for part in parts if part.short_reason), None)
+        # A shard's reason begins with its own count; all else in it is the same in every shard.
+        merged.append(Ranked(hits, f"{len(hits)}{reason[reason.index(' ') :]}" if reason and len(hits) < k else None))
+    return merged
+
+
+def short_reason(num_hits: int, k: int, num_items: int, filters: Filters) -> str | None:
+    """Why an answer has fewer than K items, or None when it has K. Without filters it is what a run says."""
+    if num_hits >= k:
+        return None
+    if filters:
+        return f"{num_hits} of {num_items} items are eligible, not seen and pass the filters"
+    return f"{num_hits} of {num_items} items are eligible and not seen"
+
+
+def _order(hit: Hit) -> tuple[float, str]:
+    return -float(hit.score), hit.item_id

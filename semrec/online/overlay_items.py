@@ -1,0 +1,82 @@
+"""The overlay as one more shard: its live items are scored by the same engine, so they rank as exactly as the others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from semrec.changes.overlay import OverlayView
+from semrec.online.answers import Question
+from semrec.online.filters import Filters
+from semrec.online.items import ItemTable
+from semrec.online.lru import Lru
+from semrec.scoring.eligibility import Layout
+from semrec.scoring.engine import Engine, make_engine
+from semrec.scoring.popularity import PopularityEngine
+from semrec.scoring.types import ItemShard
+
+__all__ = ["OverlayItems"]
+
+
+class OverlayItems:
+    """One view, made ready over one release.
+
+    `replaced_rows` are the release's rows that are deleted or replaced, ascending, int64. `engines` rank the live items by
+    vector and by popularity, or are None without any; their row r is item `ids[r]`.
+    """
+
+    def __init__(
+        self,
+        view: OverlayView,
+        items: ItemTable,
+        layout: Layout,
+        popularity_I: np.ndarray,
+        engine: str,
+        threads: int | None,
+    ) -> None:
+        self.view, self.ids = view, list(view.ids)
+        self.replaced_rows = items.rows_of(list(view.changes))
+        self.num_items = len(items) - len(self.replaced_rows) + len(self.ids)
+        rows = [items.row_of.get(item_id) for item_id in self.ids]
+        self._place_of_row = {row: place for place, row in enumerate(rows) if row is not None}
+        self._place_of = {item_id: place for place, item_id in enumerate(self.ids)}
+        self._failing: Lru[Filters, np.ndarray] = Lru(256, lambda _: 1)
+        self._layout, self._extended = layout, layout.extended(view.attributes)
+        self.engines: dict[bool, Engine] | None = None
+        if self.ids:
+            words, starts = self._extended.item_words(view.attributes), self._extended.clause_starts
+            # An item that the release knows keeps its popularity; a new one has none yet.
+            counts = np.array([0.0 if row is None else popularity_I[row] for row in rows], np.float32)
+            new, counted = (ItemShard.from_vectors(v, words, starts) for v in (view.vectors_OD, counts[:, None]))
+            self.engines = {
+                True: make_engine(engine, new, num_threads=threads),
+                False: PopularityEngine(counted),
+            }
+
+    def words(self, question: Question) -> np.ndarray:
+        """The question's eligibility words over the overlay's items, which may state values that no release item has."""
+        if self._extended.clauses == self._layout.clauses:
+            return question.words
+        return self._extended.extended_words(question.words, question.stated, self._layout)
+
+    def never_shown(self, question: Question) -> np.ndarray:
+        """The overlay rows that a question must not be answered with: seen, hidden, or left out by a filter. Ascending."""
+        places: set[int] = set()
+        if self._place_of_row:
+            at = self._place_of_row
+            places.update(at[row] for row in question.seen_rows.tolist() if row in at)
+        places.update(self._places(question.hidden))
+        if question.filters:
+            places.update(self._left_out(question.filters).tolist())
+        return np.array(sorted(places), np.int64)
+
+    def _left_out(self, filters: Filters) -> np.ndarray:
+        def make() -> np.ndarray:
+            failing = {place for place, item in enumerate(self.view.attributes) if filters.failed(item) is not None}
+            return np.array(sorted(failing | set(self._places(filters.exclude))), np.int64)
+
+        return self._failing.get(filters, make)
+
+    def _places(self, item_ids: Sequence[str] | frozenset[str]) -> list[int]:
+        return [self._place_of[item_id] for item_id in item_ids if item_id in self._place_of]

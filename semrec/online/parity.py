@@ -1,0 +1,94 @@
+"""Parity: what is answered live is what the run has published, item by item and byte by byte of the scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from semrec.online.answers import Hit
+from semrec.online.published import Published, PublishedLists
+from semrec.progress import NoProgress, Progress
+
+__all__ = ["Difference", "ParityReport", "check_parity", "difference", "hits_differ"]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A user whose live answer is not the published list."""
+
+    user_id: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class ParityReport:
+    """What a replay found. `share` is 1.0 only when every answer was equal, and there was one at least."""
+
+    num_users: int
+    differences: list[Difference]
+
+    @property
+    def num_equal(self) -> int:
+        return self.num_users - len(self.differences)
+
+    @property
+    def share(self) -> float:
+        return self.num_equal / self.num_users if self.num_users else 0.0
+
+    @property
+    def ok(self) -> bool:
+        return self.num_users > 0 and not self.differences
+
+
+def check_parity(
+    run: PublishedLists,
+    fetch: Callable[[str], Mapping[str, Any]],
+    num_users: int,
+    *,
+    progress: Progress | None = None,
+) -> ParityReport:
+    """Asks for the answers of `num_users` users spread over the run, and compares each with the published list.
+
+    `fetch` gives the live answer to a user id as the API shapes it: {"release", "source", "items": [{"item_id", "score"}]},
+    at the run's K and without the overlay. An answer that does not come (OSError or ValueError) is a difference, too.
+    """
+    shown, differences, user_ids = progress or NoProgress(), [], run.sample(num_users)
+    shown.start("parity", len(user_ids), "users")
+    for user_id in user_ids:
+        published = run.list_of(user_id)
+        assert published is not None  # it was sampled from the same lists
+        try:
+            reason = difference(published, fetch(user_id), run.release_id)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            reason = f"no answer: {type(error).__name__}: {error}"
+        if reason is not None:
+            differences.append(Difference(user_id, reason))
+        shown.advance(1)
+    report = ParityReport(len(user_ids), differences)
+    shown.finish(f"{report.num_equal:,} of {report.num_users:,} answers equal, {report.share:.2%}")
+    return report
+
+
+def difference(published: Published, answer: Mapping[str, Any], release_id: str) -> str | None:
+    """In what an answer of the API differs from a published list, or None."""
+    if answer["release"] != release_id:
+        return f"it is of release {answer['release']}, the run of {release_id}"
+    if answer["source"] != published.source:
+        return f"its source is {answer['source']}, published {published.source}"
+    hits = [Hit(item["item_id"], np.float32(item["score"])) for item in answer["items"]]
+    return hits_differ(hits, published.hits)
+
+
+def hits_differ(found: Sequence[Hit], expected: Sequence[Hit]) -> str | None:
+    """In what a list differs from the expected one, items first, then the bytes of the scores; None when it does not."""
+    if len(found) != len(expected):
+        return f"{len(found)} items, published {len(expected)}"
+    for place, (one, other) in enumerate(zip(found, expected, strict=True), start=1):
+        if one.item_id != other.item_id:
+            return f"place {place} is {one.item_id!r}, published {other.item_id!r}"
+        if one.score.tobytes() != other.score.tobytes():
+            return f"the score of place {place} is {one.score!s}, published {other.score!s}"
+    return None

@@ -1,0 +1,79 @@
+"""The lists that a run has published, by user."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from semrec.contracts import bucket_of
+from semrec.online.answers import Hit
+from semrec.online.lru import Lru
+from semrec.runs.plan import run_folder
+from semrec.workspace.ledger import Ledger
+from semrec.workspace.manifests import read_manifest
+from semrec.workspace.storage import Storage
+from semrec.workspace.tables import TableFile, read_table
+
+__all__ = ["Published", "PublishedLists"]
+
+_CACHE_BYTES: Final = 128 << 20
+
+
+@dataclass(frozen=True)
+class Published:
+    """A user's published list. `source` is personal or popularity."""
+
+    user_id: str
+    source: str
+    short_reason: str | None
+    hits: list[Hit]
+
+
+class PublishedLists:
+    """A finished run, opened; `k` is its K. Parts are decoded on first use and kept, within bounds."""
+
+    def __init__(self, storage: Storage, run_id: str) -> None:
+        self._storage, folder = storage, run_folder(run_id)
+        self.run_id, self._plan = run_id, Ledger(storage, folder).plan()
+        remedy = "Run `semrec score` to the end."
+        self._parts = read_manifest(storage, f"{folder}/manifest.json", "run", remedy=remedy)["parts"]
+        self.k, self.release_id = int(self._plan.settings["k"]), str(self._plan.settings["release"])
+        self._kept: Lru[int, _Part] = Lru(_CACHE_BYTES, lambda part: part.num_bytes)
+
+    def list_of(self, user_id: str) -> Published | None:
+        """The list of one user, or None when the run has no such user."""
+        return self._part(bucket_of(user_id, len(self._parts))).list_of(user_id)
+
+    def sample(self, num_users: int) -> list[str]:
+        """Up to `num_users` ids spread evenly over all users: the same ones every time."""
+        sizes = [part["num_rows"] for part in self._parts]
+        starts, total = np.cumsum([0, *sizes]), sum(sizes)
+        wanted = sorted({int(place) for place in np.linspace(0, total - 1, num_users)}) if total else []
+        parts = np.searchsorted(starts, wanted, side="right") - 1
+        return [self._part(int(part)).user_ids[place - starts[part]] for place, part in zip(wanted, parts, strict=True)]
+
+    def _part(self, part: int) -> _Part:
+        return self._kept.get(part, lambda: _Part(self._storage, TableFile.from_json(self._parts[part])))
+
+
+class _Part:
+    """A decoded part: the users, and their lists side by side."""
+
+    def __init__(self, storage: Storage, file: TableFile) -> None:
+        table = read_table(storage, file).combine_chunks()
+        columns = {name: table.column(name).combine_chunks() for name in table.column_names}
+        self.user_ids: list[str] = columns["user_id"].to_pylist()
+        self._place_of = {user_id: place for place, user_id in enumerate(self.user_ids)}
+        self._items, self._scores = columns["item_ids"], columns["scores"]
+        self._sources, self._reasons = columns["source"], columns["short_reason"]
+        self.num_bytes = int(table.nbytes) + 150 * len(self.user_ids)
+
+    def list_of(self, user_id: str) -> Published | None:
+        place = self._place_of.get(user_id)
+        if place is None:
+            return None
+        scores = np.array(self._scores[place].as_py(), np.float32)
+        hits = list(map(Hit, self._items[place].as_py(), scores))
+        return Published(user_id, self._sources[place].as_py(), self._reasons[place].as_py(), hits)

@@ -1,0 +1,371 @@
+"""A release that answers: opened once, asked by many threads."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import pairwise
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import orjson
+
+from semrec.changes.overlay import OverlayView
+from semrec.errors import CorruptArtefactError, InputError, MissingArtefactError
+from semrec.online.answers import Hit, Question, Ranked, short_reason, sorted_hits
+from semrec.online.filter_layout import CompiledFilters, FilterLayout
+from semrec.online.filters import NO_FILTERS, Filters
+from semrec.online.items import FlatAttributes, ItemFacts, ItemTable, fragment
+from semrec.online.lru import Lru
+from semrec.online.overlay_items import OverlayItems
+from semrec.online.parity import hits_differ
+from semrec.online.profile import Taste
+from semrec.online.published import Published, PublishedLists
+from semrec.online.stored_rows import StoredRows
+from semrec.online.users import Users, UserState, question_of
+from semrec.release.arrays import read_popularity
+from semrec.release.oracle import may_see
+from semrec.release.reader import Release
+from semrec.scoring.canonical import canonical_scores
+from semrec.scoring.engine import Engine, make_engine
+from semrec.scoring.popularity import PopularityEngine
+from semrec.scoring.types import ItemShard, Queries, Targets, TopK
+from semrec.workspace.storage import Storage
+
+if TYPE_CHECKING:
+    from semrec.changes.events import Event
+
+__all__ = ["ServedRelease"]
+
+_KEPT_FILTERS: Final = 1024
+_KEPT_VIEWS: Final = 4
+_NO_ROWS: Final = np.zeros(0, np.int64)
+
+
+class ServedRelease:
+    """An opened release, ready to answer; it does not change, but for what it keeps in caches. Threads may share it.
+
+    It ranks the matrix rows start:stop, all of them by default and none where both are 0; who holds several such merges
+    their answers with `merge_ranked`. What is known of items and users does not depend on the range. The overlay's items
+    are ranked by the one that holds row 0. `attributes` says what can be filtered by: attribute -> its values.
+    Raises CorruptArtefactError or MissingArtefactError for a release, or a run of it, that cannot be read.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        release_id: str,
+        run_id: str | None = None,
+        *,
+        engine: str = "cpu",
+        num_threads: int | None = None,
+        start: int = 0,
+        stop: int | None = None,
+    ) -> None:
+        self.release, self.run_id = Release(storage, release_id), run_id
+        self.release_id, self._engine, self._threads = release_id, engine, num_threads
+        self.start, self.stop = start, self.release.num_items if stop is None else stop
+        self._published = _run_of(storage, run_id, release_id) if run_id else None
+        flat = FlatAttributes(self.release.items.column("attributes"))
+        self.items, self._filters = ItemTable(self.release.items, flat), FilterLayout(flat)
+        self.attributes = self._filters.attributes
+        self._rows = StoredRows(self.release)
+        self.users = Users(self.release, self.items, self._rows)
+        self._popularity_I = read_popularity(storage, self.release.manifest["matrix"], 0, self.release.num_items)
+        self._engines = self._make_engines(self._filters.item_words(flat)) if self.stop > self.start else None
+        self._compiled: Lru[Filters, CompiledFilters] = Lru(_KEPT_FILTERS, lambda _: 1)
+        self._overlays: Lru[OverlayView, OverlayItems] = Lru(_KEPT_VIEWS, lambda _: 1)
+
+    @property
+    def num_items(self) -> int:
+        return self.release.num_items
+
+    @property
+    def dimension(self) -> int:
+        return self.release.dimension
+
+    @property
+    def run_k(self) -> int | None:
+        """K of the run, None without one."""
+        return self._published.k if self._published else None
+
+    def rank(self, questions: Sequence[Question], overlay: OverlayView) -> list[Ranked]:
+        """The exact first K of each question over the release as `overlay` changes it, in the order of `questions`.
+
+        By (score descending, item_id ascending). One call of the engine for questions with a vector and one for those
+        without, at the largest K of the batch. A filter by what no item has matches nothing; `check_filters` refuses it.
+        """
+        answers: list[Ranked] = [Ranked([])] * len(questions)
+        for personal in (True, False):
+            places = [n for n, question in enumerate(questions) if (question.vector is not None) is personal]
+            if places:
+                found = self._rank_alike([questions[n] for n in places], overlay, personal)
+                for place, ranked in zip(places, found, strict=True):
+                    answers[place] = ranked
+        return answers
+
+    def check_filters(self, filters: Filters, overlay: OverlayView) -> None:
+        """Raises InputError for a filter by what no item has: here, and not for all of a batch in `rank`."""
+        if filters.attributes:
+            self._filters.check(filters, overlay.values)
+
+    def num_excluded(self, question: Question, hits: Sequence[Hit], overlay: OverlayView) -> int:
+        """How many of the hits the question's user may not see: 0, unless something is broken.
+
+        By plain sets of what the user and the items state, not by the bits that the engine tested.
+        """
+        names, seen_rows = self.release.manifest["settings"]["eligibility"], set(question.seen_rows.tolist())
+        return sum(
+            hit.item_id in question.hidden
+            or self.items.row_of.get(hit.item_id) in seen_rows
+            or not may_see(question.stated, self.item(hit.item_id, overlay).attributes, names)
+            for hit in hits
+        )
+
+    def item(self, item_id: str, overlay: OverlayView) -> ItemFacts:
+        """Title and attributes of an item as it now is. Raises MissingArtefactError for an unknown or deleted one."""
+        change = overlay.changes.get(item_id)
+        if change is None:
+            return self.items.facts(self._row(item_id))
+        if change.deleted:
+            raise self._unknown(item_id)
+        return ItemFacts(item_id, change.title, dict(change.attributes))
+
+    def vector_of(self, item_id: str, overlay: OverlayView) -> np.ndarray:
+        """float32 [D]: an item's vector as it now is. Raises MissingArtefactError for an unknown or deleted one."""
+        return self.vectors_of([item_id], overlay)[0]
+
+    def vectors_of(self, item_ids: Sequence[str], overlay: OverlayView) -> np.ndarray:
+        """float32 [len(item_ids), D]: `vector_of` each."""
+        vectors = np.empty((len(item_ids), self.dimension), np.float32)
+        places = [n for n, item_id in enumerate(item_ids) if item_id not in overlay.changes]
+        vectors[places] = self._rows.vectors(np.array([self._row(item_ids[n]) for n in places], np.int64))
+        for n in set(range(len(item_ids))).difference(places):
+            vector = overlay.changes[item_ids[n]].vector
+            if vector is None:
+                raise self._unknown(item_ids[n])
+            vectors[n] = vector
+        return vectors
+
+    def fragments(self, item_ids: Sequence[str], overlay: OverlayView) -> list[bytes]:
+        """The JSON object of each item, left open for its score: b'{"item_id":"a","title":"A","attributes":{}'."""
+        row_of, made, changes = self.items.row_of, self.items.fragment, overlay.changes
+        if not changes:
+            return [made(row_of[item_id]) for item_id in item_ids]
+        return [
+            fragment(item_id, changes[item_id].title, dict(changes[item_id].attributes))
+            if item_id in changes
+            else made(row_of[item_id])
+            for item_id in item_ids
+        ]
+
+    def items_json(self, hits: Sequence[Hit], overlay: OverlayView) -> bytes:
+        """The JSON list of an answer's items with their scores, each float32 in its shortest form."""
+        if not hits:
+            return b"[]"
+        item_ids, scores = zip(*hits, strict=True)
+        texts = orjson.dumps(np.array(scores, np.float32), option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].split(b",")
+        pairs = zip(self.fragments(item_ids, overlay), texts, strict=True)
+        return b"[" + b",".join([b'%b,"score":%b}' % pair for pair in pairs]) + b"]"
+
+    def user(self, user_id: str, recent: Sequence[Event] = (), overlay: OverlayView | None = None) -> UserState | None:
+        """A user after `recent` events; None for one of whom nothing is known. See `Users.state`."""
+        return self.users.state(user_id, recent, overlay)
+
+    def taste(self, user_id: str, recent: Sequence[Event] = (), overlay: OverlayView | None = None) -> Taste:
+        """What a user's vector is made of, for explanations. Reads the stored interactions."""
+        return self.users.taste(user_id, recent, overlay)
+
+    def similar(self, item_id: str, overlay: OverlayView, *, filters: Filters = NO_FILTERS, k: int = 10) -> Question:
+        """The question for the items most like one, itself left out. Raises MissingArtefactError for an unknown one."""
+        vector = self.vector_of(item_id, overlay)
+        stranger = self.users.stranger()
+        return Question(vector, stranger.words, self.items.rows_of([item_id]), filters, k, frozenset([item_id]))
+
+    def score_of(self, question: Question, item_id: str, overlay: OverlayView) -> np.float32:
+        """The score of one item, whether or not it may be shown. Raises MissingArtefactError for an unknown item."""
+        vector = self.vector_of(item_id, overlay)
+        if question.vector is not None:
+            return np.float32(canonical_scores(question.vector[None], vector[None])[0])
+        row = self.items.row_of.get(item_id)
+        return np.float32(0 if row is None else self._popularity_I[row])
+
+    def count_before(self, question: Question, item_id: str, score: np.float32, overlay: OverlayView) -> int:
+        """How many of the items held here that may be shown come before one with this score in the question's order."""
+        personal, changed = question.vector is not None, self._overlay(overlay) if overlay else None
+        queries, offsets = self._queries([question], changed, personal), np.array([0, 1])
+        place = np.array([self.items.place_of(item_id)])
+        count = self._engine_of(personal).count_before(queries, Targets(offsets, place, np.array([score])))[0]
+        if changed and changed.engines and self.start == 0:
+            place = np.array([bisect_left(changed.ids, item_id)])
+            added = self._overlay_queries([question], queries, changed)
+            count += changed.engines[personal].count_before(added, Targets(offsets, place, np.array([score])))[0]
+        return int(count)
+
+    def published(self, user_id: str) -> Published | None:
+        """The list of a user in the run; None for a user that it does not have. Raises MissingArtefactError without a run."""
+        return self._require_run().list_of(user_id)
+
+    def check(self) -> None:
+        """Hashes the stored matrix and popularity. Raises CorruptArtefactError naming the first file that differs."""
+        self.release.check()
+
+    def probe(
+        self, num_users: int = 16, rank: Callable[[Sequence[Question], OverlayView], list[Ranked]] | None = None
+    ) -> None:
+        """Answers users spread over the run, and compares with their published lists: ids and score bytes must be equal.
+
+        `rank` stands for `self.rank` where several hold the matrix. Raises CorruptArtefactError naming a user that differs.
+        """
+        run = self._require_run()
+        user_ids = run.sample(num_users)
+        states = [self.users.state(user_id) for user_id in user_ids]
+        known = [state or self.users.stranger(user_id) for state, user_id in zip(states, user_ids, strict=True)]
+        answers = (rank or self.rank)([question_of(state, k=run.k) for state in known], OverlayView.empty())
+        for state, answer in zip(known, answers, strict=True):
+            published = run.list_of(state.user_id)
+            reason = "nothing was published" if published is None else hits_differ(answer.hits, published.hits)
+            if reason is not None:
+                raise CorruptArtefactError(
+                    f"release {self.release_id} answers user {state.user_id!r} otherwise than run {run.run_id}: {reason}",
+                    expected="the published items and the same bytes of every score",
+                    remedy="Run `semrec verify`; roll back, or build the release again.",
+                )
+
+    def _rank_alike(self, questions: list[Question], overlay: OverlayView, personal: bool) -> list[Ranked]:
+        """`rank` for questions that all have a vector, or all have none."""
+        changed = self._overlay(overlay) if overlay else None
+        queries, k = self._queries(questions, changed, personal), max(question.k for question in questions)
+        lists = _hits(self._engine_of(personal).top_k(queries, k), self.items.ids, questions)
+        if changed and changed.engines and self.start == 0:
+            added = changed.engines[personal].top_k(self._overlay_queries(questions, queries, changed), k)
+            more = _hits(added, changed.ids, questions)
+            lists = [sorted_hits(a + b, q.k) if b else a for a, b, q in zip(lists, more, questions, strict=True)]
+        num_items = changed.num_items if changed else self.num_items
+        return [
+            Ranked(hits, None if len(hits) >= q.k else short_reason(len(hits), q.k, num_items, q.filters))
+            for hits, q in zip(lists, questions, strict=True)
+        ]
+
+    def _queries(self, questions: list[Question], changed: OverlayItems | None, personal: bool) -> Queries:
+        """The questions over the release's rows; what the overlay replaces counts as seen."""
+        num, own = len(questions), self.release.num_words
+        words = np.empty((num, own + self._filters.num_words), np.uint64)
+        words[:, :own] = np.concatenate([question.words for question in questions]).reshape(num, own)
+        words[:, own:] = self._filters.plain
+        seen = [question.seen_rows for question in questions]
+        for n, question in enumerate(questions):
+            if question.filters:
+                compiled = self._compile(question.filters)
+                words[n, own:] = compiled.words_W
+                seen[n] = _united(seen[n], compiled.rows)
+        if changed:
+            seen = [_united(rows, changed.replaced_rows) for rows in seen]
+        if personal:
+            vectors = np.concatenate([q.vector for q in questions if q.vector is not None]).reshape(num, self.dimension)
+        else:
+            vectors = np.ones((num, 1), np.float32)
+        return Queries(vectors, words, *_csr(seen))
+
+    def _overlay_queries(self, questions: list[Question], queries: Queries, changed: OverlayItems) -> Queries:
+        """The same questions over the overlay's items, where filters have no words: what they leave out counts as seen."""
+        seen = _csr([changed.never_shown(question) for question in questions])
+        return Queries(queries.vectors_QD, np.stack([changed.words(question) for question in questions]), *seen)
+
+    def _engine_of(self, personal: bool) -> Engine:
+        if self._engines is None:
+            raise InputError(
+                f"release {self.release_id} was opened without rows to rank",
+                expected="a range of rows",
+                remedy="Ask the shards, and merge what they answer.",
+            )
+        return self._engines[personal]
+
+    def _compile(self, filters: Filters) -> CompiledFilters:
+        def make() -> CompiledFilters:
+            compiled = self._filters.compile(filters)
+            return replace(compiled, rows=_united(compiled.rows, self.items.rows_of(filters.exclude)))
+
+        return self._compiled.get(filters, make)
+
+    def _overlay(self, view: OverlayView) -> OverlayItems:
+        def make() -> OverlayItems:
+            return OverlayItems(view, self.items, self.release.layout, self._popularity_I, self._engine, self._threads)
+
+        return self._overlays.get(view, make)
+
+    def _make_engines(self, filter_words: np.ndarray) -> dict[bool, Engine]:
+        """The engines by vector (True) and by popularity (False), with the clauses of filters behind the release's own."""
+        shards = {
+            True: self.release.shard(self.start, self.stop),
+            False: self.release.popularity_shard(self.start, self.stop),
+        }
+        words = np.concatenate([shards[True].words_IW, filter_words[self.start : self.stop]], axis=1)
+        own = self.release.num_words
+        starts = (*self.release.layout.clause_starts, *(own + start for start in self._filters.clause_starts))
+        coarse = self.release.coarse(self._engine)
+        return {
+            True: make_engine(
+                self._engine, _with_words(shards[True], words, starts), coarse=coarse, num_threads=self._threads
+            ),
+            False: PopularityEngine(_with_words(shards[False], words, starts)),
+        }
+
+    def _row(self, item_id: str) -> int:
+        row = self.items.row_of.get(item_id)
+        if row is None:
+            raise self._unknown(item_id)
+        return row
+
+    def _unknown(self, item_id: str) -> MissingArtefactError:
+        return MissingArtefactError(
+            f"no item {item_id!r} in release {self.release_id}",
+            expected="an item of the catalogue that has a vector and was not deleted",
+            remedy="Check the id; find items by words with a search.",
+        )
+
+    def _require_run(self) -> PublishedLists:
+        if self._published is None:
+            raise MissingArtefactError(
+                f"release {self.release_id} was opened without a run",
+                expected="a run of it",
+                remedy="Score and publish it: `semrec score`, `semrec publish`.",
+            )
+        return self._published
+
+
+def _run_of(storage: Storage, run_id: str, release_id: str) -> PublishedLists:
+    run = PublishedLists(storage, run_id)
+    if run.release_id != release_id:
+        raise InputError(
+            f"run {run_id} is of release {run.release_id}",
+            expected=f"a run of {release_id}",
+            remedy="Name both of one pair.",
+        )
+    return run
+
+
+def _with_words(shard: ItemShard, words_IW: np.ndarray, starts: tuple[int, ...]) -> ItemShard:
+    return replace(shard, words_IW=words_IW, clause_starts=starts)
+
+
+def _hits(found: TopK, item_ids: list[str], questions: list[Question]) -> list[list[Hit]]:
+    """The hits of each question, cut to its own K."""
+    ids, scores, edges = [item_ids[row] for row in found.rows.tolist()], list(found.scores), found.offsets.tolist()
+    stops = [min(stop, start + q.k) for (start, stop), q in zip(pairwise(edges), questions, strict=True)]
+    return [list(map(Hit, ids[start:stop], scores[start:stop])) for start, stop in zip(edges, stops, strict=False)]
+
+
+def _csr(lists: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Offsets int64 [len(lists) + 1] and the rows, int64."""
+    offsets = np.zeros(len(lists) + 1, np.int64)
+    np.cumsum([len(rows) for rows in lists], out=offsets[1:])
+    return offsets, np.concatenate(lists) if lists else _NO_ROWS
+
+
+def _united(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Both lists of rows as one, ascending; a row may stand in it twice."""
+    if not len(other):
+        return one
+    return np.sort(np.concatenate([one, other]), kind="stable")  # two ascending runs are merged, not sorted

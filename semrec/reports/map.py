@@ -1,0 +1,201 @@
+"""The map of a catalogue: where each item lies, in which colour, as one compact answer; and its items by row, id or title.
+
+Titles and attributes are those of now. Positions and colours are the release's: an item that is newer has none.
+
+    atlas-1.npy   in the release's folder: uint16 [N, 2], positions of rows 0, s, 2 s ... of the item matrix; the stride s
+                  is the least for which N <= 100,000. 0 to 65535 spans the picture, y upwards.
+
+The answer (`map_bytes`), little-endian: b"SRM1", uint32 number of bytes of the JSON that follows (padded with spaces to a
+multiple of 4), the JSON, uint16 x [N], uint16 y [N], uint8 code [N]; `code` counts in the legend's values, and one more
+means "other". The JSON's `gone` lists the points whose items were deleted since: they are not to be shown.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from semrec.changes.overlay import OverlayView
+from semrec.errors import WorkspaceWriteError
+from semrec.online.stored_rows import StoredRows
+from semrec.release.matrix import attribute_dicts
+from semrec.release.reader import Release
+from semrec.reports.projection import project
+
+__all__ = ["Legend", "gone_points", "items_with_title", "map_bytes", "map_items", "map_legend", "positions", "rows_of"]
+
+_VERSION: Final = 1
+_MAX_POINTS: Final = 100_000
+_MAX_COLOURS: Final = 14  # hardly more can be told apart
+_MOST_VALUES: Final = 256  # an attribute with more is a name, not a kind
+_PREFERRED: Final = ("genre", "genres", "category", "kind")
+
+
+@dataclass(frozen=True)
+class Legend:
+    """What the colours mean: `codes` uint8 [N] are places in `values`, or `len(values)` for another value or none."""
+
+    attribute: str | None
+    values: tuple[str, ...]
+    counts: tuple[int, ...]
+    codes: np.ndarray
+
+    def to_json(self) -> dict[str, Any]:
+        pairs = zip(self.values, self.counts, strict=True)
+        return {"attribute": self.attribute, "values": [{"value": v, "count": c} for v, c in pairs]}
+
+
+def positions(release: Release) -> np.ndarray:
+    """The positions of a release's items, uint16 [N, 2]: those stored, or drawn now (`project`) and stored beside it.
+
+    In a workspace that may not be written to they are drawn again by each process.
+    """
+    stored = _read_positions(release)
+    if stored is not None:
+        return stored
+    places = np.rint(project(StoredRows(release).vectors(_rows(release)), seed=0) * 65535).astype(np.uint16)
+    buffer = io.BytesIO()
+    np.save(buffer, places, allow_pickle=False)
+    with contextlib.suppress(WorkspaceWriteError):  # nothing but time is lost
+        release.storage.write_bytes(_path(release), buffer.getvalue())
+    return places
+
+
+def map_legend(release: Release) -> Legend:
+    """Colours by genre, or else by the attribute that most items have and that has the fewest values.
+
+    The most frequent values have a colour. An item with several has that of the rarest, which says most about it.
+    """
+    attributes = attribute_dicts(release.items.column("attributes").take(pa.array(_rows(release))))
+    name = _coloured_attribute(attributes)
+    if name is None:
+        return Legend(None, (), (), np.zeros(len(attributes), np.uint8))
+    counts = Counter(value for item in attributes for value in set(item.get(name) or ()))
+    shown = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))[:_MAX_COLOURS]
+    code_of = {value: code for code, (value, _) in enumerate(shown)}
+    codes = [max((code_of[v] for v in item.get(name) or () if v in code_of), default=len(shown)) for item in attributes]
+    values, numbers = zip(*shown, strict=True)
+    return Legend(name, values, numbers, np.array(codes, np.uint8))
+
+
+def gone_points(release: Release, overlay: OverlayView) -> tuple[int, ...]:
+    """The points of the map, ascending, whose items were deleted."""
+    rows = rows_of(release, [change.item_id for change in overlay.changes.values() if change.deleted]).values()
+    return tuple(row // _stride(release) for row in sorted(rows) if row % _stride(release) == 0)
+
+
+def map_bytes(release: Release, places_N2: np.ndarray, legend: Legend, gone: Sequence[int] = ()) -> bytes:
+    """The map as one answer without the points `gone`; the module's docstring has the layout."""
+    head = {
+        "release": release.release_id,
+        "num_points": len(places_N2),
+        "num_items": release.num_items,
+        "stride": _stride(release),
+        "gone": gone,
+        "legend": legend.to_json(),
+    }
+    text = json.dumps(head, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 4)
+    xs, ys = (np.ascontiguousarray(places_N2[:, axis], "<u2").tobytes() for axis in (0, 1))
+    return b"SRM1" + np.uint32(len(text)).astype("<u4").tobytes() + text + xs + ys + legend.codes.tobytes()
+
+
+def map_items(
+    release: Release, overlay: OverlayView, rows: Iterable[int] = (), item_ids: Sequence[str] = ()
+) -> list[dict[str, Any]]:
+    """Items by matrix row, in the order asked for, then by id: row, item_id, title and attributes as they now are.
+
+    `row` is None for an item that the release does not have; these come last. Unknown and deleted items and rows beyond the
+    matrix are left out.
+    """
+    row_of = rows_of(release, item_ids)
+    places = [*(row for row in rows if 0 <= row < release.num_items), *row_of.values()]
+    table = release.items.take(pa.array(places, pa.int64()))
+    ids, titles = (table.column(name).to_pylist() for name in ("item_id", "title"))
+    attributes = attribute_dicts(table.column("attributes"))
+    found: list[dict[str, Any]] = [
+        {"row": row, "item_id": i, "title": t, "attributes": a}
+        for row, i, t, a in zip(places, ids, titles, attributes, strict=True)
+    ]
+    found += [{"row": None, "item_id": i} for i in dict.fromkeys(item_ids) if i in overlay.changes and i not in row_of]
+    changes = [overlay.changes.get(item["item_id"]) for item in found]
+    return [
+        {**item, "title": change.title, "attributes": dict(change.attributes)} if change else item
+        for item, change in zip(found, changes, strict=True)
+        if change is None or not change.deleted
+    ]
+
+
+def rows_of(release: Release, item_ids: Iterable[str]) -> dict[str, int]:
+    """The matrix rows of those ids that the release has."""
+    wanted = list(dict.fromkeys(item_ids))
+    rows = pc.index_in(pa.array(wanted, pa.string()), value_set=release.item_ids).to_pylist()
+    return {item_id: row for item_id, row in zip(wanted, rows, strict=True) if row is not None}
+
+
+def items_with_title(release: Release, overlay: OverlayView, text: str, limit: int) -> list[dict[str, Any]]:
+    """Items whose title contains `text`, whatever the case: those that begin with it first, then by item_id."""
+    hidden = overlay.rows_hidden(release.item_ids)
+    stored = _with_title(release.items.column("title"), text)
+    changed = _with_title(pa.array([change.title for change in overlay.live], pa.string()), text)
+    found: list[dict[str, Any]] = []
+    for rows, places in zip(stored, changed, strict=True):
+        standing = np.setdiff1d(rows, hidden, assume_unique=True)[:limit].tolist()
+        items = map_items(release, overlay, standing, [overlay.ids[place] for place in places[:limit]])
+        found += sorted(items, key=lambda item: item["item_id"])
+    return found[:limit]
+
+
+def _with_title(titles: pa.ChunkedArray | pa.Array, text: str) -> tuple[np.ndarray, np.ndarray]:
+    """The places, ascending, of titles that begin with a text, and of those that contain it elsewhere."""
+    begins = pc.starts_with(titles, text, ignore_case=True).to_numpy(zero_copy_only=False)
+    contains = pc.match_substring(titles, text, ignore_case=True).to_numpy(zero_copy_only=False)
+    return np.flatnonzero(begins), np.flatnonzero(contains & ~begins)
+
+
+def _coloured_attribute(attributes: list[dict[str, list[str]]]) -> str | None:
+    values: dict[str, set[str]] = {}
+    num_items: Counter[str] = Counter()
+    for item in attributes:
+        for name, of_item in item.items():
+            values.setdefault(name, set()).update(of_item)
+            num_items[name] += 1
+    kinds = [name for name, distinct in values.items() if 1 < len(distinct) <= _MOST_VALUES]
+    preferred = [name for name in _PREFERRED if name in kinds]
+    return preferred[0] if preferred else min(kinds, key=lambda n: (-num_items[n], len(values[n]), n), default=None)
+
+
+def _stride(release: Release) -> int:
+    """Every how many rows an item is on the map."""
+    return max(1, -(-release.num_items // _MAX_POINTS))
+
+
+def _read_positions(release: Release) -> np.ndarray | None:
+    """The stored positions, uint16 [N, 2], or None when there are none that fit the release."""
+    path = _path(release)
+    if not release.storage.exists(path):
+        return None
+    try:
+        places = np.lib.format.read_array(io.BytesIO(release.storage.read_bytes(path)), allow_pickle=False)
+    except (ValueError, TypeError, OverflowError, EOFError):
+        return None  # damaged: it is drawn again
+    expected = (len(_rows(release)), 2)
+    return places if places.shape == expected and places.dtype == np.uint16 else None
+
+
+def _rows(release: Release) -> np.ndarray:
+    """The matrix rows on the map, int64 [N]."""
+    return np.arange(0, release.num_items, _stride(release))
+
+
+def _path(release: Release) -> str:
+    return f"{release.folder}/atlas-{_VERSION}.npy"
