@@ -95,10 +95,10 @@ def scoring(
     plot: Annotated[str | None, typer.Option(help="Also draw users per second: FILE.svg or FILE.png.")] = None,
 ) -> None:
     """Users per second of the engines, faiss and torch over the same items; memory; proof that ours are exact."""
-    from semrec.bench.machine import machine
     from semrec.bench.plot import check_plot_path, plot_scoring
     from semrec.bench.scoring import bench_scoring
     from semrec.bench.table import score_notes, score_table
+    from semrec.machine import machine
     from semrec.scoring.coarse import check_format
 
     if plot:
@@ -335,7 +335,7 @@ def _serving_world(folder: str, items: int, users: int) -> str:
 
 
 def _show(title: str, rows: list[dict[str, Any]], path: str | None) -> None:
-    from semrec.bench.machine import machine
+    from semrec.machine import machine
 
     title = f"{title}, on {machine()}"
     if len(rows) == 1:
@@ -356,7 +356,7 @@ def _write(path: str | None, rows: list[dict[str, Any]]) -> None:
     import json
     from pathlib import Path
 
-    from semrec.bench.machine import machine
+    from semrec.machine import machine
 
     Path(path).write_text(json.dumps({"machine": machine(), "rows": rows}, indent=2) + "\n")
 

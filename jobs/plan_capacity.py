@@ -20,7 +20,7 @@ from jobs.printing import say, show_table
 from jobs.shell import reported, run
 
 if TYPE_CHECKING:
-    from semrec.capacity import Estimate, Node, PriceTable, Rates, Workload
+    from semrec.planning import Estimate, Node, PriceTable, Rates, Workload
 
 __all__ = ["main"]
 
@@ -63,7 +63,7 @@ def main(
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all estimates there.")] = None,
 ) -> None:
     """Say what a run takes before it is launched, and what breaks first as it grows."""
-    from semrec import capacity
+    from semrec import planning as capacity
 
     if plot:
         if devices is not None or budget is not None:
@@ -92,7 +92,7 @@ def main(
 
 
 def _workload(workspace: str | None, items: int | None, users: int | None, dimension: int, k: int) -> Workload:
-    from semrec.capacity import Workload
+    from semrec.planning import Workload
     from semrec.release import Release, newest_release
     from semrec.workspace.folder import Workspace
 
@@ -113,7 +113,7 @@ def _rates(workspace: str | None, accelerator: str, work: Workload, budget_s: fl
     """Measured now, measured before, or projected: in this order. A cpu device is four threads."""
     from dataclasses import replace
 
-    from semrec.capacity import calibrate, projected_rates, read_calibration, with_embedding, write_calibration
+    from semrec.planning import calibrate, projected_rates, read_calibration, with_embedding, write_calibration
     from semrec.workspace.folder import Workspace
 
     storage = Workspace.open(workspace).storage if workspace else None
@@ -145,7 +145,7 @@ def _threads() -> int:
 def _estimates(
     work: Workload, node: Node, rates: Rates, devices: int | None, budget: float | None, spot: bool
 ) -> list[Estimate]:
-    from semrec.capacity import DEVICE_COUNTS, curve, estimate, fastest_within, fewest_devices
+    from semrec.planning import DEVICE_COUNTS, curve, estimate, fastest_within, fewest_devices
 
     if devices is not None:
         return [estimate(work, node, rates, devices)]
@@ -164,7 +164,7 @@ def _show(made: list[Estimate], prices: PriceTable) -> None:
 
 
 def _curve_table(made: list[Estimate]) -> Table:
-    from semrec.capacity import limits
+    from semrec.planning import limits
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     headings = (
@@ -187,7 +187,7 @@ def _curve_table(made: list[Estimate]) -> Table:
 
 def _show_limits(largest: Estimate) -> None:
     """What limits the largest, and what comes next when it grows."""
-    from semrec.capacity import limits
+    from semrec.planning import limits
 
     found = limits(largest)
     say(f"\nat {largest.num_devices} devices of {largest.node.node}, in use:")
@@ -200,7 +200,7 @@ def _show_limits(largest: Estimate) -> None:
 
 
 def _record(one: Estimate) -> dict[str, Any]:
-    from semrec.capacity import limits
+    from semrec.planning import limits
 
     names = ("num_nodes", "users_per_s", "score_s", "total_s", "node_hours", "on_demand_usd", "spot_usd")
     body = {**asdict(one), **{name: getattr(one, name) for name in names}}

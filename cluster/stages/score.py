@@ -8,10 +8,10 @@ from typing import Any, NoReturn
 from cluster.compute import Compute
 from cluster.executor import WorkerSpec
 from cluster.stages.parts import PartsReport, Watch, do_parts
-from semrec.capacity import predicted_s, read_calibration
 from semrec.contracts import part_name
 from semrec.errors import InputError, PlanChangedError
 from semrec.metrics import Metrics
+from semrec.planning import predicted_s, read_calibration
 from semrec.progress import Progress
 from semrec.release import Release, newest_release
 from semrec.runs import ScoreSettings, ScoreWorker, find_runs, plan_run, read_verification, reuse_parts, run_folder

@@ -23,9 +23,9 @@ from typing import Any, Final
 import numpy as np
 import torch
 
-from semrec.bench.machine import machine
 from semrec.bench.problems import DATA, VARIANTS, ScoringProblem, Variant, generated_problem
 from semrec.errors import SemrecError
+from semrec.machine import machine
 from semrec.scoring import ItemShard, TopK
 from semrec.scoring.coarse import CoarseFormat
 from semrec.scoring.cuda.engine import CudaEngine

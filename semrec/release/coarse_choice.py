@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from semrec.bench.machine import machine
+from semrec.machine import machine
 from semrec.release.matrix import ROWS_PER_BLOCK
 from semrec.release.reader import Release
 from semrec.scoring.coarse import DEFAULT_COARSE

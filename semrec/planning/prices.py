@@ -75,7 +75,7 @@ class PriceTable(BaseModel):
 
 def read_prices(path: Path | None = None) -> PriceTable:
     """The table at `path`, or the package's own. Raises InputError naming the first field that is wrong."""
-    source = path if path else files("semrec.capacity") / "prices.json"
+    source = path if path else files("semrec.planning") / "prices.json"
     try:
         return PriceTable.model_validate(json.loads(source.read_text("utf-8")))
     except (OSError, ValueError) as error:  # ValidationError and JSONDecodeError are ValueErrors
@@ -83,6 +83,6 @@ def read_prices(path: Path | None = None) -> PriceTable:
         where = f"{'.'.join(map(str, what['loc']))}: {what['msg']}" if isinstance(what, dict) else str(what)
         raise InputError(
             f"price table {path}: {where}",
-            expected="JSON like semrec/capacity/prices.json: dated, note, nodes",
+            expected="JSON like semrec/planning/prices.json: dated, note, nodes",
             remedy="Correct the table.",
         ) from error

@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from semrec.capacity.estimate import MOST_PARTS, Estimate, Workload, estimate
-from semrec.capacity.prices import Node
-from semrec.capacity.rates import Rates
 from semrec.errors import DeviceError
+from semrec.planning.estimate import MOST_PARTS, Estimate, Workload, estimate
+from semrec.planning.prices import Node
+from semrec.planning.rates import Rates
 from semrec.topology import choose_topology
 
 __all__ = ["DEVICE_COUNTS", "Limit", "curve", "fastest_within", "fewest_devices", "limits"]

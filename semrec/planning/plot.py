@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from semrec.bench.plot import check_plot_path
-from semrec.capacity.estimate import NODE_START_S, Estimate
-from semrec.capacity.prices import Node
-from semrec.capacity.simulate import limits
+from semrec.planning.estimate import NODE_START_S, Estimate
+from semrec.planning.prices import Node
+from semrec.planning.simulate import limits
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from semrec.capacity.prices import Node
-from semrec.capacity.rates import Rates
 from semrec.errors import InputError
+from semrec.planning.prices import Node
+from semrec.planning.rates import Rates
 from semrec.scoring.coarse import matrix_bytes
 from semrec.topology import Topology, choose_topology
 

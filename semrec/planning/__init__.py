@@ -1,13 +1,13 @@
 """Know before you pay: memory, minutes and money of a run, from a measurement on the device at hand and a price table."""
 
 from semrec.bench.plot import check_plot_path
-from semrec.capacity.calibration import Calibration, calibrate, read_calibration, write_calibration
-from semrec.capacity.estimate import NODE_START_S, Estimate, Workload, estimate
-from semrec.capacity.plot import plot_curve
-from semrec.capacity.predict import predicted_s
-from semrec.capacity.prices import ACCELERATORS, Node, PriceTable, read_prices
-from semrec.capacity.rates import Rates, projected_rates, with_embedding
-from semrec.capacity.simulate import DEVICE_COUNTS, Limit, curve, fastest_within, fewest_devices, limits
+from semrec.planning.calibration import Calibration, calibrate, read_calibration, write_calibration
+from semrec.planning.estimate import NODE_START_S, Estimate, Workload, estimate
+from semrec.planning.plot import plot_curve
+from semrec.planning.predict import predicted_s
+from semrec.planning.prices import ACCELERATORS, Node, PriceTable, read_prices
+from semrec.planning.rates import Rates, projected_rates, with_embedding
+from semrec.planning.simulate import DEVICE_COUNTS, Limit, curve, fastest_within, fewest_devices, limits
 
 __all__ = [
     "ACCELERATORS",

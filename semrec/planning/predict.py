@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from semrec.capacity.calibration import Calibration
+from semrec.planning.calibration import Calibration
 from semrec.topology import Topology
 
 __all__ = ["predicted_s"]

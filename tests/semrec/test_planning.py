@@ -16,7 +16,8 @@ from whole_path import make_world, release
 from cluster.compute import InProcess
 from cluster.stages.score import score_users
 from jobs.cli import app
-from semrec.capacity import (
+from semrec.errors import DeviceError, EncoderError, InputError
+from semrec.planning import (
     Calibration,
     Node,
     Rates,
@@ -35,9 +36,8 @@ from semrec.capacity import (
     with_embedding,
     write_calibration,
 )
-from semrec.capacity.calibration import _line
-from semrec.capacity.estimate import NODE_START_S
-from semrec.errors import DeviceError, EncoderError, InputError
+from semrec.planning.calibration import _line
+from semrec.planning.estimate import NODE_START_S
 from semrec.progress import NoProgress
 from semrec.runs import ScoreSettings
 from semrec.topology import Topology

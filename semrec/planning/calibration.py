@@ -8,11 +8,11 @@ from typing import Any, Final
 
 import numpy as np
 
-from semrec.bench.machine import machine
 from semrec.bench.problems import generated_vectors
-from semrec.capacity.rates import Rates, with_embedding
 from semrec.demo import film_items
 from semrec.errors import EncoderError, InputError
+from semrec.machine import machine
+from semrec.planning.rates import Rates, with_embedding
 from semrec.scoring.engine import Engine, check_engine, make_engine
 from semrec.scoring.types import ItemShard, Queries
 from semrec.workspace.manifests import read_manifest, write_manifest
