@@ -134,8 +134,8 @@ def run(
     json: Json = None,
 ) -> None:
     """Users per second and memory of a whole run; replaces the interactions of the workspace by generated ones."""
+    from cluster.bench.resume import bench_run, release_of_generated_users
     from cluster.compute import open_compute
-    from cluster.stages.bench import bench_run, release_of_generated_users
     from semrec.workspace.folder import Workspace
 
     opened = Workspace.open(workspace)
@@ -159,8 +159,8 @@ def resume(
     json: Json = None,
 ) -> None:
     """What submitting again costs after the driver was killed (-9) late in a run; replaces the interactions, too."""
+    from cluster.bench.resume import bench_resume, release_of_generated_users
     from cluster.compute import open_compute
-    from cluster.stages.bench import bench_resume, release_of_generated_users
     from semrec.workspace.folder import Workspace
 
     opened = Workspace.open(workspace)
@@ -245,7 +245,7 @@ def serving(
     json: Json = None,
 ) -> None:
     """Requests per second of each endpoint, beside Serve's default proxy, faiss behind FastAPI, and an empty endpoint."""
-    from cluster.stages.bench_serving import bench_serving
+    from cluster.bench.serving import bench_serving
 
     with tempfile.TemporaryDirectory(prefix="semrec-bench-") as folder:
         if workspace is None:
@@ -275,8 +275,8 @@ def soak_service(
     json: Json = None,
 ) -> None:
     """A steady load while releases switch, one replica is killed every minute and the proxy once: counts what failed."""
+    from cluster.bench.soak import soak
     from cluster.compute import InProcess
-    from cluster.stages.soak import soak
     from semrec.workspace.folder import Workspace
 
     with tempfile.TemporaryDirectory(prefix="semrec-soak-") as folder:
@@ -301,8 +301,8 @@ def attack(
     json: Json = None,
 ) -> None:
     """Requests that are meant to hurt; fails where a refusal is missing, others wait, or memory grows too much."""
-    from cluster.stages.attack import attack_service, own_service
-    from cluster.stages.attack_target import Target
+    from cluster.bench.attack import attack_service, own_service
+    from cluster.bench.attack_target import Target
     from semrec.bench.attacks import ATTACKS
 
     chosen = [attack for attack in ATTACKS if not (short and attack.slow_s)]
@@ -325,8 +325,8 @@ def attack(
 
 
 def _serving_world(folder: str, items: int, users: int) -> str:
+    from cluster.bench.serving_world import make_serving_world
     from cluster.compute import InProcess
-    from cluster.stages.serving_world import make_serving_world
     from semrec.workspace.folder import Workspace
 
     made = Workspace.create(folder, num_buckets=8)

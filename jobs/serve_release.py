@@ -76,7 +76,7 @@ def main(
 
 
 def _make_key(key_id: str, path: str | None, scopes: list[str], rate: float | None, days: float | None) -> None:
-    from cluster.serving.keys import append_key, make_key
+    from cluster.serving.access.keys import append_key, make_key
 
     if path is None:
         raise typer.BadParameter("--make-key needs --keys-file")
@@ -92,7 +92,7 @@ def _show(listen: Any, args: Any, said: dict[str, Any], took_s: float) -> None:
     if not args.keys_file:
         say("         no API keys: open to every process on this machine, closed to others")
     if listen.grpc_port:
-        say(f"         gRPC on port {listen.grpc_port}: the service of cluster/serving/rpc/recommender.proto")
+        say(f"         gRPC on port {listen.grpc_port}: the service of cluster/serving/grpc/recommender.proto")
     say(f"  curl{key} '{url}/v1/users?limit=3'")
     say(f"  curl{key} '{url}/v1/users/USER/recommendations?k=5'")
     say(

@@ -10,8 +10,8 @@ from typing import Final, Protocol
 
 import numpy as np
 
-from cluster.serving.forms import JSON, Answer, Form
-from cluster.serving.problems import problem_of
+from cluster.serving.http.forms import JSON, Answer, Form
+from cluster.serving.http.problems import problem_of
 from cluster.serving.snapshots import Snapshot
 from semrec.changes.overlay import OverlayView
 from semrec.errors import MissingArtefactError

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Generic, TypeVar
 
-from cluster.serving.problems import ProblemError
+from cluster.serving.http.problems import ProblemError
 
 __all__ = ["Batcher"]
 

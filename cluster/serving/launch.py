@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from cluster.compute import ComputeOptions, open_compute
+from cluster.serving.access.security import check_binding, is_loopback
+from cluster.serving.grpc import SERVICER
 from cluster.serving.ports import local_haproxy, own_ports
-from cluster.serving.rpc import SERVICER
-from cluster.serving.security import check_binding, is_loopback
 from cluster.serving.settings import ServeArgs
 from semrec.errors import InputError, NoWorkersError
 from semrec.runs import require_live
@@ -77,7 +77,7 @@ def serving_environment(*, haproxy: bool = True, cores: int = 2) -> dict[str, st
     return {
         **common,
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
-        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "cluster.serving.front:middlewares",
+        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "cluster.serving.http.front:middlewares",
         # Parsed per request by a Python process of Ray's; /metrics counts the same in the replica.
         "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
         "RAY_SERVE_HAPROXY_NBTHREAD": str(max(1, cores // 4)),

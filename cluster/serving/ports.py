@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from cluster.serving.problems import PROBLEM_TYPE, ProblemError
+from cluster.serving.http.problems import PROBLEM_TYPE, ProblemError
 
 __all__ = ["local_haproxy", "own_ports"]
 

@@ -12,20 +12,20 @@ from ray import serve
 from ray.serve.context import _get_global_client
 
 from cluster.metrics import RayMetrics
-from cluster.serving.application import make_application
+from cluster.serving.access.keys import KeyRing
+from cluster.serving.access.security import check_binding
+from cluster.serving.changes.client import OverlayClient, OverlayFollower
 from cluster.serving.encoders import online_encoder
-from cluster.serving.front import open_front, shut_front
-from cluster.serving.keys import KeyRing
-from cluster.serving.live import LiveRelease, Opener
-from cluster.serving.overlay_client import OverlayClient, OverlayFollower
-from cluster.serving.rpc.methods import RecommenderMethods
-from cluster.serving.rpc.servicer import check_servicers
-from cluster.serving.security import check_binding
+from cluster.serving.grpc.methods import RecommenderMethods
+from cluster.serving.grpc.servicer import check_servicers
+from cluster.serving.http.application import make_application
+from cluster.serving.http.front import open_front, shut_front
 from cluster.serving.service import Service
 from cluster.serving.settings import ServeArgs, engine_threads
 from cluster.serving.shards import Shard, ShardGroup
 from cluster.serving.snapshots import Ranker
 from cluster.serving.stats import Statistics
+from cluster.serving.watcher import LiveRelease, Opener
 from semrec.errors import InputError
 from semrec.online.release import ServedRelease
 from semrec.online.telemetry import AnswerLog, user_key

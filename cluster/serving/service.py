@@ -10,15 +10,15 @@ from typing import Any, Final, Protocol, TypeVar
 
 import numpy as np
 
+from cluster.serving.access.keys import KeyRing
 from cluster.serving.asks import Ask, Reply, ShardCount, UserAsk, answer_asks
 from cluster.serving.batching import Batcher
 from cluster.serving.encoders import TextEncoder
-from cluster.serving.keys import KeyRing
-from cluster.serving.live import LiveRelease
-from cluster.serving.problems import ProblemError
+from cluster.serving.http.problems import ProblemError
 from cluster.serving.settings import ServeArgs
 from cluster.serving.snapshots import Snapshot
 from cluster.serving.stats import Statistics
+from cluster.serving.watcher import LiveRelease
 from semrec.changes.events import Event
 from semrec.changes.log import Batch, BatchToken
 from semrec.changes.overlay import ItemChange

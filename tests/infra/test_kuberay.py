@@ -24,7 +24,7 @@ from ray.serve._private.constants import (
 )
 from rendered import CLOUDS, KUBERAY, Document, by_kind, clusters, one, pod_specs, render, render_text
 
-from cluster.serving.rpc import SERVICER
+from cluster.serving.grpc import SERVICER
 
 REAL = ("aws", "gcp", "azure")
 OVERLAYS = [f"{cloud}{part}" for cloud, part in product(CLOUDS, ("", "/jobs"))]

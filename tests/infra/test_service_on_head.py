@@ -28,7 +28,7 @@ from local_processes import free_ports
 from rendered import clusters, one, pod_specs, render
 from test_image_health import IMAGE_ENVIRONMENT
 
-from cluster.serving.keys import append_key, make_key
+from cluster.serving.access.keys import append_key, make_key
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "semrec/online"))
 from serving_world import make_world

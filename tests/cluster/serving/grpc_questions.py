@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from google.protobuf.message import Message
 
-from cluster.serving.rpc import recommender_pb2 as pb
+from cluster.serving.grpc import recommender_pb2 as pb
 
 __all__ = ["QUESTIONS", "Question", "answer_type", "json_of", "rounded"]
 

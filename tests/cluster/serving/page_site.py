@@ -18,13 +18,13 @@ import uvicorn
 from local_processes import free_port
 
 from cluster.compute import InProcess
-from cluster.serving.application import make_application
+from cluster.serving.access.keys import KeyRing
 from cluster.serving.encoders import online_encoder
-from cluster.serving.keys import KeyRing
-from cluster.serving.live import LiveRelease
+from cluster.serving.http.application import make_application
 from cluster.serving.service import Service
 from cluster.serving.settings import ServeArgs
 from cluster.serving.stats import Statistics
+from cluster.serving.watcher import LiveRelease
 from cluster.stages.pipeline import PipelineSettings, run_pipeline
 from semrec.data import ItemRow, import_interactions, import_items, import_users
 from semrec.demo import film_items, viewer_interactions, viewer_rows

@@ -10,14 +10,14 @@ import numpy as np
 from serving_world import DIMENSION, World
 from starlette.testclient import TestClient
 
-from cluster.serving.application import make_application
-from cluster.serving.keys import KeyRing
-from cluster.serving.live import LiveRelease
-from cluster.serving.overlay_actor import OverlayActor
+from cluster.serving.access.keys import KeyRing
+from cluster.serving.changes.actor import OverlayActor
+from cluster.serving.http.application import make_application
 from cluster.serving.service import Service
 from cluster.serving.settings import ServeArgs
 from cluster.serving.snapshots import Ranker
 from cluster.serving.stats import Statistics
+from cluster.serving.watcher import LiveRelease
 from semrec.changes.events import Event
 from semrec.changes.log import Batch, BatchToken
 from semrec.changes.overlay import ItemChange

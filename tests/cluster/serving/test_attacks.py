@@ -12,8 +12,8 @@ import pytest
 from replica_without_ray import LocalReplica, refused
 from serving_world import make_world
 
-from cluster.serving import handlers
-from cluster.serving.schemas import MAX_LIST
+from cluster.serving.http import handlers
+from cluster.serving.http.schemas import MAX_LIST
 from semrec.bench.attacks import ATTACKS, Attack
 
 BODY_BYTES = 8 * 1024**2

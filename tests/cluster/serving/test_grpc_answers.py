@@ -17,10 +17,10 @@ from replica_without_ray import LocalReplica
 from serving_world import make_world
 from typer.testing import CliRunner
 
-from cluster.serving.keys import append_key, make_key
-from cluster.serving.rpc import recommender_pb2 as pb
-from cluster.serving.rpc.methods import RecommenderMethods
-from cluster.serving.security import check_binding
+from cluster.serving.access.keys import append_key, make_key
+from cluster.serving.access.security import check_binding
+from cluster.serving.grpc import recommender_pb2 as pb
+from cluster.serving.grpc.methods import RecommenderMethods
 from cluster.serving.settings import ServeArgs
 from jobs.cli import app
 from semrec.errors import InputError

@@ -19,9 +19,9 @@ from local_processes import free_port, wait_until
 from serving_world import make_world
 from test_serving_live import Running
 
-from cluster.serving.keys import append_key, make_key
-from cluster.serving.rpc import recommender_pb2 as pb
-from cluster.serving.rpc.recommender_pb2_grpc import RecommenderStub
+from cluster.serving.access.keys import append_key, make_key
+from cluster.serving.grpc import recommender_pb2 as pb
+from cluster.serving.grpc.recommender_pb2_grpc import RecommenderStub
 
 #: What Serve binds to every interface, whatever it is told: gRPC from outside, which asks for an API key, and that between
 #: its own processes, which asks for Ray's token.

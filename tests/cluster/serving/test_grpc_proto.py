@@ -9,15 +9,15 @@ from google.protobuf import descriptor_pb2
 from pydantic import BaseModel
 from ray.serve.config import gRPCOptions
 
-from cluster.serving import schemas
-from cluster.serving.rpc import SERVICER
-from cluster.serving.rpc import recommender_pb2 as pb
-from cluster.serving.rpc.methods import RecommenderMethods
-from cluster.serving.rpc.servicer import check_servicers
+from cluster.serving.grpc import SERVICER
+from cluster.serving.grpc import recommender_pb2 as pb
+from cluster.serving.grpc.methods import RecommenderMethods
+from cluster.serving.grpc.servicer import check_servicers
+from cluster.serving.http import schemas
 from semrec.errors import InputError
 
 ROOT = Path(__file__).parents[3]
-PROTO = "cluster/serving/rpc/recommender.proto"
+PROTO = "cluster/serving/grpc/recommender.proto"
 
 
 def test_the_generated_modules_are_those_of_the_proto(tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ def test_messages_have_the_words_of_the_json(message: type, model: type[BaseMode
 def test_the_generated_function_is_refused() -> None:
     check_servicers([SERVICER, "another.application:add_to_server"])
     with pytest.raises(InputError, match="shown a key"):
-        check_servicers(["cluster.serving.rpc.recommender_pb2_grpc:add_RecommenderServicer_to_server"])
+        check_servicers(["cluster.serving.grpc.recommender_pb2_grpc:add_RecommenderServicer_to_server"])
 
 
 def test_serve_finds_the_servicer_and_the_method_of_every_rpc() -> None:

@@ -22,8 +22,8 @@ from local_processes import wait_until
 from ray.exceptions import RayActorError
 
 from cluster.compute import InProcess
-from cluster.serving.overlay_actor import NAMESPACE, actor_name, overlay_actor
-from cluster.serving.overlay_client import OverlayClient, OverlayFollower
+from cluster.serving.changes.actor import NAMESPACE, actor_name, overlay_actor
+from cluster.serving.changes.client import OverlayClient, OverlayFollower
 from cluster.stages.pipeline import PipelineResult, PipelineSettings, run_pipeline
 from semrec.changes.events import Event, event_table
 from semrec.changes.log import BatchToken, Folded
@@ -244,7 +244,7 @@ def test_a_refusing_disk_and_an_empty_batch_are_told_as_they_are(uri: str) -> No
 
 DRIVER = """
 import asyncio, sys, numpy as np, ray
-from cluster.serving.overlay_client import OverlayClient
+from cluster.serving.changes.client import OverlayClient
 from semrec.data import ItemRow
 from semrec.changes.overlay import ItemChange
 ray.init(address=sys.argv[1], log_to_driver=False, namespace="another")

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from page_site import FILMS, HOSTILE_ID, HOSTILE_TITLE, Site, make_live, make_workspace, serving
 
-from cluster.serving.keys import append_key, make_key
+from cluster.serving.access.keys import append_key, make_key
 from semrec.changes.overlay import ItemChange
 from semrec.changes.state import Update
 from semrec.data import ItemRow

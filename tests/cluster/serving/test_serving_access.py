@@ -12,8 +12,8 @@ import pytest
 from replica_without_ray import LocalReplica, refused
 from serving_world import make_world
 
-from cluster.serving.keys import KeyRing, append_key, make_key, read_keys
-from cluster.serving.limits import RateLimiter
+from cluster.serving.access.keys import KeyRing, append_key, make_key, read_keys
+from cluster.serving.access.limits import RateLimiter
 from semrec.errors import InputError
 
 

@@ -16,7 +16,7 @@ from replica_without_ray import LocalReplica, refused
 from serving_world import make_world
 
 from cluster.serving.batching import Batcher
-from cluster.serving.problems import ProblemError
+from cluster.serving.http.problems import ProblemError
 
 JSON = {"Content-Type": "application/json"}
 HAS_BODY = {

@@ -25,7 +25,7 @@ from schemathesis.specs.openapi.checks import (
 )
 from serving_world import make_world
 
-from cluster.serving.endpoints import ENDPOINTS
+from cluster.serving.http.endpoints import ENDPOINTS
 
 CHECKS = [
     not_a_server_error,

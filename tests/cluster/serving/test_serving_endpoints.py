@@ -16,8 +16,8 @@ from replica_without_ray import LocalReplica, WordEncoder, refused
 from serving_world import K, make_world
 
 from cluster.serving.asks import AnonymousAsk, Listing, Reply, SimilarAsk, UserAsk, answer_asks, published_reply
-from cluster.serving.rpc import recommender_pb2 as pb
-from cluster.serving.rpc.form import MESSAGES
+from cluster.serving.grpc import recommender_pb2 as pb
+from cluster.serving.grpc.form import MESSAGES
 from semrec.changes.events import Event
 from semrec.changes.overlay import OverlayView
 from semrec.errors import InputError

@@ -13,8 +13,8 @@ import pytest
 from replica_without_ray import LocalReplica, WordEncoder
 from serving_world import K, World, event_table, make_world, publish_world
 
-from cluster.serving.live import LiveRelease
 from cluster.serving.snapshots import Ranker
+from cluster.serving.watcher import LiveRelease
 from semrec.changes.overlay import OverlayView
 from semrec.data import ItemRow, import_interactions, import_items
 from semrec.errors import EncoderError
@@ -217,7 +217,7 @@ def test_a_release_whose_text_encoder_is_absent_or_late_is_served(
     live = followed(world, absent)
     assert live.look() and live.now is not None
     late = LateEncoder()
-    monkeypatch.setattr("cluster.serving.live._WARM_S", 0.1)
+    monkeypatch.setattr("cluster.serving.watcher._WARM_S", 0.1)
     live = followed(world, late)
     assert live.look() and live.now is not None
     late.loaded.set()

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from cluster.serving.problems import ProblemError
+from cluster.serving.http.problems import ProblemError
 
 __all__ = ["BodyStore", "RateLimiter"]
 

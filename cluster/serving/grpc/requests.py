@@ -12,12 +12,12 @@ from urllib.parse import urlencode
 
 from google.protobuf.message import DecodeError, Message
 
-from cluster.serving.endpoints import checked_name
-from cluster.serving.handlers import Call
-from cluster.serving.problems import ProblemError
-from cluster.serving.rpc import recommender_pb2 as pb
-from cluster.serving.rpc.form import MESSAGES
-from cluster.serving.schemas import MAX_LIST
+from cluster.serving.grpc import recommender_pb2 as pb
+from cluster.serving.grpc.form import MESSAGES
+from cluster.serving.http.endpoints import checked_name
+from cluster.serving.http.handlers import Call
+from cluster.serving.http.problems import ProblemError
+from cluster.serving.http.schemas import MAX_LIST
 
 __all__ = ["call_of"]
 

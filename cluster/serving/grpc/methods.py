@@ -14,12 +14,12 @@ from urllib.parse import unquote
 import grpc
 import orjson
 
-from cluster.serving.dispatch import Gate
-from cluster.serving.problems import ProblemError
-from cluster.serving.rpc import recommender_pb2 as pb
-from cluster.serving.rpc.form import values_of
-from cluster.serving.rpc.requests import call_of
-from cluster.serving.security import Headers
+from cluster.serving.access.security import Headers
+from cluster.serving.grpc import recommender_pb2 as pb
+from cluster.serving.grpc.form import values_of
+from cluster.serving.grpc.requests import call_of
+from cluster.serving.http.dispatch import Gate
+from cluster.serving.http.problems import ProblemError
 
 __all__ = ["Context", "RecommenderMethods", "Serialised"]
 

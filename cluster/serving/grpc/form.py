@@ -8,9 +8,9 @@ from typing import Final
 
 import orjson
 
-from cluster.serving.forms import Answer, Form
-from cluster.serving.problems import ProblemError
-from cluster.serving.rpc import recommender_pb2 as pb
+from cluster.serving.grpc import recommender_pb2 as pb
+from cluster.serving.http.forms import Answer, Form
+from cluster.serving.http.problems import ProblemError
 
 __all__ = ["MESSAGES", "values_of"]
 

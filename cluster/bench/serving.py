@@ -58,7 +58,7 @@ def bench_serving(
     """
     rows, kinds = [], serving_requests(workspace_uri, platform)
     users = {"recommend_user": kinds["recommend_user"]}
-    peer = [sys.executable, "-m", "cluster.serving.peers"]
+    peer = [sys.executable, "-m", "cluster.bench.peers"]
     with started_server([*peer, "ping"], "/ping") as (url, _):
         rows += _measure("ping", url, {"ping": [Request("/ping")]}, seconds, concurrency)
     rows += _measure_faiss([*peer, "faiss", "--workspace", workspace_uri], users, seconds, concurrency)

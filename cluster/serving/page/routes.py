@@ -22,9 +22,9 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 
-from cluster.serving.atlas_keeper import AtlasKeeper
-from cluster.serving.problems import PROBLEM_TYPE, ProblemError, needs_explain
-from cluster.serving.security import MAY_EXPLAIN
+from cluster.serving.access.security import MAY_EXPLAIN
+from cluster.serving.http.problems import PROBLEM_TYPE, ProblemError, needs_explain
+from cluster.serving.page.map_cache import AtlasKeeper
 from cluster.serving.snapshots import Snapshot
 from semrec.changes.overlay import OverlayView
 from semrec.release.reader import Release
@@ -46,7 +46,7 @@ router = APIRouter(
 )
 _atlases = AtlasKeeper()
 
-_FOLDER: Final = Path(__file__).parent / "page"
+_FOLDER: Final = Path(__file__).parent
 _TYPES: Final = {
     ".html": "text/html; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",

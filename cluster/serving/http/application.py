@@ -11,10 +11,10 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
-from cluster.serving.dispatch import Gate
-from cluster.serving.openapi import openapi_document
-from cluster.serving.page_routes import router
-from cluster.serving.problems import PROBLEM_TYPE, ProblemError
+from cluster.serving.http.dispatch import Gate
+from cluster.serving.http.openapi import openapi_document
+from cluster.serving.http.problems import PROBLEM_TYPE, ProblemError
+from cluster.serving.page.routes import router
 from cluster.serving.service import Service
 from semrec import __version__
 

@@ -1,7 +1,7 @@
 """What serving is measured against: an empty FastAPI application, and faiss behind one, searched for every request.
 
-python -m cluster.serving.peers ping --port 8001
-python -m cluster.serving.peers faiss --port 8001 --workspace W
+python -m cluster.bench.peers ping --port 8001
+python -m cluster.bench.peers faiss --port 8001 --workspace W
 """
 
 from __future__ import annotations

@@ -15,11 +15,11 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from dataclasses import replace
 from typing import Any, Final
 
-from cluster.serving.endpoints import Endpoint, endpoint_named, find_endpoint
-from cluster.serving.handlers import Call, Done
-from cluster.serving.limits import BodyStore
-from cluster.serving.problems import PROBLEM_TYPE, ProblemError, problem_of
-from cluster.serving.security import MAY_EXPLAIN, Guard, Headers
+from cluster.serving.access.limits import BodyStore
+from cluster.serving.access.security import MAY_EXPLAIN, Guard, Headers
+from cluster.serving.http.endpoints import Endpoint, endpoint_named, find_endpoint
+from cluster.serving.http.handlers import Call, Done
+from cluster.serving.http.problems import PROBLEM_TYPE, ProblemError, problem_of
 from cluster.serving.service import Service
 from semrec.errors import SemrecError
 from semrec.online.telemetry import Answer

@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol
 
 import orjson
 
-from cluster.serving.problems import ProblemError
+from cluster.serving.http.problems import ProblemError
 from cluster.serving.snapshots import Snapshot
 from semrec.online.answers import Ranked
 from semrec.online.explain import Explanation, WhyNot

@@ -13,8 +13,8 @@ from typing import Any, Final
 import numpy as np
 import psutil
 
+from cluster.bench.serving import serving_requests, started_server
 from cluster.compute import Compute
-from cluster.stages.bench_serving import serving_requests, started_server
 from cluster.stages.release import build_release
 from cluster.stages.score import score_users
 from cluster.stages.verify import verify

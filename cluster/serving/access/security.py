@@ -8,9 +8,9 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from cluster.serving.keys import KeyRing, StoredKey
-from cluster.serving.limits import RateLimiter
-from cluster.serving.problems import ProblemError
+from cluster.serving.access.keys import KeyRing, StoredKey
+from cluster.serving.access.limits import RateLimiter
+from cluster.serving.http.problems import ProblemError
 from cluster.serving.settings import ServeArgs
 from semrec.errors import InputError
 

@@ -13,12 +13,12 @@ from typing import Any, Final
 
 from starlette.middleware import Middleware
 
-from cluster.serving.dispatch import Asgi, Gate, Receive, Scope, Send
+from cluster.serving.http.dispatch import Asgi, Gate, Receive, Scope, Send
 
 __all__ = ["CALLBACK", "FrontDoor", "middlewares", "open_front", "shut_front"]
 
 #: The value of RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH.
-CALLBACK: Final = "cluster.serving.front:middlewares"
+CALLBACK: Final = "cluster.serving.http.front:middlewares"
 _open: list[Gate] = []  # of the replica that lives in this process; elsewhere (proxies) there is none
 
 

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import grpc
 
-from cluster.serving.security import is_loopback
+from cluster.serving.access.security import is_loopback
 from semrec.bench.attacks import Attack
 from semrec.errors import InputError
 

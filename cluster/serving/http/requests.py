@@ -10,8 +10,8 @@ from urllib.parse import parse_qsl
 from pydantic import BaseModel, ValidationError
 
 from cluster.serving.asks import Listing
-from cluster.serving.problems import ProblemError
-from cluster.serving.schemas import MAX_LIST, FiltersBody, ListQuery, NumberRange, Weighted
+from cluster.serving.http.problems import ProblemError
+from cluster.serving.http.schemas import MAX_LIST, FiltersBody, ListQuery, NumberRange, Weighted
 from semrec.online.anonymous import Weighted as WeightedItem
 from semrec.online.filters import NO_FILTERS, Filters
 from semrec.online.json_size import check_json_size

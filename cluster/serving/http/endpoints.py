@@ -9,9 +9,9 @@ from urllib.parse import unquote_to_bytes
 
 from pydantic import BaseModel
 
-from cluster.serving import handlers, schemas
-from cluster.serving.handlers import Call, Done
-from cluster.serving.problems import ProblemError
+from cluster.serving.http import handlers, schemas
+from cluster.serving.http.handlers import Call, Done
+from cluster.serving.http.problems import ProblemError
 from cluster.serving.service import Service
 from semrec.limits import MAX_ID_CHARS
 

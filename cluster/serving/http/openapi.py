@@ -10,9 +10,9 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from cluster.serving import schemas
-from cluster.serving.endpoints import ENDPOINTS, Endpoint
-from cluster.serving.problems import PROBLEM_TYPE
+from cluster.serving.http import schemas
+from cluster.serving.http.endpoints import ENDPOINTS, Endpoint
+from cluster.serving.http.problems import PROBLEM_TYPE
 from semrec.limits import MAX_ID_CHARS
 
 __all__ = ["openapi_document"]

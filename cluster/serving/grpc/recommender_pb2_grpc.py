@@ -2,7 +2,7 @@
 """Client and server classes corresponding to protobuf-defined services."""
 import grpc
 
-from cluster.serving.rpc import recommender_pb2 as cluster_dot_serving_dot_rpc_dot_recommender__pb2
+from cluster.serving.grpc import recommender_pb2 as cluster_dot_serving_dot_grpc_dot_recommender__pb2
 
 
 class RecommenderStub(object):
@@ -19,38 +19,38 @@ class RecommenderStub(object):
         """
         self.RecommendUser = channel.unary_unary(
                 '/semrec.v1.Recommender/RecommendUser',
-                request_serializer=cluster_dot_serving_dot_rpc_dot_recommender__pb2.RecommendUserRequest.SerializeToString,
-                response_deserializer=cluster_dot_serving_dot_rpc_dot_recommender__pb2.Answer.FromString,
+                request_serializer=cluster_dot_serving_dot_grpc_dot_recommender__pb2.RecommendUserRequest.SerializeToString,
+                response_deserializer=cluster_dot_serving_dot_grpc_dot_recommender__pb2.Answer.FromString,
                 )
         self.RecommendAnonymous = channel.unary_unary(
                 '/semrec.v1.Recommender/RecommendAnonymous',
-                request_serializer=cluster_dot_serving_dot_rpc_dot_recommender__pb2.RecommendAnonymousRequest.SerializeToString,
-                response_deserializer=cluster_dot_serving_dot_rpc_dot_recommender__pb2.Answer.FromString,
+                request_serializer=cluster_dot_serving_dot_grpc_dot_recommender__pb2.RecommendAnonymousRequest.SerializeToString,
+                response_deserializer=cluster_dot_serving_dot_grpc_dot_recommender__pb2.Answer.FromString,
                 )
         self.SimilarItems = channel.unary_unary(
                 '/semrec.v1.Recommender/SimilarItems',
-                request_serializer=cluster_dot_serving_dot_rpc_dot_recommender__pb2.SimilarItemsRequest.SerializeToString,
-                response_deserializer=cluster_dot_serving_dot_rpc_dot_recommender__pb2.Answer.FromString,
+                request_serializer=cluster_dot_serving_dot_grpc_dot_recommender__pb2.SimilarItemsRequest.SerializeToString,
+                response_deserializer=cluster_dot_serving_dot_grpc_dot_recommender__pb2.Answer.FromString,
                 )
         self.Search = channel.unary_unary(
                 '/semrec.v1.Recommender/Search',
-                request_serializer=cluster_dot_serving_dot_rpc_dot_recommender__pb2.SearchRequest.SerializeToString,
-                response_deserializer=cluster_dot_serving_dot_rpc_dot_recommender__pb2.Answer.FromString,
+                request_serializer=cluster_dot_serving_dot_grpc_dot_recommender__pb2.SearchRequest.SerializeToString,
+                response_deserializer=cluster_dot_serving_dot_grpc_dot_recommender__pb2.Answer.FromString,
                 )
         self.AnswerBatch = channel.unary_unary(
                 '/semrec.v1.Recommender/AnswerBatch',
-                request_serializer=cluster_dot_serving_dot_rpc_dot_recommender__pb2.BatchRequest.SerializeToString,
-                response_deserializer=cluster_dot_serving_dot_rpc_dot_recommender__pb2.BatchAnswers.FromString,
+                request_serializer=cluster_dot_serving_dot_grpc_dot_recommender__pb2.BatchRequest.SerializeToString,
+                response_deserializer=cluster_dot_serving_dot_grpc_dot_recommender__pb2.BatchAnswers.FromString,
                 )
         self.Models = channel.unary_unary(
                 '/semrec.v1.Recommender/Models',
-                request_serializer=cluster_dot_serving_dot_rpc_dot_recommender__pb2.ModelsRequest.SerializeToString,
-                response_deserializer=cluster_dot_serving_dot_rpc_dot_recommender__pb2.ReleaseInfo.FromString,
+                request_serializer=cluster_dot_serving_dot_grpc_dot_recommender__pb2.ModelsRequest.SerializeToString,
+                response_deserializer=cluster_dot_serving_dot_grpc_dot_recommender__pb2.ReleaseInfo.FromString,
                 )
         self.Ready = channel.unary_unary(
                 '/semrec.v1.Recommender/Ready',
-                request_serializer=cluster_dot_serving_dot_rpc_dot_recommender__pb2.ReadyRequest.SerializeToString,
-                response_deserializer=cluster_dot_serving_dot_rpc_dot_recommender__pb2.ReadyAnswer.FromString,
+                request_serializer=cluster_dot_serving_dot_grpc_dot_recommender__pb2.ReadyRequest.SerializeToString,
+                response_deserializer=cluster_dot_serving_dot_grpc_dot_recommender__pb2.ReadyAnswer.FromString,
                 )
 
 
@@ -114,38 +114,38 @@ def add_RecommenderServicer_to_server(servicer, server):
     rpc_method_handlers = {
             'RecommendUser': grpc.unary_unary_rpc_method_handler(
                     servicer.RecommendUser,
-                    request_deserializer=cluster_dot_serving_dot_rpc_dot_recommender__pb2.RecommendUserRequest.FromString,
-                    response_serializer=cluster_dot_serving_dot_rpc_dot_recommender__pb2.Answer.SerializeToString,
+                    request_deserializer=cluster_dot_serving_dot_grpc_dot_recommender__pb2.RecommendUserRequest.FromString,
+                    response_serializer=cluster_dot_serving_dot_grpc_dot_recommender__pb2.Answer.SerializeToString,
             ),
             'RecommendAnonymous': grpc.unary_unary_rpc_method_handler(
                     servicer.RecommendAnonymous,
-                    request_deserializer=cluster_dot_serving_dot_rpc_dot_recommender__pb2.RecommendAnonymousRequest.FromString,
-                    response_serializer=cluster_dot_serving_dot_rpc_dot_recommender__pb2.Answer.SerializeToString,
+                    request_deserializer=cluster_dot_serving_dot_grpc_dot_recommender__pb2.RecommendAnonymousRequest.FromString,
+                    response_serializer=cluster_dot_serving_dot_grpc_dot_recommender__pb2.Answer.SerializeToString,
             ),
             'SimilarItems': grpc.unary_unary_rpc_method_handler(
                     servicer.SimilarItems,
-                    request_deserializer=cluster_dot_serving_dot_rpc_dot_recommender__pb2.SimilarItemsRequest.FromString,
-                    response_serializer=cluster_dot_serving_dot_rpc_dot_recommender__pb2.Answer.SerializeToString,
+                    request_deserializer=cluster_dot_serving_dot_grpc_dot_recommender__pb2.SimilarItemsRequest.FromString,
+                    response_serializer=cluster_dot_serving_dot_grpc_dot_recommender__pb2.Answer.SerializeToString,
             ),
             'Search': grpc.unary_unary_rpc_method_handler(
                     servicer.Search,
-                    request_deserializer=cluster_dot_serving_dot_rpc_dot_recommender__pb2.SearchRequest.FromString,
-                    response_serializer=cluster_dot_serving_dot_rpc_dot_recommender__pb2.Answer.SerializeToString,
+                    request_deserializer=cluster_dot_serving_dot_grpc_dot_recommender__pb2.SearchRequest.FromString,
+                    response_serializer=cluster_dot_serving_dot_grpc_dot_recommender__pb2.Answer.SerializeToString,
             ),
             'AnswerBatch': grpc.unary_unary_rpc_method_handler(
                     servicer.AnswerBatch,
-                    request_deserializer=cluster_dot_serving_dot_rpc_dot_recommender__pb2.BatchRequest.FromString,
-                    response_serializer=cluster_dot_serving_dot_rpc_dot_recommender__pb2.BatchAnswers.SerializeToString,
+                    request_deserializer=cluster_dot_serving_dot_grpc_dot_recommender__pb2.BatchRequest.FromString,
+                    response_serializer=cluster_dot_serving_dot_grpc_dot_recommender__pb2.BatchAnswers.SerializeToString,
             ),
             'Models': grpc.unary_unary_rpc_method_handler(
                     servicer.Models,
-                    request_deserializer=cluster_dot_serving_dot_rpc_dot_recommender__pb2.ModelsRequest.FromString,
-                    response_serializer=cluster_dot_serving_dot_rpc_dot_recommender__pb2.ReleaseInfo.SerializeToString,
+                    request_deserializer=cluster_dot_serving_dot_grpc_dot_recommender__pb2.ModelsRequest.FromString,
+                    response_serializer=cluster_dot_serving_dot_grpc_dot_recommender__pb2.ReleaseInfo.SerializeToString,
             ),
             'Ready': grpc.unary_unary_rpc_method_handler(
                     servicer.Ready,
-                    request_deserializer=cluster_dot_serving_dot_rpc_dot_recommender__pb2.ReadyRequest.FromString,
-                    response_serializer=cluster_dot_serving_dot_rpc_dot_recommender__pb2.ReadyAnswer.SerializeToString,
+                    request_deserializer=cluster_dot_serving_dot_grpc_dot_recommender__pb2.ReadyRequest.FromString,
+                    response_serializer=cluster_dot_serving_dot_grpc_dot_recommender__pb2.ReadyAnswer.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -172,8 +172,8 @@ class Recommender(object):
             timeout=None,
             metadata=None):
         return grpc.experimental.unary_unary(request, target, '/semrec.v1.Recommender/RecommendUser',
-            cluster_dot_serving_dot_rpc_dot_recommender__pb2.RecommendUserRequest.SerializeToString,
-            cluster_dot_serving_dot_rpc_dot_recommender__pb2.Answer.FromString,
+            cluster_dot_serving_dot_grpc_dot_recommender__pb2.RecommendUserRequest.SerializeToString,
+            cluster_dot_serving_dot_grpc_dot_recommender__pb2.Answer.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 
@@ -189,8 +189,8 @@ class Recommender(object):
             timeout=None,
             metadata=None):
         return grpc.experimental.unary_unary(request, target, '/semrec.v1.Recommender/RecommendAnonymous',
-            cluster_dot_serving_dot_rpc_dot_recommender__pb2.RecommendAnonymousRequest.SerializeToString,
-            cluster_dot_serving_dot_rpc_dot_recommender__pb2.Answer.FromString,
+            cluster_dot_serving_dot_grpc_dot_recommender__pb2.RecommendAnonymousRequest.SerializeToString,
+            cluster_dot_serving_dot_grpc_dot_recommender__pb2.Answer.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 
@@ -206,8 +206,8 @@ class Recommender(object):
             timeout=None,
             metadata=None):
         return grpc.experimental.unary_unary(request, target, '/semrec.v1.Recommender/SimilarItems',
-            cluster_dot_serving_dot_rpc_dot_recommender__pb2.SimilarItemsRequest.SerializeToString,
-            cluster_dot_serving_dot_rpc_dot_recommender__pb2.Answer.FromString,
+            cluster_dot_serving_dot_grpc_dot_recommender__pb2.SimilarItemsRequest.SerializeToString,
+            cluster_dot_serving_dot_grpc_dot_recommender__pb2.Answer.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 
@@ -223,8 +223,8 @@ class Recommender(object):
             timeout=None,
             metadata=None):
         return grpc.experimental.unary_unary(request, target, '/semrec.v1.Recommender/Search',
-            cluster_dot_serving_dot_rpc_dot_recommender__pb2.SearchRequest.SerializeToString,
-            cluster_dot_serving_dot_rpc_dot_recommender__pb2.Answer.FromString,
+            cluster_dot_serving_dot_grpc_dot_recommender__pb2.SearchRequest.SerializeToString,
+            cluster_dot_serving_dot_grpc_dot_recommender__pb2.Answer.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 
@@ -240,8 +240,8 @@ class Recommender(object):
             timeout=None,
             metadata=None):
         return grpc.experimental.unary_unary(request, target, '/semrec.v1.Recommender/AnswerBatch',
-            cluster_dot_serving_dot_rpc_dot_recommender__pb2.BatchRequest.SerializeToString,
-            cluster_dot_serving_dot_rpc_dot_recommender__pb2.BatchAnswers.FromString,
+            cluster_dot_serving_dot_grpc_dot_recommender__pb2.BatchRequest.SerializeToString,
+            cluster_dot_serving_dot_grpc_dot_recommender__pb2.BatchAnswers.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 
@@ -257,8 +257,8 @@ class Recommender(object):
             timeout=None,
             metadata=None):
         return grpc.experimental.unary_unary(request, target, '/semrec.v1.Recommender/Models',
-            cluster_dot_serving_dot_rpc_dot_recommender__pb2.ModelsRequest.SerializeToString,
-            cluster_dot_serving_dot_rpc_dot_recommender__pb2.ReleaseInfo.FromString,
+            cluster_dot_serving_dot_grpc_dot_recommender__pb2.ModelsRequest.SerializeToString,
+            cluster_dot_serving_dot_grpc_dot_recommender__pb2.ReleaseInfo.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 
@@ -274,7 +274,7 @@ class Recommender(object):
             timeout=None,
             metadata=None):
         return grpc.experimental.unary_unary(request, target, '/semrec.v1.Recommender/Ready',
-            cluster_dot_serving_dot_rpc_dot_recommender__pb2.ReadyRequest.SerializeToString,
-            cluster_dot_serving_dot_rpc_dot_recommender__pb2.ReadyAnswer.FromString,
+            cluster_dot_serving_dot_grpc_dot_recommender__pb2.ReadyRequest.SerializeToString,
+            cluster_dot_serving_dot_grpc_dot_recommender__pb2.ReadyAnswer.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)

@@ -24,10 +24,10 @@ from cluster.serving.asks import (
     published_reply,
 )
 from cluster.serving.encoders import encoder_of
-from cluster.serving.forms import JSON, Form
-from cluster.serving.problems import ProblemError, needs_explain
-from cluster.serving.requests import body_filters, parse_body, parse_query, weighted_items
-from cluster.serving.schemas import (
+from cluster.serving.http.forms import JSON, Form
+from cluster.serving.http.problems import ProblemError, needs_explain
+from cluster.serving.http.requests import body_filters, parse_body, parse_query, weighted_items
+from cluster.serving.http.schemas import (
     BatchBody,
     BatchQuery,
     EventsBody,

@@ -7,8 +7,8 @@ from typing import Any
 
 import grpc
 
-from cluster.serving.rpc import SERVICER
-from cluster.serving.rpc import recommender_pb2 as pb
+from cluster.serving.grpc import SERVICER
+from cluster.serving.grpc import recommender_pb2 as pb
 from semrec.errors import InputError
 
 __all__ = ["add_recommender", "check_servicers"]

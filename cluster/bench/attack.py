@@ -15,9 +15,9 @@ from typing import Final
 import orjson
 import psutil
 
-from cluster.serving.keys import append_key, make_key
-from cluster.stages.attack_target import PATIENCE_S, Target
-from cluster.stages.bench_serving import free_port, serve_command, started_server
+from cluster.bench.attack_target import PATIENCE_S, Target
+from cluster.bench.serving import free_port, serve_command, started_server
+from cluster.serving.access.keys import append_key, make_key
 from semrec.bench.attacks import Attack
 from semrec.errors import NoWorkersError
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError
 
-from cluster.serving.overlay_actor import overlay_actor
+from cluster.serving.changes.actor import overlay_actor
 from semrec.changes.events import Event
 from semrec.changes.log import Batch, BatchToken
 from semrec.changes.overlay import ItemChange

@@ -5,4 +5,4 @@ from typing import Final
 __all__ = ["SERVICER"]
 
 #: What Serve's `grpc_servicer_functions` names.
-SERVICER: Final = "cluster.serving.rpc.servicer:add_recommender"
+SERVICER: Final = "cluster.serving.grpc.servicer:add_recommender"

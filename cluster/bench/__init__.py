@@ -1,0 +1,1 @@
+"""Benches that need a cluster or a running service."""
