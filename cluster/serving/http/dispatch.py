@@ -2,7 +2,7 @@
 
 `Gate` answers the endpoints of the table itself and gives everything else (the page, OpenAPI) to a FastAPI application. The
 quick endpoints can be answered before Ray Serve's own work on a request (`front`), which costs several times theirs. gRPC
-(`rpc`) comes in by `call`.
+(`grpc`) comes in by `call`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How answers are written down: as JSON here, as protobuf messages in `rpc`. Runs in an engine thread."""
+"""How answers are written down: as JSON here, as protobuf messages in `grpc`. Runs in an engine thread."""
 
 from __future__ import annotations
 
