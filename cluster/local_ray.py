@@ -16,6 +16,7 @@ __all__ = ["local_ray"]
 
 _MODE: Final = "RAY_AUTH_MODE"
 _TOKEN: Final = "RAY_AUTH_TOKEN"
+_NICENESS: Final = "RAY_worker_niceness"
 
 
 @contextlib.contextmanager
@@ -25,8 +26,11 @@ def local_ray(**options: Any) -> Iterator[None]:
     Ray runs whatever code it is sent, so without a token whoever reaches a port of it can do what this user can. The token
     is random and stands in the environment of Ray's processes alone; Ray itself would write one to ~/.ray, readable to
     all, where it turns tokens on for every later `ray start`. A RAY_AUTH_MODE of the user's stays as it is.
+
+    Its workers have the priority of this process. Ray gives them niceness 15, with which they all but stand still beside
+    anything else that wants the processors.
     """
-    with _on_loopback(), _own_token():
+    with _on_loopback(), _own_token(), _environment({_NICENESS: os.environ.get(_NICENESS, "0")}):
         ray.init(address="local", **options)
         try:
             yield

@@ -23,6 +23,7 @@ def pytest_configure() -> None:
     # ray.init() without the mode writes a token file, after which `ray start` on the same machine turns tokens on.
     os.environ["RAY_AUTH_MODE"] = "disabled"
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 - by default 15, with which workers stand still on a busy machine
     os.environ["HF_HUB_OFFLINE"] = "1"
     hypothesis.settings.register_profile("semrec", deadline=None)  # a busy machine is not a failure
     hypothesis.settings.load_profile("semrec")

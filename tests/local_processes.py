@@ -42,7 +42,7 @@ def wait_until(
     condition: Callable[[], bool],
     within_s: float = 10.0,
     *,
-    every_s: float = 0.01,
+    every_s: float = 0.05,
     report: Callable[[], str] = lambda: "the awaited state did not come",
 ) -> None:
     """Waits until a condition holds; fails with what `report` says then."""

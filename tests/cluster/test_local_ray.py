@@ -31,7 +31,7 @@ def listed(**environment):
     return done.stdout.strip() or done.stderr[-2000:]
 
 def chosen():
-    return {name: value for name, value in os.environ.items() if name.startswith(("RAY_AUTH", "RAY_ENABLE"))}
+    return {name: value for name, value in os.environ.items() if name.startswith(("RAY_AUTH", "RAY_ENABLE", "RAY_worker"))}
 
 before = chosen()
 told = []
@@ -40,6 +40,7 @@ for is_last in [False, True][-int(sys.argv[1]):]:
         token = os.environ.get("RAY_AUTH_TOKEN", "")
         told.append({
             "result": compute.run(sum, [1, 2]), "addresses": listening(), "token": token,
+            "niceness": compute.run(os.nice, 0) - os.nice(0),
             "known": listed(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=token),
             "refused": is_last and [listed(), listed(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN="0" * 64)],
         })
@@ -75,12 +76,17 @@ def test_the_clusters_store_is_closed_to_whoever_lacks_the_token(told: dict[str,
     assert len({run["token"] for run in told["runs"]}) == 2
 
 
+def test_its_workers_have_the_priority_of_the_command(told: dict[str, Any]) -> None:
+    assert {run["niceness"] for run in told["runs"]} == {0}
+
+
 def test_nothing_of_it_stays(told: dict[str, Any]) -> None:
     assert told["is_restored"]
     assert not (told["home"] / ".ray").exists()  # a token there would turn tokens on for every later `ray start`
 
 
 def test_what_the_user_chose_stays(tmp_path: Path) -> None:
-    told = run_command(tmp_path, 1, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN="sesame" * 6)
+    told = run_command(tmp_path, 1, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN="sesame" * 6, RAY_worker_niceness="3")
+    assert told["runs"][0]["niceness"] == 3
     assert {run["token"] for run in told["runs"]} == {"sesame" * 6}
     assert int(told["runs"][0]["known"]) > 0 and "AuthenticationError" in told["runs"][0]["refused"][1]

@@ -112,8 +112,14 @@ class Server:
     def wait_for(self, expression: str, value: float | None, within_s: float = 40) -> None:
         """Waits until an expression has a value: a busy machine misses a scrape, and the next one has it."""
         wait_until(
-            lambda: self.value(expression) == value, within_s, every_s=0.5, report=lambda: f"{expression} = {value}"
-        )
+            lambda: self.value(expression) == value, within_s, every_s=0.5,
+            report=lambda: f"{expression} = {self.value(expression)}, not {value}; {self.targets()}",
+        )  # fmt: skip
+
+    def targets(self) -> list[tuple[str, str, str]]:
+        """Job, address and last error of everything that is scraped."""
+        found = self.get("targets")["activeTargets"]
+        return [(one["labels"]["job"], one["scrapeUrl"], one["lastError"]) for one in found]
 
     def over_time(self, expression: str) -> list[Any]:
         """The series of an expression since the start."""
