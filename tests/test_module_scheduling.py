@@ -15,7 +15,6 @@ import pytest
 TESTS = Path(__file__).resolve().parent
 ENOUGH_S = 500
 
-pytestmark = pytest.mark.timeout(600)  # a dozen interpreters, one after the other
 
 ABORTS = """
 import os

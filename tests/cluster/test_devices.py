@@ -155,7 +155,7 @@ def test_cpu_takes_no_gpu_where_there_are_some(nodes: Cluster, looked: Path) -> 
 def test_gpus_that_others_hold_are_waited_for_no_longer(nodes: Cluster, looked: Path, device: str) -> None:
     nodes.add_node(num_cpus=1, num_gpus=1)
     holder = make_actor({"num_gpus": 1}, dict, {})
-    ray.get(holder.ready.remote(), timeout=60)
+    ray.get(holder.ready.remote(), timeout=180)
     with pytest.raises(DeviceError, match=r"1 GPUs, 0 of the GPUs free"):
         _devices(device, wait_s=2)
 

@@ -36,7 +36,7 @@ from semrec.workspace.ledger import Ledger
 
 NUM_PARTS = 24
 K = 10
-WAIT_S = 90
+WAIT_S = 180
 
 
 @pytest.fixture(scope="module")

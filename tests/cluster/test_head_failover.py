@@ -29,7 +29,7 @@ from semrec.workspace.manifests import read_manifest
 
 HEAD, WORKERS = "127.0.0.2", "127.0.0.3"  # two hosts of one machine: a new head takes the address of the old one
 NUM_PARTS, NUM_USERS, K = 24, 2_400, 10
-WAIT_S = 90
+WAIT_S = 180
 
 DRIVER = """
 import sys

@@ -26,8 +26,6 @@ from semrec.progress import NoProgress
 from semrec.runs import ScoreSettings, read_health
 from semrec.workspace.folder import Workspace
 
-pytestmark = pytest.mark.timeout(300)
-
 NODE = "127.0.0.3"  # loopback, where Ray would replace 127.0.0.1 by the machine's address
 NUM_VIEWERS, NUM_BUCKETS, NUM_FILMS = 60, 2, 389
 SCRAPE_S = 60

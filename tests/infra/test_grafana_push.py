@@ -240,7 +240,7 @@ def test_settings_from_the_environment_and_a_file(tmp_path: Path) -> None:
 def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("GRAFANA_")}
     full = [sys.executable, "-m", "infra.grafana", *arguments]
-    done = subprocess.run(full, cwd=ROOT, env={**kept, **environment}, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(full, cwd=ROOT, env={**kept, **environment}, capture_output=True, text=True, timeout=180)
     assert TOKEN not in done.stdout + done.stderr
     return done
 

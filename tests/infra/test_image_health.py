@@ -102,6 +102,6 @@ def test_only_the_token_opens_the_jobs(head: tuple[str, str], token: str, expect
 def test_without_a_token_the_image_starts_no_cluster(tmp_path: Path) -> None:
     environment = {**os.environ, **IMAGE_ENVIRONMENT, "HOME": str(tmp_path)}
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", f"--port={free_port()}"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=180)
     assert done.returncode != 0
     assert "token" in (done.stdout + done.stderr).lower()

@@ -33,8 +33,6 @@ from semrec.demo import film_items, viewer_interactions, viewer_rows
 from semrec.runs import read_health, read_live
 from semrec.workspace.folder import Workspace
 
-pytestmark = pytest.mark.timeout(500)  # the first test waits for all of it
-
 NODE = "127.0.0.4"  # loopback, where Ray would replace 127.0.0.1 by the machine's address
 NUM_VIEWERS, NUM_BUCKETS, NUM_FILMS = 60, 2, 389
 GONE_S = 90

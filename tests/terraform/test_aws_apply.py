@@ -24,7 +24,6 @@ from offline_terraform import Terraform, infra_tool
 
 pytest.importorskip("moto.server", reason="NOT TESTED: no moto; install the extra `test`")
 boto3 = pytest.importorskip("boto3", reason="NOT TESTED: no boto3; install the extra `test`")
-pytestmark = pytest.mark.timeout(600)  # an apply of 99 resources takes a minute on an idle machine
 
 ROOT = "live/aws"
 NAME = "semrec-test"

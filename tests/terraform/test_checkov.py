@@ -16,8 +16,6 @@ from offline_terraform import REPO, cache_folder
 VERSION = "3.3.30"
 SETTINGS = REPO / "terraform" / ".checkov.yaml"
 
-pytestmark = pytest.mark.timeout(600)  # the first run installs checkov
-
 
 @pytest.fixture(scope="module")
 def checkov() -> Path:

@@ -48,7 +48,7 @@ class Served:
         self.running.client.headers.update(self.headers)
         self.channel = grpc.insecure_channel(f"127.0.0.1:{self.port}")
         self.stub = RecommenderStub(self.channel)
-        self.stub.Ready(pb.ReadyRequest(), wait_for_ready=True, timeout=60)
+        self.stub.Ready(pb.ReadyRequest(), wait_for_ready=True, timeout=180)
 
     def ask(self, rpc: str, message: Any, key: str = "admin") -> Any:
         metadata = [("authorization", f"Bearer {self.keys[key]}")] if key else []
@@ -149,7 +149,7 @@ def test_haproxy_takes_grpc_on_loopback_alone(served: Served) -> None:
 
 
 def test_a_killed_replica_costs_no_client_an_error(served: Served) -> None:
-    wait_until(lambda: len(served.replicas()) == 2, 60)
+    wait_until(lambda: len(served.replicas()) == 2, 180)
     answers, errors, stop = 0, [], threading.Event()
 
     def ask() -> None:

@@ -257,7 +257,7 @@ import os; os.kill(os.getpid(), 9)
 def test_the_actor_outlives_the_driver_that_made_it(uri: str, cluster: str, follow: Any) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-c", DRIVER, cluster, uri]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=180, env=environment)
     assert (done.stdout, done.returncode) == ("1\n", -9), done.stderr
     assert follow().view(NOTHING).ids == ("from-a-driver",)
     assert ray.get(ray.get_actor(actor_name(uri), NAMESPACE).describe.remote())["items"] == 1

@@ -18,7 +18,7 @@ from semrec.errors import CorruptArtefactError
 from semrec.online.release import ServedRelease
 from semrec.online.users import question_of
 
-WAIT_S = 60.0
+WAIT_S = 180.0
 
 
 @pytest.fixture

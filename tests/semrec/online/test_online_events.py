@@ -348,7 +348,7 @@ def test_a_fold_that_is_killed_is_done_again_with_the_same_result(world: Workspa
     put(world, "i0", deleted=True)
     add_events(world, ("u", "fresh", 1.0, 300))
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run([sys.executable, "-c", KILLED, world.uri, moment], env=environment, timeout=60)
+    done = subprocess.run([sys.executable, "-c", KILLED, world.uri, moment], env=environment, timeout=180)
     assert done.returncode == -9
     fold_changes(world)
     assert sorted(items_of(world)) == ["fresh", "i1", "i2", "i3", "i4", "i5"]

@@ -217,7 +217,7 @@ def test_what_another_process_writes_is_seen_at_once(s3: str, s3_uri: str) -> No
         {},
     )
     assert not storage.exists("a/late/file")
-    done = subprocess.run([sys.executable, "-c", WRITER, s3_uri], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", WRITER, s3_uri], capture_output=True, text=True, timeout=180)
     assert done.stdout == "True False\n", done.stderr
     assert (storage.exists("a/second"), storage.size_bytes("a/second")) == (True, 20)
     assert storage.exists("a/late/file")
@@ -234,7 +234,7 @@ def test_a_process_finds_the_store_by_its_environment(s3: str, s3_uri: str, righ
     Storage(s3_uri).write_bytes("file", b"found")
     environment = {**os.environ, "AWS_ENDPOINT_URL": s3 if right else "http://127.0.0.1:9", "AWS_MAX_ATTEMPTS": "1"}
     command = [sys.executable, "-c", READER, s3_uri]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=180, env=environment)
     assert (done.returncode, done.stdout) == ((0, "found\n") if right else (1, ""))
     assert ("127.0.0.1:9" in done.stderr) is not right
 
