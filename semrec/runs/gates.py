@@ -16,10 +16,10 @@ __all__ = ["Allowed", "check_release"]
 class Allowed:
     """What may go live because somebody said so, for one call."""
 
-    empty: bool = False  # --allow-empty: no users, or no events where the live release has some
-    lost_eligibility: bool = (
-        False  # --allow-lost-eligibility: a clause less than the live release, or one nobody states
-    )
+    #: --allow-empty: no users, or no events where the live release has some.
+    empty: bool = False
+    #: --allow-lost-eligibility: a clause less than the live release, or one that no item or no user states.
+    lost_eligibility: bool = False
 
 
 def check_release(after: Mapping[str, Any], before: Mapping[str, Any] | None, allowed: Allowed) -> None:
