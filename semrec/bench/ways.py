@@ -127,12 +127,15 @@ def _ours(
 def _fastest_child(
     problem: ScoringProblem, spec: ChildSpec, progress: Progress, processes: ExitStack
 ) -> tuple[_Run, str | None]:
-    """The run of a peer with the kernels that are fastest in a quick look, and which those are where it has a choice."""
-    choices = kernel_choices(spec.engine)
+    """The run of a peer with the kernels that are fastest in a quick look, and which those are where it has a choice.
+
+    One child of a peer works at a time, so all of them may leave their rows in one file.
+    """
+    choices, rows_file = kernel_choices(spec.engine), Path(spec.folder, f"rows-{spec.engine}.npy")
     rates = {}
     for choice in choices if len(choices) > 1 else ():
         with Child(replace(spec, kernels=choice)) as child:
-            run = _child_run(child, spec.folder)
+            run = _child_run(child, rows_file)
             stop = min(_LOOK_QUERIES, problem.num_users)
             rates[choice] = stop / min(run(_LOOK_K, stop)[1] for _ in range(_LOOKS))
     chosen = max(rates, key=rates.__getitem__) if rates else choices[0]
@@ -140,16 +143,14 @@ def _fastest_child(
         told = ", ".join(f"{choice} {rate:,.0f}" for choice, rate in rates.items())
         progress.note(f"{spec.engine}: {chosen}, of {told} users/s in a quick look")
     child = processes.enter_context(Child(replace(spec, kernels=chosen)))
-    return _child_run(child, spec.folder), chosen if rates else None
+    return _child_run(child, rows_file), chosen if rates else None
 
 
-def _child_run(child: Child, folder: str) -> _Run:
-    file = Path(folder, f"rows-{id(child)}.npy")
-
+def _child_run(child: Child, rows_file: Path) -> _Run:
     def run(k: int, stop: int) -> tuple[np.ndarray, float]:
-        child.send(k=k, start=0, stop=stop, parts=1, save=str(file))
+        child.send(k=k, start=0, stop=stop, parts=1, save=str(rows_file))
         seconds = child.receive()["seconds"]
-        rows: np.ndarray = np.load(file)
+        rows: np.ndarray = np.load(rows_file)
         return rows, seconds
 
     return run

@@ -164,14 +164,9 @@ def test_a_worker_that_never_starts_ends_the_run(tmp_path: Path) -> None:
 
 def test_no_worker_in_time_is_said_with_the_last_error(tmp_path: Path) -> None:
     spec = WorkerSpec(Worker, {"folder": str(tmp_path), "errors": {}, "start_errors": (DOWN,) * 99})
-    for within_s in (
-        2,
-        8,
-        32,
-        128,
-    ):  # a busy machine takes longer than the first ones until there is an error to tell of
+    for within_s in (2, 8, 32, 128):  # until a worker had the time to fail, which takes longer on a busy machine
         with pytest.raises(NoWorkersError, match=rf"no worker became ready in {within_s} s .*last error: ") as raised:
             run_on_actors(spec, [0], num_groups=1, on_done=print, ready_within_s=float(within_s))
-        if (tmp_path / "start").exists() and "last error: None" not in str(raised.value):
+        if "last error: None" not in str(raised.value):
             break
     assert "last error: got; expected expected" in str(raised.value)

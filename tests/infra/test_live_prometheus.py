@@ -197,9 +197,8 @@ def workspace(cluster: Cluster, prometheus: Server, tmp_path_factory: pytest.Tem
     import_interactions(found, viewer_interactions(NUM_VIEWERS, 7), repeats="latest", neutral_value=2.5)
     for k in (5, 10):
         cluster.run("jobs.run_pipeline", "--workspace", found.uri, "--k", str(k))
-    prometheus.wait_for(
-        'max(ray_semrec_run_users{which="live"})', NUM_VIEWERS
-    )  # the second alone has a live one beside it
+    # The second run alone has a live one beside it. Until its gauges come, those of the first may be gone already.
+    prometheus.wait_for('max(ray_semrec_run_users{which="live"})', NUM_VIEWERS)
     prometheus.wait_for("count(ray_semrec_run_users)", None, GONE_S)
     return found
 
