@@ -18,6 +18,7 @@ __all__ = [
     "RunBusyError",
     "SchemaError",
     "SemrecError",
+    "SettingsError",
     "StoreUnavailableError",
     "TooManyRejectedError",
     "WorkspaceError",
@@ -80,6 +81,10 @@ class CorruptArtefactError(SemrecError):
 
 class InputError(SemrecError):
     """An argument or a user's input is impossible."""
+
+
+class SettingsError(InputError):
+    """A setting of the workspace, or an option that replaces it for one call, is unknown or impossible."""
 
 
 class TooManyRejectedError(SemrecError):

@@ -11,11 +11,11 @@ from typing import Final, Protocol
 import numpy as np
 
 from semrec.changes.overlay import ItemChange, OverlayView
-from semrec.encoders.settings import DEFAULT_MODEL
 from semrec.errors import InputError
 from semrec.online.lru import Lru
 from semrec.online.search import OnlineEncoder
 from semrec.release.reader import Release
+from semrec.settings import DEFAULT_MODEL
 
 __all__ = ["OverlayVectors", "ReleaseEncoders", "TextEncoder", "encoder_of", "online_encoder"]
 

@@ -8,14 +8,22 @@ from cluster.compute import Compute
 from semrec.metrics import Metrics
 from semrec.progress import Progress
 from semrec.runs import Live, RunHealth, Verification, measure_health, newest_run, read_health, read_live, verify_run
+from semrec.settings import VerifySettings
 from semrec.workspace.folder import Workspace
 from semrec.workspace.quarantine import quarantine_shares
 
 __all__ = ["tell_live", "verify"]
 
+_DEFAULTS = VerifySettings()
+
 
 def verify(
-    workspace: Workspace, run_id: str | None, *, compute: Compute, progress: Progress, num_sampled: int = 8
+    workspace: Workspace,
+    run_id: str | None,
+    *,
+    compute: Compute,
+    progress: Progress,
+    num_sampled: int = _DEFAULTS.num_sampled_users,
 ) -> Verification:
     """Verifies a run (None: the one finished last) and, when it is good, measures its health; see `semrec.runs`."""
     started_s, storage, metrics = time.monotonic(), workspace.storage, compute.metrics

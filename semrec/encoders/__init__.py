@@ -3,13 +3,12 @@
 from semrec.encoders.identity import EncoderIdentity, encoder_identity, identity_of
 from semrec.encoders.inprocess import EmbedReport, embed_in_process, embed_report
 from semrec.encoders.plan import EmbeddingJob, embedding_folder, embedding_schema, finish_embedding, plan_embedding
-from semrec.encoders.settings import DEFAULT_MODEL, EmbedSettings, embed_settings
+from semrec.encoders.settings import EmbedSettings, embed_settings
 from semrec.encoders.sources import ModelSource, resolve_model
 from semrec.encoders.text import Encoder
 from semrec.encoders.worker import EmbedWorker
 
 __all__ = [
-    "DEFAULT_MODEL",
     "EmbedReport",
     "EmbedSettings",
     "EmbedWorker",

@@ -7,8 +7,8 @@ import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 
-from semrec.encoders.settings import DEFAULT_MODEL
 from semrec.errors import EncoderError
+from semrec.settings import DEFAULT_MODEL
 from semrec.workspace.digests import fingerprint
 
 __all__ = ["DEFAULT_WEIGHTS_SHA256", "ModelSource", "resolve_model", "weights_sha256"]

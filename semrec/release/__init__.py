@@ -5,7 +5,7 @@ from semrec.release.clauses import eligibility_warnings, lost_eligibility
 from semrec.release.coarse_choice import choose_coarse, describe_coarse
 from semrec.release.matrix import build_matrix
 from semrec.release.reader import Release, newest_release
-from semrec.release.settings import ReleaseSettings
+from semrec.settings import ReleaseSettings
 
 __all__ = [
     "Release",

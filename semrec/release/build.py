@@ -17,9 +17,9 @@ from semrec.release.arrays import read_rows
 from semrec.release.clauses import stating_count
 from semrec.release.matrix import attribute_dicts, pack_words
 from semrec.release.reader import Release
-from semrec.release.settings import ReleaseSettings
 from semrec.scoring.eligibility import Layout
 from semrec.scoring.types import ItemShard
+from semrec.settings import ReleaseSettings
 from semrec.workspace.digests import fingerprint
 from semrec.workspace.folder import Workspace
 from semrec.workspace.ledger import Ledger, PartRecord, Plan, PlannedPart, build_info, sum_counts

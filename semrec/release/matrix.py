@@ -13,9 +13,9 @@ import pyarrow.compute as pc
 from semrec.contracts import ATTRIBUTES_TYPE
 from semrec.errors import InputError
 from semrec.release.arrays import write_array, write_block
-from semrec.release.settings import DEFAULT_ELIGIBILITY
 from semrec.scoring.eligibility import Layout
 from semrec.scoring.types import rows_not_finite
+from semrec.settings import DEFAULT_ELIGIBILITY
 from semrec.workspace.digests import fingerprint
 from semrec.workspace.folder import Workspace
 from semrec.workspace.manifests import read_manifest, write_manifest

@@ -4,9 +4,10 @@ from semrec.runs.gates import Allowed
 from semrec.runs.health import RunHealth, measure_health, read_health
 from semrec.runs.inherit import inherited_settings
 from semrec.runs.live import Live, check_against_live, publish, read_live, require_live, rollback
-from semrec.runs.plan import ScoreSettings, find_runs, newest_run, plan_run, reuse_parts, run_folder
+from semrec.runs.plan import find_runs, newest_run, plan_run, reuse_parts, run_folder
 from semrec.runs.verify import Verification, read_verification, verify_run
 from semrec.runs.worker import ScoreWorker, ShardResult
+from semrec.settings import ScoreSettings
 
 __all__ = [
     "Allowed",

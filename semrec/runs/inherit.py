@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from semrec.release.settings import ReleaseSettings
 from semrec.runs.live import read_live
+from semrec.settings import ReleaseSettings
 from semrec.workspace.manifests import read_manifest
 from semrec.workspace.storage import Storage
 

@@ -5,26 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from pydantic import BaseModel, ConfigDict, Field
-
 from semrec.contracts import CONTRACT_VERSION
 from semrec.errors import CorruptArtefactError, SchemaError
-from semrec.limits import MAX_K
 from semrec.release.reader import Release
+from semrec.settings import ScoreSettings
 from semrec.workspace.digests import fingerprint
 from semrec.workspace.ledger import Ledger, PartRecord, Plan, PlannedPart
 from semrec.workspace.manifests import newest_finished
 from semrec.workspace.storage import Storage
 
-__all__ = ["ScoreSettings", "find_runs", "newest_run", "plan_run", "reuse_parts", "run_folder"]
-
-
-class ScoreSettings(BaseModel):
-    """What shapes the result of a run beyond its release. How it is computed (engine, shards, workers) is not part of it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    k: int = Field(20, ge=1, le=MAX_K, description="Recommendations per user.")
+__all__ = ["find_runs", "newest_run", "plan_run", "reuse_parts", "run_folder"]
 
 
 def run_folder(run_id: str) -> str:

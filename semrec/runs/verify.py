@@ -16,6 +16,7 @@ from semrec.release.reader import Release
 from semrec.runs.plan import run_folder
 from semrec.scoring.reference import ReferenceEngine
 from semrec.scoring.types import TopK
+from semrec.settings import VerifySettings
 from semrec.workspace.digests import content_digest, sha256_hex
 from semrec.workspace.ledger import Ledger, PartRecord, PlannedPart
 from semrec.workspace.manifests import read_manifest, write_manifest
@@ -23,6 +24,8 @@ from semrec.workspace.storage import Storage
 from semrec.workspace.tables import TableFile, read_table
 
 __all__ = ["Verification", "read_verification", "verify_run"]
+
+_DEFAULTS = VerifySettings()
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class Verification:
         return not self.problems
 
 
-def verify_run(storage: Storage, run_id: str, *, num_sampled: int = 8) -> Verification:
+def verify_run(storage: Storage, run_id: str, *, num_sampled: int = _DEFAULTS.num_sampled_users) -> Verification:
     """Re-hashes every part, checks users, order and lengths, and rescores `num_sampled` users with the reference engine.
 
     Writes `runs/<run>/verified.json`, which `publish` asks for and `score` repairs from. Raises IncompleteRunError for a

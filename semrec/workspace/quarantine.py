@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from typing import Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from semrec.contracts import QUARANTINE_SCHEMA
 from semrec.errors import TooManyRejectedError
+from semrec.settings import QuarantineSettings
 from semrec.workspace.manifests import read_manifest
 from semrec.workspace.storage import Storage
 from semrec.workspace.tables import parquet_bytes
 
 __all__ = ["DEFAULT_MAX_SHARE", "Quarantine", "quarantine_shares"]
 
-DEFAULT_MAX_SHARE = 0.01
+DEFAULT_MAX_SHARE: Final = QuarantineSettings().max_share
 _ROWS_PER_FILE = 10_000
 _EXCERPT_CHARS = 500
 _COUNTS = {

@@ -36,7 +36,7 @@ def model_copy(tmp_path) -> Path:
         ({"max_tokens": 4}, InputError, "max_tokens = 4"),
         ({"max_tokens": 9000}, InputError, "max_tokens = 9000"),
         ({"model": ""}, InputError, "model = ''"),
-        ({"modle": "x"}, InputError, "expected one of model, device, dtype, max_tokens"),
+        ({"modle": "x"}, InputError, "expected one of model, dtype, max_tokens, device"),
     ],
 )
 def test_impossible_settings_are_refused_by_name(values, kind, message):

@@ -1,0 +1,270 @@
+"""Defines every setting of a workspace once, with its default, meaning and check, and keeps them in `settings.toml`.
+
+A section is a frozen model and one field of `Settings`. To add a section, write its class and its field here: the file,
+`semrec config`, the options of the commands and their defaults follow from that. A setting shapes results and belongs to
+the workspace. Where work is done (address, workers, devices) is chosen for each call and is no setting.
+
+    settings = read_settings(workspace.storage)              # the defaults where there is no settings.toml
+    settings = change_settings(settings, {"score.k": 50})    # checked; raises SettingsError naming key and file
+    write_settings(workspace.storage, settings)
+"""
+
+from __future__ import annotations
+
+import json
+import textwrap
+import tomllib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic.fields import FieldInfo
+
+from semrec.errors import SettingsError
+from semrec.limits import MAX_K
+
+if TYPE_CHECKING:
+    from semrec.workspace.storage import Storage
+
+__all__ = [
+    "DEFAULT_ELIGIBILITY",
+    "DEFAULT_MODEL",
+    "SETTINGS_FILE",
+    "EncoderSettings",
+    "QuarantineSettings",
+    "ReleaseSettings",
+    "ScoreSettings",
+    "Settings",
+    "VerifySettings",
+    "change_settings",
+    "has_settings",
+    "read_settings",
+    "setting_fields",
+    "setting_value",
+    "value_text",
+    "write_settings",
+]
+
+SETTINGS_FILE: Final = "settings.toml"
+#: The encoder whose weights are checked against the official SHA-256 and come with the extra `demo`.
+DEFAULT_MODEL: Final = "all-MiniLM-L6-v2"
+#: These clauses need not exist among the attributes: they ask nothing of anybody until a user states them.
+DEFAULT_ELIGIBILITY: Final = ("platform",)
+
+_LINE_WIDTH = 100
+_HEADER = (
+    "Settings of this workspace. `semrec config show` explains them, `semrec config set KEY VALUE` changes one. That command "
+    "writes this file anew and keeps no comments of your own. A line that is left out has its default."
+)
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class EncoderSettings(_Section):
+    """How items become vectors."""
+
+    model: str = Field(
+        DEFAULT_MODEL,
+        min_length=1,
+        description="Name of a sentence-transformers model, an id on the model hub (owner/name), or a local folder.",
+    )
+    dtype: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto",
+        description="Type of weights and activations. auto: bfloat16 on GPUs and on CPUs that multiply it natively, else "
+        "float32. Vectors are stored as float32 either way.",
+    )
+    max_tokens: int = Field(
+        256,
+        ge=8,
+        le=8192,
+        description="Longest text, in tokens of the model, special ones included; what stands behind is cut off.",
+    )
+
+
+class ReleaseSettings(_Section):
+    """What shapes a release beyond its inputs. Every field is part of the release's fingerprint."""
+
+    eligibility: tuple[str, ...] = Field(
+        DEFAULT_ELIGIBILITY,
+        description="Attributes that a user's and an item's values must share, where the user states any.",
+    )
+    half_life_days: float = Field(
+        180.0, gt=0, description="Days after which an event counts half, relative to the user's newest event."
+    )
+    as_of: int | None = Field(
+        None, ge=0, description="Seconds since 1970 UTC; later events are left out. Not set: the newest event."
+    )
+
+    @field_validator("eligibility")
+    @classmethod
+    def _check_names(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(names) or len(set(names)) < len(names):
+            raise ValueError("names of attributes must not be empty or repeated")
+        return names
+
+
+class ScoreSettings(_Section):
+    """What shapes a run beyond its release."""
+
+    k: int = Field(20, ge=1, le=MAX_K, description="Recommendations per user.")
+
+
+class VerifySettings(_Section):
+    """How a finished run is checked before it may be published."""
+
+    num_sampled_users: int = Field(8, ge=0, description="Users whose lists are computed again by the reference engine.")
+
+
+class QuarantineSettings(_Section):
+    """How many bad rows an import or an embedding takes before it fails."""
+
+    max_share: float = Field(
+        0.01, ge=0, le=1, description="Share of the rows, or of the texts to embed, that may be rejected."
+    )
+
+
+class Settings(_Section):
+    """All settings of a workspace, by section."""
+
+    encoder: EncoderSettings = EncoderSettings()
+    release: ReleaseSettings = ReleaseSettings()
+    score: ScoreSettings = ScoreSettings()
+    verify: VerifySettings = VerifySettings()
+    quarantine: QuarantineSettings = QuarantineSettings()
+
+
+def setting_fields() -> dict[str, FieldInfo]:
+    """Returns every setting's definition by its key, as `score.k`, in the order of the file."""
+    return {
+        f"{section}.{name}": field
+        for section, default in Settings()
+        for name, field in type(default).model_fields.items()
+    }
+
+
+def setting_value(settings: Settings, key: str) -> Any:
+    """Returns the value of one setting. Raises SettingsError when there is no such key."""
+    _check_key(key, SETTINGS_FILE)
+    section, _, name = key.partition(".")
+    return getattr(getattr(settings, section), name)
+
+
+def value_text(value: Any) -> str:
+    """Formats a setting's value as `semrec config set` takes it: names with commas between, nothing where it is not set."""
+    if isinstance(value, tuple):
+        return ",".join(value)
+    return "" if value is None else str(value).removesuffix(".0")
+
+
+def change_settings(settings: Settings, values: Mapping[str, Any], *, source: str = SETTINGS_FILE) -> Settings:
+    """Returns the settings with the values of some keys replaced, checked.
+
+    A value may be text, as on a command line: names are separated by commas, and an empty text unsets what may be unset.
+    `source` says in the message where the values come from. Raises SettingsError naming the key that is unknown or wrong.
+    """
+    body = settings.model_dump()
+    for key, value in values.items():
+        _check_key(key, source)
+        section, _, name = key.partition(".")
+        body[section][name] = _parsed(setting_fields()[key], value)
+    try:
+        return Settings.model_validate(body)
+    except ValidationError as error:
+        raise _settings_error(error, source) from None
+
+
+def has_settings(storage: Storage) -> bool:
+    """Says whether the workspace has a settings file; without one it has the defaults."""
+    return storage.exists(SETTINGS_FILE)
+
+
+def read_settings(storage: Storage) -> Settings:
+    """Reads the workspace's settings; the defaults where it has no file. Raises SettingsError naming file and key."""
+    if not has_settings(storage):
+        return Settings()
+    source = f"{SETTINGS_FILE} in {storage.uri}"
+    try:
+        body = tomllib.loads(storage.read_bytes(SETTINGS_FILE).decode())
+    except ValueError as error:  # of TOML or of UTF-8
+        raise SettingsError(
+            f"{source} is not TOML ({error})",
+            expected="sections of `key = value` lines, as `semrec init` writes them",
+            remedy="Correct the line, or remove the file and run `semrec init`.",
+        ) from None
+    try:
+        # Checked as JSON because that is strict about types ("20" is no number) and yet takes a list for a tuple.
+        return Settings.model_validate_json(json.dumps(body, default=str), strict=True)
+    except ValidationError as error:
+        raise _settings_error(error, source) from None
+
+
+def write_settings(storage: Storage, settings: Settings) -> None:
+    """Writes the settings file, whole or not at all, with each setting's sentence above it."""
+    storage.write_bytes(SETTINGS_FILE, _toml(settings).encode())
+
+
+def _toml(settings: Settings) -> str:
+    lines = _comment(_HEADER)
+    for section, values in settings:
+        lines += ["", *_comment(str(type(values).__doc__)), f"[{section}]"]
+        for name, field in type(values).model_fields.items():
+            value, default = getattr(values, name), value_text(field.default)
+            lines += _comment(f"{field.description} Default: {default or 'none'}.")
+            lines.append(f"# {name} is not set" if value is None else f"{name} = {_toml_value(value)}")
+    return "\n".join(lines) + "\n"
+
+
+def _comment(text: str) -> list[str]:
+    return textwrap.wrap(text, _LINE_WIDTH, initial_indent="# ", subsequent_indent="# ")
+
+
+def _toml_value(value: Any) -> str:
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_toml_value, value))}]"
+    if isinstance(value, str):
+        # A JSON string is a TOML string, but for the one control character that only TOML wants escaped.
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return repr(value)
+
+
+def _parsed(field: FieldInfo, value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    if isinstance(field.default, tuple):
+        return tuple(name.strip() for name in value.split(",") if name.strip())
+    return None if field.default is None and not value else value
+
+
+def _check_key(key: str, source: str) -> None:
+    if key not in setting_fields():
+        raise SettingsError(
+            f"{source}: unknown setting {key}",
+            expected=f"one of {', '.join(setting_fields())}",
+            remedy="Correct the name, or remove the line; `semrec config show` lists them all.",
+        )
+
+
+def _settings_error(error: ValidationError, source: str) -> SettingsError:
+    """Turns the first fault that pydantic names into the package's own error."""
+    fault = error.errors()[0]
+    key = ".".join(map(str, fault["loc"][:2]))
+    field = setting_fields().get(key)
+    if field is None and fault["type"] != "extra_forbidden":
+        return SettingsError(
+            f"{source}: {key or 'it'}: {fault['msg']}",
+            expected=f"sections {', '.join(Settings.model_fields)}",
+            remedy="Correct the section; `semrec config show` lists all settings.",
+        )
+    if field is None:
+        return SettingsError(
+            f"{source}: unknown setting {key}",
+            expected=f"one of {', '.join(setting_fields())}",
+            remedy="Correct the name, or remove the line; `semrec config show` lists them all.",
+        )
+    return SettingsError(
+        f"{source}: {key} = {fault['input']!r}: {fault['msg'].removeprefix('Value error, ')}",
+        expected=str(field.description).removesuffix("."),
+        remedy=f"Correct it, or leave it out for the default, {value_text(field.default) or 'none'}.",
+    )
