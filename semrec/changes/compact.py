@@ -15,9 +15,9 @@ from typing import Final
 from semrec.changes.log import Folded
 from semrec.changes.state import event_log, item_log
 from semrec.data.catalogue import CATALOGUE_MANIFEST, stage_items
-from semrec.data.intake import Intake
 from semrec.data.interactions import INTERACTIONS_MANIFEST, WeightRule, stage_interactions
 from semrec.data.online import log_ends
+from semrec.data.rejects import ReadStats
 from semrec.data.staging import Staged, folded_sequence, scratch_folder, stored_parts
 from semrec.errors import RunBusyError
 from semrec.workspace.folder import Workspace
@@ -88,8 +88,8 @@ def _stage_items(workspace: Workspace, scratch: Path) -> tuple[Staged | None, tu
     if until <= folded_sequence(manifest):
         return None, (0, 0)
     # The import of nothing, which takes in what is older than itself.
-    intake = Intake(workspace.storage, "online-items", max_rejected=1.0)
-    staged = stage_items(workspace, (), append=True, until=until, intake=intake, scratch=scratch)
+    stats = ReadStats(workspace.storage, "online-items", max_rejected=1.0)
+    staged = stage_items(workspace, (), append=True, until=until, stats=stats, scratch=scratch)
     return staged, (staged.num_put, staged.num_deleted)
 
 
@@ -99,9 +99,9 @@ def _stage_events(workspace: Workspace, until: int, scratch: Path) -> tuple[Stag
     if until <= after:
         return None, (0,)
     tables = (s.table.slice(max(0, after + 1 - s.first)) for s in log.read(after) if s.first <= until)
-    intake = Intake(workspace.storage, "online-events", max_rejected=1.0)
+    stats = ReadStats(workspace.storage, "online-events", max_rejected=1.0)
     staged = stage_interactions(
-        workspace, tables, _rule(workspace.storage), append=True, intake=intake, scratch=scratch, folded=until
+        workspace, tables, _rule(workspace.storage), append=True, stats=stats, scratch=scratch, folded=until
     )
     return staged, (until - after,)
 

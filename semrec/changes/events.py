@@ -18,8 +18,8 @@ import pyarrow as pa
 from semrec.changes.overlay import OverlayView
 from semrec.contracts import INTERACTIONS_SCHEMA
 from semrec.data.events import EventColumns, EventRules, events_of
-from semrec.data.intake import Refusal, Refusals, RowBlock
 from semrec.data.known import HasItems
+from semrec.data.rejects import RejectedRow, RejectedRows, RowBlock
 from semrec.limits import MAX_EVENT_VALUE
 
 __all__ = [
@@ -52,7 +52,7 @@ class CheckedEvents:
     """The good events, in their order, and the others with their place among all (from 0) and the reason."""
 
     accepted: list[Event]
-    refused: list[Refusal]
+    refused: list[RejectedRow]
 
 
 class LiveItems:
@@ -62,11 +62,11 @@ class LiveItems:
         self._release_items, self._changes = release_items, view.changes
 
     def contains(self, ids: pa.Array) -> np.ndarray:
-        found = self._release_items.contains(ids)
+        exists = self._release_items.contains(ids)
         if not self._changes:
-            return found
+            return exists
         changed = (self._changes.get(item_id) for item_id in ids.to_pylist())
-        return np.array([there if c is None else not c.deleted for c, there in zip(changed, found, strict=True)], bool)
+        return np.array([there if c is None else not c.deleted for c, there in zip(changed, exists, strict=True)], bool)
 
 
 def check_events(
@@ -82,8 +82,8 @@ def check_events(
     "impossible time", an item outside `items` an "unknown item". `now_s` is in UTC seconds. Never raises for an event.
     """
     now_s = int(time.time()) if now_s is None else now_s
-    refusals = Refusals()
-    places = [place for place, event in enumerate(events) if _is_readable(event, place, refusals)]
+    rejected = RejectedRows()
+    places = [place for place, event in enumerate(events) if _is_readable(event, place, rejected)]
     rows = [events[place] for place in places]
     block = RowBlock(
         "(events)",
@@ -97,11 +97,11 @@ def check_events(
         None,
         lambda row: "",
     )
-    inner = Refusals()
-    good = events_of(block, _COLUMNS, EventRules(items, now_s, max_value), intake=inner)
+    inner = RejectedRows()
+    good = events_of(block, _COLUMNS, EventRules(items, now_s, max_value), stats=inner)
     accepted = [replace(event, sequence=0) for event in events_in(0, good)]
-    refused = [Refusal(places[found.row], found.reason, found.detail) for found in inner.found]
-    return CheckedEvents(accepted, sorted(refusals.found + refused, key=lambda found: found.row))
+    refused = [RejectedRow(places[row.row], row.reason, row.detail) for row in inner.rows]
+    return CheckedEvents(accepted, sorted(rejected.rows + refused, key=lambda row: row.row))
 
 
 def event_table(events: Sequence[Event]) -> pa.Table:
@@ -199,14 +199,14 @@ def _merged(known: list[Event], new: list[Event]) -> list[Event]:
     return merged + known[start:]
 
 
-def _is_readable(event: Any, place: int, refusals: Refusals) -> bool:
+def _is_readable(event: Any, place: int, rejected: RejectedRows) -> bool:
     """Whether an event is a mapping whose texts can be written as UTF-8: JSON can spell a lone surrogate."""
     if not isinstance(event, Mapping):
-        refusals.found.append(Refusal(place, "not a JSON object", repr(event)[:80]))
+        rejected.rows.append(RejectedRow(place, "not a JSON object", repr(event)[:80]))
         return False
     for name in INTERACTIONS_SCHEMA.names:
         value = event.get(name)
         if isinstance(value, str) and any("\ud800" <= letter <= "\udfff" for letter in value):
-            refusals.found.append(Refusal(place, "bad UTF-8", f"{name} = {value[:80]!r}"))
+            rejected.rows.append(RejectedRow(place, "bad UTF-8", f"{name} = {value[:80]!r}"))
             return False
     return True

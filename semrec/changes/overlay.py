@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from semrec.contracts import ATTRIBUTES_TYPE
-from semrec.data.intake import Refusal, Refusals
+from semrec.data.rejects import RejectedRow, RejectedRows
 from semrec.data.rows import ItemRow, clean_attributes, item_tables
 from semrec.errors import InputError
 from semrec.limits import MAX_ID_CHARS
@@ -81,14 +81,14 @@ def checked_item(item_id: str, title: str, text: str, attributes: Mapping[str, S
 
     Raises InputError with the import's own reason (`semrec.ids.ID_FAULTS`, "no title and no text", "NUL byte", "bad UTF-8").
     """
-    refusals = Refusals()
+    rejected = RejectedRows()
     try:
-        tables = list(item_tables([ItemRow(item_id, title, text, attributes)], intake=refusals))
+        tables = list(item_tables([ItemRow(item_id, title, text, attributes)], stats=rejected))
     except UnicodeEncodeError:  # a lone surrogate, which JSON can spell
-        refusals.found.append(Refusal(0, "bad UTF-8"))
-    if refusals.found:
+        rejected.rows.append(RejectedRow(0, "bad UTF-8"))
+    if rejected.rows:
         raise InputError(
-            f"item {item_id!r}"[:200] + f": {refusals.found[0].reason}",
+            f"item {item_id!r}"[:200] + f": {rejected.rows[0].reason}",
             expected=f"an id of at most {MAX_ID_CHARS:,} characters, a title or a text, and attributes with text values",
             remedy="Mend the item.",
         )

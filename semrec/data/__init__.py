@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from semrec.data.columns import ColumnMap
 from semrec.data.generic import import_interactions, import_items, import_table, import_users
-from semrec.data.intake import REASONS, Progress
 from semrec.data.movielens import import_movielens
+from semrec.data.rejects import REASONS, Progress
 from semrec.data.report import ImportReport
 from semrec.data.rows import ItemRow, UserRow
 

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from semrec.contracts import CATALOGUE_SCHEMA, buckets_of, part_name, text_hash
-from semrec.data.intake import Intake
 from semrec.data.known import ChangedItems, HasItems, KnownItems
 from semrec.data.online import ItemChanges, item_changes, log_ends
+from semrec.data.rejects import ReadStats
 from semrec.data.rows import ITEM_ROWS_SCHEMA, first_of_each
 from semrec.data.spill import BucketSpill
 from semrec.data.staging import Staged, folded_entry, folded_sequence, stored_parts
@@ -40,7 +40,7 @@ def stage_items(
     *,
     append: bool,
     until: int,
-    intake: Intake,
+    stats: ReadStats,
     scratch: Path,
     tags: TagSpill | None = None,
 ) -> Staged:
@@ -48,7 +48,7 @@ def stage_items(
 
     Of two rows with one id the first counts; a new row wins over a stored one. `until` is the last item change made online
     that is older than these rows: with `append` the changes up to it that no parts hold yet are laid over the stored items
-    and below the new ones, else they are replaced with the stored items. Refused: "duplicate id", and the tags of items that
+    and below the new ones, else they are replaced with the stored items. Rejected: "duplicate id", and the tags of items that
     do not exist. Raises TooManyRejectedError before any part is written.
     """
     storage = workspace.storage
@@ -60,9 +60,9 @@ def stage_items(
         by_id.add(table, buckets_of(table.column("item_id").combine_chunks(), NUM_ID_BUCKETS))
     most_parts = max(num_parts_for(by_id.num_rows), manifest["num_parts"] if manifest else 1)
     by_text = BucketSpill(scratch / "items-by-text", CATALOGUE_SCHEMA, most_parts)
-    for items in _distinct(by_id, tags, intake):
+    for items in _distinct(by_id, tags, stats):
         by_text.add(items, buckets_of(items.column("text_hash").combine_chunks(), most_parts))
-    intake.check()
+    stats.check()
     num_parts = num_parts_for(by_text.num_rows, manifest["num_parts"] if manifest else None)
     parts = []
     for part in range(num_parts):
@@ -71,7 +71,7 @@ def stage_items(
         rows = rows.take(pc.sort_indices(rows, sort_keys=[("item_id", "ascending")]))  # Arrow compares text by bytes
         file = write_table(workspace.storage, f"catalogue/{part_name(part).replace('part', 'items')}", rows)
         parts.append({"part": part, **file.to_json()})
-        intake.report(sum(p["num_rows"] for p in parts), "write catalogue")
+        stats.report(sum(p["num_rows"] for p in parts), "write catalogue")
     return Staged(
         CATALOGUE_MANIFEST,
         _KIND,
@@ -114,11 +114,11 @@ def num_parts_for(num_items: int, present: int | None = None) -> int:
 
 
 def _changed(storage: Storage, changes: ItemChanges) -> Iterator[pa.Table]:
-    """The items put online. What is refused was acknowledged once: it is set aside and told, and stops no release."""
+    """The items put online. What is rejected was acknowledged once: it is set aside and told, and stops no release."""
     if changes.put:
-        intake = Intake(storage, "online-items", max_rejected=1.0)
-        yield from changes.tables(intake)
-        intake.flush()
+        stats = ReadStats(storage, "online-items", max_rejected=1.0)
+        yield from changes.tables(stats)
+        stats.flush()
 
 
 def _stored_rows(storage: Storage, stored: dict[int, TableFile], changes: ItemChanges) -> Iterator[pa.Table]:
@@ -133,12 +133,12 @@ def _stored_rows(storage: Storage, stored: dict[int, TableFile], changes: ItemCh
         yield pa.table([*(table.column(name) for name in names), *origin], schema=ITEM_ROWS_SCHEMA)
 
 
-def _distinct(by_id: BucketSpill, tags: TagSpill | None, intake: Intake) -> Iterator[pa.Table]:
+def _distinct(by_id: BucketSpill, tags: TagSpill | None, stats: ReadStats) -> Iterator[pa.Table]:
     """Each id once, with its tags: CATALOGUE_SCHEMA. One table when all is in memory, else one per bucket of ids."""
     on_disk = by_id.on_disk or (tags is not None and tags.on_disk)
     for bucket in range(NUM_ID_BUCKETS) if on_disk else [None]:
         rows = by_id.read_all() if bucket is None else by_id.read(bucket)
-        rows = first_of_each(rows, "item_id", intake=intake)
+        rows = first_of_each(rows, "item_id", stats=stats)
         if tags is not None:
             rows = tags.folded(rows, bucket)
         hashes = pa.array([text_hash(text) for text in rows.column("text").to_pylist()], pa.string())

@@ -6,37 +6,37 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from semrec.data.columns import ColumnMap
-from semrec.data.intake import Intake, RowBlock
+from semrec.data.rejects import ReadStats, RowBlock
 from semrec.data.rows import ItemRow, UserRow
 from semrec.data.scalars import ids_of
 
 __all__ = ["item_rows", "user_rows"]
 
 
-def item_rows(blocks: Iterable[RowBlock], columns: ColumnMap, *, is_text: bool, intake: Intake) -> Iterator[ItemRow]:
-    """The items of `blocks`; `is_text` says that lists are joined text, as in CSV. Refused here: "id is not text"."""
+def item_rows(blocks: Iterable[RowBlock], columns: ColumnMap, *, is_text: bool, stats: ReadStats) -> Iterator[ItemRow]:
+    """The items of `blocks`; `is_text` says that lists are joined text, as in CSV. Rejected here: "id is not text"."""
     for block in blocks:
         titles = [""] * block.num_rows if columns.title is None else _texts(block, columns.title)
         text_columns = [_texts(block, name) for name in columns.text]
         attributes = _attributes(block, columns, is_text)
-        for row, item_id in _ids(block, columns.item_id, intake):
+        for row, item_id in _ids(block, columns.item_id, stats):
             text = _sentences([column[row] for column in text_columns])
             yield ItemRow(item_id, titles[row], text, attributes[row], block.file, block.line(row))
 
 
-def user_rows(blocks: Iterable[RowBlock], columns: ColumnMap, *, is_text: bool, intake: Intake) -> Iterator[UserRow]:
+def user_rows(blocks: Iterable[RowBlock], columns: ColumnMap, *, is_text: bool, stats: ReadStats) -> Iterator[UserRow]:
     """The users of `blocks`, as `item_rows`."""
     for block in blocks:
         attributes = _attributes(block, columns, is_text)
-        for row, user_id in _ids(block, columns.user_id, intake):
+        for row, user_id in _ids(block, columns.user_id, stats):
             yield UserRow(user_id, attributes[row], block.file, block.line(row))
 
 
-def _ids(block: RowBlock, name: str, intake: Intake) -> Iterator[tuple[int, str]]:
+def _ids(block: RowBlock, name: str, stats: ReadStats) -> Iterator[tuple[int, str]]:
     ids, not_id = ids_of(block.columns[name], name, block.file)
     for row, (text, bad) in enumerate(zip(ids.to_pylist(), not_id.tolist(), strict=True)):
         if bad:
-            intake.reject_in(block, row, "id is not text", detail=name)
+            stats.reject_row(block, row, "id is not text", detail=name)
         else:
             yield row, text
 

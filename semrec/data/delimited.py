@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 
 from semrec.data import records
-from semrec.data.intake import Intake, RowBlock
+from semrec.data.rejects import ReadStats, RowBlock
 from semrec.data.sources import Source
 from semrec.errors import InputError
 
@@ -52,7 +52,7 @@ def read_delimited(
     source: Source,
     wanted: Sequence[str],
     *,
-    intake: Intake,
+    stats: ReadStats,
     dialect: Dialect = CSV,
     names: Sequence[str] | None = None,
     latin1: bool = False,
@@ -63,12 +63,12 @@ def read_delimited(
     stand in that order, and further ones are allowed. Blank lines are no rows. Lines end in LF or CRLF; a UTF-8 byte
     order mark is dropped; `latin1` reads bytes as ISO 8859-1.
 
-    Refused to the quarantine: "unclosed quote" (a quoted field that never closes, or closes on a later line and leaves
-    the wrong number of fields or text behind a quote: only its first line is refused, and reading goes on with the
+    Rejected to the quarantine: "unclosed quote" (a quoted field that never closes, or closes on a later line and leaves
+    the wrong number of fields or text behind a quote: only its first line is rejected, and reading goes on with the
     next), "bad UTF-8", "NUL byte" and "ragged line". Raises InputError for a wanted column that is missing or doubled,
     or a line above 16 MiB.
     """
-    reader = _Reader(source.name, wanted, intake, dialect)
+    reader = _Reader(source.name, wanted, stats, dialect)
     with source.open() as file:
         yield from reader.blocks(_Latin1(file) if latin1 else file, names)
 
@@ -108,8 +108,8 @@ class _Latin1:
 class _Reader:
     """The state of reading one file: its width, and which fields are wanted."""
 
-    def __init__(self, name: str, wanted: Sequence[str], intake: Intake, dialect: Dialect) -> None:
-        self._name, self._wanted, self._intake = name, list(dict.fromkeys(wanted)), intake
+    def __init__(self, name: str, wanted: Sequence[str], stats: ReadStats, dialect: Dialect) -> None:
+        self._name, self._wanted, self._stats = name, list(dict.fromkeys(wanted)), stats
         self._delimiter, self._quoted = dialect.delimiter.encode(), dialect.quoted
         self._width, self._positions = 0, [0]
 
@@ -123,8 +123,8 @@ class _Reader:
             data = carry + chunk
             if at_end and data and not data.endswith(b"\n"):
                 data += b"\n"
-            found, used, num_lines = self._take(data, line, at_end)
-            yield from found
+            row_blocks, used, num_lines = self._take(data, line, at_end)
+            yield from row_blocks
             carry, line = data[used:], line + num_lines
             self._check_line(carry, line)
 
@@ -193,7 +193,7 @@ class _Reader:
         return self._scan(data, line, at_end)
 
     def _read_plain(self, block: bytes, line: int) -> list[RowBlock]:
-        """Lines without quotes: the whole block at once, or without the lines that are refused."""
+        """Lines without quotes: the whole block at once, or without the lines that are rejected."""
         whole = self._parse(block, np.arange(line, line + block.count(b"\n")))
         if whole is not None:
             return [whole]
@@ -210,7 +210,7 @@ class _Reader:
         return self._gathered([(number, raw, raw.decode().split(delimiter)) for number, raw in lines])
 
     def _whole_lines(self, block: bytes, line: int) -> Iterator[tuple[int, bytes]]:
-        """The lines of `block` that are whole rows, without their line ends; the others but blank ones are refused."""
+        """The lines of `block` that are whole rows, without their line ends; the others but blank ones are rejected."""
         is_text = b"\0" not in block and _is_text(block)
         for number, raw in enumerate(block.split(b"\n")[:-1], start=line):
             content = raw.removesuffix(b"\r")
@@ -243,7 +243,7 @@ class _Reader:
             return None
         if table.num_rows != len(lines):  # blank lines, which would shift the line numbers
             return None
-        self._intake.count(len(lines))
+        self._stats.count(len(lines))
         columns = {name: _one(table.column(i)) for i, name in enumerate(self._wanted)}
         return RowBlock(self._name, columns, len(lines), lines, _excerpts(block))
 
@@ -252,50 +252,50 @@ class _Reader:
         rows: list[tuple[int, bytes, list[str]]] = []
         at, first = 0, line
         while (newline := data.find(b"\n", at)) >= 0:
-            found = records.scan_record(data, at, self._delimiter)
-            if found is None and not at_end and len(data) - at < records.MAX_RECORD_BYTES:
+            record = records.scan_record(data, at, self._delimiter)
+            if record is None and not at_end and len(data) - at < records.MAX_RECORD_BYTES:
                 break
-            if found is None or self._is_swallowing(found, found.end - at, data.count(b"\n", at, found.end)):
-                self._refuse(line, "unclosed quote", data[at:newline])
+            if record is None or self._is_swallowing(record, record.end - at, data.count(b"\n", at, record.end)):
+                self._reject(line, "unclosed quote", data[at:newline])
                 at, line = newline + 1, line + 1
                 continue
-            raw = data[at : found.end].removesuffix(b"\n").removesuffix(b"\r")
-            text = self._decoded(found.fields, line, raw) if raw else None
+            raw = data[at : record.end].removesuffix(b"\n").removesuffix(b"\r")
+            text = self._decoded(record.fields, line, raw) if raw else None
             if text is not None and self._fits(len(text), line, raw):
                 rows.append((line, raw, text))
-            line, at = line + data.count(b"\n", at, found.end), found.end
+            line, at = line + data.count(b"\n", at, record.end), record.end
         return self._gathered(rows), at, line - first
 
-    def _is_swallowing(self, found: records.Record, num_bytes: int, num_lines: int) -> bool:
+    def _is_swallowing(self, record: records.Record, num_bytes: int, num_lines: int) -> bool:
         """Whether a quote opened by mistake: a record of several lines that is not as it should be."""
-        is_odd = found.has_tail or len(found.fields) != self._width or num_bytes > records.MAX_RECORD_BYTES
+        is_odd = record.has_tail or len(record.fields) != self._width or num_bytes > records.MAX_RECORD_BYTES
         return num_lines > 1 and is_odd
 
     def _decoded(self, fields: list[bytes], line: int, raw: bytes) -> list[str] | None:
         try:
             text = [field.decode() for field in fields]
         except UnicodeDecodeError as error:
-            self._refuse(line, "bad UTF-8", raw, f"byte 0x{error.object[error.start]:02x}")
+            self._reject(line, "bad UTF-8", raw, f"byte 0x{error.object[error.start]:02x}")
             return None
         if b"\0" in raw:
-            self._refuse(line, "NUL byte", raw)
+            self._reject(line, "NUL byte", raw)
             return None
         return text
 
     def _fits(self, num_fields: int, line: int, raw: bytes) -> bool:
         if num_fields == self._width:
             return True
-        self._refuse(line, "ragged line", raw, f"{num_fields} fields, expected {self._width}")
+        self._reject(line, "ragged line", raw, f"{num_fields} fields, expected {self._width}")
         return False
 
-    def _refuse(self, line: int, reason: str, raw: bytes, detail: str = "") -> None:
-        self._intake.reject(self._name, line, reason, raw.decode("utf-8", "backslashreplace"), detail=detail)
-        self._intake.count(1)
+    def _reject(self, line: int, reason: str, raw: bytes, detail: str = "") -> None:
+        self._stats.reject(self._name, line, reason, raw.decode("utf-8", "backslashreplace"), detail=detail)
+        self._stats.count(1)
 
     def _gathered(self, rows: list[tuple[int, bytes, list[str]]]) -> list[RowBlock]:
         if not rows:
             return []
-        self._intake.count(len(rows))
+        self._stats.count(len(rows))
         columns = {
             name: pa.array([fields[position] for _, _, fields in rows], pa.string())
             for name, position in zip(self._wanted, self._positions, strict=True)

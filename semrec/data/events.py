@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 
 from semrec.contracts import INTERACTIONS_SCHEMA
-from semrec.data.intake import Refuses, RowBlock
 from semrec.data.known import HasItems
+from semrec.data.rejects import RejectsRows, RowBlock
 from semrec.data.scalars import ids_of, numbers_of, seconds_of
 from semrec.ids import id_faults
 from semrec.limits import MAX_EVENT_VALUE
@@ -51,49 +51,49 @@ class EventRules:
         return self.now_s + _DAY_S
 
 
-def events_of(block: RowBlock, columns: EventColumns, rules: EventRules, *, intake: Refuses) -> pa.Table:
+def events_of(block: RowBlock, columns: EventColumns, rules: EventRules, *, stats: RejectsRows) -> pa.Table:
     """The rows of `block` that are events, INTERACTIONS_SCHEMA in source order; the others go to the quarantine.
 
-    A row is refused under the first that applies of: "id is not text", those of `semrec.ids.ID_FAULTS`, "non-numeric
+    A row is rejected under the first that applies of: "id is not text", those of `semrec.ids.ID_FAULTS`, "non-numeric
     value", "non-finite value", "value out of range", "bad time", "impossible time", "unknown item".
     """
     checks = _Checks(block.num_rows)
     ids = {}
     for role, name in (("user_id", columns.user_id), ("item_id", columns.item_id)):
         ids[role], not_id = ids_of(block.columns[name], name, block.file)
-        checks.refuse("id is not text", not_id, name)
+        checks.reject("id is not text", not_id, name)
     for role, name in (("user_id", columns.user_id), ("item_id", columns.item_id)):
         for fault, is_bad in id_faults(ids[role]):
-            checks.refuse(fault, is_bad, name)
+            checks.reject(fault, is_bad, name)
     values = _values(block, columns, checks, rules)
     seconds = _seconds(block, columns, checks, rules)
-    checks.refuse("unknown item", ~rules.known.contains(ids["item_id"]), columns.item_id)
+    checks.reject("unknown item", ~rules.known.contains(ids["item_id"]), columns.item_id)
     table = pa.table([ids["user_id"], ids["item_id"], values, seconds], schema=INTERACTIONS_SCHEMA)
     if checks.reasons.any():
-        _refuse_rows(block, checks, rules, seconds, intake)
+        _reject_rows(block, checks, rules, seconds, stats)
         table = table.filter(pa.array(checks.reasons == 0))
     return table
 
 
 class _Checks:
-    """The first reason against each row: index + 1 into `found`, 0 while there is none."""
+    """The first reason against each row: index + 1 into `checks`, 0 while there is none."""
 
     def __init__(self, num_rows: int) -> None:
         self.reasons = np.zeros(num_rows, dtype=np.int8)
-        self.found: list[tuple[str, str]] = []  # reason, source column
+        self.checks: list[tuple[str, str]] = []  # reason, source column
 
-    def refuse(self, reason: str, mask: np.ndarray, column: str) -> None:
-        self.found.append((reason, column))
-        self.reasons[mask & (self.reasons == 0)] = len(self.found)
+    def reject(self, reason: str, mask: np.ndarray, column: str) -> None:
+        self.checks.append((reason, column))
+        self.reasons[mask & (self.reasons == 0)] = len(self.checks)
 
 
 def _values(block: RowBlock, columns: EventColumns, checks: _Checks, rules: EventRules) -> np.ndarray:
     if columns.value is None:
         return np.ones(block.num_rows, dtype=np.float32)
     values, not_number, not_finite = numbers_of(block.columns[columns.value])
-    checks.refuse("non-numeric value", not_number, columns.value)
-    checks.refuse("non-finite value", not_finite, columns.value)
-    checks.refuse("value out of range", np.abs(values) > rules.max_value, columns.value)
+    checks.reject("non-numeric value", not_number, columns.value)
+    checks.reject("non-finite value", not_finite, columns.value)
+    checks.reject("value out of range", np.abs(values) > rules.max_value, columns.value)
     return values
 
 
@@ -101,19 +101,19 @@ def _seconds(block: RowBlock, columns: EventColumns, checks: _Checks, rules: Eve
     if columns.timestamp is None:
         return np.zeros(block.num_rows, dtype=np.int64)
     seconds, bad = seconds_of(block.columns[columns.timestamp])
-    checks.refuse("bad time", bad, columns.timestamp)
-    checks.refuse("impossible time", (seconds < 0) | (seconds > rules.latest_s), columns.timestamp)
+    checks.reject("bad time", bad, columns.timestamp)
+    checks.reject("impossible time", (seconds < 0) | (seconds > rules.latest_s), columns.timestamp)
     return seconds
 
 
-def _refuse_rows(block: RowBlock, checks: _Checks, rules: EventRules, seconds: np.ndarray, intake: Refuses) -> None:
+def _reject_rows(block: RowBlock, checks: _Checks, rules: EventRules, seconds: np.ndarray, stats: RejectsRows) -> None:
     for row in np.flatnonzero(checks.reasons).tolist():
-        reason, column = checks.found[checks.reasons[row] - 1]
+        reason, column = checks.checks[checks.reasons[row] - 1]
         if reason == "impossible time":
             detail = _time_detail(int(seconds[row]), rules)
         else:
             detail = f"{column} = {_shown(block.columns[column][row])}"
-        intake.reject_in(block, row, reason, detail=detail)
+        stats.reject_row(block, row, reason, detail=detail)
 
 
 def _shown(value: Any) -> str:

@@ -16,11 +16,11 @@ from semrec.data.columns import ColumnMap
 from semrec.data.convert import item_rows, user_rows
 from semrec.data.delimited import Dialect, read_delimited
 from semrec.data.events import EventColumns, EventRules, events_of
-from semrec.data.intake import Intake, Progress, RowBlock
 from semrec.data.interactions import WeightRule, stage_interactions
 from semrec.data.jsonl import read_jsonl
 from semrec.data.online import log_ends
 from semrec.data.parquet import read_parquet, table_block
+from semrec.data.rejects import Progress, ReadStats, RowBlock
 from semrec.data.report import ImportReport, report_of
 from semrec.data.rows import ItemRow, UserRow, item_tables, user_tables
 from semrec.data.sources import Source, find_sources
@@ -55,7 +55,7 @@ def import_table(
     """Imports one kind of rows from a file, a folder of files or a list of files; any fsspec URL, gzip included.
 
     mode "replace" puts the source in the place of what was there; "append" adds to it: items and users by id, the new
-    row winning, interactions as a union. Interactions need a catalogue, and an event of an item outside it is refused;
+    row winning, interactions as a union. Interactions need a catalogue, and an event of an item outside it is rejected;
     replacing the catalogue later may leave events of items that are gone, which later stages skip.
 
     The import is newer than every change made online that was acknowledged before it began, and older than the later ones.
@@ -69,7 +69,7 @@ def import_table(
 
     A source without a row is refused with EmptyResultError where it would replace rows, unless `allow_empty`. Bad rows go
     to quarantine/import/ with file, line and reason (see REASONS). Raises TooManyRejectedError when more
-    than the share `max_rejected` of the rows were refused, InputError for an impossible argument or source,
+    than the share `max_rejected` of the rows were rejected, InputError for an impossible argument or source,
     MissingArtefactError for interactions without a catalogue; nothing of the import is then live.
     """
     append, ends = is_append(mode), log_ends(workspace.storage)
@@ -80,24 +80,24 @@ def import_table(
         raise InputError("a column map without title and text", expected="one of them", remedy="Name a column.")
     sources, dialect = find_sources(source, fmt), Dialect(delimiter)
     known = known_items(workspace.storage) if kind == "interactions" else None
-    intake = Intake(workspace.storage, kind, max_rejected=max_rejected, progress=progress)
-    blocks = _blocks(sources, fmt, columns.names(kind), ids=columns.ids(kind), dialect=dialect, intake=intake)
+    stats = ReadStats(workspace.storage, kind, max_rejected=max_rejected, progress=progress)
+    blocks = _blocks(sources, fmt, columns.names(kind), ids=columns.ids(kind), dialect=dialect, stats=stats)
     tables: Iterator[pa.Table]
-    with scratch_folder() as scratch, intake.kept_on_failure():
+    with scratch_folder() as scratch, stats.flushed_at_end():
         if known is not None:
             rules = EventRules(known, _now(now_s))
-            tables = (events_of(block, columns.events, rules, intake=intake) for block in blocks)
+            tables = (events_of(block, columns.events, rules, stats=stats) for block in blocks)
             folded = None if append else ends.events
             staged = stage_interactions(
-                workspace, tables, rule, append=append, intake=intake, scratch=scratch, folded=folded
+                workspace, tables, rule, append=append, stats=stats, scratch=scratch, folded=folded
             )
         elif kind == "items":
-            tables = item_tables(item_rows(blocks, columns, is_text=fmt == "csv", intake=intake), intake=intake)
-            staged = stage_items(workspace, tables, append=append, until=ends.items, intake=intake, scratch=scratch)
+            tables = item_tables(item_rows(blocks, columns, is_text=fmt == "csv", stats=stats), stats=stats)
+            staged = stage_items(workspace, tables, append=append, until=ends.items, stats=stats, scratch=scratch)
         else:
-            tables = user_tables(user_rows(blocks, columns, is_text=fmt == "csv", intake=intake), intake=intake)
-            staged = stage_users(workspace, tables, append=append, intake=intake, scratch=scratch)
-    return _published(workspace, staged, intake, allow_empty)
+            tables = user_tables(user_rows(blocks, columns, is_text=fmt == "csv", stats=stats), stats=stats)
+            staged = stage_users(workspace, tables, append=append, stats=stats, scratch=scratch)
+    return _published(workspace, staged, stats, allow_empty)
 
 
 def import_items(
@@ -111,9 +111,9 @@ def import_items(
 ) -> ImportReport:
     """Imports items that are already rows; otherwise as `import_table`."""
     append, until = is_append(mode), log_ends(workspace.storage).items
-    intake = Intake(workspace.storage, "items", max_rejected=max_rejected, progress=progress)
+    stats = ReadStats(workspace.storage, "items", max_rejected=max_rejected, progress=progress)
     stage = partial(stage_items, until=until)
-    return _import_rows(workspace, rows, item_tables, stage, append=append, intake=intake, allow_empty=allow_empty)
+    return _import_rows(workspace, rows, item_tables, stage, append=append, stats=stats, allow_empty=allow_empty)
 
 
 def import_users(
@@ -127,10 +127,8 @@ def import_users(
 ) -> ImportReport:
     """Imports users that are already rows; otherwise as `import_table`."""
     append = is_append(mode)
-    intake = Intake(workspace.storage, "users", max_rejected=max_rejected, progress=progress)
-    return _import_rows(
-        workspace, rows, user_tables, stage_users, append=append, intake=intake, allow_empty=allow_empty
-    )
+    stats = ReadStats(workspace.storage, "users", max_rejected=max_rejected, progress=progress)
+    return _import_rows(workspace, rows, user_tables, stage_users, append=append, stats=stats, allow_empty=allow_empty)
 
 
 def import_interactions(
@@ -146,37 +144,37 @@ def import_interactions(
     progress: Progress | None = None,
 ) -> ImportReport:
     """Imports Arrow batches with columns user_id and item_id, and value and timestamp if there are any; otherwise as
-    `import_table`. Refused rows have no line; their excerpt gives the row number over all batches, from 1.
+    `import_table`. Rejected rows have no line; their excerpt gives the row number over all batches, from 1.
     """
     append, rule = is_append(mode), WeightRule(repeats, neutral_value)
     folded = None if append else log_ends(workspace.storage).events
     rules = EventRules(known_items(workspace.storage), _now(now_s))
-    intake = Intake(workspace.storage, "interactions", max_rejected=max_rejected, progress=progress)
+    stats = ReadStats(workspace.storage, "interactions", max_rejected=max_rejected, progress=progress)
 
     def tables() -> Iterator[pa.Table]:
         for batch in batches:
-            first = intake.num_read + 1
-            intake.count(batch.num_rows)
+            first = stats.num_read + 1
+            stats.count(batch.num_rows)
             block = table_block(batch, _MEMORY, np.arange(first, first + batch.num_rows))
-            yield events_of(block, _columns_of(batch), rules, intake=intake)
+            yield events_of(block, _columns_of(batch), rules, stats=stats)
 
-    with scratch_folder() as scratch, intake.kept_on_failure():
+    with scratch_folder() as scratch, stats.flushed_at_end():
         staged = stage_interactions(
-            workspace, tables(), rule, append=append, intake=intake, scratch=scratch, folded=folded
+            workspace, tables(), rule, append=append, stats=stats, scratch=scratch, folded=folded
         )
-    return _published(workspace, staged, intake, allow_empty)
+    return _published(workspace, staged, stats, allow_empty)
 
 
 def _blocks(
-    sources: Sequence[Source], fmt: str, names: list[str], *, ids: list[str], dialect: Dialect, intake: Intake
+    sources: Sequence[Source], fmt: str, names: list[str], *, ids: list[str], dialect: Dialect, stats: ReadStats
 ) -> Iterator[RowBlock]:
     for source in sources:
         if fmt == "csv":
-            yield from read_delimited(source, names, intake=intake, dialect=dialect)
+            yield from read_delimited(source, names, stats=stats, dialect=dialect)
         elif fmt == "jsonl":
-            yield from read_jsonl(source, names, intake=intake)
+            yield from read_jsonl(source, names, stats=stats)
         else:
-            yield from read_parquet(source, names, ids=ids, intake=intake)
+            yield from read_parquet(source, names, ids=ids, stats=stats)
 
 
 def _import_rows(
@@ -186,13 +184,13 @@ def _import_rows(
     stage: Callable[..., Staged],
     *,
     append: bool,
-    intake: Intake,
+    stats: ReadStats,
     allow_empty: bool,
 ) -> ImportReport:
-    with scratch_folder() as scratch, intake.kept_on_failure():
-        tables = to_tables(_counted(rows, intake), intake=intake)
-        staged = stage(workspace, tables, append=append, intake=intake, scratch=scratch)
-    return _published(workspace, staged, intake, allow_empty)
+    with scratch_folder() as scratch, stats.flushed_at_end():
+        tables = to_tables(_counted(rows, stats), stats=stats)
+        staged = stage(workspace, tables, append=append, stats=stats, scratch=scratch)
+    return _published(workspace, staged, stats, allow_empty)
 
 
 def _columns_of(batch: pa.RecordBatch | pa.Table) -> EventColumns:
@@ -206,20 +204,20 @@ def _columns_of(batch: pa.RecordBatch | pa.Table) -> EventColumns:
     return EventColumns("user_id", "item_id", *optional)
 
 
-def _counted(rows: Iterable[Any], intake: Intake) -> Iterator[Any]:
+def _counted(rows: Iterable[Any], stats: ReadStats) -> Iterator[Any]:
     step = 8_192
     num_rows = 0
     for num_rows, row in enumerate(rows, start=1):
         if num_rows % step == 0:
-            intake.count(step)
+            stats.count(step)
         yield row
-    intake.count(num_rows % step)
+    stats.count(num_rows % step)
 
 
-def _published(workspace: Workspace, staged: Staged, intake: Intake, allow_empty: bool) -> ImportReport:
+def _published(workspace: Workspace, staged: Staged, stats: ReadStats, allow_empty: bool) -> ImportReport:
     check_not_empty(workspace.storage, [staged], allow_empty=allow_empty)
     staged.publish(workspace.storage)
-    return report_of([staged], [intake])
+    return report_of([staged], [stats])
 
 
 def _now(now_s: int | None) -> int:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from semrec.contracts import INTERACTIONS_SCHEMA, buckets_of, part_name
-from semrec.data.intake import Intake
+from semrec.data.rejects import ReadStats
 from semrec.data.spill import BucketSpill
 from semrec.data.staging import Staged, folded_entry, folded_sequence, stored_parts
 from semrec.errors import CorruptArtefactError, InputError, SchemaError
@@ -56,7 +56,7 @@ def stage_interactions(
     rule: WeightRule,
     *,
     append: bool,
-    intake: Intake,
+    stats: ReadStats,
     scratch: Path,
     folded: int | None = None,
 ) -> Staged:
@@ -75,7 +75,7 @@ def stage_interactions(
     spill = BucketSpill(scratch / _KIND, INTERACTIONS_SCHEMA, workspace.num_buckets)
     for table in tables:
         spill.add(table, buckets_of(_one(table.column("user_id")), workspace.num_buckets))
-    intake.check()
+    stats.check()
     parts: list[dict[str, Any]] = []
     num_repeats = num_rows = 0
     for bucket in range(workspace.num_buckets):
@@ -90,7 +90,7 @@ def stage_interactions(
         else:
             parts.append(stored[bucket])  # nothing new: its file stands
         num_rows += parts[-1]["num_rows"]
-        intake.report(num_rows, "write interactions")
+        stats.report(num_rows, "write interactions")
     held = folded_sequence(manifest)
     until = held if folded is None else folded
     body = {**_manifest(workspace, parts, rule), **folded_entry(until)}

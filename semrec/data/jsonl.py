@@ -12,7 +12,7 @@ import numpy as np
 
 from semrec.data import delimited
 from semrec.data.delimited import missing_column
-from semrec.data.intake import Intake, RowBlock
+from semrec.data.rejects import ReadStats, RowBlock
 from semrec.data.sources import Source
 from semrec.errors import InputError
 
@@ -21,16 +21,16 @@ __all__ = ["read_jsonl"]
 _ESCAPED_NUL: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
 
-def read_jsonl(source: Source, wanted: Sequence[str], *, intake: Intake) -> Iterator[RowBlock]:
+def read_jsonl(source: Source, wanted: Sequence[str], *, stats: ReadStats) -> Iterator[RowBlock]:
     """The rows of a JSON Lines file, columns `wanted` as lists of Python values, None where a key is absent or null.
 
-    Blank lines are no rows. Refused to the quarantine: "bad UTF-8", "NUL byte", "not a JSON object". Raises InputError
+    Blank lines are no rows. Rejected to the quarantine: "bad UTF-8", "NUL byte", "not a JSON object". Raises InputError
     when none of the objects of the first block has a wanted key.
     """
     with source.open() as file:
         seen: set[str] | None = set()
         for data, line in _line_blocks(file, source.name):
-            numbers, texts, objects = _objects(data, line, source.name, intake)
+            numbers, texts, objects = _objects(data, line, source.name, stats)
             if not objects:
                 continue
             if seen is not None:
@@ -39,7 +39,7 @@ def read_jsonl(source: Source, wanted: Sequence[str], *, intake: Intake) -> Iter
                     if name not in seen:
                         raise missing_column(name, source.name, sorted(seen))
                 seen = None
-            intake.count(len(objects))
+            stats.count(len(objects))
             columns = {name: [row.get(name) for row in objects] for name in wanted}
             lines = np.array(numbers, dtype=np.int64)
             yield RowBlock(source.name, columns, len(objects), lines, _excerpts(texts))
@@ -68,7 +68,9 @@ def _line_blocks(file: IO[bytes], name: str) -> Iterator[tuple[bytes, int]]:
         yield carry, line
 
 
-def _objects(data: bytes, line: int, name: str, intake: Intake) -> tuple[list[int], list[bytes], list[dict[str, Any]]]:
+def _objects(
+    data: bytes, line: int, name: str, stats: ReadStats
+) -> tuple[list[int], list[bytes], list[dict[str, Any]]]:
     """The good rows of some lines: their line numbers, raw text and objects."""
     numbers, texts, objects = [], [], []
     for number, raw in enumerate(data.split(b"\n"), start=line):
@@ -76,8 +78,8 @@ def _objects(data: bytes, line: int, name: str, intake: Intake) -> tuple[list[in
             continue
         reason, detail, value = _parse(text)
         if reason:
-            intake.reject(name, number, reason, text.decode("utf-8", "backslashreplace"), detail=detail)
-            intake.count(1)
+            stats.reject(name, number, reason, text.decode("utf-8", "backslashreplace"), detail=detail)
+            stats.count(1)
         else:
             numbers.append(number)
             texts.append(text)

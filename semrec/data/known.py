@@ -44,17 +44,17 @@ class KnownItems:
 
     def _contains_distinct(self, ids: pa.Array) -> np.ndarray:
         hashes = _hashes(ids)
-        found = np.zeros(len(ids), dtype=bool)
+        is_known = np.zeros(len(ids), dtype=bool)
         at = np.searchsorted(self._hashes, hashes)
         # Ids that share a hash stand next to each other; one step is enough but for a collision.
         open_ = np.flatnonzero(self._is_at(at, hashes))
         while len(open_):
             same = pc.equal(self._ids.take(pa.array(at[open_])), ids.take(pa.array(open_)))
-            found[open_] = same.to_numpy(zero_copy_only=False)
-            open_ = open_[~found[open_]]
+            is_known[open_] = same.to_numpy(zero_copy_only=False)
+            open_ = open_[~is_known[open_]]
             at[open_] += 1
             open_ = open_[self._is_at(at[open_], hashes[open_])]
-        return found
+        return is_known
 
     def _is_at(self, at: np.ndarray, hashes: np.ndarray) -> np.ndarray:
         inside = at < len(self._hashes)

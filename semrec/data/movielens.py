@@ -13,9 +13,9 @@ from semrec.changes.log import Folded
 from semrec.data.catalogue import NUM_ID_BUCKETS, items_in, stage_items
 from semrec.data.delimited import CSV, DAT, is_utf8, read_delimited
 from semrec.data.events import EventColumns, EventRules, events_of
-from semrec.data.intake import Intake, Progress, RowBlock
 from semrec.data.interactions import WeightRule, stage_interactions
 from semrec.data.online import log_ends
+from semrec.data.rejects import Progress, ReadStats, RowBlock
 from semrec.data.report import ImportReport, report_of
 from semrec.data.rows import ItemRow, UserRow, item_tables, user_tables
 from semrec.data.sources import Source, SourceFolder
@@ -66,13 +66,15 @@ def import_movielens(
     append, ends = is_append(mode), log_ends(workspace.storage)
     files = _find(source)
     kinds = ["items", "interactions", *(["tags"] if files.tags else []), *(["users"] if files.users else [])]
-    intakes = {kind: Intake(workspace.storage, kind, max_rejected=max_rejected, progress=progress) for kind in kinds}
+    stats_of_kind = {
+        kind: ReadStats(workspace.storage, kind, max_rejected=max_rejected, progress=progress) for kind in kinds
+    }
     now_s = int(time.time()) if now_s is None else now_s
     try:
-        staged = _stage(workspace, files, intakes, append=append, ends=ends, now_s=now_s)
+        staged = _stage(workspace, files, stats_of_kind, append=append, ends=ends, now_s=now_s)
     finally:
-        for intake in intakes.values():
-            intake.flush()
+        for stats in stats_of_kind.values():
+            stats.flush()
     replaces_users = files.users is None and not append
     check_not_empty(workspace.storage, staged, allow_empty=allow_empty)
     if replaces_users and not allow_empty:
@@ -81,7 +83,7 @@ def import_movielens(
         one.publish(workspace.storage)
     if replaces_users:
         workspace.storage.delete(USERS_MANIFEST)
-    return report_of(staged, list(intakes.values()))
+    return report_of(staged, list(stats_of_kind.values()))
 
 
 @dataclass(frozen=True)
@@ -94,42 +96,44 @@ class _Files:
     tags: Source | None
     users: Source | None
 
-    def blocks(self, file: Source, wanted: Iterable[str], order: tuple[str, ...], intake: Intake) -> Iterator[RowBlock]:
+    def blocks(
+        self, file: Source, wanted: Iterable[str], order: tuple[str, ...], stats: ReadStats
+    ) -> Iterator[RowBlock]:
         """The rows of `file`; `order` is that of the columns where there is no header."""
         if not self.is_dat:
-            return read_delimited(file, list(wanted), intake=intake, dialect=CSV)
+            return read_delimited(file, list(wanted), stats=stats, dialect=CSV)
         latin1 = file in (self.movies, self.tags) and not is_utf8(file)
-        return read_delimited(file, list(wanted), intake=intake, dialect=DAT, names=order, latin1=latin1)
+        return read_delimited(file, list(wanted), stats=stats, dialect=DAT, names=order, latin1=latin1)
 
 
 def _stage(
-    workspace: Workspace, files: _Files, intakes: dict[str, Intake], *, append: bool, ends: Folded, now_s: int
+    workspace: Workspace, files: _Files, stats_of_kind: dict[str, ReadStats], *, append: bool, ends: Folded, now_s: int
 ) -> list[Staged]:
     """Writes all parts. Nothing is live before every file has passed."""
     with scratch_folder() as scratch:
         tags = None
         if files.tags is not None:
-            blocks = files.blocks(files.tags, TAG_COLUMNS, TAG_COLUMNS, intakes["tags"])
-            tags = TagSpill(scratch / "tags", NUM_ID_BUCKETS, blocks, intakes["tags"])
-        blocks = files.blocks(files.movies, _MOVIES, _MOVIES, intakes["items"])
-        tables = item_tables(_items(blocks), intake=intakes["items"])
+            blocks = files.blocks(files.tags, TAG_COLUMNS, TAG_COLUMNS, stats_of_kind["tags"])
+            tags = TagSpill(scratch / "tags", NUM_ID_BUCKETS, blocks, stats_of_kind["tags"])
+        blocks = files.blocks(files.movies, _MOVIES, _MOVIES, stats_of_kind["items"])
+        tables = item_tables(_items(blocks), stats=stats_of_kind["items"])
         items = stage_items(
-            workspace, tables, append=append, until=ends.items, intake=intakes["items"], scratch=scratch, tags=tags
+            workspace, tables, append=append, until=ends.items, stats=stats_of_kind["items"], scratch=scratch, tags=tags
         )
         if files.tags is not None:
-            intakes["tags"].check()
+            stats_of_kind["tags"].check()
         staged = [items]
         if files.users is not None:
-            blocks = files.blocks(files.users, _USERS[:4], _USERS, intakes["users"])
-            tables = user_tables(_users(blocks), intake=intakes["users"])
-            staged.append(stage_users(workspace, tables, append=append, intake=intakes["users"], scratch=scratch))
+            blocks = files.blocks(files.users, _USERS[:4], _USERS, stats_of_kind["users"])
+            tables = user_tables(_users(blocks), stats=stats_of_kind["users"])
+            staged.append(stage_users(workspace, tables, append=append, stats=stats_of_kind["users"], scratch=scratch))
         rules = EventRules(items_in(workspace.storage, items.files), now_s)
-        intake = intakes["interactions"]
-        blocks = files.blocks(files.ratings, _RATINGS.names, tuple(_RATINGS.names), intake)
-        tables = (events_of(block, _RATINGS, rules, intake=intake) for block in blocks)
+        stats = stats_of_kind["interactions"]
+        blocks = files.blocks(files.ratings, _RATINGS.names, tuple(_RATINGS.names), stats)
+        tables = (events_of(block, _RATINGS, rules, stats=stats) for block in blocks)
         folded = None if append else ends.events
         staged.append(
-            stage_interactions(workspace, tables, _RULE, append=append, intake=intake, scratch=scratch, folded=folded)
+            stage_interactions(workspace, tables, _RULE, append=append, stats=stats, scratch=scratch, folded=folded)
         )
         return staged
 
@@ -175,11 +179,11 @@ def _has_layout(folder: SourceFolder, suffix: str) -> bool:
 
 
 def _mandatory(folder: SourceFolder, name: str) -> Source:
-    found = folder.source(name)
-    if found is None:
+    file = folder.source(name)
+    if file is None:
         raise InputError(
             f"no {name} in {folder.uri}",
             expected="a MovieLens folder: movies.csv and ratings.csv, or movies.dat and ratings.dat",
             remedy="Unpack the archive, and name the folder that holds these files.",
         )
-    return found
+    return file

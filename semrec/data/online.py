@@ -13,7 +13,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from semrec.changes.log import Folded, SegmentLog
-from semrec.data.intake import Refuses
+from semrec.data.rejects import RejectsRows
 from semrec.data.rows import ITEM_ROWS_SCHEMA, ItemRow, item_tables
 from semrec.data.staging import stored_parts
 from semrec.errors import CorruptArtefactError, SchemaError
@@ -40,10 +40,10 @@ class ItemChanges:
         """Every item that was changed: string."""
         return pa.array([*(row.item_id for row in self.put), *self.deleted], pa.string())
 
-    def tables(self, intake: Refuses) -> Iterator[pa.Table]:
+    def tables(self, stats: RejectsRows) -> Iterator[pa.Table]:
         """The items that were put, ITEM_ROWS_SCHEMA, marked as stored: a row of an import wins over them unreported."""
         is_stored = ITEM_ROWS_SCHEMA.get_field_index("is_stored")
-        for table in item_tables(self.put, intake=intake):
+        for table in item_tables(self.put, stats=stats):
             yield table.set_column(is_stored, ITEM_ROWS_SCHEMA.field(is_stored), pa.array([True] * table.num_rows))
 
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from semrec.data.delimited import missing_column
-from semrec.data.intake import Intake, RowBlock
+from semrec.data.rejects import ReadStats, RowBlock
 from semrec.data.sources import Source
 from semrec.errors import InputError
 
@@ -18,7 +18,7 @@ __all__ = ["check_id_type", "read_parquet", "table_block"]
 _BATCH_ROWS = 65_536
 
 
-def read_parquet(source: Source, wanted: Sequence[str], *, ids: Sequence[str], intake: Intake) -> Iterator[RowBlock]:
+def read_parquet(source: Source, wanted: Sequence[str], *, ids: Sequence[str], stats: ReadStats) -> Iterator[RowBlock]:
     """The rows of a Parquet file, columns `wanted` as Arrow arrays of the types they have, without line numbers.
 
     Raises InputError for a file that is not Parquet, a missing column, or a column among `ids` that is neither text nor
@@ -35,9 +35,9 @@ def read_parquet(source: Source, wanted: Sequence[str], *, ids: Sequence[str], i
             check_id_type(schema.field(name).type, name, source.name)
         first = 1
         for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=wanted):
-            intake.count(batch.num_rows)
+            stats.count(batch.num_rows)
             rows = np.arange(first, first + batch.num_rows)
-            kept = _readable(batch, rows, source.name, intake)
+            kept = _readable(batch, rows, source.name, stats)
             yield table_block(batch if kept.all() else batch.filter(pa.array(kept)), source.name, rows[kept])
             first += batch.num_rows
 
@@ -48,8 +48,8 @@ def table_block(table: pa.Table | pa.RecordBatch, name: str, rows: np.ndarray) -
     return RowBlock(name, columns, table.num_rows, None, lambda i: f"row {rows[i]}: {table.slice(i, 1).to_pylist()[0]}")
 
 
-def _readable(batch: pa.RecordBatch, rows: np.ndarray, name: str, intake: Intake) -> np.ndarray:
-    """bool [rows]: which rows are UTF-8. Parquet does not check that its text is; the others are refused."""
+def _readable(batch: pa.RecordBatch, rows: np.ndarray, name: str, stats: ReadStats) -> np.ndarray:
+    """bool [rows]: which rows are UTF-8. Parquet does not check that its text is; the others are rejected."""
     kept = np.ones(batch.num_rows, dtype=bool)
     try:
         batch.validate(full=True)
@@ -59,7 +59,7 @@ def _readable(batch: pa.RecordBatch, rows: np.ndarray, name: str, intake: Intake
                 batch.slice(i, 1).to_pylist()
             except UnicodeDecodeError as error:
                 kept[i] = False
-                intake.reject(name, None, "bad UTF-8", f"row {row}", detail=f"byte 0x{error.object[error.start]:02x}")
+                stats.reject(name, None, "bad UTF-8", f"row {row}", detail=f"byte 0x{error.object[error.start]:02x}")
     return kept
 
 

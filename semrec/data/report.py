@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from semrec.data.intake import Intake
+from semrec.data.rejects import ReadStats
 from semrec.data.staging import Staged
 
 __all__ = ["ImportReport", "report_of"]
@@ -17,7 +17,7 @@ class ImportReport:
 
     num_items: items of the catalogue; num_users: users with at least one interaction; num_interactions: stored events;
     num_listed_users: rows of the users table. num_read: rows met in the sources by kind ("items", "users",
-    "interactions", "tags"), blank lines and headers aside; rejected: of those, the refused ones by kind and reason;
+    "interactions", "tags"), blank lines and headers aside; rejected: of those, the rejected ones by kind and reason;
     num_repeats: events dropped because they repeat another in all four columns; num_online_replaced: changes and events made
     online before the import that it replaced before any run had taken them in. manifests and quarantine: where to look.
     """
@@ -45,34 +45,34 @@ class ImportReport:
             (self.num_listed_users, "users listed"),
         )
         lines = [", ".join(f"{count:,} {what}" for count, what in totals if count is not None)]
-        lines += [f"{kind}: {count:,} rows read{self._refused(kind)}" for kind, count in self.num_read.items()]
+        lines += [f"{kind}: {count:,} rows read{self._rejected(kind)}" for kind, count in self.num_read.items()]
         if self.num_repeats:
             lines.append(f"{self.num_repeats:,} exact repeats dropped")
         if self.num_online_replaced:
             lines.append(
                 f"{self.num_online_replaced:,} changes and events made online before this import replaced by it"
             )
-        lines += [f"refused rows: {path}" for path in self.quarantine]
+        lines += [f"rejected rows: {path}" for path in self.quarantine]
         return "\n".join(lines)
 
-    def _refused(self, kind: str) -> str:
+    def _rejected(self, kind: str) -> str:
         reasons = self.rejected.get(kind)
-        return ", refused " + ", ".join(f"{n:,} {reason}" for reason, n in reasons.items()) if reasons else ""
+        return ", rejected " + ", ".join(f"{n:,} {reason}" for reason, n in reasons.items()) if reasons else ""
 
 
-def report_of(staged: Sequence[Staged], intakes: Sequence[Intake]) -> ImportReport:
-    """The report of what was staged (and by now published) from the rows of `intakes`."""
+def report_of(staged: Sequence[Staged], stats_of_kind: Sequence[ReadStats]) -> ImportReport:
+    """The report of what was staged (and by now published) from the rows of `stats_of_kind`."""
     bodies = {one.kind: one.body for one in staged}
-    refusing = [intake for intake in intakes if intake.rejected]
+    rejecting = [stats for stats in stats_of_kind if stats.rejected]
     return ImportReport(
         num_items=bodies.get("catalogue", {}).get("num_items"),
         num_users=bodies.get("interactions", {}).get("num_users"),
         num_interactions=bodies.get("interactions", {}).get("num_rows"),
         num_listed_users=bodies.get("users", {}).get("num_users"),
-        num_read={intake.kind: intake.num_read for intake in intakes},
-        rejected={intake.kind: intake.rejected for intake in refusing},
+        num_read={stats.kind: stats.num_read for stats in stats_of_kind},
+        rejected={stats.kind: stats.rejected for stats in rejecting},
         num_repeats=sum(one.num_repeats for one in staged),
         manifests=tuple(one.path for one in staged),
-        quarantine=tuple(intake.quarantine_path for intake in refusing),
+        quarantine=tuple(stats.quarantine_path for stats in rejecting),
         num_online_replaced=sum(one.num_online_replaced for one in staged),
     )

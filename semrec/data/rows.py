@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from semrec.contracts import ATTRIBUTES_TYPE
-from semrec.data.intake import Intake, Refuses
+from semrec.data.rejects import ReadStats, RejectsRows
 from semrec.ids import id_fault
 
 __all__ = [
@@ -85,13 +85,13 @@ def clean_attributes(attributes: Mapping[str, Sequence[str]]) -> dict[str, list[
     return {name: [value for value in values if value] for name, values in cleaned.items() if any(values)}
 
 
-def item_tables(rows: Iterable[ItemRow], *, intake: Refuses) -> Iterator[pa.Table]:
-    """The good rows, ITEM_ROWS_SCHEMA. Refused: "id is not text", those of `ID_FAULTS`, "NUL byte", "no title and no text"."""
+def item_tables(rows: Iterable[ItemRow], *, stats: RejectsRows) -> Iterator[pa.Table]:
+    """The good rows, ITEM_ROWS_SCHEMA. Rejected: "id is not text", those of `ID_FAULTS`, "NUL byte", "no title and no text"."""
     good: list[ItemRow] = []
     for row in rows:
         reason = _id_fault(row.item_id) or _item_fault(row)
         if reason:
-            intake.reject(row.file, row.line, reason, f"{row.item_id},{row.title},{row.text}")
+            stats.reject(row.file, row.line, reason, f"{row.item_id},{row.title},{row.text}")
             continue
         good.append(row)
         if len(good) == _ROWS_PER_TABLE:
@@ -101,13 +101,13 @@ def item_tables(rows: Iterable[ItemRow], *, intake: Refuses) -> Iterator[pa.Tabl
         yield _item_table(good)
 
 
-def user_tables(rows: Iterable[UserRow], *, intake: Intake) -> Iterator[pa.Table]:
-    """The good rows, USER_ROWS_SCHEMA. Refused: "id is not text", those of `ID_FAULTS`, "NUL byte"."""
+def user_tables(rows: Iterable[UserRow], *, stats: ReadStats) -> Iterator[pa.Table]:
+    """The good rows, USER_ROWS_SCHEMA. Rejected: "id is not text", those of `ID_FAULTS`, "NUL byte"."""
     good: list[UserRow] = []
     for row in rows:
         reason = _id_fault(row.user_id) or _nul_fault("", row.attributes)
         if reason:
-            intake.reject(row.file, row.line, reason, f"{row.user_id},{dict(row.attributes)}")
+            stats.reject(row.file, row.line, reason, f"{row.user_id},{dict(row.attributes)}")
             continue
         good.append(row)
         if len(good) == _ROWS_PER_TABLE:
@@ -117,8 +117,8 @@ def user_tables(rows: Iterable[UserRow], *, intake: Intake) -> Iterator[pa.Table
         yield _user_table(good)
 
 
-def first_of_each(rows: pa.Table, key: str, *, intake: Intake) -> pa.Table:
-    """The first row of each id, in the order of `rows`; a later one is refused as "duplicate id" unless it was stored."""
+def first_of_each(rows: pa.Table, key: str, *, stats: ReadStats) -> pa.Table:
+    """The first row of each id, in the order of `rows`; a later one is rejected as "duplicate id" unless it was stored."""
     encoded = rows.column(key).combine_chunks().dictionary_encode()
     codes = encoded.indices.to_numpy(zero_copy_only=False)
     _, first = np.unique(codes, return_index=True)
@@ -129,7 +129,7 @@ def first_of_each(rows: pa.Table, key: str, *, intake: Intake) -> pa.Table:
     for row in rows.filter(pa.array(is_later)).to_pylist():
         if not row["is_stored"]:
             excerpt = ",".join(str(row[name]) for name in (key, "title") if name in row)
-            intake.reject(row["file"], row["line"], "duplicate id", excerpt, detail=f"{key} = {row[key]!r}")
+            stats.reject(row["file"], row["line"], "duplicate id", excerpt, detail=f"{key} = {row[key]!r}")
     return rows.take(pa.array(np.sort(first)))
 
 

@@ -55,8 +55,8 @@ class SourceFolder:
 
     def source(self, name: str) -> Source | None:
         """The file `name`, or its `.gz`; None when neither is there."""
-        found = next((file for file in (name, f"{name}.gz") if file in self.files), None)
-        return None if found is None else Source(found, f"{self.uri}/{found}")
+        present = next((file for file in (name, f"{name}.gz") if file in self.files), None)
+        return None if present is None else Source(present, f"{self.uri}/{present}")
 
 
 def find_sources(source: str | Path | Sequence[str | Path], fmt: str) -> list[Source]:

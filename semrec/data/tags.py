@@ -10,7 +10,7 @@ from typing import Final
 import pyarrow as pa
 
 from semrec.contracts import buckets_of
-from semrec.data.intake import Intake, RowBlock
+from semrec.data.rejects import ReadStats, RowBlock
 from semrec.data.spill import BucketSpill
 from semrec.ids import id_fault
 
@@ -34,14 +34,14 @@ _SCHEMA: Final = pa.schema(
 class TagSpill:
     """The tags of a source by bucket of item id, lower-cased, white space made single.
 
-    Refused: `semrec.ids.ID_FAULTS` and "missing tag" at once; "unknown item" when the items of the bucket are known.
+    Rejected: `semrec.ids.ID_FAULTS` and "missing tag" at once; "unknown item" when the items of the bucket are known.
     """
 
-    def __init__(self, folder: Path, num_buckets: int, blocks: Iterable[RowBlock], intake: Intake) -> None:
-        self._intake = intake
+    def __init__(self, folder: Path, num_buckets: int, blocks: Iterable[RowBlock], stats: ReadStats) -> None:
+        self._stats = stats
         self._spill = BucketSpill(folder, _SCHEMA, num_buckets)
         for block in blocks:
-            table = _tags_of(block, intake)
+            table = _tags_of(block, stats)
             self._spill.add(table, buckets_of(table.column("item_id").combine_chunks(), num_buckets))
 
     @property
@@ -59,7 +59,7 @@ class TagSpill:
             if row["item_id"] not in users:
                 excerpt = f"{row['user_id']},{row['item_id']},{row['tag']}"
                 detail = f"{TAG_COLUMNS[1]} = {row['item_id']!r}"
-                self._intake.reject(row["file"], row["line"], "unknown item", excerpt, detail=detail)
+                self._stats.reject(row["file"], row["line"], "unknown item", excerpt, detail=detail)
             else:
                 users[row["item_id"]].setdefault(row["tag"], set()).add(row["user_id"])
         texts = [
@@ -77,14 +77,14 @@ def most_used(users_of_tag: dict[str, set[str]]) -> list[str]:
     return sorted(users_of_tag, key=lambda tag: (-len(users_of_tag[tag]), tag))[:MAX_TAGS]
 
 
-def _tags_of(block: RowBlock, intake: Intake) -> pa.Table:
+def _tags_of(block: RowBlock, stats: ReadStats) -> pa.Table:
     rows: defaultdict[str, list[str | int | None]] = defaultdict(list)
     users, items, tags = (block.columns[name].to_pylist() for name in TAG_COLUMNS)
     for row, (user, item, tag) in enumerate(zip(users, items, tags, strict=True)):
         words = " ".join(tag.lower().split())
         reason = _fault(user, item, words)
         if reason:
-            intake.reject_in(block, row, reason)
+            stats.reject_row(block, row, reason)
             continue
         for name, value in zip(_SCHEMA.names, (user, item, words, block.file, block.line(row)), strict=True):
             rows[name].append(value)

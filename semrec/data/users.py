@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from semrec.contracts import USERS_SCHEMA, buckets_of, part_name
-from semrec.data.intake import Intake
+from semrec.data.rejects import ReadStats
 from semrec.data.rows import USER_ROWS_SCHEMA, first_of_each
 from semrec.data.spill import BucketSpill
 from semrec.data.staging import Staged, stored_parts
@@ -26,7 +26,7 @@ _KIND: Final = "users"
 
 
 def stage_users(
-    workspace: Workspace, tables: Iterable[pa.Table], *, append: bool, intake: Intake, scratch: Path
+    workspace: Workspace, tables: Iterable[pa.Table], *, append: bool, stats: ReadStats, scratch: Path
 ) -> Staged:
     """Writes the parts of all users in `tables` (USER_ROWS_SCHEMA); with `append`, over the users stored already.
 
@@ -41,12 +41,12 @@ def stage_users(
         rows = spill.read(bucket)
         if bucket in stored:
             rows = pa.concat_tables([rows, _stored_rows(workspace.storage, stored[bucket])])
-        rows = first_of_each(rows, "user_id", intake=intake).select(USERS_SCHEMA.names).cast(USERS_SCHEMA)
+        rows = first_of_each(rows, "user_id", stats=stats).select(USERS_SCHEMA.names).cast(USERS_SCHEMA)
         rows = rows.take(pc.sort_indices(rows, sort_keys=[("user_id", "ascending")]))  # Arrow compares text by bytes
         file = write_table(workspace.storage, f"users/{part_name(bucket)}", rows)
         parts.append({"part": bucket, **file.to_json()})
-        intake.report(sum(part["num_rows"] for part in parts), "write users")
-    intake.check()
+        stats.report(sum(part["num_rows"] for part in parts), "write users")
+    stats.check()
     return Staged(USERS_MANIFEST, _KIND, _manifest(parts))
 
 

@@ -56,7 +56,7 @@ def items_in(workspace: Workspace) -> dict[str, dict[str, Any]]:
 
 
 def quarantined(workspace: Workspace, kind: str) -> list[tuple[str, int | None, str]]:
-    """(file, line, reason) of the refused rows."""
+    """(file, line, reason) of the rejected rows."""
     rows: list[tuple[str, int | None, str]] = []
     for name in workspace.storage.list_sizes("quarantine/import"):
         if name.startswith(f"{kind}-"):

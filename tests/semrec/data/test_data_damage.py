@@ -56,7 +56,7 @@ CSV_DAMAGE = {
 
 @pytest.mark.parametrize("line_end", [b"\n", b"\r\n"], ids=["LF", "CRLF"])
 @pytest.mark.parametrize("case", CSV_DAMAGE)
-def test_a_damaged_csv_row_is_refused_with_its_line(
+def test_a_damaged_csv_row_is_rejected_with_its_line(
     stocked: Workspace, tmp_path: Path, case: str, line_end: bytes
 ) -> None:
     row, reason = CSV_DAMAGE[case]
@@ -95,7 +95,7 @@ JSON_DAMAGE = {
 
 
 @pytest.mark.parametrize("case", JSON_DAMAGE)
-def test_a_damaged_json_line_is_refused_with_its_line(stocked: Workspace, tmp_path: Path, case: str) -> None:
+def test_a_damaged_json_line_is_rejected_with_its_line(stocked: Workspace, tmp_path: Path, case: str) -> None:
     row, reason = JSON_DAMAGE[case]
     first, last = (
         b'{"u": 7, "i": 7, "v": 2, "t": 1200000000.0, "x": {}}',
@@ -109,7 +109,7 @@ def test_a_damaged_json_line_is_refused_with_its_line(stocked: Workspace, tmp_pa
     assert found.startswith(reason)
 
 
-def test_damaged_parquet_rows_are_refused_without_a_line(stocked: Workspace, tmp_path: Path) -> None:
+def test_damaged_parquet_rows_are_rejected_without_a_line(stocked: Workspace, tmp_path: Path) -> None:
     text = pa.Array.from_buffers(pa.string(), 6, pa.array([b"u", b"u", None, b"n\0", b"\xff", b"u"]).buffers())
     values = pa.array([1.0, None, 1.0, 1.0, 1.0, 1e39])
     table = pa.table({"u": text, "i": ["a"] * 6, "v": values, "t": pa.array([5] * 6, pa.uint16())})
@@ -209,7 +209,7 @@ def test_what_is_no_table_at_all_is_an_input_error(stocked: Workspace, tmp_path:
     assert not stocked.storage.exists("interactions/manifest.json")
 
 
-def test_many_refused_rows_in_a_large_file_keep_their_lines(stocked: Workspace, tmp_path: Path) -> None:
+def test_many_rejected_rows_in_a_large_file_keep_their_lines(stocked: Workspace, tmp_path: Path) -> None:
     lines = [f"u{n},a,1,{n}" for n in range(200_000)]
     bad = np.random.default_rng(0).choice(200_000, 300, replace=False).tolist()
     for n in bad:

@@ -198,11 +198,11 @@ def test_movies_and_tags_that_cannot_be_used_are_refused(workspace: Workspace, t
     assert report.num_rejected == 6
     assert str(report).splitlines() == [
         "2 items, 1 interactions, 1 users with interactions",
-        "items: 5 rows read, refused 1 missing id, 1 no title and no text, 1 duplicate id",
+        "items: 5 rows read, rejected 1 missing id, 1 no title and no text, 1 duplicate id",
         "interactions: 1 rows read",
-        "tags: 4 rows read, refused 1 missing id, 1 missing tag, 1 unknown item",
-        "refused rows: quarantine/import/items-*.parquet",
-        "refused rows: quarantine/import/tags-*.parquet",
+        "tags: 4 rows read, rejected 1 missing id, 1 missing tag, 1 unknown item",
+        "rejected rows: quarantine/import/items-*.parquet",
+        "rejected rows: quarantine/import/tags-*.parquet",
     ]
 
 

@@ -17,24 +17,24 @@ from import_cases import NOW_S
 
 from semrec.data import delimited
 from semrec.data.events import EventColumns, EventRules, events_of
-from semrec.data.intake import Intake
 from semrec.data.known import KnownItems
+from semrec.data.rejects import ReadStats
 from semrec.data.sources import Source
 from semrec.workspace.folder import Workspace
 
 Event = tuple[str, str, float, int]
-Refusal = tuple[int, str]
+RejectedRow = tuple[int, str]
 ITEMS = ["1", "2", "10", "a b"]
 BLANKS = " \t\n\r\v\f"
 COLUMNS = EventColumns("u", "i", "v", "t")
 
 
-class Recorder(Intake):
-    refusals: list[Refusal]
+class Recorder(ReadStats):
+    rejected: list[RejectedRow]
 
     def reject(self, file: str, line: int | None, reason: str, row: str, *, detail: str = "") -> None:
         assert line is not None
-        self.refusals.append((line, reason))
+        self.rejected.append((line, reason))
 
 
 def fields_of(record: bytes, is_quoted: bool) -> tuple[list[bytes], bool] | None:
@@ -120,10 +120,10 @@ def fault_or_event(fields: list[bytes], raw: bytes) -> str | Event:
     return (user, item, number_of(value), time_of(time)) if item in ITEMS else "unknown item"  # type: ignore[return-value]
 
 
-def by_rows(body: bytes, first_line: int, is_quoted: bool) -> tuple[list[Event], list[Refusal]]:
-    """The events and refusals of `body`, slowly."""
+def by_rows(body: bytes, first_line: int, is_quoted: bool) -> tuple[list[Event], list[RejectedRow]]:
+    """The events and rejected of `body`, slowly."""
     events: list[Event] = []
-    refusals: list[Refusal] = []
+    rejected: list[RejectedRow] = []
     lines = [line + b"\n" for line in body.split(b"\n")]
     if lines[-1] == b"\n":
         lines.pop()
@@ -134,17 +134,17 @@ def by_rows(body: bytes, first_line: int, is_quoted: bool) -> tuple[list[Event],
         end, record = next(((end, record) for end, record in closed if record is not None), (at + 1, None))
         raw = b"".join(lines[at:end])
         if record is None or (end > at + 1 and (len(record[0]) != 5 or record[1])):
-            refusals.append((at + first_line, "unclosed quote"))
+            rejected.append((at + first_line, "unclosed quote"))
             at += 1
             continue
         if raw.removesuffix(b"\n").removesuffix(b"\r"):
             found = fault_or_event(record[0], raw)
             if isinstance(found, str):
-                refusals.append((at + first_line, found))
+                rejected.append((at + first_line, found))
             else:
                 events.append(found)
         at = end
-    return events, refusals
+    return events, rejected
 
 
 def good_fields() -> st.SearchStrategy[list[str]]:
@@ -192,22 +192,22 @@ def damaged(case: tuple[bytes, list[tuple[float, bytes]]]) -> bytes:
     return body
 
 
-def by_blocks(path: Path, workspace: Workspace, is_quoted: bool) -> tuple[list[Event], list[Refusal]]:
-    intake = Recorder(workspace.storage, "interactions", max_rejected=1)
-    intake.refusals = []
+def by_blocks(path: Path, workspace: Workspace, is_quoted: bool) -> tuple[list[Event], list[RejectedRow]]:
+    stats = Recorder(workspace.storage, "interactions", max_rejected=1)
+    stats.rejected = []
     rules = EventRules(KnownItems([pa.array(ITEMS)]), NOW_S)
     dialect, names = (delimited.CSV, None) if is_quoted else (delimited.DAT, ["t", "v", "i", "x", "u"])
 
     def events() -> Iterator[Event]:
         source = Source("f", str(path))
-        for block in delimited.read_delimited(source, COLUMNS.names, intake=intake, dialect=dialect, names=names):
-            table = events_of(block, COLUMNS, rules, intake=intake)
+        for block in delimited.read_delimited(source, COLUMNS.names, stats=stats, dialect=dialect, names=names):
+            table = events_of(block, COLUMNS, rules, stats=stats)
             assert [block.excerpt(i) for i in range(block.num_rows)]
             yield from zip(*(column.to_pylist() for column in table.columns), strict=True)
 
     found = list(events())
-    assert intake.num_read == len(found) + len(intake.refusals)
-    return found, sorted(intake.refusals)
+    assert stats.num_read == len(found) + len(stats.rejected)
+    return found, sorted(stats.rejected)
 
 
 @pytest.mark.parametrize("is_quoted", [True, False], ids=["csv", "dat"])

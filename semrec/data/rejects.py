@@ -1,4 +1,4 @@
-"""What every reader shares: blocks of source rows, the count of rows read, and the rows refused."""
+"""What every reader shares: blocks of source rows, the count of rows read, and the rows rejected."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from semrec.workspace.storage import Storage
 __all__ = [
     "REASONS",
     "STAGE",
-    "Intake",
     "Progress",
-    "Refusal",
-    "Refusals",
-    "Refuses",
+    "ReadStats",
+    "RejectedRow",
+    "RejectedRows",
+    "RejectsRows",
     "RowBlock",
     "check_max_rejected",
 ]
@@ -30,7 +30,7 @@ Progress = Callable[[int, str], None]
 
 STAGE: Final = "import"
 
-#: Every reason for which an import refuses a row. A row is counted once, under the first that applies in this order.
+#: Every reason for which an import rejects a row. A row is counted once, under the first that applies in this order.
 REASONS: Final = (
     "unclosed quote",
     "bad UTF-8",
@@ -73,42 +73,42 @@ class RowBlock:
         return None if self.lines is None else int(self.lines[row])
 
 
-class Refuses(Protocol):
-    """Takes the refused rows."""
+class RejectsRows(Protocol):
+    """Takes the rejected rows."""
 
     def reject(self, file: str, line: int | None, reason: str, row: str, *, detail: str = "") -> None:
-        """Refuses one row; `reason` is one of REASONS."""
+        """RejectsRows one row; `reason` is one of REASONS."""
 
-    def reject_in(self, block: RowBlock, row: int, reason: str, *, detail: str = "") -> None:
-        """Refuses row `row` of `block`."""
+    def reject_row(self, block: RowBlock, row: int, reason: str, *, detail: str = "") -> None:
+        """RejectsRows row `row` of `block`."""
 
 
 @dataclass(frozen=True)
-class Refusal:
-    """One refused row of a few: its place from 0, one of REASONS, and what made it true."""
+class RejectedRow:
+    """One rejected row of a few: its place from 0, one of REASONS, and what made it true."""
 
     row: int
     reason: str
     detail: str = ""
 
 
-class Refusals:
-    """Refused rows of a few whose sender waits to hear of them: kept in memory, in no quarantine."""
+class RejectedRows:
+    """Rejected rows of a few whose sender waits to hear of them: kept in memory, in no quarantine."""
 
     def __init__(self) -> None:
-        self.found: list[Refusal] = []
+        self.rows: list[RejectedRow] = []
 
     def reject(self, file: str, line: int | None, reason: str, row: str, *, detail: str = "") -> None:
-        self.found.append(Refusal(line or 0, reason, detail))
+        self.rows.append(RejectedRow(line or 0, reason, detail))
 
-    def reject_in(self, block: RowBlock, row: int, reason: str, *, detail: str = "") -> None:
-        self.found.append(Refusal(row, reason, detail))
+    def reject_row(self, block: RowBlock, row: int, reason: str, *, detail: str = "") -> None:
+        self.rows.append(RejectedRow(row, reason, detail))
 
 
-class Intake:
-    """Counts the rows of one kind of source (items, users, interactions, tags) and refuses the bad ones.
+class ReadStats:
+    """Counts the rows of one kind of source (items, users, interactions, tags) and rejects the bad ones.
 
-    Refused rows go to `quarantine/import/<kind>-*.parquet`. Raises InputError when `max_rejected` is not a share.
+    Rejected rows go to `quarantine/import/<kind>-*.parquet`. Raises InputError when `max_rejected` is not a share.
     """
 
     def __init__(self, storage: Storage, kind: str, *, max_rejected: float, progress: Progress | None = None) -> None:
@@ -119,7 +119,7 @@ class Intake:
 
     @property
     def rejected(self) -> dict[str, int]:
-        """Rows refused, by reason, most frequent first."""
+        """Rows rejected, by reason, most frequent first."""
         return dict(self._quarantine.counts.most_common())
 
     @property
@@ -127,15 +127,15 @@ class Intake:
         return f"quarantine/{STAGE}/{self.kind}-*.parquet"
 
     def reject(self, file: str, line: int | None, reason: str, row: str, *, detail: str = "") -> None:
-        """Refuses one row; `reason` is one of REASONS."""
+        """RejectsRows one row; `reason` is one of REASONS."""
         self._quarantine.add(file, line, reason, row, detail=detail)
 
-    def reject_in(self, block: RowBlock, row: int, reason: str, *, detail: str = "") -> None:
-        """Refuses row `row` of `block`."""
+    def reject_row(self, block: RowBlock, row: int, reason: str, *, detail: str = "") -> None:
+        """RejectsRows row `row` of `block`."""
         self.reject(block.file, block.line(row), reason, block.excerpt(row), detail=detail)
 
     def count(self, num_rows: int) -> None:
-        """Counts rows that were read, the refused ones included, and reports progress."""
+        """Counts rows that were read, the rejected ones included, and reports progress."""
         self.num_read += num_rows
         self.report(self.num_read, f"read {self.kind}")
 
@@ -144,16 +144,16 @@ class Intake:
             self._progress(num_rows, stage)
 
     def check(self) -> None:
-        """Writes the refused rows. Raises TooManyRejectedError above the stated share of the rows read."""
+        """Writes the rejected rows. Raises TooManyRejectedError above the stated share of the rows read."""
         self._quarantine.check_share(self.num_read, self._max_rejected)
 
     def flush(self) -> None:
-        """Writes the refused rows that are still in memory."""
+        """Writes the rejected rows that are still in memory."""
         self._quarantine.flush()
 
     @contextmanager
-    def kept_on_failure(self) -> Iterator[None]:
-        """Writes the refused rows even when the body raises, so that the error can be traced."""
+    def flushed_at_end(self) -> Iterator[None]:
+        """Writes the rejected rows even when the body raises, so that the error can be traced."""
         try:
             yield
         finally:
