@@ -1,1 +1,1 @@
-"""Models: from interactions and content to one vector per user."""
+"""Models: from interactions and content to vectors of items and users, whose inner product is the score."""

@@ -10,6 +10,8 @@ import numpy as np
 
 from semrec.changes.overlay import OverlayView
 from semrec.errors import InputError
+from semrec.models.base import ItemVectors
+from semrec.models.content import ContentModel
 from semrec.online.answers import Question
 from semrec.online.filters import NO_FILTERS, Filters
 from semrec.online.profile import Taste
@@ -58,12 +60,6 @@ def anonymous_question(served: ServedRelease, taste: Taste, *, filters: Filters 
 
 
 def _taste(names: list[str], weights: np.ndarray, vectors_LD: np.ndarray, seen: tuple[str, ...]) -> Taste:
-    scaled = weights / np.abs(weights).max(initial=0) if len(weights) else weights  # so that no sum overflows
-    total = np.zeros(vectors_LD.shape[1])
-    for weight, vector in zip(scaled, vectors_LD.astype(np.float64), strict=True):
-        total += weight * vector
-    length = math.sqrt(math.fsum(total * total))
-    # What is left of parts that cancel is their rounding errors, which point nowhere.
-    size = float(np.abs(scaled) @ np.linalg.norm(vectors_LD.astype(np.float64), axis=1)) if len(names) else 0.0
-    vector = (total / length).astype(np.float32) if length > 1e-12 * size else None
-    return Taste(vector, names, scaled, vectors_LD, length or 1.0, seen)
+    model = ContentModel({"half_life_days": 1.0, "neutral_value": 0.0}, vectors_LD.shape[1])
+    history = model.fold_in_weights(weights, ItemVectors.from_vectors(vectors_LD))
+    return Taste(history.vector, names, history.weights_L, history.vectors_LD, history.divisor, seen)

@@ -10,11 +10,11 @@ import numpy as np
 import pyarrow as pa
 
 from semrec.changes.overlay import OverlayView
-from semrec.models.content import Events, event_weights, user_vectors
+from semrec.models.base import Events, ItemVectors
+from semrec.models.content import ContentModel
 from semrec.online.items import ItemTable
 from semrec.online.stored_rows import StoredRows
-from semrec.scoring.coarse import row_norms, split_halves
-from semrec.scoring.types import ItemShard
+from semrec.scoring.coarse import split_halves
 
 __all__ = ["Taste", "taste_of"]
 
@@ -50,7 +50,7 @@ def taste_of(
     """
     item_ids = events.column("item_id").to_pylist()
     names = list(dict.fromkeys(item_ids))
-    shard, known = _shard(names, items, rows, overlay)
+    vectors, known = _item_vectors(names, items, rows, overlay)
     place_of = {name: place for place, name in enumerate(known)}
     kept = np.array([item_id in place_of for item_id in item_ids], bool)
     every = Events(
@@ -60,33 +60,31 @@ def taste_of(
         events.column("timestamp").to_numpy()[kept],
     )
     weighed = every.latest() if settings["repeats"] == "latest" else every
-    rule = {"neutral_value": settings["neutral_value"], "half_life_days": settings["half_life_days"]}
-    vectors, personal = user_vectors(weighed, shard, 1, **rule)
-    weights = np.bincount(weighed.row, event_weights(weighed, 1, **rule), minlength=len(known))
-    liked = np.flatnonzero(weights)
-    vectors_LD = shard.vectors(liked)
-    divisor = float(np.linalg.norm(weights[liked] @ vectors_LD.astype(np.float64)))
-    vector = vectors[0] if personal[0] else None
-    return Taste(vector, [known[place] for place in liked], weights[liked], vectors_LD, divisor or 1.0, tuple(names))
+    model = ContentModel({name: settings[name] for name in ("half_life_days", "neutral_value")}, vectors.dimension)
+    history = model.fold_in(weighed, vectors)
+    return Taste(
+        history.vector,
+        [known[row] for row in history.rows_L],
+        history.weights_L,
+        history.vectors_LD,
+        history.divisor,
+        tuple(names),
+    )
 
 
-def _shard(
+def _item_vectors(
     names: list[str], items: ItemTable, rows: StoredRows, overlay: OverlayView | None
-) -> tuple[ItemShard, list[str]]:
+) -> tuple[ItemVectors, list[str]]:
     """The vectors of those items that are known, and their ids in the same order."""
     mine = [name for name in names if name in items.row_of]
-    stored = rows.shard(np.array([items.row_of[name] for name in mine], np.int64))
+    matrix_rows = np.array([items.row_of[name] for name in mine], np.int64)
+    stored = rows.shard(matrix_rows)
     changes = overlay.changes if overlay else {}
     vector_of = {name: changes[name].vector for name in names if name not in items.row_of and name in changes}
     added = {name: vector for name, vector in vector_of.items() if vector is not None}
-    if not added:
-        return stored, mine
-    new = np.stack(list(added.values()))
-    high, low = split_halves(new)
-    both = ItemShard(
-        np.concatenate([stored.high_ID, high]),
-        np.concatenate([stored.low_ID, low]),
-        np.concatenate([stored.norms_IN, row_norms(new)]),
-        np.zeros((len(mine) + len(added), 0), np.uint64),
-    )
-    return both, mine + list(added)
+    high_ND, low_ND = stored.high_ID, stored.low_ID
+    if added:
+        high_AD, low_AD = split_halves(np.stack(list(added.values())))
+        high_ND, low_ND = np.concatenate([high_ND, high_AD]), np.concatenate([low_ND, low_AD])
+        matrix_rows = np.concatenate([matrix_rows, np.full(len(added), -1)])
+    return ItemVectors(high_ND, low_ND, matrix_rows), mine + list(added)

@@ -12,13 +12,13 @@ import pyarrow.compute as pc
 
 from semrec.contracts import ATTRIBUTES_TYPE, CONTRACT_VERSION, part_name
 from semrec.errors import CorruptArtefactError, SchemaError
-from semrec.models.content import Events, user_vectors
+from semrec.models.base import Events, ItemVectors
+from semrec.models.content import ContentModel
 from semrec.release.arrays import read_rows
 from semrec.release.clauses import stating_count
 from semrec.release.matrix import attribute_dicts, pack_words
 from semrec.release.reader import Release
 from semrec.scoring.eligibility import Layout
-from semrec.scoring.types import ItemShard
 from semrec.settings import ReleaseSettings
 from semrec.workspace.digests import fingerprint
 from semrec.workspace.folder import Workspace
@@ -99,8 +99,10 @@ class UserPartWorker:
         remedy = "Build the item matrix first."
         self._matrix = read_manifest(self._storage, f"{job.folder}/matrix.json", "matrix", remedy=remedy)
         num_items = self._matrix["num_items"]
-        high_ID, low_ID, norms_IN = read_rows(self._storage, self._matrix, 0, num_items)
-        self._shard = ItemShard(high_ID, low_ID, norms_IN, np.zeros((num_items, 0), np.uint64))
+        high_ID, low_ID, _ = read_rows(self._storage, self._matrix, 0, num_items)
+        self._vectors = ItemVectors(high_ID, low_ID)
+        rule = {name: job.settings[name] for name in ("half_life_days", "neutral_value")}
+        self._model = ContentModel(rule, self._matrix["dimension"])
         items = read_table(self._storage, TableFile.from_json(self._matrix["items"]), ["item_id"])
         self._item_ids = items.column("item_id").combine_chunks()
         self._layout = Layout.from_json(self._matrix["layout"])
@@ -125,13 +127,7 @@ class UserPartWorker:
         events, num_unknown = self._events(interactions, user_ids)
         settings = self._job.settings
         weighed = events.latest() if settings["repeats"] == "latest" else events
-        vectors, personal = user_vectors(
-            weighed,
-            self._shard,
-            len(user_ids),
-            neutral_value=settings["neutral_value"],
-            half_life_days=settings["half_life_days"],
-        )
+        vectors, personal = self._model.user_vectors(weighed, self._vectors, len(user_ids))
         stated = self._stated(user_ids, attributes)
         columns = [
             user_ids,

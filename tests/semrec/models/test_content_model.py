@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from semrec.models.content import Events, _ordered_squares, user_vectors
-from semrec.scoring.types import ItemShard
+from semrec.errors import InputError
+from semrec.models.base import Events, ItemVectors, TrainingData, model_class
+from semrec.models.content import ContentModel, _ordered_squares
 
 DAY_S = 86_400
 HALF_LIFE_DAYS = 30.0
@@ -61,8 +62,13 @@ def arrays(histories: list[list[tuple[int, float, int]]]) -> Events:
 def vectors_of(
     histories: list[list[tuple[int, float, int]]], items: np.ndarray, neutral: float = 0.0
 ) -> tuple[np.ndarray, np.ndarray]:
-    shard = ItemShard.from_vectors(items)
-    return user_vectors(arrays(histories), shard, len(histories), neutral_value=neutral, half_life_days=HALF_LIFE_DAYS)
+    return model(items.shape[1], neutral).user_vectors(
+        arrays(histories), ItemVectors.from_vectors(items), len(histories)
+    )
+
+
+def model(dimension: int, neutral: float = 0.0) -> ContentModel:
+    return ContentModel({"half_life_days": HALF_LIFE_DAYS, "neutral_value": neutral}, dimension)
 
 
 NUM_ITEMS = 6
@@ -128,15 +134,15 @@ def test_neither_the_batch_nor_its_order_changes_a_vector(
 PROCESSORS = """
 import hashlib
 import numpy as np
-from semrec.scoring.types import ItemShard
-from semrec.models.content import Events, user_vectors
+from semrec.models.base import Events, ItemVectors
+from semrec.models.content import ContentModel
 rng = np.random.default_rng(1)
 user = np.sort(rng.integers(0, 500, 20_000))
 events = Events(user, rng.integers(0, 99, 20_000), rng.random(20_000, np.float32), rng.integers(0, 10**8, 20_000))
-items = ItemShard.from_vectors(rng.standard_normal((99, 33)).astype(np.float32))
-import semrec.models.content
-weights = semrec.models.content.event_weights(events, 500, neutral_value=0.1, half_life_days=180.0)
-vectors, _ = user_vectors(events, items, 500, neutral_value=0.1, half_life_days=180.0)
+items = ItemVectors.from_vectors(rng.standard_normal((99, 33)).astype(np.float32))
+model = ContentModel({"half_life_days": 180.0, "neutral_value": 0.1}, 33)
+weights = model.event_weights(events, 500)
+vectors, _ = model.user_vectors(events, items, 500)
 print(hashlib.sha256(weights.tobytes() + vectors.tobytes()).hexdigest())
 """
 SIMD = "X86_V3 X86_V4 AVX2 FMA3 AVX512F AVX512_SKX AVX512_CLX AVX512_CNL AVX512_ICL AVX512_SPR"
@@ -239,3 +245,63 @@ def test_the_latest_events_are_those_of_a_dictionary(histories: list[list[tuple[
     found = arrays(histories).latest()
     columns = (found.user.tolist(), found.row.tolist(), found.value.tolist(), found.timestamp.tolist())
     assert list(zip(*columns, strict=True)) == expected
+
+
+def test_the_model_is_found_by_its_name() -> None:
+    assert model_class("content") is ContentModel
+    with pytest.raises(InputError, match=r"model 'oracle'; expected .*content"):
+        model_class("oracle")
+
+
+def test_settings_that_the_model_does_not_know_are_refused() -> None:
+    with pytest.raises(InputError, match="half_life_days, neutral_value"):
+        ContentModel({"half_life_days": 1.0, "neutral": 0.0}, 4)
+
+
+def test_fitting_takes_the_embeddings_as_they_are() -> None:
+    data = TrainingData(4, {"text": UNIT}, np.zeros(4, np.float32), lambda: iter(()), neutral_value=2.5)
+    fitted, items_ID = ContentModel.fit(data, {"half_life_days": 9.0})
+    assert items_ID is UNIT
+    assert (fitted.settings, fitted.dimension) == ({"half_life_days": 9.0, "neutral_value": 2.5}, 4)
+    assert fitted.cold_items({"text": UNIT[:2]}).tolist() == UNIT[:2].tolist()
+    loaded = ContentModel.load(fitted.settings, fitted.dimension, fitted.arrays())
+    assert (loaded.half_life_days, loaded.neutral_value) == (9.0, 2.5)
+
+
+@given(problems())
+@settings(deadline=None, max_examples=60)
+def test_folding_in_gives_the_bytes_of_the_batch_and_terms_that_add_up(
+    problem: tuple[list[list[tuple[int, float, int]]], np.ndarray, float],
+) -> None:
+    histories, items, neutral = problem
+    together, has_vector = vectors_of(histories, items, neutral)
+    for user, events in enumerate(histories):
+        history = model(items.shape[1], neutral).fold_in(arrays([events]), ItemVectors.from_vectors(items))
+        assert (history.vector is not None) == has_vector[user]
+        if history.vector is not None:
+            assert history.vector.tobytes() == together[user].tobytes()
+            scores = items.astype(np.float64) @ history.vector.astype(np.float64)
+            size = np.linalg.norm(items.astype(np.float64), axis=1)
+            size_of_terms = np.abs(history.contributions(items)).sum(axis=1)
+            assert (np.abs(history.contributions(items).sum(axis=1) - scores) <= 1e-6 * (size + size_of_terms)).all()
+
+
+def test_items_scaled_by_a_power_of_two_are_the_same_items() -> None:
+    vectors_ND = np.random.default_rng(2).standard_normal((6, 5)).astype(np.float32)
+    scaled = ItemVectors.from_vectors(np.ldexp(vectors_ND, 7))
+    scaled = ItemVectors(scaled.high_ND, scaled.low_ND, exponent=7)
+    assert scaled.vectors().tobytes() == vectors_ND.tobytes()
+    events = arrays([[(0, 1.0, 5), (3, 2.0, 9)], [(5, 1.0, 5)]])
+    expected, _ = model(5).user_vectors(events, ItemVectors.from_vectors(vectors_ND), 2)
+    vectors_UD, _ = model(5).user_vectors(events, scaled, 2)
+    assert vectors_UD.tobytes() == expected.tobytes()
+
+
+def test_likes_and_dislikes_point_from_one_to_the_other() -> None:
+    items = ItemVectors.from_vectors(UNIT)
+    history = model(4).fold_in_weights(np.array([2.0, -1.0, 0.0, 0.0]), items)
+    assert history.vector is not None
+    assert history.vector.tolist() == (np.array([1, -0.5, 0, 0]) / math.sqrt(1.25)).astype(np.float32).tolist()
+    both = ItemVectors.from_vectors(np.stack([UNIT[0], UNIT[0]]))
+    assert model(4).fold_in_weights(np.array([1.0, -1.0]), both).vector is None
+    assert model(4).fold_in_weights(np.zeros(0), ItemVectors.from_vectors(UNIT[:0])).vector is None
