@@ -35,7 +35,13 @@ ItemId = Annotated[str, typer.Option(help="Column of the item's id.")]
 UserId = Annotated[str, typer.Option(help="Column of the user's id.")]
 Title = Annotated[str | None, typer.Option(help="Column of the title (items).")]
 Text = Annotated[str | None, typer.Option(help="Columns that make the text, comma-separated (items).")]
-Attributes = Annotated[list[str] | None, typer.Option("--attribute", help="NAME=COLUMN, repeatable (items, users).")]
+Attributes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--attribute",
+        help="NAME=COLUMN, repeatable; a repeated NAME adds a column (items, users). COLUMN[].KEY: of a list of objects.",
+    ),
+]
 Value = Annotated[str | None, typer.Option(help="Column of the value (interactions); 1.0 without.")]
 Timestamp = Annotated[
     str | None, typer.Option(help="Column of the time: seconds since 1970 or ISO 8601 (interactions).")
@@ -124,7 +130,9 @@ def _columns(
     bad = next((f"{name}{equals}{column}" for name, equals, column in pairs if not name or not column), None)
     if bad is not None:
         raise InputError(f"--attribute {bad!r}", expected="NAME=COLUMN", remedy="Name both, as in genre=genres.")
-    attributes = {name: column for name, _, column in pairs}
+    attributes: dict[str, list[str]] = {}
+    for name, _, column in pairs:  # a repeated name adds a column
+        attributes.setdefault(name, []).append(column)
     texts = tuple(text.split(",")) if text else ()
     return ColumnMap(item_id, user_id, title, texts, attributes, value, timestamp, list_separator)
 

@@ -8,7 +8,7 @@ rows go to the quarantine with file, line and reason. Memory does not grow with 
 from __future__ import annotations
 
 from semrec.data.columns import ColumnMap
-from semrec.data.generic import import_interactions, import_items, import_table, import_users
+from semrec.data.imports import import_interactions, import_items, import_table, import_users
 from semrec.data.movielens import import_movielens
 from semrec.data.rejects import REASONS, Progress
 from semrec.data.report import ImportReport

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 
 from semrec.data.events import EventColumns
 from semrec.errors import InputError
 
-__all__ = ["ColumnMap"]
+__all__ = ["ColumnMap", "column_and_field"]
 
 
 @dataclass(frozen=True)
@@ -18,8 +18,9 @@ class ColumnMap:
     items: `item_id`, and at least one of `title` and `text`. The text is the non-empty columns of `text`, in order, as
     sentences; without any, the title. Lists become "a, b".
     users: `user_id`.
-    items and users: `attributes`, from attribute name to source column. A list gives several values; in CSV so does
-    text, at every `list_separator`. Values are kept as text, integers as decimal text; empty ones are dropped.
+    items and users: `attributes`, from attribute name to source column, or to several whose values are put together. A list
+    gives several values; in CSV so does text, at every `list_separator`. Values are kept as text, whole numbers as decimal
+    text; empty ones are dropped. Of a list of objects a column takes one field, as in `genres[].name`.
     interactions: `user_id`, `item_id`; `value`, 1.0 without; `timestamp`, 0 without, in integer seconds since 1970,
     ISO 8601 text (UTC where it names no zone) or, in Parquet, a timestamp or date.
     """
@@ -28,7 +29,7 @@ class ColumnMap:
     user_id: str = "user_id"
     title: str | None = None
     text: tuple[str, ...] = ()
-    attributes: Mapping[str, str] = field(default_factory=dict)
+    attributes: Mapping[str, str | Sequence[str]] = field(default_factory=dict)
     value: str | None = None
     timestamp: str | None = None
     list_separator: str = "|"
@@ -36,24 +37,33 @@ class ColumnMap:
     def __post_init__(self) -> None:
         if isinstance(self.text, str):
             raise InputError(f"text = {self.text!r}", expected="a tuple of column names", remedy="Write ('column',).")
-        if not self.list_separator or not all(self.names("items") + self.names("users") + self.names("interactions")):
+        if not self.list_separator or not all(self.names(*(field.name for field in fields(self)[:-1]))):
             raise InputError(
                 f"an empty name in {self}", expected="names of columns", remedy="Leave an unused field at its default."
             )
 
-    def names(self, kind: str) -> list[str]:
-        """The source columns that an import of `kind` reads, each once."""
-        if kind == "interactions":
-            return list(dict.fromkeys(self.events.names))
-        if kind == "users":
-            return list(dict.fromkeys([self.user_id, *self.attributes.values()]))
-        title = [] if self.title is None else [self.title]
-        return list(dict.fromkeys([self.item_id, *title, *self.text, *self.attributes.values()]))
+    def names(self, *fields: str) -> list[str]:
+        """The source columns of some fields of this map, each once, without the fields of objects in them."""
+        names: list[str] = []
+        for name in fields:
+            value = getattr(self, name)
+            if isinstance(value, Mapping):
+                names += [column for attribute in value for column in self.attribute_columns(attribute)]
+            elif value is not None:
+                names += [value] if isinstance(value, str) else value
+        return list(dict.fromkeys(column_and_field(name)[0] for name in names))
 
-    def ids(self, kind: str) -> list[str]:
-        """Those of them that hold ids."""
-        return {"items": [self.item_id], "users": [self.user_id], "interactions": [self.user_id, self.item_id]}[kind]
+    def attribute_columns(self, attribute: str) -> tuple[str, ...]:
+        """The columns whose values make an attribute, in order."""
+        columns = self.attributes[attribute]
+        return (columns,) if isinstance(columns, str) else tuple(columns)
 
     @property
     def events(self) -> EventColumns:
         return EventColumns(self.user_id, self.item_id, self.value, self.timestamp)
+
+
+def column_and_field(name: str) -> tuple[str, str]:
+    """`genres[].name` as the column `genres` and the field `name` of the objects in its lists; "" for a plain column."""
+    column, _, key = name.partition("[].")
+    return column, key

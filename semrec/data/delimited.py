@@ -245,7 +245,7 @@ class _Reader:
             return None
         self._stats.count(len(lines))
         columns = {name: _one(table.column(i)) for i, name in enumerate(self._wanted)}
-        return RowBlock(self._name, columns, len(lines), lines, _excerpts(block))
+        return RowBlock(self._name, columns, len(lines), lines, _excerpts(block), is_text=True)
 
     def _scan(self, data: bytes, line: int, at_end: bool) -> tuple[list[RowBlock], int, int]:
         """The slow path with quotes: one record at a time, which may span lines."""
@@ -301,7 +301,7 @@ class _Reader:
             for name, position in zip(self._wanted, self._positions, strict=True)
         }
         lines = np.array([line for line, _, _ in rows], dtype=np.int64)
-        return [RowBlock(self._name, columns, len(rows), lines, lambda i: rows[i][1].decode())]
+        return [RowBlock(self._name, columns, len(rows), lines, lambda i: rows[i][1].decode(), is_text=True)]
 
 
 def _usual_width(data: bytes, delimiter: bytes, least: int) -> int:

@@ -38,6 +38,7 @@ REASONS: Final = (
     "ragged line",
     "not a JSON object",
     "id is not text",
+    "value is not text",
     "missing id",
     "control character in id",
     "id is . or ..",
@@ -60,7 +61,7 @@ class RowBlock:
 
     `columns` holds, for each wanted source column, an Arrow array or a list of Python values, one per row. `lines` is
     int64 [rows], the physical line (from 1) where each row begins, or None where the format has no lines. `excerpt(i)`
-    is row i as text for people.
+    is row i as text for people. `is_text` says that every field is plain text, as in CSV, where lists are joined.
     """
 
     file: str
@@ -68,6 +69,7 @@ class RowBlock:
     num_rows: int
     lines: np.ndarray | None
     excerpt: Callable[[int], str]
+    is_text: bool = False
 
     def line(self, row: int) -> int | None:
         return None if self.lines is None else int(self.lines[row])

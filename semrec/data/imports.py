@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 import numpy as np
 import pyarrow as pa
 
-from semrec.data.catalogue import known_items, stage_items
+from semrec.data.catalogue import known_items
 from semrec.data.columns import ColumnMap
-from semrec.data.convert import item_rows, user_rows
 from semrec.data.delimited import Dialect, read_delimited
 from semrec.data.events import EventColumns, EventRules, events_of
-from semrec.data.interactions import WeightRule, stage_interactions
+from semrec.data.interactions import WeightRule
 from semrec.data.jsonl import read_jsonl
+from semrec.data.kinds import INTERACTIONS, ITEMS, KINDS, USERS, ImportJob, Kind
 from semrec.data.online import log_ends
 from semrec.data.parquet import read_parquet, table_block
 from semrec.data.rejects import Progress, ReadStats, RowBlock
 from semrec.data.report import ImportReport, report_of
 from semrec.data.rows import ItemRow, UserRow, item_tables, user_tables
 from semrec.data.sources import Source, find_sources
-from semrec.data.staging import Staged, check_not_empty, is_append, scratch_folder
-from semrec.data.users import stage_users
+from semrec.data.staging import check_not_empty, is_append, scratch_folder
 from semrec.errors import InputError
 from semrec.workspace.folder import Workspace
 from semrec.workspace.quarantine import DEFAULT_MAX_SHARE
@@ -33,6 +32,7 @@ from semrec.workspace.quarantine import DEFAULT_MAX_SHARE
 __all__ = ["import_interactions", "import_items", "import_table", "import_users"]
 
 Mode = Literal["replace", "append"]
+T = TypeVar("T")
 _MEMORY: Final = "(rows in memory)"
 
 
@@ -72,32 +72,22 @@ def import_table(
     than the share `max_rejected` of the rows were rejected, InputError for an impossible argument or source,
     MissingArtefactError for interactions without a catalogue; nothing of the import is then live.
     """
-    append, ends = is_append(mode), log_ends(workspace.storage)
-    _check_choice("fmt", fmt, ("csv", "parquet", "jsonl"))
-    _check_choice("kind", kind, ("items", "users", "interactions"))
+    imported = _choice("kind", kind, KINDS)
+    read = _choice("fmt", fmt, _READERS)
     rule = WeightRule(repeats, neutral_value)
-    if kind == "items" and columns.title is None and not columns.text:
-        raise InputError("a column map without title and text", expected="one of them", remedy="Name a column.")
-    sources, dialect = find_sources(source, fmt), Dialect(delimiter)
-    known = known_items(workspace.storage) if kind == "interactions" else None
-    stats = ReadStats(workspace.storage, kind, max_rejected=max_rejected, progress=progress)
-    blocks = _blocks(sources, fmt, columns.names(kind), ids=columns.ids(kind), dialect=dialect, stats=stats)
-    tables: Iterator[pa.Table]
-    with scratch_folder() as scratch, stats.flushed_at_end():
-        if known is not None:
-            rules = EventRules(known, _now(now_s))
-            tables = (events_of(block, columns.events, rules, stats=stats) for block in blocks)
-            folded = None if append else ends.events
-            staged = stage_interactions(
-                workspace, tables, rule, append=append, stats=stats, scratch=scratch, folded=folded
-            )
-        elif kind == "items":
-            tables = item_tables(item_rows(blocks, columns, is_text=fmt == "csv", stats=stats), stats=stats)
-            staged = stage_items(workspace, tables, append=append, until=ends.items, stats=stats, scratch=scratch)
-        else:
-            tables = user_tables(user_rows(blocks, columns, is_text=fmt == "csv", stats=stats), stats=stats)
-            staged = stage_users(workspace, tables, append=append, stats=stats, scratch=scratch)
-    return _published(workspace, staged, stats, allow_empty)
+    imported.check(columns)
+    dialect = Dialect(delimiter)
+
+    def tables(job: ImportJob) -> Iterator[pa.Table]:
+        wanted, ids = imported.columns(columns), imported.id_columns(columns)
+        sources = find_sources(source, fmt)
+        blocks = chain.from_iterable(read(file, wanted, ids, dialect, job.stats) for file in sources)
+        return imported.tables(blocks, columns, job)
+
+    return _import(
+        workspace, imported, tables, mode=mode, rule=rule, now_s=now_s,
+        max_rejected=max_rejected, allow_empty=allow_empty, progress=progress,
+    )  # fmt: skip
 
 
 def import_items(
@@ -110,10 +100,10 @@ def import_items(
     progress: Progress | None = None,
 ) -> ImportReport:
     """Imports items that are already rows; otherwise as `import_table`."""
-    append, until = is_append(mode), log_ends(workspace.storage).items
-    stats = ReadStats(workspace.storage, "items", max_rejected=max_rejected, progress=progress)
-    stage = partial(stage_items, until=until)
-    return _import_rows(workspace, rows, item_tables, stage, append=append, stats=stats, allow_empty=allow_empty)
+    return _import(
+        workspace, ITEMS, lambda job: item_tables(_counted(rows, job.stats), stats=job.stats),
+        mode=mode, max_rejected=max_rejected, allow_empty=allow_empty, progress=progress,
+    )  # fmt: skip
 
 
 def import_users(
@@ -126,9 +116,10 @@ def import_users(
     progress: Progress | None = None,
 ) -> ImportReport:
     """Imports users that are already rows; otherwise as `import_table`."""
-    append = is_append(mode)
-    stats = ReadStats(workspace.storage, "users", max_rejected=max_rejected, progress=progress)
-    return _import_rows(workspace, rows, user_tables, stage_users, append=append, stats=stats, allow_empty=allow_empty)
+    return _import(
+        workspace, USERS, lambda job: user_tables(_counted(rows, job.stats), stats=job.stats),
+        mode=mode, max_rejected=max_rejected, allow_empty=allow_empty, progress=progress,
+    )  # fmt: skip
 
 
 def import_interactions(
@@ -146,51 +137,64 @@ def import_interactions(
     """Imports Arrow batches with columns user_id and item_id, and value and timestamp if there are any; otherwise as
     `import_table`. Rejected rows have no line; their excerpt gives the row number over all batches, from 1.
     """
-    append, rule = is_append(mode), WeightRule(repeats, neutral_value)
-    folded = None if append else log_ends(workspace.storage).events
-    rules = EventRules(known_items(workspace.storage), _now(now_s))
-    stats = ReadStats(workspace.storage, "interactions", max_rejected=max_rejected, progress=progress)
 
-    def tables() -> Iterator[pa.Table]:
+    def tables(job: ImportJob) -> Iterator[pa.Table]:
+        rules = EventRules(known_items(job.workspace.storage), job.now_s)
         for batch in batches:
-            first = stats.num_read + 1
-            stats.count(batch.num_rows)
+            first = job.stats.num_read + 1
+            job.stats.count(batch.num_rows)
             block = table_block(batch, _MEMORY, np.arange(first, first + batch.num_rows))
-            yield events_of(block, _columns_of(batch), rules, stats=stats)
+            yield events_of(block, _columns_of(batch), rules, stats=job.stats)
 
-    with scratch_folder() as scratch, stats.flushed_at_end():
-        staged = stage_interactions(
-            workspace, tables(), rule, append=append, stats=stats, scratch=scratch, folded=folded
-        )
-    return _published(workspace, staged, stats, allow_empty)
-
-
-def _blocks(
-    sources: Sequence[Source], fmt: str, names: list[str], *, ids: list[str], dialect: Dialect, stats: ReadStats
-) -> Iterator[RowBlock]:
-    for source in sources:
-        if fmt == "csv":
-            yield from read_delimited(source, names, stats=stats, dialect=dialect)
-        elif fmt == "jsonl":
-            yield from read_jsonl(source, names, stats=stats)
-        else:
-            yield from read_parquet(source, names, ids=ids, stats=stats)
+    return _import(
+        workspace, INTERACTIONS, tables, mode=mode, rule=WeightRule(repeats, neutral_value), now_s=now_s,
+        max_rejected=max_rejected, allow_empty=allow_empty, progress=progress,
+    )  # fmt: skip
 
 
-def _import_rows(
+def _import(
     workspace: Workspace,
-    rows: Iterable[Any],
-    to_tables: Callable[..., Iterator[pa.Table]],
-    stage: Callable[..., Staged],
+    kind: Kind,
+    tables: Callable[[ImportJob], Iterator[pa.Table]],
     *,
-    append: bool,
-    stats: ReadStats,
+    mode: Mode,
+    max_rejected: float,
     allow_empty: bool,
+    progress: Progress | None,
+    rule: WeightRule | None = None,
+    now_s: int | None = None,
 ) -> ImportReport:
+    """Writes the rows of `tables(job)`, which counts and rejects as it goes, and makes them live."""
+    append, ends = is_append(mode), log_ends(workspace.storage)
+    now_s = int(time.time()) if now_s is None else now_s
+    stats = ReadStats(workspace.storage, kind.name, max_rejected=max_rejected, progress=progress)
     with scratch_folder() as scratch, stats.flushed_at_end():
-        tables = to_tables(_counted(rows, stats), stats=stats)
-        staged = stage(workspace, tables, append=append, stats=stats, scratch=scratch)
-    return _published(workspace, staged, stats, allow_empty)
+        job = ImportJob(workspace, stats, scratch, append, ends, now_s, rule or WeightRule())
+        staged = kind.write(tables(job), job)
+    check_not_empty(workspace.storage, [staged], allow_empty=allow_empty)
+    staged.publish(workspace.storage)
+    return report_of([staged], [stats])
+
+
+def _read_csv(
+    source: Source, wanted: list[str], ids: list[str], dialect: Dialect, stats: ReadStats
+) -> Iterator[RowBlock]:
+    return read_delimited(source, wanted, stats=stats, dialect=dialect)
+
+
+def _read_jsonl(
+    source: Source, wanted: list[str], ids: list[str], dialect: Dialect, stats: ReadStats
+) -> Iterator[RowBlock]:
+    return read_jsonl(source, wanted, stats=stats)
+
+
+def _read_parquet(
+    source: Source, wanted: list[str], ids: list[str], dialect: Dialect, stats: ReadStats
+) -> Iterator[RowBlock]:
+    return read_parquet(source, wanted, ids=ids, stats=stats)
+
+
+_READERS: Final = {"csv": _read_csv, "jsonl": _read_jsonl, "parquet": _read_parquet}
 
 
 def _columns_of(batch: pa.RecordBatch | pa.Table) -> EventColumns:
@@ -214,16 +218,7 @@ def _counted(rows: Iterable[Any], stats: ReadStats) -> Iterator[Any]:
     stats.count(num_rows % step)
 
 
-def _published(workspace: Workspace, staged: Staged, stats: ReadStats, allow_empty: bool) -> ImportReport:
-    check_not_empty(workspace.storage, [staged], allow_empty=allow_empty)
-    staged.publish(workspace.storage)
-    return report_of([staged], [stats])
-
-
-def _now(now_s: int | None) -> int:
-    return int(time.time()) if now_s is None else now_s
-
-
-def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
+def _choice(name: str, value: str, choices: Mapping[str, T]) -> T:
     if value not in choices:
         raise InputError(f"{name} = {value!r}", expected=f"one of {', '.join(choices)}", remedy="Choose one of them.")
+    return choices[value]

@@ -1,0 +1,129 @@
+"""The kinds of tables that can be imported, as data: the columns of each, what becomes of its rows, who writes them.
+
+One more kind is one more `Kind` in KINDS; nothing else asks which kind it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import pyarrow as pa
+
+from semrec.changes.log import Folded
+from semrec.contracts import INTERACTIONS_SCHEMA
+from semrec.data.catalogue import known_items, stage_items
+from semrec.data.columns import ColumnMap
+from semrec.data.convert import item_rows, user_rows
+from semrec.data.events import EventRules, events_of
+from semrec.data.interactions import WeightRule, stage_interactions
+from semrec.data.rejects import ReadStats, RowBlock
+from semrec.data.rows import ITEM_ROWS_SCHEMA, USER_ROWS_SCHEMA, item_tables, user_tables
+from semrec.data.staging import Staged
+from semrec.data.users import stage_users
+from semrec.errors import InputError
+from semrec.workspace.folder import Workspace
+
+__all__ = ["INTERACTIONS", "ITEMS", "KINDS", "USERS", "ImportJob", "Kind"]
+
+
+@dataclass(frozen=True)
+class ImportJob:
+    """What the steps of one import share.
+
+    `ends`: the last online changes that are older than this import. `now_s`: UTC seconds; later times than a day after it
+    are impossible. `rule`: how the events of one user and item become a weight.
+    """
+
+    workspace: Workspace
+    stats: ReadStats
+    scratch: Path
+    append: bool
+    ends: Folded
+    now_s: int
+    rule: WeightRule
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of table.
+
+    `id_fields` and `fields` name the fields of ColumnMap whose source columns it reads; the first hold ids. `schema` is that
+    of the rows that `write` takes. `check` raises InputError for columns that cannot make such a row. `tables` turns source
+    rows into rows of `schema` and rejects the others; `write` puts them into parts that are not live yet.
+    """
+
+    name: str
+    id_fields: tuple[str, ...]
+    fields: tuple[str, ...]
+    schema: pa.Schema
+    check: Callable[[ColumnMap], None]
+    tables: Callable[[Iterable[RowBlock], ColumnMap, ImportJob], Iterator[pa.Table]]
+    write: Callable[[Iterable[pa.Table], ImportJob], Staged]
+
+    def columns(self, columns: ColumnMap) -> list[str]:
+        """The source columns that an import of this kind reads, each once."""
+        return columns.names(*self.id_fields, *self.fields)
+
+    def id_columns(self, columns: ColumnMap) -> list[str]:
+        """Those of them that hold ids."""
+        return columns.names(*self.id_fields)
+
+
+def _check_items(columns: ColumnMap) -> None:
+    if columns.title is None and not columns.text:
+        raise InputError("a column map without title and text", expected="one of them", remedy="Name a column.")
+
+
+def _items(blocks: Iterable[RowBlock], columns: ColumnMap, job: ImportJob) -> Iterator[pa.Table]:
+    return item_tables(item_rows(blocks, columns, stats=job.stats), stats=job.stats)
+
+
+def _write_items(tables: Iterable[pa.Table], job: ImportJob) -> Staged:
+    return stage_items(
+        job.workspace, tables, append=job.append, until=job.ends.items, stats=job.stats, scratch=job.scratch
+    )
+
+
+def _users(blocks: Iterable[RowBlock], columns: ColumnMap, job: ImportJob) -> Iterator[pa.Table]:
+    return user_tables(user_rows(blocks, columns, stats=job.stats), stats=job.stats)
+
+
+def _write_users(tables: Iterable[pa.Table], job: ImportJob) -> Staged:
+    return stage_users(job.workspace, tables, append=job.append, stats=job.stats, scratch=job.scratch)
+
+
+def _events(blocks: Iterable[RowBlock], columns: ColumnMap, job: ImportJob) -> Iterator[pa.Table]:
+    rules = EventRules(
+        known_items(job.workspace.storage), job.now_s
+    )  # here, not at the first block: it may not be there
+    return (events_of(block, columns.events, rules, stats=job.stats) for block in blocks)
+
+
+def _write_events(tables: Iterable[pa.Table], job: ImportJob) -> Staged:
+    folded = None if job.append else job.ends.events
+    return stage_interactions(
+        job.workspace, tables, job.rule, append=job.append, stats=job.stats, scratch=job.scratch, folded=folded
+    )
+
+
+def _check_nothing(columns: ColumnMap) -> None:
+    """Ids have a default, and all else is optional."""
+
+
+ITEMS: Final = Kind(
+    "items", ("item_id",), ("title", "text", "attributes"), ITEM_ROWS_SCHEMA, _check_items, _items, _write_items
+)
+USERS: Final = Kind("users", ("user_id",), ("attributes",), USER_ROWS_SCHEMA, _check_nothing, _users, _write_users)
+INTERACTIONS: Final = Kind(
+    "interactions",
+    ("user_id", "item_id"),
+    ("value", "timestamp"),
+    INTERACTIONS_SCHEMA,
+    _check_nothing,
+    _events,
+    _write_events,
+)
+KINDS: Final = {kind.name: kind for kind in (ITEMS, USERS, INTERACTIONS)}
