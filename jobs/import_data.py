@@ -43,8 +43,13 @@ Attributes = Annotated[
     ),
 ]
 Value = Annotated[str | None, typer.Option(help="Column of the value (interactions); 1.0 without.")]
-Timestamp = Annotated[
-    str | None, typer.Option(help="Column of the time: seconds since 1970 or ISO 8601 (interactions).")
+Timestamp = Annotated[str | None, typer.Option(help="Column of the time (interactions).")]
+TimeFormat = Annotated[
+    str,
+    typer.Option(
+        help="What times are: auto (ISO 8601; digits by their size), s, ms, us, ns since 1970, day (20190131), year, "
+        "or a pattern such as %d/%m/%Y."
+    ),
 ]
 Separator = Annotated[str | None, typer.Option(help="Separates several values in one field (csv; default |).")]
 Delimiter = Annotated[str | None, typer.Option(help="Field delimiter (csv; default a comma).")]
@@ -87,6 +92,7 @@ def _table_command(fmt: str, what: str) -> None:
         attribute: Attributes = None,
         value: Value = None,
         timestamp: Timestamp = None,
+        time_format: TimeFormat = "auto",
         list_separator: Separator = None,
         delimiter: Delimiter = None,
         repeats: Repeats = "sum",
@@ -103,7 +109,12 @@ def _table_command(fmt: str, what: str) -> None:
                 f"--list-separator or --delimiter for {fmt}", expected="them with csv only", remedy="Leave them out."
             )
         columns = _columns(item_id, user_id, title, text, attribute, value, timestamp, list_separator or "|")
-        rules: dict[str, Any] = {"repeats": repeats, "neutral_value": neutral_value, "delimiter": delimiter or ","}
+        rules: dict[str, Any] = {
+            "repeats": repeats,
+            "neutral_value": neutral_value,
+            "delimiter": delimiter or ",",
+            "time_format": time_format,
+        }
         choice: dict[str, Any] = {
             "fmt": fmt,
             "kind": kind,

@@ -21,8 +21,7 @@ class ColumnMap:
     items and users: `attributes`, from attribute name to source column, or to several whose values are put together. A list
     gives several values; in CSV so does text, at every `list_separator`. Values are kept as text, whole numbers as decimal
     text; empty ones are dropped. Of a list of objects a column takes one field, as in `genres[].name`.
-    interactions: `user_id`, `item_id`; `value`, 1.0 without; `timestamp`, 0 without, in integer seconds since 1970,
-    ISO 8601 text (UTC where it names no zone) or, in Parquet, a timestamp or date.
+    interactions: `user_id`, `item_id`; `value`, 1.0 without; `timestamp`, 0 without, in any form that `times.TimeReader` reads.
     """
 
     item_id: str = "item_id"

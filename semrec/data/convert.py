@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Iterator
 from datetime import date, time
@@ -154,10 +155,10 @@ def _text(value: Any) -> str | None:
     if isinstance(value, (float, Decimal)):
         if value != value:  # NaN, which pandas writes for a missing text
             return None
-        if abs(value) == float("inf"):
+        if math.isinf(value):
             raise _NotTextError("an infinite number")
         # Integers become floats in a column with gaps; 2 ** 53 is where a float stops counting.
-        return str(int(value)) if value == int(value) and abs(value) < 2**53 else str(value)
+        return str(int(value)) if value == int(value) and abs(int(value)) < 2**53 else str(value)
     if isinstance(value, (int, date, time)):  # a datetime is a date
         return str(value)
     if isinstance(value, dict):

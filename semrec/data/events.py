@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -12,7 +12,8 @@ import pyarrow as pa
 from semrec.contracts import INTERACTIONS_SCHEMA
 from semrec.data.known import HasItems
 from semrec.data.rejects import RejectsRows, RowBlock
-from semrec.data.scalars import ids_of, numbers_of, seconds_of
+from semrec.data.scalars import ids_of, numbers_of
+from semrec.data.times import TimeReader
 from semrec.ids import id_faults
 from semrec.limits import MAX_EVENT_VALUE
 
@@ -40,11 +41,12 @@ class EventColumns:
 @dataclass(frozen=True)
 class EventRules:
     """What an event must satisfy: an item of the catalogue, a time from 1970 to a day after `now_s` (UTC seconds), and a
-    value from -max_value to max_value."""
+    value from -max_value to max_value. `times` reads the column of times, in plain seconds unless told otherwise."""
 
     known: HasItems
     now_s: int
     max_value: float = MAX_EVENT_VALUE
+    times: TimeReader = field(default_factory=TimeReader)
 
     @property
     def latest_s(self) -> int:
@@ -100,7 +102,7 @@ def _values(block: RowBlock, columns: EventColumns, checks: _Checks, rules: Even
 def _seconds(block: RowBlock, columns: EventColumns, checks: _Checks, rules: EventRules) -> np.ndarray:
     if columns.timestamp is None:
         return np.zeros(block.num_rows, dtype=np.int64)
-    seconds, bad = seconds_of(block.columns[columns.timestamp])
+    seconds, bad = rules.times.seconds(block.columns[columns.timestamp])
     checks.reject("bad time", bad, columns.timestamp)
     checks.reject("impossible time", (seconds < 0) | (seconds > rules.latest_s), columns.timestamp)
     return seconds
@@ -112,7 +114,10 @@ def _reject_rows(block: RowBlock, checks: _Checks, rules: EventRules, seconds: n
         if reason == "impossible time":
             detail = _time_detail(int(seconds[row]), rules)
         else:
-            detail = f"{column} = {_shown(block.columns[column][row])}"
+            shown = _shown(block.columns[column][row])
+            detail = f"{column} = {shown}"
+            if reason == "bad time":
+                detail += rules.times.hint(shown.strip("'"))
         stats.reject_row(block, row, reason, detail=detail)
 
 

@@ -25,6 +25,7 @@ from semrec.data.report import ImportReport, report_of
 from semrec.data.rows import ItemRow, UserRow, item_tables, user_tables
 from semrec.data.sources import Source, find_sources
 from semrec.data.staging import check_not_empty, is_append, scratch_folder
+from semrec.data.times import TimeReader
 from semrec.errors import InputError
 from semrec.workspace.folder import Workspace
 from semrec.workspace.quarantine import DEFAULT_MAX_SHARE
@@ -49,6 +50,7 @@ def import_table(
     repeats: Literal["sum", "latest"] = "sum",
     neutral_value: float = 0.0,
     delimiter: str = ",",
+    time_format: str = "auto",
     now_s: int | None = None,
     progress: Progress | None = None,
 ) -> ImportReport:
@@ -64,8 +66,8 @@ def import_table(
 
     Every accepted event, of whatever value, marks its item as seen. All of them are kept but exact repeats; how they
     become a weight is stored beside them: `repeats` says whether the values of several events of one user and item add
-    up or the newest counts, and the weight is max(value - neutral_value, 0). `delimiter` is for CSV. `now_s` (UTC
-    seconds, default now) is what a timestamp may exceed by a day at most.
+    up or the newest counts, and the weight is max(value - neutral_value, 0). `delimiter` is for CSV. `time_format` says what
+    times are, see `times.TimeReader`. `now_s` (UTC seconds, default now) is what a timestamp may exceed by a day at most.
 
     A source without a row is refused with EmptyResultError where it would replace rows, unless `allow_empty`. Bad rows go
     to quarantine/import/ with file, line and reason (see REASONS). Raises TooManyRejectedError when more
@@ -77,6 +79,7 @@ def import_table(
     rule = WeightRule(repeats, neutral_value)
     imported.check(columns)
     dialect = Dialect(delimiter)
+    TimeReader(time_format)  # raises before anything is read
 
     def tables(job: ImportJob) -> Iterator[pa.Table]:
         wanted, ids = imported.columns(columns), imported.id_columns(columns)
@@ -85,7 +88,7 @@ def import_table(
         return imported.tables(blocks, columns, job)
 
     return _import(
-        workspace, imported, tables, mode=mode, rule=rule, now_s=now_s,
+        workspace, imported, tables, mode=mode, rule=rule, now_s=now_s, time_format=time_format,
         max_rejected=max_rejected, allow_empty=allow_empty, progress=progress,
     )  # fmt: skip
 
@@ -163,13 +166,14 @@ def _import(
     progress: Progress | None,
     rule: WeightRule | None = None,
     now_s: int | None = None,
+    time_format: str = "s",
 ) -> ImportReport:
     """Writes the rows of `tables(job)`, which counts and rejects as it goes, and makes them live."""
     append, ends = is_append(mode), log_ends(workspace.storage)
     now_s = int(time.time()) if now_s is None else now_s
     stats = ReadStats(workspace.storage, kind.name, max_rejected=max_rejected, progress=progress)
     with scratch_folder() as scratch, stats.flushed_at_end():
-        job = ImportJob(workspace, stats, scratch, append, ends, now_s, rule or WeightRule())
+        job = ImportJob(workspace, stats, scratch, append, ends, now_s, rule or WeightRule(), time_format)
         staged = kind.write(tables(job), job)
     check_not_empty(workspace.storage, [staged], allow_empty=allow_empty)
     staged.publish(workspace.storage)

@@ -22,6 +22,7 @@ from semrec.data.interactions import WeightRule, stage_interactions
 from semrec.data.rejects import ReadStats, RowBlock
 from semrec.data.rows import ITEM_ROWS_SCHEMA, USER_ROWS_SCHEMA, item_tables, user_tables
 from semrec.data.staging import Staged
+from semrec.data.times import TIME_UNITS, TimeReader
 from semrec.data.users import stage_users
 from semrec.errors import InputError
 from semrec.workspace.folder import Workspace
@@ -34,7 +35,7 @@ class ImportJob:
     """What the steps of one import share.
 
     `ends`: the last online changes that are older than this import. `now_s`: UTC seconds; later times than a day after it
-    are impossible. `rule`: how the events of one user and item become a weight.
+    are impossible. `rule`: how the events of one user and item become a weight. `time_format`: of `times.TimeReader`.
     """
 
     workspace: Workspace
@@ -44,6 +45,7 @@ class ImportJob:
     ends: Folded
     now_s: int
     rule: WeightRule
+    time_format: str = "s"
 
 
 @dataclass(frozen=True)
@@ -96,10 +98,12 @@ def _write_users(tables: Iterable[pa.Table], job: ImportJob) -> Staged:
 
 
 def _events(blocks: Iterable[RowBlock], columns: ColumnMap, job: ImportJob) -> Iterator[pa.Table]:
-    rules = EventRules(
-        known_items(job.workspace.storage), job.now_s
-    )  # here, not at the first block: it may not be there
-    return (events_of(block, columns.events, rules, stats=job.stats) for block in blocks)
+    rules = EventRules(known_items(job.workspace.storage), job.now_s, times=TimeReader(job.time_format))
+    for block in blocks:
+        yield events_of(block, columns.events, rules, stats=job.stats)
+    unit = rules.times.unit
+    if columns.timestamp is not None and unit not in (None, "s"):
+        job.stats.note(f"{columns.timestamp}: digits were read as {TIME_UNITS[unit]}")
 
 
 def _write_events(tables: Iterable[pa.Table], job: ImportJob) -> Staged:

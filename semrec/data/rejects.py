@@ -116,6 +116,7 @@ class ReadStats:
     def __init__(self, storage: Storage, kind: str, *, max_rejected: float, progress: Progress | None = None) -> None:
         check_max_rejected(max_rejected)
         self.kind, self.num_read = kind, 0
+        self.notes: list[str] = []  # what whoever imports should know, in order
         self._max_rejected, self._progress = max_rejected, progress
         self._quarantine = Quarantine(storage, STAGE, kind)
 
@@ -140,6 +141,11 @@ class ReadStats:
         """Counts rows that were read, the rejected ones included, and reports progress."""
         self.num_read += num_rows
         self.report(self.num_read, f"read {self.kind}")
+
+    def note(self, text: str) -> None:
+        """Adds a line to the report of the import, once."""
+        if text not in self.notes:
+            self.notes.append(text)
 
     def report(self, num_rows: int, stage: str) -> None:
         if self._progress is not None:

@@ -19,7 +19,8 @@ class ImportReport:
     num_listed_users: rows of the users table. num_read: rows met in the sources by kind ("items", "users",
     "interactions", "tags"), blank lines and headers aside; rejected: of those, the rejected ones by kind and reason;
     num_repeats: events dropped because they repeat another in all four columns; num_online_replaced: changes and events made
-    online before the import that it replaced before any run had taken them in. manifests and quarantine: where to look.
+    online before the import that it replaced before any run had taken them in.
+    notes: how the source was read. manifests and quarantine: where to look.
     """
 
     num_items: int | None
@@ -32,6 +33,7 @@ class ImportReport:
     manifests: tuple[str, ...]
     quarantine: tuple[str, ...]
     num_online_replaced: int = 0
+    notes: tuple[str, ...] = ()
 
     @property
     def num_rejected(self) -> int:
@@ -52,6 +54,7 @@ class ImportReport:
             lines.append(
                 f"{self.num_online_replaced:,} changes and events made online before this import replaced by it"
             )
+        lines += self.notes
         lines += [f"rejected rows: {path}" for path in self.quarantine]
         return "\n".join(lines)
 
@@ -75,4 +78,5 @@ def report_of(staged: Sequence[Staged], stats_of_kind: Sequence[ReadStats]) -> I
         manifests=tuple(one.path for one in staged),
         quarantine=tuple(stats.quarantine_path for stats in rejecting),
         num_online_replaced=sum(one.num_online_replaced for one in staged),
+        notes=tuple(note for stats in stats_of_kind for note in stats.notes),
     )

@@ -1,9 +1,7 @@
-"""Numbers, times and ids from whatever a source holds: text, Arrow columns, Python values."""
+"""Reads numbers and ids from whatever a source holds: text, Arrow columns, Python values."""
 
 from __future__ import annotations
 
-import re
-from datetime import UTC, datetime
 from typing import Any, Final
 
 import numpy as np
@@ -12,13 +10,10 @@ import pyarrow.compute as pc
 
 from semrec.data.parquet import check_id_type
 
-__all__ = ["ids_of", "numbers_of", "parse_time", "seconds_of"]
+__all__ = ["filled", "ids_of", "nulls", "numbers_of", "trimmed_texts"]
 
 _NUMBER: Final = r"^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?$"
 _NON_FINITE: Final = r"^[+-]?([nN][aA][nN]|[iI][nN][fF]([iI][nN][iI][tT][yY])?)$"
-_PLAIN_SECONDS: Final = r"^-?[0-9]{1,18}$"
-_SECONDS: Final = re.compile(r"([+-]?[0-9]+)(?:\.[0-9]*)?")
-_MAX_SECONDS: Final = 2**62
 
 
 def ids_of(column: Any, name: str, file: str) -> tuple[pa.Array, np.ndarray]:
@@ -43,10 +38,10 @@ def numbers_of(column: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     float64, then to float32. Negative zero becomes zero, so that equal values have equal bytes.
     """
     if not isinstance(column, list) and (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
-        wide, bad = _filled(column.cast(pa.float64(), safe=False), 0.0), _nulls(column)
+        wide, bad = filled(column.cast(pa.float64(), safe=False), 0.0), nulls(column)
         special = np.zeros(len(bad), dtype=bool)
     else:
-        encoded = _trimmed(column).dictionary_encode()
+        encoded = trimmed_texts(column).dictionary_encode()
         at = encoded.indices.to_numpy(zero_copy_only=False)
         wide, bad, special = (array[at] for array in _parsed_numbers(encoded.dictionary))
     with np.errstate(over="ignore"):
@@ -67,61 +62,8 @@ def _parsed_numbers(texts: pa.Array) -> tuple[np.ndarray, np.ndarray, np.ndarray
     return numbers, ~good.to_numpy(zero_copy_only=False), special
 
 
-def seconds_of(column: Any) -> tuple[np.ndarray, np.ndarray]:
-    """UTC seconds since 1970, int64 [rows], and bool [rows] where the value is no time.
-
-    Integers and text of digits are seconds; other text is ISO 8601, UTC where it names no zone; Arrow timestamps and
-    dates are converted. Fractions of a second are dropped, towards the past.
-    """
-    if isinstance(column, list) or _is_text(column.type):
-        return _seconds_from_text(_trimmed(column))
-    bad = _nulls(column)
-    if pa.types.is_floating(column.type):  # what pandas makes of integers beside a missing one
-        seconds = np.floor(_filled(column.cast(pa.float64()), 0.0))
-        bad |= ~np.isfinite(seconds)
-        return np.clip(np.where(bad, 0.0, seconds), -_MAX_SECONDS, _MAX_SECONDS).astype(np.int64), bad
-    if pa.types.is_integer(column.type):
-        return _filled(column.cast(pa.int64(), safe=False), 0), bad
-    if pa.types.is_date(column.type):
-        column = column.cast(pa.timestamp("s"), safe=False)
-    per_second = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[column.type.unit]
-    ticks = _filled(column.cast(pa.timestamp(column.type.unit)).cast(pa.int64()), 0)
-    return ticks // per_second, bad
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    known = (pa.types.is_integer, pa.types.is_floating, pa.types.is_timestamp, pa.types.is_date)
-    return not any(is_kind(kind) for is_kind in known)
-
-
-def _seconds_from_text(texts: pa.Array) -> tuple[np.ndarray, np.ndarray]:
-    plain = pc.match_substring_regex(texts, _PLAIN_SECONDS)
-    seconds = pc.if_else(plain, texts, "0").cast(pa.int64()).to_numpy(zero_copy_only=False).copy()
-    bad = np.zeros(len(texts), dtype=bool)
-    others = np.flatnonzero(~plain.to_numpy(zero_copy_only=False))
-    for row, text in zip(others.tolist(), texts.take(pa.array(others)).to_pylist(), strict=True):
-        parsed = parse_time(text)
-        seconds[row], bad[row] = parsed or 0, parsed is None
-    return seconds, bad
-
-
-def parse_time(text: str) -> int | None:
-    """UTC seconds of one text, or None. Digits beyond any date are held at the edge of what int64 compares safely."""
-    if match := _SECONDS.fullmatch(text):
-        digits = match[1][:25]
-        return max(-_MAX_SECONDS, min(_MAX_SECONDS, int(digits)))
-    if not text.isascii():
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
-    whole = moment - datetime(1970, 1, 1, tzinfo=UTC)
-    return whole.days * 86_400 + whole.seconds
-
-
-def _trimmed(column: Any) -> pa.Array:
+def trimmed_texts(column: Any) -> pa.Array:
+    """A column as text without ASCII blanks around it, "" for null and for what is no scalar."""
     texts = pa.array([_plain_text(v) for v in column], pa.string()) if isinstance(column, list) else _text(column)
     return pc.ascii_trim_whitespace(texts)
 
@@ -141,9 +83,11 @@ def _text(column: pa.Array) -> pa.Array:
     return pc.fill_null(column.cast(pa.string()), "")
 
 
-def _nulls(column: pa.Array) -> np.ndarray:
+def nulls(column: pa.Array) -> np.ndarray:
+    """bool [rows]."""
     return np.asarray(column.is_null().to_numpy(zero_copy_only=False))
 
 
-def _filled(column: pa.Array, fill: float) -> np.ndarray:
+def filled(column: pa.Array, fill: float) -> np.ndarray:
+    """The values of a column, with `fill` for null."""
     return np.asarray(pc.fill_null(column, fill).to_numpy(zero_copy_only=False))
