@@ -15,12 +15,12 @@ from cluster.serving.http.problems import problem_of
 from cluster.serving.snapshots import Snapshot
 from semrec.changes.overlay import OverlayView
 from semrec.errors import MissingArtefactError
-from semrec.online.anonymous import Weighted, anonymous_question, anonymous_taste
+from semrec.online.anonymous import Weighted, anonymous_profile, anonymous_question
 from semrec.online.answers import Question, Ranked
 from semrec.online.diversity import diversified, num_candidates
 from semrec.online.explain import Explanation, WhyNot, explain, why_not
 from semrec.online.filters import NO_FILTERS, Filters
-from semrec.online.profile import Taste
+from semrec.online.profile import UserProfile
 from semrec.online.published import Published
 from semrec.online.release import ServedRelease
 from semrec.online.users import question_of
@@ -107,7 +107,7 @@ class UserAsk:
         served = self.snapshot.served
         served.check_filters(self.listing.filters, self.snapshot.overlay)
         state = served.user(self.user_id, self.snapshot.recent(self.user_id), self.snapshot.overlay)
-        state = state or served.users.stranger(self.user_id)
+        state = state or served.users.anonymous(self.user_id)
         self._source = state.source
         self._question = question_of(state, self.listing.filters, self.listing.k_ranked)
         return [self._question]
@@ -125,8 +125,8 @@ class UserAsk:
 
     def _explain(self, ranked: Ranked) -> list[Explanation]:
         snapshot = self.snapshot
-        taste = snapshot.served.taste(self.user_id, snapshot.recent(self.user_id), snapshot.overlay)
-        return _explained(snapshot, taste if self._source == "personal" else None, ranked)
+        profile = snapshot.served.profile(self.user_id, snapshot.recent(self.user_id), snapshot.overlay)
+        return _explained(snapshot, profile if self._source == "personal" else None, ranked)
 
     def _why(self, ranked: Ranked, item_id: str) -> WhyNot:
         snapshot = self.snapshot
@@ -167,18 +167,18 @@ class AnonymousAsk:
     explained: bool = False
     source: str = "anonymous"
     form: Form = JSON
-    _taste: Taste | None = None
+    _profile: UserProfile | None = None
 
     def questions(self) -> list[Question]:
         served, overlay = self.snapshot.served, self.snapshot.overlay
         served.check_filters(self.listing.filters, self.snapshot.overlay)
-        taste = anonymous_taste(served, overlay, liked=self.liked, disliked=self.disliked, texts=self.texts)
-        self._taste = taste
-        return [anonymous_question(served, taste, filters=self.listing.filters, k=self.listing.k_ranked)]
+        profile = anonymous_profile(served, overlay, liked=self.liked, disliked=self.disliked, texts=self.texts)
+        self._profile = profile
+        return [anonymous_question(served, profile, filters=self.listing.filters, k=self.listing.k_ranked)]
 
     def reply(self, answers: Sequence[Ranked]) -> Reply:
         ranked = _chosen(self.snapshot, self.listing, answers[0])
-        explained = _explained(self.snapshot, self._taste, ranked) if self.explained else None
+        explained = _explained(self.snapshot, self._profile, ranked) if self.explained else None
         return _reply(self.form, Answer(self.snapshot, self.source, ranked, explained=explained))
 
 
@@ -289,10 +289,9 @@ def _chosen(snapshot: Snapshot, listing: Listing, ranked: Ranked) -> Ranked:
     return diversified(snapshot.served, ranked, listing.k, listing.diversity, snapshot.overlay)
 
 
-def _explained(snapshot: Snapshot, taste: Taste | None, ranked: Ranked) -> list[Explanation]:
-    """The scores taken apart, by item; without a taste they are popularity."""
-    popularity = Taste(None, [], np.zeros(0), np.zeros((0, snapshot.served.dimension), np.float32), 1.0, ())
-    return explain(snapshot.served, taste or popularity, ranked.hits, snapshot.overlay)
+def _explained(snapshot: Snapshot, profile: UserProfile | None, ranked: Ranked) -> list[Explanation]:
+    """The scores taken apart, by item; without a profile they are popularity."""
+    return explain(snapshot.served, profile or UserProfile(None), ranked.hits, snapshot.overlay)
 
 
 def _reply(form: Form, answer: Answer) -> Reply:

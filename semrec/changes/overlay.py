@@ -183,6 +183,11 @@ class OverlayView:
         return tuple(change.item_id for change in self.live)
 
     @cached_property
+    def place_of(self) -> Mapping[str, int]:
+        """The place of each live item among the others."""
+        return {item_id: place for place, item_id in enumerate(self.ids)}
+
+    @cached_property
     def vectors_OD(self) -> np.ndarray:  # noqa: N802
         """float32 [O, D]: the vectors of the live items; [0, 0] without any."""
         return np.stack([change.vector for change in self.live]) if self.live else _NO_VECTORS  # type: ignore[misc]

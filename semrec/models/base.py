@@ -12,7 +12,7 @@ explained, D dimensions of the model.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, ClassVar, Final, NamedTuple, Self
@@ -36,6 +36,7 @@ __all__ = [
 #: Name of a model, as settings and manifests have it -> module and class. Imported on first use: some load torch.
 MODELS: Final[Mapping[str, tuple[str, str]]] = {
     "content": ("semrec.models.content", "ContentModel"),
+    "popularity": ("semrec.models.popularity", "PopularityModel"),
 }
 
 
@@ -93,6 +94,15 @@ class ItemVectors:
     def from_vectors(cls, vectors_ND: np.ndarray, matrix_rows_N: np.ndarray | None = None) -> ItemVectors:
         """The halves of float32 vectors [N, D]."""
         return cls(*split_halves(vectors_ND), matrix_rows_N)
+
+    @classmethod
+    def concatenate(cls, blocks: Sequence[ItemVectors]) -> ItemVectors:
+        """The items of several blocks that all say `matrix_rows_N` and have one exponent, one after the other."""
+        high_ND, low_ND = (
+            np.concatenate(halves) for halves in zip(*((b.high_ND, b.low_ND) for b in blocks), strict=True)
+        )
+        rows_N = np.concatenate([block.matrix_rows_N for block in blocks if block.matrix_rows_N is not None])
+        return cls(high_ND, low_ND, rows_N, blocks[0].exponent)
 
     @property
     def num_items(self) -> int:

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Final, Literal
 import numpy as np
 
 from semrec.changes.overlay import OverlayView
+from semrec.models.base import WeightedHistory
+from semrec.models.components import ComponentHistory
 from semrec.online.answers import Hit, Question
-from semrec.online.profile import Taste
+from semrec.online.profile import UserProfile
 from semrec.scoring.eligibility import Clause
 
 if TYPE_CHECKING:
@@ -23,20 +25,25 @@ _MOST_PARTS: Final = 5
 
 @dataclass(frozen=True)
 class Part:
-    """What one liked (or disliked, or written) thing adds to a score. `share` is its part of all absolute weight."""
+    """What one liked (or disliked, or written) thing adds to a score, through one component of the release.
+
+    `share` is its part of all absolute weight in that component. A component that goes by no event of the user is one part
+    with the component's own name (popularity), share 1 and cosine 0.
+    """
 
     name: str
     share: float
     contribution: float
     cosine: float
+    component: str
 
 
 @dataclass(frozen=True)
 class Explanation:
     """The score of an item, taken apart: `parts` with the largest effect, and `rest`, what all others add up to.
 
-    The contributions and the rest add up to the score, but for the rounding of float32. `nearest` are the parts that are
-    most like the item, by cosine. A score by popularity is a number of users, and all of it is rest.
+    The contributions and the rest add up to the score, but for the rounding of float32. `nearest` are the liked things that
+    are most like the item, by cosine. A score by popularity is a number of users, and all of it is rest.
     """
 
     item_id: str
@@ -47,31 +54,77 @@ class Explanation:
 
 
 def explain(
-    served: ServedRelease, taste: Taste, hits: Sequence[Hit], overlay: OverlayView, *, num_parts: int = _MOST_PARTS
+    served: ServedRelease,
+    profile: UserProfile,
+    hits: Sequence[Hit],
+    overlay: OverlayView,
+    *,
+    num_parts: int = _MOST_PARTS,
 ) -> list[Explanation]:
-    """Takes the scores of `hits` apart: of v = sum_l w_l x_l / divisor (see `Taste`), part l of v.y is w_l x_l.y / divisor."""
-    if taste.vector is None:
+    """Takes the scores of `hits` apart by what each model of the release says of it, see `VectorModel.contributions`."""
+    if profile.vector is None or not hits:
         return [Explanation(hit.item_id, float(hit.score), [], float(hit.score), []) for hit in hits]
-    left_LD = taste.vectors_LD.astype(np.float64)
-    right_KD = served.vectors_of([hit.item_id for hit in hits], overlay).astype(np.float64)
-    dots_KL = right_KD @ left_LD.T
-    lengths = np.outer(np.linalg.norm(right_KD, axis=1), np.linalg.norm(left_LD, axis=1))
-    cosines_KL = dots_KL / np.where(lengths > 0, lengths, 1)
-    added_KL = dots_KL * (taste.weights_L / taste.divisor)
-    shares_L = np.abs(taste.weights_L) / np.abs(taste.weights_L).sum()
-
-    def parts(row: int, places: np.ndarray) -> list[Part]:
-        columns = shares_L, added_KL[row], cosines_KL[row]
-        return [Part(taste.names[n], *(float(column[n]) for column in columns)) for n in places[:num_parts].tolist()]
-
+    items_KD = served.vectors_of([hit.item_id for hit in hits], overlay)
+    terms = _Terms.concatenate([_terms_of(history, profile.names, items_KD) for history in profile.histories])
+    liked = np.flatnonzero(terms.is_liked)
     explained = []
     for row, hit in enumerate(hits):
-        largest = np.argsort(-np.abs(added_KL[row]), kind="stable")
-        nearest = np.argsort(-cosines_KL[row], kind="stable")
-        rest = float(added_KL[row][largest[num_parts:]].sum())
-        score = float(hit.score)
-        explained.append(Explanation(hit.item_id, score, parts(row, largest), rest, parts(row, nearest)))
+        added = terms.added_KL[row]
+        largest = np.argsort(-np.abs(added), kind="stable")
+        nearest = liked[np.argsort(-terms.cosines_KL[row, liked], kind="stable")]
+        parts, alike = ([terms.part(row, n) for n in order[:num_parts].tolist()] for order in (largest, nearest))
+        rest = float(added[largest[num_parts:]].sum())
+        explained.append(Explanation(hit.item_id, float(hit.score), parts, rest, alike))
     return explained
+
+
+@dataclass(frozen=True, eq=False)
+class _Terms:
+    """All terms L of a profile, whatever component they are of, against K items: parallel over L."""
+
+    names: list[str]
+    components: list[str]
+    shares_L: np.ndarray
+    added_KL: np.ndarray
+    cosines_KL: np.ndarray
+    is_liked: np.ndarray  # bool [L]: false for a component as a whole
+
+    @classmethod
+    def concatenate(cls, blocks: Sequence[_Terms]) -> _Terms:
+        return cls(
+            [name for block in blocks for name in block.names],
+            [name for block in blocks for name in block.components],
+            np.concatenate([block.shares_L for block in blocks]),
+            np.concatenate([block.added_KL for block in blocks], axis=1),
+            np.concatenate([block.cosines_KL for block in blocks], axis=1),
+            np.concatenate([block.is_liked for block in blocks]),
+        )
+
+    def part(self, row: int, n: int) -> Part:
+        """Term n as it adds to the score of item `row`."""
+        share, added, cosine = (
+            float(numbers[n]) for numbers in (self.shares_L, self.added_KL[row], self.cosines_KL[row])
+        )
+        return Part(self.names[n], share, added, cosine, self.components[n])
+
+
+def _terms_of(made_by: ComponentHistory, names: Sequence[str], items_KD: np.ndarray) -> _Terms:
+    """The terms of one component: a user's liked things, or the whole component where those do not make it."""
+    component, history = made_by.component.name, made_by.history
+    if history.vector is None or not made_by.weight:  # it has no say in the score
+        history = WeightedHistory.without_terms(None, made_by.component.model.dimension)
+    elif not made_by.component.model.is_personal:
+        score_K = made_by.score_parts(items_KD)
+        no_cosine_K1, whole = np.zeros((len(items_KD), 1)), np.zeros(1, bool)
+        return _Terms([component], [component], np.ones(1), score_K[:, None], no_cosine_K1, whole)
+    left_LD = history.vectors_LD.astype(np.float64)
+    right_KD = made_by.own_vectors(items_KD).astype(np.float64)
+    lengths_KL = np.outer(np.linalg.norm(right_KD, axis=1), np.linalg.norm(left_LD, axis=1))
+    cosines_KL = (right_KD @ left_LD.T) / np.where(lengths_KL > 0, lengths_KL, 1)
+    shares_L = np.abs(history.weights_L) / (np.abs(history.weights_L).sum() or 1.0)
+    liked = [names[row] for row in history.rows_L]
+    added_KL, is_liked = made_by.contributions(items_KD), np.ones(len(liked), bool)
+    return _Terms(liked, [component] * len(liked), shares_L, added_KL, cosines_KL, is_liked)
 
 
 @dataclass(frozen=True)

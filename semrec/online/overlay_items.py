@@ -20,7 +20,7 @@ __all__ = ["OverlayItems"]
 
 
 class OverlayItems:
-    """One view, made ready over one release.
+    """One view, made ready over one release. `vectors_OD` float32 are the live items' vectors by the release's models.
 
     `replaced_rows` are the release's rows that are deleted or replaced, ascending, int64. `engines` rank the live items by
     vector and by popularity, or are None without any; their row r is item `ids[r]`.
@@ -29,6 +29,7 @@ class OverlayItems:
     def __init__(
         self,
         view: OverlayView,
+        vectors_OD: np.ndarray,
         items: ItemTable,
         layout: Layout,
         popularity_I: np.ndarray,
@@ -40,7 +41,6 @@ class OverlayItems:
         self.num_items = len(items) - len(self.replaced_rows) + len(self.ids)
         rows = [items.row_of.get(item_id) for item_id in self.ids]
         self._place_of_row = {row: place for place, row in enumerate(rows) if row is not None}
-        self._place_of = {item_id: place for place, item_id in enumerate(self.ids)}
         self._failing: Lru[Filters, np.ndarray] = Lru(256, lambda _: 1)
         self._layout, self._extended = layout, layout.extended(view.attributes)
         self.engines: dict[bool, Engine] | None = None
@@ -48,7 +48,7 @@ class OverlayItems:
             words, starts = self._extended.item_words(view.attributes), self._extended.clause_starts
             # An item that the release knows keeps its popularity; a new one has none yet.
             counts = np.array([0.0 if row is None else popularity_I[row] for row in rows], np.float32)
-            new, counted = (ItemShard.from_vectors(v, words, starts) for v in (view.vectors_OD, counts[:, None]))
+            new, counted = (ItemShard.from_vectors(v, words, starts) for v in (vectors_OD, counts[:, None]))
             self.engines = {
                 True: make_engine(engine, new, num_threads=threads),
                 False: PopularityEngine(counted),
@@ -79,4 +79,4 @@ class OverlayItems:
         return self._failing.get(filters, make)
 
     def _places(self, item_ids: Sequence[str] | frozenset[str]) -> list[int]:
-        return [self._place_of[item_id] for item_id in item_ids if item_id in self._place_of]
+        return [self.view.place_of[item_id] for item_id in item_ids if item_id in self.view.place_of]

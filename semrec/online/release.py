@@ -16,13 +16,13 @@ from semrec.errors import CorruptArtefactError, InputError, MissingArtefactError
 from semrec.online.answers import Hit, Question, Ranked, short_reason, sorted_hits
 from semrec.online.filter_layout import CompiledFilters, FilterLayout
 from semrec.online.filters import NO_FILTERS, Filters
+from semrec.online.item_vectors import OnlineVectors, unknown_item
 from semrec.online.items import FlatAttributes, ItemFacts, ItemTable, fragment
 from semrec.online.lru import Lru
 from semrec.online.overlay_items import OverlayItems
 from semrec.online.parity import hits_differ
-from semrec.online.profile import Taste
+from semrec.online.profile import UserProfile
 from semrec.online.published import Published, PublishedLists
-from semrec.online.stored_rows import StoredRows
 from semrec.online.users import Users, UserState, question_of
 from semrec.release.arrays import read_popularity
 from semrec.release.oracle import may_see
@@ -70,8 +70,8 @@ class ServedRelease:
         flat = FlatAttributes(self.release.items.column("attributes"))
         self.items, self._filters = ItemTable(self.release.items, flat), FilterLayout(flat)
         self.attributes = self._filters.attributes
-        self._rows = StoredRows(self.release)
-        self.users = Users(self.release, self.items, self._rows)
+        self.vectors = OnlineVectors(self.release, self.items)
+        self.users = Users(self.release, self.items, self.vectors)
         self._popularity_I = read_popularity(storage, self.release.manifest["matrix"], 0, self.release.num_items)
         self._engines = self._make_engines(self._filters.item_words(flat)) if self.stop > self.start else None
         self._compiled: Lru[Filters, CompiledFilters] = Lru(_KEPT_FILTERS, lambda _: 1)
@@ -129,7 +129,7 @@ class ServedRelease:
         if change is None:
             return self.items.facts(self._row(item_id))
         if change.deleted:
-            raise self._unknown(item_id)
+            raise unknown_item(item_id, self.release_id)
         return ItemFacts(item_id, change.title, dict(change.attributes))
 
     def vector_of(self, item_id: str, overlay: OverlayView) -> np.ndarray:
@@ -138,15 +138,7 @@ class ServedRelease:
 
     def vectors_of(self, item_ids: Sequence[str], overlay: OverlayView) -> np.ndarray:
         """float32 [len(item_ids), D]: `vector_of` each."""
-        vectors = np.empty((len(item_ids), self.dimension), np.float32)
-        places = [n for n, item_id in enumerate(item_ids) if item_id not in overlay.changes]
-        vectors[places] = self._rows.vectors(np.array([self._row(item_ids[n]) for n in places], np.int64))
-        for n in set(range(len(item_ids))).difference(places):
-            vector = overlay.changes[item_ids[n]].vector
-            if vector is None:
-                raise self._unknown(item_ids[n])
-            vectors[n] = vector
-        return vectors
+        return self.vectors.of_items(item_ids, overlay)
 
     def fragments(self, item_ids: Sequence[str], overlay: OverlayView) -> list[bytes]:
         """The JSON object of each item, left open for its score: b'{"item_id":"a","title":"A","attributes":{}'."""
@@ -173,15 +165,15 @@ class ServedRelease:
         """A user after `recent` events; None for one of whom nothing is known. See `Users.state`."""
         return self.users.state(user_id, recent, overlay)
 
-    def taste(self, user_id: str, recent: Sequence[Event] = (), overlay: OverlayView | None = None) -> Taste:
+    def profile(self, user_id: str, recent: Sequence[Event] = (), overlay: OverlayView | None = None) -> UserProfile:
         """What a user's vector is made of, for explanations. Reads the stored interactions."""
-        return self.users.taste(user_id, recent, overlay)
+        return self.users.profile(user_id, recent, overlay)
 
     def similar(self, item_id: str, overlay: OverlayView, *, filters: Filters = NO_FILTERS, k: int = 10) -> Question:
         """The question for the items most like one, itself left out. Raises MissingArtefactError for an unknown one."""
-        vector = self.vector_of(item_id, overlay)
-        stranger = self.users.stranger()
-        return Question(vector, stranger.words, self.items.rows_of([item_id]), filters, k, frozenset([item_id]))
+        vector = self.release.components.comparing(self.vectors_of([item_id], overlay))[0]
+        nobody = self.users.anonymous()
+        return Question(vector, nobody.words, self.items.rows_of([item_id]), filters, k, frozenset([item_id]))
 
     def score_of(self, question: Question, item_id: str, overlay: OverlayView) -> np.float32:
         """The score of one item, whether or not it may be shown. Raises MissingArtefactError for an unknown item."""
@@ -221,7 +213,7 @@ class ServedRelease:
         run = self._require_run()
         user_ids = run.sample(num_users)
         states = [self.users.state(user_id) for user_id in user_ids]
-        known = [state or self.users.stranger(user_id) for state, user_id in zip(states, user_ids, strict=True)]
+        known = [state or self.users.anonymous(user_id) for state, user_id in zip(states, user_ids, strict=True)]
         answers = (rank or self.rank)([question_of(state, k=run.k) for state in known], OverlayView.empty())
         for state, answer in zip(known, answers, strict=True):
             published = run.list_of(state.user_id)
@@ -291,7 +283,10 @@ class ServedRelease:
 
     def _overlay(self, view: OverlayView) -> OverlayItems:
         def make() -> OverlayItems:
-            return OverlayItems(view, self.items, self.release.layout, self._popularity_I, self._engine, self._threads)
+            return OverlayItems(
+                view, self.vectors.of_overlay(view), self.items, self.release.layout, self._popularity_I,
+                self._engine, self._threads,
+            )  # fmt: skip
 
         return self._overlays.get(view, make)
 
@@ -315,15 +310,8 @@ class ServedRelease:
     def _row(self, item_id: str) -> int:
         row = self.items.row_of.get(item_id)
         if row is None:
-            raise self._unknown(item_id)
+            raise unknown_item(item_id, self.release_id)
         return row
-
-    def _unknown(self, item_id: str) -> MissingArtefactError:
-        return MissingArtefactError(
-            f"no item {item_id!r} in release {self.release_id}",
-            expected="an item of the catalogue that has a vector and was not deleted",
-            remedy="Check the id; find items by words with a search.",
-        )
 
     def _require_run(self) -> PublishedLists:
         if self._published is None:

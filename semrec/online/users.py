@@ -14,10 +14,10 @@ from semrec.contracts import bucket_of
 from semrec.online.answers import Question
 from semrec.online.filters import NO_FILTERS, Filters
 from semrec.online.histories import Histories
+from semrec.online.item_vectors import OnlineVectors
 from semrec.online.items import ItemTable
 from semrec.online.lru import Lru
-from semrec.online.profile import Taste, taste_of
-from semrec.online.stored_rows import StoredRows
+from semrec.online.profile import UserProfile, profile_of
 from semrec.release.reader import Release, UserPart
 
 if TYPE_CHECKING:
@@ -62,9 +62,9 @@ class Users:
     """Looks users up. Parts are decoded on first use and kept, `cache_bytes` of them at most."""
 
     def __init__(
-        self, release: Release, items: ItemTable, rows: StoredRows, *, cache_bytes: int = _CACHE_BYTES
+        self, release: Release, items: ItemTable, vectors: OnlineVectors, *, cache_bytes: int = _CACHE_BYTES
     ) -> None:
-        self._release, self._items, self._rows = release, items, rows
+        self._release, self._items, self._vectors = release, items, vectors
         self._num_parts = len(release.manifest["users"])
         self._parts: Lru[int, _Part] = Lru(cache_bytes, lambda part: part.num_bytes)
         self._histories = Histories(release)
@@ -83,23 +83,23 @@ class Users:
         return self._later.get(key, lambda: self._after(user_id, recent, overlay))
 
     def _after(self, user_id: str, recent: Sequence[Event], overlay: OverlayView | None) -> UserState:
-        taste, before = self.taste(user_id, recent, overlay), self._known(user_id) or self.stranger(user_id)
-        rows = self._items.rows_of(taste.seen)
+        profile, before = self.profile(user_id, recent, overlay), self._known(user_id) or self.anonymous(user_id)
+        rows = self._items.rows_of(profile.seen)
         return replace(
             before,
-            vector=taste.vector,
+            vector=profile.vector,
             seen_rows=np.union1d(before.seen_rows, rows),
-            hidden=frozenset(item_id for item_id in taste.seen if item_id not in self._items.row_of),
+            hidden=frozenset(item_id for item_id in profile.seen if item_id not in self._items.row_of),
         )
 
-    def stranger(self, user_id: str = "") -> UserState:
+    def anonymous(self, user_id: str = "") -> UserState:
         """A user of whom nothing is known: popularity, everything eligible, nothing seen."""
         return UserState(user_id, None, self._silent, _NOTHING_SEEN)
 
-    def taste(self, user_id: str, recent: Sequence[Event] = (), overlay: OverlayView | None = None) -> Taste:
+    def profile(self, user_id: str, recent: Sequence[Event] = (), overlay: OverlayView | None = None) -> UserProfile:
         """What a user's vector is made of: the stored interactions up to the release's as_of, and `recent`."""
         events = self._histories.events(user_id, recent)
-        return taste_of(events, self._items, self._rows, overlay, self._release.manifest["settings"])
+        return profile_of(events, self._vectors, self._release.components, overlay)
 
     def some_ids(self, limit: int) -> list[str]:
         """Ids of up to `limit` users, from the first parts that have any."""

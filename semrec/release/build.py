@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from semrec.contracts import ATTRIBUTES_TYPE, CONTRACT_VERSION, part_name
 from semrec.errors import CorruptArtefactError, SchemaError
 from semrec.models.base import Events, ItemVectors
+from semrec.models.components import Components, ModelSpec
 from semrec.models.content import ContentModel
 from semrec.release.arrays import read_rows
 from semrec.release.clauses import stating_count
@@ -101,8 +102,11 @@ class UserPartWorker:
         num_items = self._matrix["num_items"]
         high_ID, low_ID, _ = read_rows(self._storage, self._matrix, 0, num_items)
         self._vectors = ItemVectors(high_ID, low_ID)
-        rule = {name: job.settings[name] for name in ("half_life_days", "neutral_value")}
-        self._model = ContentModel(rule, self._matrix["dimension"])
+        content = ContentModel(
+            {n: job.settings[n] for n in ("half_life_days", "neutral_value")}, self._matrix["dimension"]
+        )
+        spec = ModelSpec(kind="content")
+        self._components = Components.side_by_side([content], [spec], job.settings["repeats"])
         items = read_table(self._storage, TableFile.from_json(self._matrix["items"]), ["item_id"])
         self._item_ids = items.column("item_id").combine_chunks()
         self._layout = Layout.from_json(self._matrix["layout"])
@@ -125,9 +129,7 @@ class UserPartWorker:
         )
         user_ids = user_ids.unique().take(pc.sort_indices(user_ids.unique()))
         events, num_unknown = self._events(interactions, user_ids)
-        settings = self._job.settings
-        weighed = events.latest() if settings["repeats"] == "latest" else events
-        vectors, personal = self._model.user_vectors(weighed, self._vectors, len(user_ids))
+        vectors, personal = self._components.user_vectors(events, self._vectors, len(user_ids))
         stated = self._stated(user_ids, attributes)
         columns = [
             user_ids,
@@ -144,7 +146,10 @@ class UserPartWorker:
             "popularity": int((~personal).sum()),
             "events": len(events.user),
             "events_of_unknown_items": num_unknown,
-            **{stating_count(name): sum(name in values for values in stated) for name in settings["eligibility"]},
+            **{
+                stating_count(name): sum(name in values for values in stated)
+                for name in self._job.settings["eligibility"]
+            },
         }
         return table, counts
 

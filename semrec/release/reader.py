@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from semrec.models.components import Components, ModelSpec
+from semrec.models.content import ContentModel
 from semrec.release.arrays import check_matrix, read_popularity, read_rows
 from semrec.release.matrix import unpack_words
 from semrec.scoring.coarse import DEFAULT_COARSE, CoarseFormat, check_format, matrix_bytes
@@ -56,6 +58,13 @@ class Release:
     def matrix_bytes(self) -> int:
         """Size of the item matrix."""
         return matrix_bytes(self.num_items, self.dimension)
+
+    @cached_property
+    def components(self) -> Components:
+        """The models that gave the release its vectors, side by side."""
+        settings = self.manifest["settings"]
+        content = ContentModel({n: settings[n] for n in ("half_life_days", "neutral_value")}, self.dimension)
+        return Components.side_by_side([content], [ModelSpec(kind="content")], settings["repeats"])
 
     @cached_property
     def items(self) -> pa.Table:

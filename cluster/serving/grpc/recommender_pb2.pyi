@@ -232,16 +232,18 @@ class Explanation(_message.Message):
     def __init__(self, item_id: _Optional[str] = ..., score: _Optional[float] = ..., parts: _Optional[_Iterable[_Union[Part, _Mapping]]] = ..., rest: _Optional[float] = ..., nearest: _Optional[_Iterable[_Union[Part, _Mapping]]] = ...) -> None: ...
 
 class Part(_message.Message):
-    __slots__ = ("name", "share", "contribution", "cosine")
+    __slots__ = ("name", "share", "contribution", "cosine", "component")
     NAME_FIELD_NUMBER: _ClassVar[int]
     SHARE_FIELD_NUMBER: _ClassVar[int]
     CONTRIBUTION_FIELD_NUMBER: _ClassVar[int]
     COSINE_FIELD_NUMBER: _ClassVar[int]
+    COMPONENT_FIELD_NUMBER: _ClassVar[int]
     name: str
     share: float
     contribution: float
     cosine: float
-    def __init__(self, name: _Optional[str] = ..., share: _Optional[float] = ..., contribution: _Optional[float] = ..., cosine: _Optional[float] = ...) -> None: ...
+    component: str
+    def __init__(self, name: _Optional[str] = ..., share: _Optional[float] = ..., contribution: _Optional[float] = ..., cosine: _Optional[float] = ..., component: _Optional[str] = ...) -> None: ...
 
 class WhyNot(_message.Message):
     __slots__ = ("item_id", "reason", "detail", "score", "attribute", "rank", "short_by")

@@ -21,7 +21,7 @@ from cluster.serving.grpc.form import MESSAGES
 from semrec.changes.events import Event
 from semrec.changes.overlay import OverlayView
 from semrec.errors import InputError
-from semrec.online.anonymous import Weighted, anonymous_question, anonymous_taste
+from semrec.online.anonymous import Weighted, anonymous_profile, anonymous_question
 from semrec.online.answers import Hit, Question, Ranked
 from semrec.online.diversity import diversify, num_candidates
 from semrec.online.filters import Filters
@@ -119,14 +119,14 @@ def test_diversity_is_maximal_marginal_relevance(replica: LocalReplica) -> None:
 
 def test_anonymous_recommendations_with_words_and_weights(replica: LocalReplica) -> None:
     body = {"liked": [{"item_id": "n01", "weight": 2.5}, "n02"], "disliked": ["n03"], "text": "stars", "k": 9}
-    taste = anonymous_taste(
+    profile = anonymous_profile(
         replica.served,
         EMPTY,
         liked=[Weighted("n01", 2.5), Weighted("n02")],
         disliked=[Weighted("n03")],
         texts=[("stars", WordEncoder().vector("stars"))],
     )
-    (expected,) = replica.served.rank([anonymous_question(replica.served, taste, k=9)], EMPTY)
+    (expected,) = replica.served.rank([anonymous_question(replica.served, profile, k=9)], EMPTY)
     answer = post(replica, "/v1/recommendations", {**body, "explain": True})
     assert (listed(answer), answer["source"]) == (bytes_of(expected.hits), "anonymous")
     for item, explained in zip(answer["items"], answer["explain"]["items"], strict=True):
@@ -135,9 +135,9 @@ def test_anonymous_recommendations_with_words_and_weights(replica: LocalReplica)
 
 
 def test_search_is_the_text_alone(replica: LocalReplica) -> None:
-    taste = anonymous_taste(replica.served, EMPTY, texts=[("blue", WordEncoder().vector("blue"))])
+    profile = anonymous_profile(replica.served, EMPTY, texts=[("blue", WordEncoder().vector("blue"))])
     filters = Filters({"genre": frozenset({"Noir"})}, {"year": (None, 1995)})
-    (expected,) = replica.served.rank([anonymous_question(replica.served, taste, filters=filters, k=4)], EMPTY)
+    (expected,) = replica.served.rank([anonymous_question(replica.served, profile, filters=filters, k=4)], EMPTY)
     answer = post(
         replica, "/v1/search", {"text": "blue", "k": 4, "filters": {"genre": ["Noir"], "year": {"max": 1995}}}
     )

@@ -11,12 +11,11 @@ from serving_world import DIMENSION, NUM_ITEMS, World, changed_items, gone, put,
 from semrec.changes.events import Event
 from semrec.changes.overlay import OverlayView
 from semrec.errors import InputError, MissingArtefactError
-from semrec.online.anonymous import Weighted, anonymous_question, anonymous_taste
+from semrec.online.anonymous import Weighted, anonymous_profile, anonymous_question
 from semrec.online.answers import Hit, Ranked, merge_ranked
 from semrec.online.diversity import diversified, diversify, num_candidates
 from semrec.online.explain import explain, why_not
 from semrec.online.filters import Filters
-from semrec.online.profile import Taste
 from semrec.online.release import ServedRelease
 from semrec.online.users import question_of
 
@@ -35,20 +34,22 @@ def test_contributions_add_up_to_the_score(served: ServedRelease, view: OverlayV
     num_explained = 0
     for user in (f"user-{n}" for n in range(40)):
         recent = [Event(user, "n07", 2.0, 12_000_000)] if user.endswith("5") else []
-        state, taste = served.user(user, recent, view), served.taste(user, recent, view)
+        state, profile = served.user(user, recent, view), served.profile(user, recent, view)
         (ranked,) = served.rank([question_of(state, k=6)], view)
-        for hit, one in zip(ranked.hits, explain(served, taste, ranked.hits, view, num_parts=3), strict=True):
+        for hit, one in zip(ranked.hits, explain(served, profile, ranked.hits, view, num_parts=3), strict=True):
             assert (one.item_id, one.score) == (hit.item_id, float(hit.score))
             assert sum(part.contribution for part in one.parts) + one.rest == pytest.approx(one.score, abs=2e-6)
             if state.vector is None:
                 assert (one.parts, one.nearest, one.rest) == ([], [], one.score)
                 continue
             num_explained += 1
-            assert len(one.parts) == len(one.nearest) == min(3, len(taste.names))
+            (made_by,) = profile.histories
+            assert len(one.parts) == len(one.nearest) == min(3, len(made_by.history.rows_L))
+            assert {part.component for part in one.parts} == {"content"}
             sizes = [abs(part.contribution) for part in one.parts]
             assert sizes == sorted(sizes, reverse=True)
             item = served.vector_of(hit.item_id, view).astype(float)
-            cosines = [_cosine(item, vector) for vector in taste.vectors_LD.astype(float)]
+            cosines = [_cosine(item, vector) for vector in made_by.history.vectors_LD.astype(float)]
             assert [p.cosine for p in one.nearest] == pytest.approx(sorted(cosines, reverse=True)[:3])
             for part in one.nearest:
                 assert part.cosine == pytest.approx(_cosine(item, served.vector_of(part.name, NOTHING)))
@@ -59,47 +60,46 @@ def _cosine(one: np.ndarray, other: np.ndarray) -> float:
     return float(one @ other / np.linalg.norm(one) / np.linalg.norm(other))
 
 
-def test_an_anonymous_taste_is_the_weighted_sum(served: ServedRelease) -> None:
+def test_an_anonymous_profile_is_the_weighted_sum(served: ServedRelease) -> None:
     liked, disliked = [Weighted("n01", 2.0), Weighted("n05")], [Weighted("n09", 0.5)]
     text = np.array([0, 1, 0], np.float32)
-    taste = anonymous_taste(served, NOTHING, liked=liked, disliked=disliked, texts=[("a robot", text)])
+    profile = anonymous_profile(served, NOTHING, liked=liked, disliked=disliked, texts=[("a robot", text)])
     vectors = [served.vector_of(item_id, NOTHING).astype(float) for item_id in ("n01", "n05", "n09")]
     total = 2 * vectors[0] + vectors[1] - 0.5 * vectors[2] + text
-    np.testing.assert_allclose(taste.vector, total / np.linalg.norm(total), atol=1e-7)
-    assert taste.names == ["n01", "n05", "n09", '"a robot"']
-    (ranked,) = served.rank([anonymous_question(served, taste, k=200)], NOTHING)
+    np.testing.assert_allclose(profile.vector, total / np.linalg.norm(total), atol=1e-7)
+    assert profile.names == ["n01", "n05", "n09", '"a robot"']
+    (ranked,) = served.rank([anonymous_question(served, profile, k=200)], NOTHING)
     assert len(ranked.hits) == NUM_ITEMS - 3
     assert not {"n01", "n05", "n09"} & {hit.item_id for hit in ranked.hits}
-    for one in explain(served, taste, ranked.hits[:9], NOTHING):
+    for one in explain(served, profile, ranked.hits[:9], NOTHING):
         assert sum(part.contribution for part in one.parts) + one.rest == pytest.approx(one.score, abs=2e-6)
         assert sum(part.share for part in one.parts) == pytest.approx(1)
 
 
-def test_an_anonymous_taste_of_one_item_ranks_as_similar_does(served: ServedRelease) -> None:
+def test_an_anonymous_profile_of_one_item_ranks_as_similar_does(served: ServedRelease) -> None:
     for view, item_id in ((NOTHING, "n20"), (CHANGED, "n33"), (CHANGED, "m")):
-        taste = anonymous_taste(served, view, liked=[Weighted(item_id, 1e300)])
+        profile = anonymous_profile(served, view, liked=[Weighted(item_id, 1e300)])
         length = np.linalg.norm(served.vector_of(item_id, view).astype(float))
-        found = served.rank([anonymous_question(served, taste, k=9), served.similar(item_id, view, k=9)], view)
+        found = served.rank([anonymous_question(served, profile, k=9), served.similar(item_id, view, k=9)], view)
         np.testing.assert_allclose(*([hit.score for hit in ranked.hits] for ranked in found), rtol=length)
-        unit = Taste.single(item_id, served.vector_of(item_id, view))
-        for one in explain(served, unit, found[1].hits, view):
+        for one in explain(served, profile, found[0].hits, view):
             assert one.parts[0].contribution == pytest.approx(one.score)
 
 
-def test_a_taste_of_nothing_goes_by_popularity(served: ServedRelease) -> None:
+def test_a_profile_of_nothing_goes_by_popularity(served: ServedRelease) -> None:
     for liked, disliked in (([], []), ([Weighted("n03")], [Weighted("n03")]), ([Weighted("n03", 1e-300)], [])):
-        taste = anonymous_taste(served, NOTHING, liked=liked, disliked=disliked)
-        assert (taste.vector is None) == (len(liked) == len(disliked))
-    question = anonymous_question(served, anonymous_taste(served, NOTHING), k=200)
+        profile = anonymous_profile(served, NOTHING, liked=liked, disliked=disliked)
+        assert (profile.vector is None) == (len(liked) == len(disliked))
+    question = anonymous_question(served, anonymous_profile(served, NOTHING), k=200)
     scores = [float(hit.score) for hit in served.rank([question], NOTHING)[0].hits]
     assert len(scores) == NUM_ITEMS
     assert scores == sorted(scores, reverse=True)
     assert scores[0] > 1
     for weight in (0.0, -1.0, float("nan"), float("inf")):
         with pytest.raises(InputError, match="weight"):
-            anonymous_taste(served, NOTHING, liked=[Weighted("n01", weight)])
+            anonymous_profile(served, NOTHING, liked=[Weighted("n01", weight)])
     with pytest.raises(MissingArtefactError, match="n02"):
-        anonymous_taste(served, CHANGED, liked=[Weighted("n02")])
+        anonymous_profile(served, CHANGED, liked=[Weighted("n02")])
 
 
 @pytest.mark.parametrize("user", ["user-0", "user-1", "user-2", "user-3", "user-7"])

@@ -16,7 +16,7 @@ from semrec.data import UserRow, import_items, import_users
 from semrec.demo import film_items
 from semrec.encoders import EmbedSettings
 from semrec.errors import EncoderError, InputError
-from semrec.online.anonymous import anonymous_question, anonymous_taste
+from semrec.online.anonymous import anonymous_profile, anonymous_question
 from semrec.online.filters import Filters
 from semrec.online.release import ServedRelease
 from semrec.online.search import OnlineEncoder, online_shapes
@@ -58,13 +58,13 @@ def test_a_text_of_the_catalogue_gets_the_vector_of_the_release(served: ServedRe
 def test_words_find_the_film_they_describe(served: ServedRelease, encoder: OnlineEncoder) -> None:
     for film in FILMS[3::11]:
         text = film.text.split(". ", 2)[2][:160]  # the description, without title and genres
-        taste = anonymous_taste(served, NOTHING, texts=[(text, encoder.vector(text))])
-        (ranked,) = served.rank([anonymous_question(served, taste, k=3)], NOTHING)
+        profile = anonymous_profile(served, NOTHING, texts=[(text, encoder.vector(text))])
+        (ranked,) = served.rank([anonymous_question(served, profile, k=3)], NOTHING)
         assert film.item_id in [hit.item_id for hit in ranked.hits]
         assert ranked.hits[0].score > 0.4
     asked = Filters({"genre": frozenset(["Horror"])})
-    taste = anonymous_taste(served, NOTHING, texts=[("love", encoder.vector("a love story in spring"))])
-    (ranked,) = served.rank([anonymous_question(served, taste, filters=asked, k=5)], NOTHING)
+    profile = anonymous_profile(served, NOTHING, texts=[("love", encoder.vector("a love story in spring"))])
+    (ranked,) = served.rank([anonymous_question(served, profile, filters=asked, k=5)], NOTHING)
     assert ranked.hits
     assert all("Horror" in served.item(hit.item_id, NOTHING).attributes["genre"] for hit in ranked.hits)
 

@@ -13,12 +13,17 @@ from semrec.changes.events import Event
 from semrec.changes.overlay import OverlayView
 from semrec.data import import_interactions
 from semrec.online.lru import Lru
+from semrec.online.profile import UserProfile
 from semrec.online.release import ServedRelease
 from semrec.online.users import question_of
 from semrec.workspace.tables import TableFile, read_table
 
 NOTHING = OverlayView.empty()
 NEWEST_S = 1_000_000 + 10**7
+
+
+def weights_of(profile: UserProfile) -> list[float]:
+    return profile.histories[0].history.weights_L.tolist()
 
 
 def some_events(user: str, rng: np.random.Generator) -> list[Event]:
@@ -78,11 +83,11 @@ def test_an_import_changes_nothing_in_the_answers_of_a_release_opened_before_or_
     events = {f"user-{n}": [Event(f"user-{n}", f"n{n:02d}", 2.0, NEWEST_S + n)] for n in range(0, 44, 3)}
 
     def answers(served: ServedRelease) -> list[tuple[object, ...]]:
-        tastes = [served.taste(user, recent) for user, recent in events.items()]
+        profiles = [served.profile(user, recent) for user, recent in events.items()]
         states = [served.user(user, recent) for user, recent in events.items()]
         return [
-            (taste.names, taste.weights_L.tolist(), taste.seen, state.vector.tobytes(), state.seen_rows.tolist())
-            for taste, state in zip(tastes, states, strict=True)
+            (profile.names, weights_of(profile), profile.seen, state.vector.tobytes(), state.seen_rows.tolist())
+            for profile, state in zip(profiles, states, strict=True)
             if state is not None and state.vector is not None
         ]
 
@@ -101,16 +106,16 @@ def test_a_release_that_does_not_name_its_interactions_says_so_and_reads_those_o
     path = f"releases/{world.release_id}/manifest.json"
     manifest = world.workspace.storage.read_json(path)
     named = manifest.pop("interactions")
-    expected = world.serve().taste("user-1").names
+    expected = world.serve().profile("user-1").names
     world.workspace.storage.write_json(path, manifest)
     with caplog.at_level(logging.WARNING):
-        assert world.serve().taste("user-1").names == expected
+        assert world.serve().profile("user-1").names == expected
     assert len(named) == 4 and "did not note its interactions" in caplog.text
 
 
 def test_a_stranger_gets_popularity_until_there_is_an_event(served: ServedRelease) -> None:
     assert served.user("nobody") is None
-    stranger = served.users.stranger("nobody")
+    stranger = served.users.anonymous("nobody")
     assert (stranger.source, len(stranger.seen_rows)) == ("popularity", 0)
     event = Event("nobody", "n10", 1.0, NEWEST_S)
     state = served.user("nobody", [event])
@@ -144,15 +149,16 @@ def test_what_was_seen_stays_hidden_when_the_item_is_replaced(served: ServedRele
     assert not {hit.item_id for hit in ranked.hits} & set(seen)
 
 
-def test_a_taste_is_what_the_vector_was_made_of(served: ServedRelease) -> None:
+def test_a_profile_is_what_the_vector_was_made_of(served: ServedRelease) -> None:
     for user in (f"user-{n}" for n in range(40)):
-        state, taste = served.user(user), served.taste(user)
-        assert set(taste.seen) == {served.items.ids[row] for row in state.seen_rows}
+        state, profile = served.user(user), served.profile(user)
+        assert set(profile.seen) == {served.items.ids[row] for row in state.seen_rows}
         if state.vector is None:
-            assert taste.vector is None
+            assert profile.vector is None
             continue
-        assert taste.vector.tobytes() == state.vector.tobytes()
-        mean = taste.weights_L @ taste.vectors_LD.astype(np.float64) / taste.divisor
+        assert profile.vector.tobytes() == state.vector.tobytes()
+        history = profile.histories[0].history
+        mean = history.weights_L @ history.vectors_LD.astype(np.float64) / history.divisor
         np.testing.assert_allclose(mean, state.vector, rtol=0, atol=1e-6)
 
 
@@ -177,7 +183,7 @@ def test_a_bounded_cache_keeps_what_was_used_last() -> None:
 def test_the_cache_of_parts_may_be_smaller_than_a_part(served: ServedRelease) -> None:
     from semrec.online.users import Users
 
-    small = Users(served.release, served.items, served._rows, cache_bytes=1)
+    small = Users(served.release, served.items, served.vectors, cache_bytes=1)
     for user in (f"user-{n}" for n in range(40)):
         one, other = small.state(user), served.user(user)
         assert (one.source, one.seen_rows.tolist()) == (other.source, other.seen_rows.tolist())
@@ -188,4 +194,4 @@ def test_a_user_with_an_unusual_name_and_no_history(served: ServedRelease) -> No
     for name in ("", "\u0000", "a/b?c", "\U0001f600" * 1000):
         assert served.user(name) is None
         assert served.published(name) is None
-    assert reference({}, question_of(served.users.stranger()), set(), []) == []
+    assert reference({}, question_of(served.users.anonymous()), set(), []) == []
