@@ -141,8 +141,8 @@ def _values_of(name: str, attributes: Sequence[dict[str, list[str]]]) -> list[st
 
 
 def eligible_items(words_IW: np.ndarray, words_W: np.ndarray, clause_ranges: Sequence[tuple[int, int]]) -> np.ndarray:
-    """Which items pass every clause for one user: bool [I]."""
+    """Which items pass every clause: bool [I]. `words_W` are one user's, or one row for each item: uint64 [I, W]."""
     allowed = np.ones(len(words_IW), bool)
     for start, stop in clause_ranges:
-        allowed &= ((words_IW[:, start:stop] & words_W[start:stop]) != 0).any(axis=1)
+        allowed &= ((words_IW[:, start:stop] & words_W[..., start:stop]) != 0).any(axis=1)
     return allowed

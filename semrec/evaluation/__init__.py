@@ -1,0 +1,1 @@
+"""Evaluation: unsampled ranking metrics of any model that gives user and item vectors, with intervals."""
