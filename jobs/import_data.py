@@ -25,7 +25,14 @@ __all__ = ["app"]
 
 app = typer.Typer(no_args_is_help=True, help="Import a catalogue, users and interactions.")
 
-Source = Annotated[str, typer.Argument(help="File or folder; any fsspec URL, .gz included.")]
+Source = Annotated[str, typer.Argument(help="Folder; any fsspec URL.")]
+Sources = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="SOURCE...",
+        help="Files, folders, globs, archives, or - for standard input; any fsspec URL, compressed or not.",
+    ),
+]
 Buckets = Annotated[
     int | None, typer.Option(min=1, help="User buckets of a new workspace, fixed at creation (default 64).")
 ]
@@ -82,7 +89,7 @@ def _table_command(fmt: str, what: str) -> None:
     @app.command(fmt, help=f"Import {what}.")
     @reported
     def command(
-        source: Source,
+        source: Sources,
         workspace: WorkspaceOption,
         kind: Kind,
         item_id: ItemId = "item_id",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import chain
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
@@ -54,7 +55,7 @@ def import_table(
     now_s: int | None = None,
     progress: Progress | None = None,
 ) -> ImportReport:
-    """Imports one kind of rows from a file, a folder of files or a list of files; any fsspec URL, gzip included.
+    """Imports one kind of rows from files, folders, globs, archives or pipes; any fsspec URL, compressed or not.
 
     mode "replace" puts the source in the place of what was there; "append" adds to it: items and users by id, the new
     row winning, interactions as a union. Interactions need a catalogue, and an event of an item outside it is rejected;
@@ -83,9 +84,9 @@ def import_table(
 
     def tables(job: ImportJob) -> Iterator[pa.Table]:
         wanted, ids = imported.columns(columns), imported.id_columns(columns)
-        sources = find_sources(source, fmt)
-        blocks = chain.from_iterable(read(file, wanted, ids, dialect, job.stats) for file in sources)
-        return imported.tables(blocks, columns, job)
+        sources = find_sources(source, fmt, scratch=job.scratch / "pipes", note=job.stats.note)
+        read_file = partial(read, ids=ids, dialect=dialect, stats=job.stats)
+        return imported.tables(_blocks(sources, wanted, read_file, job.stats), columns, job)
 
     return _import(
         workspace, imported, tables, mode=mode, rule=rule, now_s=now_s, time_format=time_format,
@@ -180,20 +181,42 @@ def _import(
     return report_of([staged], [stats])
 
 
+def _blocks(
+    sources: Sequence[Source], wanted: list[str], read: Callable[..., Iterator[RowBlock]], stats: ReadStats
+) -> Iterator[RowBlock]:
+    """The rows of all sources, with the columns that their folders give."""
+    for source in sources:
+        if len(sources) > 1 and _is_empty(source):  # alone it is an error: there is not even a header
+            stats.note(f"{source.name} is empty")
+            continue
+        before = stats.num_read
+        constants = {name: source.partition[name] for name in wanted if name in source.partition}
+        for block in read(source, [name for name in wanted if name not in constants]):
+            filled = {name: pa.array([value] * block.num_rows, pa.string()) for name, value in constants.items()}
+            yield replace(block, columns={**block.columns, **filled}) if filled else block
+        if stats.num_read == before:
+            stats.note(f"{source.name} has no rows")
+
+
+def _is_empty(source: Source) -> bool:
+    with source.open() as file:
+        return not file.read(1)
+
+
 def _read_csv(
-    source: Source, wanted: list[str], ids: list[str], dialect: Dialect, stats: ReadStats
+    source: Source, wanted: list[str], *, ids: list[str], dialect: Dialect, stats: ReadStats
 ) -> Iterator[RowBlock]:
     return read_delimited(source, wanted, stats=stats, dialect=dialect)
 
 
 def _read_jsonl(
-    source: Source, wanted: list[str], ids: list[str], dialect: Dialect, stats: ReadStats
+    source: Source, wanted: list[str], *, ids: list[str], dialect: Dialect, stats: ReadStats
 ) -> Iterator[RowBlock]:
     return read_jsonl(source, wanted, stats=stats)
 
 
 def _read_parquet(
-    source: Source, wanted: list[str], ids: list[str], dialect: Dialect, stats: ReadStats
+    source: Source, wanted: list[str], *, ids: list[str], dialect: Dialect, stats: ReadStats
 ) -> Iterator[RowBlock]:
     return read_parquet(source, wanted, ids=ids, stats=stats)
 

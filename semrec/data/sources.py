@@ -1,44 +1,100 @@
-"""Where source files are: single files, folders, lists, on a local disk or any fsspec URL, gzip included."""
+"""Finds source files: files, folders, globs, archives and pipes, on a local disk or any fsspec URL, compressed or not."""
 
 from __future__ import annotations
 
+import lzma
+import shutil
+import tarfile
+import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, Final
+from urllib.parse import unquote
 
 import fsspec
+import pyarrow as pa
 
 from semrec.errors import InputError
 
 __all__ = ["Source", "SourceFolder", "find_sources"]
 
 _SUFFIXES: Final = {"csv": (".csv", ".tsv", ".txt"), "jsonl": (".jsonl", ".ndjson", ".json"), "parquet": (".parquet",)}
-_COMPRESSED: Final = (".gz", ".bz2", ".xz", ".zst")
+_COMPRESSED: Final = ("", ".gz", ".bz2", ".xz", ".zst")
+_ARCHIVES: Final = {".zip": "zip", ".tar": "tar", ".tar.gz": "tar", ".tar.bz2": "tar", ".tar.xz": "tar"}
+_MANY: Final = 5
 
 
 @dataclass(frozen=True)
 class Source:
-    """One source file: `name` as the quarantine calls it, `path` a local path or fsspec URL."""
+    """One source file: `name` as the quarantine calls it, `path` a local path or fsspec URL.
+
+    `partition` has the column values that folders named `column=value` give to all rows of the file.
+    """
 
     name: str
     path: str
+    partition: Mapping[str, str] = field(default_factory=dict)
 
     @contextmanager
     def open(self, *, compression: str | None = "infer") -> Iterator[IO[bytes]]:
-        """Opens for reading bytes, decompressing by suffix. Raises InputError when it cannot be read."""
+        """Opens for reading bytes, decompressing by suffix. Raises InputError when it cannot be opened or read."""
+        is_zstd = compression == "infer" and self.path.endswith(".zst")  # which fsspec knows only with a package more
+        with _readable(self.path):
+            opened = fsspec.open(self.path, "rb", compression=None if is_zstd else compression)
+            file = opened.open()
         try:
-            with fsspec.open(self.path, "rb", compression=compression) as file:
-                yield file
-        except (OSError, EOFError, zlib.error) as error:
-            # BadGzipFile is an OSError; a gzip cut short ends in EOFError.
-            raise InputError(
-                f"cannot read {self.path}: {error}",
-                expected="a readable source file",
-                remedy="Check the path, the permissions and that the file is whole.",
-            ) from error
+            yield _SourceFile(pa.CompressedInputStream(file, "zstd") if is_zstd else file, self.path)
+        finally:
+            file.close()
+
+
+class _SourceFile:
+    """A file whose `read` raises InputError; all else is the file's own."""
+
+    def __init__(self, file: Any, path: str) -> None:
+        self._file, self._path = file, path
+
+    def read(self, size: int = -1) -> bytes:
+        with _readable(self._path):
+            return bytes(self._file.read(size))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
+@contextmanager
+def _readable(path: str) -> Iterator[None]:
+    """Turns whatever a file system raises into InputError: fsspec has dozens of clients, each with errors of its own."""
+    try:
+        yield
+    except InputError:
+        raise
+    except ImportError as error:
+        raise InputError(
+            f"cannot read {path}: {error}",
+            expected="the client of that store",
+            remedy="Install it, as in pip install 's3fs' (s3://), 'gcsfs' (gs://) or 'adlfs' (abfs://).",
+        ) from error
+    except (
+        EOFError,
+        zlib.error,
+        lzma.LZMAError,
+        zipfile.BadZipFile,
+        tarfile.ReadError,
+    ) as error:  # a bad gzip is an OSError
+        raise InputError(
+            f"cannot read {path}: {error}", expected="a whole, undamaged file", remedy="Fetch or pack it again."
+        ) from error
+    except Exception as error:
+        raise InputError(
+            f"cannot read {path}: {str(error) or type(error).__name__}",
+            expected="a readable source file",
+            remedy="Check the path, the permissions, and for a URL the host and the credentials "
+            "(AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, GOOGLE_APPLICATION_CREDENTIALS, AZURE_STORAGE_ACCOUNT_NAME).",
+        ) from error
 
 
 class SourceFolder:
@@ -46,10 +102,11 @@ class SourceFolder:
 
     def __init__(self, uri: str | Path) -> None:
         self.uri = str(uri).rstrip("/") or "/"
-        self._fs, self._root = fsspec.core.url_to_fs(self.uri)
-        if not self._fs.isdir(self._root):
-            raise InputError(f"no folder {self.uri}", expected="an existing folder", remedy="Check the path.")
-        entries = self._fs.ls(self._root, detail=True)
+        with _readable(self.uri):
+            fs, root = fsspec.core.url_to_fs(self.uri)
+            if not fs.isdir(root):
+                raise InputError(f"no folder {self.uri}", expected="an existing folder", remedy="Check the path.")
+            entries = fs.ls(root, detail=True)
         self.files = sorted(_base(e["name"]) for e in entries if e["type"] == "file")
         self.folders = sorted(_base(e["name"]) for e in entries if e["type"] == "directory")
 
@@ -59,45 +116,126 @@ class SourceFolder:
         return None if present is None else Source(present, f"{self.uri}/{present}")
 
 
-def find_sources(source: str | Path | Sequence[str | Path], fmt: str) -> list[Source]:
-    """The files of `source`, which is a file, a folder or a list of files.
+def find_sources(
+    source: str | Path | Sequence[str | Path],
+    fmt: str,
+    *,
+    scratch: Path | None = None,
+    note: Callable[[str], None] = lambda text: None,
+) -> list[Source]:
+    """The files of `source`: one or several paths or fsspec URLs, in their order, which decides which of two rows counts.
 
-    A folder gives its files with a suffix of `fmt`, by name; names that begin with `.` or `_` are left out. A list keeps
-    its order, which decides which of two rows with the same id comes first. Raises InputError when there is no file.
+    Each is a file; a folder, which gives all files below it with a suffix of `fmt`, by path; a glob (`*`, `?`, `[`, `**`); an
+    archive (.zip, .tar and its compressed forms), which gives its members in the same way; or a pipe (`-` is standard input),
+    which is copied to `scratch`. Names that begin with `.` or `_` are left out, other files too, but `note` is told of those.
+    Folders `column=value` below a folder or a glob become columns (`Source.partition`).
+
+    Raises InputError where there is no file, where one cannot be reached, and for a file named twice.
     """
-    if isinstance(source, (str, Path)):
-        fs, root = fsspec.core.url_to_fs(str(source))
-        paths = _in_folder(SourceFolder(source), fmt) if fs.isdir(root) else [str(source)]
-        missing = [path for path in paths if not fs.exists(root)]
-    else:
-        paths = [str(path) for path in source]
-        missing = [path for path in paths if not _exists(path)]
-    if missing or not paths:
-        raise InputError(
-            f"no file {missing[0]}" if missing else "an empty list of sources",
-            expected=f"existing {fmt} files",
-            remedy="Check the path.",
-        )
-    names = [_base(path) for path in paths]
+    given = [source] if isinstance(source, (str, Path)) else list(source)
+    sources = [file for path in given for file in _expanded(str(path), fmt, scratch, note)]
+    if not sources:
+        raise InputError("an empty list of sources", expected=f"existing {fmt} files", remedy="Check the path.")
+    paths = [file.path for file in sources]
+    if twice := next((path for path in paths if paths.count(path) > 1), None) if len(set(paths)) < len(paths) else None:
+        raise InputError(f"{twice} is named twice", expected="each file once", remedy="Name it once.")
+    names = [file.name for file in sources]
     # A bare name is easier to read in the quarantine, as long as it says which file.
-    return [Source(name if names.count(name) == 1 else path, path) for name, path in zip(names, paths, strict=True)]
+    return [Source(f.name if names.count(f.name) == 1 else f.path, f.path, f.partition) for f in sources]
 
 
-def _in_folder(folder: SourceFolder, fmt: str) -> list[str]:
-    endings = tuple(suffix + packed for suffix in _SUFFIXES[fmt] for packed in ("", *_COMPRESSED))
-    files = [name for name in folder.files if name.lower().endswith(endings) and name[0] not in "._"]
-    if not files:
+def _expanded(path: str, fmt: str, scratch: Path | None, note: Callable[[str], None]) -> list[Source]:
+    """The files that one path stands for."""
+    path = "/dev/stdin" if path == "-" else path
+    if "://" not in path and Path(path).exists() and not Path(path).is_file() and not Path(path).is_dir():
+        return [_spooled(path, scratch)]
+    with _readable(path):
+        fs, root = fsspec.core.url_to_fs(path)
+        is_folder, is_file = fs.isdir(root), fs.exists(root)
+        if is_folder:
+            inside = [(str(name), str(name)[len(str(root)) :].lstrip("/")) for name in sorted(fs.find(root))]
+        elif not is_file and any(letter in path for letter in "*?["):
+            fixed = len(PurePosixPath(str(root).split("*")[0].split("?")[0].split("[")[0] + "x").parent.parts)
+            matches = sorted(name for name in fs.glob(root) if not fs.isdir(name))
+            return [
+                _source(fs.unstrip_protocol(m) if "://" in path else m, PurePosixPath(m).parts[fixed:]) for m in matches
+            ]
+    if not is_file:
+        raise InputError(f"no file {path}", expected=f"existing {fmt} files", remedy="Check the path.")
+    if not is_folder:
+        protocol = _archive_protocol(path)
+        return [Source(_base(path), path)] if protocol is None else _members(path, protocol, fmt, note)
+    base = path.rstrip("/")
+    wanted = _with_suffix([name for _, name in inside], fmt, path, note)
+    files: list[Source] = []
+    for name in wanted:
+        protocol = _archive_protocol(name)
+        if protocol is None:
+            files.append(_source(f"{base}/{name}", PurePosixPath(name).parts))
+        else:
+            files += _members(f"{base}/{name}", protocol, fmt, note)
+    return files
+
+
+def _members(path: str, protocol: str, fmt: str, note: Callable[[str], None]) -> list[Source]:
+    """The members of an archive, as fsspec URLs through it. One that is alone is taken whatever its name."""
+    with _readable(path):
+        fs, _ = fsspec.core.url_to_fs(f"{protocol}://::{path}")
+        members = sorted(str(name).lstrip("/") for name in fs.find("") if not str(name).startswith("__MACOSX/"))
+    visible = [name for name in members if not _is_hidden(name)]
+    wanted = visible if len(visible) == 1 else _with_suffix(members, fmt, path, note)
+    return [
+        Source(f"{_base(path)}/{name}", f"{protocol}://{name}::{path}", _partition(PurePosixPath(name).parts))
+        for name in wanted
+    ]
+
+
+def _with_suffix(names: Sequence[str], fmt: str, where: str, note: Callable[[str], None]) -> list[str]:
+    """Those of some relative paths that are of a format; says which are not, and raises InputError when none is."""
+    endings = tuple(suffix + packed for suffix in _SUFFIXES[fmt] for packed in (*_COMPRESSED, *_ARCHIVES))
+    visible = [name for name in names if not _is_hidden(name)]
+    wanted = [name for name in visible if name.lower().endswith(endings)]
+    if not wanted:
         raise InputError(
-            f"no {fmt} file among {len(folder.files)} files in {folder.uri}",
+            f"no {fmt} file among {len(names)} files in {where}",
             expected=f"names that end in {', '.join(_SUFFIXES[fmt])}",
             remedy="Name the files themselves, or check the format.",
         )
-    return [f"{folder.uri}/{name}" for name in files]
+    if others := [name for name in visible if name not in set(wanted)]:
+        more = f" and {len(others) - _MANY:,} more" if len(others) > _MANY else ""
+        note(f"left out of {where}, not {fmt} by name: {', '.join(others[:_MANY])}{more}")
+    return wanted
 
 
-def _exists(path: str) -> bool:
-    fs, root = fsspec.core.url_to_fs(path)
-    return bool(fs.isfile(root))
+def _spooled(path: str, scratch: Path | None) -> Source:
+    """A pipe, copied to a file: readers look at the beginning more than once."""
+    if scratch is None:
+        raise InputError(f"{path} is a pipe", expected="a file", remedy="Write it to a file first.")
+    scratch.mkdir(parents=True, exist_ok=True)
+    target = scratch / f"pipe-{sum(1 for _ in scratch.glob('pipe-*'))}"
+    with _readable(path), Path(path).open("rb") as pipe, target.open("wb") as file:
+        shutil.copyfileobj(pipe, file, 1 << 20)
+    return Source("stdin" if path == "/dev/stdin" else path, str(target))
+
+
+def _source(path: str, parts: Sequence[str]) -> Source:
+    return Source(_base(path), path, _partition(parts))
+
+
+def _partition(parts: Sequence[str]) -> dict[str, str]:
+    """The `column=value` folders among the parts of a relative path, as Hive, Spark and DuckDB write them."""
+    pairs = [part.partition("=") for part in parts[:-1] if "=" in part]
+    values = {unquote(name): unquote(value) for name, _, value in pairs}
+    return {name: "" if value == "__HIVE_DEFAULT_PARTITION__" else value for name, value in values.items()}
+
+
+def _archive_protocol(path: str) -> str | None:
+    return next((protocol for ending, protocol in _ARCHIVES.items() if path.lower().endswith(ending)), None)
+
+
+def _is_hidden(name: str) -> bool:
+    """Whether a part of a path marks what is no data, as in `_SUCCESS`, `.crc` and `_temporary/`; `_id=7` is a column."""
+    return any(part[0] in "._" and "=" not in part for part in PurePosixPath(name).parts)
 
 
 def _base(path: Any) -> str:
