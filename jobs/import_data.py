@@ -59,7 +59,16 @@ TimeFormat = Annotated[
     ),
 ]
 Separator = Annotated[str | None, typer.Option(help="Separates several values in one field (csv; default |).")]
-Delimiter = Annotated[str | None, typer.Option(help="Field delimiter (csv; default a comma).")]
+Delimiter = Annotated[
+    str | None, typer.Option(help="Field delimiter (csv); tab or \\t is a tab. Default: by the header.")
+]
+Quotes = Annotated[bool | None, typer.Option("--quotes/--no-quotes", help="Whether quotes may wrap a field (csv).")]
+Escape = Annotated[str | None, typer.Option(help="A backslash where it escapes quotes (csv), '' where it does not.")]
+SkipBlanks = Annotated[bool | None, typer.Option("--skip-blanks/--keep-blanks", help="Blanks around fields (csv).")]
+Encoding = Annotated[str | None, typer.Option(help="utf-8, utf-16, latin-1, cp1252, ... (csv).")]
+Header = Annotated[
+    bool | None, typer.Option("--header/--no-header", help="Without a header columns are named 1, 2, 3 ... (csv).")
+]
 Repeats = Annotated[str, typer.Option(help="Several events of one user and item: sum them up, or the latest counts.")]
 Neutral = Annotated[float, typer.Option(help="Weight of an event is max(value - this, 0).")]
 
@@ -102,6 +111,11 @@ def _table_command(fmt: str, what: str) -> None:
         time_format: TimeFormat = "auto",
         list_separator: Separator = None,
         delimiter: Delimiter = None,
+        quotes: Quotes = None,
+        escape: Escape = None,
+        skip_blanks: SkipBlanks = None,
+        encoding: Encoding = None,
+        header: Header = None,
         repeats: Repeats = "sum",
         neutral_value: Neutral = 0.0,
         append: Append = False,
@@ -109,17 +123,22 @@ def _table_command(fmt: str, what: str) -> None:
         max_rejected: MaxRejected = 0.01,
         allow_empty: AllowEmpty = False,
     ) -> None:
-        from semrec.data import import_table
+        from semrec.data import DialectOptions, import_table
 
-        if fmt != "csv" and (list_separator or delimiter):
+        named = {"tab": "\t", "\\t": "\t"}
+        tab_or = named.get(delimiter, delimiter) if delimiter else delimiter
+        dialect = DialectOptions(tab_or, quotes, escape, skip_blanks, encoding, header)
+        if fmt != "csv" and (list_separator or dialect != DialectOptions()):
             raise InputError(
-                f"--list-separator or --delimiter for {fmt}", expected="them with csv only", remedy="Leave them out."
+                f"--list-separator or an option of a text file for {fmt}",
+                expected="them with csv only",
+                remedy="Leave them out.",
             )
         columns = _columns(item_id, user_id, title, text, attribute, value, timestamp, list_separator or "|")
         rules: dict[str, Any] = {
             "repeats": repeats,
             "neutral_value": neutral_value,
-            "delimiter": delimiter or ",",
+            "dialect": dialect,
             "time_format": time_format,
         }
         choice: dict[str, Any] = {
@@ -133,7 +152,7 @@ def _table_command(fmt: str, what: str) -> None:
         _told(lambda tell: work(progress=tell))
 
 
-_table_command("csv", "CSV files with a header")
+_table_command("csv", "text files with a delimiter")
 _table_command("parquet", "Parquet files")
 _table_command("jsonl", "files of one JSON object a line")
 

@@ -8,6 +8,7 @@ rows go to the quarantine with file, line and reason. Memory does not grow with 
 from __future__ import annotations
 
 from semrec.data.columns import ColumnMap
+from semrec.data.dialects import DialectOptions
 from semrec.data.imports import import_interactions, import_items, import_table, import_users
 from semrec.data.movielens import import_movielens
 from semrec.data.rejects import REASONS, Progress
@@ -17,6 +18,7 @@ from semrec.data.rows import ItemRow, UserRow
 __all__ = [
     "REASONS",
     "ColumnMap",
+    "DialectOptions",
     "ImportReport",
     "ItemRow",
     "Progress",

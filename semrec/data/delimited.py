@@ -5,43 +5,26 @@ from __future__ import annotations
 import codecs
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cache
 from typing import IO, Any, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
 from semrec.data import records
+from semrec.data.records import Dialect
 from semrec.data.rejects import ReadStats, RowBlock
 from semrec.data.sources import Source
 from semrec.errors import InputError
 
-__all__ = ["CSV", "DAT", "Dialect", "is_utf8", "missing_column", "read_delimited"]
+__all__ = ["CSV", "DAT", "Dialect", "is_utf8", "missing_column", "read_delimited", "text_stream"]
 
 BLOCK_BYTES = 4 << 20
 MAX_LINE_BYTES = 16 << 20
 _SAMPLE_LINES: Final = 100
 _UNIT: Final = b"\x1f"  # stands for `::` where Arrow wants a single byte
-
-
-@dataclass(frozen=True)
-class Dialect:
-    """How fields are told apart: `delimiter` (one ASCII character, or `::`), and whether quotes may wrap a field."""
-
-    delimiter: str = ","
-    quoted: bool = True
-
-    def __post_init__(self) -> None:
-        if self.delimiter == "::" and not self.quoted:
-            return
-        if len(self.delimiter) != 1 or not self.delimiter.isascii() or self.delimiter in '"\r\n\0':
-            raise InputError(
-                f"delimiter {self.delimiter!r}",
-                expected="one ASCII character that is no quote or line end",
-                remedy="Use ',', ';', '|' or a tab.",
-            )
 
 
 CSV: Final = Dialect()
@@ -55,22 +38,25 @@ def read_delimited(
     stats: ReadStats,
     dialect: Dialect = CSV,
     names: Sequence[str] | None = None,
-    latin1: bool = False,
 ) -> Iterator[RowBlock]:
     """The rows of a text file, columns `wanted` as Arrow string arrays, nothing stripped, "" where a field is empty.
 
-    Without `names` the first record is the header, and columns are found by name; with it there is no header, columns
-    stand in that order, and further ones are allowed. Blank lines are no rows. Lines end in LF or CRLF; a UTF-8 byte
-    order mark is dropped; `latin1` reads bytes as ISO 8859-1.
+    Columns are found by name in the header, or in `names` where there is none (by default "1", "2" and so on); further ones
+    are then allowed. Blank lines are no rows. Lines end in LF or CRLF; a byte order mark is dropped.
 
     Rejected to the quarantine: "unclosed quote" (a quoted field that never closes, or closes on a later line and leaves
     the wrong number of fields or text behind a quote: only its first line is rejected, and reading goes on with the
-    next), "bad UTF-8", "NUL byte" and "ragged line". Raises InputError for a wanted column that is missing or doubled,
-    or a line above 16 MiB.
+    next), "bad UTF-8" (bytes that are no text of the encoding), "NUL byte", "ragged line", "text behind a quote" and
+    "repeated header". Raises InputError for a wanted column that is missing or doubled, or a line above 16 MiB.
     """
     reader = _Reader(source.name, wanted, stats, dialect)
     with source.open() as file:
-        yield from reader.blocks(_Latin1(file) if latin1 else file, names)
+        yield from reader.blocks(text_stream(file, dialect.encoding), names)
+
+
+def text_stream(file: IO[bytes], encoding: str) -> Any:
+    """A byte stream of `encoding` as one of UTF-8. Bytes that are no text of it stay as they are."""
+    return file if encoding == "utf-8" else _Transcoded(file, encoding)
 
 
 def is_utf8(source: Source) -> bool:
@@ -95,14 +81,18 @@ def missing_column(name: str, file: str, there: Sequence[str]) -> InputError:
     )
 
 
-class _Latin1:
-    """A byte stream of ISO 8859-1, read as UTF-8."""
+class _Transcoded:
+    """A byte stream of some encoding, read as UTF-8."""
 
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
+    def __init__(self, file: IO[bytes], encoding: str) -> None:
+        # A byte that the encoding lacks survives both ways, and is found later as bad UTF-8 in its row.
+        self._file, self._decoder = file, codecs.getincrementaldecoder(encoding)("surrogateescape")
 
     def read(self, size: int) -> bytes:
-        return self._file.read(size).decode("latin-1").encode()
+        while chunk := self._file.read(size):
+            if text := self._decoder.decode(chunk):  # nothing yet, where a character is cut
+                return text.encode("utf-8", "surrogateescape")
+        return self._decoder.decode(b"", final=True).encode("utf-8", "surrogateescape")
 
 
 class _Reader:
@@ -110,8 +100,10 @@ class _Reader:
 
     def __init__(self, name: str, wanted: Sequence[str], stats: ReadStats, dialect: Dialect) -> None:
         self._name, self._wanted, self._stats = name, list(dict.fromkeys(wanted)), stats
-        self._delimiter, self._quoted = dialect.delimiter.encode(), dialect.quoted
+        self._dialect, self._delimiter = dialect, dialect.delimiter.encode()
         self._width, self._positions = 0, [0]
+        self._header: list[bytes] = []  # its fields, where it stands in the file
+        self._raw_header = b""
 
     def blocks(self, file: Any, names: Sequence[str] | None) -> Iterator[RowBlock]:
         """Cuts the stream after the last whole record of each block; what remains goes in front of the next."""
@@ -130,21 +122,24 @@ class _Reader:
 
     def _begin(self, file: Any, names: Sequence[str] | None) -> tuple[bytes, int]:
         """Learns the columns; returns the bytes read beyond them and the line on which those begin."""
+        has_header = self._dialect.has_header and names is None
         data = file.read(len(codecs.BOM_UTF8)).removeprefix(codecs.BOM_UTF8)
         while True:
-            header = records.scan_record(data, 0, self._delimiter) if names is None else None
-            if header is not None or (names is not None and data.count(b"\n") > _SAMPLE_LINES):
+            header = records.scan_record(data, 0, self._dialect) if has_header else None
+            if header is not None or (not has_header and data.count(b"\n") > _SAMPLE_LINES):
                 break
             self._check_line(data, 1)
             if not (chunk := file.read(BLOCK_BYTES)):
                 break
             data += chunk
-        if names is not None:
-            self._set_columns(names, _usual_width(data, self._delimiter, len(names)))
+        if not has_header:
+            width = _usual_width(data, self._dialect, len(names or ()))
+            self._set_columns(names or [str(position + 1) for position in range(width)], width)
             return data, 1
-        header = header or records.scan_record(data + b"\n", 0, self._delimiter)
-        fields, end = (header.fields, header.end) if header else ([], 0)
-        header_names = [self._header_name(field) for field in fields] if data else []
+        header = header or records.scan_record(data + b"\n", 0, self._dialect)
+        self._header, end = (header.fields, header.end) if header and data else ([], 0)
+        self._raw_header = data[:end].rstrip(b"\r\n")
+        header_names = [self._header_name(field) for field in self._header]
         self._set_columns(header_names, len(header_names))
         return data[end:], 1 + data.count(b"\n", 0, end)
 
@@ -153,7 +148,9 @@ class _Reader:
             return field.decode().strip()
         except UnicodeDecodeError:
             raise InputError(
-                f"the header of {self._name} is not UTF-8", expected="UTF-8 text", remedy="Convert the file to UTF-8."
+                f"the header of {self._name} is not UTF-8",
+                expected="UTF-8 text",
+                remedy="Say its encoding, as in --encoding cp1252 or latin-1.",
             ) from None
 
     def _set_columns(self, names: Sequence[str], width: int) -> None:
@@ -184,9 +181,10 @@ class _Reader:
         block = data[:used]
         if not used:
             return [], 0, 0
-        if not self._quoted or b'"' not in block:
+        if not self._dialect.quoted or b'"' not in block:
             return self._read_plain(block, line), used, block.count(b"\n")
-        if records.is_cleanly_quoted(block, self._delimiter):
+        has_escape = bool(self._dialect.escape) and b"\\" in block
+        if not has_escape and not self._dialect.skip_blanks and records.is_cleanly_quoted(block, self._delimiter):
             whole = self._parse(block, np.arange(line, line + block.count(b"\n")))
             if whole is not None:
                 return [whole], used, block.count(b"\n")
@@ -207,7 +205,10 @@ class _Reader:
             return [kept]
         # A lone carriage return or a unit separator inside a field, which Arrow takes for the end of one.
         delimiter = self._delimiter.decode()
-        return self._gathered([(number, raw, raw.decode().split(delimiter)) for number, raw in lines])
+        blanks = " " if self._dialect.skip_blanks else ""
+        return self._gathered(
+            [(number, raw, [field.strip(blanks) for field in raw.decode().split(delimiter)]) for number, raw in lines]
+        )
 
     def _whole_lines(self, block: bytes, line: int) -> Iterator[tuple[int, bytes]]:
         """The lines of `block` that are whole rows, without their line ends; the others but blank ones are rejected."""
@@ -216,12 +217,14 @@ class _Reader:
             content = raw.removesuffix(b"\r")
             if content and (is_text or self._decoded([content], number, content) is not None):
                 num_fields = content.count(self._delimiter) + 1
-                if self._fits(num_fields, number, content):
+                if self._fits(num_fields, number, content) and not self._is_header(content, number):
                     yield number, content
 
     def _parse(self, block: bytes, lines: np.ndarray) -> RowBlock | None:
         """The fast path: None unless every line of `block`, numbered by `lines`, is one whole row of plain UTF-8."""
         if b"\0" in block or _UNIT in block or block.count(b"\r") != block.count(b"\r\n") or not _is_text(block):
+            return None
+        if self._raw_header and (block.startswith(self._raw_header) or b"\n" + self._raw_header in block):
             return None
         single = self._delimiter if len(self._delimiter) == 1 else _UNIT
         body = block if single == self._delimiter else block.replace(self._delimiter, single)
@@ -233,7 +236,9 @@ class _Reader:
                 pa.BufferReader(header + body),
                 read_options=pacsv.ReadOptions(use_threads=False, block_size=len(header) + len(body) + 1),
                 parse_options=pacsv.ParseOptions(
-                    delimiter=single.decode(), quote_char='"' if self._quoted else False, ignore_empty_lines=True
+                    delimiter=single.decode(),
+                    quote_char='"' if self._dialect.quoted else False,
+                    ignore_empty_lines=True,
                 ),
                 convert_options=pacsv.ConvertOptions(
                     include_columns=wanted, column_types=dict.fromkeys(wanted, pa.string())
@@ -245,6 +250,8 @@ class _Reader:
             return None
         self._stats.count(len(lines))
         columns = {name: _one(table.column(i)) for i, name in enumerate(self._wanted)}
+        if self._dialect.skip_blanks:
+            columns = {name: pc.utf8_trim(column, characters=" ") for name, column in columns.items()}
         return RowBlock(self._name, columns, len(lines), lines, _excerpts(block), is_text=True)
 
     def _scan(self, data: bytes, line: int, at_end: bool) -> tuple[list[RowBlock], int, int]:
@@ -252,7 +259,7 @@ class _Reader:
         rows: list[tuple[int, bytes, list[str]]] = []
         at, first = 0, line
         while (newline := data.find(b"\n", at)) >= 0:
-            record = records.scan_record(data, at, self._delimiter)
+            record = records.scan_record(data, at, self._dialect)
             if record is None and not at_end and len(data) - at < records.MAX_RECORD_BYTES:
                 break
             if record is None or self._is_swallowing(record, record.end - at, data.count(b"\n", at, record.end)):
@@ -262,7 +269,12 @@ class _Reader:
             raw = data[at : record.end].removesuffix(b"\n").removesuffix(b"\r")
             text = self._decoded(record.fields, line, raw) if raw else None
             if text is not None and self._fits(len(text), line, raw):
-                rows.append((line, raw, text))
+                if record.has_tail:
+                    self._reject(line, "text behind a quote", raw)
+                elif record.fields == self._header:
+                    self._reject(line, "repeated header", raw)
+                else:
+                    rows.append((line, raw, text))
             line, at = line + data.count(b"\n", at, record.end), record.end
         return self._gathered(rows), at, line - first
 
@@ -288,6 +300,14 @@ class _Reader:
         self._reject(line, "ragged line", raw, f"{num_fields} fields, expected {self._width}")
         return False
 
+    def _is_header(self, content: bytes, line: int) -> bool:
+        """Rejects a line without quotes that is the header again, as `cat` of several files leaves it."""
+        blanks = b" " if self._dialect.skip_blanks else b""
+        if not self._header or [field.strip(blanks) for field in content.split(self._delimiter)] != self._header:
+            return False
+        self._reject(line, "repeated header", content)
+        return True
+
     def _reject(self, line: int, reason: str, raw: bytes, detail: str = "") -> None:
         self._stats.reject(self._name, line, reason, raw.decode("utf-8", "backslashreplace"), detail=detail)
         self._stats.count(1)
@@ -304,11 +324,10 @@ class _Reader:
         return [RowBlock(self._name, columns, len(rows), lines, lambda i: rows[i][1].decode(), is_text=True)]
 
 
-def _usual_width(data: bytes, delimiter: bytes, least: int) -> int:
+def _usual_width(data: bytes, dialect: Dialect, least: int) -> int:
     """The most frequent number of fields in the first 100 lines, as files without a header may have further columns."""
-    widths = Counter(
-        line.count(delimiter) + 1 for line in data.split(b"\n", _SAMPLE_LINES)[:_SAMPLE_LINES] if line.strip()
-    )
+    lines = [line + b"\n" for line in data.split(b"\n", _SAMPLE_LINES)[:_SAMPLE_LINES] if line.strip()]
+    widths = Counter(len(record.fields) for line in lines if (record := records.scan_record(line, 0, dialect)))
     usual = widths.most_common(1)[0][0] if widths else least
     return max(usual, least)
 

@@ -14,7 +14,8 @@ import pyarrow as pa
 
 from semrec.data.catalogue import known_items
 from semrec.data.columns import ColumnMap
-from semrec.data.delimited import Dialect, read_delimited
+from semrec.data.delimited import read_delimited
+from semrec.data.dialects import DialectOptions, settle_dialect
 from semrec.data.events import EventColumns, EventRules, events_of
 from semrec.data.interactions import WeightRule
 from semrec.data.jsonl import read_jsonl
@@ -50,7 +51,7 @@ def import_table(
     allow_empty: bool = False,
     repeats: Literal["sum", "latest"] = "sum",
     neutral_value: float = 0.0,
-    delimiter: str = ",",
+    dialect: DialectOptions | None = None,
     time_format: str = "auto",
     now_s: int | None = None,
     progress: Progress | None = None,
@@ -67,7 +68,7 @@ def import_table(
 
     Every accepted event, of whatever value, marks its item as seen. All of them are kept but exact repeats; how they
     become a weight is stored beside them: `repeats` says whether the values of several events of one user and item add
-    up or the newest counts, and the weight is max(value - neutral_value, 0). `delimiter` is for CSV. `time_format` says what
+    up or the newest counts, and the weight is max(value - neutral_value, 0). `dialect` is that of CSV. `time_format` says what
     times are, see `times.TimeReader`. `now_s` (UTC seconds, default now) is what a timestamp may exceed by a day at most.
 
     A source without a row is refused with EmptyResultError where it would replace rows, unless `allow_empty`. Bad rows go
@@ -79,13 +80,13 @@ def import_table(
     read = _choice("fmt", fmt, _READERS)
     rule = WeightRule(repeats, neutral_value)
     imported.check(columns)
-    dialect = Dialect(delimiter)
+    options = dialect or DialectOptions()
     TimeReader(time_format)  # raises before anything is read
 
     def tables(job: ImportJob) -> Iterator[pa.Table]:
         wanted, ids = imported.columns(columns), imported.id_columns(columns)
         sources = find_sources(source, fmt, scratch=job.scratch / "pipes", note=job.stats.note)
-        read_file = partial(read, ids=ids, dialect=dialect, stats=job.stats)
+        read_file = partial(read, ids=ids, options=options, stats=job.stats)
         return imported.tables(_blocks(sources, wanted, read_file, job.stats), columns, job)
 
     return _import(
@@ -204,19 +205,19 @@ def _is_empty(source: Source) -> bool:
 
 
 def _read_csv(
-    source: Source, wanted: list[str], *, ids: list[str], dialect: Dialect, stats: ReadStats
+    source: Source, wanted: list[str], *, ids: list[str], options: DialectOptions, stats: ReadStats
 ) -> Iterator[RowBlock]:
-    return read_delimited(source, wanted, stats=stats, dialect=dialect)
+    return read_delimited(source, wanted, stats=stats, dialect=settle_dialect(source, wanted, options, stats.note))
 
 
 def _read_jsonl(
-    source: Source, wanted: list[str], *, ids: list[str], dialect: Dialect, stats: ReadStats
+    source: Source, wanted: list[str], *, ids: list[str], options: DialectOptions, stats: ReadStats
 ) -> Iterator[RowBlock]:
     return read_jsonl(source, wanted, stats=stats)
 
 
 def _read_parquet(
-    source: Source, wanted: list[str], *, ids: list[str], dialect: Dialect, stats: ReadStats
+    source: Source, wanted: list[str], *, ids: list[str], options: DialectOptions, stats: ReadStats
 ) -> Iterator[RowBlock]:
     return read_parquet(source, wanted, ids=ids, stats=stats)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
 
@@ -102,8 +102,8 @@ class _Files:
         """The rows of `file`; `order` is that of the columns where there is no header."""
         if not self.is_dat:
             return read_delimited(file, list(wanted), stats=stats, dialect=CSV)
-        latin1 = file in (self.movies, self.tags) and not is_utf8(file)
-        return read_delimited(file, list(wanted), stats=stats, dialect=DAT, names=order, latin1=latin1)
+        dialect = replace(DAT, encoding="latin-1") if file in (self.movies, self.tags) and not is_utf8(file) else DAT
+        return read_delimited(file, list(wanted), stats=stats, dialect=dialect, names=order)
 
 
 def _stage(

@@ -36,6 +36,8 @@ REASONS: Final = (
     "bad UTF-8",
     "NUL byte",
     "ragged line",
+    "text behind a quote",
+    "repeated header",
     "not a JSON object",
     "id is not text",
     "value is not text",

@@ -18,6 +18,7 @@ import fsspec
 import pyarrow as pa
 
 from semrec.errors import InputError
+from semrec.workspace.folder import WORKSPACE_MARKER
 
 __all__ = ["Source", "SourceFolder", "find_sources"]
 
@@ -46,7 +47,8 @@ class Source:
             opened = fsspec.open(self.path, "rb", compression=None if is_zstd else compression)
             file = opened.open()
         try:
-            yield _SourceFile(pa.CompressedInputStream(file, "zstd") if is_zstd else file, self.path)
+            stream: Any = _SourceFile(pa.CompressedInputStream(file, "zstd") if is_zstd else file, self.path)
+            yield stream
         finally:
             file.close()
 
@@ -153,7 +155,7 @@ def _expanded(path: str, fmt: str, scratch: Path | None, note: Callable[[str], N
         fs, root = fsspec.core.url_to_fs(path)
         is_folder, is_file = fs.isdir(root), fs.exists(root)
         if is_folder:
-            inside = [(str(name), str(name)[len(str(root)) :].lstrip("/")) for name in sorted(fs.find(root))]
+            inside = [str(name)[len(str(root)) :].lstrip("/") for name in sorted(fs.find(root))]
         elif not is_file and any(letter in path for letter in "*?["):
             fixed = len(PurePosixPath(str(root).split("*")[0].split("?")[0].split("[")[0] + "x").parent.parts)
             matches = sorted(name for name in fs.glob(root) if not fs.isdir(name))
@@ -166,7 +168,7 @@ def _expanded(path: str, fmt: str, scratch: Path | None, note: Callable[[str], N
         protocol = _archive_protocol(path)
         return [Source(_base(path), path)] if protocol is None else _members(path, protocol, fmt, note)
     base = path.rstrip("/")
-    wanted = _with_suffix([name for _, name in inside], fmt, path, note)
+    wanted = _with_suffix(_outside_workspaces(inside, note), fmt, path, note)
     files: list[Source] = []
     for name in wanted:
         protocol = _archive_protocol(name)
@@ -205,6 +207,14 @@ def _with_suffix(names: Sequence[str], fmt: str, where: str, note: Callable[[str
         more = f" and {len(others) - _MANY:,} more" if len(others) > _MANY else ""
         note(f"left out of {where}, not {fmt} by name: {', '.join(others[:_MANY])}{more}")
     return wanted
+
+
+def _outside_workspaces(names: Sequence[str], note: Callable[[str], None]) -> list[str]:
+    """Relative paths without those in a workspace, whose own tables an import of the folder around it would take in."""
+    roots = [name.removesuffix(WORKSPACE_MARKER) for name in names if _base(name) == WORKSPACE_MARKER]
+    for root in roots:
+        note(f"left out: the workspace in {root or '.'}")
+    return [name for name in names if not name.startswith(tuple(roots))] if roots else list(names)
 
 
 def _spooled(path: str, scratch: Path | None) -> Source:

@@ -6,10 +6,10 @@ from semrec.errors import InputError, WorkspaceError
 from semrec.workspace.manifests import read_manifest, write_manifest
 from semrec.workspace.storage import Storage
 
-__all__ = ["DEFAULT_NUM_BUCKETS", "Workspace"]
+__all__ = ["DEFAULT_NUM_BUCKETS", "WORKSPACE_MARKER", "Workspace"]
 
 DEFAULT_NUM_BUCKETS = 64
-_MARKER = "workspace.json"
+WORKSPACE_MARKER = "workspace.json"
 
 
 class Workspace:
@@ -38,7 +38,7 @@ class Workspace:
                 remedy="Choose about one per 1,000 to 50,000 users.",
             )
         storage = Storage(uri)
-        if storage.exists(_MARKER):
+        if storage.exists(WORKSPACE_MARKER):
             found = cls.open(uri)
             if found.num_buckets != num_buckets:
                 raise WorkspaceError(
@@ -49,18 +49,18 @@ class Workspace:
             return found
         if not storage.is_local:
             storage.check_exclusive()
-        write_manifest(storage, _MARKER, "workspace", {"num_buckets": num_buckets})
+        write_manifest(storage, WORKSPACE_MARKER, "workspace", {"num_buckets": num_buckets})
         return cls(storage, num_buckets)
 
     @classmethod
     def open(cls, uri: str) -> Workspace:
         """Opens a workspace. Raises WorkspaceError when there is none, SchemaError when it is too new."""
         storage = Storage(uri)
-        if not storage.exists(_MARKER):
+        if not storage.exists(WORKSPACE_MARKER):
             raise WorkspaceError(
                 f"no workspace at {uri}",
-                expected=f"a folder with {_MARKER}",
+                expected=f"a folder with {WORKSPACE_MARKER}",
                 remedy="Check --workspace, or make one with `semrec import` or `semrec demo`.",
             )
-        manifest = read_manifest(storage, _MARKER, "workspace", remedy="Use a workspace made by semrec.")
+        manifest = read_manifest(storage, WORKSPACE_MARKER, "workspace", remedy="Use a workspace made by semrec.")
         return cls(storage, int(manifest["num_buckets"]))

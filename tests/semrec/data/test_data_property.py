@@ -23,18 +23,18 @@ from semrec.data.sources import Source
 from semrec.workspace.folder import Workspace
 
 Event = tuple[str, str, float, int]
-RejectedRow = tuple[int, str]
+RejectedLine = tuple[int, str]
 ITEMS = ["1", "2", "10", "a b"]
 BLANKS = " \t\n\r\v\f"
 COLUMNS = EventColumns("u", "i", "v", "t")
 
 
 class Recorder(ReadStats):
-    rejected: list[RejectedRow]
+    rejected_lines: list[RejectedLine]
 
     def reject(self, file: str, line: int | None, reason: str, row: str, *, detail: str = "") -> None:
         assert line is not None
-        self.rejected.append((line, reason))
+        self.rejected_lines.append((line, reason))
 
 
 def fields_of(record: bytes, is_quoted: bool) -> tuple[list[bytes], bool] | None:
@@ -97,7 +97,7 @@ def time_of(text: str) -> int | str:
     return seconds if 0 <= seconds <= NOW_S + 86_400 else "impossible time"
 
 
-def fault_or_event(fields: list[bytes], raw: bytes) -> str | Event:
+def fault_or_event(fields: list[bytes], has_tail: bool, raw: bytes) -> str | Event:
     try:
         texts = [field.decode() for field in fields]
     except UnicodeDecodeError:
@@ -106,6 +106,8 @@ def fault_or_event(fields: list[bytes], raw: bytes) -> str | Event:
         return "NUL byte"
     if len(texts) != 5:
         return "ragged line"
+    if has_tail:
+        return "text behind a quote"
     time, value, item, _, user = texts
     if not user.strip(BLANKS) or not item.strip(BLANKS):
         return "missing id"
@@ -120,10 +122,10 @@ def fault_or_event(fields: list[bytes], raw: bytes) -> str | Event:
     return (user, item, number_of(value), time_of(time)) if item in ITEMS else "unknown item"  # type: ignore[return-value]
 
 
-def by_rows(body: bytes, first_line: int, is_quoted: bool) -> tuple[list[Event], list[RejectedRow]]:
-    """The events and rejected of `body`, slowly."""
+def by_rows(body: bytes, first_line: int, is_quoted: bool) -> tuple[list[Event], list[RejectedLine]]:
+    """The events and rejected lines of `body`, slowly."""
     events: list[Event] = []
-    rejected: list[RejectedRow] = []
+    rejected_lines: list[RejectedLine] = []
     lines = [line + b"\n" for line in body.split(b"\n")]
     if lines[-1] == b"\n":
         lines.pop()
@@ -134,17 +136,17 @@ def by_rows(body: bytes, first_line: int, is_quoted: bool) -> tuple[list[Event],
         end, record = next(((end, record) for end, record in closed if record is not None), (at + 1, None))
         raw = b"".join(lines[at:end])
         if record is None or (end > at + 1 and (len(record[0]) != 5 or record[1])):
-            rejected.append((at + first_line, "unclosed quote"))
+            rejected_lines.append((at + first_line, "unclosed quote"))
             at += 1
             continue
         if raw.removesuffix(b"\n").removesuffix(b"\r"):
-            found = fault_or_event(record[0], raw)
+            found = fault_or_event(*record, raw)
             if isinstance(found, str):
-                rejected.append((at + first_line, found))
+                rejected_lines.append((at + first_line, found))
             else:
                 events.append(found)
         at = end
-    return events, rejected
+    return events, rejected_lines
 
 
 def good_fields() -> st.SearchStrategy[list[str]]:
@@ -192,9 +194,9 @@ def damaged(case: tuple[bytes, list[tuple[float, bytes]]]) -> bytes:
     return body
 
 
-def by_blocks(path: Path, workspace: Workspace, is_quoted: bool) -> tuple[list[Event], list[RejectedRow]]:
+def by_blocks(path: Path, workspace: Workspace, is_quoted: bool) -> tuple[list[Event], list[RejectedLine]]:
     stats = Recorder(workspace.storage, "interactions", max_rejected=1)
-    stats.rejected = []
+    stats.rejected_lines = []
     rules = EventRules(KnownItems([pa.array(ITEMS)]), NOW_S)
     dialect, names = (delimited.CSV, None) if is_quoted else (delimited.DAT, ["t", "v", "i", "x", "u"])
 
@@ -206,8 +208,8 @@ def by_blocks(path: Path, workspace: Workspace, is_quoted: bool) -> tuple[list[E
             yield from zip(*(column.to_pylist() for column in table.columns), strict=True)
 
     found = list(events())
-    assert stats.num_read == len(found) + len(stats.rejected)
-    return found, sorted(stats.rejected)
+    assert stats.num_read == len(found) + len(stats.rejected_lines)
+    return found, sorted(stats.rejected_lines)
 
 
 @pytest.mark.parametrize("is_quoted", [True, False], ids=["csv", "dat"])

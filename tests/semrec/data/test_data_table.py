@@ -33,9 +33,7 @@ def batch(*events: tuple[str, str, float, int]) -> pa.Table:
 
 def test_csv_items_compose_text_and_split_attributes(workspace: Workspace, tmp_path: Path) -> None:
     content = "id;name;about;genres;year\n007;Bond;A spy!;action| spy|action;1962\n1.0;Half;;;\n"
-    report = import_table(
-        workspace, write(tmp_path / "i.csv", content), fmt="csv", kind="items", columns=ITEMS, delimiter=";"
-    )
+    report = import_table(workspace, write(tmp_path / "i.csv", content), fmt="csv", kind="items", columns=ITEMS)
     items = items_in(workspace)
     assert (items["007"]["title"], items["007"]["text"]) == ("Bond", "Bond. A spy!")
     assert items["007"]["attributes"] == [("genre", ["action", "spy"]), ("year", ["1962"])]
@@ -233,7 +231,6 @@ def test_impossible_arguments(stocked: Workspace, tmp_path: Path) -> None:
         ({"mode": "merge"}, "mode = 'merge'"),
         ({"repeats": "last"}, "repeats = 'last'"),
         ({"neutral_value": float("inf")}, "neutral_value = inf"),
-        ({"delimiter": "||"}, "delimiter '||'"),
         ({"columns": ColumnMap(user_id="user", item_id="i")}, "no column 'user' in e.csv.*'u', 'i', 'v', 't'"),
         ({"kind": "items", "columns": ColumnMap()}, "without title and text"),
     ):
