@@ -68,7 +68,7 @@ def now_of(live: LiveRelease) -> Snapshot:
 def shown(live: LiveRelease) -> set[str]:
     """Every item that some of the users could be shown."""
     now = now_of(live)
-    users = [now.served.users.stranger(), *filter(None, (now.served.user(f"user-{n}") for n in range(40)))]
+    users = [now.served.users.anonymous(), *filter(None, (now.served.user(f"user-{n}") for n in range(40)))]
     answers = now.rank([question_of(user, k=100) for user in users], now.overlay)
     return {hit.item_id for ranked in answers for hit in ranked.hits}
 

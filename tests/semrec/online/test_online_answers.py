@@ -148,7 +148,7 @@ def test_changed_items_rank_as_in_a_plain_reference(
 def test_ties_between_release_and_overlay_go_by_item_id(served: ServedRelease, world: World) -> None:
     vector = world.items["n30"].vector
     view = OverlayView.of([put(item_id, vector, {}, n) for n, item_id in enumerate(("n29x", "n30x", "A", "n30"), 1)])
-    (ranked,) = served.rank([Question(vector, served.users.stranger().words, np.zeros(0, np.int64), k=200)], view)
+    (ranked,) = served.rank([Question(vector, served.users.anonymous().words, np.zeros(0, np.int64), k=200)], view)
     own = [hit.item_id for hit in ranked.hits if hit.score == np.float32(vector @ vector)]
     assert own == sorted(own)
     assert {"A", "n29x", "n30", "n30x"} <= set(own)
@@ -161,7 +161,7 @@ def test_by_popularity_a_replaced_item_keeps_its_users_and_a_new_one_has_none(
     view = OverlayView.of(
         [put(popular, np.ones(DIMENSION, np.float32), {}, 1), put("new", np.ones(3, np.float32), {}, 2)]
     )
-    question = question_of(served.users.stranger(), k=200)
+    question = question_of(served.users.anonymous(), k=200)
     (ranked,) = served.rank([question], view)
     assert listed(ranked) == reference(changed_items(world.items, view), question, set(), [])
     score_of = {hit.item_id: hit.score for hit in ranked.hits}
