@@ -15,7 +15,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
@@ -31,9 +31,6 @@ from jobs.shell import (
     compute_options,
     reported,
 )
-
-if TYPE_CHECKING:
-    from semrec.scoring.coarse import CoarseFormat
 
 __all__ = ["app"]
 
@@ -99,11 +96,11 @@ def scoring(
     from semrec.bench.scoring import bench_scoring
     from semrec.bench.table import score_notes, score_table
     from semrec.machine import machine
-    from semrec.scoring.coarse import check_format
+    from semrec.scoring.formats import get_format
 
     if plot:
         check_plot_path(plot)
-    kind = check_format(coarse) if coarse else None
+    kind = get_format(coarse).name if coarse else None
     problem = _scoring_problem(workspace, data, items, users)
     kind = kind or _recorded_format(workspace)
     rows = bench_scoring(
@@ -207,8 +204,8 @@ def _scoring_problem(workspace: str | None, data: str | None, items: int | None,
     return release_problem(Release(storage, newest_release(storage)), users)
 
 
-def _recorded_format(workspace: str | None) -> CoarseFormat | None:
-    """The coarse format that the newest release was measured to be scored in fastest."""
+def _recorded_format(workspace: str | None) -> str | None:
+    """Name of the coarse format that the newest release was measured to be scored in fastest."""
     from semrec.release import Release, newest_release
     from semrec.workspace.folder import Workspace
 

@@ -32,7 +32,7 @@ Changes made online
 Item matrix
     A float32 vector is stored as two 16-bit halves: `high` has the bits of the nearest bfloat16, `low` the difference of
     the bit patterns; both together give the float32 back, bit for bit. `norms` bound what the coarse formats lose
-    (`scoring.coarse`). Schema 1 stored float32 blocks, block-<n>.npy, and is still read. The matrix's fingerprint is that of
+    (`scoring.formats`). Schema 1 stored float32 blocks, block-<n>.npy, and is still read. The matrix's fingerprint is that of
     the float32 vectors, the same for both. The coarse format is chosen by measurement when a release is built, stands in its
     manifest under `coarse`, is part of no fingerprint and changes only the speed.
 

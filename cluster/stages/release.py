@@ -15,8 +15,8 @@ from semrec.release import (
     ReleaseSettings,
     UserPartWorker,
     build_matrix,
-    choose_coarse,
-    describe_coarse,
+    choose_format,
+    describe_choice,
     eligibility_warnings,
     finish_release,
     plan_release,
@@ -74,12 +74,12 @@ def build_release(
             ),
         )
         manifest = finish_release(
-            workspace, job, lambda made: compute.run(choose_coarse, made, num_threads=devices.cpus)
+            workspace, job, lambda made: compute.run(choose_format, made, num_threads=devices.cpus)
         )
     for warning in eligibility_warnings(manifest):
         progress.note(warning)
     if manifest["coarse"]["measured"]:
-        progress.note(describe_coarse(manifest["coarse"]))
+        progress.note(describe_choice(manifest["coarse"]))
     return ReleaseResult(job.release_id, manifest, report)
 
 

@@ -14,7 +14,6 @@ import numpy as np
 
 from semrec.bench.child import Child, ChildSpec, save_problem
 from semrec.bench.problems import ScoringProblem
-from semrec.scoring.coarse import CoarseFormat
 
 __all__ = ["peak_memory", "process_seconds", "saved_problem"]
 
@@ -47,7 +46,7 @@ def _peak(child: Child, k: int, num_users: int, parts: int) -> int:
 
 
 def process_seconds(
-    folder: str, coarse: CoarseFormat | None, num_threads: int, ks: tuple[int, ...], *, num_users: int, rounds: int
+    folder: str, coarse: str | None, num_threads: int, ks: tuple[int, ...], *, num_users: int, rounds: int
 ) -> dict[int, list[tuple[float, float]]]:
     """K -> per round, the seconds of one process with all the threads, and of as many processes with one thread each.
 

@@ -27,7 +27,6 @@ from semrec.bench.peers import PEERS, make_peer
 from semrec.bench.problems import ScoringProblem
 from semrec.errors import IncompleteRunError
 from semrec.scoring import ItemShard, Queries, make_engine
-from semrec.scoring.coarse import CoarseFormat
 
 __all__ = ["Child", "ChildSpec", "main", "save_problem"]
 
@@ -43,7 +42,7 @@ class ChildSpec:
     folder: str
     engine: str
     device: str
-    coarse: CoarseFormat | None
+    coarse: str | None
     num_threads: int
     kernels: str = LIBRARY_CHOICE  # of kernel_choices
 

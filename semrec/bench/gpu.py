@@ -27,10 +27,10 @@ from semrec.bench.problems import DATA, VARIANTS, ScoringProblem, Variant, gener
 from semrec.errors import SemrecError
 from semrec.machine import machine
 from semrec.scoring import ItemShard, TopK
-from semrec.scoring.coarse import CoarseFormat
 from semrec.scoring.cuda.engine import CudaEngine
 from semrec.scoring.cuda.items import DeviceShard
-from semrec.scoring.products import usable_formats
+from semrec.scoring.formats import get_format
+from semrec.scoring.formats.check import usable_formats
 from semrec.scoring.reference import ReferenceEngine
 from semrec.scoring.types import Targets
 
@@ -101,9 +101,8 @@ def _kernel_rates() -> Iterator[Row]:
     size = {"queries": _KERNEL_QUERIES, "items": num_items, "dimension": DIMENSION}
     taken_s = _device_seconds(lambda: torch.mm(left, right.T, out=out))
     yield {"what": "torch.mm", "coarse": "bfloat16", **size, "tflop_per_s": operations / taken_s / 1e12}
-    formats: tuple[CoarseFormat, ...] = ("bfloat16", "int8")
-    for coarse, tile, mode in product(formats, _TILES, ("MAXIMA", "COLLECT", "COUNT")):
-        launch = _pass(DeviceShard(shard, coarse, torch.device("cuda"), DIMENSION), mode, *tile)
+    for coarse, tile, mode in product(("bfloat16", "int8"), _TILES, ("MAXIMA", "COLLECT", "COUNT")):
+        launch = _pass(DeviceShard(shard, get_format(coarse), torch.device("cuda"), DIMENSION), mode, *tile)
         row = {"what": "coarse kernel", "coarse": coarse, "mode": mode, "tile": f"{tile[0]} x {tile[1]}", **size}
         yield {**row, "tflop_per_s": operations / _device_seconds(launch) / 1e12}
 
@@ -112,12 +111,12 @@ def _pass(items: DeviceShard, mode: str, tile_queries: int, tile_items: int) -> 
     """One launch of the coarse kernel over all items; COLLECT gives the maxima, too, as the engine asks for."""
     from semrec.scoring.cuda import coarse_kernels as kernels
 
-    lattice, num = items.lattice(1), _KERNEL_QUERIES
+    lattice, num, form = items.lattice(1), _KERNEL_QUERIES, items.form
     coarse = torch.randn(num, DIMENSION, device="cuda").bfloat16()
-    if items.coarse == "int8":
+    if form.integer:
         coarse = torch.randint(-127, 128, (num, DIMENSION), device="cuda", dtype=torch.int8)
     ones, zeros = torch.ones(num, device="cuda"), torch.zeros(num, device="cuda")
-    limits = torch.full((num,), 60.0 if items.coarse == "bfloat16" else 4300.0, device="cuda")  # one in 800 reaches it
+    limits = torch.full((num,), 4300.0 if form.integer else 60.0, device="cuda")  # one in 800 reaches it
     words = torch.full((num, lattice.num_words), -1, dtype=torch.int32, device="cuda")
     reach, maxima = torch.empty_like(words), torch.empty(words.shape, device="cuda")
     counts = torch.zeros(num, dtype=torch.int32, device="cuda")
@@ -128,8 +127,8 @@ def _pass(items: DeviceShard, mode: str, tile_queries: int, tile_items: int) -> 
             coarse, items.coarse_ID, items.low_ID, ones, items.scale_I, zeros, zeros, zeros, lattice.norm_W,
             lattice.residual_W, words, lattice.num_words, limits, maxima, reach, counts, lattice.num_rows,
             lattice.num_words, tiles, 1, D=items.padded, BQ=tile_queries, BI=tile_items, BD=64, G=32,
-            FORMAT=getattr(kernels, items.coarse.upper()).value, MODE=getattr(kernels, mode).value, WITH_MAXIMA=mode != "COUNT",
-            WIDEN=False, num_warps=8, num_stages=3,
+            JOIN_HALVES=form.join_halves, INTEGER=form.integer, SCALED=form.scaled, MODE=getattr(kernels, mode).value,
+            WITH_MAXIMA=mode != "COUNT", WIDEN=False, num_warps=8, num_stages=3,
         )  # fmt: skip
 
     return launch
@@ -139,7 +138,7 @@ def _whole_runs(problem: ScoringProblem, all_users: int | None) -> Iterator[Row]
     """From vectors in host memory to lists in host memory, beside torch.mm and torch.topk, which promise no exact lists."""
     num_users = problem.num_users
     size = {"items": problem.items.num_items, "users": num_users, "dimension": DIMENSION, "k": K}
-    ways: list[tuple[Variant, CoarseFormat]] = [("plain", "bfloat16"), ("seen", "bfloat16"), ("filters", "bfloat16")]
+    ways: list[tuple[Variant, str]] = [("plain", "bfloat16"), ("seen", "bfloat16"), ("filters", "bfloat16")]
     for variant, coarse in [*ways, ("seen", "int8")]:
         engine, queries = CudaEngine(problem.shard(variant), coarse=coarse), problem.queries(variant)
         found = engine.top_k(queries, K)

@@ -21,7 +21,6 @@ from semrec.bench.ways import Way, choose_formats, our_ways, peer_ways, referenc
 from semrec.errors import InputError
 from semrec.progress import NoProgress, Progress
 from semrec.scoring import TopK, make_engine
-from semrec.scoring.coarse import COARSE_FORMATS, CoarseFormat
 
 __all__ = ["ScoreBenchRow", "bench_scoring"]
 
@@ -84,7 +83,7 @@ def bench_scoring(
     ks: tuple[int, ...],
     num_threads: int,
     rounds: int = 3,
-    coarse: CoarseFormat | None = None,
+    coarse: str | None = None,
     filters: bool = True,
     peers: bool = True,
     memory: bool = True,
@@ -270,5 +269,5 @@ def _process_rows(rows: list[ScoreBenchRow], folder: str, ks: tuple[int, ...], r
             )  # fmt: skip
 
 
-def _format_of(rows: Iterable[ScoreBenchRow], engine: str) -> CoarseFormat | None:
-    return next((c for row in rows if row.engine == engine for c in COARSE_FORMATS if c == row.coarse), None)
+def _format_of(rows: Iterable[ScoreBenchRow], engine: str) -> str | None:
+    return next((row.coarse for row in rows if row.engine == engine), None)

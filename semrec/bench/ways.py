@@ -18,9 +18,8 @@ from semrec.bench.peers import Search, available_peers, make_peer
 from semrec.bench.problems import ScoringProblem, Variant
 from semrec.progress import Progress
 from semrec.scoring import Engine, Queries, TopK, make_engine
-from semrec.scoring.coarse import CoarseFormat
-from semrec.scoring.formats import measure_formats
-from semrec.scoring.products import usable_formats
+from semrec.scoring.formats.check import usable_formats
+from semrec.scoring.formats.measure import measure_formats
 
 __all__ = ["Way", "choose_formats", "our_ways", "peer_ways", "reference_way"]
 
@@ -45,15 +44,13 @@ class Way:
     engine: str
     device: str
     variant: Variant
-    coarse: CoarseFormat | None
+    coarse: str | None
     num_users: int
     run: _Run
     kernels: str | None = None
 
 
-def choose_formats(
-    problem: ScoringProblem, num_threads: int, coarse: CoarseFormat | None, progress: Progress
-) -> dict[str, CoarseFormat]:
+def choose_formats(problem: ScoringProblem, num_threads: int, coarse: str | None, progress: Progress) -> dict[str, str]:
     """Our engines on this machine -> the coarse format of each: `coarse`, or what a quick look finds fastest."""
     formats = {}
     for name in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
@@ -68,7 +65,7 @@ def choose_formats(
 
 
 def our_ways(
-    problem: ScoringProblem, variants: Iterable[Variant], formats: dict[str, CoarseFormat], num_threads: int
+    problem: ScoringProblem, variants: Iterable[Variant], formats: dict[str, str], num_threads: int
 ) -> list[Way]:
     """Our engines on this machine, in the order of `formats` and `variants`."""
     return [way for name in formats for way in _ours(problem, name, variants, formats[name], num_threads)]
@@ -99,7 +96,7 @@ def reference_way(problem: ScoringProblem) -> Way:
     return Way("reference", "cpu", "plain", None, few, _engine_run(reference, problem.queries("plain")))
 
 
-def _looks(problem: ScoringProblem, name: str, num_threads: int) -> dict[CoarseFormat, float]:
+def _looks(problem: ScoringProblem, name: str, num_threads: int) -> dict[str, float]:
     """Users per second in each coarse format that is right on this machine."""
     return measure_formats(
         lambda items, coarse: make_engine(name, items, coarse=coarse, num_threads=num_threads),
@@ -107,12 +104,12 @@ def _looks(problem: ScoringProblem, name: str, num_threads: int) -> dict[CoarseF
         problem.items,
         problem.queries("plain").between(0, min(_LOOK_USERS * num_threads, problem.num_users)),
         num_items=problem.items.num_items,
-        most_items=_LOOK_ITEMS,
+        max_items=_LOOK_ITEMS,
     )
 
 
 def _ours(
-    problem: ScoringProblem, name: str, variants: Iterable[Variant], coarse: CoarseFormat, num_threads: int
+    problem: ScoringProblem, name: str, variants: Iterable[Variant], coarse: str, num_threads: int
 ) -> Iterator[Way]:
     device = "cuda" if name == "cuda" else "cpu"
     without_words = make_engine(name, problem.items, coarse=coarse, num_threads=num_threads)

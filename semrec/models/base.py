@@ -20,7 +20,7 @@ from typing import Any, ClassVar, Final, NamedTuple, Self
 import numpy as np
 
 from semrec.errors import InputError
-from semrec.scoring.coarse import join_halves, split_halves
+from semrec.scoring.halves import join_halves, split_halves
 
 __all__ = [
     "MODELS",
@@ -78,7 +78,7 @@ class Events:
 
 @dataclass(frozen=True, eq=False)
 class ItemVectors:
-    """A model's vectors of N items, in the two 16-bit halves that a release stores (`scoring.coarse.split_halves`).
+    """A model's vectors of N items, in the two 16-bit halves that a release stores (`scoring.halves.split_halves`).
 
     `high_ND` uint16 and `low_ND` int16, memory-mapped where they lie. `matrix_rows_N` int64 says which row of the release
     each item is, -1 for one that the release does not have (an item added online, words of a search); None means that item

@@ -8,7 +8,7 @@ from typing import Final
 from semrec.errors import InputError
 from semrec.planning.prices import Node
 from semrec.planning.rates import Rates
-from semrec.scoring.coarse import matrix_bytes
+from semrec.scoring.formats import matrix_bytes
 from semrec.topology import Topology, choose_topology
 
 __all__ = ["MOST_PARTS", "NODE_START_S", "Estimate", "Workload", "estimate"]

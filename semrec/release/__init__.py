@@ -2,7 +2,7 @@
 
 from semrec.release.build import ReleaseJob, UserPartWorker, finish_release, plan_release
 from semrec.release.clauses import eligibility_warnings, lost_eligibility
-from semrec.release.coarse_choice import choose_coarse, describe_coarse
+from semrec.release.coarse_format import choose_format, describe_choice
 from semrec.release.matrix import build_matrix
 from semrec.release.reader import Release, newest_release
 from semrec.settings import ReleaseSettings
@@ -13,8 +13,8 @@ __all__ = [
     "ReleaseSettings",
     "UserPartWorker",
     "build_matrix",
-    "choose_coarse",
-    "describe_coarse",
+    "choose_format",
+    "describe_choice",
     "eligibility_warnings",
     "finish_release",
     "lost_eligibility",

@@ -11,19 +11,23 @@ from typing import Any, Literal
 import numpy as np
 
 from semrec.errors import CorruptArtefactError, InputError, MissingArtefactError
-from semrec.scoring.coarse import row_norms, split_halves
+from semrec.scoring.formats import STORED_NORMS, row_norms
+from semrec.scoring.halves import join_halves, split_halves
 from semrec.workspace.digests import sha256_hex
 from semrec.workspace.storage import Storage
 
 __all__ = ["check_matrix", "read_popularity", "read_rows", "write_array", "write_block"]
 
 _ARRAYS = ("high", "low", "norms")  # of a block, in the order of ItemShard
+# The columns of norms whose record names none.
+_UNNAMED_NORMS = ["norm", "residual_bfloat16", "scale_int8", "residual_int8"]
 
 
 def write_block(storage: Storage, stem: str, block_ID: np.ndarray) -> dict[str, Any]:
     """Writes float32 rows as `<stem>.{high,low,norms}.npy`; returns their records and the digest of the rows."""
     arrays = zip(_ARRAYS, (*split_halves(block_ID), row_norms(block_ID)), strict=True)
     files = {name: write_array(storage, f"{stem}.{name}.npy", array) for name, array in arrays}
+    files["norms"]["columns"] = list(STORED_NORMS)
     return {"num_rows": len(block_ID), "sha256": _npy_sha256(block_ID), **files}
 
 
@@ -82,7 +86,10 @@ def _block_rows(storage: Storage, block: dict[str, Any], rows: slice) -> tuple[n
     arrays = [_map_array(storage, record)[rows] for record in _block_files(block)]
     if "file" in block:
         return *split_halves(arrays[0]), row_norms(arrays[0])
-    return tuple(arrays)
+    high_ID, low_ID, norms_IN = arrays
+    if block["norms"].get("columns", _UNNAMED_NORMS) != list(STORED_NORMS):
+        norms_IN = row_norms(join_halves(high_ID, low_ID))  # written when there were other coarse formats
+    return high_ID, low_ID, norms_IN
 
 
 def _check_range(matrix: dict[str, Any], start: int, stop: int) -> None:

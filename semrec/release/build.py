@@ -190,11 +190,11 @@ class UserPartWorker:
 
 
 def finish_release(
-    workspace: Workspace, job: ReleaseJob, choose_coarse: Callable[[Release], dict[str, Any]]
+    workspace: Workspace, job: ReleaseJob, choose_format: Callable[[Release], dict[str, Any]]
 ) -> dict[str, Any]:
     """Writes the release's manifest, last. Raises IncompleteRunError while parts are missing.
 
-    `choose_coarse` is asked once in the life of a release: what its manifest records stands.
+    `choose_format` is asked once in the life of a release: what its manifest records stands.
     """
     storage, path = workspace.storage, f"{job.folder}/manifest.json"
     matrix = read_manifest(storage, f"{job.folder}/matrix.json", "matrix", remedy="Build the item matrix first.")
@@ -213,7 +213,7 @@ def finish_release(
         "users": [{"part": r.part, "popularity": r.counts["popularity"], **r.table.to_json()} for r in records],
     }
     body |= _folded_entry(job)
-    body["coarse"] = _recorded_coarse(storage, path) or choose_coarse(Release(storage, job.release_id, body))
+    body["coarse"] = _recorded_coarse(storage, path) or choose_format(Release(storage, job.release_id, body))
     write_manifest(storage, path, "release", body)
     return body
 

@@ -13,8 +13,8 @@ from semrec.models.components import Components, ModelSpec
 from semrec.models.content import ContentModel
 from semrec.release.arrays import check_matrix, read_popularity, read_rows
 from semrec.release.matrix import unpack_words
-from semrec.scoring.coarse import DEFAULT_COARSE, CoarseFormat, check_format, matrix_bytes
 from semrec.scoring.eligibility import Layout
+from semrec.scoring.formats import DEFAULT_FORMAT, matrix_bytes
 from semrec.scoring.types import ItemShard, Queries
 from semrec.workspace.manifests import newest_finished, read_manifest
 from semrec.workspace.storage import Storage
@@ -79,14 +79,14 @@ class Release:
         """Hashes the stored matrix and popularity. Raises CorruptArtefactError naming the first file that differs."""
         check_matrix(self.storage, self.manifest["matrix"])
 
-    def coarse(self, engine: str) -> CoarseFormat:
-        """The coarse format that was the fastest for an engine when the release was built, or the default.
+    def coarse(self, engine: str) -> str:
+        """Name of the coarse format that was the fastest for an engine when the release was built, or the default.
 
         Where that is wrong on this machine, which need not be the one that built the release, another; that is logged.
         """
-        from semrec.scoring.products import usable_format  # torch is not for those who only read
+        from semrec.scoring.formats.check import usable_format  # torch is not for those who only read
 
-        recorded = check_format(self.manifest.get("coarse", {}).get(engine, DEFAULT_COARSE))
+        recorded = self.manifest.get("coarse", {}).get(engine, DEFAULT_FORMAT)
         return usable_format(engine, recorded, self.dimension)
 
     def shard(self, start: int = 0, stop: int | None = None) -> ItemShard:

@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 
 from semrec.errors import InputError
-from semrec.scoring.coarse import DEFAULT_COARSE, CoarseFormat
+from semrec.scoring.formats import DEFAULT_FORMAT, CoarseFormat
 from semrec.scoring.types import ItemShard, Queries, Targets, TopK
 
 __all__ = ["ENGINES", "Engine", "check_engine", "make_engine"]
@@ -37,7 +37,7 @@ class Engine(Protocol):
 
 
 def make_engine(
-    name: str, shard: ItemShard, *, coarse: CoarseFormat | None = None, num_threads: int | None = None
+    name: str, shard: ItemShard, *, coarse: str | CoarseFormat | None = None, num_threads: int | None = None
 ) -> Engine:
     """The engine called `name` over `shard`; `coarse` and `num_threads` (of the cpu engine) change its speed alone.
 
@@ -49,9 +49,9 @@ def make_engine(
         from semrec.scoring.reference import ReferenceEngine
 
         return ReferenceEngine(shard)
-    from semrec.scoring.products import usable_format
+    from semrec.scoring.formats.check import usable_format
 
-    coarse = coarse or usable_format(name, DEFAULT_COARSE, shard.dimension)
+    coarse = coarse or usable_format(name, DEFAULT_FORMAT, shard.dimension)
     if name == "cuda":
         from semrec.scoring.cuda.engine import CudaEngine
 

@@ -11,9 +11,11 @@ from itertools import pairwise
 import numpy as np
 
 from semrec.errors import DeviceError, InputError
-from semrec.scoring.coarse import join_halves, row_norms, split_halves
+from semrec.scoring.formats import NORM, STORED_NORMS, CoarseFormat, row_norms
+from semrec.scoring.halves import join_halves, split_halves
 
 _CHECKED_ROWS = 65_536
+_ENCODED_ROWS = 8_192
 
 __all__ = ["ItemShard", "Queries", "Targets", "TopK", "check_queries", "rows_not_finite", "select_top_k"]
 
@@ -22,9 +24,9 @@ __all__ = ["ItemShard", "Queries", "Targets", "TopK", "check_queries", "rows_not
 class ItemShard:
     """A contiguous range of the item matrix.
 
-    `high_ID` uint16 and `low_ID` int16 are the halves of the float32 vectors, `norms_IN` their float32 norms (`coarse` has
-    both); `words_IW` uint64 eligibility bitsets; clause c owns words `clause_starts[c] : clause_starts[c + 1]` (the last one
-    runs to W). Row r here is row `first_row + r` of the matrix.
+    `high_ID` uint16 and `low_ID` int16 are the halves of the float32 vectors (`halves`); `norms_IN` float32 are their columns
+    `formats.STORED_NORMS`; `words_IW` uint64 eligibility bitsets; clause c owns words
+    `clause_starts[c] : clause_starts[c + 1]` (the last one runs to W). Row r here is row `first_row + r` of the matrix.
     """
 
     high_ID: np.ndarray
@@ -68,6 +70,24 @@ class ItemShard:
         """The float32 vectors of some rows of this shard, a fresh array: [len(rows), D]."""
         return join_halves(self.high_ID[rows], self.low_ID[rows])
 
+    def norms_of(self, coarse: CoarseFormat) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Norm, scale and residual norm of each row in a coarse format: float32 [I] each.
+
+        They are taken from `norms_IN`, or computed for a format that stores none.
+        """
+        norm_I = self._norm(NORM)
+        scale_I, residual_I = np.ones(self.num_items, np.float32), np.zeros(self.num_items, np.float32)
+        if set(coarse.columns) <= set(STORED_NORMS):
+            if coarse.scale_column:
+                scale_I = self._norm(coarse.scale_column)
+            if coarse.residual_column:
+                residual_I = self._norm(coarse.residual_column)
+            return norm_I, scale_I, residual_I
+        for start in range(0, self.num_items, _ENCODED_ROWS):
+            rows = slice(start, start + _ENCODED_ROWS)
+            scale_I[rows], residual_I[rows] = coarse.row_columns(self.vectors(rows), norm_I[rows])
+        return norm_I, scale_I, residual_I
+
     def every(self, step: int) -> ItemShard:
         """A copy of every `step`-th item, with rows counted from 0."""
         high, low, norms, words = (a[::step].copy() for a in self._arrays)
@@ -77,6 +97,9 @@ class ItemShard:
         """Rows start:stop of this shard as a shard of their own."""
         high, low, norms, words = (a[start:stop] for a in self._arrays)
         return ItemShard(high, low, norms, words, self.clause_starts, int(self.first_row + start))
+
+    def _norm(self, name: str) -> np.ndarray:
+        return np.asarray(self.norms_IN[:, STORED_NORMS.index(name)])
 
     @property
     def _arrays(self) -> tuple[np.ndarray, ...]:

@@ -8,13 +8,13 @@ import pytest
 import torch
 from wrong_products import saturated
 
-from semrec.scoring import products
+from semrec.scoring.formats import check
 
 
 @pytest.fixture
 def saturating_int8(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A machine whose int8 products saturate."""
     monkeypatch.setattr(torch, "_int_mm", saturated)
-    products._cpu_fault.cache_clear()
+    check._cpu_fault.cache_clear()
     yield
-    products._cpu_fault.cache_clear()
+    check._cpu_fault.cache_clear()

@@ -14,7 +14,8 @@ from semrec.contracts import SCHEMA_VERSION
 from semrec.errors import CorruptArtefactError, InputError
 from semrec.release import Release
 from semrec.runs import verify_run
-from semrec.scoring.coarse import row_norms, split_halves
+from semrec.scoring.formats import STORED_NORMS, row_norms
+from semrec.scoring.halves import split_halves
 from semrec.workspace.digests import fingerprint, sha256_hex
 from semrec.workspace.folder import Workspace
 from semrec.workspace.manifests import read_manifest
@@ -87,6 +88,22 @@ def test_a_shard_within_one_block_is_memory_mapped(workspace: Workspace) -> None
 def test_the_size_of_the_matrix_is_that_of_its_arrays(workspace: Workspace) -> None:
     shard = opened(workspace).shard()
     assert opened(workspace).matrix_bytes == shard.high_ID.nbytes + shard.low_ID.nbytes + shard.norms_IN.nbytes
+
+
+def test_norms_of_other_formats_than_todays_are_computed_anew(workspace: Workspace) -> None:
+    """Their record names the columns; a record without names has those of the formats that there were then."""
+    release_id = release(workspace).release_id
+    manifest = workspace.storage.read_json(f"releases/{release_id}/manifest.json")
+    norms = manifest["matrix"]["blocks"][0]["norms"]
+    assert norms["columns"] == list(STORED_NORMS)
+    for columns, is_stored in ((None, True), (list(STORED_NORMS), True), (["norm", "residual_of_another"], False)):
+        norms["columns"] = columns
+        if columns is None:
+            del norms["columns"]
+        workspace.storage.write_json(f"releases/{release_id}/manifest.json", manifest)
+        shard = Release(workspace.storage, release_id).shard()
+        assert isinstance(shard.norms_IN, np.memmap) == is_stored
+        assert shard.norms_IN.tobytes() == row_norms(directions()).tobytes()
 
 
 @pytest.mark.parametrize(("start", "stop"), [(-1, 4), (0, 9), (5, 4), (3, 3), (8, None)])

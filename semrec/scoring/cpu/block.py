@@ -8,16 +8,15 @@ from typing import Final
 import numpy as np
 import torch
 
-from semrec.scoring.coarse import SCALE_INT8, CoarseFormat, high_halves, int8_codes, query_bounds, row_norms
 from semrec.scoring.cpu import candidates, kernels
-from semrec.scoring.cpu.items import CpuItems, as_tensor, frozen
-from semrec.scoring.cpu.llvm import GROUP
-from semrec.scoring.products import SCORE_KIND, multiply
+from semrec.scoring.cpu.items import CpuItems, frozen
+from semrec.scoring.cpu.llvm import GROUP, LIMIT_KIND
+from semrec.scoring.formats import CoarseFormat
+from semrec.scoring.formats.base import vector_norms
 from semrec.scoring.types import ItemShard, Queries
 
 __all__ = ["CpuBlock", "PreparedQueries"]
 
-_LIMIT_KIND: Final = {"float32": np.float32, "bfloat16": np.int16, "int8": np.float32}
 _WHOLE_QUERIES: Final = 16  # a product of fewer queries takes as long
 _TALL_ITEMS: Final = 32_768  # with 64 queries, a bfloat16 tile is 4 MiB
 
@@ -32,10 +31,10 @@ class PreparedQueries:
 
     def __init__(self, queries: Queries, coarse: CoarseFormat, shard: ItemShard) -> None:
         self.vectors_QD = frozen(np.ascontiguousarray(queries.vectors_QD, dtype=np.float32))
-        norms = row_norms(self.vectors_QD)
-        dimension, rounded = self.vectors_QD.shape[1], coarse == "bfloat16"
-        self.limits = query_bounds(norms, dimension, coarse, rounded_output=rounded)
-        self.coarse_QD, self.scale_Q = _coarse_queries(self.vectors_QD, norms[:, SCALE_INT8], coarse)
+        norm_Q = vector_norms(self.vectors_QD)
+        self.scale_Q, residual_Q = coarse.row_columns(self.vectors_QD, norm_Q)
+        self.limits = coarse.query_bounds(norm_Q, residual_Q, self.vectors_QD.shape[1], rounded_output=True)
+        self.coarse_QD = coarse.encode_queries(self.vectors_QD, self.scale_Q)
         self.words_CW, self.combination_Q = _distinct_rows(queries.words_QW)
         self.seen = queries.seen_of(shard)
 
@@ -71,7 +70,7 @@ class CpuBlock:
         items, num_queries = self._items, self._queries.num_queries
         for start, stop, buffer in self._steps(0, items.shard.num_items, num_queries):
             tile_QT = buffer[: num_queries * (stop - start)].view(num_queries, stop - start)
-            multiply(items.coarse, self._queries.coarse_QD, items.coarse_tile(start, stop), tile_QT)
+            items.coarse.multiply(self._queries.coarse_QD, items.coarse_tile(start, stop), tile_QT)
             yield start, _array(tile_QT)
 
     def tall_tiles(self, first: int, last: int) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
@@ -83,10 +82,10 @@ class CpuBlock:
         items, few = self._items, self._queries.coarse_QD
         queries_PD = torch.zeros((-(-len(few) // _WHOLE_QUERIES) * _WHOLE_QUERIES, few.shape[1]), dtype=few.dtype)
         queries_PD[: len(few)] = few
-        limits_P = np.empty(GROUP, _LIMIT_KIND[items.coarse])
+        limits_P = np.empty(GROUP, LIMIT_KIND[items.coarse.score_kind])
         for start, stop, buffer in self._steps(first, last, len(queries_PD)):
             tile_TP = buffer[: len(queries_PD) * (stop - start)].view(stop - start, len(queries_PD))
-            multiply(items.coarse, items.coarse_tile(start, stop), queries_PD, tile_TP)
+            items.coarse.multiply(items.coarse_tile(start, stop), queries_PD, tile_TP)
             yield start, _array(tile_TP), limits_P
 
     def _steps(self, first: int, last: int, num_queries: int) -> Iterator[tuple[int, int, torch.Tensor]]:
@@ -94,7 +93,7 @@ class CpuBlock:
         items, width = self._items, self._width
         # One group more than the tile, because the last row's last group is read whole.
         size = num_queries * min(width, last - first) + GROUP
-        buffer = torch.empty(size, dtype=SCORE_KIND[items.coarse])
+        buffer = torch.empty(size, dtype=getattr(torch, items.coarse.score_kind))
         for start in range(first, last, width):
             stop = min(start + width, last)
             kernels.eligible_groups(
@@ -102,18 +101,6 @@ class CpuBlock:
                 self.visibility.eligible_CG,
             )  # fmt: skip
             yield start, stop, buffer
-
-
-def _coarse_queries(
-    vectors_QD: np.ndarray, scale_Q: np.ndarray, coarse: CoarseFormat
-) -> tuple[torch.Tensor, np.ndarray]:
-    """The queries in the coarse format, and what their products are to be multiplied with, float32 [Q]."""
-    if coarse == "int8":
-        return torch.from_numpy(int8_codes(vectors_QD, scale_Q)), np.ascontiguousarray(scale_Q)
-    ones = np.ones(len(vectors_QD), np.float32)
-    if coarse == "bfloat16":
-        return torch.from_numpy(high_halves(vectors_QD)).view(torch.bfloat16), ones
-    return as_tensor(vectors_QD), ones
 
 
 def _distinct_rows(words_QW: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

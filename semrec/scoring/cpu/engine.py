@@ -16,12 +16,12 @@ from typing import Final, TypeVar
 import numpy as np
 import torch
 
-from semrec.scoring.coarse import CoarseFormat, check_format
 from semrec.scoring.cpu import candidates, kernels
 from semrec.scoring.cpu.block import CpuBlock, PreparedQueries
 from semrec.scoring.cpu.items import CpuItems
 from semrec.scoring.cpu.llvm import GROUP
-from semrec.scoring.products import check_product
+from semrec.scoring.formats import DEFAULT_FORMAT, CoarseFormat, get_format
+from semrec.scoring.formats.check import check_product
 from semrec.scoring.types import ItemShard, Queries, Targets, TopK, check_queries
 
 __all__ = ["CpuEngine"]
@@ -45,8 +45,8 @@ class CpuEngine:
 
     At most `few_queries`, and never more than 64, meet tall tiles, which suit them better, a range of items per thread.
     Every `sample_every`-th item of a large shard is multiplied twice: at first, to guess where a query's first K begin.
-    Beside the shard, which is read where it lies, a copy of these items is kept, and of int8 the codes of all of them.
-    Raises DeviceError where this machine's products in that format are wrong.
+    Beside the shard, which is read where it lies, a copy of these items is kept, and what the format keeps of all of them.
+    Raises InputError for a format that does not exist, DeviceError where this machine's products in it are wrong.
     """
 
     name = "cpu"
@@ -55,21 +55,22 @@ class CpuEngine:
         self,
         shard: ItemShard,
         *,
-        coarse: CoarseFormat = "bfloat16",
+        coarse: str | CoarseFormat = DEFAULT_FORMAT,
         num_threads: int | None = None,
         tile_items: int = _TILE_ITEMS,
         block_queries: int = _BLOCK_QUERIES,
         few_queries: int = GROUP,
         sample_every: int = 21,
     ) -> None:
-        check_product(self.name, check_format(coarse), shard.dimension)
-        self.shard, self.coarse = shard, coarse
+        self._format = get_format(coarse) if isinstance(coarse, str) else coarse
+        self.shard, self.coarse = shard, self._format.name
+        check_product(self.name, self._format, shard.dimension)
         self.num_threads = num_threads or torch.get_num_threads()
-        self._items = CpuItems(shard, coarse, -(-tile_items // GROUP) * GROUP)
+        self._items = CpuItems(shard, self._format, -(-tile_items // GROUP) * GROUP)
         self._block_queries, self._few_queries = block_queries, min(few_queries, GROUP)
         self._sample_every, self._sample = sample_every, None
         if shard.num_items >= sample_every * _FEWEST_SAMPLED:
-            self._sample = CpuItems(shard.every(sample_every), coarse, self._items.tile_items)
+            self._sample = CpuItems(shard.every(sample_every), self._format, self._items.tile_items)
 
     def top_k(self, queries: Queries, k: int) -> TopK:
         """See `Engine.top_k`."""
@@ -90,7 +91,7 @@ class CpuEngine:
 
     def _check(self, queries: Queries, k: int) -> None:
         check_queries(queries, k, self.shard)
-        check_product(self.name, self.coarse, self.shard.dimension)  # torch's precision may be another by now
+        check_product(self.name, self._format, self.shard.dimension)  # torch's precision may be another by now
 
     def _top_k_few(self, queries: Queries, k: int) -> TopK:
         """All queries at once, a range of the items in each thread."""
@@ -126,7 +127,7 @@ class CpuEngine:
         return prepared, self._guess(prepared, k)
 
     def _prepared(self, queries: Queries) -> PreparedQueries:
-        return PreparedQueries(queries, self.coarse, self.shard)
+        return PreparedQueries(queries, self._format, self.shard)
 
     def _sweep(self, queries: PreparedQueries, k: int, least_Q: np.ndarray, edge: Edge) -> TopK:
         """The first K of each query among the items of a range that may reach `least_Q`."""

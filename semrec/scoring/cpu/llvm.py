@@ -15,6 +15,7 @@ from numba.extending import intrinsic, overload, register_jitable
 
 __all__ = [
     "GROUP",
+    "LIMIT_KIND",
     "as_limit",
     "at_least",
     "at_least_each",
@@ -28,6 +29,8 @@ __all__ = [
 
 #: Items tested at once, one bit each.
 GROUP = 64
+#: By the kind of number in which a product comes back: the type of what `as_limit` makes for it.
+LIMIT_KIND = {"float32": np.float32, "bfloat16": np.int16, "int32": np.float32}
 _FEW = 16
 _LANES = 8
 _I8, _I16, _I32, _I64 = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.IntType(64)

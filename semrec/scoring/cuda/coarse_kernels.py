@@ -12,12 +12,11 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from semrec.scoring.formats.base import LARGEST_BOUNDED, TINY, QueryEncoding
+
 __all__ = [
-    "BFLOAT16",
     "COLLECT",
     "COUNT",
-    "FLOAT32",
-    "INT8",
     "MAXIMA",
     "coarse_pass",
     "eligible_words",
@@ -25,19 +24,18 @@ __all__ = [
     "prepare_queries",
 ]
 
-# Coarse formats.
-FLOAT32 = tl.constexpr(0)
-BFLOAT16 = tl.constexpr(1)
-INT8 = tl.constexpr(2)
+# What a query is encoded as, chosen by the coarse format.
+_HIGH_HALF = tl.constexpr(int(QueryEncoding.HIGH_HALF))
+_CODES = tl.constexpr(int(QueryEncoding.CODES))
 
 # What a pass over the items is for: the largest scores of groups; who reaches a threshold; who stands before a target.
 MAXIMA = tl.constexpr(0)
 COLLECT = tl.constexpr(1)
 COUNT = tl.constexpr(2)
 
-_TINY = tl.constexpr(2.0**-126)
+_TINY = tl.constexpr(TINY)
 _UP = tl.constexpr(1 + 2.0**-20)  # makes up for the rounding of a norm to float32
-_LARGEST_TAME = tl.constexpr(2.0**62)  # as in `coarse`
+_LARGEST_BOUNDED = tl.constexpr(LARGEST_BOUNDED)
 _TO_WHOLE = tl.constexpr(1.5 * 2.0**52)  # added to a small float64 and taken away again, it rounds to the nearest even
 _INT8_MAX = tl.constexpr(127.0)
 
@@ -77,10 +75,10 @@ def least_reaching(limit, error):  # type: ignore[no-untyped-def]
 @triton.jit
 def prepare_queries(  # type: ignore[no-untyped-def]
     vectors_QD, coarse_QD, scale_Q, a_Q, b_Q, c_Q, affine, num_queries,
-    D: tl.constexpr, PADDED: tl.constexpr, BLOCK: tl.constexpr, FORMAT: tl.constexpr
+    D: tl.constexpr, PADDED: tl.constexpr, BLOCK: tl.constexpr, ENCODING: tl.constexpr
 ):  # fmt: skip
-    """One query per program: its coarse form (int16 bits of bfloat16, int8 codes or float32), padded with zeros, its scale,
-    and the bounds a, b and c, each `affine[0] + affine[1] norm + affine[2] residual` with a row of `affine`, float32 [3, 3].
+    """One query per program: its coarse form, as ENCODING has it, padded with zeros, its scale, and the bounds a, b and c,
+    each `affine[0] + affine[1] norm + affine[2] residual` with a row of `affine`, float32 [3, 3].
     """
     q = tl.program_id(0).to(tl.int64)
     d = tl.arange(0, BLOCK)
@@ -89,13 +87,13 @@ def prepare_queries(  # type: ignore[no-untyped-def]
     out, inside = coarse_QD + q * PADDED + d, d < PADDED
     scale = tl.full((), 1.0, tl.float32)
     rest = exact - exact
-    if FORMAT == BFLOAT16:
+    if ENCODING == _HIGH_HALF:
         high = ((x.to(tl.int32, bitcast=True) + 0x8000) >> 16).to(tl.int16)
         tl.store(out, high, mask=inside)
         rest = exact - (high.to(tl.int32) << 16).to(tl.float32, bitcast=True).to(tl.float64)
-    elif FORMAT == INT8:
+    elif ENCODING == _CODES:
         scale = tl.max(tl.abs(x), axis=0) / _INT8_MAX
-        scale = tl.where((scale >= _TINY) & (scale <= _LARGEST_TAME), scale, 0.0)
+        scale = tl.where((scale >= _TINY) & (scale <= _LARGEST_BOUNDED), scale, 0.0)
         ratio = exact / tl.where(scale > 0, scale, 1.0).to(tl.float64)
         code = tl.minimum(tl.maximum(ratio, -_INT8_MAX), _INT8_MAX)
         code = tl.where(scale > 0, (code + _TO_WHOLE) - _TO_WHOLE, 0.0)
@@ -104,8 +102,8 @@ def prepare_queries(  # type: ignore[no-untyped-def]
     else:
         tl.store(out, x, mask=inside)
     norm, residual = _upper_norm(exact), _upper_norm(rest)
-    tame = norm <= _LARGEST_TAME
-    norm, residual = tl.where(tame, norm, float("inf")), tl.where(tame, residual, float("inf"))
+    bounded = norm <= _LARGEST_BOUNDED
+    norm, residual = tl.where(bounded, norm, float("inf")), tl.where(bounded, residual, float("inf"))
     tl.store(scale_Q + q, scale)
     tl.store(a_Q + q, tl.load(affine) + tl.load(affine + 1) * norm + tl.load(affine + 2) * residual)
     tl.store(b_Q + q, tl.load(affine + 3) + tl.load(affine + 4) * norm + tl.load(affine + 5) * residual)
@@ -170,7 +168,8 @@ def coarse_pass(  # type: ignore[no-untyped-def]
     queries_QD, items_ID, lows_ID, scale_Q, scale_I, a_Q, b_Q, c_Q, norm_W, residual_W, visible_QW, visible_stride, limit_Q,
     maxima_QG, reach_QW, count_Q, num_rows, num_words, num_query_tiles, step,
     D: tl.constexpr, BQ: tl.constexpr, BI: tl.constexpr, BD: tl.constexpr, G: tl.constexpr,
-    FORMAT: tl.constexpr, MODE: tl.constexpr, WITH_MAXIMA: tl.constexpr, WIDEN: tl.constexpr
+    JOIN_HALVES: tl.constexpr, INTEGER: tl.constexpr, SCALED: tl.constexpr, MODE: tl.constexpr, WITH_MAXIMA: tl.constexpr,
+    WIDEN: tl.constexpr
 ):  # fmt: skip
     """A tile of BQ queries and BI rows per program. The scores stay in registers; what leaves is a few bits per pair.
 
@@ -178,7 +177,8 @@ def coarse_pass(  # type: ignore[no-untyped-def]
     `reach_QW` with the rows that may be shown and may reach `limit_Q`; with WITH_MAXIMA the maxima, too. COUNT adds to
     `count_Q` the rows that surely stand above `limit_Q`, and fills `reach_QW` with those that may or may not.
     `visible_QW` says what may be shown, `visible_stride` words from one query to the next (0: alike for all); `reach_QW` may be
-    the same array. WIDEN is for the interpreter, which has no bfloat16 product.
+    the same array. JOIN_HALVES reads items as float32 from both halves; INTEGER adds in int32; SCALED multiplies by the scales
+    of query and item. WIDEN is for the interpreter, which has no bfloat16 product.
     """
     # Neighbouring programs share their items; the queries of a block stay in the second-level cache anyway.
     first_query = (tl.program_id(0) % num_query_tiles) * BQ
@@ -189,20 +189,20 @@ def coarse_pass(  # type: ignore[no-untyped-def]
     d = tl.arange(0, BD)
     at_query = q_long[:, None] * D + d[None, :]
     at_item = row.to(tl.int64)[None, :] * D + d[:, None]
-    accumulator = tl.zeros((BQ, BI), tl.int32 if FORMAT == INT8 else tl.float32)
+    accumulator = tl.zeros((BQ, BI), tl.int32 if INTEGER else tl.float32)
     for _ in range(D // BD):
         left = tl.load(queries_QD + at_query)
         right = tl.load(items_ID + at_item)
-        if FORMAT == FLOAT32:
+        if JOIN_HALVES:
             bits = (right.to(tl.int32) << 16) + tl.load(lows_ID + at_item).to(tl.int32)
             right = bits.to(tl.float32, bitcast=True)
-        if WIDEN and FORMAT == BFLOAT16:
+        if WIDEN and not INTEGER:
             left, right = left.to(tl.float32), right.to(tl.float32)
         accumulator = tl.dot(left, right, accumulator, input_precision="ieee", out_dtype=accumulator.dtype)
         at_query += BD
         at_item += BD
     scores = accumulator.to(tl.float32)
-    if FORMAT == INT8:
+    if SCALED:
         scores = scores * tl.load(scale_I + row)[None, :] * tl.load(scale_Q + q)[:, None]
 
     NW: tl.constexpr = BI // 32

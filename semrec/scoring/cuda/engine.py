@@ -16,17 +16,18 @@ import numpy as np
 import torch
 
 from semrec.errors import DeviceError
-from semrec.scoring.coarse import CoarseFormat, check_format
 from semrec.scoring.cuda.block import Block, Found, Pairs, ragged
-from semrec.scoring.cuda.items import DeviceShard, Lattice, as_tensor, bound_slopes, padded_dimension, shard_bytes
+from semrec.scoring.cuda.items import DeviceShard, Lattice, bound_slopes, gpu_form, padded_dimension, shard_bytes
 from semrec.scoring.cuda.keys import from_keys, to_keys
-from semrec.scoring.products import check_product
+from semrec.scoring.formats import DEFAULT_FORMAT, CoarseFormat, get_format
+from semrec.scoring.formats.base import as_tensor
+from semrec.scoring.formats.check import check_product
 from semrec.scoring.types import ItemShard, Queries, Targets, TopK, check_queries
 
 __all__ = ["CudaEngine"]
 
 _DEPTH: Final = 64  # dimensions that one step of the product takes
-_TILE: Final = {"float32": (64, 64), "bfloat16": (128, 128), "int8": (128, 128)}  # queries and items
+_TILE_INTERPRETED: Final = (16, 256)  # queries and items
 _GROUP: Final = 32
 _LARGEST_STEP: Final = 32
 _GROUPS_PER_RESULT: Final = 4
@@ -53,25 +54,26 @@ class CudaEngine:
         self,
         shard: ItemShard,
         *,
-        coarse: CoarseFormat = "bfloat16",
+        coarse: str | CoarseFormat = DEFAULT_FORMAT,
         device: str = "cuda",
         memory_fraction: float = 0.85,
         block_queries: int = _BLOCK_QUERIES,
         most_candidates: int = _MOST_CANDIDATES,
         room_per_query: int | None = None,
     ) -> None:
-        self.shard, self.coarse = shard, check_format(coarse)
+        coarse = get_format(coarse) if isinstance(coarse, str) else coarse
+        self.shard, self.coarse, form = shard, coarse.name, gpu_form(coarse)
         self._device = torch.device(device)
         self._on_gpu = self._device.type == "cuda"
         self._kernels, self._lists = _load_kernels(self._on_gpu)
         self._block_queries, self._most, self._room_per_query = block_queries, most_candidates, room_per_query
-        self._tile_queries, self._tile_items = _TILE[self.coarse] if self._on_gpu else (16, 256)
+        self._tile_queries, self._tile_items = form.tile if self._on_gpu else _TILE_INTERPRETED
         padded = padded_dimension(shard.dimension, _DEPTH)
-        self._workspace = self._workspace_bytes(shard_bytes(shard, self.coarse, padded), memory_fraction)
+        self._workspace = self._workspace_bytes(shard_bytes(shard, coarse, padded), memory_fraction)
         with self._current():
-            check_product(self.name, self.coarse, shard.dimension)
-            self._items = DeviceShard(shard, self.coarse, self._device, padded)
-            self._affine = as_tensor(bound_slopes(shard.dimension, self.coarse)).to(self._device)
+            check_product(self.name, coarse, shard.dimension)
+            self._items = DeviceShard(shard, coarse, self._device, padded)
+            self._affine = as_tensor(bound_slopes(shard.dimension, coarse)).to(self._device)
 
     def top_k(self, queries: Queries, k: int) -> TopK:
         """See `Engine.top_k`."""
@@ -175,18 +177,16 @@ class CudaEngine:
         return counts_Q[:num].cpu().numpy().astype(np.int64)
 
     def _prepare(self, queries: Queries) -> Block:
-        num, padded, device = queries.num_queries, self._items.padded, self._device
+        num, padded, device, form = queries.num_queries, self._items.padded, self._device, self._items.form
         whole = -(-num // self._tile_queries) * self._tile_queries
         vectors_QD = self._to_device(np.ascontiguousarray(queries.vectors_QD, dtype=np.float32))
-        kind = {"float32": torch.float32, "bfloat16": torch.int16, "int8": torch.int8}[self.coarse]
-        coarse_QD = torch.empty((whole, padded), dtype=kind, device=device)
+        coarse_QD = torch.empty((whole, padded), dtype=getattr(torch, form.query_storage), device=device)
         scale_Q, a_Q, b_Q, c_Q = torch.empty((4, whole), dtype=torch.float32, device=device)
         self._kernels.prepare_queries[(whole,)](
             vectors_QD, coarse_QD, scale_Q, a_Q, b_Q, c_Q, self._affine, num,
-            D=self.shard.dimension, PADDED=padded, BLOCK=_power_of_two(padded), FORMAT=self._format,
+            D=self.shard.dimension, PADDED=padded, BLOCK=_power_of_two(padded), ENCODING=int(form.query_encoding),
         )  # fmt: skip
-        if self.coarse == "bfloat16":
-            coarse_QD = coarse_QD.view(torch.bfloat16)
+        coarse_QD = coarse_QD.view(getattr(torch, form.query_dtype))
         return Block(num, vectors_QD, coarse_QD, scale_Q, a_Q, b_Q, c_Q)
 
     def _visible(self, queries: Queries, padded: int, lattices: list[Lattice]) -> list[torch.Tensor]:
@@ -230,15 +230,16 @@ class CudaEngine:
         count_Q: torch.Tensor | None = None,
     ) -> None:
         """`coarse_pass` over a lattice; but for MAXIMA, `words_QW` is overwritten with who is reached."""
-        items, tiles = self._items, len(limit_Q) // self._tile_queries
+        items, form, tiles = self._items, self._items.form, len(limit_Q) // self._tile_queries
         grid = tiles * -(-lattice.num_words * 32 // self._tile_items)
         self._kernels.coarse_pass[(grid,)](
             block.coarse_QD, items.coarse_ID, items.low_ID, block.scale_Q, items.scale_I, *block.bounds,
             lattice.norm_W, lattice.residual_W, words_QW, lattice.num_words, limit_Q,
             limit_Q if maxima_QG is None else maxima_QG, words_QW, words_QW if count_Q is None else count_Q,
             lattice.num_rows, lattice.num_words, tiles, lattice.step,
-            D=items.padded, BQ=self._tile_queries, BI=self._tile_items, BD=_DEPTH, G=_GROUP, FORMAT=self._format, MODE=mode,
-            WITH_MAXIMA=with_maxima or mode == self._kernels.MAXIMA.value, WIDEN=not self._on_gpu, num_warps=8, num_stages=3,
+            D=items.padded, BQ=self._tile_queries, BI=self._tile_items, BD=_DEPTH, G=_GROUP, JOIN_HALVES=form.join_halves,
+            INTEGER=form.integer, SCALED=form.scaled, MODE=mode, WITH_MAXIMA=with_maxima or mode == self._kernels.MAXIMA.value,
+            WIDEN=not self._on_gpu, num_warps=8, num_stages=3,
         )  # fmt: skip
 
     def _raise_limits(
@@ -352,10 +353,6 @@ class CudaEngine:
                 remedy="Use a larger GPU, smaller shards or --engine cpu.",
             )
         return left
-
-    @property
-    def _format(self) -> int:
-        return int(getattr(self._kernels, self.coarse.upper()).value)
 
     def _current(self) -> AbstractContextManager[object]:
         return torch.cuda.device(self._device) if self._on_gpu else nullcontext()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from functools import cache
 from typing import Final
@@ -10,23 +9,17 @@ from typing import Final
 import numpy as np
 import torch
 
-from semrec.scoring.coarse import (
-    NORM,
-    NORM_COLUMNS,
-    RESIDUAL_BFLOAT16,
-    RESIDUAL_INT8,
-    SCALE_INT8,
-    CoarseFormat,
-    query_bounds,
-)
+from semrec.errors import DeviceError
+from semrec.scoring.formats import CoarseFormat
+from semrec.scoring.formats.base import GpuForm, as_tensor
 from semrec.scoring.types import ItemShard
 
 __all__ = [
     "WORD",
     "DeviceShard",
     "Lattice",
-    "as_tensor",
     "bound_slopes",
+    "gpu_form",
     "padded_dimension",
     "shard_bytes",
 ]
@@ -34,7 +27,6 @@ __all__ = [
 WORD: Final = 32
 _TILE_WORDS: Final = 8  # words are padded to what the largest tile of items has
 _CHUNK_ROWS: Final = 65_536
-_RESIDUAL: Final = {"bfloat16": RESIDUAL_BFLOAT16, "int8": RESIDUAL_INT8}
 
 
 @dataclass(frozen=True)
@@ -57,20 +49,18 @@ class Lattice:
 class DeviceShard:
     """A shard on a device. Vectors are padded with zeros to `padded` dimensions.
 
-    `high_ID`, `low_ID` int16: the halves; `coarse_ID` what the coarse product reads: bfloat16 over the high halves, int8
-    codes, or the high halves themselves, which float32 joins with the low ones; `scale_I` float32, of the codes.
+    `high_ID`, `low_ID` int16: the halves; `coarse_ID` what the coarse product reads (`CoarseFormat.device_items`); `scale_I`
+    float32, of the codes. Raises DeviceError for a format that the kernels do not have.
     """
 
     def __init__(self, shard: ItemShard, coarse: CoarseFormat, device: torch.device, padded: int) -> None:
         self.shard, self.coarse, self.device, self.padded = shard, coarse, device, padded
+        self.form = gpu_form(coarse)
+        self._norm_I, scale_I, self._residual_I = shard.norms_of(coarse)
         self.high_ID = self._upload(shard.high_ID.view(np.int16))
         self.low_ID = self._upload(shard.low_ID)
-        self.scale_I = as_tensor(np.ascontiguousarray(shard.norms_IN[:, SCALE_INT8])).to(device)
-        self.coarse_ID = self.high_ID
-        if coarse == "bfloat16":
-            self.coarse_ID = self.high_ID.view(torch.bfloat16)
-        if coarse == "int8":
-            self.coarse_ID = self._codes()
+        self.scale_I = as_tensor(np.ascontiguousarray(scale_I)).to(device)
+        self.coarse_ID = coarse.device_items(self.high_ID, self.low_ID, self.scale_I)
         edges = np.array([*shard.clause_starts, shard.words_IW.shape[1]], np.int32)
         self.clause_edges = as_tensor(edges * 2).to(device)  # in words of 32 bits
         self.lattice = cache(self._lattice)
@@ -82,32 +72,26 @@ class DeviceShard:
             out[start : start + len(rows), : rows.shape[1]] = as_tensor(rows).to(self.device)
         return out
 
-    def _codes(self) -> torch.Tensor:
-        """`coarse.int8_codes` on the device: the same float64 division and rounding, so the residual norms hold."""
-        codes = torch.zeros(self.high_ID.shape, dtype=torch.int8, device=self.device)
-        for start in range(0, len(codes), _CHUNK_ROWS):
-            rows = slice(start, start + _CHUNK_ROWS)
-            bits = (self.high_ID[rows].int() << 16) + self.low_ID[rows]
-            scale = self.scale_I[rows, None].double()
-            ratio = bits.view(torch.float32).double() / torch.where(scale > 0, scale, 1.0)
-            codes[rows] = torch.where(scale > 0, ratio.round_().clamp_(-127, 127), 0.0).to(torch.int8)
-        return codes
-
     def _lattice(self, step: int) -> Lattice:
         shard, device = self.shard, self.device
-        norms_IN, words_IW = shard.norms_IN[::step], shard.words_IW[::step]
-        num_words = -(-len(norms_IN) // (WORD * _TILE_WORDS)) * _TILE_WORDS
-        residual = (
-            norms_IN[:, _RESIDUAL[self.coarse]] if self.coarse in _RESIDUAL else np.zeros(len(norms_IN), np.float32)
+        words_IW = shard.words_IW[::step]
+        num_words = -(-len(words_IW) // (WORD * _TILE_WORDS)) * _TILE_WORDS
+        norm_W, residual_W = (
+            _word_maxima(column_I[::step], num_words) for column_I in (self._norm_I, self._residual_I)
         )
-        planes_VW, plane_of_bit = _value_planes(words_IW, num_words)
-        arrays = (
-            _word_maxima(norms_IN[:, NORM], num_words),
-            _word_maxima(residual, num_words),
-            planes_VW,
-            plane_of_bit,
+        arrays = (norm_W, residual_W, *_value_planes(words_IW, num_words))
+        return Lattice(step, len(words_IW), num_words, *(as_tensor(array).to(device) for array in arrays))
+
+
+def gpu_form(coarse: CoarseFormat) -> GpuForm:
+    """How the kernels multiply in a format. Raises DeviceError for one that they do not have."""
+    if coarse.gpu is None:
+        raise DeviceError(
+            f"coarse format {coarse.name} on a GPU",
+            expected="a format that the kernels have",
+            remedy="Use another format; it changes only the speed.",
         )
-        return Lattice(step, len(norms_IN), num_words, *(as_tensor(array).to(device) for array in arrays))
+    return coarse.gpu
 
 
 def padded_dimension(dimension: int, depth: int) -> int:
@@ -117,8 +101,7 @@ def padded_dimension(dimension: int, depth: int) -> int:
 
 def shard_bytes(shard: ItemShard, coarse: CoarseFormat, padded: int) -> int:
     """What a shard takes on the device, an upper bound."""
-    per_value = 5 if coarse == "int8" else 4
-    words = shard.words_IW.shape[1]
+    per_value, words = 4 + gpu_form(coarse).extra_bytes, shard.words_IW.shape[1]
     return shard.num_items * (padded * per_value + 8 + words * 16) + (1 << 20)
 
 
@@ -129,13 +112,6 @@ def _affine_bounds(rows: np.ndarray) -> np.ndarray:
     """
     at = rows.astype(np.float64)
     return (np.array([at[0], at[1] - at[0], at[2] - at[0]]) * (1 + 2.0**-10)).astype(np.float32)
-
-
-def as_tensor(array: np.ndarray) -> torch.Tensor:
-    """A tensor over the array's own memory, to which nothing here writes."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        return torch.from_numpy(array)
 
 
 def _word_maxima(column_I: np.ndarray, num_words: int) -> np.ndarray:
@@ -159,8 +135,5 @@ def _value_planes(words_IW: np.ndarray, num_words: int) -> tuple[np.ndarray, np.
 
 def bound_slopes(dimension: int, coarse: CoarseFormat) -> np.ndarray:
     """How a, b and c follow from a query's norm and residual norm: float32 [9]."""
-    norms = np.zeros((3, NORM_COLUMNS), np.float32)
-    norms[1, NORM] = 1
-    norms[2, [RESIDUAL_BFLOAT16, RESIDUAL_INT8]] = 1
-    bounds = query_bounds(norms, dimension, coarse, rounded_output=False)
+    bounds = coarse.query_bounds(np.array([0, 1, 0]), np.array([0, 0, 1]), dimension, rounded_output=False)
     return np.concatenate([_affine_bounds(column) for column in (bounds.a_Q, bounds.b_Q, bounds.c_Q)])

@@ -30,8 +30,8 @@ from semrec.data import import_interactions
 from semrec.errors import InputError
 from semrec.progress import NoProgress
 from semrec.release import Release, ReleaseSettings, newest_release
-from semrec.scoring.coarse import COARSE_FORMATS
 from semrec.scoring.eligibility import eligible_items
+from semrec.scoring.formats import FORMATS
 from semrec.workspace.folder import Workspace
 
 NUM_ITEMS, NUM_USERS, DIMENSION = 300, 40, 16
@@ -72,7 +72,7 @@ def on_cpu(rows: Sequence[ScoreBenchRow]) -> list[ScoreBenchRow]:
 def test_every_engine_is_there_at_every_k(rows: list[ScoreBenchRow]) -> None:
     found = [(row.k, row.engine, row.variant) for row in on_cpu(rows)]
     assert found == [(k, *way) for k in KS for way in WAYS + PEERS + APART]
-    assert {row.coarse for row in rows if row.engine == "cpu"} <= set(COARSE_FORMATS)
+    assert {row.coarse for row in rows if row.engine == "cpu"} <= set(FORMATS)
     assert {(row.num_items, row.dimension, row.threads, row.data) for row in rows} == {
         (NUM_ITEMS, DIMENSION, 2, "clusters")
     }
@@ -156,7 +156,7 @@ def test_no_kernel_is_tried_that_the_processor_cannot_run(
 
 
 @pytest.mark.parametrize("data", DATA)
-@pytest.mark.parametrize("coarse", COARSE_FORMATS)
+@pytest.mark.parametrize("coarse", FORMATS)
 def test_hard_data_is_still_exact(data: str, coarse: str) -> None:
     problem = generated_problem(data, NUM_ITEMS, NUM_USERS, dimension=DIMENSION)
     options = {"num_threads": 1, "rounds": 1, "coarse": coarse, "peers": False, "memory": False, "processes": False}

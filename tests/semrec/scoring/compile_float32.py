@@ -12,9 +12,13 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from semrec.scoring.cuda import coarse_kernels as kernels
+from semrec.scoring.cuda.items import gpu_form
+from semrec.scoring.formats.float32 import Float32
 
 _SIZES = {"D": 384, "BQ": 64, "BI": 64, "BD": 64, "G": 32, "WITH_MAXIMA": True, "WIDEN": False}
-_CONSTANTS = {**_SIZES, "FORMAT": kernels.FLOAT32.value, "MODE": kernels.MAXIMA.value}
+_FORM = gpu_form(Float32())
+_STEPS = {"JOIN_HALVES": _FORM.join_halves, "INTEGER": _FORM.integer, "SCALED": _FORM.scaled}
+_CONSTANTS = {**_SIZES, **_STEPS, "MODE": kernels.MAXIMA.value}
 _TYPES = {
     "items_ID": "*i16", "lows_ID": "*i16", "visible_QW": "*i32", "visible_stride": "i32", "reach_QW": "*i32",
     "count_Q": "*i32", "num_rows": "i32", "num_words": "i32", "num_query_tiles": "i32", "step": "i32",

@@ -16,10 +16,10 @@ from scoring_problems import KINDS, PLATFORMS, assert_same, catalogue
 
 from semrec.errors import DeviceError, InputError
 from semrec.scoring import ItemShard, Queries, TopK
-from semrec.scoring.coarse import COARSE_FORMATS
 from semrec.scoring.cuda.engine import CudaEngine
 from semrec.scoring.eligibility import Clause, Layout
 from semrec.scoring.engine import Engine
+from semrec.scoring.formats import FORMATS
 from semrec.scoring.reference import ReferenceEngine
 from semrec.scoring.types import Targets
 
@@ -99,7 +99,7 @@ class TestCuda(engine_contract(max_examples=6, num_items=90, few=(1, 17))):
 class TestCudaKernels:
     @given(
         st.integers(0, 2**16), st.integers(1, 700), st.integers(1, 8), st.sampled_from([1, 3, 13, 70]),
-        st.sampled_from([1, 2, 5, 20, 1000]), st.sampled_from(COARSE_FORMATS), st.integers(0, 2),
+        st.sampled_from([1, 2, 5, 20, 1000]), st.sampled_from(list(FORMATS)), st.integers(0, 2),
     )  # fmt: skip
     @examples
     def test_equals_the_reference_byte_for_byte(
@@ -110,7 +110,7 @@ class TestCudaKernels:
 
     @pytest.mark.parametrize("kind", KINDS)
     def test_every_kind_of_catalogue_with_a_sample(self, kind: str) -> None:
-        coarse = COARSE_FORMATS[KINDS.index(kind) % 3]
+        coarse = list(FORMATS)[KINDS.index(kind) % 3]
         shard, queries = problem(5, 1500, 3, 13, kind)
         engine = make(shard, coarse=coarse)
         assert engine._sample_step(3) > 1
@@ -118,7 +118,7 @@ class TestCudaKernels:
 
     @pytest.mark.parametrize("kind", ["plain", "duplicates", "near ties", "some huge"])
     def test_counts_before_targets(self, kind: str) -> None:
-        coarse = COARSE_FORMATS[(KINDS.index(kind) + 1) % 3]
+        coarse = list(FORMATS)[(KINDS.index(kind) + 1) % 3]
         shard, queries = problem(6, 200, 2, 13, kind, clauses=1)
         targets = targets_of(shard, queries, 7)
         expected = ReferenceEngine(shard).count_before(queries, targets)
@@ -198,7 +198,7 @@ class TestCudaKernels:
 def test_a_catalogue_of_some_size_on_the_gpu() -> None:
     shard, queries = problem(8, 100_000, 300, 128, "plain", seen=0.01)
     expected = ReferenceEngine(shard).top_k(queries, 100)
-    for coarse in COARSE_FORMATS:
+    for coarse in FORMATS:
         assert_same(make(shard, coarse=coarse).top_k(queries, 100), expected)
 
 

@@ -18,10 +18,10 @@ from scoring_problems import KINDS, assert_same, catalogue, filtered_problem, pr
 from semrec.errors import DeviceError, InputError
 from semrec.scoring import ItemShard, Queries, Targets, make_engine
 from semrec.scoring.canonical import canonical_scores
-from semrec.scoring.coarse import COARSE_FORMATS, CoarseFormat
 from semrec.scoring.cpu.engine import CpuEngine, _pool
 from semrec.scoring.eligibility import Layout
 from semrec.scoring.engine import Engine
+from semrec.scoring.formats import FORMATS
 from semrec.scoring.reference import ReferenceEngine
 
 
@@ -89,9 +89,9 @@ class TestCpuFloat32(engine_contract()):
         return CpuEngine(shard, coarse="float32", **{"num_threads": 2, **sizes})
 
 
-@pytest.mark.parametrize("coarse", COARSE_FORMATS)
+@pytest.mark.parametrize("coarse", FORMATS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_sampled_threshold_changes_nothing(kind: str, coarse: CoarseFormat) -> None:
+def test_a_sampled_threshold_changes_nothing(kind: str, coarse: str) -> None:
     shard, queries = filtered_problem(kind, num_items=4000, num_queries=12)
     sizes = {"sample_every": 3, "tile_items": 512}
     engines = [
@@ -104,16 +104,16 @@ def test_a_sampled_threshold_changes_nothing(kind: str, coarse: CoarseFormat) ->
             assert_same(engine.top_k(queries, k), expected)
 
 
-@pytest.mark.parametrize("coarse", COARSE_FORMATS)
-def test_blocks_of_more_queries_meet_several_tiles(coarse: CoarseFormat) -> None:
+@pytest.mark.parametrize("coarse", FORMATS)
+def test_blocks_of_more_queries_meet_several_tiles(coarse: str) -> None:
     shard, queries = filtered_problem("factors", num_items=1000, num_queries=150)
     engine = CpuEngine(shard, coarse=coarse, num_threads=2, tile_items=320)
     assert_same(engine.top_k(queries, 5), ReferenceEngine(shard).top_k(queries, 5))
 
 
-@pytest.mark.parametrize("coarse", COARSE_FORMATS)
+@pytest.mark.parametrize("coarse", FORMATS)
 @pytest.mark.parametrize(("num_threads", "few_queries"), [(1, 0), (1, 64), (3, 64)])
-def test_a_guess_that_is_too_high_is_noticed(coarse: CoarseFormat, num_threads: int, few_queries: int) -> None:
+def test_a_guess_that_is_too_high_is_noticed(coarse: str, num_threads: int, few_queries: int) -> None:
     vectors = catalogue(3, 12_000, 16, "plain")
     vectors[:, 0] = 0
     vectors[: 29 * 48 : 48, 0] = 100  # every third item is in the sample, and each of these in a group of its own
@@ -125,8 +125,8 @@ def test_a_guess_that_is_too_high_is_noticed(coarse: CoarseFormat, num_threads: 
     assert_same(engine.top_k(queries, 30), expected)
 
 
-@pytest.mark.parametrize("coarse", COARSE_FORMATS)
-def test_duplicates_do_not_end_in_scoring_everything(coarse: CoarseFormat) -> None:
+@pytest.mark.parametrize("coarse", FORMATS)
+def test_duplicates_do_not_end_in_scoring_everything(coarse: str) -> None:
     vectors = catalogue(6, 6000, 32, "plain")
     vectors[1000:3000] = vectors[1000]
     queries = Queries.unfiltered(vectors[1000:1001] + catalogue(7, 9, 32, "plain") * np.float32(0.1))
@@ -136,8 +136,8 @@ def test_duplicates_do_not_end_in_scoring_everything(coarse: CoarseFormat) -> No
     assert found.num_exhaustive == 0
 
 
-@pytest.mark.parametrize("coarse", COARSE_FORMATS)
-def test_vectors_beyond_any_bound_are_all_scored_and_counted(coarse: CoarseFormat) -> None:
+@pytest.mark.parametrize("coarse", FORMATS)
+def test_vectors_beyond_any_bound_are_all_scored_and_counted(coarse: str) -> None:
     vectors = catalogue(8, 900, 8, "plain") * np.float32(1e30)
     shard, queries = ItemShard.from_vectors(vectors), Queries.unfiltered(catalogue(9, 2, 8, "plain"))
     found = CpuEngine(shard, coarse=coarse, num_threads=1).top_k(queries, 5)

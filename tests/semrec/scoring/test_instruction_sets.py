@@ -17,7 +17,7 @@ COMPARED = """
 import numpy as np
 from scoring_problems import assert_same, catalogue
 from semrec.scoring import ItemShard, Queries, make_engine
-from semrec.scoring.products import usable_formats
+from semrec.scoring.formats.check import usable_formats
 from semrec.scoring.reference import ReferenceEngine
 
 for dimension in (16, 64, 384):

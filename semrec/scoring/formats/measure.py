@@ -1,4 +1,8 @@
-"""Which coarse format is fastest here: measured, because it depends on the machine, and of no influence on any result."""
+"""Measure how many users per second an engine scores in each coarse format, on a sample of the items.
+
+Which format is the fastest depends on the processor, the dimension and the data, so it is measured where it will run. Results
+do not depend on it.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,6 @@ from typing import Final
 
 import numpy as np
 
-from semrec.scoring.coarse import CoarseFormat
 from semrec.scoring.engine import Engine
 from semrec.scoring.types import ItemShard, Queries
 
@@ -19,22 +22,23 @@ _ROUNDS: Final = 3
 
 
 def measure_formats(
-    make: Callable[[ItemShard, CoarseFormat], Engine],
-    formats: Iterable[CoarseFormat],
+    make: Callable[[ItemShard, str], Engine],
+    formats: Iterable[str],
     items: ItemShard,
     users: Queries,
     *,
     num_items: int,
-    most_items: int,
-) -> dict[CoarseFormat, float]:
-    """Users per second in each of `formats`, over every n-th of `items`: at most `most_items`, of `num_items` that there are.
+    max_items: int,
+) -> dict[str, float]:
+    """Users per second in each of the named formats, over every n-th of `items`: at most `max_items`.
 
-    Give a full block of users for each thread: with less, what is done once for a block weighs more than in a run.
+    `num_items` is the size of the whole catalogue, of which `items` may be a part. Give a full block of users for each
+    thread: with less, what is done once for a block weighs more than in a run.
     """
-    sample = items.every(-(-items.num_items // most_items))
+    sample = items.every(-(-items.num_items // max_items))
     # As large a share of the sample as K is of all items: so the product and the rescoring weigh what they will in a run.
     k = max(1, round(_K * sample.num_items / num_items))
-    return {coarse: _users_per_s(make(sample, coarse), users, k) for coarse in formats}
+    return {name: _users_per_s(make(sample, name), users, k) for name in formats}
 
 
 def _users_per_s(engine: Engine, users: Queries, k: int) -> float:

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from whole_path import Event, directions, events_table, make_world, release, score
 
-import semrec.release.coarse_choice
+import semrec.release.coarse_format
 from semrec.bench.generated import write_catalogue
 from semrec.data import import_interactions
-from semrec.release import Release, choose_coarse, describe_coarse
+from semrec.release import Release, choose_format, describe_choice
 from semrec.runs import ScoreSettings, plan_run, run_folder
-from semrec.scoring.coarse import COARSE_FORMATS
+from semrec.scoring.formats import FORMATS
 from semrec.workspace.folder import Workspace
 from semrec.workspace.ledger import Ledger
 
@@ -23,7 +23,7 @@ from semrec.workspace.ledger import Ledger
 @pytest.fixture
 def measured(monkeypatch: pytest.MonkeyPatch) -> None:
     """Measures small releases, too."""
-    monkeypatch.setattr(semrec.release.coarse_choice, "_FEWEST_ITEMS", 1)
+    monkeypatch.setattr(semrec.release.coarse_format, "_MIN_ITEMS", 1)
 
 
 def manifest_path(workspace: Workspace, release_id: str) -> str:
@@ -42,7 +42,7 @@ def prefer(workspace: Workspace, release_id: str, coarse: str) -> None:
 def test_the_fastest_format_is_recorded(tmp_path: Path) -> None:
     made = release(make_world(tmp_path))
     choice = made.manifest["coarse"]
-    assert list(choice["measured"]) == list(COARSE_FORMATS)
+    assert list(choice["measured"]) == list(FORMATS)
     assert all(rate > 0 for rate in choice["measured"].values())
     assert choice["measured"][choice["cpu"]] == max(choice["measured"].values())
     assert "cores" in choice["machine"]
@@ -76,20 +76,20 @@ def test_the_sample_is_bounded(
             asked.append((len(queries.vectors_QD), queries.vectors_QD.any(axis=1).all(), len(queries.seen_rows), k))
 
     for name, value in (
-        ("_FEWEST_ITEMS", 8),
-        ("_MOST_ITEMS", 3),
-        ("_MOST_USERS", 5),
+        ("_MIN_ITEMS", 8),
+        ("_MAX_ITEMS", 3),
+        ("_MAX_USERS", 5),
         ("make_engine", Engine),
         ("ROWS_PER_BLOCK", rows_per_block),
     ):
-        monkeypatch.setattr(semrec.release.coarse_choice, name, value)
+        monkeypatch.setattr(semrec.release.coarse_format, name, value)
     workspace = make_world(tmp_path, silent_users=[f"silent-{n}" for n in range(20)])
     found = Release(workspace.storage, release(workspace).release_id)
     asked.clear()
-    choose_coarse(found, num_threads=3)
+    choose_format(found, num_threads=3)
     sample = directions()[:rows_per_block:step]
     assert len(sample) == num_items
-    assert asked[::5] == [("cpu", sample.tolist(), 0, coarse, 3) for coarse in COARSE_FORMATS]
+    assert asked[::5] == [("cpu", sample.tolist(), 0, coarse, 3) for coarse in FORMATS]
     assert all(call == (5, True, 0, k) for n, call in enumerate(asked) if n % 5)
 
 
@@ -99,7 +99,7 @@ def test_a_resubmission_keeps_what_was_measured(tmp_path: Path, monkeypatch: pyt
     first = release(workspace)
     prefer(workspace, first.release_id, "int8")
     before = workspace.storage.read_bytes(manifest_path(workspace, first.release_id))
-    monkeypatch.setattr("cluster.stages.release.choose_coarse", None)  # nobody asks it
+    monkeypatch.setattr("cluster.stages.release.choose_format", None)  # nobody asks it
     again = release(workspace)
     assert (again.release_id, again.parts.computed) == (first.release_id, 0)
     assert workspace.storage.read_bytes(manifest_path(workspace, first.release_id)) == before
@@ -114,7 +114,7 @@ def test_a_damaged_manifest_is_made_again(tmp_path: Path) -> None:
     workspace.storage.write_bytes(path, workspace.storage.read_bytes(path)[:-4])
     again = release(workspace).manifest
     assert {**again, "coarse": None} == {**first.manifest, "coarse": None}
-    assert set(again["coarse"]["measured"]) == set(COARSE_FORMATS)
+    assert set(again["coarse"]["measured"]) == set(FORMATS)
 
 
 def test_the_recorded_format_is_used_and_changes_no_run(tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_the_recorded_format_is_used_and_changes_no_run(tmp_path: Path) -> None:
     release_id = release(workspace).release_id
     plain = plan_run(Release(workspace.storage, release_id), ScoreSettings(k=3))
     digests = set()
-    for coarse in COARSE_FORMATS:
+    for coarse in FORMATS:
         prefer(workspace, release_id, coarse)
         result = score(workspace)
         assert (result.run_id, result.parts.computed) == (plain.run_id, 4)
@@ -171,11 +171,11 @@ def test_a_larger_release_is_measured_as_it_is(tmp_path: Path) -> None:
     events: list[Event] = [(f"user-{n}", ids[n * 37], 1.0, n) for n in range(100)]
     import_interactions(workspace, [events_table(events)])
     choice = release(workspace).manifest["coarse"]
-    assert set(choice["measured"]) == set(COARSE_FORMATS)
+    assert set(choice["measured"]) == set(FORMATS)
 
 
 def test_people_are_told(tmp_path: Path) -> None:
     choice = {"cpu": "bfloat16", "measured": {"float32": 2_840, "bfloat16": 9_160, "int8": 3_296}, "machine": "m"}
     expected = "coarse format bfloat16 (measured: bfloat16 9,160, int8 3,296, float32 2,840 users/s)"
-    assert describe_coarse(choice) == expected
-    assert describe_coarse({"cpu": "int8", "measured": None}) == "coarse format int8 (not measured)"
+    assert describe_choice(choice) == expected
+    assert describe_choice({"cpu": "int8", "measured": None}) == "coarse format int8 (not measured)"

@@ -16,17 +16,10 @@ from scoring_problems import assert_same, filtered_problem
 from wrong_products import saturated
 
 from semrec.errors import DeviceError
-from semrec.scoring import Targets, make_engine, products
-from semrec.scoring.coarse import COARSE_FORMATS, CoarseFormat
+from semrec.scoring import Targets, make_engine
 from semrec.scoring.cpu.engine import CpuEngine
-from semrec.scoring.products import (
-    SCORE_KIND,
-    float32_fault_on_gpu,
-    measured_fault,
-    multiply,
-    usable_format,
-    usable_formats,
-)
+from semrec.scoring.formats import FORMATS, check
+from semrec.scoring.formats.check import measured_fault, usable_format, usable_formats
 from semrec.scoring.reference import ReferenceEngine
 
 DIMENSIONS = (2, 16, 24, 64, 128, 384)
@@ -59,23 +52,23 @@ WRONG = {
 def test_a_wrong_product_is_noticed(name: str) -> None:
     coarse, wrong, dimensions = WRONG[name]
     for dimension in dimensions:
-        fault = measured_fault(coarse, dimension, lambda _, left, right, out: out.copy_(wrong(left, right.T)))
+        fault = measured_fault(FORMATS[coarse], dimension, lambda left, right, out: out.copy_(wrong(left, right.T)))
         assert f"a product of {dimension} values is" in fault
 
 
-@pytest.mark.parametrize("coarse", COARSE_FORMATS)
+@pytest.mark.parametrize("coarse", FORMATS)
 @pytest.mark.parametrize("dimension", [1, 3, 8, 13, 384])
-def test_a_right_product_is_not_blamed(coarse: CoarseFormat, dimension: int) -> None:
-    def right(_: CoarseFormat, left: torch.Tensor, right_MD: torch.Tensor, out: torch.Tensor) -> None:
-        out.copy_((left.double() @ right_MD.double().T).to(SCORE_KIND[coarse]))
+def test_a_right_product_is_not_blamed(coarse: str, dimension: int) -> None:
+    def right(left: torch.Tensor, right_MD: torch.Tensor, out: torch.Tensor) -> None:
+        out.copy_((left.double() @ right_MD.double().T).to(out.dtype))
 
-    assert measured_fault(coarse, dimension, right) == ""
+    assert measured_fault(FORMATS[coarse], dimension, right) == ""
 
 
 def test_the_formats_of_this_machine_are_right() -> None:
     """Otherwise the tests of those formats would be left out without a word."""
     assert {"float32", "bfloat16"} <= set(usable_formats("cpu", 384))
-    assert measured_fault("bfloat16", 384, multiply) == ""
+    assert measured_fault(FORMATS["bfloat16"], 384, FORMATS["bfloat16"].multiply) == ""
 
 
 @pytest.mark.usefixtures("saturating_int8")
@@ -137,18 +130,18 @@ def test_float32_is_refused_on_gpus_whose_triton_takes_it_for_tf32() -> None:
         [sys.executable, script, *capabilities], env=environment, capture_output=True, text=True, check=True
     )
     compiled = dict(line.split() for line in done.stdout.splitlines())
-    assert compiled == {name: str(bool(float32_fault_on_gpu(*pair))) for name, pair in capabilities.items()}
+    assert compiled == {name: str(bool(FORMATS["float32"].gpu_fault(*pair))) for name, pair in capabilities.items()}
 
 
 @pytest.mark.parametrize(("capability", "formats"), [((9, 0), 3), ((10, 3), 2)])
 def test_the_formats_of_a_gpu(monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], formats: int) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
-    assert usable_formats("cuda", 384) == COARSE_FORMATS[-formats:]
+    assert usable_formats("cuda", 384) == tuple(FORMATS)[-formats:]
 
 
 def test_nothing_is_scored_where_every_product_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(products, "_cpu_fault", lambda coarse, dimension: "broken")
+    monkeypatch.setattr(check, "_cpu_fault", lambda coarse, dimension: "broken")
     shard, _ = filtered_problem("plain", num_items=30, num_queries=1)
     with pytest.raises(DeviceError, match="bfloat16 on this machine: broken"):
         make_engine("cpu", shard)

@@ -1,0 +1,126 @@
+"""Check that this machine's products keep the error that a coarse format's bound grants them, before a format is used.
+
+The instruction that a library picks depends on the processor, on its version and on switches. One that saturates (int8 without
+VNNI: pairs of products are added in 16 bits) or that rounds its inputs (float32 multiplied as bfloat16 or TF32) returns
+scores beyond their bound, and lists that look right and are not. So every format is tried on known values first.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import cache
+from typing import Final
+
+import numpy as np
+import torch
+
+from semrec.errors import DeviceError
+from semrec.scoring.formats import DEFAULT_FORMAT, FORMATS, get_format
+from semrec.scoring.formats.base import CoarseFormat, accumulation_error, vector_norms
+
+__all__ = ["check_product", "measured_fault", "product_fault", "usable_format", "usable_formats"]
+
+_log = logging.getLogger(__name__)
+
+#: Writes the products of all rows of two encoded matrices into the third, as `CoarseFormat.multiply` does.
+Multiply = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], None]
+
+# Rows of both factors. Libraries have kernels of their own for one row, for a few, and for a remainder.
+_SHAPES: Final = ((25, 64), (64, 16), (1, 64), (25, 1))
+
+
+def usable_formats(engine: str, dimension: int) -> tuple[str, ...]:
+    """Names of the formats whose products of `dimension` values are right on this machine; the others are logged."""
+    faults = {name: product_fault(engine, coarse, dimension) for name, coarse in FORMATS.items()}
+    for name, fault in faults.items():
+        if fault:
+            _log.warning("engine %s does not use %s: %s", engine, name, fault)
+    return tuple(name for name, fault in faults.items() if not fault)
+
+
+def usable_format(engine: str, preferred: str, dimension: int) -> str:
+    """`preferred` where its products are right on this machine, else another format, which is logged.
+
+    For a choice that was made elsewhere, as by the machine that built a release: the format changes only the speed.
+    Raises InputError for an unknown name, DeviceError when no format can be used.
+    """
+    fault = product_fault(engine, get_format(preferred), dimension)
+    if not fault:
+        return preferred
+    for name in dict.fromkeys((DEFAULT_FORMAT, *FORMATS)):
+        if not product_fault(engine, FORMATS[name], dimension):
+            _log.warning("engine %s scores in %s instead of %s: %s", engine, name, preferred, fault)
+            return name
+    raise _wrong_product(preferred, fault)
+
+
+def check_product(engine: str, coarse: CoarseFormat, dimension: int) -> None:
+    """Raises DeviceError when products of `dimension` values in this format are wrong on this machine."""
+    fault = product_fault(engine, coarse, dimension)
+    if fault:
+        raise _wrong_product(coarse.name, fault)
+
+
+def product_fault(engine: str, coarse: CoarseFormat, dimension: int) -> str:
+    """What is wrong with this format's products here, or an empty string. The CPU's are tried once in a process."""
+    if engine == "cpu":
+        return coarse.cpu_fault() or _cpu_fault(coarse, dimension)
+    if coarse.gpu is None:
+        return f"engine {engine} has no kernel for it"
+    return coarse.gpu_fault(*torch.cuda.get_device_capability()) if torch.cuda.is_available() else ""
+
+
+def measured_fault(coarse: CoarseFormat, dimension: int, multiply: Multiply) -> str:
+    """How `multiply` errs beyond the format's bound on worst cases and random values, or an empty string."""
+    for num_left, num_right in _SHAPES:
+        left, left_codes_ND = _encoded_rows(coarse, num_left, dimension, seed=1)
+        right, right_codes_MD = _encoded_rows(coarse, num_right, dimension, seed=2)
+        scores = torch.empty((num_left, num_right), dtype=getattr(torch, coarse.score_kind))
+        multiply(left, right, scores)
+        scores_NM = scores.double().numpy()
+        exact_NM = np.einsum("nd,md->nm", left_codes_ND, right_codes_MD)  # no library's product judges another's
+        allowed_NM = np.zeros(exact_NM.shape)
+        if not coarse.is_exact:
+            norms_NM = np.linalg.norm(left_codes_ND, axis=1)[:, None] * np.linalg.norm(right_codes_MD, axis=1)
+            allowed_NM = coarse.output_unit * np.abs(scores_NM) + accumulation_error(dimension) * norms_NM
+        error_NM = np.abs(scores_NM - exact_NM)
+        if not (error_NM <= allowed_NM).all():  # also where a product is NaN
+            n, m = np.unravel_index(np.argmax(np.nan_to_num(error_NM - allowed_NM, nan=np.inf)), error_NM.shape)
+            return f"a product of {dimension} values is {scores_NM[n, m]:g} instead of {exact_NM[n, m]:g}"
+    return ""
+
+
+@cache
+def _cpu_fault(coarse: CoarseFormat, dimension: int) -> str:
+    return measured_fault(coarse, dimension, coarse.multiply)
+
+
+def _wrong_product(name: str, fault: str) -> DeviceError:
+    return DeviceError(
+        f"coarse format {name} on this machine: {fault}",
+        expected="products within the error that proves the lists exact",
+        remedy="Use another format; it changes only the speed.",
+    )
+
+
+def _encoded_rows(coarse: CoarseFormat, num_rows: int, dimension: int, *, seed: int) -> tuple[torch.Tensor, np.ndarray]:
+    """Rows on which wrong instructions show, in the format, and the values of their codes: float64 [num_rows, D']."""
+    vectors_ND = _hard_rows(num_rows, dimension, seed)
+    scale_N, _ = coarse.row_columns(vectors_ND, vector_norms(vectors_ND))
+    encoded = coarse.encode(vectors_ND, scale_N)
+    return encoded, encoded.double().numpy()
+
+
+def _hard_rows(num_rows: int, dimension: int, seed: int) -> np.ndarray:
+    """float32 [num_rows, dimension]: random values; every fourth row of one magnitude and sign, or of alternating pairs.
+
+    The largest codes in all combinations of signs overflow whatever can overflow. The magnitudes lie just below halfway
+    between two neighbours of bfloat16 and of TF32, so that whoever rounds to those loses the most.
+    """
+    rows_ND = np.random.default_rng(seed).standard_normal((num_rows, dimension)).astype(np.float32)
+    pairs_D = np.where(np.arange(dimension) // 2 % 2, -1, 1)
+    for row, bits in zip(range(0, num_rows, 4), (8, 8, 8, 11, 11, 11) * num_rows, strict=False):
+        sign = (1, -1, pairs_D)[row // 4 % 3]
+        rows_ND[row] = sign * (1 + 2.0**-bits - 2.0**-20)
+    return rows_ND
