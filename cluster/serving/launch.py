@@ -77,7 +77,7 @@ def serving_environment(*, haproxy: bool = True, cores: int = 2) -> dict[str, st
     return {
         **common,
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
-        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "cluster.serving.http.front:middlewares",
+        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "cluster.serving.http.fast_path:middlewares",
         # Parsed per request by a Python process of Ray's; /metrics counts the same in the replica.
         "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
         "RAY_SERVE_HAPROXY_NBTHREAD": str(max(1, cores // 4)),

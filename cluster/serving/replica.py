@@ -16,14 +16,14 @@ from cluster.serving.access.keys import KeyRing
 from cluster.serving.access.security import check_binding
 from cluster.serving.changes.client import OverlayClient, OverlayFollower
 from cluster.serving.encoders import online_encoder
+from cluster.serving.execute import Ranker
 from cluster.serving.grpc.methods import RecommenderMethods
 from cluster.serving.grpc.servicer import check_servicers
 from cluster.serving.http.application import make_application
-from cluster.serving.http.front import open_front, shut_front
+from cluster.serving.http.fast_path import install_fast_path, remove_fast_path
 from cluster.serving.service import Service
 from cluster.serving.settings import ServeArgs, engine_threads
 from cluster.serving.shards import Shard, ShardGroup
-from cluster.serving.snapshots import Ranker
 from cluster.serving.stats import Statistics
 from cluster.serving.watcher import LiveRelease, Opener
 from semrec.errors import InputError
@@ -74,8 +74,9 @@ class Recommender(RecommenderMethods):
         self._reporter = loop.create_task(self._report())
 
     def __serve_build_asgi_app__(self) -> Any:
-        self._gate, application = make_application(self.service)
-        open_front(self._gate)
+        application = make_application(self.service)
+        self._fast_path = application.state.fast_path
+        install_fast_path(self._fast_path)
         return application
 
     def check_health(self) -> None:
@@ -86,7 +87,7 @@ class Recommender(RecommenderMethods):
     async def __del__(self) -> None:
         self._stop.set()
         self._reporter.cancel()
-        shut_front(self._gate)
+        remove_fast_path(self._fast_path)
         if self._follower is not None:
             await asyncio.to_thread(self._follower.stop)
         self.service.close()

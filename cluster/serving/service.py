@@ -1,38 +1,50 @@
-"""One replica's means: what the endpoints work with, apart from HTTP and from Ray."""
+"""The operations of a replica, whatever protocol a request came by: queries, item changes, events, and what is served."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, Final, Protocol, TypeVar
 
 import numpy as np
 
 from cluster.serving.access.keys import KeyRing
-from cluster.serving.asks import Ask, Reply, ShardCount, UserAsk, answer_asks
-from cluster.serving.batching import Batcher
-from cluster.serving.encoders import TextEncoder
-from cluster.serving.http.problems import ProblemError
+from cluster.serving.access.security import Guard
+from cluster.serving.batcher import Batcher
+from cluster.serving.encoders import TextEncoder, encoder_of
+from cluster.serving.errors import ForbiddenError, InvalidRequestError, NotReadyError
+from cluster.serving.execute import (
+    Execution,
+    Response,
+    Serializer,
+    ShardCount,
+    Snapshot,
+    execute,
+    execute_alone,
+    execute_batch,
+    published_answer,
+)
+from cluster.serving.queries import AnonymousQuery, ListOptions, Query, QueryBatch, UserQuery
+from cluster.serving.recorder import RequestRecorder
 from cluster.serving.settings import ServeArgs
-from cluster.serving.snapshots import Snapshot
 from cluster.serving.stats import Statistics
 from cluster.serving.watcher import LiveRelease
-from semrec.changes.events import Event
+from semrec.changes.events import Event, LiveItems, check_events
 from semrec.changes.log import Batch, BatchToken
-from semrec.changes.overlay import ItemChange
+from semrec.changes.overlay import ItemChange, checked_item
 from semrec.errors import InputError
 from semrec.online.json_size import check_json_size
 from semrec.online.telemetry import AnswerLog
 
-__all__ = ["Appender", "Service"]
+__all__ = ["Appender", "Service", "needs_explain"]
 
-_log = logging.getLogger(__name__)
 _MAX_BATCH: Final = 256
-_QUICK_K: Final = 200
+_QUICK_K: Final = 200  # a longer list is ranked in the slow thread
 _SMALL_BYTES: Final = 16_384  # of a request: what it costs to read it is less than a look at another thread
 _READERS: Final = 2
+_BATCH_CHUNK: Final = 1_024  # queries of a batch that are one piece of work: others get their turn in between
 
 Read = TypeVar("Read")
 
@@ -54,9 +66,11 @@ class Appender(Protocol):
 
 
 class Service:
-    """Answers asks in batches. Quick ones have a thread of their own; long lists and explanations do not hold them up.
+    """Dependencies and operations shared by the request handlers of one replica.
 
-    `count_before` is for a matrix in shards. Call `close` at the end.
+    Short lists are ranked in batches by a thread of their own; long lists, explanations and batch requests by another, so
+    that they do not hold up the others. Methods raise `semrec.errors` and `cluster.serving.errors`; skins turn these into
+    statuses. `count_before` is for a matrix in shards. Call `close` at the end.
     """
 
     def __init__(
@@ -70,55 +84,161 @@ class Service:
         answers: AnswerLog | None = None,
         count_before: ShardCount | None = None,
     ) -> None:
-        self.args, self.live, self.appender, self.stats = args, live, appender, stats
-        self.keys, self.answers, self.count_before = keys, answers, count_before
+        self.args, self.live, self.stats = args, live, stats
+        self.guard, self.recorder = Guard(args, keys), RequestRecorder(stats, answers)
+        self._appender, self._count_before = appender, count_before
         bounds = {"max_batch": _MAX_BATCH, "max_waiting": args.max_waiting}
-        self._quick: Batcher[Ask, Reply] = Batcher("quick", answer_asks, **bounds)
-        self._slow: Batcher[Ask, Reply] = Batcher("slow", answer_asks, max_batch=1, max_waiting=args.max_waiting)
-        self._texts: Batcher[tuple[TextEncoder, str], np.ndarray] = Batcher("texts", _vectors, **bounds)
+        self._quick: Batcher[Execution, Response] = Batcher("quick", execute, **bounds)
+        self._slow: Batcher[Callable[[], Any], Any] = Batcher(
+            "slow", _call_each, max_batch=1, max_waiting=args.max_waiting
+        )
+        self._texts: Batcher[tuple[TextEncoder, str], np.ndarray] = Batcher("texts", _text_vectors, **bounds)
         self._readers = ThreadPoolExecutor(_READERS, "readers")
         check_json_size(b"")  # compiles it, or reads what was compiled, before somebody waits
 
-    def snapshot(self, *, overlay: bool = True) -> Snapshot:
-        """What the request that begins now is answered from. Raises ProblemError 503 while nothing is loaded."""
+    def snapshot(self, *, use_overlay: bool = True) -> Snapshot:
+        """What the request that begins now is answered from. Raises NotReadyError while nothing is loaded."""
         now = self.live.now
         if now is None:
-            raise ProblemError(503, "no release is loaded yet", "a published run", "Try again.", {"Retry-After": "1"})
-        return now if overlay else now.as_released
+            raise NotReadyError("no release is loaded yet", expected="a published run", remedy="Try again.")
+        return now if use_overlay else now.as_released
 
-    async def answer(self, ask: Ask) -> Reply:
-        """The answer to one ask, made in a batch with others that wait."""
-        return await (self._quick if _is_quick(ask) else self._slow).do(ask)
+    async def answer(self, query: Query, serializer: Serializer, *, may_explain: bool) -> Response:
+        """Answers one query. `may_explain`: whether the caller may be told what users have seen.
 
-    async def answer_slowly(self, ask: Ask) -> Reply:
-        """The same in the thread for large work."""
-        return await self._slow.do(ask)
-
-    async def read(self, size: int, take_apart: Callable[[], Read]) -> Read:
-        """What `take_apart` makes of a request of `size` bytes: a large one beside the event loop, two at a time.
-
-        A request that is no longer waited for is not begun.
+        Raises InputError for what cannot be asked, MissingArtefactError for an unknown item, EncoderError for a text where
+        there is no encoder, ForbiddenError for an explanation to who may not have it.
         """
-        if size <= _SMALL_BYTES:
-            return take_apart()
-        return await asyncio.get_running_loop().run_in_executor(self._readers, take_apart)
+        self._check_options(query.options)
+        if isinstance(query, UserQuery):
+            wants_history = query.explain or query.why is not None
+            if wants_history and not may_explain:
+                raise needs_explain("explain or why, which name what a user has seen,", "Ask without them")
+            if query.source == "batch":
+                return await self._published(query, serializer)
+        elif isinstance(query, AnonymousQuery):
+            self._check_count("liked and disliked items", len(query.liked) + len(query.disliked), self.args.max_exclude)
+        snapshot = self.snapshot(use_overlay=query.options.use_overlay)
+        text = query.text if isinstance(query, AnonymousQuery) else None
+        vector = None if text is None else await self._text_vector(snapshot, text)
+        execution = Execution(query, snapshot, serializer, vector, self._count_before)
+        if _is_quick(query):
+            return await self._quick.do(execution)
+        response: Response = await self._slow.do(partial(execute_alone, execution))
+        return response
 
-    async def vector(self, snapshot: Snapshot, text: str) -> np.ndarray:
-        """float32 [D]: a text's vector by the release's encoder. Raises InputError or EncoderError."""
-        encoder = await asyncio.to_thread(self.live.encoder, snapshot.served.release)
-        return await self._texts.do((encoder, _plain(text)))
+    async def answer_batch(self, batch: QueryBatch, serializer: Serializer) -> list[Response]:
+        """Answers many queries without texts; the responses in their order. A query that fails has its error there."""
+        options = batch.options
+        self._check_options(options)
+        self._check_count("queries", len(batch.queries), self.args.max_queries)
+        self._check_count("items in all answers", len(batch.queries) * options.k, self.args.max_batch_items)
+        snapshot = self.snapshot(use_overlay=options.use_overlay)
+        # They are the filters of all queries: a bad one refuses the request.
+        await asyncio.to_thread(snapshot.served.check_filters, options.filters, snapshot.overlay)
+        chunks = [
+            partial(_execute_chunk, batch.queries[start : start + _BATCH_CHUNK], snapshot, serializer)
+            for start in range(0, len(batch.queries), _BATCH_CHUNK)
+        ]
+        responses = await asyncio.gather(*map(self._slow.do, chunks))
+        return [response for chunk in responses for response in chunk]
 
-    def check_k(self, k: int) -> None:
-        """Raises ProblemError 422 for more items than this server allows: `max_k`, or what the run has published if more."""
+    async def put_item(
+        self,
+        item_id: str,
+        title: str,
+        text: str,
+        attributes: Mapping[str, Sequence[str]],
+        token: BatchToken | None = None,
+    ) -> Batch:
+        """Adds or replaces an item; on return it is in the answers. Under a `token` it is done once, however often asked.
+
+        Raises InputError for what an import would refuse, EncoderError where nothing embeds its text, and what the change log
+        raises.
+        """
+        if token and (batch := await self._appender.known_items(token)):
+            return batch
+        snapshot = self.snapshot()
+        check = partial(checked_item, item_id, title, text, attributes)
+        item = await self.read(len(text), check)
+        vector = await self._text_vector(snapshot, item.text)
+        change = ItemChange.put(item, vector, encoder_of(snapshot.served.release))
+        return await self._appender.append_items([change], token)
+
+    async def delete_item(self, item_id: str, token: BatchToken | None = None) -> Batch:
+        """Deletes an item; on return it is in no answer. Raises MissingArtefactError for an unknown one."""
+        if token and (batch := await self._appender.known_items(token)):
+            return batch  # the item is gone: done again, this would fail
+        snapshot = self.snapshot()
+        snapshot.served.item(item_id, snapshot.overlay)
+        return await self._appender.append_items([ItemChange.deletion(item_id)], token)
+
+    async def add_events(
+        self, events: Sequence[Mapping[str, Any]], token: BatchToken | None = None
+    ) -> tuple[Batch, list[dict[str, Any]]]:
+        """Stores interactions; on return they count in their users' answers. Also returns those that were refused, and why.
+
+        Of a request that is repeated under its `token`, the batch is the first one; which events are refused is judged as
+        the items are now. Raises InvalidRequestError when no event can be taken.
+        """
+        known = await self._appender.known_events(token) if token else None
+        self._check_count("events", len(events), self.args.events_per_request)
+        snapshot = self.snapshot()
+        items = LiveItems(snapshot.served.items, snapshot.overlay)
+        checked = await asyncio.to_thread(check_events, events, items, max_value=self.args.max_event_value)
+        refused = [
+            {"index": refusal.row, "reason": refusal.reason, "detail": refusal.detail[:200]}
+            for refusal in checked.refused
+        ]
+        if not checked.accepted and not known:
+            reasons = sorted({refusal.reason for refusal in checked.refused})
+            raise InvalidRequestError(
+                f"no event can be taken: {', '.join(reasons)}",
+                expected="known items and possible times",
+                remedy="Correct what `errors` names.",
+                errors=refused,
+            )
+        return known or await self._appender.append_events(checked.accepted, token), refused
+
+    def describe_release(self) -> dict[str, Any]:
+        """What is served: the fields of `ReleaseInfo` in `http/schemas` and in the protocol of gRPC."""
+        snapshot = self.snapshot()
+        served = snapshot.served
+        return {
+            "release": served.release_id,
+            "run": served.run_id,
+            "overlay": snapshot.overlay.sequence,
+            "num_items": served.num_items,
+            "dimension": served.dimension,
+            "run_k": served.run_k,
+            "encoder": served.release.manifest["encoder"].get("model"),
+            "attributes": served.attributes,
+        }
+
+    def readiness(self) -> dict[str, Any]:
+        """Whether requests are answered; `status` is "ready" or "loading"."""
         now = self.live.now
-        most = max(self.args.max_k, (now.served.run_k or 0) if now else 0)
-        if k > most:
-            raise ProblemError(422, f"k = {k}", f"at most {most}", "Ask for fewer items.")
+        # The reasons may name files, and anybody may ask here: `statistics` has them.
+        refused = {name: reason.partition(":")[0] for name, reason in self.live.refused.items()}
+        return {
+            "status": "ready" if now else "loading",
+            "release": now.served.release_id if now else None,
+            "run": now.served.run_id if now else None,
+            "overlay": now.overlay.sequence if now else 0,
+            "refused": refused,
+        }
 
-    def check_count(self, what: str, count: int, most: int) -> None:
-        """Raises ProblemError 422 for a list that is longer than this server allows."""
-        if count > most:
-            raise ProblemError(422, f"{count:,} {what}", f"at most {most:,}", "Split the request.")
+    def statistics(self) -> dict[str, Any]:
+        """Counts since the start, and the gauges of the moment."""
+        now = self.live.now
+        return {
+            **self.stats.to_json(),
+            "release": now.served.release_id if now else None,
+            "overlay": now.overlay.sequence if now else 0,
+            "refused": self.live.refused,
+            "gauges": self.gauges(),
+            "telemetry": self.recorder.state(),
+        }
 
     def gauges(self) -> dict[str, float]:
         """Numbers of the moment, for metrics and statistics."""
@@ -132,51 +252,92 @@ class Service:
             "users_with_recent_events": float(state.recent.num_users if state else 0),
             "waiting": float(self._quick.num_waiting + self._slow.num_waiting + self._texts.num_waiting),
             "batches": float(self._quick.num_batches),
-            "batched_requests": float(self._quick.num_asks),
+            "batched_requests": float(self._quick.num_requests),
         }
 
-    def telemetry(self) -> dict[str, Any]:
-        """How the log of answers fares."""
-        if self.answers is None:
-            return {}
-        counts = self.answers.counts
-        return {
-            "written": counts.written,
-            "waiting": counts.waiting,
-            "dropped": counts.dropped,
-            "failed": counts.failed,
-        }
+    async def read(self, size: int, parse: Callable[[], Read]) -> Read:
+        """What `parse` makes of a request of `size` bytes: a large one beside the event loop, two at a time.
+
+        A request that is no longer waited for is not begun.
+        """
+        if size <= _SMALL_BYTES:
+            return parse()
+        return await asyncio.get_running_loop().run_in_executor(self._readers, parse)
 
     def close(self) -> None:
         """Ends the threads, and writes what the log of answers holds."""
         for batcher in (self._quick, self._slow, self._texts):
             batcher.close()
         self._readers.shutdown(wait=False, cancel_futures=True)
-        if self.answers:
-            self.answers.close()
+        self.recorder.close()
 
+    async def _published(self, query: UserQuery, serializer: Serializer) -> Response:
+        options = query.options
+        if query.explain or query.why is not None or options.filters or options.diversity:
+            raise InputError(
+                "source=batch with filters, diversity, explain or why",
+                expected="the published list as it is",
+                remedy="Ask with source=live.",
+            )
+        snapshot = self.snapshot(use_overlay=options.use_overlay)
 
-def _is_quick(ask: Ask) -> bool:
-    if isinstance(ask, UserAsk) and (ask.explained or ask.why is not None):
-        return False
-    listing = getattr(ask, "listing", None)
-    return listing is not None and listing.k_ranked <= _QUICK_K and not getattr(ask, "explained", False)
+        def read_and_serialize() -> Response:
+            answer = published_answer(snapshot, query.user_id, options.k)
+            return Response(serializer.answer(answer), answer)
 
+        return await asyncio.to_thread(read_and_serialize)
 
-def _vectors(asked: list[tuple[TextEncoder, str]]) -> list[np.ndarray | BaseException]:
-    found: list[np.ndarray | BaseException] = []
-    for encoder, text in asked:
+    async def _text_vector(self, snapshot: Snapshot, text: str) -> np.ndarray:
+        """float32 [D]: a text's vector by the release's encoder. Raises InputError or EncoderError."""
         try:
-            found.append(encoder.vector(text))
+            text.encode()
+        except UnicodeEncodeError:  # a lone surrogate, which JSON can spell and no tokeniser takes
+            raise InputError("a text with bad UTF-8", expected="Unicode", remedy="Mend the text.") from None
+        encoder = await asyncio.to_thread(self.live.encoder, snapshot.served.release)
+        return await self._texts.do((encoder, text))
+
+    def _check_options(self, options: ListOptions) -> None:
+        """Raises InputError for more items than this server allows: `max_k`, or what the run has published if more."""
+        now = self.live.now
+        max_k = max(self.args.max_k, (now.served.run_k or 0) if now else 0)
+        if options.k > max_k:
+            raise InputError(f"k = {options.k}", expected=f"at most {max_k}", remedy="Ask for fewer items.")
+        self._check_count("excluded items", len(options.filters.exclude), self.args.max_exclude)
+
+    def _check_count(self, what: str, count: int, most: int) -> None:
+        """Raises InputError for a list that is longer than this server allows."""
+        if count > most:
+            raise InputError(f"{count:,} {what}", expected=f"at most {most:,}", remedy="Split the request.")
+
+
+def needs_explain(asked: str, otherwise: str) -> ForbiddenError:
+    """The refusal of a question whose answer tells of users, to a key without that scope."""
+    remedy = f"{otherwise}, or have the operator make a key with --scope read --scope explain."
+    return ForbiddenError(f"{asked} by a key without the scope explain", expected="a key with explain", remedy=remedy)
+
+
+def _is_quick(query: Query) -> bool:
+    """Whether a query may be ranked together with others that must not wait: a short list without explanations."""
+    if query.options.num_ranked > _QUICK_K:
+        return False
+    if isinstance(query, UserQuery):
+        return not query.explain and query.why is None
+    return not (isinstance(query, AnonymousQuery) and query.explain)
+
+
+def _execute_chunk(queries: Sequence[Query], snapshot: Snapshot, serializer: Serializer) -> list[Response]:
+    return execute_batch([Execution(query, snapshot, serializer) for query in queries])
+
+
+def _call_each(jobs: list[Callable[[], Any]]) -> list[Any]:
+    return [job() for job in jobs]
+
+
+def _text_vectors(texts: list[tuple[TextEncoder, str]]) -> list[np.ndarray | BaseException]:
+    vectors: list[np.ndarray | BaseException] = []
+    for encoder, text in texts:
+        try:
+            vectors.append(encoder.vector(text))
         except Exception as error:
-            found.append(error)
-    return found
-
-
-def _plain(text: str) -> str:
-    """The text. Raises InputError for lone surrogates, which JSON can spell and no tokeniser takes."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise InputError("a text with bad UTF-8", expected="Unicode", remedy="Mend the text.") from None
-    return text
+            vectors.append(error)
+    return vectors

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import ray
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from cluster.serving.http.schemas import MAX_LIST
+from cluster.serving.requests import MAX_LIST
 from semrec.limits import MAX_EVENT_VALUE, MAX_K
 
 __all__ = ["ServeArgs", "engine_threads"]

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Final
 
 from cluster.serving.encoders import OverlayVectors, ReleaseEncoders, TextEncoder
-from cluster.serving.snapshots import Ranker, Snapshot
+from cluster.serving.execute import Ranker, Snapshot
 from semrec.changes.log import Folded
 from semrec.changes.state import OverlayState
 from semrec.online.release import ServedRelease

@@ -102,6 +102,10 @@ class ItemTable:
         body: dict[str, Any] = orjson.loads(self.fragment(row) + b"}")
         return ItemFacts(body["item_id"], body["title"], body["attributes"])
 
+    def contains(self, ids: pa.Array) -> np.ndarray:
+        """bool [len(ids)]: which ids the release has."""
+        return np.array([item_id in self.row_of for item_id in ids.to_pylist()], bool)
+
     def place_of(self, item_id: str) -> int:
         """The row that an id has, or would have: how many rows' ids come before it."""
         row = self.row_of.get(item_id)

@@ -1,4 +1,4 @@
-"""How often a key may ask, and how much of what was asked is held at once; each replica counts for itself."""
+"""Limit how often a key may ask, and how many bytes of requests are held at once; each replica counts for itself."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from cluster.serving.http.problems import ProblemError
+from cluster.serving.errors import OverloadedError
 
 __all__ = ["BodyStore", "RateLimiter"]
 
@@ -38,10 +38,13 @@ class BodyStore:
         self._max_bytes, self.held_bytes = max_bytes, 0
 
     def take(self, num_bytes: int) -> None:
-        """Makes room for bytes that have come. Raises ProblemError 503, at once, where there is none."""
+        """Makes room for bytes that have come. Raises OverloadedError, at once, where there is none."""
         if self.held_bytes + num_bytes > self._max_bytes:
-            expected = f"at most {self._max_bytes:,} bytes of requests at once"
-            raise ProblemError(503, "too many large requests", expected, "Try again.", {"Retry-After": "1"})
+            raise OverloadedError(
+                "too many large requests",
+                expected=f"at most {self._max_bytes:,} bytes of requests at once",
+                remedy="Try again.",
+            )
         self.held_bytes += num_bytes
 
     def give_back(self, num_bytes: int) -> None:

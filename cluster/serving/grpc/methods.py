@@ -1,41 +1,51 @@
 """The methods of the gRPC service on a replica: Serve looks for them by the names of the RPCs.
 
-Each is a call of the same endpoint as over HTTP: the same keys, limits, batches, counts and log.
+Each is the same operation of the service as over HTTP, with the same keys, limits, batches, counts and log.
 """
 # ruff: noqa: N802
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from functools import partial
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final, Protocol
 from urllib.parse import unquote
 
 import grpc
-import orjson
 
-from cluster.serving.access.security import Headers
+from cluster.serving import errors as serving
+from cluster.serving.access.security import Caller, Headers
+from cluster.serving.execute import Answer
+from cluster.serving.grpc import queries
 from cluster.serving.grpc import recommender_pb2 as pb
-from cluster.serving.grpc.form import values_of
-from cluster.serving.grpc.requests import call_of
-from cluster.serving.http.dispatch import Gate
-from cluster.serving.http.problems import ProblemError
+from cluster.serving.grpc.serializer import BATCH_MESSAGES, MESSAGES, attribute_values
+from cluster.serving.http.problems import log_problem, problem_of
+from cluster.serving.queries import Query
+from cluster.serving.service import Service
+from semrec.errors import EncoderError, InputError, MissingArtefactError, NoWorkersError
 
 __all__ = ["Context", "RecommenderMethods", "Serialised"]
 
 _MAX_MESSAGE_BYTES: Final = 1024**2  # of a request: an empty message in a list is 2 bytes of it and 80 in memory
 _MAX_REQUEST_ID: Final = 200
-_CODES: Final = {
-    400: grpc.StatusCode.INVALID_ARGUMENT,
-    401: grpc.StatusCode.UNAUTHENTICATED,
-    403: grpc.StatusCode.PERMISSION_DENIED,
-    404: grpc.StatusCode.NOT_FOUND,
-    413: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    422: grpc.StatusCode.INVALID_ARGUMENT,
-    429: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    501: grpc.StatusCode.UNIMPLEMENTED,
-    503: grpc.StatusCode.UNAVAILABLE,
+_CODE_OF: Final[dict[type[BaseException], grpc.StatusCode]] = {
+    TimeoutError: grpc.StatusCode.DEADLINE_EXCEEDED,
+    serving.MalformedRequestError: grpc.StatusCode.INVALID_ARGUMENT,
+    InputError: grpc.StatusCode.INVALID_ARGUMENT,
+    serving.UnauthenticatedError: grpc.StatusCode.UNAUTHENTICATED,
+    serving.ForbiddenError: grpc.StatusCode.PERMISSION_DENIED,
+    serving.WrongHostError: grpc.StatusCode.PERMISSION_DENIED,
+    MissingArtefactError: grpc.StatusCode.NOT_FOUND,
+    serving.TooLargeError: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    serving.RateLimitedError: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    EncoderError: grpc.StatusCode.UNIMPLEMENTED,
+    serving.OverloadedError: grpc.StatusCode.UNAVAILABLE,
+    serving.NotReadyError: grpc.StatusCode.UNAVAILABLE,
+    NoWorkersError: grpc.StatusCode.UNAVAILABLE,
 }
+#: What an RPC answers with: serialised, and the answers in it for the log.
+Sent = tuple[bytes, Sequence[Answer]]
 
 
 class Context(Protocol):
@@ -72,65 +82,108 @@ class Serialised:
 
 
 class RecommenderMethods:
-    """The RPCs; `_gate` is the replica's."""
+    """The RPCs; `service` is the replica's. A method is given a message's bytes and answers with a message, or none."""
 
-    _gate: Gate
+    service: Service
 
     async def RecommendUser(self, request: bytes, grpc_context: Context) -> Serialised:
         """Recommendations for a user."""
-        return Serialised(await _answer(self._gate, "recommend_user", request, grpc_context))
+        return await self._list("recommend_user", queries.user_query, request, grpc_context)
 
     async def RecommendAnonymous(self, request: bytes, grpc_context: Context) -> Serialised:
         """Recommendations from liked and disliked items and words."""
-        return Serialised(await _answer(self._gate, "recommend_anonymous", request, grpc_context))
+        return await self._list("recommend_anonymous", queries.anonymous_query, request, grpc_context)
 
     async def SimilarItems(self, request: bytes, grpc_context: Context) -> Serialised:
         """The items most like one."""
-        return Serialised(await _answer(self._gate, "similar_items", request, grpc_context))
+        return await self._list("similar_items", queries.similar_query, request, grpc_context)
 
     async def Search(self, request: bytes, grpc_context: Context) -> Serialised:
         """Items by the meaning of words."""
-        return Serialised(await _answer(self._gate, "search", request, grpc_context))
+        return await self._list("search", queries.search_query, request, grpc_context)
 
     async def AnswerBatch(self, request: bytes, grpc_context: Context) -> Serialised:
         """Many queries in one request."""
-        return Serialised(await _answer(self._gate, "answer_batch", request, grpc_context))
 
-    async def Models(self, request: bytes, grpc_context: Context) -> pb.ReleaseInfo:
+        async def answer(caller: Caller) -> Sent:
+            batch = await self.service.read(len(request), lambda: queries.query_batch(request))
+            responses = await self.service.answer_batch(batch, BATCH_MESSAGES)
+            answers = [response.answer for response in responses if response.answer]
+            return b"".join([response.body for response in responses]), answers
+
+        return await _respond(self.service, "answer_batch", "read", request, grpc_context, answer)
+
+    async def Models(self, request: bytes, grpc_context: Context) -> Serialised:
         """What is served."""
-        body = await _answer(self._gate, "models", request, grpc_context)
-        facts = orjson.loads(body) if body else {"attributes": {}}
-        return pb.ReleaseInfo(**facts | {"attributes": values_of(facts["attributes"])})
 
-    async def Ready(self, request: bytes, grpc_context: Context) -> pb.ReadyAnswer:
-        """Whether a probed release is loaded."""
-        body = await _answer(self._gate, "ready", request, grpc_context)
-        return pb.ReadyAnswer(**orjson.loads(body)) if body else pb.ReadyAnswer()
+        async def answer(caller: Caller) -> Sent:
+            release = self.service.describe_release()
+            attributes = attribute_values(release["attributes"])
+            return pb.ReleaseInfo(**release | {"attributes": attributes}).SerializeToString(), ()
+
+        return await _respond(self.service, "models", "read", request, grpc_context, answer)
+
+    async def Ready(self, request: bytes, grpc_context: Context) -> Serialised:
+        """Whether a probed release is loaded: UNAVAILABLE until then."""
+
+        async def answer(caller: Caller) -> Sent:
+            self.service.snapshot()
+            return pb.ReadyAnswer(**self.service.readiness()).SerializeToString(), ()
+
+        return await _respond(self.service, "ready", None, request, grpc_context, answer)
+
+    async def _list(self, endpoint: str, parse: Callable[[bytes], Query], raw: bytes, context: Context) -> Serialised:
+        """One list, asked for by a message that `parse` reads."""
+
+        async def answer(caller: Caller) -> Sent:
+            query = await self.service.read(len(raw), lambda: parse(raw))
+            response = await self.service.answer(query, MESSAGES, may_explain=caller.may_explain)
+            return response.body, [response.answer] if response.answer else ()
+
+        return await _respond(self.service, endpoint, "read", raw, context, answer)
 
 
-async def _answer(gate: Gate, name: str, request: bytes, context: Context) -> bytes:
-    """The bytes of the endpoint's answer; b"" with another status than OK."""
+async def _respond(
+    service: Service,
+    endpoint: str,
+    key_scope: str | None,
+    request: bytes,
+    context: Context,
+    answer: Callable[[Caller], Awaitable[Sent]],
+) -> Serialised:
+    """The message of `answer`, which is called once the sender is admitted; an empty one with another status than OK."""
+    started_s, request_id = time.perf_counter(), ""
+    answers: Sequence[Answer] = ()
     try:
         headers = Headers((key.encode(), _raw(value)) for key, value in context.invocation_metadata())
-        headers.request_id = dict(context.trailing_metadata()).get("request_id", "")[:_MAX_REQUEST_ID]
-        size = len(request)
-        if size > _MAX_MESSAGE_BYTES:
-            raise ProblemError(413, "a larger message", f"at most {_MAX_MESSAGE_BYTES:,} bytes", "Split the request.")
-        done = await gate.call(name, headers, _address(context.peer()), size, partial(call_of, name, request))
-    except ProblemError as problem:
-        is_late = isinstance(problem.__cause__, TimeoutError)
-        code = grpc.StatusCode.DEADLINE_EXCEEDED if is_late else _CODES.get(problem.status, grpc.StatusCode.INTERNAL)
-        # Set, not raised: Serve would write a stack trace into the log for every refusal.
-        context.set_code(code)
-        context.set_details(problem.document()["detail"])
-        if "Retry-After" in problem.headers:
-            context.set_trailing_metadata([("retry-after", problem.headers["Retry-After"])])
-        return b""
-    if done.status != 200:
-        context.set_code(_CODES[done.status])
-        context.set_details("no release is loaded yet")
-        return b""
-    return done.body
+        named = dict(context.trailing_metadata()).get("request_id", "")[:_MAX_REQUEST_ID]
+        request_id = named or service.recorder.next_request_id()
+        caller = service.guard.admit(_address(context.peer()), headers, key_scope)
+        for what, most in (("message", _MAX_MESSAGE_BYTES), ("body", service.args.max_body_bytes)):
+            if len(request) > most:
+                raise serving.TooLargeError(
+                    f"a larger {what}", expected=f"at most {most:,} bytes", remedy="Split the request."
+                )
+        async with asyncio.timeout(service.args.timeout_s):
+            body, answers = await answer(caller)
+        status = 200
+    except Exception as error:
+        body, status = b"", _refuse(endpoint, error, context)
+    service.recorder.record(endpoint, status, started_s, request_id, answers)
+    return Serialised(body)
+
+
+def _refuse(endpoint: str, error: Exception, context: Context) -> int:
+    """Sets the status of an error, its text, and when to try again. Returns the status that HTTP would have."""
+    problem = problem_of(error)
+    log_problem(endpoint, error, problem)
+    known = (_CODE_OF[kind] for kind in type(error).__mro__ if kind in _CODE_OF)
+    # Set, not raised: Serve would write a stack trace into the log for every refusal.
+    context.set_code(next(known, grpc.StatusCode.INTERNAL))
+    context.set_details(problem.document()["detail"])
+    if "Retry-After" in problem.headers:
+        context.set_trailing_metadata([("retry-after", problem.headers["Retry-After"])])
+    return problem.status
 
 
 def _raw(value: str | bytes) -> bytes:

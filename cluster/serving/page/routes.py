@@ -1,15 +1,12 @@
-"""Routes of the page: its files, the map, and some user ids to try.
+"""Routes of the page: its files, which need no key, and what it shows: the map, titles, and some user ids to try.
 
-The application that includes `router` sets one thing: `app.state.snapshot`, a function without arguments that returns the
-Snapshot in use.
-
-    GET /                        the page
-    GET /page/{file}             its scripts, style and icon; nothing else
-    GET /v1/map                  the map (`semrec.reports.map.map_bytes`); 202 while it is being drawn
-    GET /v1/map/legend           what the colours mean, at once
-    GET /v1/map/items            items by `rows=1,2,3` or by `item_id=a&item_id=b`
-    GET /v1/titles               items whose title contains a text, for suggestions while typing
-    GET /v1/users                some user ids
+GET /                        the page
+GET /page/{file}             its scripts, style and icon; nothing else
+GET /v1/map                  the map (`semrec.reports.map.map_bytes`); 202 while it is being drawn
+GET /v1/map/legend           what the colours mean, at once
+GET /v1/map/items            items by `rows=1,2,3` or by `item_id=a&item_id=b`
+GET /v1/titles               items whose title contains a text, for suggestions while typing
+GET /v1/users                some user ids
 """
 
 from __future__ import annotations
@@ -17,33 +14,34 @@ from __future__ import annotations
 import hashlib
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 
-from cluster.serving.access.security import MAY_EXPLAIN
-from cluster.serving.http.problems import PROBLEM_TYPE, ProblemError, needs_explain
+from cluster.serving.http.problems import ProblemError
+from cluster.serving.http.route import ApiRoute, TheCaller
 from cluster.serving.page.map_cache import AtlasKeeper
-from cluster.serving.snapshots import Snapshot
+from cluster.serving.service import Service, needs_explain
 from semrec.changes.overlay import OverlayView
 from semrec.release.reader import Release
 from semrec.reports.map import gone_points, items_with_title, map_items
 from semrec.workspace.digests import sha256_hex
 from semrec.workspace.tables import TableFile, read_table
 
-__all__ = ["router"]
+__all__ = ["public_router", "router"]
 
-_PROBLEM: Final[dict[str, Any]] = {
-    "content": {PROBLEM_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}}
-}
 
-router = APIRouter(
-    responses={
-        422: {"description": "Well-formed, but impossible.", **_PROBLEM},
-        503: {"description": "Not ready yet.", **_PROBLEM},
-    }
-)
+class _PageRoute(ApiRoute):
+    recorded_as = "page"
+
+
+class _PublicPageRoute(_PageRoute):
+    key_scope = None
+
+
+router = APIRouter(route_class=_PageRoute)
+public_router = APIRouter(route_class=_PublicPageRoute)
 _atlases = AtlasKeeper()
 
 _FOLDER: Final = Path(__file__).parent
@@ -62,13 +60,13 @@ _HEADERS: Final = {
 _MAX_ITEMS: Final = 500
 
 
-@router.get("/", include_in_schema=False)
+@public_router.get("/", include_in_schema=False)
 def page(request: Request) -> Response:
     """The page."""
     return page_file(request, "index.html")
 
 
-@router.get("/page/{name}", include_in_schema=False)
+@public_router.get("/page/{name}", include_in_schema=False)
 def page_file(request: Request, name: str) -> Response:
     """One of the page's files."""
     if name not in _files():
@@ -137,19 +135,20 @@ def titles(
 
 
 @router.get("/v1/users", tags=["users"])
-def users(request: Request, limit: Annotated[int, Query(ge=1, le=1000)] = 50) -> JSONResponse:
+def users(request: Request, caller: TheCaller, limit: Annotated[int, Query(ge=1, le=1000)] = 50) -> JSONResponse:
     """Some user ids of the release, for trying it out: those of its first part, in ascending order.
 
-    Where the server has keys, one with the scope `explain` is needed.
+    The key needs the scope `explain` as well.
     """
-    if not request.scope.get(MAY_EXPLAIN):
+    if not caller.may_explain:
         raise needs_explain("a list of users", "Ask for users that you know")
     release, _ = _now(request)
     return JSONResponse({"release": release.release_id, "users": _some_users(release)[:limit]})
 
 
 def _now(request: Request) -> tuple[Release, OverlayView]:
-    snapshot: Snapshot = request.app.state.snapshot()
+    service: Service = request.app.state.service
+    snapshot = service.snapshot()
     return snapshot.served.release, snapshot.overlay
 
 

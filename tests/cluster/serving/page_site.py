@@ -97,7 +97,7 @@ def serving(live: LiveRelease, keys_file: str | None = None, key: str | None = N
     """The application on a free port of the loopback. Nothing here writes, so there is no overlay to append to."""
     args = ServeArgs(workspace="unused", keys_file=keys_file)
     service = Service(args, live, None, Statistics("test"), keys=KeyRing(keys_file) if keys_file else None)  # type: ignore[arg-type]
-    _, application = make_application(service)
+    application = make_application(service)
     port = free_port()
     server = uvicorn.Server(uvicorn.Config(application, port=port, log_level="error"))
     thread = threading.Thread(target=server.run, daemon=True)

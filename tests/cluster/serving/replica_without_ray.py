@@ -1,4 +1,4 @@
-"""A replica's application over a small world, without Ray: the same gate, handlers, snapshots and segments."""
+"""A replica's application over a small world, without Ray: the same routes, service, snapshots and segments."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from starlette.testclient import TestClient
 
 from cluster.serving.access.keys import KeyRing
 from cluster.serving.changes.actor import OverlayActor
+from cluster.serving.execute import Ranker
 from cluster.serving.http.application import make_application
 from cluster.serving.service import Service
 from cluster.serving.settings import ServeArgs
-from cluster.serving.snapshots import Ranker
 from cluster.serving.stats import Statistics
 from cluster.serving.watcher import LiveRelease
 from semrec.changes.events import Event
@@ -86,7 +86,7 @@ class LocalReplica:
         answers = AnswerLog(telemetry, hash_key=user_key(telemetry)) if telemetry else None
         appender = LocalAppender(storage.uri, self.live)
         self.service = Service(self.args, self.live, appender, self.stats, keys=keys, answers=answers)
-        self.gate, self.application = make_application(self.service)
+        self.application = make_application(self.service)
         self.client = TestClient(
             self.application, base_url="http://localhost", client=("127.0.0.1", 50_000), raise_server_exceptions=False
         )

@@ -12,8 +12,8 @@ import pytest
 from replica_without_ray import LocalReplica, refused
 from serving_world import make_world
 
-from cluster.serving.http import handlers
-from cluster.serving.http.schemas import MAX_LIST
+from cluster.serving.http import route
+from cluster.serving.requests import MAX_LIST
 from semrec.bench.attacks import ATTACKS, Attack
 
 BODY_BYTES = 8 * 1024**2
@@ -91,13 +91,13 @@ def test_what_a_large_body_holds_is_read_beside_the_event_loop(
     replica: LocalReplica, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names: list[str] = []
-    parse = handlers.parse_body
+    parse = route._parse_body
 
     def noted(model: Any, raw: bytes) -> Any:
         names.append(threading.current_thread().name)
         return parse(model, raw)
 
-    monkeypatch.setattr(handlers, "parse_body", noted)
+    monkeypatch.setattr(route, "_parse_body", noted)
     for size in (100, 100_000):
         text = json.dumps({"text": "x" * size})
         replica.client.post("/v1/search", content=text, headers={"Content-Type": "application/json"})

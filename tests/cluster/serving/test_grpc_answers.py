@@ -40,7 +40,7 @@ class Called:
         self.trailing = [("request_id", "called-by-a-test")]
         self._metadata, self._peer = [("authorization", f"Bearer {key}")] if key else [], peer
         methods = RecommenderMethods()
-        methods._gate = replica.gate
+        methods.service = replica.service
         raw = message if isinstance(message, bytes) else message.SerializeToString()
         assert replica.client.portal is not None
         body = replica.client.portal.call(getattr(methods, rpc), raw, self).SerializeToString()
@@ -238,8 +238,7 @@ def test_answers_are_counted_and_logged_as_over_http(tmp_path: Path) -> None:
         assert said["recommend_user"]["answers"] == {"200": 1}
         assert said["similar_items"]["answers"] == {"404": 1}
         assert replica.stats.releases == {replica.world.release_id: 1}
-        assert replica.service.answers is not None
-        replica.service.answers.close()
+        replica.service.close()
         (line,) = (json.loads(text) for file in (tmp_path / "answers").glob("*.jsonl") for text in file.open())
     user = hashed_user("user-1", user_key(tmp_path / "answers"))
     assert (line["request_id"], line["endpoint"], line["user"]) == ("called-by-a-test", "recommend_user", user)

@@ -9,6 +9,7 @@ from google.protobuf import descriptor_pb2
 from pydantic import BaseModel
 from ray.serve.config import gRPCOptions
 
+from cluster.serving import requests
 from cluster.serving.grpc import SERVICER
 from cluster.serving.grpc import recommender_pb2 as pb
 from cluster.serving.grpc.methods import RecommenderMethods
@@ -43,14 +44,14 @@ def test_the_header_names_the_generator() -> None:
 @pytest.mark.parametrize(
     ("message", "model"),
     [
-        (pb.RecommendUserRequest, schemas.UserQuery),
-        (pb.SimilarItemsRequest, schemas.SimilarQuery),
-        (pb.RecommendAnonymousRequest, schemas.RecommendBody),
-        (pb.SearchRequest, schemas.SearchBody),
-        (pb.BatchRequest, schemas.BatchBody),
-        (pb.BatchQuery, schemas.BatchQuery),
-        (pb.Weighted, schemas.Weighted),
-        (pb.NumberRange, schemas.NumberRange),
+        (pb.RecommendUserRequest, requests.UserParameters),
+        (pb.SimilarItemsRequest, requests.SimilarParameters),
+        (pb.RecommendAnonymousRequest, requests.RecommendBody),
+        (pb.SearchRequest, requests.SearchBody),
+        (pb.BatchRequest, requests.BatchBody),
+        (pb.BatchQuery, requests.BatchQuery),
+        (pb.Weighted, requests.Weighted),
+        (pb.NumberRange, requests.NumberRange),
         (pb.Answer, schemas.Answer),
         (pb.Item, schemas.AnswerItem),
         (pb.BatchAnswers, schemas.BatchAnswers),
@@ -60,7 +61,7 @@ def test_the_header_names_the_generator() -> None:
 )
 def test_messages_have_the_words_of_the_json(message: type, model: type[BaseModel]) -> None:
     fields = {field.name for field in message.DESCRIPTOR.fields}
-    in_the_path = {"user_id", "item_id"} if issubclass(model, schemas.ListQuery) else set()
+    in_the_path = {"user_id", "item_id"} if issubclass(model, requests.ListParameters) else set()
     of_a_failed_query = {"error"} if message is pb.Answer else set()
     assert fields - in_the_path - of_a_failed_query == set(model.model_fields)
 

@@ -15,8 +15,8 @@ import pytest
 from replica_without_ray import LocalReplica, refused
 from serving_world import make_world
 
-from cluster.serving.batching import Batcher
-from cluster.serving.http.problems import ProblemError
+from cluster.serving.batcher import Batcher
+from cluster.serving.errors import OverloadedError
 
 JSON = {"Content-Type": "application/json"}
 HAS_BODY = {
@@ -254,4 +254,4 @@ def test_too_many_waiting_requests_are_refused_at_once() -> None:
 
     found = asyncio.run(crowd())
     assert found[:10] == list(range(10))
-    assert all(isinstance(error, ProblemError) and error.status == 503 for error in found[10:])
+    assert all(isinstance(error, OverloadedError) for error in found[10:])

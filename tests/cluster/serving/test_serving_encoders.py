@@ -12,7 +12,7 @@ from replica_without_ray import WordEncoder
 from serving_world import DIMENSION, K, World, make_world
 
 from cluster.serving.encoders import OverlayVectors, ReleaseEncoders
-from cluster.serving.snapshots import Ranker, Snapshot
+from cluster.serving.execute import Ranker, Snapshot
 from cluster.serving.watcher import LiveRelease
 from semrec.changes.overlay import ItemChange, OverlayView, change_table
 from semrec.changes.state import item_log

@@ -15,9 +15,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from replica_without_ray import LocalReplica, WordEncoder, refused
 from serving_world import K, make_world
 
-from cluster.serving.asks import AnonymousAsk, Listing, Reply, SimilarAsk, UserAsk, answer_asks, published_reply
+from cluster.serving.execute import Execution, Response, execute, published_answer
 from cluster.serving.grpc import recommender_pb2 as pb
-from cluster.serving.grpc.form import MESSAGES
+from cluster.serving.grpc.serializer import MESSAGES
+from cluster.serving.http.json_answers import JSON
+from cluster.serving.queries import AnonymousQuery, ListOptions, SimilarQuery, UserQuery
 from semrec.changes.events import Event
 from semrec.changes.overlay import OverlayView
 from semrec.errors import InputError
@@ -170,16 +172,17 @@ def test_a_bad_filter_is_refused_before_its_batch_is_ranked(replica: LocalReplic
 
     assert replica.live.now is not None
     snapshot = dataclasses.replace(replica.live.now, rank=rank)
-    bad = Listing(filters=Filters({"shoe": frozenset({"42"})}))
-    anonymous = AnonymousAsk(snapshot, [Weighted("n01")], listing=bad)
-    refused = [UserAsk(snapshot, "user-1", bad), SimilarAsk(snapshot, "n10", bad), anonymous]
-    neighbours = [UserAsk(snapshot, user) for user in USERS[:9]]
-    found = answer_asks([*neighbours[:5], *refused, *neighbours[5:]])
+    bad = ListOptions(filters=Filters({"shoe": frozenset({"42"})}))
+    anonymous = AnonymousQuery([Weighted("n01")], options=bad)
+    refused = [UserQuery("user-1", bad), SimilarQuery("n10", bad), anonymous]
+    neighbours = [UserQuery(user) for user in USERS[:9]]
+    queries = [*neighbours[:5], *refused, *neighbours[5:]]
+    found = execute([Execution(query, snapshot, JSON) for query in queries])
     for error in found[5:8]:
         assert isinstance(error, InputError) and "no item has an attribute 'shoe'" in str(error)
     assert calls == [9]  # once, for all who asked well
     expected = [replica.client.get(f"/v1/users/{user}/recommendations").content for user in USERS[:9]]
-    assert [reply.body for reply in found[:5] + found[8:] if isinstance(reply, Reply)] == expected
+    assert [reply.body for reply in found[:5] + found[8:] if isinstance(reply, Response)] == expected
 
 
 def test_unknown_items_are_404_and_unknown_users_get_what_is_popular(replica: LocalReplica) -> None:
@@ -260,7 +263,7 @@ def test_a_deleted_item_is_left_out_of_a_published_list_which_says_so(fresh: Loc
     cut = get(fresh, path, k=2, source="batch")
     assert (cut["items"], cut["num_deleted"], cut["short_reason"]) == (answer["items"][:2], 2, None)
     assert fresh.live.now is not None
-    message = pb.Answer.FromString(published_reply(fresh.live.now, "user-1", Listing(K), MESSAGES).body)
+    message = pb.Answer.FromString(MESSAGES.answer(published_answer(fresh.live.now, "user-1", K)))
     assert ([item.item_id for item in message.items], message.num_deleted) == (
         [item["item_id"] for item in answer["items"]],
         2,
@@ -355,8 +358,7 @@ def test_events_count_in_the_next_answer(fresh: LocalReplica) -> None:
 def test_every_answer_is_logged_apart_from_the_response(fresh: LocalReplica, tmp_path: Path) -> None:
     first = get(fresh, "/v1/users/user-1/recommendations", k=3)
     post(fresh, "/v1/batch", {"queries": [{"user_id": "user-2"}, {"item_id": "n01"}], "k": 2})
-    assert fresh.service.answers is not None
-    fresh.service.answers.close()
+    fresh.service.close()
     files = sorted((tmp_path / "answers").glob("*.jsonl"))
     lines = [json.loads(line) for file in files for line in file.read_text().splitlines()]
     assert [line["endpoint"] for line in lines] == ["recommend_user", "answer_batch", "answer_batch"]

@@ -13,7 +13,7 @@ import pytest
 from replica_without_ray import LocalReplica, WordEncoder
 from serving_world import K, World, event_table, make_world, publish_world
 
-from cluster.serving.snapshots import Ranker
+from cluster.serving.execute import Ranker
 from cluster.serving.watcher import LiveRelease
 from semrec.changes.overlay import OverlayView
 from semrec.data import ItemRow, import_interactions, import_items

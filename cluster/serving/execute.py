@@ -1,0 +1,281 @@
+"""Execute typed queries on a snapshot of the release, many in one ranking. Runs in an engine thread, not in the event loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from itertools import count
+from typing import Any, Final, Protocol, TypeVar
+
+import numpy as np
+
+from cluster.serving.queries import AnonymousQuery, Query, SimilarQuery, UserQuery
+from semrec.changes.events import Event, RecentEvents
+from semrec.changes.log import Folded
+from semrec.changes.overlay import OverlayView
+from semrec.errors import MissingArtefactError
+from semrec.online.anonymous import anonymous_profile, anonymous_question
+from semrec.online.answers import Question, Ranked
+from semrec.online.diversity import diversified
+from semrec.online.explain import Explanation, WhyNot, explain, why_not
+from semrec.online.profile import UserProfile
+from semrec.online.published import Published
+from semrec.online.release import ServedRelease
+from semrec.online.users import question_of
+
+__all__ = [
+    "Answer",
+    "Execution",
+    "Ranker",
+    "Response",
+    "Serializer",
+    "ShardCount",
+    "Snapshot",
+    "execute",
+    "execute_alone",
+    "execute_batch",
+    "published_answer",
+]
+
+_CHECKED_EVERY: Final = 256  # one answer to a user in so many is held against what the user may not see
+_user_answers = count()
+
+Result = TypeVar("Result")
+
+Ranker = Callable[[Sequence[Question], OverlayView], list[Ranked]]
+#: Counts what comes before an item in a release whose rows others hold: release, question, item, score, overlay.
+ShardCount = Callable[[ServedRelease, Question, str, np.float32, OverlayView], int]
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """One release and one state of the overlay, taken together when a request begins: what it is answered from.
+
+    Never altered: a release switch or a change of the overlay makes another. `rank` is the release's own, or that of the
+    shards which hold it together.
+    """
+
+    served: ServedRelease
+    overlay: OverlayView
+    recent_events: RecentEvents | None
+    folded: Folded
+    rank: Ranker
+
+    def recent(self, user_id: str) -> Sequence[Event]:
+        """The events of a user that the release does not know."""
+        return self.recent_events.of(user_id, self.folded.events) if self.recent_events else ()
+
+    @cached_property
+    def as_released(self) -> Snapshot:
+        """The same without overlay and events: what batch scoring saw."""
+        return Snapshot(self.served, OverlayView.empty(), None, self.folded, self.rank)
+
+    @cached_property
+    def stamp(self) -> bytes:
+        """`"release":"..","overlay":0`, which every answer carries."""
+        return b'"release":"%b","overlay":%d' % (self.served.release_id.encode(), self.overlay.sequence)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The answer to one query. `user_id` or `item_id` names whom or what it is about, if anything.
+
+    `num_deleted`, of a published list, counts its items that were deleted since and are left out. `num_excluded` counts
+    items that the user may not see, in the few answers that are held against it once more: 0 unless something is broken.
+    """
+
+    snapshot: Snapshot
+    source: str
+    ranked: Ranked
+    user_id: str | None = None
+    item_id: str | None = None
+    explanations: Sequence[Explanation] | None = None
+    why: WhyNot | None = None
+    num_deleted: int | None = None
+    num_excluded: int = 0
+
+
+class Serializer(Protocol):
+    """Writes answers as bytes of one protocol, in the thread that made them: long ones must not hold up the event loop."""
+
+    def answer(self, answer: Answer) -> bytes:
+        """One answer."""
+
+    def failure(self, error: Exception) -> bytes:
+        """What stands in the place of an answer in a batch."""
+
+
+@dataclass(frozen=True)
+class Response:
+    """A serialised answer, and the answer itself for the log; None in the place of a query of a batch that failed."""
+
+    body: bytes
+    answer: Answer | None
+
+
+@dataclass(frozen=True, eq=False)
+class Execution:
+    """A query with all that executing it takes. `text_vector` float32 [D] is that of an anonymous query's text.
+
+    `count_before` stands for the release's own where shards hold the matrix.
+    """
+
+    query: Query
+    snapshot: Snapshot
+    serializer: Serializer
+    text_vector: np.ndarray | None = None
+    count_before: ShardCount | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class _Prepared:
+    """What a query asks the engine, and what its answer will say: the source, and the profile that explains the scores."""
+
+    execution: Execution
+    question: Question
+    source: str
+    profile: UserProfile | None = None
+
+
+def execute(executions: Sequence[Execution]) -> list[Response | BaseException]:
+    """Executes queries in one ranking per snapshot; the results in their order. What fails for one fails for it alone."""
+    results: list[Response | BaseException] = [_NOT_EXECUTED] * len(executions)
+    by_snapshot: dict[Snapshot, list[int]] = {}
+    for position, execution in enumerate(executions):
+        by_snapshot.setdefault(execution.snapshot, []).append(position)
+    for positions in by_snapshot.values():
+        alike = _execute_alike([executions[position] for position in positions])
+        for position, result in zip(positions, alike, strict=True):
+            results[position] = result
+    return results
+
+
+def execute_alone(execution: Execution) -> Response:
+    """Executes one query. Raises what it fails with."""
+    result = _execute_alike([execution])[0]
+    if isinstance(result, BaseException):
+        raise result
+    return result
+
+
+def execute_batch(executions: Sequence[Execution]) -> list[Response]:
+    """Executes queries of one batch request; one that fails has its serialised error in the place of its answer."""
+    return [
+        Response(execution.serializer.failure(result), None) if isinstance(result, Exception) else result
+        for execution, result in zip(executions, execute(executions), strict=True)
+        if isinstance(result, Response | Exception)
+    ]
+
+
+def published_answer(snapshot: Snapshot, user_id: str, k: int) -> Answer:
+    """The published list of a user without the items that were deleted since, cut to k; says how many were left out.
+
+    Raises MissingArtefactError for a user that the run does not have.
+    """
+    published = snapshot.served.published(user_id)
+    if published is None:
+        raise MissingArtefactError(
+            f"no user {user_id!r} in the published run", expected="a user of it", remedy="Ask with source=live."
+        )
+    changes = snapshot.overlay.changes
+    hits = [hit for hit in published.hits if hit.item_id not in changes or not changes[hit.item_id].deleted]
+    num_deleted = len(published.hits) - len(hits)
+    reason = None if len(hits) >= k else _published_short_reason(snapshot, published, num_deleted)
+    return Answer(snapshot, "batch", Ranked(hits[:k], reason), user_id, num_deleted=num_deleted)
+
+
+_NOT_EXECUTED: Final = RuntimeError("not executed")
+
+
+def _published_short_reason(snapshot: Snapshot, published: Published, num_deleted: int) -> str:
+    """Why what is left of a published list has fewer items than were asked for."""
+    reason = published.short_reason or f"the run has published {snapshot.served.run_k} items for each user"
+    return f"{reason}; {num_deleted} of them were deleted since" if num_deleted else reason
+
+
+def _execute_alike(executions: Sequence[Execution]) -> list[Response | BaseException]:
+    """`execute` for queries of one snapshot."""
+    prepared = [_attempt(_prepare, execution) for execution in executions]
+    asked = [outcome for outcome in prepared if isinstance(outcome, _Prepared)]
+    snapshot = executions[0].snapshot
+    try:
+        rankings = iter(snapshot.rank([query.question for query in asked], snapshot.overlay) if asked else ())
+    except Exception as error:
+        if len(executions) == 1:
+            return [error]
+        # The engine cannot rank the question of one of them: executed one by one, it fails for that one alone.
+        return [_execute_alike([execution])[0] for execution in executions]
+    return [
+        _attempt(_respond, outcome, next(rankings)) if isinstance(outcome, _Prepared) else outcome
+        for outcome in prepared
+    ]
+
+
+def _attempt(function: Callable[..., Result], *arguments: Any) -> Result | Exception:
+    """The function's result, or what it raises."""
+    try:
+        return function(*arguments)
+    except Exception as error:
+        return error
+
+
+def _prepare(execution: Execution) -> _Prepared:
+    """Looks up whom or what a query is about. Raises InputError or MissingArtefactError for a query that cannot be ranked.
+
+    All that may be wrong with a query is found here: a failure of the ranking has the rest of its batch done again.
+    """
+    query, snapshot = execution.query, execution.snapshot
+    served, overlay, options = snapshot.served, snapshot.overlay, query.options
+    served.check_filters(options.filters, overlay)
+    if isinstance(query, UserQuery):
+        state = served.user(query.user_id, snapshot.recent(query.user_id), overlay)
+        state = state or served.users.anonymous(query.user_id)
+        return _Prepared(execution, question_of(state, options.filters, options.num_ranked), state.source)
+    if isinstance(query, SimilarQuery):
+        question = served.similar(query.item_id, overlay, filters=options.filters, k=options.num_ranked)
+        return _Prepared(execution, question, "similar")
+    vector = execution.text_vector
+    texts = [] if query.text is None or vector is None else [(query.text, vector)]
+    profile = anonymous_profile(served, overlay, liked=query.liked, disliked=query.disliked, texts=texts)
+    question = anonymous_question(served, profile, filters=options.filters, k=options.num_ranked)
+    return _Prepared(execution, question, query.source, profile)
+
+
+def _respond(prepared: _Prepared, ranked: Ranked) -> Response:
+    """Chooses among what was ranked, explains it where that was asked for, and serialises the answer."""
+    execution, query, question = prepared.execution, prepared.execution.query, prepared.question
+    snapshot, options = execution.snapshot, query.options
+    served, overlay = snapshot.served, snapshot.overlay
+    ranked = diversified(served, ranked, options.k, options.diversity, overlay)
+    if isinstance(query, SimilarQuery):
+        answer = Answer(snapshot, prepared.source, ranked, item_id=query.item_id)
+    elif isinstance(query, AnonymousQuery):
+        explanations = _explain(snapshot, prepared.profile, ranked) if query.explain else None
+        answer = Answer(snapshot, prepared.source, ranked, explanations=explanations)
+    else:
+        explanations = _explain(snapshot, _profile(prepared, query), ranked) if query.explain else None
+        why = None
+        if query.why is not None:
+            in_shards = partial(execution.count_before, served) if execution.count_before else None
+            why = why_not(served, question, query.why, overlay, ranked.hits, count_before=in_shards)
+        is_checked = next(_user_answers) % _CHECKED_EVERY == 0
+        num_excluded = served.num_excluded(question, ranked.hits, overlay) if is_checked else 0
+        answer = Answer(
+            snapshot, prepared.source, ranked, query.user_id,
+            explanations=explanations, why=why, num_excluded=num_excluded,
+        )  # fmt: skip
+    return Response(execution.serializer.answer(answer), answer)
+
+
+def _profile(prepared: _Prepared, query: UserQuery) -> UserProfile | None:
+    """What a user's vector is made of; None for one whose list is what is popular."""
+    snapshot = prepared.execution.snapshot
+    if prepared.source != "personal":
+        return None
+    return snapshot.served.profile(query.user_id, snapshot.recent(query.user_id), snapshot.overlay)
+
+
+def _explain(snapshot: Snapshot, profile: UserProfile | None, ranked: Ranked) -> list[Explanation]:
+    """Takes the scores apart, by item; without a profile they are popularity."""
+    return explain(snapshot.served, profile or UserProfile(None), ranked.hits, snapshot.overlay)

@@ -1,0 +1,41 @@
+"""Items: look one up, add or replace it, delete it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter
+
+from cluster.serving.http import schemas
+from cluster.serving.http.documentation import problems
+from cluster.serving.http.idempotency import ChangeToken
+from cluster.serving.http.route import ApiRoute, ItemId, TheService, WriteRoute
+from cluster.serving.requests import ItemBody
+
+__all__ = ["router", "write_router"]
+
+router = APIRouter(route_class=ApiRoute, tags=["items"])
+write_router = APIRouter(route_class=WriteRoute, tags=["items"])
+
+
+@router.get("/v1/items/{item_id}", response_model=schemas.ItemAnswer, responses=problems(404))
+async def get_item(item_id: ItemId, service: TheService) -> dict[str, Any]:
+    """An item."""
+    snapshot = service.snapshot()
+    item = snapshot.served.item(item_id, snapshot.overlay)
+    about = {"release": snapshot.served.release_id, "overlay": snapshot.overlay.sequence}
+    return {"item_id": item.item_id, "title": item.title, "attributes": item.attributes, **about}
+
+
+@write_router.put("/v1/items/{item_id}", response_model=schemas.Changed, responses=problems(501, 507))
+async def put_item(item_id: ItemId, body: ItemBody, service: TheService, token: ChangeToken) -> dict[str, Any]:
+    """Add or replace an item; it is in the answers when this returns."""
+    batch = await service.put_item(item_id, body.title, body.text, body.attributes, token)
+    return {"item_id": item_id.strip(), "sequence": batch.last}
+
+
+@write_router.delete("/v1/items/{item_id}", response_model=schemas.Changed, responses=problems(404, 507))
+async def delete_item(item_id: ItemId, service: TheService, token: ChangeToken) -> dict[str, Any]:
+    """Delete an item; it is gone from the answers when this returns."""
+    batch = await service.delete_item(item_id, token)
+    return {"item_id": item_id, "sequence": batch.last}

@@ -1,0 +1,58 @@
+"""Lists of items: recommendations, similar items, search, and many queries at once."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from cluster.serving.execute import Response
+from cluster.serving.http import schemas
+from cluster.serving.http.documentation import problems
+from cluster.serving.http.fast_path import FastRoute
+from cluster.serving.http.json_answers import JSON
+from cluster.serving.http.route import AnswerResponse, ApiRoute, ItemId, TheCaller, TheService, UserId
+from cluster.serving.requests import BatchBody, RecommendBody, SearchBody, SimilarParameters, UserParameters
+
+__all__ = ["fast_router", "router"]
+
+fast_router = APIRouter(route_class=FastRoute, tags=["answers"])
+router = APIRouter(route_class=ApiRoute, tags=["answers"])
+
+
+@fast_router.get("/v1/users/{user_id}/recommendations", response_model=schemas.Answer, responses=problems(404))
+async def recommend_user(
+    user_id: UserId, parameters: Annotated[UserParameters, Query()], service: TheService, caller: TheCaller
+) -> Response:
+    """Recommendations for a user; an unknown one gets what is popular."""
+    return await service.answer(parameters.query(user_id), JSON, may_explain=caller.may_explain)
+
+
+@fast_router.get("/v1/items/{item_id}/similar", response_model=schemas.Answer, responses=problems(404))
+async def similar_items(
+    item_id: ItemId, parameters: Annotated[SimilarParameters, Query()], service: TheService, caller: TheCaller
+) -> Response:
+    """The items most like one."""
+    return await service.answer(parameters.query(item_id), JSON, may_explain=caller.may_explain)
+
+
+@router.post("/v1/recommendations", response_model=schemas.Answer, responses=problems(404, 501))
+async def recommend_anonymous(body: RecommendBody, service: TheService, caller: TheCaller) -> AnswerResponse:
+    """Recommendations from liked and disliked items and words."""
+    return AnswerResponse.of(await service.answer(body.query(), JSON, may_explain=caller.may_explain))
+
+
+@router.post("/v1/search", response_model=schemas.Answer, responses=problems(404, 501))
+async def search(body: SearchBody, service: TheService, caller: TheCaller) -> AnswerResponse:
+    """Items by the meaning of words."""
+    return AnswerResponse.of(await service.answer(body.query(), JSON, may_explain=caller.may_explain))
+
+
+@router.post("/v1/batch", response_model=schemas.BatchAnswers)
+async def answer_batch(body: BatchBody, service: TheService) -> AnswerResponse:
+    """Thousands of queries in one request."""
+    batch = await asyncio.to_thread(body.query)
+    responses = await service.answer_batch(batch, JSON)
+    answers = [response.answer for response in responses if response.answer]
+    return AnswerResponse(b'{"answers":[%b]}' % b",".join([response.body for response in responses]), answers)

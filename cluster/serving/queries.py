@@ -1,0 +1,86 @@
+"""Typed queries: what can be asked of a release, whatever protocol a request came by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from semrec.errors import InputError
+from semrec.online.anonymous import Weighted
+from semrec.online.diversity import num_candidates
+from semrec.online.filters import NO_FILTERS, Filters
+
+__all__ = ["AnonymousQuery", "ListOptions", "Query", "QueryBatch", "SimilarQuery", "UserQuery"]
+
+
+@dataclass(frozen=True)
+class ListOptions:
+    """Length, filters and order of a list; `use_overlay` False: as released, without later changes and events.
+
+    `diversity` is 0 for a list by score alone, towards 1 for items that are less alike. Raises InputError for less than
+    one item and for a diversity outside of 0 to 1.
+    """
+
+    k: int = 10
+    filters: Filters = NO_FILTERS
+    diversity: float = 0.0
+    use_overlay: bool = True
+
+    def __post_init__(self) -> None:
+        if self.k < 1 or not 0 <= self.diversity <= 1:
+            raise InputError(
+                f"k = {self.k} with diversity = {self.diversity}",
+                expected="k of at least 1 and a diversity from 0 to 1",
+                remedy="Correct the query.",
+            )
+
+    @property
+    def num_ranked(self) -> int:
+        """How many items are ranked, of which k are chosen."""
+        return num_candidates(self.k, self.diversity)
+
+
+@dataclass(frozen=True)
+class UserQuery:
+    """A user's recommendations: ranked now, or the published list as it is (`source` "batch").
+
+    `explain` asks what each score is made of, `why` at which place an item would be or why it may not be shown.
+    """
+
+    user_id: str
+    options: ListOptions = ListOptions()
+    source: Literal["live", "batch"] = "live"
+    explain: bool = False
+    why: str | None = None
+
+
+@dataclass(frozen=True)
+class SimilarQuery:
+    """The items most like one."""
+
+    item_id: str
+    options: ListOptions = ListOptions()
+
+
+@dataclass(frozen=True)
+class AnonymousQuery:
+    """Recommendations from liked and disliked items and a text; a search is a text alone."""
+
+    liked: Sequence[Weighted] = ()
+    disliked: Sequence[Weighted] = ()
+    text: str | None = None
+    options: ListOptions = ListOptions()
+    explain: bool = False
+    source: Literal["anonymous", "search"] = "anonymous"
+
+
+Query = UserQuery | SimilarQuery | AnonymousQuery
+
+
+@dataclass(frozen=True)
+class QueryBatch:
+    """Many queries that share their options."""
+
+    queries: Sequence[Query]
+    options: ListOptions = ListOptions()
