@@ -1,4 +1,5 @@
-"""The log of answers: written by a thread of its own to rotated JSONL files, and never waited for by an answer."""
+"""Log the answers that went out: a thread of its own writes them to rotated JSONL files, and no answer waits for it."""
+# ruff: noqa: N802 - the names of the methods of logging that are overridden
 
 from __future__ import annotations
 
@@ -7,25 +8,24 @@ import hashlib
 import json
 import logging
 import os
+import queue
 import secrets
-import threading
 import time
 import uuid
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from io import FileIO
+from logging.handlers import BaseRotatingHandler, QueueHandler, QueueListener
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from semrec.errors import InputError
 
 __all__ = ["Answer", "AnswerCounts", "AnswerLog", "hashed_user", "user_key"]
 
 _log = logging.getLogger(__name__)
-_DRAIN_S: Final = 0.2  # what a killed process may lose
-_RETRY_S: Final = 1.0
+_LOOK_S: Final = 1.0  # between looks whether the file of an idle log is old enough to be closed
 _HASH_BYTES: Final = 16
 _KEY_FILE: Final = "users.key"
 _KEY_BYTES: Final = 32
@@ -60,8 +60,8 @@ class AnswerLog:
 
     `add` appends to a bounded queue and returns: no disk, no waiting. A full queue and a disk that refuses cost
     lines, which are counted, never answers. With `hash_key` (up to 64 bytes) a line has `hashed_user` in the place of the
-    user id. What is made here its owner alone may read. `close` writes what waits; a process that is killed loses at most
-    the last 0.2 s, and may leave a cut last line.
+    user id. What is made here its owner alone may read. `close` writes what waits; a process that is killed loses what was
+    still in the queue, and may leave a cut last line.
     """
 
     def __init__(
@@ -82,65 +82,156 @@ class AnswerLog:
                 expected="positive limits, and a key of 1 to 64 bytes if any",
                 remedy="Correct the setting.",
             )
-        self._max_queued, self._hash_key = max_queued, hash_key
-        self._file = _RotatedFile(Path(folder), max_file_bytes, max_file_age_s)
-        self._queue: deque[Answer] = deque()
-        self._written = self._dropped = self._failed = 0
-        self._counting, self._closing = threading.Lock(), threading.Event()
-        self._thread = threading.Thread(target=self._drain, name="answer-log", daemon=True)
-        self._thread.start()
+        self._num_accepted, self._is_closed = 0, False
+        waiting: queue.Queue[Any] = queue.Queue(max_queued)
+        self._queue = _BoundedQueue(waiting)
+        self._files = _AnswerFiles(Path(folder), max_file_bytes, max_file_age_s, hash_key)
+        self._listener = _Listener(waiting, self._files)
+        self._listener.start()
 
     def add(self, answer: Answer) -> bool:
-        """Queues an answer; False when it was dropped because the queue is full, or the log closed."""
-        if len(self._queue) >= self._max_queued or self._closing.is_set():
-            with self._counting:
-                self._dropped += 1
+        """Queues an answer; False when it was dropped because the queue is full, or the log closed. For one thread alone."""
+        num_dropped = self._queue.num_dropped
+        if self._is_closed:
+            self._queue.num_dropped += 1
             return False
-        self._queue.append(answer)
-        return True
+        self._queue.emit(logging.LogRecord("answers", logging.INFO, "", 0, answer, None, None))
+        is_queued = self._queue.num_dropped == num_dropped
+        self._num_accepted += is_queued
+        return is_queued
 
     @property
     def counts(self) -> AnswerCounts:
-        return AnswerCounts(self._written, len(self._queue), self._dropped, self._failed)
+        written, failed = self._files.num_written, self._files.num_failed
+        # An answer that was taken off the queue but is not written yet is still waiting.
+        return AnswerCounts(written, self._num_accepted - written - failed, self._queue.num_dropped, failed)
 
-    def close(self, timeout_s: float = 10.0) -> AnswerCounts:
+    def close(self) -> AnswerCounts:
         """Writes what waits and closes the file. Closing again changes nothing."""
-        self._closing.set()
-        self._thread.join(timeout_s)
+        if not self._is_closed:
+            self._is_closed = True
+            self._listener.stop()
+            self._files.close()
         return self.counts
 
-    def _drain(self) -> None:
-        while not self._closing.wait(_DRAIN_S):
-            self._write_queued()
-            self._file.rotate_if_old()
-        self._write_queued()
-        self._file.close()
 
-    def _write_queued(self) -> None:
-        while self._queue:
-            lines = [self._line(self._queue[n]) for n in range(min(len(self._queue), 1_000))]
-            is_written = self._file.write(lines)
-            # Counted before they leave the queue: an answer is at no moment in none of the counts.
-            self._written += len(lines) * is_written
-            self._failed += len(lines) * (not is_written)
-            for _ in lines:
-                self._queue.popleft()
+class _BoundedQueue(QueueHandler):
+    """Queues records as they are, and counts those for which there is no room."""
 
-    def _line(self, answer: Answer) -> bytes:
-        user = answer.user_id
-        if user is not None and self._hash_key is not None:
-            user = hashed_user(user, self._hash_key)
-        body = {
-            "time": datetime.fromtimestamp(answer.time_s, UTC).isoformat(timespec="milliseconds"),
-            "request_id": answer.request_id,
-            "endpoint": answer.endpoint,
-            "user": user,
-            "items": list(answer.item_ids),
-            "release": answer.release,
-            "overlay": int(answer.overlay),
-            "ms": round(float(answer.ms), 3),
-        }
-        return json.dumps(body, separators=(",", ":")).encode() + b"\n"
+    num_dropped = 0
+
+    def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
+        return record  # written in this process: nothing to format beforehand
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        self.num_dropped += 1
+
+
+class _Listener(QueueListener):
+    """Writes what is queued; while nothing is, closes a file that has become old."""
+
+    def __init__(self, waiting: queue.Queue[Any], files: _AnswerFiles) -> None:
+        super().__init__(waiting, files)
+        self._waiting, self._files = waiting, files
+
+    def dequeue(self, block: bool) -> Any:
+        while True:
+            try:
+                return self._waiting.get(block, _LOOK_S)
+            except queue.Empty:
+                self._files.close_old()
+
+    def enqueue_sentinel(self) -> None:
+        self._waiting.put(None)  # waits for room, where the library's own would fail on a full queue
+
+
+class _AnswerFiles(BaseRotatingHandler):
+    """The file that is being written. A failed write leaves whole lines only, and the next one tries again."""
+
+    def __init__(self, folder: Path, max_bytes: int, max_age_s: float, hash_key: bytes | None) -> None:
+        super().__init__(folder / "answers.jsonl", "ab", delay=True)  # each file has a name of its own: see _open
+        self._folder, self._max_bytes, self._max_age_s, self._hash_key = folder, max_bytes, max_age_s, hash_key
+        self._run, self._number = uuid.uuid4().hex[:8], 0
+        self._file: FileIO | None = None
+        self._size, self._opened_s = 0, 0.0
+        self.num_written = self.num_failed = 0
+        self._is_failing = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            if self.shouldRollover(record):
+                self.doRollover()
+            answer: Any = record.msg
+            self._write(_line(answer, self._hash_key))
+        except OSError as error:
+            if not self._is_failing:
+                _log.warning("answers are not logged: %s", error)  # once, until a write succeeds
+            self._is_failing = True
+            self.num_failed += 1
+            return
+        self._is_failing = False
+        self.num_written += 1
+
+    def shouldRollover(self, record: logging.LogRecord | None = None) -> bool:
+        """Whether the file is large or old enough."""
+        is_old = time.monotonic() - self._opened_s >= self._max_age_s
+        return self._file is not None and (self._size >= self._max_bytes or is_old)
+
+    def doRollover(self) -> None:
+        """Closes the file; the next answer opens another. Files are neither renamed nor deleted: others collect them."""
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
+
+    def close_old(self) -> None:
+        """Ends a file that is large or old enough."""
+        with self.lock or contextlib.nullcontext():
+            if self.shouldRollover():
+                self.doRollover()
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self.doRollover()
+        super().close()
+
+    def _write(self, line: bytes) -> None:
+        file = self._file = self._file or self._open_next()
+        rest = memoryview(line)
+        try:
+            while rest:  # a disk that is nearly full takes a piece before it refuses
+                rest = rest[file.write(rest) :]
+        except OSError:
+            # Takes back the piece, and keeps the file: on a full disk a new one for each answer would be an empty one.
+            file.truncate(self._size)
+            raise
+        self._size += len(line)
+
+    def _open_next(self) -> FileIO:
+        _make_private(self._folder)
+        started = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+        name = f"answers-{started}-{os.getpid()}-{self._run}-{self._number:06d}.jsonl"
+        file = FileIO(str(self._folder / name), "ab", opener=_open_private)
+        self._number += 1
+        self._size, self._opened_s = 0, time.monotonic()
+        return file
+
+
+def _line(answer: Answer, hash_key: bytes | None) -> bytes:
+    """The line of an answer, with its user hashed where there is a key."""
+    user = answer.user_id
+    if user is not None and hash_key is not None:
+        user = hashed_user(user, hash_key)
+    body = {
+        "time": datetime.fromtimestamp(answer.time_s, UTC).isoformat(timespec="milliseconds"),
+        "request_id": answer.request_id,
+        "endpoint": answer.endpoint,
+        "user": user,
+        "items": list(answer.item_ids),
+        "release": answer.release,
+        "overlay": int(answer.overlay),
+        "ms": round(float(answer.ms), 3),
+    }
+    return json.dumps(body, separators=(",", ":")).encode() + b"\n"
 
 
 def hashed_user(user_id: str, key: bytes) -> str:
@@ -192,61 +283,3 @@ def _make_private(folder: Path) -> None:
 
 def _open_private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
-
-
-class _RotatedFile:
-    """The file that is being written. A failed write leaves whole lines only, and the next one tries again."""
-
-    def __init__(self, folder: Path, max_bytes: int, max_age_s: float) -> None:
-        self._folder, self._max_bytes, self._max_age_s = folder, max_bytes, max_age_s
-        self._run, self._number = uuid.uuid4().hex[:8], 0
-        self._file: FileIO | None = None
-        self._size = 0
-        self._opened_s = self._retry_s = 0.0
-
-    def write(self, lines: list[bytes]) -> bool:
-        """Appends lines and hands them to the system; False when it refused them."""
-        if time.monotonic() < self._retry_s:
-            return False
-        try:
-            file = self._file or self._open()
-            data = memoryview(b"".join(lines))
-            while data:  # a disk that is nearly full takes a piece before it refuses
-                data = data[file.write(data) :]
-            self._size += sum(map(len, lines))
-        except OSError as error:
-            if not self._retry_s:
-                _log.warning("answers are not logged: %s", error)  # once, until a write succeeds
-            self._retry_s = time.monotonic() + _RETRY_S
-            self._cut()
-            return False
-        self._retry_s = 0.0
-        if self._size >= self._max_bytes:
-            self.close()
-        return True
-
-    def rotate_if_old(self) -> None:
-        if self._file and time.monotonic() - self._opened_s >= self._max_age_s:
-            self.close()
-
-    def close(self) -> None:
-        file, self._file = self._file, None
-        if file:
-            with contextlib.suppress(OSError):
-                file.close()
-
-    def _open(self) -> FileIO:
-        _make_private(self._folder)
-        started = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-        name = f"answers-{started}-{os.getpid()}-{self._run}-{self._number:06d}.jsonl"
-        self._file = FileIO(self._folder / name, "xb", opener=_open_private)
-        self._number += 1
-        self._size, self._opened_s = 0, time.monotonic()
-        return self._file
-
-    def _cut(self) -> None:
-        """Takes back a line that was cut by a full disk, and gives the file up."""
-        if self._file:
-            with contextlib.suppress(OSError):
-                self._file.truncate(self._size)
-        self.close()

@@ -80,6 +80,24 @@ def test_keys_and_scopes(guarded: tuple[LocalReplica, dict[str, str]], caplog: p
     assert not any(key in caplog.text for key in keys.values())
 
 
+def test_every_documented_operation_asks_for_a_key(guarded: tuple[LocalReplica, dict[str, str]]) -> None:
+    replica, keys = guarded
+    operations = [
+        (method.upper(), path, operation)
+        for path, methods in replica.client.get("/openapi.json").json()["paths"].items()
+        for method, operation in methods.items()
+    ]
+    open_to_all = {path for method, path, operation in operations if not operation["security"]}
+    assert open_to_all == {"/healthz", "/readyz"} and len(operations) == 19
+    for method, path, _ in operations:
+        if path not in open_to_all:
+            refused(replica.client.request(method, path), 401)
+        if method in ("PUT", "DELETE") or path in ("/v1/events", "/v1/stats", "/metrics"):
+            refused(replica.client.request(method, path, headers=bearer(keys["reader"])), 403)
+    refused(replica.client.get("/nothing"), 401)
+    refused(replica.client.get("/nothing", headers=bearer(keys["reader"])), 404)
+
+
 def test_what_users_have_seen_needs_a_scope_of_its_own(guarded: tuple[LocalReplica, dict[str, str]]) -> None:
     replica, keys = guarded
     url = "/v1/users/user-1/recommendations"
