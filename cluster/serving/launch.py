@@ -17,13 +17,13 @@ from typing import Any, Final
 from cluster.compute import ComputeOptions, open_compute
 from cluster.serving.access.security import check_binding, is_loopback
 from cluster.serving.grpc import SERVICER
-from cluster.serving.ports import local_haproxy, own_ports
+from cluster.serving.ray_serve import local_haproxy, own_ports, serving_environment
 from cluster.serving.settings import ServeArgs
 from semrec.errors import InputError, NoWorkersError
 from semrec.runs import require_live
 from semrec.workspace.folder import Workspace
 
-__all__ = ["Listen", "serve_release", "serving_environment"]
+__all__ = ["Listen", "serve_release"]
 
 _APPLICATION: Final = "semrec"
 _READY_S: Final = 300.0
@@ -60,42 +60,6 @@ class Listen:
         return f"{'https' if self.tls_cert else 'http'}://{f'[{host}]' if ':' in host else host}:{self.port}"
 
 
-def serving_environment(*, haproxy: bool = True, cores: int = 2) -> dict[str, str]:
-    """The variables that Ray's processes must be started with for the measured speed; a cluster's nodes need them, too.
-
-    What a caller has set in the environment stays.
-    """
-    common = {
-        "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
-        "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(1 << 30),  # batches on their way to shards
-        # One message of gRPC, either way. A request is read before anybody knows whose it is: Serve's 2 GiB are too many.
-        "RAY_SERVE_GRPC_MAX_MESSAGE_SIZE": str(1 << 26),
-    }
-    if not haproxy:
-        # Without HAProxy a direct ingress would listen on ports that nobody forwards to.
-        return {**common, "RAY_SERVE_ENABLE_DIRECT_INGRESS": "0", "RAY_SERVE_ENABLE_HA_PROXY": "0"}
-    return {
-        **common,
-        "RAY_SERVE_ENABLE_HA_PROXY": "1",
-        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "cluster.serving.http.fast_path:middlewares",
-        # Parsed per request by a Python process of Ray's; /metrics counts the same in the replica.
-        "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
-        "RAY_SERVE_HAPROXY_NBTHREAD": str(max(1, cores // 4)),
-        # A replica that dies before it answers: changes are named, so that doing one again does nothing.
-        "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
-        "RAY_SERVE_HAPROXY_RETRIES": "5",
-        # Three failed looks in a row start HAProxy again: with Serve's 10 s a killed one was away for 40 s.
-        "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
-        # On a busy machine a proxy takes longer to start than Serve's three times 5 s, after which it is killed.
-        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "20",
-        "RAY_SERVE_HAPROXY_HEALTH_CHECK_INTER": "1s",  # until it sends requests to a replica that it just met
-        "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": "60",
-        "RAY_SERVE_HAPROXY_TIMEOUT_SERVER_S": "60",
-        "RAY_SERVE_HAPROXY_TUNE_BUFSIZE": "65536",  # the longest request line and headers
-        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
-    }
-
-
 def serve_release(
     args: ServeArgs, listen: Listen, *, address: str | None = None, on_ready: Callable[[dict[str, Any], float], None]
 ) -> None:
@@ -116,9 +80,9 @@ def serve_release(
             os.environ.setdefault(name, value)
         # After Ray, which takes SIGTERM for itself when it starts.
         with ray, _interrupted() as stop, _running(args, listen, is_local=not address):
-            said = _wait_until_ready(listen, stop)
-            if said is not None:
-                on_ready(said, time.monotonic() - started_s)
+            readiness = _wait_until_ready(listen, stop)
+            if readiness is not None:
+                on_ready(readiness, time.monotonic() - started_s)
                 stop.wait()
 
 
@@ -152,7 +116,7 @@ def _wait_until_ready(listen: Listen, stop: threading.Event) -> dict[str, Any] |
                 body: dict[str, Any] = json.load(response)
                 return body
         except (OSError, ValueError) as error:
-            reason = _said(error)
+            reason = _answered(error)
         stop.wait(_POLL_S)
     if stop.is_set():
         return None
@@ -163,7 +127,8 @@ def _wait_until_ready(listen: Listen, stop: threading.Event) -> dict[str, Any] |
     )
 
 
-def _said(error: Exception) -> str:
+def _answered(error: Exception) -> str:
+    """What the service answered instead, as far as it did."""
     if isinstance(error, urllib.error.HTTPError):
         with contextlib.suppress(Exception):
             return error.read(500).decode(errors="replace")

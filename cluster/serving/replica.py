@@ -9,7 +9,6 @@ import threading
 from typing import Any, Final
 
 from ray import serve
-from ray.serve.context import _get_global_client
 
 from cluster.metrics import RayMetrics
 from cluster.serving.access.keys import KeyRing
@@ -21,6 +20,7 @@ from cluster.serving.grpc.methods import RecommenderMethods
 from cluster.serving.grpc.servicer import check_servicers
 from cluster.serving.http.application import make_application
 from cluster.serving.http.fast_path import install_fast_path, remove_fast_path
+from cluster.serving.ray_serve import proxy_options
 from cluster.serving.service import Service
 from cluster.serving.settings import ServeArgs, engine_threads
 from cluster.serving.shards import Shard, ShardGroup
@@ -43,11 +43,9 @@ class Recommender(RecommenderMethods):
     """One replica of the ingress. It is there once it has loaded what is live; with nothing to load it waits for it."""
 
     async def __init__(self, args: ServeArgs, *shards: Any) -> None:  # type: ignore[misc]
-        # Serve has no public way to ask where its proxies listen.
-        client = _get_global_client()
-        grpc = await client._controller.get_grpc_config.remote()
-        check_servicers(grpc.grpc_servicer_functions)
-        check_binding(args, client.http_config.host or "localhost", has_grpc=bool(grpc.grpc_servicer_functions))
+        host, servicers = await proxy_options()
+        check_servicers(servicers)
+        check_binding(args, host, has_grpc=bool(servicers))
         loop = asyncio.get_running_loop()
         storage = Workspace.open(args.workspace).storage
         group = ShardGroup(shards, loop) if shards else None

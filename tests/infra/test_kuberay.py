@@ -364,7 +364,7 @@ def test_ray_serve_takes_the_configuration() -> None:
 @pytest.mark.parametrize("cloud", CLOUDS)
 def test_every_node_starts_serve_with_the_variables_of_the_measured_speed(cloud: str) -> None:
     """Replicas and HAProxy run on workers, Serve's controller and the operator's requests to it on the head."""
-    from cluster.serving.launch import serving_environment
+    from cluster.serving.ray_serve import serving_environment
 
     for name, cluster in clusters(render(cloud) + render(f"{cloud}/jobs")).items():
         for pod in pod_specs(cluster):

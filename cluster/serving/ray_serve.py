@@ -1,4 +1,12 @@
-"""Ports and addresses of one service on a machine, so that services side by side do not answer each other's requests."""
+"""What the service needs of Ray Serve that Serve does not promise: the first place to look at after an upgrade of Ray.
+
+* `serving_environment`, `own_ports`: variables of Serve's processes, most of them undocumented.
+* `local_haproxy`: a script in HAProxy's place edits the configuration that Serve writes.
+* `http.fast_path.middlewares`: a callback puts middleware around what Serve's servers run.
+* `proxy_options`: the addresses of Serve's proxies, asked of its controller.
+* `replica.Recommender.__serve_build_asgi_app__`: Serve calls it for the application of a replica.
+* `grpc.servicer`: Serve gives a servicer function the methods of a replica by the names of the RPCs.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +21,7 @@ from typing import Final
 
 from cluster.serving.http.problems import PROBLEM_TYPE, ProblemError
 
-__all__ = ["local_haproxy", "own_ports"]
+__all__ = ["local_haproxy", "own_ports", "proxy_options", "serving_environment"]
 
 _REPLICA_PORTS: Final = range(30_000, 32_700, 100)  # below those that Linux gives to outgoing connections
 _FIXED_PORTS: Final = {
@@ -46,6 +54,42 @@ _HAPROXY_FILES: Final = {
 _UNAVAILABLE: Final = ProblemError(503, "no replica can answer", "a replica that is up", "Try again.")
 
 
+def serving_environment(*, haproxy: bool = True, cores: int = 2) -> dict[str, str]:
+    """The variables that Ray's processes must be started with for the measured speed; a cluster's nodes need them, too.
+
+    What a caller has set in the environment stays.
+    """
+    common = {
+        "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+        "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(1 << 30),  # batches on their way to shards
+        # One message of gRPC, either way. A request is read before anybody knows whose it is: Serve's 2 GiB are too many.
+        "RAY_SERVE_GRPC_MAX_MESSAGE_SIZE": str(1 << 26),
+    }
+    if not haproxy:
+        # Without HAProxy a direct ingress would listen on ports that nobody forwards to.
+        return {**common, "RAY_SERVE_ENABLE_DIRECT_INGRESS": "0", "RAY_SERVE_ENABLE_HA_PROXY": "0"}
+    return {
+        **common,
+        "RAY_SERVE_ENABLE_HA_PROXY": "1",
+        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "cluster.serving.http.fast_path:middlewares",
+        # Parsed per request by a Python process of Ray's; /metrics counts the same in the replica.
+        "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
+        "RAY_SERVE_HAPROXY_NBTHREAD": str(max(1, cores // 4)),
+        # A replica that dies before it answers: changes are named, so that doing one again does nothing.
+        "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
+        "RAY_SERVE_HAPROXY_RETRIES": "5",
+        # Three failed looks in a row start HAProxy again: with Serve's 10 s a killed one was away for 40 s.
+        "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
+        # On a busy machine a proxy takes longer to start than Serve's three times 5 s, after which it is killed.
+        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "20",
+        "RAY_SERVE_HAPROXY_HEALTH_CHECK_INTER": "1s",  # until it sends requests to a replica that it just met
+        "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": "60",
+        "RAY_SERVE_HAPROXY_TIMEOUT_SERVER_S": "60",
+        "RAY_SERVE_HAPROXY_TUNE_BUFSIZE": "65536",  # the longest request line and headers
+        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
+    }
+
+
 def own_ports() -> dict[str, str]:
     """Variables with ports that nobody on this machine listens on, for all that Serve would give a fixed one.
 
@@ -64,9 +108,9 @@ def own_ports() -> dict[str, str]:
 
 
 def _is_free(port: int) -> bool:
-    with socket.socket() as one:
+    with socket.socket() as probe:
         try:
-            one.bind(("127.0.0.1", port))
+            probe.bind(("127.0.0.1", port))
         except OSError:
             return False
         return True
@@ -92,3 +136,12 @@ def local_haproxy() -> Iterator[dict[str, str]]:
         script.chmod(0o700)
         paths = {name: str(Path(folder) / file) for name, file in _HAPROXY_FILES.items()}
         yield {"RAY_SERVE_HAPROXY_BINARY_PATH": str(script), **paths}
+
+
+async def proxy_options() -> tuple[str, list[str]]:
+    """Where Serve's proxies listen to HTTP, and the servicer functions of gRPC that they were told of."""
+    from ray.serve.context import _get_global_client  # Ray Serve reads the environment when it is imported
+
+    client = _get_global_client()
+    grpc = await client._controller.get_grpc_config.remote()
+    return client.http_config.host or "localhost", list(grpc.grpc_servicer_functions)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from ray.serve._private import constants
 
-from cluster.serving.ports import local_haproxy
+from cluster.serving.ray_serve import local_haproxy
 
 
 def test_haproxy_has_its_files_and_its_socket_to_itself() -> None:
