@@ -21,6 +21,7 @@ __all__ = [
     "SettingsError",
     "StoreUnavailableError",
     "TooManyRejectedError",
+    "TrainingError",
     "WorkspaceError",
     "WorkspaceWriteError",
 ]
@@ -121,3 +122,7 @@ class EncoderError(SemrecError):
 
 class DeviceError(SemrecError):
     """The requested device does not exist or cannot hold the work."""
+
+
+class TrainingError(SemrecError):
+    """A model's training diverged, or its data does not hold what it needs."""

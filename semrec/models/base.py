@@ -36,6 +36,9 @@ __all__ = [
 #: Name of a model, as settings and manifests have it -> module and class. Imported on first use: some load torch.
 MODELS: Final[Mapping[str, tuple[str, str]]] = {
     "content": ("semrec.models.content", "ContentModel"),
+    "content_ridge": ("semrec.models.content_ridge", "ContentRidgeModel"),
+    "ials": ("semrec.models.ials", "IalsModel"),
+    "nsvd": ("semrec.models.nsvd", "NsvdModel"),
     "popularity": ("semrec.models.popularity", "PopularityModel"),
 }
 

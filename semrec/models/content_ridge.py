@@ -1,0 +1,72 @@
+"""The content model with ridge regression: centred embeddings, and users who are explained by all their likes at once.
+
+Embeddings of one catalogue share a large mean (for sentence encoders most of their length), towards which every user's mean
+points, and the few items that lie there are recommended to everybody. So embeddings are centred first. Then a user is
+
+    p = (E'E + l)^-1 E'x       E centred embeddings, x the liked items
+
+the iALS half-step with content as item factors and all pairs weighted alike: directions in which all items differ say less
+about a taste than rare ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+import numpy as np
+
+from semrec.errors import InputError
+from semrec.models.base import TrainingData
+from semrec.models.learned import TEXT, LearnedModel
+from semrec.models.sparse import SparseRows, gram_of_rows, multiply_rows
+from semrec.models.unit_scores import score_covariance
+
+__all__ = ["ContentRidgeModel"]
+
+
+class ContentRidgeModel(LearnedModel):
+    """Users by ridge regression over centred embeddings.
+
+    Settings: `regularization`, relative to the mean eigenvalue of E'E, so that it suits any encoder.
+    """
+
+    kind = "content_ridge"
+    is_content_only = True
+    defaults: Mapping[str, Any] = {"regularization": 1.0}
+
+    @classmethod
+    def fit(cls, data: TrainingData, settings: Mapping[str, Any]) -> tuple[Self, np.ndarray]:
+        """See `VectorModel.fit`. Raises InputError when no item has an embedding."""
+        embeddings_ID = data.content[TEXT]
+        model = cls({"neutral_value": data.neutral_value, **settings}, embeddings_ID.shape[1])
+        has_embedding_I = embeddings_ID.any(axis=1)
+        if not has_embedding_I.any():
+            raise InputError("no item has an embedding", expected="one at least", remedy="Embed the catalogue first.")
+        model._arrays = {"mean_D": embeddings_ID[has_embedding_I].mean(axis=0, dtype=np.float64).astype(np.float32)}
+        items_ID = model.cold_items({TEXT: embeddings_ID})
+        gram_DD, dimension = gram_of_rows(items_ID), model.dimension
+        ridge = model.settings["regularization"] * np.trace(gram_DD) / dimension
+        solved_DD = np.linalg.solve(gram_DD + ridge * np.eye(dimension), np.eye(dimension))
+        model._arrays |= {"solve_DD": solved_DD * ridge, "covariance_DD": score_covariance(items_ID)}
+        return model, items_ID
+
+    def raw_users(self, liked: SparseRows, vectors_ND: np.ndarray, matrix_rows_N: np.ndarray) -> np.ndarray:
+        """See `LearnedModel.raw_users`."""
+        sums_UD = multiply_rows(liked, vectors_ND)
+        # The same compiled loop as for sparse rows: a matrix product of a library depends on how many users there are.
+        every_column = np.tile(np.arange(self.dimension, dtype=np.int32), liked.num_rows)
+        offsets = np.arange(liked.num_rows + 1, dtype=np.int64) * self.dimension
+        dense = SparseRows(offsets, every_column, sums_UD.reshape(-1), self.dimension)
+        return multiply_rows(dense, self._arrays["solve_DD"])
+
+    def term_vectors(self, liked: SparseRows, vectors_ND: np.ndarray, matrix_rows_N: np.ndarray) -> np.ndarray:
+        """See `LearnedModel.term_vectors`."""
+        terms_LD: np.ndarray = vectors_ND[liked.columns].astype(np.float64) @ self._arrays["solve_DD"]
+        return terms_LD
+
+    def cold_items(self, content: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Centred embeddings: to this model no item is cold. An item without an embedding (zeros) has none."""
+        centred_ND = (content[TEXT] - self._arrays["mean_D"]).astype(np.float32)
+        centred_ND[~content[TEXT].any(axis=1)] = 0
+        return centred_ND
