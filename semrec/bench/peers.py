@@ -21,6 +21,7 @@ _BLOCK_QUERIES = 256
 _THREAD_SHAPES = ((1024, 1024), (1024, 2048), (2048, 1024))
 _CALL_SHAPES = ((1024, 2048), (2048, 4096))
 _CUDA_SHAPES = ((2048, 16_384), (4096, 32_768), (8192, 65_536))
+_LOOK_ITEMS = {"cpu": 8_192, "cuda": 131_072}  # for the choice of a shape: at least two of the largest tiles
 
 Search = Callable[[np.ndarray, int], np.ndarray]
 """(vectors float32 [Q, D], K) -> matrix rows, best first: int64 [Q, min(K, I)]."""
@@ -93,37 +94,56 @@ class Product:
         if device == "cpu":
             self._pool = _single_threads(num_threads)
         self._buffers: dict[tuple[int, int], torch.Tensor] = {}
+        self._fastest: list[tuple[str, int, tuple[int, int]]] = []
 
     @property
     def num_users(self) -> int:
         return len(self._users)
 
     def seconds(self) -> tuple[float, str]:
-        """Seconds for all users in the fastest shape, and that shape: "2 threads, 1024x2048"."""
-        if self._device == "cuda":
-            return min(self._timed("GPU", 1, shape) for shape in _CUDA_SHAPES)
-        alone = [self._timed(f"{self._num_threads} threads", self._num_threads, shape) for shape in _THREAD_SHAPES]
-        return min(alone + [self._timed("one call", 1, shape) for shape in _CALL_SHAPES])
+        """Seconds for all users in the fastest shape, and that shape: "2 threads, 1024x2048".
 
-    def _timed(self, way: str, lanes: int, shape: tuple[int, int]) -> tuple[float, str]:
-        num_users, tile = len(self._users), min(shape[1], len(self._items))
+        The first call looks for the fastest on a few items; all shapes on all items would take minutes where the processor has
+        no instructions for bfloat16.
+        """
+        if not self._fastest:
+            looks = [(self._timed(*way, num_items=_LOOK_ITEMS[self._device])[0], way) for way in self._ways()]
+            self._fastest = [min(looks)[1]]
+        return self._timed(*self._fastest[0], num_items=len(self._items))
+
+    def _ways(self) -> list[tuple[str, int, tuple[int, int]]]:
+        """What may be fastest: a name, the number of threads that share the users, queries and items of one product."""
+        if self._device == "cuda":
+            return [("GPU", 1, shape) for shape in _CUDA_SHAPES]
+        alone = [(f"{self._num_threads} threads", self._num_threads, shape) for shape in _THREAD_SHAPES]
+        return alone + [("one call", 1, shape) for shape in _CALL_SHAPES]
+
+    def _timed(self, way: str, lanes: int, shape: tuple[int, int], *, num_items: int) -> tuple[float, str]:
+        all_items = self._items[:num_items]
+        num_users, tile = len(self._users), min(shape[1], len(all_items))
         block = -(-num_users // (lanes * -(-num_users // (lanes * shape[0]))))  # even blocks
         buffers = [self._buffer(lane, block * tile) for lane in range(lanes)]
         started_s = time.perf_counter()
         if lanes > 1:
-            list(self._pool.map(lambda lane: self._multiply(lane, lanes, block, tile, buffers[lane]), range(lanes)))
+            list(
+                self._pool.map(
+                    lambda lane: self._multiply(all_items, lane, lanes, block, tile, buffers[lane]), range(lanes)
+                )
+            )
         else:
-            self._multiply(0, 1, block, tile, buffers[0])
+            self._multiply(all_items, 0, 1, block, tile, buffers[0])
         if self._device == "cuda":
             torch.cuda.synchronize()
         return time.perf_counter() - started_s, f"{way}, {block}x{tile}"
 
-    def _multiply(self, lane: int, lanes: int, block: int, tile: int, buffer: torch.Tensor) -> None:
+    def _multiply(
+        self, all_items: torch.Tensor, lane: int, lanes: int, block: int, tile: int, buffer: torch.Tensor
+    ) -> None:
         """Every `lanes`-th block of users with all items."""
         for start in range(lane * block, len(self._users), lanes * block):
             users = self._users[start : start + block]
-            for first in range(0, len(self._items), tile):
-                items = self._items[first : first + tile]
+            for first in range(0, len(all_items), tile):
+                items = all_items[first : first + tile]
                 torch.mm(users, items.T, out=buffer[: len(users) * len(items)].view(len(users), len(items)))
 
     def _buffer(self, lane: int, size: int) -> torch.Tensor:
