@@ -15,6 +15,7 @@ import torch
 from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 
 from cluster.actors import make_function_actor, run_function
+from cluster.compute_options import ComputeOptions
 from cluster.executor import NO_WORKER_S, WorkerSpec, run_on_actors
 from cluster.local_ray import local_ray
 from cluster.metrics import RayMetrics
@@ -27,28 +28,7 @@ __all__ = ["Compute", "ComputeOptions", "Devices", "InProcess", "RayCluster", "o
 
 _OBJECT_STORE_BYTES = 512 * 1024**2  # holds shard results on their way to the merge, nothing else
 _QUIET: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False, "configure_logging": True}
-_DEVICES = ("auto", "cpu", "cuda")
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class ComputeOptions:
-    """Where to work. Without an address and outside a Ray job, a local Ray is started and ended with the command."""
-
-    in_process: bool = False
-    address: str | None = None
-    num_workers: int | None = None  # default: what the cluster has room for
-    cpus_per_worker: int | None = None  # default: 1 on small nodes, 4 on others
-    device: str = "auto"  # auto: GPUs where nodes with some are alive | cpu: never a GPU | cuda: waits for one
-    device_wait_s: float = 900.0  # for a GPU: a node to be rented, its image pulled, another's job to end
-
-    def __post_init__(self) -> None:
-        if self.device not in _DEVICES or self.device_wait_s <= 0:
-            raise InputError(
-                f"device {self.device!r}, waited for {self.device_wait_s:g} s",
-                expected=f"one of {', '.join(_DEVICES)}, and a time above 0",
-                remedy="Correct --device or --device-wait.",
-            )
 
 
 @dataclass(frozen=True)

@@ -15,22 +15,16 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 
+from jobs.cli_common import ConsoleProgress, OpenCompute, exit_on_error, with_compute, with_workspace
 from jobs.printing import console, say, show_table
-from jobs.shell import (
-    ConsoleProgress,
-    DeviceOption,
-    DeviceWait,
-    InProcessOption,
-    Workers,
-    WorkspaceOption,
-    compute_options,
-    reported,
-)
+
+if TYPE_CHECKING:
+    from semrec.workspace.folder import Workspace
 
 __all__ = ["app"]
 
@@ -44,7 +38,7 @@ K = Annotated[int, typer.Option(min=1, help="Recommendations per user.")]
 
 
 @app.command("embedding")
-@reported
+@exit_on_error
 def embedding(
     texts: Annotated[str | None, typer.Option(help="Parquet file of texts (default: the demo's films).")] = None,
     column: Annotated[str, typer.Option(help="Column of the texts.")] = "text",
@@ -63,7 +57,7 @@ def embedding(
 
 
 @app.command("scoring")
-@reported
+@exit_on_error
 def scoring(
     workspace: Annotated[
         str | None, typer.Option("--workspace", "-w", help="Score its newest release, for its own users.")
@@ -119,35 +113,27 @@ def scoring(
 
 
 @app.command("run")
-@reported
-def run(
-    workspace: WorkspaceOption,
-    users: Users = 50_000,
-    k: K = 100,
-    in_process: InProcessOption = False,
-    workers: Workers = None,
-    device: DeviceOption = "auto",
-    device_wait: DeviceWait = 900.0,
-    json: Json = None,
-) -> None:
+@exit_on_error
+@with_workspace()
+@with_compute("in_process", "workers", "device", "device_wait")
+def run(workspace: Workspace, open_compute: OpenCompute, users: Users = 50_000, k: K = 100, json: Json = None) -> None:
     """Users per second and memory of a whole run; replaces the interactions of the workspace by generated ones."""
     from cluster.bench.resume import bench_run, release_of_generated_users
-    from cluster.compute import open_compute
-    from semrec.workspace.folder import Workspace
 
-    opened = Workspace.open(workspace)
-    options = compute_options(in_process, None, workers, None, device=device, device_wait_s=device_wait)
-    with open_compute(options) as compute:
+    with open_compute() as compute:
         where: dict[str, Any] = {"compute": compute, "progress": ConsoleProgress()}
-        release = release_of_generated_users(opened, users, **where)
-        found = bench_run(opened, release, k, **where)
-    _show("run", [asdict(found)], json)
+        release = release_of_generated_users(workspace, users, **where)
+        result = bench_run(workspace, release, k, **where)
+    _show("run", [asdict(result)], json)
 
 
 @app.command("resume")
-@reported
+@exit_on_error
+@with_workspace()
+@with_compute()
 def resume(
-    workspace: WorkspaceOption,
+    workspace: Workspace,
+    open_compute: OpenCompute,
     users: Users = 400_000,
     k: K = 100,
     kill_at: Annotated[
@@ -157,22 +143,18 @@ def resume(
 ) -> None:
     """What submitting again costs after the driver was killed (-9) late in a run; replaces the interactions, too."""
     from cluster.bench.resume import bench_resume, release_of_generated_users
-    from cluster.compute import open_compute
-    from semrec.workspace.folder import Workspace
 
-    opened = Workspace.open(workspace)
-    options = compute_options(False, None, None, None)
-    with open_compute(options) as compute:
+    with open_compute() as compute:
         where: dict[str, Any] = {"compute": compute, "progress": ConsoleProgress()}
-        release = release_of_generated_users(opened, users, **where)
-        found = bench_resume(opened, release, k, kill_at=kill_at, **where)
-    row = asdict(found)
+        release = release_of_generated_users(workspace, users, **where)
+        result = bench_resume(workspace, release, k, kill_at=kill_at, **where)
+    row = asdict(result)
     full = {f"full_{name}": value for name, value in row.pop("full").items()}
     _show("resume", [full | row], json)
 
 
 @app.command("demo")
-@reported
+@exit_on_error
 def demo(json: Json = None) -> None:
     """Seconds of `semrec demo` in a process of its own, from start to printed result."""
     import subprocess
@@ -227,7 +209,7 @@ def _texts(path: str | None, column: str, count: int) -> list[str]:
 
 
 @app.command("serving")
-@reported
+@exit_on_error
 def serving(
     workspace: Annotated[
         str | None, typer.Option("--workspace", "-w", help="Serve its live pair (default: a generated one).")
@@ -259,7 +241,7 @@ def serving(
 
 
 @app.command("soak")
-@reported
+@exit_on_error
 def soak_service(
     workspace: Annotated[
         str | None, typer.Option("--workspace", "-w", help="Serve its live pair (default: a generated one).")
@@ -278,15 +260,15 @@ def soak_service(
 
     with tempfile.TemporaryDirectory(prefix="semrec-soak-") as folder:
         opened = Workspace.open(workspace or _serving_world(folder, items, users))
-        found = soak(
+        result = soak(
             opened, minutes=minutes, rate=rate, num_switches=switches, compute=InProcess(), progress=ConsoleProgress()
         )
-    row = asdict(found)
+    row = asdict(result)
     _show("soak", [{**row.pop("load"), **row}], json)
 
 
 @app.command("attack")
-@reported
+@exit_on_error
 def attack(
     url: Annotated[str | None, typer.Option(help="A running service (default: one of its own, generated).")] = None,
     key: Annotated[
@@ -326,9 +308,9 @@ def _serving_world(folder: str, items: int, users: int) -> str:
     from cluster.compute import InProcess
     from semrec.workspace.folder import Workspace
 
-    made = Workspace.create(folder, num_buckets=8)
-    make_serving_world(made, items, users, dimension=384, compute=InProcess(), progress=ConsoleProgress())
-    return made.uri
+    workspace = Workspace.create(folder, num_buckets=8)
+    make_serving_world(workspace, items, users, dimension=384, compute=InProcess(), progress=ConsoleProgress())
+    return workspace.uri
 
 
 def _show(title: str, rows: list[dict[str, Any]], path: str | None) -> None:

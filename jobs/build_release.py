@@ -6,54 +6,44 @@ python -m jobs.build_release --workspace W
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jobs.printing import say
-from jobs.shell import (
-    Address,
-    AsOf,
+from jobs.cli_common import (
+    ON_CPUS,
     ConsoleProgress,
-    CpusPerWorker,
-    Eligibility,
-    HalfLife,
-    InProcessOption,
-    Workers,
-    WorkspaceOption,
-    compute_options,
-    reported,
-    run,
+    OpenCompute,
+    exit_on_error,
+    run_as_program,
+    with_compute,
+    with_workspace,
 )
+from jobs.printing import say
+
+if TYPE_CHECKING:
+    from semrec.settings import Settings
+    from semrec.workspace.folder import Workspace
 
 __all__ = ["main"]
 
 
-@reported
+@exit_on_error
+@with_workspace("release.eligibility", "release.half_life_days", "release.as_of")
+@with_compute(*ON_CPUS)
 def main(
-    workspace: WorkspaceOption,
+    workspace: Workspace,
+    settings: Settings,
+    open_compute: OpenCompute,
     embedding: Annotated[str | None, typer.Option(help="Embedding to use, where there are several.")] = None,
-    half_life_days: HalfLife = None,
-    eligibility: Eligibility = None,
-    as_of: AsOf = None,
-    in_process: InProcessOption = False,
-    address: Address = None,
-    workers: Workers = None,
-    cpus_per_worker: CpusPerWorker = None,
 ) -> None:
     """Build the immutable release that scoring and serving read."""
-    from cluster.compute import open_compute
     from cluster.stages.release import build_release
-    from semrec.runs import inherited_settings
-    from semrec.workspace.folder import Workspace
 
-    opened, progress = Workspace.open(workspace), ConsoleProgress()
-    given: dict[str, Any] = {"eligibility": eligibility, "half_life_days": half_life_days, "as_of": as_of}
-    settings, kept = inherited_settings(opened.storage, **given)
-    if kept:
-        progress.note(kept)
-    with open_compute(compute_options(in_process, address, workers, cpus_per_worker)) as compute:
-        result = build_release(opened, settings, embedding=embedding, compute=compute, progress=progress)
+    with open_compute() as compute:
+        result = build_release(
+            workspace, settings.release, embedding=embedding, compute=compute, progress=ConsoleProgress()
+        )
     matrix = result.manifest["matrix"]
     say(
         f"release {result.release_id}: {matrix['num_items']:,} items x {matrix['dimension']}, "
@@ -62,4 +52,4 @@ def main(
 
 
 if __name__ == "__main__":
-    run(main)
+    run_as_program(main)

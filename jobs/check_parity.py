@@ -10,12 +10,16 @@ import json
 import urllib.parse
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cluster.compute_options import ComputeOptions
+from jobs.cli_common import Address, ConsoleProgress, exit_on_error, run_as_program, with_workspace
 from jobs.printing import one_line, say
-from jobs.shell import Address, ConsoleProgress, WorkspaceOption, compute_options, reported, run
+
+if TYPE_CHECKING:
+    from semrec.workspace.folder import Workspace
 
 __all__ = ["main"]
 
@@ -23,9 +27,10 @@ _TIMEOUT_S = 30.0
 _SHOWN = 10
 
 
-@reported
+@exit_on_error
+@with_workspace()
 def main(
-    workspace: WorkspaceOption,
+    workspace: Workspace,
     url: Annotated[str, typer.Option(help="Where the service answers.")] = "http://127.0.0.1:8000",
     sample: Annotated[int, typer.Option(min=1, help="Users to ask for, spread over all.")] = 500,
     key_file: Annotated[Path | None, typer.Option(help="File that holds an API key.", exists=True)] = None,
@@ -36,17 +41,16 @@ def main(
     from semrec.online.parity import check_parity
     from semrec.online.published import PublishedLists
     from semrec.runs import require_live
-    from semrec.workspace.folder import Workspace
 
-    storage = Workspace.open(workspace).storage
+    storage = workspace.storage
     lists = PublishedLists(storage, require_live(storage).run)
     client = _Client(url, lists.k, key_file.read_text(encoding="utf-8").strip() if key_file else None)
-    with open_compute(compute_options(address is None, address, None, None)) as compute:
+    with open_compute(ComputeOptions(in_process=address is None, address=address)) as compute:
         report = check_parity(lists, client.answer, sample, progress=ConsoleProgress())
         compute.metrics.add("semrec_parity_users_total", report.num_equal, result="equal")
         compute.metrics.add("semrec_parity_users_total", len(report.differences), result="different")
-    for one in report.differences[:_SHOWN]:
-        say(("differs", "red"), f" {one_line(one.user_id)}: {one_line(one.reason)}")
+    for difference in report.differences[:_SHOWN]:
+        say(("differs", "red"), f" {one_line(difference.user_id)}: {one_line(difference.reason)}")
     if not report.ok:
         say("the service does not answer what the run has published: `semrec status` says what is live")
         raise typer.Exit(1)
@@ -80,4 +84,4 @@ class _Client:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_as_program(main)

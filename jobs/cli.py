@@ -8,8 +8,10 @@ from jobs import (
     bench,
     build_release,
     check_parity,
+    configure_workspace,
     embed_catalogue,
     import_data,
+    init_workspace,
     plan_capacity,
     publish_run,
     query_release,
@@ -33,6 +35,8 @@ app = typer.Typer(
     help="Exact recommendations for every user, from a catalogue and interactions, on Ray.",
 )
 app.command("demo")(run_demo.main)
+app.command("init")(init_workspace.main)
+app.add_typer(configure_workspace.app, name="config")
 app.add_typer(import_data.app, name="import")
 app.command("run")(run_pipeline.main)
 app.command("embed")(embed_catalogue.main)

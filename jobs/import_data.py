@@ -14,8 +14,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from jobs.cli_common import (
+    AllowEmpty,
+    ConsoleProgress,
+    MaxRejected,
+    WorkspaceOption,
+    exit_on_error,
+    settings_for_call,
+)
 from jobs.printing import say
-from jobs.shell import AllowEmpty, ConsoleProgress, MaxRejected, WorkspaceOption, reported
 from semrec.errors import InputError
 
 if TYPE_CHECKING:
@@ -74,21 +81,22 @@ Neutral = Annotated[float, typer.Option(help="Weight of an event is max(value - 
 
 
 @app.command("movielens")
-@reported
+@exit_on_error
 def movielens(
     source: Source,
     workspace: WorkspaceOption,
     append: Append = False,
     buckets: Buckets = None,
-    max_rejected: MaxRejected = 0.01,
+    max_rejected: MaxRejected = None,
     allow_empty: AllowEmpty = False,
 ) -> None:
     """Import a MovieLens folder: .csv with header, or .dat with `::`."""
     from semrec.data import import_movielens
 
     opened = _workspace(workspace, buckets)
+    max_share = _max_share(opened, max_rejected)
     mode: Any = "append" if append else "replace"
-    work = partial(import_movielens, opened, source, mode=mode, max_rejected=max_rejected, allow_empty=allow_empty)
+    work = partial(import_movielens, opened, source, mode=mode, max_rejected=max_share, allow_empty=allow_empty)
     _told(lambda tell: work(progress=tell))
 
 
@@ -96,7 +104,7 @@ def _table_command(fmt: str, what: str) -> None:
     """Adds the command that imports tables of one format."""
 
     @app.command(fmt, help=f"Import {what}.")
-    @reported
+    @exit_on_error
     def command(
         source: Sources,
         workspace: WorkspaceOption,
@@ -120,7 +128,7 @@ def _table_command(fmt: str, what: str) -> None:
         neutral_value: Neutral = 0.0,
         append: Append = False,
         buckets: Buckets = None,
-        max_rejected: MaxRejected = 0.01,
+        max_rejected: MaxRejected = None,
         allow_empty: AllowEmpty = False,
     ) -> None:
         from semrec.data import DialectOptions, import_table
@@ -148,7 +156,8 @@ def _table_command(fmt: str, what: str) -> None:
             "allow_empty": allow_empty,
         }
         opened = _workspace(workspace, buckets)
-        work = partial(import_table, opened, source, columns=columns, max_rejected=max_rejected, **choice, **rules)
+        max_share = _max_share(opened, max_rejected)
+        work = partial(import_table, opened, source, columns=columns, max_rejected=max_share, **choice, **rules)
         _told(lambda tell: work(progress=tell))
 
 
@@ -172,6 +181,11 @@ def _columns(
         attributes.setdefault(name, []).append(column)
     texts = tuple(text.split(",")) if text else ()
     return ColumnMap(item_id, user_id, title, texts, attributes, value, timestamp, list_separator)
+
+
+def _max_share(workspace: Any, max_rejected: float | None) -> float:
+    """The share of rows that may be rejected: the option, or else the workspace's setting."""
+    return settings_for_call(workspace, {"quarantine.max_share": max_rejected}).quarantine.max_share
 
 
 def _workspace(uri: str, buckets: int | None) -> Any:

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
+from jobs.cli_common import exit_on_error, run_as_program
 from jobs.printing import say, show_table
-from jobs.shell import reported, run
 
 if TYPE_CHECKING:
     from semrec.planning import Estimate, Node, PriceTable, Rates, Workload
@@ -36,7 +36,7 @@ def _count(text: str) -> int:
     return int(value)
 
 
-@reported
+@exit_on_error
 def main(
     items: Annotated[int | None, typer.Option(parser=_count, help="Items (default: those of the workspace).")] = None,
     users: Annotated[int | None, typer.Option(parser=_count, help="Users (default: those of the workspace).")] = None,
@@ -208,4 +208,4 @@ def _record(one: Estimate) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_as_program(main)

@@ -6,32 +6,35 @@ python -m jobs.publish_run --workspace W --run 0123456789abcdef
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from jobs.cli_common import AllowEmpty, AllowLostClause, exit_on_error, run_as_program, with_workspace
 from jobs.printing import say
-from jobs.shell import AllowEmpty, AllowLostEligibility, WorkspaceOption, reported, run
+
+if TYPE_CHECKING:
+    from semrec.workspace.folder import Workspace
 
 __all__ = ["main"]
 
 
-@reported
+@exit_on_error
+@with_workspace()
 def main(
-    workspace: WorkspaceOption,
+    workspace: Workspace,
     run_id: Annotated[str | None, typer.Option("--run", help="Run to publish (default: the newest).")] = None,
     allow_empty: AllowEmpty = False,
-    allow_lost_eligibility: AllowLostEligibility = False,
+    allow_lost_clause: AllowLostClause = None,
 ) -> None:
     """Publish a verified run: release and run go live in one step."""
     from semrec.runs import Allowed, newest_run, publish
-    from semrec.workspace.folder import Workspace
 
-    storage = Workspace.open(workspace).storage
-    allowed = Allowed(allow_empty, allow_lost_eligibility)
+    storage = workspace.storage
+    allowed = Allowed(allow_empty, frozenset(allow_lost_clause or ()))
     live = publish(storage, run_id or newest_run(storage), allowed)
     say(f"live: release {live.release}, run {live.run}")
 
 
 if __name__ == "__main__":
-    run(main)
+    run_as_program(main)

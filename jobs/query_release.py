@@ -13,18 +13,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
+from jobs.cli_common import exit_on_error, run_as_program, with_workspace
 from jobs.printing import one_line, say, show_table
-from jobs.shell import WorkspaceOption, reported, run
 
 if TYPE_CHECKING:
     from semrec.online.release import ServedRelease
+    from semrec.workspace.folder import Workspace
 
 __all__ = ["main"]
 
 
-@reported
+@exit_on_error
+@with_workspace()
 def main(
-    workspace: WorkspaceOption,
+    workspace: Workspace,
     item: Annotated[str | None, typer.Option(help="Item whose neighbours are wanted.")] = None,
     user: Annotated[str | None, typer.Option(help="User whose published list is wanted.")] = None,
     search: Annotated[str | None, typer.Option(help="Words of a title.")] = None,
@@ -35,9 +37,8 @@ def main(
         raise typer.BadParameter("give exactly one of --item, --user, --search")
     from semrec.online.release import ServedRelease
     from semrec.runs import require_live
-    from semrec.workspace.folder import Workspace
 
-    storage = Workspace.open(workspace).storage
+    storage = workspace.storage
     live = require_live(storage)
     served = ServedRelease(storage, live.release, live.run)
     if user is not None:
@@ -85,4 +86,4 @@ def _show(served: ServedRelease, title: str, hits: Iterable[tuple[str, Any]]) ->
 
 
 if __name__ == "__main__":
-    run(main)
+    run_as_program(main)

@@ -6,21 +6,26 @@ python -m jobs.rollback_release --workspace W
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from jobs.cli_common import exit_on_error, run_as_program, with_workspace
 from jobs.printing import say
-from jobs.shell import WorkspaceOption, reported, run
+
+if TYPE_CHECKING:
+    from semrec.workspace.folder import Workspace
 
 __all__ = ["main"]
 
 
-@reported
-def main(workspace: WorkspaceOption) -> None:
+@exit_on_error
+@with_workspace()
+def main(workspace: Workspace) -> None:
     """Roll back: the earlier release and run go live in one step."""
     from semrec.runs import rollback
-    from semrec.workspace.folder import Workspace
 
-    live = rollback(Workspace.open(workspace).storage)
+    live = rollback(workspace.storage)
     say(f"live: release {live.release}, run {live.run}")
 
 
 if __name__ == "__main__":
-    run(main)
+    run_as_program(main)

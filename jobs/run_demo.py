@@ -12,23 +12,21 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from jobs.printing import say, show_table, styled
-from jobs.shell import (
-    Address,
+from jobs.cli_common import (
+    ON_GPUS,
     ConsoleProgress,
-    DeviceOption,
-    DeviceWait,
-    InProcessOption,
-    Workers,
-    compute_options,
-    reported,
-    run,
+    OpenCompute,
+    exit_on_error,
+    run_as_program,
+    settings_for_call,
+    with_compute,
 )
+from jobs.printing import say, show_table, styled
+from semrec.settings import has_settings, setting_fields, write_settings
 
 if TYPE_CHECKING:
     from cluster.stages.pipeline import PipelineResult
     from semrec.workspace.folder import Workspace
-from semrec.limits import MAX_K
 
 __all__ = ["main"]
 
@@ -36,32 +34,31 @@ _SHOWN_ITEM = "toy-story-1995"
 _NUM_BUCKETS = 8
 
 
-@reported
+@exit_on_error
+@with_compute(*(name for name in ON_GPUS if name != "cpus_per_worker"))
 def main(
+    open_compute: OpenCompute,
     workspace: Annotated[str | None, typer.Option("--workspace", "-w", help="Default: a temporary folder.")] = None,
     viewers: Annotated[int, typer.Option(min=7, help="Simulated viewers.")] = 2_000,
     copies: Annotated[int, typer.Option(min=1, help="Copies of the catalogue, for scale tests.")] = 1,
     seed: Annotated[int, typer.Option(help="Seed of the simulation.")] = 7,
-    k: Annotated[int, typer.Option(min=1, max=MAX_K, help="Recommendations per viewer.")] = 20,
-    in_process: InProcessOption = False,
-    address: Address = None,
-    workers: Workers = None,
-    device: DeviceOption = "auto",
-    device_wait: DeviceWait = 900.0,
+    k: Annotated[
+        int | None,
+        typer.Option(help=f"Recommendations per viewer (default: {setting_fields()['score.k'].default})."),
+    ] = None,
 ) -> None:
     """Run the whole path on 389 real films and print a result that a person can judge."""
-    from cluster.compute import open_compute
-    from cluster.stages.pipeline import PipelineSettings, run_pipeline
-    from semrec.runs import ScoreSettings
+    from cluster.stages.pipeline import run_pipeline
     from semrec.workspace.folder import Workspace
 
     opened = Workspace.create(workspace or tempfile.mkdtemp(prefix="semrec-demo-"), num_buckets=_NUM_BUCKETS)
     say(("semrec demo", "bold"), f" in {opened.uri}")
+    settings = settings_for_call(opened, {"score.k": k})
+    if not has_settings(opened.storage):
+        write_settings(opened.storage, settings)
     _import(opened, viewers, copies, seed)
-    options = compute_options(in_process, address, workers, None, device=device, device_wait_s=device_wait)
-    with open_compute(options) as compute:
+    with open_compute() as compute:
         say((compute.describe(), "dim"))
-        settings = PipelineSettings(score=ScoreSettings(k=k))
         result = run_pipeline(opened, settings, compute=compute, progress=ConsoleProgress())
     _show(opened, result)
     say(f"\nlive: release {result.live.release}, run {result.live.run}")
@@ -109,4 +106,4 @@ def _show(workspace: Workspace, result: PipelineResult) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_as_program(main)

@@ -1,90 +1,75 @@
 """The whole path: embed, release, score, verify, publish; redoing only what changed.
 
-semrec run --workspace W --k 20
-ray job submit --working-dir . -- python -m jobs.run_pipeline --workspace s3://bucket/w --k 20
+semrec run --workspace W
+ray job submit --working-dir . -- python -m jobs.run_pipeline --workspace s3://bucket/w
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING
 
-import typer
-
-from jobs.printing import say
-from jobs.shell import (
-    Address,
+from jobs.cli_common import (
+    ON_GPUS,
     AllowEmpty,
-    AllowLostEligibility,
-    AsOf,
+    AllowLostClause,
     ConsoleProgress,
-    CpusPerWorker,
-    DeviceOption,
-    DeviceWait,
-    Eligibility,
-    HalfLife,
-    InProcessOption,
-    MaxRejected,
-    Workers,
-    WorkspaceOption,
-    compute_options,
-    reported,
-    run,
+    Engine,
+    OpenCompute,
+    Shards,
+    exit_on_error,
+    run_as_program,
+    with_compute,
+    with_workspace,
 )
-from semrec.limits import MAX_K
+from jobs.printing import say
+
+if TYPE_CHECKING:
+    from semrec.settings import Settings
+    from semrec.workspace.folder import Workspace
 
 __all__ = ["main"]
 
 
-@reported
+@exit_on_error
+@with_workspace(
+    "encoder.model",
+    "release.eligibility",
+    "release.half_life_days",
+    "release.as_of",
+    "score.k",
+    "quarantine.max_share",
+)
+@with_compute(*ON_GPUS)
 def main(
-    workspace: WorkspaceOption,
-    k: Annotated[int, typer.Option(min=1, max=MAX_K, help="Recommendations per user.")] = 20,
-    model: Annotated[
-        str, typer.Option(help="Encoder: a sentence-transformers name or a local folder.")
-    ] = "all-MiniLM-L6-v2",
-    engine: Annotated[str | None, typer.Option(help="reference, cpu or cuda (default: by device).")] = None,
-    shards: Annotated[int | None, typer.Option(min=1, help="Force this many shards of the item matrix.")] = None,
-    eligibility: Eligibility = None,
-    half_life_days: HalfLife = None,
-    as_of: AsOf = None,
-    max_rejected: MaxRejected = 0.01,
+    workspace: Workspace,
+    settings: Settings,
+    open_compute: OpenCompute,
+    device: str,
+    engine: Engine = None,
+    shards: Shards = None,
     allow_empty: AllowEmpty = False,
-    allow_lost_eligibility: AllowLostEligibility = False,
-    in_process: InProcessOption = False,
-    address: Address = None,
-    workers: Workers = None,
-    cpus_per_worker: CpusPerWorker = None,
-    device: DeviceOption = "auto",
-    device_wait: DeviceWait = 900.0,
+    allow_lost_clause: AllowLostClause = None,
 ) -> None:
     """Embed, release, score, verify and publish."""
-    from cluster.compute import open_compute
-    from cluster.stages.pipeline import PipelineSettings, run_pipeline
+    from cluster.stages.pipeline import run_pipeline
     from semrec.encoders import embed_settings
-    from semrec.runs import Allowed, ScoreSettings, inherited_settings
-    from semrec.workspace.folder import Workspace
+    from semrec.runs import Allowed
 
-    opened, progress = Workspace.open(workspace), ConsoleProgress()
-    given: dict[str, Any] = {"eligibility": eligibility, "half_life_days": half_life_days, "as_of": as_of}
-    release, kept = inherited_settings(opened.storage, **given)
-    if kept:
-        progress.note(kept)
-    settings = PipelineSettings(
-        embed=embed_settings({"model": model, "device": device}),
-        release=release,
-        score=ScoreSettings(k=k),
-        engine=engine,
-        num_shards=shards,
-        max_rejected=max_rejected,
-        allowed=Allowed(allow_empty, allow_lost_eligibility),
-    )
-    kind = device.partition(":")[0]  # the encoder may be sent to one GPU of several
-    options = compute_options(in_process, address, workers, cpus_per_worker, device=kind, device_wait_s=device_wait)
-    with open_compute(options) as compute:
+    encoder = embed_settings({**settings.encoder.model_dump(), "device": device})
+    with open_compute() as compute:
         say((compute.describe(), "dim"))
-        result = run_pipeline(opened, settings, compute=compute, progress=progress)
+        result = run_pipeline(
+            workspace,
+            settings,
+            compute=compute,
+            progress=ConsoleProgress(),
+            encoder=encoder,
+            engine=engine,
+            num_shards=shards,
+            allowed=Allowed(allow_empty, frozenset(allow_lost_clause or ())),
+        )
     say(f"live: release {result.live.release}, run {result.live.run}")
 
 
 if __name__ == "__main__":
-    run(main)
+    run_as_program(main)

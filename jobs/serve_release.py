@@ -13,8 +13,8 @@ from typing import Annotated, Any
 
 import typer
 
+from jobs.cli_common import Address, WorkspaceOption, exit_on_error, run_as_program
 from jobs.printing import say
-from jobs.shell import Address, WorkspaceOption, reported, run
 from semrec.limits import MAX_K
 
 __all__ = ["main"]
@@ -22,7 +22,7 @@ __all__ = ["main"]
 _DAY_S = 86_400
 
 
-@reported
+@exit_on_error
 def main(
     workspace: WorkspaceOption,
     host: Annotated[
@@ -102,4 +102,4 @@ def _show(listen: Any, args: Any, said: dict[str, Any], took_s: float) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_as_program(main)

@@ -7,28 +7,31 @@ python -m jobs.show_status --workspace W
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
+from jobs.cli_common import exit_on_error, run_as_program, with_workspace
 from jobs.printing import one_line, say, show_table
-from jobs.shell import WorkspaceOption, reported, run
+
+if TYPE_CHECKING:
+    from semrec.workspace.folder import Workspace
 
 __all__ = ["main"]
 
 
-@reported
+@exit_on_error
+@with_workspace()
 def main(
-    workspace: WorkspaceOption, as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead.")] = False
+    workspace: Workspace, as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead.")] = False
 ) -> None:
     """Show what is there, how far each run is, and what is live."""
     from dataclasses import asdict
 
-    from semrec.workspace.folder import Workspace
     from semrec.workspace.status import read_status
 
-    status = read_status(Workspace.open(workspace))
+    status = read_status(workspace)
     if as_json:
         say(json.dumps(asdict(status), indent=2))
         return
@@ -45,4 +48,4 @@ def main(
 
 
 if __name__ == "__main__":
-    run(main)
+    run_as_program(main)

@@ -6,47 +6,50 @@ python -m jobs.verify_run --workspace W --run 0123456789abcdef
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jobs.printing import one_line, say
-from jobs.shell import (
-    Address,
+from jobs.cli_common import (
+    IN_ONE_TASK,
     ConsoleProgress,
-    InProcessOption,
-    WorkspaceOption,
-    compute_options,
-    reported,
-    run,
+    OpenCompute,
+    exit_on_error,
+    run_as_program,
+    with_compute,
+    with_workspace,
 )
+from jobs.printing import one_line, say
+
+if TYPE_CHECKING:
+    from semrec.settings import Settings
+    from semrec.workspace.folder import Workspace
 
 __all__ = ["main"]
 
 
-@reported
+@exit_on_error
+@with_workspace("verify.num_sampled_users")
+@with_compute(*IN_ONE_TASK)
 def main(
-    workspace: WorkspaceOption,
+    workspace: Workspace,
+    settings: Settings,
+    open_compute: OpenCompute,
     run_id: Annotated[str | None, typer.Option("--run", help="Run to verify (default: the newest).")] = None,
-    sample: Annotated[int, typer.Option(min=0, help="Users to score again with the reference engine.")] = 8,
-    in_process: InProcessOption = False,
-    address: Address = None,
 ) -> None:
     """Verify a run; exit code 1 when a part is bad."""
-    from cluster.compute import open_compute
     from cluster.stages.verify import verify
-    from semrec.workspace.folder import Workspace
 
-    opened = Workspace.open(workspace)
-    with open_compute(compute_options(in_process, address, None, None)) as compute:
-        found = verify(opened, run_id, compute=compute, progress=ConsoleProgress(), num_sampled=sample)
-    for problem in found.problems:
+    num_sampled = settings.verify.num_sampled_users
+    with open_compute() as compute:
+        verification = verify(workspace, run_id, compute=compute, progress=ConsoleProgress(), num_sampled=num_sampled)
+    for problem in verification.problems:
         say(("bad", "red"), f" {one_line(problem)}")
-    if not found.ok:
+    if not verification.ok:
         say("`semrec score` does these parts again.")
         raise typer.Exit(1)
-    say(f"run {found.run} is good")
+    say(f"run {verification.run} is good")
 
 
 if __name__ == "__main__":
-    run(main)
+    run_as_program(main)

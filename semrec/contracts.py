@@ -2,6 +2,7 @@
 
 Workspace
     workspace.json         schema version and number of user buckets, fixed at creation
+    settings.toml          what shapes results, for people to edit (semrec/settings.py); absent: the defaults
     catalogue/             items-<part>-<digest>.parquet (CATALOGUE_SCHEMA); equal texts share a part, by text hash
     users/, interactions/  part-<part>-<digest>.parquet (USERS_SCHEMA, INTERACTIONS_SCHEMA); part p = user bucket p
     embeddings/<encoder>/  part-<part>-<digest>.parquet: vectors by text hash; runs/<run>/ plan and ledger; manifest.json

@@ -19,6 +19,7 @@ __all__ = [
     "SchemaError",
     "SemrecError",
     "SettingsError",
+    "SettingsNotAgreedError",
     "StoreUnavailableError",
     "TooManyRejectedError",
     "TrainingError",
@@ -86,6 +87,10 @@ class InputError(SemrecError):
 
 class SettingsError(InputError):
     """A setting of the workspace, or an option that replaces it for one call, is unknown or impossible."""
+
+
+class SettingsNotAgreedError(SemrecError):
+    """A release has settings that neither the workspace nor the live release has."""
 
 
 class TooManyRejectedError(SemrecError):

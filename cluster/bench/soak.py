@@ -22,7 +22,7 @@ from semrec.bench.load import Load, steady
 from semrec.errors import NoWorkersError
 from semrec.progress import Progress
 from semrec.release import Release, ReleaseSettings
-from semrec.runs import ScoreSettings, publish, read_live, require_live
+from semrec.runs import Allowed, ScoreSettings, publish, read_live, require_live
 from semrec.workspace.folder import Workspace
 
 __all__ = ["Soak", "soak"]
@@ -32,6 +32,7 @@ _PROXY: Final = "haproxy"
 _LOOK_S: Final = 5.0
 _SETTLE_S: Final = 60.0  # memory of the first minute is that of starting
 _OTHER_HALF_LIFE_DAYS: Final = 90.0
+_OTHER_SETTINGS = Allowed(other_settings=True)
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ def soak(
         client.start()
         counts = _disturb(watch, pairs, workspace, seconds, num_switches, progress)
         client.join()
-    publish(workspace.storage, pairs[0])
+    publish(workspace.storage, pairs[0], _OTHER_SETTINGS)
     return Soak(done[0], *counts, watch.points[-1][1], watch.slope())
 
 
@@ -109,7 +110,7 @@ def _disturb(
 
     def switch() -> None:
         done["switch"] += 1
-        publish(workspace.storage, pairs[done["switch"] % 2])
+        publish(workspace.storage, pairs[done["switch"] % 2], _OTHER_SETTINGS)
 
     def kill(name: str, words: str) -> Callable[[], None]:
         def action() -> None:

@@ -5,7 +5,7 @@ Each step redoes only what changed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from cluster.compute import Compute
 from cluster.stages.embed import EmbedResult, embed_catalogue
@@ -16,25 +16,19 @@ from semrec.changes.compact import fold_changes
 from semrec.encoders import EmbedSettings
 from semrec.errors import IncompleteRunError
 from semrec.progress import Progress
-from semrec.release import ReleaseSettings
-from semrec.runs import Allowed, Live, ScoreSettings, Verification, check_against_live, publish
+from semrec.runs import (
+    NOTHING_ALLOWED,
+    Allowed,
+    Live,
+    Verification,
+    check_against_live,
+    check_settings_for_live,
+    publish,
+)
+from semrec.settings import Settings
 from semrec.workspace.folder import Workspace
-from semrec.workspace.quarantine import DEFAULT_MAX_SHARE
 
-__all__ = ["PipelineResult", "PipelineSettings", "run_pipeline"]
-
-
-@dataclass(frozen=True)
-class PipelineSettings:
-    """The settings of all stages."""
-
-    embed: EmbedSettings = field(default_factory=lambda: EmbedSettings())
-    release: ReleaseSettings = field(default_factory=lambda: ReleaseSettings())
-    score: ScoreSettings = field(default_factory=lambda: ScoreSettings())
-    engine: str | None = None
-    num_shards: int | None = None
-    max_rejected: float = DEFAULT_MAX_SHARE
-    allowed: Allowed = field(default_factory=Allowed)
+__all__ = ["PipelineResult", "run_pipeline"]
 
 
 @dataclass(frozen=True)
@@ -49,35 +43,58 @@ class PipelineResult:
 
 
 def run_pipeline(
-    workspace: Workspace, settings: PipelineSettings, *, compute: Compute, progress: Progress
+    workspace: Workspace,
+    settings: Settings,
+    *,
+    compute: Compute,
+    progress: Progress,
+    encoder: EmbedSettings | None = None,
+    engine: str | None = None,
+    num_shards: int | None = None,
+    allowed: Allowed = NOTHING_ALLOWED,
 ) -> PipelineResult:
-    """Everything from the catalogue, with what was changed online since, to the live pair.
+    """Does everything from the catalogue, with what was changed online since, to the live pair.
 
-    Raises what the stages raise; nothing goes live unverified, nor empty or with less eligibility unless it is `allowed`.
+    `encoder` is that of the settings with the device for it, None for wherever `compute` works; `engine` and `num_shards`
+    are as `score_users` has them. Raises what the stages raise; nothing goes live unverified, nor empty or with less
+    eligibility unless it is `allowed`.
     """
+    # Before hours of work, not after.
+    for change in check_settings_for_live(workspace.storage, settings.release):
+        progress.note(change)
     if folded := compute.run(fold_changes, workspace):
         progress.note(str(folded))
     embedded = embed_catalogue(
-        workspace, settings.embed, compute=compute, progress=progress, max_rejected=settings.max_rejected
+        workspace,
+        encoder or EmbedSettings(**settings.encoder.model_dump()),
+        compute=compute,
+        progress=progress,
+        max_rejected=settings.quarantine.max_share,
     )
     released = build_release(workspace, settings.release, embedding=embedded.name, compute=compute, progress=progress)
-    check_against_live(workspace.storage, released.release_id, settings.allowed)  # before hours of scoring, not after
+    check_against_live(workspace.storage, released.release_id, allowed)  # before hours of scoring, not after
     scored = score_users(
         workspace,
         settings.score,
         compute=compute,
         progress=progress,
         release_id=released.release_id,
-        engine=settings.engine,
-        num_shards=settings.num_shards,
+        engine=engine,
+        num_shards=num_shards,
     )
-    verification = verify(workspace, scored.run_id, compute=compute, progress=progress)
+    verification = verify(
+        workspace,
+        scored.run_id,
+        compute=compute,
+        progress=progress,
+        num_sampled=settings.verify.num_sampled_users,
+    )
     if not verification.ok:
         raise IncompleteRunError(
             f"run {scored.run_id} has {len(verification.problems)} bad parts ({verification.problems[0]})",
             expected="a run without a fault",
             remedy="Run `semrec score` to repair it, then `semrec verify`.",
         )
-    live = publish(workspace.storage, scored.run_id, settings.allowed)
+    live = publish(workspace.storage, scored.run_id, allowed)
     tell_live(live, compute.metrics)
     return PipelineResult(embedded, released, scored, verification, live)

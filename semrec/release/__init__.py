@@ -1,7 +1,7 @@
 """The release: an immutable, fingerprinted set of everything that scoring and serving need."""
 
 from semrec.release.build import ReleaseJob, UserPartWorker, finish_release, plan_release
-from semrec.release.clauses import eligibility_warnings, lost_eligibility
+from semrec.release.clauses import eligibility_warnings, lost_clauses
 from semrec.release.coarse_format import choose_format, describe_choice
 from semrec.release.matrix import build_matrix
 from semrec.release.reader import Release, newest_release
@@ -17,7 +17,7 @@ __all__ = [
     "describe_choice",
     "eligibility_warnings",
     "finish_release",
-    "lost_eligibility",
+    "lost_clauses",
     "newest_release",
     "plan_release",
 ]

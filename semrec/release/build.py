@@ -205,6 +205,7 @@ def finish_release(
         "contract": CONTRACT_VERSION,
         "settings": job.settings,
         "as_of": job.settings["as_of"],
+        "newest_timestamp": (job.interactions or {}).get("newest_timestamp"),
         "encoder": job.embedding["encoder"],
         "counts": totals,
         "num_users": totals.get("users", 0),

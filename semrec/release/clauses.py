@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["ClauseCounts", "clause_counts", "eligibility_warnings", "lost_eligibility", "stating_count"]
+__all__ = ["ClauseCounts", "clause_counts", "eligibility_warnings", "lost_clauses", "stating_count"]
 
 
 @dataclass(frozen=True)
@@ -43,20 +43,24 @@ def eligibility_warnings(manifest: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def lost_eligibility(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    """What the eligibility of release `after` lacks that `before` had, a sentence each; both are release manifests.
+def lost_clauses(before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> dict[str, str]:
+    """Finds the clauses that limit less in release `after` than in `before`, or that no item fills: name -> what is wrong.
 
-    A clause that nobody stated any value of is no loss.
+    Both are release manifests; `before` is None where nothing is live. A clause that nobody states any value of is no loss:
+    it asks nothing of anybody.
     """
-    new_clauses, lost = clause_counts(after), []
-    for name, old in clause_counts(before).items():
+    old_clauses, new_clauses = clause_counts(before) if before else {}, clause_counts(after)
+    lost = {}
+    for name, old in old_clauses.items():
         new = new_clauses.get(name)
         if new is None:
             if old.num_values or old.num_users:
-                lost.append(f"it does not go by {name!r} any more")
-            continue
-        if old.num_values and not new.num_values:
-            lost.append(f"no item states {name!r} any more")
-        if old.num_users and new.num_users == 0:
-            lost.append(f"no user states {name!r} any more, of {old.num_users:,} who did")
+                lost[name] = f"it does not go by {name!r} any more"
+        elif old.num_values and not new.num_values:
+            lost[name] = f"no item states {name!r} any more"
+        elif old.num_users and new.num_users == 0:
+            lost[name] = f"no user states {name!r} any more, of {old.num_users:,} who did"
+    for name, new in new_clauses.items():
+        if name not in lost and new.num_users and not new.num_values:
+            lost[name] = f"{new.num_users:,} users state {name!r} and no item does, so they get nothing"
     return lost

@@ -1,15 +1,26 @@
 """Runs: one all-user scoring of a release, its verification, and what is live."""
 
+from semrec.runs.agreed_settings import settings_of_release
 from semrec.runs.gates import Allowed
 from semrec.runs.health import RunHealth, measure_health, read_health
-from semrec.runs.inherit import inherited_settings
-from semrec.runs.live import Live, check_against_live, publish, read_live, require_live, rollback
+from semrec.runs.live import (
+    NOTHING_ALLOWED,
+    Live,
+    check_against_live,
+    check_settings_for_live,
+    initial_settings,
+    publish,
+    read_live,
+    require_live,
+    rollback,
+)
 from semrec.runs.plan import find_runs, newest_run, plan_run, reuse_parts, run_folder
 from semrec.runs.verify import Verification, read_verification, verify_run
 from semrec.runs.worker import ScoreWorker, ShardResult
 from semrec.settings import ScoreSettings
 
 __all__ = [
+    "NOTHING_ALLOWED",
     "Allowed",
     "Live",
     "RunHealth",
@@ -18,8 +29,9 @@ __all__ = [
     "ShardResult",
     "Verification",
     "check_against_live",
+    "check_settings_for_live",
     "find_runs",
-    "inherited_settings",
+    "initial_settings",
     "measure_health",
     "newest_run",
     "plan_run",
@@ -31,5 +43,6 @@ __all__ = [
     "reuse_parts",
     "rollback",
     "run_folder",
+    "settings_of_release",
     "verify_run",
 ]

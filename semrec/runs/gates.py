@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from semrec.errors import EligibilityLostError, EmptyResultError
-from semrec.release.clauses import lost_eligibility
+from semrec.release.clauses import lost_clauses
 
 __all__ = ["Allowed", "check_release"]
 
@@ -18,8 +18,10 @@ class Allowed:
 
     #: --allow-empty: no users, or no events where the live release has some.
     empty: bool = False
-    #: --allow-lost-eligibility: a clause less than the live release, or one that no item or no user states.
-    lost_eligibility: bool = False
+    #: --allow-lost-clause: attributes that eligibility need not go by any more, or that no item or no user need state.
+    lost_clauses: frozenset[str] = frozenset()
+    #: Settings that neither the workspace nor the live release has (`agreed_settings`). For benches; no command allows it.
+    other_settings: bool = False
 
 
 def check_release(after: Mapping[str, Any], before: Mapping[str, Any] | None, allowed: Allowed) -> None:
@@ -29,13 +31,14 @@ def check_release(after: Mapping[str, Any], before: Mapping[str, Any] | None, al
     """
     if not allowed.empty:
         _check_not_empty(after, before)
-    lost = lost_eligibility(before, after) if before else []
-    if lost and not allowed.lost_eligibility:
+    lost = {name: fault for name, fault in lost_clauses(before, after).items() if name not in allowed.lost_clauses}
+    if lost:
+        told = " ".join(f"--allow-lost-clause {name}" for name in lost)
         raise EligibilityLostError(
-            f"release {after['release']} lost eligibility that the live one has: {'; '.join(lost)}",
-            expected="every clause of the live release, stated by items and users",
-            remedy="Import the attribute again, or name the clause with --eligibility; if it is meant, "
-            "say --allow-lost-eligibility.",
+            f"release {after['release']} limits less than it should: {'; '.join(lost.values())}",
+            expected="every clause of the live release, and items that state what users do",
+            remedy="Import the attribute again, or put it back into release.eligibility (`semrec config show`); if it is "
+            f"meant, say {told}.",
         )
 
 

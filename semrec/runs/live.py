@@ -7,15 +7,27 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from semrec.errors import IncompleteRunError, MissingArtefactError
+from semrec.runs.agreed_settings import check_agreed, check_release_agreed, settings_of_release
 from semrec.runs.gates import Allowed, check_release
 from semrec.runs.health import read_health
 from semrec.runs.plan import run_folder
 from semrec.runs.verify import read_verification
+from semrec.settings import ReleaseSettings, Settings
 from semrec.workspace.ledger import Ledger
 from semrec.workspace.manifests import read_manifest, write_manifest
 from semrec.workspace.storage import Storage
 
-__all__ = ["Live", "check_against_live", "publish", "read_live", "require_live", "rollback"]
+__all__ = [
+    "NOTHING_ALLOWED",
+    "Live",
+    "check_against_live",
+    "check_settings_for_live",
+    "initial_settings",
+    "publish",
+    "read_live",
+    "require_live",
+    "rollback",
+]
 
 _PATH = "current.json"
 _KEPT = 20
@@ -59,7 +71,8 @@ def publish(storage: Storage, run_id: str, allowed: Allowed = NOTHING_ALLOWED) -
 
     Raises IncompleteRunError unless the run is finished, its last verification found it good as it stands, every part still
     has its size, and its health was measured as it stands and shows no user an excluded item. Bytes altered since then are
-    for another `verify` to find. Raises EmptyResultError and EligibilityLostError as `check_against_live` does.
+    for another `verify` to find. Raises EmptyResultError, EligibilityLostError and SettingsNotAgreedError as
+    `check_against_live` does.
     """
     manifest = _finished(storage, run_id)
     verification = read_verification(storage, run_id)
@@ -93,13 +106,36 @@ def publish(storage: Storage, run_id: str, allowed: Allowed = NOTHING_ALLOWED) -
 
 
 def check_against_live(storage: Storage, release_id: str, allowed: Allowed = NOTHING_ALLOWED) -> None:
-    """Refuses a release that may not take the live one's place: see `gates.check_release`.
+    """Refuses a release that may not take the live one's place: see `gates.check_release` and `agreed_settings`.
 
     Raises MissingArtefactError or CorruptArtefactError when either cannot be read.
     """
-    live = read_live(storage)
-    before = _release_manifest(storage, live.release) if live else None
-    check_release(_release_manifest(storage, release_id), before, allowed)
+    after, before = _release_manifest(storage, release_id), _live_manifest(storage)
+    check_release(after, before, allowed)
+    if not allowed.other_settings:
+        check_release_agreed(storage, after, before)
+
+
+def check_settings_for_live(storage: Storage, settings: ReleaseSettings) -> list[str]:
+    """Checks, before anything is computed, the settings of a release that shall go live: see `agreed_settings`.
+
+    Returns a sentence for each that differs from the live release's. Raises SettingsNotAgreedError, and MissingArtefactError
+    or CorruptArtefactError when the live release cannot be read.
+    """
+    return check_agreed(storage, settings, _live_manifest(storage))
+
+
+def initial_settings(storage: Storage) -> Settings:
+    """Returns what a new settings file holds: the defaults, and the clauses and the half-life that are live already.
+
+    So writing the file changes nothing that is shown. Raises MissingArtefactError or CorruptArtefactError when the live
+    release cannot be read.
+    """
+    manifest = _live_manifest(storage)
+    if manifest is None:
+        return Settings()
+    live = settings_of_release(manifest)
+    return Settings(release=ReleaseSettings(eligibility=live.eligibility, half_life_days=live.half_life_days))
 
 
 def rollback(storage: Storage) -> Live:
@@ -124,6 +160,11 @@ def _finished(storage: Storage, run_id: str) -> dict[str, Any]:
 def _folded(storage: Storage, release: str) -> dict[str, int]:
     folded: dict[str, int] = _release_manifest(storage, release).get("folded", {})
     return folded
+
+
+def _live_manifest(storage: Storage) -> dict[str, Any] | None:
+    live = read_live(storage)
+    return _release_manifest(storage, live.release) if live else None
 
 
 def _release_manifest(storage: Storage, release_id: str) -> dict[str, Any]:

@@ -60,7 +60,7 @@ class Workspace:
             raise WorkspaceError(
                 f"no workspace at {uri}",
                 expected=f"a folder with {WORKSPACE_MARKER}",
-                remedy="Check --workspace, or make one with `semrec import` or `semrec demo`.",
+                remedy="Check --workspace, or make one with `semrec init`.",
             )
         manifest = read_manifest(storage, WORKSPACE_MARKER, "workspace", remedy="Use a workspace made by semrec.")
         return cls(storage, int(manifest["num_buckets"]))

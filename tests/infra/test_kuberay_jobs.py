@@ -12,7 +12,7 @@ from rendered import CLOUDS, Document, by_kind, clusters, one, render
 from jobs.cli import app
 
 # Answered at once or all the time, and so not jobs: asked from a shell, or a service of its own.
-NOT_JOBS = {"query", "serve", "plan", "parity", "diff", "forget", "gc"}
+NOT_JOBS = {"query", "serve", "plan", "parity", "diff", "forget", "gc", "init", "config"}
 FOR_GPUS = {"run", "embed", "score", "demo", "bench"}
 
 

@@ -15,6 +15,8 @@ from jobs.cli import app
 
 VERBS = [
     "demo",
+    "init",
+    "config",
     "run",
     "embed",
     "release",
@@ -30,7 +32,7 @@ VERBS = [
     "import",
     "bench",
 ]
-MODULES = sorted(path.stem for path in Path(jobs.__path__[0]).glob("*_*.py") if not path.stem.startswith("__"))
+MODULES = sorted({path.stem for path in Path(jobs.__path__[0]).glob("[!_]*_*.py")} - {"cli_common"})
 
 
 def semrec(*arguments: str) -> Result:

@@ -11,17 +11,16 @@ from whole_path import NUM_BUCKETS, directions, events_table, release, score
 
 from semrec.bench.generated import write_catalogue
 from semrec.data import UserRow, import_interactions, import_users
-from semrec.errors import EligibilityLostError, EmptyResultError, MissingArtefactError
+from semrec.errors import EligibilityLostError, EmptyResultError
 from semrec.runs import (
     Allowed,
     check_against_live,
-    inherited_settings,
     measure_health,
     publish,
-    read_live,
     require_live,
     verify_run,
 )
+from semrec.settings import ReleaseSettings, Settings, read_settings, write_settings
 from semrec.workspace.folder import Workspace
 
 ITEM_IDS = ["a", "b", "c", "d"]
@@ -37,8 +36,14 @@ def workspace(tmp_path: Path) -> Workspace:
     set_items(made, ON_ATLAS)
     set_users(made, STATED)
     import_interactions(made, [events_table(EVENTS)])
-    publish(made.storage, scored(made, eligibility=("platform", "region"), half_life_days=45.0))
+    state(made, eligibility=("platform", "region"), half_life_days=45.0)
+    publish(made.storage, scored(made))
     return made
+
+
+def state(workspace: Workspace, **settings: Any) -> None:
+    """Writes release settings into the workspace's file."""
+    write_settings(workspace.storage, Settings(release=ReleaseSettings(**settings)))
 
 
 def set_items(workspace: Workspace, items: Sequence[Mapping[str, list[str]]]) -> None:
@@ -50,8 +55,8 @@ def set_users(workspace: Workspace, users: Mapping[str, Mapping[str, list[str]]]
 
 
 def scored(workspace: Workspace, **settings: Any) -> str:
-    """The id of a verified and measured run of a new release."""
-    settings = {"eligibility": ("platform", "region"), **settings}
+    """The id of a verified and measured run of a release with the workspace's settings, some of them replaced."""
+    settings = {**read_settings(workspace.storage).release.model_dump(), **settings}
     run_id = score(workspace, release_id=release(workspace, **settings).release_id).run_id
     assert verify_run(workspace.storage, run_id).ok
     measure_health(workspace.storage, run_id)
@@ -61,7 +66,7 @@ def scored(workspace: Workspace, **settings: Any) -> str:
 def refused(workspace: Workspace, run_id: str, error: type[Exception], words: str, allowed: Allowed) -> None:
     """The run does not go live, until exactly what is missing is allowed."""
     before = require_live(workspace.storage)
-    other = Allowed(empty=not allowed.empty, lost_eligibility=not allowed.lost_eligibility)
+    other = Allowed(empty=not allowed.empty, lost_clauses=BOTH - allowed.lost_clauses)
     for given in (Allowed(), other):
         with pytest.raises(error, match=words):
             publish(workspace.storage, run_id, given)
@@ -69,25 +74,49 @@ def refused(workspace: Workspace, run_id: str, error: type[Exception], words: st
     assert publish(workspace.storage, run_id, allowed).run == run_id
 
 
-LOST = Allowed(lost_eligibility=True)
+BOTH = frozenset({"platform", "region"})
+LOST_PLATFORM = Allowed(lost_clauses=frozenset({"platform"}))
 
 
 def test_a_clause_less_than_the_live_release(workspace: Workspace) -> None:
-    run_id = scored(workspace, eligibility=("platform",))
-    refused(workspace, run_id, EligibilityLostError, "does not go by 'region' any more", LOST)
+    state(workspace, eligibility=("platform",), half_life_days=45.0)
+    allowed = Allowed(lost_clauses=frozenset({"region"}))
+    refused(workspace, scored(workspace), EligibilityLostError, "does not go by 'region' any more", allowed)
+
+
+def test_each_lost_clause_is_allowed_by_its_own_name(workspace: Workspace) -> None:
+    state(workspace, eligibility=(), half_life_days=45.0)
+    run_id = scored(workspace)
+    with pytest.raises(EligibilityLostError, match="--allow-lost-clause platform --allow-lost-clause region"):
+        publish(workspace.storage, run_id)
+    with pytest.raises(EligibilityLostError, match="it does not go by 'region' any more") as caught:
+        publish(workspace.storage, run_id, LOST_PLATFORM)
+    assert "'platform'" not in caught.value.got
+    assert publish(workspace.storage, run_id, Allowed(lost_clauses=BOTH)).run == run_id
 
 
 def test_items_that_state_nothing_any_more(workspace: Workspace) -> None:
     set_items(workspace, [{"region": ["north"]}] * 4)
     run_id = scored(workspace)
-    refused(workspace, run_id, EligibilityLostError, "no item states 'platform' any more", LOST)
+    refused(workspace, run_id, EligibilityLostError, "no item states 'platform' any more", LOST_PLATFORM)
 
 
 def test_users_who_state_nothing_any_more(workspace: Workspace) -> None:
     """They would see everything: their column was forgotten at the last import."""
     set_users(workspace, {"asks": {"region": ["north"]}, "silent": {}})
     run_id = scored(workspace)
-    refused(workspace, run_id, EligibilityLostError, "no user states 'platform' any more, of 1 who did", LOST)
+    refused(workspace, run_id, EligibilityLostError, "no user states 'platform' any more, of 1 who did", LOST_PLATFORM)
+
+
+def test_a_clause_that_users_state_and_no_item_fills_does_not_even_go_live_first(tmp_path: Path) -> None:
+    fresh = Workspace.create(str(tmp_path), num_buckets=NUM_BUCKETS)
+    set_items(fresh, [{}] * 4)
+    set_users(fresh, STATED)
+    import_interactions(fresh, [events_table(EVENTS)])
+    run_id = scored(fresh)
+    with pytest.raises(EligibilityLostError, match="1 users state 'platform' and no item does, so they get nothing"):
+        publish(fresh.storage, run_id)
+    assert publish(fresh.storage, run_id, LOST_PLATFORM).run == run_id
 
 
 def test_what_nobody_stated_is_no_loss(workspace: Workspace) -> None:
@@ -96,8 +125,9 @@ def test_what_nobody_stated_is_no_loss(workspace: Workspace) -> None:
     bare = Workspace.create(f"{workspace.uri}/bare", num_buckets=NUM_BUCKETS)
     set_items(bare, [{}] * 4)
     import_interactions(bare, [events_table(EVENTS)])
-    publish(bare.storage, scored(bare, eligibility=("platform",)))
-    assert publish(bare.storage, scored(bare, eligibility=())).history
+    publish(bare.storage, scored(bare))
+    state(bare, eligibility=())
+    assert publish(bare.storage, scored(bare)).history
 
 
 @pytest.mark.parametrize("is_first", [True, False])
@@ -108,8 +138,8 @@ def test_a_run_of_nobody(workspace: Workspace, is_first: bool) -> None:
     import_interactions(workspace, [events_table([])], allow_empty=True)
     run_id = scored(workspace)
     with pytest.raises(EmptyResultError, match=r"has no users.*--allow-empty"):
-        publish(workspace.storage, run_id, LOST)
-    assert publish(workspace.storage, run_id, Allowed(empty=True, lost_eligibility=True)).run == run_id
+        publish(workspace.storage, run_id, Allowed(lost_clauses=BOTH))
+    assert publish(workspace.storage, run_id, Allowed(empty=True, lost_clauses=BOTH)).run == run_id
 
 
 def test_events_that_are_gone(workspace: Workspace) -> None:
@@ -119,29 +149,8 @@ def test_events_that_are_gone(workspace: Workspace) -> None:
 
 
 def test_a_release_is_refused_before_it_is_scored(workspace: Workspace) -> None:
-    release_id = release(workspace, eligibility=()).release_id
+    state(workspace, eligibility=(), half_life_days=45.0)
+    release_id = release(workspace, eligibility=(), half_life_days=45.0).release_id
     with pytest.raises(EligibilityLostError, match="'platform' any more; it does not go by 'region'"):
         check_against_live(workspace.storage, release_id)
-    check_against_live(workspace.storage, release_id, LOST)
-
-
-def test_settings_are_kept_from_the_live_release_and_said(workspace: Workspace) -> None:
-    settings, said = inherited_settings(workspace.storage)
-    assert (settings.eligibility, settings.half_life_days, settings.as_of) == (("platform", "region"), 45.0, None)
-    assert said == "kept from the live release: eligibility by platform, region, a half-life of 45 days"
-    settings, said = inherited_settings(workspace.storage, eligibility=["tier", "tier"], as_of=7)
-    assert (settings.eligibility, settings.half_life_days, settings.as_of) == (("tier",), 45.0, 7)
-    assert said == "kept from the live release: a half-life of 45 days"
-    settings, said = inherited_settings(workspace.storage, eligibility=[""], half_life_days=9.0)
-    assert (settings.eligibility, settings.half_life_days, said) == ((), 9.0, None)
-
-
-def test_without_a_live_release_settings_are_the_defaults(tmp_path: Path, workspace: Workspace) -> None:
-    empty = Workspace.create(str(tmp_path / "empty"), num_buckets=1)
-    settings, said = inherited_settings(empty.storage)
-    assert (settings.eligibility, settings.half_life_days, said) == (("platform",), 180.0, None)
-    live = read_live(workspace.storage)
-    assert live is not None
-    workspace.storage.delete(f"releases/{live.release}/manifest.json")
-    with pytest.raises(MissingArtefactError):  # a default in its place would drop a clause
-        inherited_settings(workspace.storage)
+    check_against_live(workspace.storage, release_id, Allowed(lost_clauses=BOTH))

@@ -25,12 +25,12 @@ from cluster.serving.service import Service
 from cluster.serving.settings import ServeArgs
 from cluster.serving.stats import Statistics
 from cluster.serving.watcher import LiveRelease
-from cluster.stages.pipeline import PipelineSettings, run_pipeline
+from cluster.stages.pipeline import run_pipeline
 from semrec.data import ItemRow, import_interactions, import_items, import_users
 from semrec.demo import film_items, viewer_interactions, viewer_rows
 from semrec.online.release import ServedRelease
 from semrec.progress import NoProgress
-from semrec.runs import ScoreSettings
+from semrec.settings import ScoreSettings, Settings
 from semrec.workspace.folder import Workspace
 from semrec.workspace.storage import Storage
 
@@ -74,7 +74,7 @@ def make_workspace(uri: str) -> Workspace:
     known = pa.array([film.item_id for film in FILMS])
     events = [batch.filter(pc.is_in(batch["item_id"], value_set=known)) for batch in viewer_interactions(70, 7)]
     import_interactions(workspace, events, repeats="latest", neutral_value=2.5)
-    settings = PipelineSettings(score=ScoreSettings(k=20))
+    settings = Settings(score=ScoreSettings(k=20))
     run_pipeline(workspace, settings, compute=InProcess(), progress=NoProgress())
     return workspace
 

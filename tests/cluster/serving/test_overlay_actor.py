@@ -24,7 +24,7 @@ from ray.exceptions import RayActorError
 from cluster.compute import InProcess
 from cluster.serving.changes.actor import NAMESPACE, actor_name, overlay_actor
 from cluster.serving.changes.client import OverlayClient, OverlayFollower
-from cluster.stages.pipeline import PipelineResult, PipelineSettings, run_pipeline
+from cluster.stages.pipeline import PipelineResult, run_pipeline
 from semrec.changes.events import Event, event_table
 from semrec.changes.log import BatchToken, Folded
 from semrec.changes.overlay import ItemChange, change_table
@@ -35,7 +35,8 @@ from semrec.demo import film_items
 from semrec.errors import CorruptArtefactError, InputError, WorkspaceWriteError
 from semrec.progress import NoProgress
 from semrec.release import Release
-from semrec.runs import ScoreSettings, rollback
+from semrec.runs import rollback
+from semrec.settings import ScoreSettings, Settings
 from semrec.workspace.folder import Workspace
 from semrec.workspace.storage import Storage
 from semrec.workspace.tables import TableFile, read_table
@@ -342,5 +343,5 @@ def test_the_next_run_takes_everything_in_and_its_overlay_is_empty(uri: str, fol
 
 
 def run(workspace: Workspace) -> PipelineResult:
-    settings = PipelineSettings(score=ScoreSettings(k=5))
+    settings = Settings(score=ScoreSettings(k=5))
     return run_pipeline(workspace, settings, compute=InProcess(), progress=NoProgress())

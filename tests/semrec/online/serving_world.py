@@ -19,8 +19,9 @@ from semrec.online.answers import Question
 from semrec.online.release import ServedRelease
 from semrec.progress import NoProgress
 from semrec.release import ReleaseSettings
-from semrec.runs import ScoreSettings, measure_health, publish, verify_run
+from semrec.runs import Allowed, ScoreSettings, measure_health, publish, verify_run
 from semrec.scoring.canonical import canonical_scores
+from semrec.settings import Settings, write_settings
 from semrec.workspace.folder import Workspace
 
 K = 5
@@ -94,13 +95,18 @@ def make_world(uri: object, *, num_users: int = 40, seed: int = 5) -> World:
 
 
 def publish_world(workspace: Workspace, k: int = K, **settings: Any) -> tuple[str, str]:
-    """Builds, scores, verifies and publishes what the workspace holds now: release id and run id."""
+    """Builds, scores, verifies and publishes what the workspace holds now: release id and run id.
+
+    `settings` are those of the release, and become the workspace's. Items need not state what users do.
+    """
     compute, silent = InProcess(), NoProgress()
+    if settings:
+        write_settings(workspace.storage, Settings(release=ReleaseSettings(**settings)))
     built = build_release(workspace, ReleaseSettings(**settings), embedding=None, compute=compute, progress=silent)
     scored = score_users(workspace, ScoreSettings(k=k), engine="cpu", compute=compute, progress=silent)
     assert verify_run(workspace.storage, scored.run_id).ok
     assert measure_health(workspace.storage, scored.run_id).num_excluded == 0
-    publish(workspace.storage, scored.run_id)
+    publish(workspace.storage, scored.run_id, Allowed(lost_clauses=frozenset(settings.get("eligibility", ()))))
     return built.release_id, scored.run_id
 
 
