@@ -10,6 +10,7 @@ from jobs import (
     check_parity,
     configure_workspace,
     embed_catalogue,
+    evaluate_models,
     import_data,
     init_workspace,
     plan_capacity,
@@ -40,6 +41,7 @@ app.add_typer(configure_workspace.app, name="config")
 app.add_typer(import_data.app, name="import")
 app.command("run")(run_pipeline.main)
 app.command("embed")(embed_catalogue.main)
+app.command("evaluate")(evaluate_models.main)
 app.command("release")(build_release.main)
 app.command("score")(score_users.main)
 app.command("verify")(verify_run.main)

@@ -9,12 +9,20 @@ from typing import Any
 import numpy as np
 
 from semrec.errors import InputError
+from semrec.evaluation.dataset import PublishedSplit
 from semrec.evaluation.intervals import Comparison, bootstrap_intervals, compare_paired
 from semrec.evaluation.metrics import item_cohorts, list_metrics, user_cohorts, user_metrics
-from semrec.evaluation.ranks import ModelVectors, Ranking, count_popularity, rank_split
+from semrec.evaluation.ranks import ModelVectors, Ranking, count_popularity, rank_listed, rank_split
 from semrec.evaluation.splits import SPLITS, Split
 
-__all__ = ["EvaluationReport", "ModelResult", "compare_results", "evaluate_models", "measure_ranking"]
+__all__ = [
+    "EvaluationReport",
+    "ModelResult",
+    "compare_results",
+    "evaluate_listed",
+    "evaluate_models",
+    "measure_ranking",
+]
 
 _LIST_LENGTH = 10  # of the lists whose shape is measured
 
@@ -83,17 +91,32 @@ def evaluate_models(
     for name, vectors in models.items():
         ranking = rank_split(vectors, split, k=max(_LIST_LENGTH, *ks), engine=engine)
         results[name] = measure_ranking(ranking, split, ks=ks, content_ID=content_ID)
-    protocol = {
-        "split": split.method,
-        "description": SPLITS.get(split.method, split.method),
-        "ranked_among": "the whole catalogue" if split.candidates is None else "the listed candidates",
-        "seen_items": "excluded",
-        "sampled": False,
-        **split.counts,
-    }
-    compared = [name for name in results if baseline in results and name != baseline]
-    comparisons = {f"{name} - {baseline}": compare_results(results[name], results[str(baseline)]) for name in compared}
-    return EvaluationReport(protocol, results, comparisons, settings or {})
+    return EvaluationReport(_protocol(split), results, _comparisons(results, baseline), settings or {})
+
+
+def evaluate_listed(
+    models: Mapping[str, ModelVectors],
+    published: PublishedSplit,
+    *,
+    ks: tuple[int, ...] = (10, 20, 100),
+    settings: dict[str, Any] | None = None,
+) -> EvaluationReport:
+    """Ranks each target among the candidates that a published split lists for it; every target counts as a user of its own.
+
+    Such tables sample their negatives, which flatters every model: the figures compare with that table alone. Raises
+    InputError when the split lists no candidates.
+    """
+    split, offsets, rows = published.split, published.candidate_offsets, published.candidate_rows
+    if offsets is None or rows is None:
+        raise InputError("a split without candidates", expected="candidates", remedy="Rank among the whole catalogue.")
+    owner = np.repeat(np.arange(split.num_users), np.diff(split.target_offsets))
+    each = np.arange(len(split.target_rows) + 1)
+    results = {}
+    for name, vectors in models.items():
+        per_user = user_metrics(each, rank_listed(vectors, owner, split.target_rows, offsets, rows), ks)
+        results[name] = ModelResult(*_means_and_intervals(per_user), {}, per_user)
+    protocol = _protocol(split) | {"ranked_among": "the listed candidates", "sampled": True}
+    return EvaluationReport(protocol, results, _comparisons(results, "popularity"), settings or {})
 
 
 def measure_ranking(
@@ -102,9 +125,7 @@ def measure_ranking(
     """The metrics of one ranking of a split's targets."""
     tested = ranking.users
     per_user = {name: values[tested] for name, values in user_metrics(split.target_offsets, ranking.ranks, ks).items()}
-    means_M, lows_M, highs_M = bootstrap_intervals(np.stack(list(per_user.values()), axis=1))
-    means = dict(zip(per_user, means_M.tolist(), strict=True))
-    intervals = dict(zip(per_user, zip(lows_M.tolist(), highs_M.tolist(), strict=True), strict=True))
+    means, intervals = _means_and_intervals(per_user)
     popularity_I = count_popularity(split.train, split.num_items)
     means |= list_metrics(ranking.lists, _LIST_LENGTH, popularity_I, split.num_users, content_ID)
     cohorts = _cohorts(ranking, split, per_user, popularity_I, ks)
@@ -120,6 +141,32 @@ def compare_results(better: ModelResult, worse: ModelResult) -> dict[str, Compar
         )
     better_UM, worse_UM = (np.stack([result.per_user[name] for name in shared], axis=1) for result in (better, worse))
     return dict(zip(shared, compare_paired(better_UM, worse_UM), strict=True))
+
+
+def _means_and_intervals(
+    per_user: dict[str, np.ndarray],
+) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
+    means_M, lows_M, highs_M = bootstrap_intervals(np.stack(list(per_user.values()), axis=1))
+    means = dict(zip(per_user, means_M.tolist(), strict=True))
+    return means, dict(zip(per_user, zip(lows_M.tolist(), highs_M.tolist(), strict=True), strict=True))
+
+
+def _protocol(split: Split) -> dict[str, Any]:
+    return {
+        "split": split.method,
+        "description": SPLITS.get(split.method, "train and test as published"),
+        "ranked_among": "the whole catalogue" if split.candidates is None else "the cold items",
+        "seen_items": "excluded",
+        "sampled": False,
+        **split.counts,
+    }
+
+
+def _comparisons(results: dict[str, ModelResult], baseline: str | None) -> dict[str, dict[str, Comparison]]:
+    if baseline not in results:
+        return {}
+    others = [name for name in results if name != baseline]
+    return {f"{name} - {baseline}": compare_results(results[name], results[str(baseline)]) for name in others}
 
 
 def _cohorts(

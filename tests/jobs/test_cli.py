@@ -19,6 +19,7 @@ VERBS = [
     "config",
     "run",
     "embed",
+    "evaluate",
     "release",
     "score",
     "verify",

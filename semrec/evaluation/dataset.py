@@ -1,0 +1,218 @@
+"""Read what an evaluation works on: a workspace's interactions and embedding, or the files of a published split."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from semrec.errors import InputError, SchemaError
+from semrec.evaluation.splits import Split, check_no_overlap
+from semrec.models.base import Events
+from semrec.workspace.folder import Workspace
+from semrec.workspace.manifests import read_manifest
+from semrec.workspace.tables import TableFile, read_table
+
+__all__ = ["Dataset", "PublishedSplit", "read_dataset", "read_published"]
+
+_COLUMNS: Final = re.compile(r"\t|::|,")
+_PAIR: Final = re.compile(r"\(\s*([^,()]+)\s*,\s*([^,()]+)\s*\)")
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Interactions of numbered users and items, with what items are about.
+
+    `item_ids` in ascending order, as the rows of a release; `content` modality -> float32 [I, D], zeros for an item without an
+    embedding. An event is liked when its value exceeds `neutral_value`.
+    """
+
+    item_ids: list[str]
+    num_users: int
+    events: Events
+    neutral_value: float
+    content: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    @property
+    def num_items(self) -> int:
+        return len(self.item_ids)
+
+
+@dataclass(frozen=True)
+class PublishedSplit:
+    """Train and test as somebody else divided them.
+
+    `candidate_offsets`, `candidate_rows`: of each target the items that it competes with, in CSR; None for the whole
+    catalogue.
+    """
+
+    dataset: Dataset
+    split: Split
+    candidate_offsets: np.ndarray | None = None
+    candidate_rows: np.ndarray | None = None
+
+
+def read_dataset(workspace: Workspace, *, embedding: str | None = None) -> Dataset:
+    """The present catalogue, interactions and, where there is one, an embedding of a workspace.
+
+    `embedding` names it where there are several. Raises MissingArtefactError without a catalogue or interactions, InputError
+    when the embedding cannot be told, SchemaError when it is of another catalogue.
+    """
+    storage = workspace.storage
+    catalogue = read_manifest(storage, "catalogue/manifest.json", "catalogue", remedy="Import a catalogue.")
+    path = "interactions/manifest.json"
+    interactions = read_manifest(storage, path, "interactions", remedy="Import interactions.")
+    ids = pa.concat_tables(_parts(workspace, catalogue, ["item_id"])).sort_by("item_id")["item_id"].combine_chunks()
+    table = pa.concat_tables(_parts(workspace, interactions, ["user_id", "item_id", "value", "timestamp"]))
+    rows = pc.index_in(table["item_id"], value_set=ids)
+    table, rows = table.filter(rows.is_valid()), rows.drop_null()
+    users = table["user_id"].unique()
+    events = Events(
+        pc.index_in(table["user_id"], value_set=users).to_numpy().astype(np.int64),
+        rows.to_numpy().astype(np.int64),
+        table["value"].to_numpy(),
+        table["timestamp"].to_numpy(),
+    )
+    content = _embedding(workspace, ids, embedding, catalogue["fingerprint"])
+    return Dataset(ids.to_pylist(), len(users), events, float(interactions["neutral_value"]), content)
+
+
+def read_published(train: Path, test: Path, candidates: Path | None = None) -> PublishedSplit:
+    """A split from files: all pairs of train are likes, all of test are targets.
+
+    A line is "user item item ..." with spaces (as LightGCN has it), or "user, item and more" with tabs, commas or "::", of
+    which the first two count and the fourth, if it is a number, is the time. `candidates` has one line per test pair:
+    "(user,item) item item ..." with tabs or spaces (the negatives of NCF). Raises InputError naming file and line that
+    cannot be read, pairs that stand in train and in test with their count, and a target without candidates.
+    """
+    train_pairs, test_pairs = _read_pairs(train), _read_pairs(test)
+    negatives = _read_candidates(candidates) if candidates else {}
+    users = sorted({user for user, _, _ in (*train_pairs, *test_pairs)})
+    items = {item for _, item, _ in (*train_pairs, *test_pairs)} | {item for row in negatives.values() for item in row}
+    item_ids = sorted(items, key=str.encode)
+    user_of, row_of = ({name: n for n, name in enumerate(names)} for names in (users, item_ids))
+    trained, targets = (_events(pairs, user_of, row_of) for pairs in (train_pairs, test_pairs))
+    check_no_overlap(trained, targets, len(item_ids))
+    pairs = np.unique(np.stack([targets.user, targets.row], axis=1), axis=0)
+    offsets = np.concatenate([[0], np.cumsum(np.bincount(pairs[:, 0], minlength=len(users)))]).astype(np.int64)
+    counts = {
+        "users": len(users),
+        "tested_users": int((np.diff(offsets) > 0).sum()),
+        "targets": len(pairs),
+        "train_events": len(trained.user),
+        "candidates": len(item_ids),
+    }
+    split = Split("published", trained, trained, offsets, pairs[:, 1], len(item_ids), None, counts)
+    dataset = Dataset(item_ids, len(users), trained, 0.0)
+    if candidates is None:
+        return PublishedSplit(dataset, split)
+    lists = []
+    for user, row in pairs.tolist():
+        listed = negatives.get((users[user], item_ids[row]))
+        if listed is None:
+            raise InputError(
+                f"no candidates of user {users[user]} and item {item_ids[row]} in {candidates}",
+                expected="a line for every pair of test",
+                remedy="Give the candidates of this test file.",
+            )
+        lists.append(np.unique([row_of[item] for item in listed]))
+    lengths = [len(some) for some in lists]
+    return PublishedSplit(dataset, split, np.concatenate([[0], np.cumsum(lengths)]), np.concatenate(lists))
+
+
+def _parts(workspace: Workspace, manifest: Mapping[str, Any], columns: list[str]) -> list[pa.Table]:
+    return [read_table(workspace.storage, TableFile.from_json(part), columns) for part in manifest["parts"]]
+
+
+def _embedding(
+    workspace: Workspace, ids: pa.Array, name: str | None, catalogue_fingerprint: str
+) -> dict[str, np.ndarray]:
+    """The vectors of the items as {"text": float32 [I, D]}; {} in a workspace without an embedding."""
+    storage = workspace.storage
+    names = [
+        known for known in storage.list_folders("embeddings") if storage.exists(f"embeddings/{known}/manifest.json")
+    ]
+    if name is None and not names:
+        return {}
+    if name not in names and (name or len(names) > 1):
+        raise InputError(
+            f"embedding {name!r}" if name else f"{len(names)} embeddings",
+            expected=" or ".join(sorted(names)) or "an embedded catalogue",
+            remedy="Name one of these with --embedding.",
+        )
+    path = f"embeddings/{name or names[0]}/manifest.json"
+    manifest = read_manifest(storage, path, "embedding", remedy="Run `semrec embed`.")
+    if manifest["catalogue"] != catalogue_fingerprint:
+        raise SchemaError(
+            f"{path} was made from catalogue {manifest['catalogue'][:12]}",
+            expected=f"the present one, {catalogue_fingerprint[:12]}",
+            remedy="Run `semrec embed`: only changed texts are embedded.",
+        )
+    vectors_ID = np.zeros((len(ids), manifest["dimension"]), np.float32)
+    for table in _parts(workspace, manifest, ["item_id", "vector"]):
+        rows = pc.index_in(table["item_id"], value_set=ids)
+        is_known = rows.is_valid().to_numpy()
+        flat = table["vector"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+        vectors_ID[rows.drop_null().to_numpy()] = flat.reshape(-1, manifest["dimension"])[is_known]
+    return {"text": vectors_ID}
+
+
+def _read_pairs(path: Path) -> list[tuple[str, str, int]]:
+    """(user, item, time or 0) of every pair of a file."""
+    pairs: list[tuple[str, str, int]] = []
+    for number, line in enumerate(_lines(path), 1):
+        if not line.strip():
+            continue
+        fields = [text.strip() for text in _COLUMNS.split(line)]
+        if len(fields) > 1:
+            time_s = int(fields[3]) if len(fields) > 3 and fields[3].isascii() and fields[3].isdigit() else 0
+            pairs.append((_named(fields[0], path, number), _named(fields[1], path, number), time_s))
+        else:
+            user, *items = line.split()  # a user without items is allowed: LightGCN's files have some
+            pairs.extend((user, item, 0) for item in items)
+    if not pairs:
+        raise InputError(f"no pair in {path}", expected="users and items", remedy="Check that it is the right file.")
+    return pairs
+
+
+def _read_candidates(path: Path) -> dict[tuple[str, str], list[str]]:
+    candidates: dict[tuple[str, str], list[str]] = {}
+    for number, line in enumerate(_lines(path), 1):
+        pair = _PAIR.match(line.strip())
+        if pair is None:
+            raise InputError(
+                f"line {number} of {path}",
+                expected="(user,item) and the items that it competes with",
+                remedy="Give one line for every pair of test.",
+            )
+        candidates[pair[1], pair[2]] = line.strip()[pair.end() :].split()
+    return candidates
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: {error}", expected="a text file in UTF-8", remedy="Check the path.") from None
+
+
+def _named(name: str, path: Path, number: int) -> str:
+    if not name:
+        raise InputError(
+            f"line {number} of {path} has an empty user or item", expected="both", remedy="Correct or drop the line."
+        )
+    return name
+
+
+def _events(pairs: list[tuple[str, str, int]], user_of: dict[str, int], row_of: dict[str, int]) -> Events:
+    user = np.array([user_of[user] for user, _, _ in pairs], np.int64)
+    row = np.array([row_of[item] for _, item, _ in pairs], np.int64)
+    time_s = np.array([time_s for _, _, time_s in pairs], np.int64)
+    order = np.lexsort((row, time_s, user))
+    return Events(user[order], row[order], np.ones(len(pairs), np.float32), time_s[order])

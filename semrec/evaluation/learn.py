@@ -1,0 +1,226 @@
+"""Fit models on a split, with settings and blend weights chosen on a validation split inside its train part.
+
+Nothing of the split's targets is looked at: the validation split holds out the last liked items of what trains.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+
+from semrec.errors import InputError, TrainingError
+from semrec.evaluation.metrics import user_metrics
+from semrec.evaluation.ranks import ModelVectors, count_popularity, rank_split
+from semrec.evaluation.splits import Split, split_events
+from semrec.models.base import Events, ItemVectors, TrainingData, model_class
+from semrec.models.blend import MIN_VALIDATION_USERS, choose_weights
+from semrec.models.unit_scores import score_covariance, unit_score_users
+from semrec.progress import NoProgress, Progress
+
+__all__ = ["BLENDED", "SEARCHED", "LearnedModels", "Trial", "blend_vectors", "fit_model", "learn"]
+
+#: The models that a blend adds up, where the data allow.
+BLENDED: Final = ("content_ridge", "nsvd", "ials", "popularity")
+#: Quick search: settings that are tried one after the other, each beside the best values so far of those before.
+SEARCHED: Final[Mapping[str, Mapping[str, tuple[Any, ...]]]] = {
+    "content_ridge": {"regularization": (0.3, 1.0, 3.0)},
+    "nsvd": {"degree_exponent": (0.3, 0.4, 0.5), "dimension": (64, 128, 256), "spectral_filter": ("ideal", "smooth")},
+    "ials": {"regularization": (0.003, 0.01, 0.03), "unobserved_weight": (0.03, 0.1, 0.3), "dimension": (64, 128, 192)},
+}
+#: Weights where there are too few users to choose them by.
+DEFAULT_WEIGHTS: Final = {"content_ridge": 0.25, "nsvd": 1.0, "ials": 1.0, "popularity": 0.25}
+
+_CRITERION_K: Final = 100  # nDCG@100: an item that rises from place 60 to 20 says something, too
+_USERS_PER_BAND: Final = 500  # with fewer validation users, a band's own weights would be chance
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One training on the validation split: its settings and nDCG@100."""
+
+    kind: str
+    settings: dict[str, Any]
+    ndcg: float
+
+
+@dataclass(frozen=True)
+class LearnedModels:
+    """Models fitted on a split's train part, and how they were chosen.
+
+    `vectors` by name, with "blend" where two models or more are blended. `weights`: model -> pairs (number of events, weight),
+    ascending: from so many events on a user has that weight, as a release's components take them. `notes` say what could
+    not be chosen, and why.
+    """
+
+    vectors: dict[str, ModelVectors]
+    settings: dict[str, dict[str, Any]]
+    weights: dict[str, list[tuple[int, float]]]
+    trials: list[Trial] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def learn(
+    split: Split,
+    content: Mapping[str, np.ndarray],
+    neutral_value: float,
+    *,
+    kinds: tuple[str, ...] = BLENDED,
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
+    search: bool = True,
+    progress: Progress | None = None,
+) -> LearnedModels:
+    """Fits the models `kinds` and their blend.
+
+    `settings` by kind stand as they are; the others are searched on a validation split where `search` allows and it has at
+    least 100 users, else they are the models' defaults. Raises what `fit_model` raises.
+    """
+    progress = progress or NoProgress()
+    given = {kind: dict((settings or {}).get(kind, {})) for kind in kinds}
+    chosen, trials = dict(given), list[Trial]()
+    notes: list[str] = []
+    validation = _validation(split, neutral_value, notes)
+    if validation is not None and search:
+        for kind in kinds:
+            if not given[kind] and kind in SEARCHED:
+                chosen[kind], tried = _searched(kind, validation, content, neutral_value, progress)
+                trials += tried
+    vectors = {}
+    for kind in kinds:
+        progress.note(f"fits {kind} {chosen[kind] or ''}".rstrip())
+        vectors[kind] = fit_model(kind, chosen[kind], split, content, neutral_value)
+    blended = tuple(kind for kind in kinds if kind in BLENDED)
+    weights: dict[str, list[tuple[int, float]]] = {}
+    if len(blended) > 1:
+        weights = {kind: [(0, DEFAULT_WEIGHTS[kind])] for kind in blended}
+        if validation is not None:
+            held = [fit_model(kind, chosen[kind], validation, content, neutral_value) for kind in blended]
+            weights = _weights_by_activity(blended, held, validation)
+        vectors["blend"] = blend_vectors({kind: vectors[kind] for kind in blended}, weights, split.history)
+    return LearnedModels(vectors, chosen, weights, trials, notes)
+
+
+def fit_model(
+    kind: str, settings: Mapping[str, Any], split: Split, content: Mapping[str, np.ndarray], neutral_value: float
+) -> ModelVectors:
+    """Fits one model on the split's train part and folds its users in from their histories.
+
+    User vectors of models beside popularity come as the model gives them; that of popularity has unit score variance, too.
+    Raises InputError for an unknown model or when it cannot learn from the data, TrainingError when training diverges.
+    """
+    popularity_I = count_popularity(split.train, split.num_items)
+    data = TrainingData(split.num_items, content, popularity_I, lambda: iter([split.train]), neutral_value)
+    if kind == "content":
+        settings = {"half_life_days": 180.0, **settings}
+    model, items_ID = model_class(kind).fit(data, settings)
+    users = model.user_vectors(split.history, ItemVectors.from_vectors(items_ID), split.num_users)
+    if model.is_personal:
+        return ModelVectors(items_ID, users.vectors_UD, users.has_vector_U)
+    scaled_UD = unit_score_users(users.vectors_UD, score_covariance(items_ID))
+    return ModelVectors(items_ID, scaled_UD, users.has_vector_U)
+
+
+def blend_vectors(
+    models: Mapping[str, ModelVectors], weights: Mapping[str, list[tuple[int, float]]], history: Events
+) -> ModelVectors:
+    """The models' vectors side by side, with each user's weights by the number of events in `history`."""
+    num_users = len(next(iter(models.values())).users_UD)
+    num_events_U = np.bincount(history.user, minlength=num_users)
+    items, users, has_vector_U = [], [], np.zeros(num_users, bool)
+    for kind, vectors in models.items():
+        numbers, values = zip(*weights[kind], strict=True)
+        weights_U = np.array(values, np.float32)[np.searchsorted(numbers, num_events_U, side="right") - 1]
+        if not weights_U.any():
+            continue
+        items.append(vectors.items_ID)
+        users.append(vectors.users_UD * weights_U[:, None])
+        has_vector_U |= vectors.has_vector_U & (weights_U > 0)
+    return ModelVectors(np.concatenate(items, axis=1), np.concatenate(users, axis=1), has_vector_U)
+
+
+def _validation(split: Split, neutral_value: float, notes: list[str]) -> Split | None:
+    """The last liked items of what trains, or None with the reason in `notes`."""
+    try:
+        validation = split_events(
+            split.train,
+            "leave-last-out",
+            num_users=split.num_users,
+            num_items=split.num_items,
+            neutral_value=neutral_value,
+        )
+    except InputError as error:
+        notes.append(f"no validation split ({error.got}): default settings and weights")
+        return None
+    if len(validation.tested_users) < MIN_VALIDATION_USERS:
+        notes.append(
+            f"{len(validation.tested_users)} users to choose settings by, fewer than {MIN_VALIDATION_USERS}: default settings "
+            "and weights"
+        )
+        return None
+    return validation
+
+
+def _searched(
+    kind: str, validation: Split, content: Mapping[str, np.ndarray], neutral_value: float, progress: Progress
+) -> tuple[dict[str, Any], list[Trial]]:
+    """The best settings that were tried, and all trials. A training that diverges counts as 0."""
+    defaults = dict(getattr(model_class(kind), "defaults", {}))
+    best, trials = defaults, list[Trial]()
+    for name, values in SEARCHED[kind].items():
+        for value in values:
+            tried = {**best, name: value}
+            if any(tried == trial.settings for trial in trials):
+                continue
+            try:
+                ndcg = _validation_ndcg(fit_model(kind, tried, validation, content, neutral_value), validation)
+            except TrainingError as error:
+                progress.note(f"{kind} {tried}: {error.got}")
+                ndcg = 0.0
+            trials.append(Trial(kind, tried, ndcg))
+            progress.note(f"{kind} {name} {value}: nDCG@{_CRITERION_K} {ndcg:.4f}")
+        best = max(trials, key=lambda trial: trial.ndcg).settings
+    return best, trials
+
+
+def _validation_ndcg(vectors: ModelVectors, validation: Split) -> float:
+    ranking = rank_split(vectors, validation, k=1)
+    name = f"ndcg@{_CRITERION_K}"
+    values_U = user_metrics(validation.target_offsets, ranking.ranks, (_CRITERION_K,), ("ndcg",))[name]
+    return float(np.nanmean(values_U))
+
+
+def _weights_by_activity(
+    kinds: tuple[str, ...], models: list[ModelVectors], validation: Split
+) -> dict[str, list[tuple[int, float]]]:
+    """Weights on the validation split, apart for three bands of users by their number of events where they are enough."""
+    num_events_U = np.bincount(validation.history.user, minlength=validation.num_users)
+    tested = validation.tested_users
+    edges = [0]
+    if len(tested) >= 3 * _USERS_PER_BAND:
+        edges += sorted({int(number) for number in np.quantile(num_events_U[tested], [1 / 3, 2 / 3])} - {0})
+    order = np.lexsort((validation.history.row, validation.history.user))
+    seen_offsets = np.concatenate([[0], np.cumsum(num_events_U)]).astype(np.int64)
+    seen_rows = validation.history.row[order]
+    weights: dict[str, list[tuple[int, float]]] = {kind: [] for kind in kinds}
+    for start, stop in zip(edges, [*edges[1:], np.iinfo(np.int64).max], strict=True):
+        is_member_U = (num_events_U >= start) & (num_events_U < stop)
+        chosen, _ = choose_weights(
+            [(vectors.items_ID, vectors.users_UD) for vectors in models],
+            *_targets_of(validation, is_member_U),
+            seen_offsets,
+            seen_rows,
+            k=_CRITERION_K,
+        )
+        for kind, weight in zip(kinds, chosen.tolist(), strict=True):
+            weights[kind].append((start, weight))
+    return weights
+
+
+def _targets_of(split: Split, is_member_U: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Targets of some users in CSR; the others have none."""
+    lengths_U = np.diff(split.target_offsets)
+    is_target_of_member = np.repeat(is_member_U, lengths_U)
+    offsets = np.concatenate([[0], np.cumsum(np.where(is_member_U, lengths_U, 0))]).astype(np.int64)
+    return offsets, split.target_rows[is_target_of_member]

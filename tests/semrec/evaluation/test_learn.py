@@ -1,0 +1,91 @@
+"""Learning finds planted tastes, beats popularity with an interval that excludes zero, and says what it could not choose."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from semrec.evaluation import learn as learning
+from semrec.evaluation.learn import DEFAULT_WEIGHTS, LearnedModels, blend_vectors, learn
+from semrec.evaluation.ranks import ModelVectors
+from semrec.evaluation.report import evaluate_models
+from semrec.evaluation.splits import Split, split_events
+from semrec.models.base import Events
+
+NUM_USERS, NUM_ITEMS = 150, 80
+
+
+def planted(seed: int = 0) -> tuple[Events, np.ndarray]:
+    """Users of four groups like the items of their group; embeddings tell the groups roughly."""
+    draws = np.random.default_rng(seed)
+    group_I = np.arange(NUM_ITEMS) % 4
+    rows = [
+        (user, int(row), 5.0, n)
+        for user in range(NUM_USERS)
+        for n, row in enumerate(draws.choice(np.flatnonzero(group_I == user % 4), 7, replace=False))
+    ]
+    user, row, value, time_s = (np.array(column) for column in zip(*rows, strict=True))
+    embeddings = 2 + draws.standard_normal((4, 8))[group_I] + 0.8 * draws.standard_normal((NUM_ITEMS, 8))
+    return Events(user, row, value.astype(np.float32), time_s), embeddings.astype(np.float32)
+
+
+def divided(events: Events) -> Split:
+    return split_events(events, "leave-last-out", num_users=NUM_USERS, num_items=NUM_ITEMS, neutral_value=2.5)
+
+
+@pytest.fixture(scope="module")
+def learned() -> LearnedModels:
+    events, embeddings = planted()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(learning, "SEARCHED", {"nsvd": {"dimension": (2, 4)}, "ials": {"dimension": (2, 4)}})
+        return learn(divided(events), {"text": embeddings}, 2.5)
+
+
+def test_the_blend_beats_popularity_with_an_interval_that_excludes_zero(learned: LearnedModels) -> None:
+    report = evaluate_models(learned.vectors, divided(planted()[0]), ks=(10,))
+    gain = report.comparisons["blend - popularity"]["ndcg@10"]
+    assert gain.low > 0
+    means = {name: result.means["ndcg@10"] for name, result in report.results.items()}
+    assert means["blend"] > 0.8 * max(means.values())
+
+
+def test_the_best_of_the_trials_is_taken(learned: LearnedModels) -> None:
+    for kind in ("nsvd", "ials"):
+        trials = [trial for trial in learned.trials if trial.kind == kind]
+        assert {trial.settings["dimension"] for trial in trials} == {2, 4}
+        assert learned.settings[kind] == max(trials, key=lambda trial: trial.ndcg).settings
+    assert learned.notes == []
+
+
+def test_no_target_leaks_into_what_is_learned(learned: LearnedModels) -> None:
+    """With the targets' items replaced by others, everything that is chosen and trained stays the same."""
+    events, embeddings = planted()
+    split = divided(events)
+    again = learn(split, {"text": embeddings}, 2.5, settings=learned.settings, search=False)
+    moved = Split(split.method, split.train, split.history, split.target_offsets, (split.target_rows + 1) % NUM_ITEMS,
+                  NUM_ITEMS)  # fmt: skip
+    other = learn(moved, {"text": embeddings}, 2.5, settings=learned.settings, search=False)
+    assert other.weights == again.weights
+    assert other.vectors["blend"].users_UD.tobytes() == again.vectors["blend"].users_UD.tobytes()
+
+
+def test_too_few_users_choose_nothing_and_say_so() -> None:
+    events, embeddings = planted()
+    few = events.keep(events.user < 40)
+    split = split_events(few, "leave-last-out", num_users=40, num_items=NUM_ITEMS, neutral_value=2.5)
+    found = learn(split, {"text": embeddings}, 2.5)
+    assert found.trials == []
+    assert found.weights == {kind: [(0, weight)] for kind, weight in DEFAULT_WEIGHTS.items()}
+    assert "40 users to choose settings by, fewer than 100" in found.notes[0]
+
+
+def test_weights_go_by_the_number_of_events() -> None:
+    everyone = np.ones(3, bool)
+    models = {
+        name: ModelVectors(np.full((2, 1), n, np.float32), np.full((3, 1), n, np.float32), everyone)
+        for n, name in ((1, "a"), (2, "b"))
+    }
+    history = Events(*(np.array(x) for x in ([1, 2, 2, 2], [0, 0, 1, 1], [1.0] * 4, [0] * 4)))
+    blended = blend_vectors(models, {"a": [(0, 1.0), (2, 0.5)], "b": [(0, 0.0), (2, 1.0)]}, history)
+    assert blended.users_UD.tolist() == [[1, 0], [1, 0], [0.5, 2]]
+    assert blended.items_ID.tolist() == [[1, 2], [1, 2]]
