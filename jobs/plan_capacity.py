@@ -18,6 +18,7 @@ from rich.table import Table
 
 from jobs.cli_common import exit_on_error, run_as_program
 from jobs.printing import say, show_table
+from semrec.settings import read_settings
 
 if TYPE_CHECKING:
     from semrec.planning import Estimate, Node, PriceTable, Rates, Workload
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 _DEVICE_THREADS = 4  # a device of a cpu node, as the price table counts them
+_K_WITHOUT_WORKSPACE = 100
 _WIDTH = 118  # of the table, also where the output is no terminal
 
 
@@ -51,7 +53,12 @@ def main(
     spot: Annotated[bool, typer.Option("--spot", help="Hold the budget in spot prices.")] = False,
     cloud: Annotated[str | None, typer.Option(help="aws, gcp or azure (default: all).")] = None,
     dimension: Annotated[int, typer.Option(min=1, help="Dimensions of a vector.")] = 384,
-    k: Annotated[int, typer.Option(min=1, help="Recommendations per user.")] = 100,
+    k: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help=f"Recommendations per user (default: the workspace's setting, else {_K_WITHOUT_WORKSPACE})."
+        ),
+    ] = None,
     calibrate: Annotated[
         bool, typer.Option("--calibrate", help="Measure scoring and embedding on this machine, for a minute.")
     ] = False,
@@ -73,7 +80,7 @@ def main(
     nodes = [node for node in table.of(accelerator) if cloud in (None, node.cloud)]
     if not nodes:
         raise typer.BadParameter(f"the price table has no {accelerator} on {cloud}")
-    work = _workload(workspace, items, users, dimension, k)
+    work = _workload(workspace, items, users, dimension, k or _k_of(workspace))
     rates = _rates(workspace, accelerator, work, seconds if calibrate else None)
     say((f"{work.num_users:,} users x {work.num_items:,} items", "bold"), f" x {work.dimension}, K = {work.k}")
     say(f"item matrix {work.matrix_bytes / 1e9:,.2f} GB, {work.num_parts:,} parts (user buckets)")
@@ -82,13 +89,19 @@ def main(
     say(f"embedding: {rates.texts_per_s:,.0f} texts/s and device; {rates.embed_source}")
     say(f"minutes are of a run from nothing, with {capacity.NODE_START_S / 60:.0f} for nodes to come up")
     say((table.note, "dim"))
-    made = [one for node in nodes for one in _estimates(work, node, rates, devices, budget, spot)]
-    _show(made, table)
+    estimates = [each for node in nodes for each in _estimates(work, node, rates, devices, budget, spot)]
+    _show(estimates, table)
     if plot:
-        capacity.plot_curve(made, plot)
+        capacity.plot_curve(estimates, plot)
         say(f"drawn in {plot}")
     if json_file:
-        json_file.write_text(json.dumps([_record(one) for one in made], indent=2) + "\n")
+        json_file.write_text(json.dumps([_record(estimate) for estimate in estimates], indent=2) + "\n")
+
+
+def _k_of(workspace: str | None) -> int:
+    from semrec.workspace.folder import Workspace
+
+    return read_settings(Workspace.open(workspace).storage).score.k if workspace else _K_WITHOUT_WORKSPACE
 
 
 def _workload(workspace: str | None, items: int | None, users: int | None, dimension: int, k: int) -> Workload:
@@ -118,21 +131,24 @@ def _rates(workspace: str | None, accelerator: str, work: Workload, budget_s: fl
 
     storage = Workspace.open(workspace).storage if workspace else None
     engine = "cpu" if accelerator == "cpu" else "cuda"
-    found = read_calibration(storage, engine) if storage else None
+    measured = read_calibration(storage, engine) if storage else None
     if budget_s is not None:
-        found = calibrate(engine=engine, num_threads=_threads(), dimension=work.dimension, k=work.k, budget_s=budget_s)
+        measured = calibrate(
+            engine=engine, num_threads=_threads(), dimension=work.dimension, k=work.k, budget_s=budget_s
+        )
         if storage:
-            write_calibration(storage, found)
-    if found is None or (found.rates.dimension, found.rates.k) != (work.dimension, work.k):
+            write_calibration(storage, measured)
+    if measured is None or (measured.rates.dimension, measured.rates.k) != (work.dimension, work.k):
         return projected_rates(accelerator, dimension=work.dimension, k=work.k)
-    rates, share = with_embedding(found.rates), found.num_threads / _DEVICE_THREADS if engine == "cpu" else 1.0
+    rates, share = with_embedding(measured.rates), measured.num_threads / _DEVICE_THREADS if engine == "cpu" else 1.0
     assert rates.texts_per_s  # what with_embedding is for
     return replace(
         rates,
         fixed_s=rates.fixed_s * share,
         per_item_s=rates.per_item_s * share,
         texts_per_s=rates.texts_per_s / share,
-        source=f"{rates.source}, {found.num_threads} threads" + (f" taken for {_DEVICE_THREADS}" * (share != 1)),
+        source=f"{rates.source}, {measured.num_threads} threads"
+        + (f" taken for {_DEVICE_THREADS}" if share != 1 else ""),
     )
 
 
@@ -155,15 +171,15 @@ def _estimates(
     return curve(work, node, rates, sorted({fewest, *DEVICE_COUNTS}))
 
 
-def _show(made: list[Estimate], prices: PriceTable) -> None:
-    for node in dict.fromkeys(one.node for one in made):
+def _show(estimates: list[Estimate], prices: PriceTable) -> None:
+    for node in dict.fromkeys(estimate.node for estimate in estimates):
         say(f"\n{node.node} ({node.cloud}), {node.devices} x {node.accelerator} of {node.memory_gb:g} GB")
         say((prices.standing(node), "dim"))
-        show_table(_curve_table([one for one in made if one.node == node]), width=_WIDTH)
-    _show_limits(made[-1])
+        show_table(_curve_table([estimate for estimate in estimates if estimate.node == node]), width=_WIDTH)
+    _show_limits(estimates[-1])
 
 
-def _curve_table(made: list[Estimate]) -> Table:
+def _curve_table(estimates: list[Estimate]) -> Table:
     from semrec.planning import limits
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
@@ -174,37 +190,37 @@ def _curve_table(made: list[Estimate]) -> Table:
     for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("limited by", no_wrap=True)
-    for one in made:
-        first = limits(one)[0]
+    for row in estimates:
+        first = limits(row)[0]
         table.add_row(
-            str(one.num_devices), f"{one.topology.num_shards} x {one.topology.num_replicas}",
-            f"{one.users_per_s:,.0f}", f"{one.embed_s / 60:,.2f}", f"{one.score_s / 60:,.1f}", f"{one.total_s / 60:,.1f}",
-            f"{one.network_bytes / 1e9:,.0f}", f"{one.store_requests:,}",
-            f"{one.on_demand_usd:,.2f}", f"{one.spot_usd:,.2f}", first.name + (" BREAKS" if first.use > 1 else ""),
+            str(row.num_devices), f"{row.topology.num_shards} x {row.topology.num_replicas}",
+            f"{row.users_per_s:,.0f}", f"{row.embed_s / 60:,.2f}", f"{row.score_s / 60:,.1f}", f"{row.total_s / 60:,.1f}",
+            f"{row.network_bytes / 1e9:,.0f}", f"{row.store_requests:,}",
+            f"{row.on_demand_usd:,.2f}", f"{row.spot_usd:,.2f}", first.name + (" BREAKS" if first.use > 1 else ""),
         )  # fmt: skip
     return table
 
 
 def _show_limits(largest: Estimate) -> None:
-    """What limits the largest, and what comes next when it grows."""
+    """Prints how much of each limit the largest plan uses, and which breaks first as it grows."""
     from semrec.planning import limits
 
-    found = limits(largest)
+    ranked = limits(largest)
     say(f"\nat {largest.num_devices} devices of {largest.node.node}, in use:")
-    for limit in found:
+    for limit in ranked:
         say(f"  {limit.use:7.1%}  {limit.name:<13} {limit.until} ({limit.meaning})")
-    broken = [limit.name for limit in found if limit.use > 1]
-    after = next(limit for limit in found if limit.name not in ("devices", "network"))
+    broken = [limit.name for limit in ranked if limit.use > 1]
+    after = next(limit for limit in ranked if limit.name not in ("devices", "network"))
     said = f"{', '.join(broken)}: it cannot be done so" if broken else f"{after.name}, which {after.until}"
     say(f"what breaks first: {said}")
 
 
-def _record(one: Estimate) -> dict[str, Any]:
+def _record(estimate: Estimate) -> dict[str, Any]:
     from semrec.planning import limits
 
     names = ("num_nodes", "users_per_s", "score_s", "total_s", "node_hours", "on_demand_usd", "spot_usd")
-    body = {**asdict(one), **{name: getattr(one, name) for name in names}}
-    return {**body, "node": one.node.model_dump(), "limits": [asdict(limit) for limit in limits(one)]}
+    body = {**asdict(estimate), **{name: getattr(estimate, name) for name in names}}
+    return {**body, "node": estimate.node.model_dump(), "limits": [asdict(limit) for limit in limits(estimate)]}
 
 
 if __name__ == "__main__":

@@ -52,14 +52,14 @@ def main(
 def _show_user(served: ServedRelease, user: str, k: int) -> None:
     from semrec.errors import MissingArtefactError
 
-    found = served.published(user)
-    if found is None:
+    published = served.published(user)
+    if published is None:
         raise MissingArtefactError(
             f"no user {user!r} in run {served.run_id}", expected="a user of the release", remedy="Check the id."
         )
-    _show(served, f"{user} ({found.source}, run {served.run_id})", found.hits[:k])
-    if found.short_reason:
-        say(found.short_reason)
+    _show(served, f"{user} ({published.source}, run {served.run_id})", published.hits[:k])
+    if published.short_reason:
+        say(published.short_reason)
 
 
 def _show_similar(served: ServedRelease, item: str, k: int) -> None:
@@ -73,15 +73,15 @@ def _show_similar(served: ServedRelease, item: str, k: int) -> None:
 def _show_titles(served: ServedRelease, words: str, k: int) -> None:
     from semrec.online.items import items_titled
 
-    found = items_titled(served.release.items, words, k)
-    _show(served, f"titles with {words!r}", [(item_id, None) for item_id in found])
+    item_ids = items_titled(served.release.items, words, k)
+    _show(served, f"titles with {words!r}", [(item_id, None) for item_id in item_ids])
 
 
 def _show(served: ServedRelease, title: str, hits: Iterable[tuple[str, Any]]) -> None:
     table = Table("", "item", "title", "score", title=one_line(title), title_justify="left")
-    for place, (item_id, score) in enumerate(hits, start=1):
+    for rank, (item_id, score) in enumerate(hits, start=1):
         name = served.items.facts(served.items.row_of[item_id]).title
-        table.add_row(str(place), one_line(item_id), one_line(name), "" if score is None else f"{score:.4f}")
+        table.add_row(str(rank), one_line(item_id), one_line(name), "" if score is None else f"{score:.4f}")
     show_table(table)
 
 

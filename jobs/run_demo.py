@@ -90,18 +90,18 @@ def _show(workspace: Workspace, result: PipelineResult) -> None:
 
     (ranked,) = served.rank([served.similar(_SHOWN_ITEM, released, k=5)], released)
     near = Table("", "film", "cosine", title="\nnearest to Toy Story (1995)", title_justify="left", title_style="bold")
-    for place, hit in enumerate(ranked.hits, start=1):
-        near.add_row(str(place), title_of(hit.item_id), f"{hit.score:.3f}")
+    for rank, hit in enumerate(ranked.hits, start=1):
+        near.add_row(str(rank), title_of(hit.item_id), f"{hit.score:.3f}")
     show_table(near)
     lists = Table(
         "taste", "pays for", "recommended, never seen, on one of these services",
         title="\none viewer of each taste", title_justify="left", title_style="bold", show_lines=True,
     )  # fmt: skip
     for number, taste in enumerate(TASTES):
-        found = served.published(f"viewer-{number:07d}")
-        assert found is not None  # the demo's own viewers
-        titles = " · ".join(title_of(hit.item_id) for hit in found.hits[:6])
-        lists.add_row(styled(f"{taste.name}\n", (found.user_id, "dim")), "\n".join(taste.platforms), titles)
+        published = served.published(f"viewer-{number:07d}")
+        assert published is not None  # the demo's own viewers
+        titles = " · ".join(title_of(hit.item_id) for hit in published.hits[:6])
+        lists.add_row(styled(f"{taste.name}\n", (published.user_id, "dim")), "\n".join(taste.platforms), titles)
     show_table(lists)
 
 

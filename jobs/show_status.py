@@ -39,9 +39,9 @@ def main(
     for line in status.inputs:
         say(f"  {one_line(line)}")
     table = Table("run", "release", "K", "parts", "users", "state", title="runs", title_justify="left")
-    for one in status.runs:
-        parts = f"{one.num_committed}/{one.num_parts}"
-        table.add_row(one.run, one.release, str(one.k), parts, f"{one.num_users:,}", one.state)
+    for run in status.runs:
+        parts = f"{run.num_committed}/{run.num_parts}"
+        table.add_row(run.run, run.release, str(run.k), parts, f"{run.num_users:,}", run.state)
     if status.runs:
         show_table(table)
     say(f"live: {status.live or 'nothing'}")

@@ -39,7 +39,7 @@ from semrec.planning import (
 from semrec.planning.calibration import _line
 from semrec.planning.estimate import NODE_START_S
 from semrec.progress import NoProgress
-from semrec.runs import ScoreSettings
+from semrec.settings import ScoreSettings, Settings, write_settings
 from semrec.topology import Topology
 
 NODE = Node(
@@ -310,8 +310,10 @@ def test_the_curve_is_a_table_that_a_person_can_read() -> None:
 def test_a_calibration_from_before_embedding_was_measured_is_completed(tmp_path: Path) -> None:
     workspace = make_world(tmp_path / "w")
     write_calibration(workspace.storage, Calibration("cpu", 2, "here", replace(RATES, texts_per_s=None), ()))
+    write_settings(workspace.storage, Settings(score=ScoreSettings(k=RATES.k)))
     arguments = ["plan", "-w", str(tmp_path / "w"), "--items", "1e6", "--users", "1e6", "--accelerator", "cpu"]
     done = CliRunner().invoke(app, [*arguments, "--cloud", "aws"])
+    assert f"K = {RATES.k}\n" in done.output  # the workspace's
     assert "embedding: 960 texts/s and device; estimated: " in done.output  # 480 on two threads, taken for four
 
 
