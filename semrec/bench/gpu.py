@@ -111,22 +111,22 @@ def _pass(items: DeviceShard, mode: str, tile_queries: int, tile_items: int) -> 
     """One launch of the coarse kernel over all items; COLLECT gives the maxima, too, as the engine asks for."""
     from semrec.scoring.cuda import coarse_kernels as kernels
 
-    lattice, num, form = items.lattice(1), _KERNEL_QUERIES, items.form
+    sample, num, form = items.sampled(1), _KERNEL_QUERIES, items.form
     coarse = torch.randn(num, DIMENSION, device="cuda").bfloat16()
     if form.integer:
         coarse = torch.randint(-127, 128, (num, DIMENSION), device="cuda", dtype=torch.int8)
     ones, zeros = torch.ones(num, device="cuda"), torch.zeros(num, device="cuda")
-    limits = torch.full((num,), 4300.0 if form.integer else 60.0, device="cuda")  # one in 800 reaches it
-    words = torch.full((num, lattice.num_words), -1, dtype=torch.int32, device="cuda")
+    thresholds = torch.full((num,), 4300.0 if form.integer else 60.0, device="cuda")  # one in 800 reaches it
+    words = torch.full((num, sample.num_words), -1, dtype=torch.int32, device="cuda")
     reach, maxima = torch.empty_like(words), torch.empty(words.shape, device="cuda")
     counts = torch.zeros(num, dtype=torch.int32, device="cuda")
     tiles = num // tile_queries
 
     def launch() -> None:
-        kernels.coarse_pass[(tiles * (lattice.num_words * 32 // tile_items),)](
-            coarse, items.coarse_ID, items.low_ID, ones, items.scale_I, zeros, zeros, zeros, lattice.norm_W,
-            lattice.residual_W, words, lattice.num_words, limits, maxima, reach, counts, lattice.num_rows,
-            lattice.num_words, tiles, 1, D=items.padded, BQ=tile_queries, BI=tile_items, BD=64, G=32,
+        kernels.coarse_pass[(tiles * (sample.num_words * 32 // tile_items),)](
+            coarse, items.coarse_ID, items.low_ID, ones, items.scale_I, zeros, zeros, zeros, sample.norm_W,
+            sample.residual_W, words, sample.num_words, thresholds, maxima, reach, counts, sample.num_rows,
+            sample.num_words, tiles, 1, D=items.padded, BQ=tile_queries, BI=tile_items, BD=64, G=32,
             JOIN_HALVES=form.join_halves, INTEGER=form.integer, SCALED=form.scaled, MODE=getattr(kernels, mode).value,
             WITH_MAXIMA=mode != "COUNT", WIDEN=False, num_warps=8, num_stages=3,
         )  # fmt: skip

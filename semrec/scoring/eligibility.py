@@ -1,4 +1,4 @@
-"""Eligibility: an AND of clauses over small bitsets, compiled from attributes once, tested inside the scoring.
+"""Compile attributes of items and users into bitsets, whose clauses the engines test inside the scoring.
 
 The rule: a user who states values of an attribute may see the items that state one of them, and no other item; an item
 that states none of the attribute meets no such user. A user who states none asks for nothing. It holds for every attribute
@@ -45,8 +45,8 @@ class Clause:
     def user_words(self, attributes: Sequence[dict[str, list[str]]]) -> np.ndarray:
         """Bitsets of users: uint64 [len(attributes), num_words]. Values that no item has are allowed and match nothing."""
         words = self._words(attributes)
-        silent = [not attrs.get(self.attribute) for attrs in attributes]
-        words[np.flatnonzero(silent), 0] |= np.uint64(1)
+        states_nothing = [not attrs.get(self.attribute) for attrs in attributes]
+        words[np.flatnonzero(states_nothing), 0] |= np.uint64(1)
         return words
 
     def _words(self, attributes: Sequence[dict[str, list[str]]]) -> np.ndarray:
@@ -141,8 +141,8 @@ def _values_of(name: str, attributes: Sequence[dict[str, list[str]]]) -> list[st
 
 
 def eligible_items(words_IW: np.ndarray, words_W: np.ndarray, clause_ranges: Sequence[tuple[int, int]]) -> np.ndarray:
-    """Which items pass every clause: bool [I]. `words_W` are one user's, or one row for each item: uint64 [I, W]."""
-    allowed = np.ones(len(words_IW), bool)
+    """Which items pass every clause for one user: bool [I]."""
+    is_eligible = np.ones(len(words_IW), bool)
     for start, stop in clause_ranges:
-        allowed &= ((words_IW[:, start:stop] & words_W[..., start:stop]) != 0).any(axis=1)
-    return allowed
+        is_eligible &= ((words_IW[:, start:stop] & words_W[start:stop]) != 0).any(axis=1)
+    return is_eligible

@@ -24,18 +24,17 @@ class ReferenceEngine:
         check_queries(queries, k, self.shard)
         rows, scores = [], []
         for q in range(queries.num_queries):
-            candidates, found = self._scored(queries, q)
-            best = np.lexsort((candidates, -found))[:k]
-            rows.append(candidates[best] + self.shard.first_row)
-            scores.append(found[best])
+            visible_rows, visible_scores = self._scored(queries, q)
+            best = np.lexsort((visible_rows, -visible_scores))[:k]
+            rows.append(visible_rows[best] + self.shard.first_row)
+            scores.append(visible_scores[best])
         offsets = np.concatenate([[0], np.cumsum([len(r) for r in rows])]).astype(np.int64)
-        every = queries.num_queries
         return TopK(
             offsets,
             np.concatenate(rows).astype(np.int64) if rows else np.zeros(0, np.int64),
             np.concatenate(scores).astype(np.float32) if scores else np.zeros(0, np.float32),
-            every * self.shard.num_items,
-            every,
+            queries.num_queries * self.shard.num_items,
+            queries.num_queries,
         )
 
     def count_before(self, queries: Queries, targets: Targets) -> np.ndarray:
@@ -43,17 +42,17 @@ class ReferenceEngine:
         check_queries(queries, 1, self.shard)
         counts = np.zeros(len(targets.rows), np.int64)
         for q in range(queries.num_queries):
-            candidates, found = self._scored(queries, q)
+            visible_rows, visible_scores = self._scored(queries, q)
             for n in range(targets.offsets[q], targets.offsets[q + 1]):
                 row, score = targets.rows[n] - self.shard.first_row, targets.scores[n]
-                counts[n] = ((found > score) | ((found == score) & (candidates < row))).sum()
+                counts[n] = ((visible_scores > score) | ((visible_scores == score) & (visible_rows < row))).sum()
         return counts
 
     def _scored(self, queries: Queries, q: int) -> tuple[np.ndarray, np.ndarray]:
         """The local rows that query q may be shown, ascending, and their scores."""
         shard = self.shard
-        allowed = eligible_items(shard.words_IW, queries.words_QW[q], shard.clause_ranges)
+        is_visible = eligible_items(shard.words_IW, queries.words_QW[q], shard.clause_ranges)
         seen = queries.seen_rows[queries.seen_offsets[q] : queries.seen_offsets[q + 1]] - shard.first_row
-        allowed[seen[(seen >= 0) & (seen < shard.num_items)]] = False
-        candidates = np.flatnonzero(allowed)
-        return candidates, canonical_scores(queries.vectors_QD[q : q + 1], self._vectors_ID[candidates])
+        is_visible[seen[(seen >= 0) & (seen < shard.num_items)]] = False
+        visible_rows = np.flatnonzero(is_visible)
+        return visible_rows, canonical_scores(queries.vectors_QD[q : q + 1], self._vectors_ID[visible_rows])

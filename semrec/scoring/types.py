@@ -1,4 +1,4 @@
-"""What goes into an engine and what comes out.
+"""The inputs and results of an engine: a shard of items, queries, targets, and ragged top-K lists.
 
 Axes: U users, I items, Q queries, D dimensions, W eligibility words, K results.
 """
@@ -90,12 +90,12 @@ class ItemShard:
 
     def every(self, step: int) -> ItemShard:
         """A copy of every `step`-th item, with rows counted from 0."""
-        high, low, norms, words = (a[::step].copy() for a in self._arrays)
+        high, low, norms, words = (array[::step].copy() for array in self._arrays)
         return ItemShard(high, low, norms, words, self.clause_starts)
 
     def slice(self, start: int, stop: int) -> ItemShard:
         """Rows start:stop of this shard as a shard of their own."""
-        high, low, norms, words = (a[start:stop] for a in self._arrays)
+        high, low, norms, words = (array[start:stop] for array in self._arrays)
         return ItemShard(high, low, norms, words, self.clause_starts, int(self.first_row + start))
 
     def _norm(self, name: str) -> np.ndarray:
@@ -137,26 +137,24 @@ class Queries:
         return Queries(self.vectors_QD[start:stop], self.words_QW[start:stop], offsets, rows)
 
     def seen_of(self, shard: ItemShard) -> tuple[np.ndarray, np.ndarray]:
-        """What of a shard each query has seen, in CSR: offsets, and the shard's rows, ascending for each query. int64."""
+        """Seen rows inside `shard`, as CSR: offsets int64 [Q + 1], and rows of the shard, int64, ascending per query."""
         rows = self.seen_rows - shard.first_row
         owner = np.repeat(np.arange(self.num_queries), np.diff(self.seen_offsets))
         inside = (rows >= 0) & (rows < shard.num_items)
         owner, rows = owner[inside], rows[inside]
         if ((owner[1:] == owner[:-1]) & (rows[1:] < rows[:-1])).any():
             rows = rows[np.lexsort((rows, owner))]
-        counts = np.bincount(owner, minlength=self.num_queries)
-        edges = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-        return edges, np.ascontiguousarray(rows, dtype=np.int64)
+        return _offsets(np.bincount(owner, minlength=self.num_queries)), np.ascontiguousarray(rows, dtype=np.int64)
 
     def take(self, rows: np.ndarray) -> Queries:
         """The queries at `rows`, in that order."""
-        offsets, places = _take_lists(self.seen_offsets, rows)
-        return Queries(self.vectors_QD[rows], self.words_QW[rows], offsets, self.seen_rows[places])
+        offsets, positions = _take_lists(self.seen_offsets, rows)
+        return Queries(self.vectors_QD[rows], self.words_QW[rows], offsets, self.seen_rows[positions])
 
 
 @dataclass(frozen=True)
 class Targets:
-    """Items whose place is asked for, ragged: query q asks for `rows[offsets[q] : offsets[q + 1]]`.
+    """Items whose rank is wanted, ragged: those of query q are `rows[offsets[q] : offsets[q + 1]]`.
 
     `rows` int64 matrix rows; `scores` float32: the canonical score of each for its query.
     """
@@ -195,25 +193,25 @@ class TopK:
 
     def kth_scores(self, k: int) -> np.ndarray:
         """Each query's K-th score, or minus infinity where there are fewer: float32 [Q]."""
-        least = np.full(self.num_queries, -np.inf, np.float32)
+        kth_Q = np.full(self.num_queries, -np.inf, np.float32)
         full = np.flatnonzero(self.lengths >= k)
-        least[full] = self.scores[self.offsets[full] + k - 1]
-        return least
+        kth_Q[full] = self.scores[self.offsets[full] + k - 1]
+        return kth_Q
 
-    def replaced(self, places: np.ndarray, other: TopK) -> TopK:
-        """These results, with those of `other` for the queries at `places`."""
-        chosen = np.arange(self.num_queries)
-        chosen[places] = self.num_queries + np.arange(len(places))
+    def replaced(self, queries: np.ndarray, other: TopK) -> TopK:
+        """A copy in which the lists of `queries`, int64, are those of `other`, in the same order."""
+        list_Q = np.arange(self.num_queries)
+        list_Q[queries] = self.num_queries + np.arange(len(queries))
         both = TopK.concatenate([self, other])
-        offsets, at = _take_lists(both.offsets, chosen)
-        return TopK(offsets, both.rows[at], both.scores[at], both.num_candidates, both.num_exhaustive)
+        offsets, positions = _take_lists(both.offsets, list_Q)
+        return TopK(offsets, both.rows[positions], both.scores[positions], both.num_candidates, both.num_exhaustive)
 
     @classmethod
     def concatenate(cls, blocks: list[TopK]) -> TopK:
         """The results of consecutive blocks of queries as those of all of them."""
         lengths = np.concatenate([np.zeros(0, np.int64), *(block.lengths for block in blocks)])
         return cls(
-            np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+            _offsets(lengths),
             np.concatenate([np.zeros(0, np.int64), *(block.rows for block in blocks)]),
             np.concatenate([np.zeros(0, np.float32), *(block.scores for block in blocks)]),
             sum(block.num_candidates for block in blocks),
@@ -234,19 +232,26 @@ class TopK:
             num_queries,
             k,
         )
-        candidates, exhaustive = sum(p.num_candidates for p in parts), max(p.num_exhaustive for p in parts)
-        return cls(merged.offsets, merged.rows, merged.scores, candidates, exhaustive)
+        num_candidates = sum(part.num_candidates for part in parts)
+        # A query that one shard did exhaustively counts once: how many did in several is not known here.
+        num_exhaustive = max(part.num_exhaustive for part in parts)
+        return cls(merged.offsets, merged.rows, merged.scores, num_candidates, num_exhaustive)
 
 
 def _take_lists(offsets: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Some of the lists of a CSR, in that order: their own offsets, and where their entries stood. int64."""
+    """Picks lists of a CSR in the order of `chosen`: their own offsets, and the positions of their entries in it. int64."""
     lengths = np.diff(offsets)[chosen]
-    taken = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    return taken, np.repeat(offsets[:-1][chosen] - taken[:-1], lengths) + np.arange(taken[-1])
+    new_offsets = _offsets(lengths)
+    return new_offsets, np.repeat(offsets[:-1][chosen] - new_offsets[:-1], lengths) + np.arange(new_offsets[-1])
+
+
+def _offsets(lengths: np.ndarray) -> np.ndarray:
+    """The offsets of ragged lists of these lengths: int64 [len(lengths) + 1]."""
+    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
 
 
 def select_top_k(queries: np.ndarray, rows: np.ndarray, scores: np.ndarray, num_queries: int, k: int) -> TopK:
-    """Of scored pairs, each query's first K by (score descending, row ascending).
+    """Selects each query's first K of scored pairs by (score descending, row ascending).
 
     `queries`, `rows` int64 [N]; `scores` float32 [N] canonical. Every pair must stand at most once.
     """
@@ -255,8 +260,7 @@ def select_top_k(queries: np.ndarray, rows: np.ndarray, scores: np.ndarray, num_
     starts = np.cumsum(counts) - counts
     rank = np.arange(len(order)) - np.repeat(starts, counts)
     chosen = order[rank < k]
-    offsets = np.concatenate([[0], np.cumsum(np.minimum(counts, k))]).astype(np.int64)
-    return TopK(offsets, rows[chosen].astype(np.int64), scores[chosen].astype(np.float32))
+    return TopK(_offsets(np.minimum(counts, k)), rows[chosen].astype(np.int64), scores[chosen].astype(np.float32))
 
 
 def check_queries(queries: Queries, k: int, shard: ItemShard) -> None:
@@ -284,16 +288,18 @@ def check_queries(queries: Queries, k: int, shard: ItemShard) -> None:
 
 def rows_not_finite(vectors_ID: np.ndarray) -> np.ndarray:
     """The rows that hold NaN or infinity, ascending: int64."""
-    chunks = range(0, len(vectors_ID), _CHECKED_ROWS)
-    bad = [np.flatnonzero(~np.isfinite(vectors_ID[at : at + _CHECKED_ROWS]).all(axis=1)) + at for at in chunks]
-    return np.concatenate([np.zeros(0, np.int64), *bad])
+    bad_rows = [np.zeros(0, np.int64)]
+    for start in range(0, len(vectors_ID), _CHECKED_ROWS):
+        is_finite = np.isfinite(vectors_ID[start : start + _CHECKED_ROWS]).all(axis=1)
+        bad_rows.append(np.flatnonzero(~is_finite) + start)
+    return np.concatenate(bad_rows)
 
 
 def _check_queries_finite(vectors_QD: np.ndarray) -> None:
-    bad = rows_not_finite(vectors_QD)
-    if len(bad):
+    bad_rows = rows_not_finite(vectors_QD)
+    if len(bad_rows):
         raise InputError(
-            f"the vector of query {bad[0]} is not finite",
+            f"the vector of query {bad_rows[0]} is not finite",
             expected="finite float32 vectors",
             remedy="Find out why the user's vector broke: it has no order of items.",
         )
@@ -310,10 +316,10 @@ def _check_subnormals() -> None:
 
 
 def _check_finite(vectors_ID: np.ndarray, first_row: int) -> None:
-    bad = rows_not_finite(vectors_ID)
-    if len(bad):
+    bad_rows = rows_not_finite(vectors_ID)
+    if len(bad_rows):
         raise InputError(
-            f"the vector of row {bad[0] + first_row} is not finite",
+            f"the vector of row {bad_rows[0] + first_row} is not finite",
             expected="finite float32 vectors",
             remedy="Find out why the item's vector broke; a release refuses such items by item_id.",
         )

@@ -1,4 +1,4 @@
-"""A block of queries of the CPU engine: prepared once, then made to meet the tiles of a shard, or of a sample of it."""
+"""A block of queries of the CPU engine: prepared once, then multiplied with the tiles of a shard, or of a sample of it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class PreparedQueries:
     """Queries made ready for a shard, and for any sample of it.
 
     `vectors_QD` float32; `coarse_QD` the same in the coarse format; `scale_Q` float32: what their products are to be
-    multiplied with; `limits`: the bounds of their errors; `words_CW` uint64 distinct eligibility words, of which query q has
+    multiplied with; `bounds`: the terms of their errors; `words_CW` uint64 distinct eligibility words, of which query q has
     those at `combination_Q[q]`; `seen`: offsets int64 [Q + 1] and the shard's seen rows, int64, ascending for each query.
     """
 
@@ -33,7 +33,7 @@ class PreparedQueries:
         self.vectors_QD = frozen(np.ascontiguousarray(queries.vectors_QD, dtype=np.float32))
         norm_Q = vector_norms(self.vectors_QD)
         self.scale_Q, residual_Q = coarse.row_columns(self.vectors_QD, norm_Q)
-        self.limits = coarse.query_bounds(norm_Q, residual_Q, self.vectors_QD.shape[1], rounded_output=True)
+        self.bounds = coarse.query_bounds(norm_Q, residual_Q, self.vectors_QD.shape[1], rounded_output=True)
         self.coarse_QD = coarse.encode_queries(self.vectors_QD, self.scale_Q)
         self.words_CW, self.combination_Q = _distinct_rows(queries.words_QW)
         self.seen = queries.seen_of(shard)
@@ -46,21 +46,22 @@ class PreparedQueries:
 class CpuBlock:
     """Prepared queries and some items, as the loops take them. `seen_offsets`, `seen_rows`: CSR, ascending, of these items.
 
-    The tiles pass once and in ascending order, because `visibility` moves on with them.
+    The tiles pass once and in ascending order, because the cursors of `visibility` move on with them.
     """
 
     def __init__(
         self, items: CpuItems, queries: PreparedQueries, seen_offsets: np.ndarray, seen_rows: np.ndarray
     ) -> None:
         self._items, self._queries = items, queries
-        self.rows = candidates.Rows(queries.vectors_QD, items.high_ID, items.low_ID)
-        limits = queries.limits
+        self.vectors = candidates.RescoreVectors(queries.vectors_QD, items.high_ID, items.low_ID)
+        terms = queries.bounds
         self.bounds = candidates.Bounds(
-            queries.scale_Q, limits.a_Q, limits.b_Q, limits.c_Q, items.scale_I, items.norm_I, items.residual_I, limits.eta
-        )  # fmt: skip
-        self._width = items.tile_items if queries.num_queries > GROUP else _TALL_ITEMS  # so that a tile keeps its size
-        groups = -(-min(self._width, items.shard.num_items) // GROUP)
-        eligible_CG = np.empty((len(queries.words_CW), groups), np.uint64)
+            queries.scale_Q, terms.a_Q, terms.b_Q, terms.c_Q, items.scale_I, items.norm_I, items.residual_I, terms.eta
+        )
+        # Few queries take as many items more, so that a tile keeps its size.
+        self._width = items.tile_items if queries.num_queries > GROUP else _TALL_ITEMS
+        num_groups = -(-min(self._width, items.shard.num_items) // GROUP)
+        eligible_CG = np.empty((len(queries.words_CW), num_groups), np.uint64)
         self.visibility = kernels.Visibility(
             eligible_CG, queries.combination_Q, seen_offsets, seen_rows, seen_offsets[:-1].copy()
         )
@@ -68,28 +69,29 @@ class CpuBlock:
     def tiles(self) -> Iterator[tuple[int, np.ndarray]]:
         """First row and coarse scores [Q, T] of each tile, in a buffer that the next one overwrites."""
         items, num_queries = self._items, self._queries.num_queries
-        for start, stop, buffer in self._steps(0, items.shard.num_items, num_queries):
+        for start, stop, buffer in self._edges(0, items.shard.num_items, num_queries):
             tile_QT = buffer[: num_queries * (stop - start)].view(num_queries, stop - start)
             items.coarse.multiply(self._queries.coarse_QD, items.coarse_tile(start, stop), tile_QT)
-            yield start, _array(tile_QT)
+            yield start, _as_array(tile_QT)
 
     def tall_tiles(self, first: int, last: int) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
         """As `tiles` for the rows first:last and at most 64 queries: scores [T, P], and scratch for limits.
 
-        P are the queries and what fills them up. torch packs its second factor before it multiplies: of items that costs
-        more than a product with few queries, of those nothing.
+        P are the queries and zeros that fill them up. torch packs its second factor before it multiplies: packing the items
+        costs more than a product with few queries, packing the queries nothing.
         """
-        items, few = self._items, self._queries.coarse_QD
-        queries_PD = torch.zeros((-(-len(few) // _WHOLE_QUERIES) * _WHOLE_QUERIES, few.shape[1]), dtype=few.dtype)
-        queries_PD[: len(few)] = few
+        items, coarse_QD = self._items, self._queries.coarse_QD
+        num_padded = -(-len(coarse_QD) // _WHOLE_QUERIES) * _WHOLE_QUERIES
+        queries_PD = torch.zeros((num_padded, coarse_QD.shape[1]), dtype=coarse_QD.dtype)
+        queries_PD[: len(coarse_QD)] = coarse_QD
         limits_P = np.empty(GROUP, LIMIT_KIND[items.coarse.score_kind])
-        for start, stop, buffer in self._steps(first, last, len(queries_PD)):
-            tile_TP = buffer[: len(queries_PD) * (stop - start)].view(stop - start, len(queries_PD))
+        for start, stop, buffer in self._edges(first, last, num_padded):
+            tile_TP = buffer[: num_padded * (stop - start)].view(stop - start, num_padded)
             items.coarse.multiply(items.coarse_tile(start, stop), queries_PD, tile_TP)
-            yield start, _array(tile_TP), limits_P
+            yield start, _as_array(tile_TP), limits_P
 
-    def _steps(self, first: int, last: int, num_queries: int) -> Iterator[tuple[int, int, torch.Tensor]]:
-        """Edges of the tiles, and room for their scores."""
+    def _edges(self, first: int, last: int, num_queries: int) -> Iterator[tuple[int, int, torch.Tensor]]:
+        """First and last-plus-one row of each tile, and a buffer for its scores; sets what of the tile is eligible."""
         items, width = self._items, self._width
         # One group more than the tile, because the last row's last group is read whole.
         size = num_queries * min(width, last - first) + GROUP
@@ -97,8 +99,8 @@ class CpuBlock:
         for start in range(first, last, width):
             stop = min(start + width, last)
             kernels.eligible_groups(
-                self._queries.words_CW, items.clause_edges, items.planes_VG, items.plane_of_bit, start // GROUP, stop - start,
-                self.visibility.eligible_CG,
+                self._queries.words_CW, items.clause_edges, items.bit_planes_VG, items.plane_of_bit, start // GROUP,
+                stop - start, self.visibility.eligible_CG,
             )  # fmt: skip
             yield start, stop, buffer
 
@@ -109,12 +111,12 @@ def _distinct_rows(words_QW: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return np.zeros((1, 0), np.uint64), np.zeros(len(words_QW), np.int64)
     order = np.lexsort(words_QW.T)  # numpy's unique takes ten times as long for few rows
     words = words_QW[order]
-    first = np.concatenate([[True], (words[1:] != words[:-1]).any(axis=1)])
+    is_first = np.concatenate([[True], (words[1:] != words[:-1]).any(axis=1)])
     combination_Q = np.empty(len(order), np.int64)
-    combination_Q[order] = np.cumsum(first) - 1
-    return words[first], combination_Q
+    combination_Q[order] = np.cumsum(is_first) - 1
+    return words[is_first], combination_Q
 
 
-def _array(tile: torch.Tensor) -> np.ndarray:
+def _as_array(tile: torch.Tensor) -> np.ndarray:
     """The tile for numba, which knows no bfloat16."""
     return (tile.view(torch.uint16) if tile.dtype == torch.bfloat16 else tile).numpy()

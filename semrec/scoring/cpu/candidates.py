@@ -1,9 +1,9 @@
-"""Candidates of a block of queries: kept between the tiles, thinned when there are too many, scored and sorted at the end.
+"""Candidate buffers of a block of queries: filled tile by tile, shrunk when full, rescored and sorted at the end.
 
-Each query keeps a reservoir of candidates in ascending rows. Its threshold is the K-th largest lower bound met so far: at
-least K items reach it, so an item whose upper bound stays below it is not among the first K and ties with none of them. A
-reservoir that is full keeps what reaches the threshold; when that is still too much, its candidates are scored canonically,
-after which K are enough. So nothing overflows, and no item is scored twice.
+Each query keeps its candidates in ascending rows. Its threshold is the K-th largest lower bound so far: at least K items reach
+it, so an item whose upper bound stays below is not among the first K and ties with none of them. A full buffer keeps what
+reaches the threshold. Where that is still too much, its candidates are scored canonically, after which K are enough. So
+nothing overflows, and no pair is scored twice.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from semrec.scoring.cpu.llvm import lanes_dot, prefetch
 
 __all__ = [
     "Bounds",
-    "Reservoirs",
-    "Rows",
+    "CandidateBuffers",
+    "RescoreVectors",
     "canonical_score",
     "error_of_item",
     "finish",
     "kth_largest_of_rows",
-    "make_room",
-    "margins",
-    "new_reservoirs",
+    "new_candidate_buffers",
+    "score_bounds",
+    "shrink_buffer",
 ]
 
 _CACHE_LINE = 64
-_AHEAD = 2  # rows that are asked for before they are needed
+_PREFETCHED_ROWS = 2  # rows ahead of the one that is scored
 
 
-class Rows(NamedTuple):
-    """What canonical scores are made of: queries float32 [Q, D]; items in halves, uint16 and int16 [I, D]."""
+class RescoreVectors(NamedTuple):
+    """The vectors of canonical scores: queries float32 [Q, D]; items in halves, uint16 and int16 [I, D]."""
 
     queries_QD: np.ndarray
     high_ID: np.ndarray
@@ -41,7 +41,7 @@ class Rows(NamedTuple):
 
 
 class Bounds(NamedTuple):
-    """Scales of int8 codes (else ones), and what `coarse` bounds the error of a coarse score with. float32.
+    """Scales of the coarse format (else ones), and the terms of its bound (`formats.base`). float32.
 
     Item arrays are one group longer than the items, so that whole groups can be read.
     """
@@ -56,11 +56,11 @@ class Bounds(NamedTuple):
     eta: float
 
 
-class Reservoirs(NamedTuple):
-    """Candidates N of each query, in ascending rows: int32 rows, float32 scores, [Q, N] each; int64 counts [Q].
+class CandidateBuffers(NamedTuple):
+    """Up to N candidates of each query, in ascending rows: int32 rows, float32 scores, [Q, N] each; int64 counts [Q].
 
-    Scores are coarse; those of rows stored as ~row are canonical. `threshold_Q` float32; `num_scored_Q`, `num_shown_Q`
-    int64: pairs scored canonically, and items passed that may be shown.
+    Scores are coarse; those of rows stored as ~row are canonical. `threshold_Q` float32; `num_scored_Q`, `num_visible_Q`
+    int64: pairs scored canonically, and items passed that the query may be shown.
     """
 
     row_QN: np.ndarray
@@ -68,14 +68,15 @@ class Reservoirs(NamedTuple):
     count_Q: np.ndarray
     threshold_Q: np.ndarray
     num_scored_Q: np.ndarray
-    num_shown_Q: np.ndarray
+    num_visible_Q: np.ndarray
 
 
-def new_reservoirs(capacity: int, threshold_Q: np.ndarray) -> Reservoirs:
-    """Empty reservoirs of queries that only look for scores of `threshold_Q`, float32, and above."""
-    rows = np.empty((len(threshold_Q), capacity), np.int32)
+def new_candidate_buffers(capacity: int, threshold_Q: np.ndarray) -> CandidateBuffers:
+    """Empty buffers of queries that only look for scores of `threshold_Q`, float32, and above."""
+    row_QN = np.empty((len(threshold_Q), capacity), np.int32)
     counts = np.zeros((3, len(threshold_Q)), np.int64)
-    return Reservoirs(rows, np.empty(rows.shape, np.float32), counts[0], threshold_Q.copy(), counts[1], counts[2])
+    score_QN = np.empty(row_QN.shape, np.float32)
+    return CandidateBuffers(row_QN, score_QN, counts[0], threshold_Q.copy(), counts[1], counts[2])
 
 
 @compiled
@@ -85,72 +86,76 @@ def error_of_item(bounds, q, norm, residual):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def margins(bounds, q, row, score):  # type: ignore[no-untyped-def]
+def score_bounds(bounds, q, row, score):  # type: ignore[no-untyped-def]
     """Lower and upper bound of the canonical score, float32; infinities where the coarse score says nothing."""
     error = error_of_item(bounds, q, bounds.norm_I[row], bounds.residual_I[row]) + bounds.eta * abs(np.float64(score))
-    if not error < np.inf:
+    if not error < np.inf:  # NaN as well: infinity times a residual of zero
         return np.float32(-np.inf), np.float32(np.inf)
     return np.float32(score - error), np.float32(score + error)
 
 
 @compiled
-def make_room(q, k, bounds, reservoirs, rows, lower_N):  # type: ignore[no-untyped-def]
-    """Drops what cannot be among the first K; scores canonically what the bounds cannot tell apart."""
-    _drop_below(q, k, bounds, reservoirs, lower_N)
-    row_N, score_N, count = reservoirs.row_QN[q], reservoirs.score_QN[q], reservoirs.count_Q[q]
+def shrink_buffer(q, k, bounds, buffers, vectors, lower_N):  # type: ignore[no-untyped-def]
+    """Drops candidates that cannot be among the first K; scores canonically those that the bounds cannot tell apart.
+
+    Leaves at most (K + capacity) / 2 of them, so that a buffer is shrunk once for many items. `lower_N` is scratch.
+    """
+    _drop_below(q, k, bounds, buffers, lower_N)
+    row_N, score_N, count = buffers.row_QN[q], buffers.score_QN[q], buffers.count_Q[q]
     if count <= (k + len(row_N)) // 2:
         return
     for n in range(count):
         if row_N[n] >= 0:
-            score_N[n] = canonical_score(q, row_N[n], rows)
+            score_N[n] = canonical_score(q, row_N[n], vectors)
             row_N[n] = ~row_N[n]
-            reservoirs.num_scored_Q[q] += 1
-    _drop_below(q, k, bounds, reservoirs, lower_N)
-    count, threshold = reservoirs.count_Q[q], reservoirs.threshold_Q[q]
-    ties_left = k
+            buffers.num_scored_Q[q] += 1
+    _drop_below(q, k, bounds, buffers, lower_N)
+    # Now the threshold is the K-th canonical score: all above it stay, and as many ties as fill K.
+    count, threshold = buffers.count_Q[q], buffers.threshold_Q[q]
+    num_ties_left = k
     for n in range(count):
-        ties_left -= score_N[n] > threshold
-    kept = 0
+        num_ties_left -= score_N[n] > threshold
+    num_left = 0
     for n in range(count):  # rows ascend, so the first ties are those to keep
-        if score_N[n] > threshold or ties_left > 0:
-            ties_left -= score_N[n] == threshold
-            row_N[kept], score_N[kept] = row_N[n], score_N[n]
-            kept += 1
-    reservoirs.count_Q[q] = kept
+        if score_N[n] > threshold or num_ties_left > 0:
+            num_ties_left -= score_N[n] == threshold
+            row_N[num_left], score_N[num_left] = row_N[n], score_N[n]
+            num_left += 1
+    buffers.count_Q[q] = num_left
 
 
 @compiled
-def _drop_below(q, k, bounds, reservoirs, lower_N):  # type: ignore[no-untyped-def]
+def _drop_below(q, k, bounds, buffers, lower_N):  # type: ignore[no-untyped-def]
     """Raises the threshold to the K-th largest lower bound, and keeps the candidates that reach it, in their order.
 
-    `lower_N` is scratch, as large as a reservoir.
+    `lower_N` is scratch, as large as a buffer.
     """
-    row_N, score_N, count = reservoirs.row_QN[q], reservoirs.score_QN[q], reservoirs.count_Q[q]
+    row_N, score_N, count = buffers.row_QN[q], buffers.score_QN[q], buffers.count_Q[q]
     if count < k:
         return
     for n in range(count):
-        lower_N[n] = score_N[n] if row_N[n] < 0 else margins(bounds, q, row_N[n], score_N[n])[0]
-    threshold = max(reservoirs.threshold_Q[q], _kth_largest(lower_N[:count], k))
-    kept = 0
+        lower_N[n] = score_N[n] if row_N[n] < 0 else score_bounds(bounds, q, row_N[n], score_N[n])[0]
+    threshold = max(buffers.threshold_Q[q], _kth_largest(lower_N[:count], k))
+    num_left = 0
     for n in range(count):
-        upper = score_N[n] if row_N[n] < 0 else margins(bounds, q, row_N[n], score_N[n])[1]
+        upper = score_N[n] if row_N[n] < 0 else score_bounds(bounds, q, row_N[n], score_N[n])[1]
         if upper >= threshold:
-            row_N[kept], score_N[kept] = row_N[n], score_N[n]
-            kept += 1
-    reservoirs.count_Q[q], reservoirs.threshold_Q[q] = kept, threshold
+            row_N[num_left], score_N[num_left] = row_N[n], score_N[n]
+            num_left += 1
+    buffers.count_Q[q], buffers.threshold_Q[q] = num_left, threshold
 
 
 @compiled
-def kth_largest_of_rows(values_QN, k, out_Q):  # type: ignore[no-untyped-def]
-    """The K-th largest of each row, float32 [Q]; reorders the rows."""
+def kth_largest_of_rows(values_QN, k, kth_Q):  # type: ignore[no-untyped-def]
+    """Fills `kth_Q`, float32, with the K-th largest value of each row; reorders the rows."""
     for q in range(len(values_QN)):
-        out_Q[q] = _kth_largest(values_QN[q], k)
+        kth_Q[q] = _kth_largest(values_QN[q], k)
 
 
 @compiled
 def _kth_largest(values, k):  # type: ignore[no-untyped-def]
-    """The K-th largest of at least K numbers, by quickselect; reorders them."""
-    low, high, place = 0, len(values) - 1, k - 1
+    """The K-th largest of at least K numbers, by Hoare's quickselect; reorders them."""
+    low, high, rank = 0, len(values) - 1, k - 1
     while low < high:
         pivot = values[(low + high) // 2]
         i, j = low, high
@@ -163,102 +168,109 @@ def _kth_largest(values, k):  # type: ignore[no-untyped-def]
                 values[i], values[j] = values[j], values[i]
                 i += 1
                 j -= 1
-        if place <= j:
+        if rank <= j:
             high = j
-        elif place >= i:
+        elif rank >= i:
             low = i
-        else:
+        else:  # between the two halves all values equal the pivot
             break
-    return values[place]
+    return values[rank]
 
 
 @compiled
-def canonical_score(q, row, rows):  # type: ignore[no-untyped-def]
+def canonical_score(q, row, vectors):  # type: ignore[no-untyped-def]
     """The canonical score of a pair, float32."""
-    dimension = rows.queries_QD.shape[1]
-    left = np.uintp(rows.queries_QD.ctypes.data) + np.uintp(q * dimension * 4)
-    place = np.uintp(row * dimension * 2)
-    high, low = np.uintp(rows.high_ID.ctypes.data) + place, np.uintp(rows.low_ID.ctypes.data) + place
-    return np.float32(lanes_dot(left, high, low, dimension)) + np.float32(0.0)  # -0.0 becomes 0.0
+    dimension = vectors.queries_QD.shape[1]
+    query = np.uintp(vectors.queries_QD.ctypes.data) + np.uintp(q * dimension * 4)
+    offset = np.uintp(row * dimension * 2)
+    high, low = np.uintp(vectors.high_ID.ctypes.data) + offset, np.uintp(vectors.low_ID.ctypes.data) + offset
+    return np.float32(lanes_dot(query, high, low, dimension)) + np.float32(0.0)  # -0.0 becomes 0.0
 
 
 @compiled
-def finish(k, num_rows, bounds, reservoirs, rows):  # type: ignore[no-untyped-def]
-    """(offsets int64 [Q + 1], rows int64, scores float32): the first K of every reservoir, best first.
+def finish(k, num_rows, bounds, buffers, vectors):  # type: ignore[no-untyped-def]
+    """Scores the candidates canonically and returns the first K of every query, best first.
 
-    The candidates with the K largest lower bounds are scored first. The least of their scores raises the threshold, and only
-    what still reaches it is scored then. Pairs of all queries are scored in ascending order of their rows.
+    Returns offsets int64 [Q + 1], rows int64 and scores float32 of the ragged lists. The candidates with the K largest
+    lower bounds are scored first. The lowest of their scores raises the threshold, and only what still reaches it is scored
+    then. Pairs of all queries are scored in ascending order of their rows, so that the item matrix is read once.
     """
-    num_queries, capacity = reservoirs.row_QN.shape
+    num_queries, capacity = buffers.row_QN.shape
     lower_N = np.empty(capacity, np.float32)
     for phase in range(2):
-        places, count = np.empty(reservoirs.count_Q.sum(), np.int64), 0
+        slots, count = np.empty(buffers.count_Q.sum(), np.int64), 0
         for q in range(num_queries):
-            _drop_below(q, k, bounds, reservoirs, lower_N)
-            few = reservoirs.count_Q[q] <= k
-            for n in range(reservoirs.count_Q[q]):
-                row = reservoirs.row_QN[q, n]
+            _drop_below(q, k, bounds, buffers, lower_N)
+            is_short = buffers.count_Q[q] <= k  # then all of them are results
+            for n in range(buffers.count_Q[q]):
+                row = buffers.row_QN[q, n]
                 if row < 0:
                     continue
-                lower = margins(bounds, q, row, reservoirs.score_QN[q, n])[0]
-                if phase == 1 or few or lower >= reservoirs.threshold_Q[q]:
-                    places[count] = q * capacity + n
+                lower = score_bounds(bounds, q, row, buffers.score_QN[q, n])[0]
+                if phase == 1 or is_short or lower >= buffers.threshold_Q[q]:
+                    slots[count] = q * capacity + n
                     count += 1
-        _score_places(_by_row(places[:count], num_rows, reservoirs), reservoirs, rows)
+        _score_slots(_slots_by_row(slots[:count], num_rows, buffers), buffers, vectors)
     offsets = np.zeros(num_queries + 1, np.int64)
     for q in range(num_queries):
-        offsets[q + 1] = offsets[q] + min(k, reservoirs.count_Q[q])
-    best_rows, best_scores = np.empty(offsets[-1], np.int64), np.empty(offsets[-1], np.float32)
+        offsets[q + 1] = offsets[q] + min(k, buffers.count_Q[q])
+    rows, scores = np.empty(offsets[-1], np.int64), np.empty(offsets[-1], np.float32)
     for q in range(num_queries):
-        row_N, score_N = reservoirs.row_QN[q, : reservoirs.count_Q[q]], reservoirs.score_QN[q]
-        _best(row_N, score_N, best_rows[offsets[q] : offsets[q + 1]], best_scores[offsets[q] : offsets[q + 1]])
-    return offsets, best_rows, best_scores
+        row_N, score_N = buffers.row_QN[q, : buffers.count_Q[q]], buffers.score_QN[q]
+        _sort_best(row_N, score_N, rows[offsets[q] : offsets[q + 1]], scores[offsets[q] : offsets[q + 1]])
+    return offsets, rows, scores
 
 
 @compiled
-def _by_row(places, num_rows, reservoirs):  # type: ignore[no-untyped-def]
-    """The places (query * capacity + n) of candidates by ascending row: a counting sort, when there are rows enough."""
-    capacity = reservoirs.row_QN.shape[1]
-    if len(places) * 8 < num_rows:
-        keys = np.empty(len(places), np.int64)
-        for i in range(len(places)):
-            keys[i] = reservoirs.row_QN[places[i] // capacity, places[i] % capacity]
-        return places[np.argsort(keys)]
+def _slots_by_row(slots, num_rows, buffers):  # type: ignore[no-untyped-def]
+    """Orders slots of the buffers (query * capacity + n) by ascending row."""
+    capacity = buffers.row_QN.shape[1]
+    if len(slots) * 8 < num_rows:  # a counting sort would spend its time on rows without a candidate
+        row_of_slot = np.empty(len(slots), np.int64)
+        for i in range(len(slots)):
+            row_of_slot[i] = buffers.row_QN[slots[i] // capacity, slots[i] % capacity]
+        return slots[np.argsort(row_of_slot)]
     starts = np.zeros(num_rows + 1, np.int64)
-    for i in range(len(places)):
-        starts[reservoirs.row_QN[places[i] // capacity, places[i] % capacity] + 1] += 1
+    for i in range(len(slots)):
+        starts[buffers.row_QN[slots[i] // capacity, slots[i] % capacity] + 1] += 1
     for r in range(num_rows):
         starts[r + 1] += starts[r]
-    ordered = np.empty(len(places), np.int64)
-    for i in range(len(places)):
-        row = reservoirs.row_QN[places[i] // capacity, places[i] % capacity]
-        ordered[starts[row]] = places[i]
+    ordered = np.empty(len(slots), np.int64)
+    for i in range(len(slots)):
+        row = buffers.row_QN[slots[i] // capacity, slots[i] % capacity]
+        ordered[starts[row]] = slots[i]
         starts[row] += 1
     return ordered
 
 
 @compiled
-def _score_places(places, reservoirs, rows):  # type: ignore[no-untyped-def]
-    """Scores candidates canonically. Those whose rows ascend read the matrix as it lies, and rows are asked for in time."""
-    capacity, width = reservoirs.row_QN.shape[1], rows.high_ID.shape[1] * 2
-    high, low = np.uintp(rows.high_ID.ctypes.data), np.uintp(rows.low_ID.ctypes.data)
-    for i in range(len(places)):
-        if i + _AHEAD < len(places):
-            ahead = places[i + _AHEAD]
-            at = np.uintp(np.int64(reservoirs.row_QN[ahead // capacity, ahead % capacity]) * width)
-            for line in range(0, width, _CACHE_LINE):
-                prefetch(high + at + np.uintp(line))
-                prefetch(low + at + np.uintp(line))
-        q, n = places[i] // capacity, places[i] % capacity
-        row = reservoirs.row_QN[q, n]
-        reservoirs.score_QN[q, n] = canonical_score(q, np.int64(row), rows)
-        reservoirs.row_QN[q, n] = ~row
-        reservoirs.num_scored_Q[q] += 1
+def _score_slots(slots, buffers, vectors):  # type: ignore[no-untyped-def]
+    """Scores candidates canonically. Those whose rows ascend read the matrix as it lies.
+
+    The rows stand far apart, so no hardware prefetcher sees a pattern: the cache lines of the next ones are asked for here.
+    """
+    capacity, row_bytes = buffers.row_QN.shape[1], vectors.high_ID.shape[1] * 2
+    high, low = np.uintp(vectors.high_ID.ctypes.data), np.uintp(vectors.low_ID.ctypes.data)
+    for i in range(len(slots)):
+        if i + _PREFETCHED_ROWS < len(slots):
+            ahead = slots[i + _PREFETCHED_ROWS]
+            offset = np.uintp(np.int64(buffers.row_QN[ahead // capacity, ahead % capacity]) * row_bytes)
+            for line in range(0, row_bytes, _CACHE_LINE):
+                prefetch(high + offset + np.uintp(line))
+                prefetch(low + offset + np.uintp(line))
+        q, n = slots[i] // capacity, slots[i] % capacity
+        row = buffers.row_QN[q, n]
+        buffers.score_QN[q, n] = canonical_score(q, np.int64(row), vectors)
+        buffers.row_QN[q, n] = ~row
+        buffers.num_scored_Q[q] += 1
 
 
 @compiled
-def _best(row_N, score_N, best_rows, best_scores):  # type: ignore[no-untyped-def]
-    """Sorts by (score descending, row ascending) and fills `best_rows` and `best_scores` with the first."""
+def _sort_best(row_N, score_N, best_rows, best_scores):  # type: ignore[no-untyped-def]
+    """Sorts by (score descending, row ascending) and fills `best_rows` and `best_scores` with the first.
+
+    One uint64 key holds both: above, bits of the score that ascend as scores descend; below, the row.
+    """
     keys = np.empty(len(row_N), np.uint64)
     for n in range(len(row_N)):
         bits = np.uint64(np.float32(score_N[n]).view(np.uint32))

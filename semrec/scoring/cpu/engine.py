@@ -1,6 +1,8 @@
-"""The CPU engine: a coarse product per tile by torch, everything around it by `kernels`.
+"""The CPU engine: torch multiplies a tile, the compiled loops of `kernels` look at its scores.
 
-Threads take blocks of queries. Where there are too few queries for that, threads take ranges of the items.
+Threads take blocks of queries. Where there are too few queries for that, threads take ranges of the items. A block goes
+through three steps: guess a threshold from a sample of the items (`_guess`), sweep all tiles for candidates (`_sweep`), score
+the candidates canonically (`candidates.finish`).
 """
 
 from __future__ import annotations
@@ -28,25 +30,25 @@ __all__ = ["CpuEngine"]
 
 _TILE_ITEMS: Final = 1024  # with a block of queries, a bfloat16 tile is 4 MiB
 _BLOCK_QUERIES: Final = 2048
-_RESERVOIR_BYTES: Final = 16 << 20  # for the reservoirs of one block
+_BUFFER_BYTES: Final = 16 << 20  # for the candidate buffers of one block
 _CANDIDATE_BYTES: Final = 8
-_FEWEST_SAMPLED: Final = 1024
-_FEWEST_QUERIES: Final = 16  # a block smaller than this is not worth a thread
+_MIN_SAMPLED: Final = 1024
+_MIN_QUERIES: Final = 16  # a block smaller than this is not worth a thread
 _POOLS_LOCK: Final = threading.Lock()
 
-A = TypeVar("A")
-T = TypeVar("T")
-Edge = tuple[int, int]
-Sweep = Callable[[Edge], TopK]
+Work = TypeVar("Work")
+Result = TypeVar("Result")
+Edges = tuple[int, int]  # first and last plus one
+Sweep = Callable[[Edges], TopK]
 
 
 class CpuEngine:
-    """Exact top K on CPU threads. Neither `coarse` nor the sizes leave a trace in the results.
+    """Exact top K on CPU threads. Results depend neither on `coarse` nor on the sizes.
 
-    At most `few_queries`, and never more than 64, meet tall tiles, which suit them better, a range of items per thread.
-    Every `sample_every`-th item of a large shard is multiplied twice: at first, to guess where a query's first K begin.
-    Beside the shard, which is read where it lies, a copy of these items is kept, and what the format keeps of all of them.
-    Raises InputError for a format that does not exist, DeviceError where this machine's products in it are wrong.
+    Batches of at most `few_queries`, and never more than 64, take transposed tiles and a range of the items per thread.
+    Every `sample_every`-th item of a large shard is multiplied twice: at first, to guess each query's K-th score. Beside
+    the shard, which is read where it lies, a copy of these items is kept, and what the format keeps of all of them. Raises
+    InputError for a format that does not exist, DeviceError where this machine's products in it are wrong.
     """
 
     name = "cpu"
@@ -69,7 +71,7 @@ class CpuEngine:
         self._items = CpuItems(shard, self._format, -(-tile_items // GROUP) * GROUP)
         self._block_queries, self._few_queries = block_queries, min(few_queries, GROUP)
         self._sample_every, self._sample = sample_every, None
-        if shard.num_items >= sample_every * _FEWEST_SAMPLED:
+        if shard.num_items >= sample_every * _MIN_SAMPLED:
             self._sample = CpuItems(shard.every(sample_every), self._format, self._items.tile_items)
 
     def top_k(self, queries: Queries, k: int) -> TopK:
@@ -78,15 +80,17 @@ class CpuEngine:
         k = min(k, max(1, self.shard.num_items))
         if 0 < queries.num_queries <= self._few_queries:
             return self._top_k_few(queries, k)
-        largest = max(_FEWEST_QUERIES, _RESERVOIR_BYTES // (_capacity(k) * _CANDIDATE_BYTES))
-        edges = self._edges(queries.num_queries, min(self._block_queries, largest))
-        return TopK.concatenate(self._in_threads(lambda edge: self._top_k_block(queries.between(*edge), k), edges))
+        fitting = max(_MIN_QUERIES, _BUFFER_BYTES // (_capacity(k) * _CANDIDATE_BYTES))
+        blocks = self._blocks(queries.num_queries, min(self._block_queries, fitting))
+        return TopK.concatenate(self._in_threads(lambda edges: self._top_k_block(queries.between(*edges), k), blocks))
 
     def count_before(self, queries: Queries, targets: Targets) -> np.ndarray:
         """See `Engine.count_before`."""
         self._check(queries, 1)
-        edges = self._edges(queries.num_queries, self._block_queries)
-        counts = self._in_threads(lambda edge: self._count_block(queries.between(*edge), targets.between(*edge)), edges)
+        blocks = self._blocks(queries.num_queries, self._block_queries)
+        counts = self._in_threads(
+            lambda edges: self._count_block(queries.between(*edges), targets.between(*edges)), blocks
+        )
         return np.concatenate([np.zeros(0, np.int64), *counts])
 
     def _check(self, queries: Queries, k: int) -> None:
@@ -95,7 +99,7 @@ class CpuEngine:
 
     def _top_k_few(self, queries: Queries, k: int) -> TopK:
         """All queries at once, a range of the items in each thread."""
-        [(prepared, guess_Q)] = self._in_threads(lambda some: self._prepare(some, k), [queries])
+        [(prepared, guess_Q)] = self._in_threads(lambda _: self._prepare(queries, k), [None])
         return self._exact(
             queries, k, prepared, guess_Q, lambda sweep: TopK.merge(self._in_threads(sweep, self._ranges()), k)
         )
@@ -114,13 +118,14 @@ class CpuEngine:
         over_all: Callable[[Sweep], TopK],
     ) -> TopK:
         """The first K of each query; `over_all` says how the items are swept."""
-        found = over_all(lambda edge: self._sweep(prepared, k, guess_Q, edge))
+        lists = over_all(lambda edges: self._sweep(prepared, k, guess_Q, edges))
         # A guess was too high for a query when fewer than K scores reach it: the rest of the items may hold some.
-        missed = np.flatnonzero(found.kth_scores(k) < guess_Q)
-        if not len(missed):
-            return found
-        again, nothing = self._prepared(queries.take(missed)), np.full(len(missed), -np.inf, np.float32)
-        return found.replaced(missed, over_all(lambda edge: self._sweep(again, k, nothing, edge)))
+        too_high = np.flatnonzero(lists.kth_scores(k) < guess_Q)
+        if not len(too_high):
+            return lists
+        # They are swept once more without a guess; the guess is a matter of speed alone.
+        prepared, no_guess_Q = self._prepared(queries.take(too_high)), np.full(len(too_high), -np.inf, np.float32)
+        return lists.replaced(too_high, over_all(lambda edges: self._sweep(prepared, k, no_guess_Q, edges)))
 
     def _prepare(self, queries: Queries, k: int) -> tuple[PreparedQueries, np.ndarray]:
         prepared = self._prepared(queries)
@@ -129,28 +134,29 @@ class CpuEngine:
     def _prepared(self, queries: Queries) -> PreparedQueries:
         return PreparedQueries(queries, self._format, self.shard)
 
-    def _sweep(self, queries: PreparedQueries, k: int, least_Q: np.ndarray, edge: Edge) -> TopK:
-        """The first K of each query among the items of a range that may reach `least_Q`."""
+    def _sweep(self, queries: PreparedQueries, k: int, threshold_Q: np.ndarray, edges: Edges) -> TopK:
+        """The first K of each query among those items of a range whose score may reach `threshold_Q`."""
         block, capacity = CpuBlock(self._items, queries, *queries.seen), _capacity(k)
-        reservoirs = candidates.new_reservoirs(capacity, least_Q)
+        buffers = candidates.new_candidate_buffers(capacity, threshold_Q)
         if queries.num_queries <= self._few_queries:
-            for start, tile_TP, limits_P in block.tall_tiles(*edge):
+            for start, tile_TP, limits_P in block.tall_tiles(*edges):
                 kernels.sweep_few(
-                    tile_TP, start, k, block.bounds, block.visibility, reservoirs, block.rows, limits_P
+                    tile_TP, start, k, block.bounds, block.visibility, buffers, block.vectors, limits_P
                 )  # fmt: skip
         else:
             for start, tile_QT in block.tiles():
-                kernels.sweep_tile(tile_QT, start, k, block.bounds, block.visibility, reservoirs, block.rows)
-        offsets, rows, scores = candidates.finish(k, self.shard.num_items, block.bounds, reservoirs, block.rows)
-        scored, shown = reservoirs.num_scored_Q, reservoirs.num_shown_Q
-        exhaustive = int(((scored >= shown) & (shown > capacity)).sum())
-        return TopK(offsets, rows + self.shard.first_row, scores, int(scored.sum()), exhaustive)
+                kernels.sweep_tile(tile_QT, start, k, block.bounds, block.visibility, buffers, block.vectors)
+        offsets, rows, scores = candidates.finish(k, self.shard.num_items, block.bounds, buffers, block.vectors)
+        num_scored_Q, num_visible_Q = buffers.num_scored_Q, buffers.num_visible_Q
+        num_exhaustive = int(((num_scored_Q >= num_visible_Q) & (num_visible_Q > capacity)).sum())
+        return TopK(offsets, rows + self.shard.first_row, scores, int(num_scored_Q.sum()), num_exhaustive)
 
     def _guess(self, queries: PreparedQueries, k: int) -> np.ndarray:
         """A score that each query's first K most likely reach, from a sample: float32 [Q]; minus infinity for none.
 
-        Of every n-th item about K / n are among the first K; hardly ever that and 3.5 standard deviations and three more.
-        The maxima of groups stand for the items, of which two among the best seldom share a group.
+        Of every n-th item about K / n are among the first K, and hardly ever more than that, 3.5 standard deviations and
+        three. So the score of that rank in the sample is most likely below the K-th of all. The maxima of groups stand for
+        the items, because two of the best seldom share a group.
         """
         guess_Q = np.full(queries.num_queries, -np.inf, np.float32)
         if self._sample is None:
@@ -174,43 +180,43 @@ class CpuEngine:
         targets = replace(targets, rows=targets.rows - self.shard.first_row)
         for start, tile_QT in block.tiles():
             kernels.count_tile(
-                tile_QT, start, targets.offsets, targets.rows, targets.scores, block.bounds, block.visibility, block.rows,
-                counts,
+                tile_QT, start, targets.offsets, targets.rows, targets.scores, block.bounds, block.visibility,
+                block.vectors, counts,
             )  # fmt: skip
         return counts
 
-    def _edges(self, num_queries: int, largest: int) -> list[Edge]:
-        """Even blocks of at most `largest` queries; a multiple of the threads, when there are queries enough."""
-        threads = max(1, min(self.num_threads, num_queries // _FEWEST_QUERIES))
-        num_blocks = -(-num_queries // (largest * threads)) * threads
+    def _blocks(self, num_queries: int, max_queries: int) -> list[Edges]:
+        """Even blocks of at most `max_queries`; a multiple of the threads, when there are queries enough."""
+        threads = max(1, min(self.num_threads, num_queries // _MIN_QUERIES))
+        num_blocks = -(-num_queries // (max_queries * threads)) * threads
         return _even(num_queries, num_blocks)
 
-    def _ranges(self) -> list[Edge]:
+    def _ranges(self) -> list[Edges]:
         """Even ranges of whole tiles, one for each thread as far as the tiles go; an empty one when there are no items."""
         num_items, tile_items = self.shard.num_items, self._items.tile_items
         num_tiles = -(-num_items // tile_items)
         ranges = _even(num_tiles, min(self.num_threads, num_tiles))
         return [(first * tile_items, min(last * tile_items, num_items)) for first, last in ranges] or [(0, 0)]
 
-    def _in_threads(self, function: Callable[[A], T], work: Sequence[A]) -> list[T]:
+    def _in_threads(self, function: Callable[[Work], Result], work: Sequence[Work]) -> list[Result]:
         return list(_pool(self.num_threads).map(function, work))
 
 
 def _capacity(k: int) -> int:
-    """Candidates that a query has room for."""
+    """How many candidates a query's buffer holds."""
     return 3 * k + 4 * GROUP
 
 
-def _even(length: int, num_parts: int) -> list[Edge]:
+def _even(length: int, num_parts: int) -> list[Edges]:
     """The edges of `num_parts` even parts, without the empty ones."""
     edges = np.linspace(0, length, num_parts + 1).astype(int).tolist()
-    return [edge for edge in pairwise(edges) if edge[0] < edge[1]]
+    return [(start, stop) for start, stop in pairwise(edges) if start < stop]
 
 
 def _every(offsets: np.ndarray, rows: np.ndarray, step: int) -> tuple[np.ndarray, np.ndarray]:
     """CSR lists of the rows that are multiples of `step`, divided by it."""
-    kept = rows % step == 0
-    return np.concatenate([[0], np.cumsum(kept)])[offsets], rows[kept] // step
+    is_sampled = rows % step == 0
+    return np.concatenate([[0], np.cumsum(is_sampled)])[offsets], rows[is_sampled] // step
 
 
 def _compute_alone() -> None:
@@ -229,7 +235,7 @@ def _pool(num_threads: int) -> ThreadPoolExecutor:
 def _new_pool(num_threads: int) -> ThreadPoolExecutor:
     before = torch.get_num_threads()
     pool = ThreadPoolExecutor(num_threads, "semrec-engine", initializer=_compute_alone)
-    all_there = threading.Barrier(num_threads)
-    list(pool.map(lambda _: all_there.wait(), range(num_threads)))
+    all_started = threading.Barrier(num_threads)
+    list(pool.map(lambda _: all_started.wait(), range(num_threads)))
     torch.set_num_threads(before)  # for the rest of the process; these threads keep theirs
     return pool

@@ -1,4 +1,4 @@
-"""A shard made ready for the CPU engine: what every block of queries reads."""
+"""Prepare a shard for the CPU engine: the arrays that every block of queries reads."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class CpuItems:
         self.norm_I, self.scale_I, self.residual_I = _padded(norm_I), _padded(scale_I), _padded(residual_I)
         self.high_ID, self.low_ID = frozen(shard.high_ID), frozen(shard.low_ID)
         self.coarse_tile = coarse.item_tiles(shard, scale_I)
-        self.planes_VG, self.plane_of_bit = _value_planes(shard.words_IW)
+        self.bit_planes_VG, self.plane_of_bit = _bit_planes(shard.words_IW)
         self.clause_edges = np.array([*shard.clause_starts, shard.words_IW.shape[1]], np.int64)
 
 
@@ -35,20 +35,22 @@ def frozen(array: np.ndarray) -> np.ndarray:
     return view
 
 
-def _value_planes(words_IW: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The eligibility words turned round: uint64 [V, G] with bit j of group g for item 64 g + j, one plane for each bit of
-    the words that some item has; and which plane that is for each bit, or -1: int64 [64 W].
+def _bit_planes(words_IW: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Transposes eligibility words into one bit plane per value that some item has.
+
+    Returns uint64 [V, G], bit j of group g for item 64 g + j, and the plane of each bit of the words, or -1: int64 [64 W].
+    A query's eligible items are then an OR of few planes, 64 items at a time.
     """
     used = np.bitwise_or.reduce(words_IW, axis=0) if len(words_IW) else np.zeros(words_IW.shape[1], np.uint64)
     bits = [64 * w + b for w in range(len(used)) for b in range(64) if int(used[w]) >> b & 1]
-    planes = np.zeros((len(bits), -(-len(words_IW) // GROUP)), np.uint64)
+    bit_planes_VG = np.zeros((len(bits), -(-len(words_IW) // GROUP)), np.uint64)
     plane_of_bit = np.full(64 * len(used), -1, np.int64)
     for plane, bit in enumerate(bits):
-        has = (words_IW[:, bit // 64] >> np.uint64(bit % 64) & np.uint64(1)).astype(np.uint8)
-        packed = np.zeros(planes.shape[1] * 8, np.uint8)
-        packed[: -(-len(has) // 8)] = np.packbits(has, bitorder="little")
-        planes[plane], plane_of_bit[bit] = packed.view("<u8"), plane
-    return planes, plane_of_bit
+        has_value_I = (words_IW[:, bit // 64] >> np.uint64(bit % 64) & np.uint64(1)).astype(np.uint8)
+        packed = np.zeros(bit_planes_VG.shape[1] * 8, np.uint8)
+        packed[: -(-len(has_value_I) // 8)] = np.packbits(has_value_I, bitorder="little")
+        bit_planes_VG[plane], plane_of_bit[bit] = packed.view("<u8"), plane
+    return bit_planes_VG, plane_of_bit
 
 
 def _padded(column_I: np.ndarray) -> np.ndarray:

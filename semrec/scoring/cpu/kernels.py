@@ -1,7 +1,8 @@
-"""The loops of the CPU engine over the tiles, compiled by numba; they hold no lock, so threads run side by side.
+"""The loops of the CPU engine over tiles of coarse scores, compiled by numba; they hold no lock, so threads run side by side.
 
-A block of queries meets the tiles of the shard in ascending row order. What may be among a query's first K goes into its
-reservoir (`candidates`).
+A block of queries passes the tiles of the shard in ascending row order. An item whose upper bound reaches a query's threshold
+goes into the query's candidate buffer (`candidates`). Nearly all items do not, so each loop first compares 64 scores at once
+with one number that is safe for all of the tile (`llvm`), and looks at an item's own bound only where that is reached.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from semrec.compiled import compiled
-from semrec.scoring.cpu.candidates import canonical_score, error_of_item, make_room, margins
+from semrec.scoring.cpu.candidates import canonical_score, error_of_item, score_bounds, shrink_buffer
 from semrec.scoring.cpu.llvm import (
     GROUP,
     as_limit,
@@ -27,7 +28,7 @@ __all__ = ["Visibility", "count_tile", "eligible_groups", "group_maxima", "sweep
 
 
 class Visibility(NamedTuple):
-    """What a block's queries may be shown: bit j of group g stands for item 64 g + j of the tile.
+    """The items of a tile that each query may be shown: bit j of group g stands for item 64 g + j of the tile.
 
     `eligible_CG` uint64 eligible items for each distinct combination C of eligibility words; `combination_Q` int64; seen
     rows in CSR, ascending, int64; `cursor_Q` int64: the first seen row that no tile has passed yet.
@@ -41,206 +42,221 @@ class Visibility(NamedTuple):
 
 
 @compiled
-def eligible_groups(words_CW, clause_edges, planes_VG, plane_of_bit, first_group, num_items, out_CG):  # type: ignore[no-untyped-def]
-    """Which items of a tile pass every clause, per combination of words: fills uint64 [C, G].
+def eligible_groups(words_CW, clause_edges, bit_planes_VG, plane_of_bit, first_group, num_items, eligible_CG):  # type: ignore[no-untyped-def]
+    """Fills uint64 [C, G] with the items of a tile that pass every clause, per combination of words.
 
-    `planes_VG` has one bit per item for each value that some item has; `plane_of_bit` says which value that is for each
+    `bit_planes_VG` has one bit per item for each value that some item has; `plane_of_bit` says which value that is for each
     bit of the words, or -1. The bits beyond `num_items` are left clear.
     """
     num_groups = (num_items + GROUP - 1) // GROUP
     for c in range(len(words_CW)):
         for g in range(num_groups):
-            out_CG[c, g] = ~np.uint64(0)
+            eligible_CG[c, g] = ~np.uint64(0)
         if num_items % GROUP:
-            out_CG[c, num_groups - 1] = (np.uint64(1) << np.uint64(num_items % GROUP)) - np.uint64(1)
+            eligible_CG[c, num_groups - 1] = (np.uint64(1) << np.uint64(num_items % GROUP)) - np.uint64(1)
+        # A clause is an OR over the values that the query states, an eligible item passes the AND of the clauses.
         for clause in range(len(clause_edges) - 1):
             passes = np.zeros(num_groups, np.uint64)
             for w in range(clause_edges[clause], clause_edges[clause + 1]):
                 bits = words_CW[c, w]
                 while bits:
                     plane = plane_of_bit[w * 64 + first_bit(bits)]
-                    bits &= bits - np.uint64(1)
+                    bits &= bits - np.uint64(1)  # clears the lowest bit
                     if plane >= 0:
                         for g in range(num_groups):
-                            passes[g] |= planes_VG[plane, first_group + g]
+                            passes[g] |= bit_planes_VG[plane, first_group + g]
             for g in range(num_groups):
-                out_CG[c, g] &= passes[g]
+                eligible_CG[c, g] &= passes[g]
 
 
 @compiled
-def sweep_tile(tile_QT, start, k, bounds, visibility, reservoirs, rows):  # type: ignore[no-untyped-def]
-    """Lets a tile's coarse scores pass: `tile_QT[q, t]` is that of query q and row `start + t`."""
+def sweep_tile(tile_QT, start, k, bounds, visibility, buffers, vectors):  # type: ignore[no-untyped-def]
+    """Adds every item of the tile whose upper bound reaches the query's threshold to its candidate buffer.
+
+    `tile_QT[q, t]` is the coarse score of query q and row `start + t`.
+    """
     num_items = tile_QT.shape[1]
     num_groups = (num_items + GROUP - 1) // GROUP
-    shown_G = np.empty(num_groups, np.uint64)
+    visible_G = np.empty(num_groups, np.uint64)
+    # The largest norms of the tile bound the error of each of its items: one limit serves the whole row of the tile.
     norm, residual = bounds.norm_I[start : start + num_items].max(), bounds.residual_I[start : start + num_items].max()
     scales = np.uintp(bounds.scale_I.ctypes.data) + np.uintp(start * 4)
-    lower_N = np.empty(reservoirs.row_QN.shape[1], np.float32)
+    lower_N = np.empty(buffers.row_QN.shape[1], np.float32)
     for q in range(len(tile_QT)):
-        reservoirs.num_shown_Q[q] += _shown(q, start, num_items, visibility, shown_G)
+        buffers.num_visible_Q[q] += _visible_groups(q, start, num_items, visibility, visible_G)
         address = np.uintp(tile_QT[q].ctypes.data)
         error = error_of_item(bounds, q, norm, residual)
-        least = as_limit(tile_QT, _least_coarse(bounds, q, reservoirs.threshold_Q[q], error))
+        limit = as_limit(tile_QT, _min_coarse(bounds, q, buffers.threshold_Q[q], error))
         for g in range(num_groups):
-            mask = shown_G[g]
+            mask = visible_G[g]
             if not mask:
                 continue
             mask &= at_least(
-                tile_QT, address + np.uintp(g * GROUP * tile_QT.itemsize), scales + np.uintp(g * GROUP * 4), least
+                tile_QT, address + np.uintp(g * GROUP * tile_QT.itemsize), scales + np.uintp(g * GROUP * 4), limit
             )
             while mask:
                 t = g * GROUP + first_bit(mask)
                 mask &= mask - np.uint64(1)
-                if _offer(q, start + t, tile_QT[q, t], bounds, reservoirs):
-                    make_room(q, k, bounds, reservoirs, rows, lower_N)
-                    least = as_limit(tile_QT, _least_coarse(bounds, q, reservoirs.threshold_Q[q], error))
+                if _add_candidate(q, start + t, tile_QT[q, t], bounds, buffers):
+                    shrink_buffer(q, k, bounds, buffers, vectors, lower_N)
+                    # The threshold may be higher now; the mask of this group stays as it is, which is only less sharp.
+                    limit = as_limit(tile_QT, _min_coarse(bounds, q, buffers.threshold_Q[q], error))
 
 
 @compiled
-def sweep_few(tile_TP, start, k, bounds, visibility, reservoirs, rows, limits_P):  # type: ignore[no-untyped-def]
-    """`sweep_tile` for at most 64 queries, with the tile turned round: `tile_TP[t, q]` is that of row `start + t` and query q.
+def sweep_few(tile_TP, start, k, bounds, visibility, buffers, vectors, limits_P):  # type: ignore[no-untyped-def]
+    """`sweep_tile` for at most 64 queries over a transposed tile: `tile_TP[t, q]` is that of row `start + t` and query q.
 
-    One group of scores is read from every row, so that many must lie behind the last one. `limits_P`: scratch for as many
-    limits.
+    Here 64 queries of one item are compared at once, each with its own limit. One group of scores is read from every row,
+    so that many must lie behind the last one. `limits_P`: scratch for as many limits.
     """
-    num_items, num_queries = len(tile_TP), len(reservoirs.count_Q)
-    shown_QG = np.empty((num_queries, (num_items + GROUP - 1) // GROUP), np.uint64)
+    num_items, num_queries = len(tile_TP), len(buffers.count_Q)
+    visible_QG = np.empty((num_queries, (num_items + GROUP - 1) // GROUP), np.uint64)
     norm, residual = bounds.norm_I[start : start + num_items].max(), bounds.residual_I[start : start + num_items].max()
-    lower_N = np.empty(reservoirs.row_QN.shape[1], np.float32)
+    lower_N = np.empty(buffers.row_QN.shape[1], np.float32)
     error_Q = np.empty(num_queries, np.float64)
     for q in range(num_queries):
-        reservoirs.num_shown_Q[q] += _shown(q, start, num_items, visibility, shown_QG[q])
+        buffers.num_visible_Q[q] += _visible_groups(q, start, num_items, visibility, visible_QG[q])
         error_Q[q] = error_of_item(bounds, q, norm, residual)
-        limits_P[q] = as_limit(tile_TP, _least_coarse(bounds, q, reservoirs.threshold_Q[q], error_Q[q]))
-    asked = ~np.uint64(0) >> np.uint64(GROUP - num_queries)
+        limits_P[q] = as_limit(tile_TP, _min_coarse(bounds, q, buffers.threshold_Q[q], error_Q[q]))
+    query_bits = ~np.uint64(0) >> np.uint64(GROUP - num_queries)
     address, limits = np.uintp(tile_TP.ctypes.data), np.uintp(limits_P.ctypes.data)
     row_bytes = np.uintp(tile_TP.shape[1] * tile_TP.itemsize)
     for t in range(num_items):
-        mask = asked & at_least_each(tile_TP, address, bounds.scale_I[start + t], limits)
+        mask = query_bits & at_least_each(tile_TP, address, bounds.scale_I[start + t], limits)
         address += row_bytes
         while mask:
             q = first_bit(mask)
             mask &= mask - np.uint64(1)
-            if not (shown_QG[q, t // GROUP] >> np.uint64(t % GROUP)) & np.uint64(1):
+            if not (visible_QG[q, t // GROUP] >> np.uint64(t % GROUP)) & np.uint64(1):
                 continue
-            if _offer(q, start + t, tile_TP[t, q], bounds, reservoirs):
-                make_room(q, k, bounds, reservoirs, rows, lower_N)
-                limits_P[q] = as_limit(tile_TP, _least_coarse(bounds, q, reservoirs.threshold_Q[q], error_Q[q]))
+            if _add_candidate(q, start + t, tile_TP[t, q], bounds, buffers):
+                shrink_buffer(q, k, bounds, buffers, vectors, lower_N)
+                limits_P[q] = as_limit(tile_TP, _min_coarse(bounds, q, buffers.threshold_Q[q], error_Q[q]))
 
 
 @compiled
-def _offer(q, row, stored, bounds, reservoirs):  # type: ignore[no-untyped-def]
-    """Puts an item that may reach query q's threshold into its reservoir. Returns whether that is full now."""
+def _add_candidate(q, row, stored, bounds, buffers):  # type: ignore[no-untyped-def]
+    """Adds an item to query q's buffer if its own bound reaches the threshold. Returns whether the buffer is full now."""
     score = load_score(stored) * bounds.scale_I[row] * bounds.scale_Q[q]
-    if margins(bounds, q, row, score)[1] < reservoirs.threshold_Q[q]:
+    if score_bounds(bounds, q, row, score)[1] < buffers.threshold_Q[q]:
         return False
-    n = reservoirs.count_Q[q]
-    reservoirs.row_QN[q, n], reservoirs.score_QN[q, n] = row, score
-    reservoirs.count_Q[q] = n + 1
-    return n + 1 == reservoirs.row_QN.shape[1]
+    n = buffers.count_Q[q]
+    buffers.row_QN[q, n], buffers.score_QN[q, n] = row, score
+    buffers.count_Q[q] = n + 1
+    return n + 1 == buffers.row_QN.shape[1]
 
 
 @compiled
-def _shown(q, start, num_items, visibility, shown_G):  # type: ignore[no-untyped-def]
-    """Fills the groups of a tile that query q may be shown, and returns how many items that are."""
+def _visible_groups(q, start, num_items, visibility, visible_G):  # type: ignore[no-untyped-def]
+    """Fills the groups of a tile with the items that query q may be shown, and returns their number.
+
+    Advances the query's cursor over its seen rows, so tiles must come in ascending order.
+    """
     eligible_G = visibility.eligible_CG[visibility.combination_Q[q]]
-    for g in range(len(shown_G)):
-        shown_G[g] = eligible_G[g]
+    for g in range(len(visible_G)):
+        visible_G[g] = eligible_G[g]
     cursor, end = visibility.cursor_Q[q], visibility.seen_offsets[q + 1]
     while cursor < end and visibility.seen_rows[cursor] < start:  # the tiles before may be another thread's
         cursor += 1
     while cursor < end and visibility.seen_rows[cursor] < start + num_items:
         t = np.uint64(visibility.seen_rows[cursor] - start)
-        shown_G[t // np.uint64(GROUP)] &= ~(np.uint64(1) << (t % np.uint64(GROUP)))
+        visible_G[t // np.uint64(GROUP)] &= ~(np.uint64(1) << (t % np.uint64(GROUP)))
         cursor += 1
     visibility.cursor_Q[q] = cursor
-    num_shown = 0
-    for g in range(len(shown_G)):
-        num_shown += count_bits(shown_G[g])
-    return num_shown
+    num_visible = 0
+    for g in range(len(visible_G)):
+        num_visible += count_bits(visible_G[g])
+    return num_visible
 
 
 @compiled
-def _least_coarse(bounds, q, threshold, error):  # type: ignore[no-untyped-def]
-    """What a stored score must reach for its upper bound to reach the threshold, when no error exceeds `error`."""
+def _min_coarse(bounds, q, threshold, error):  # type: ignore[no-untyped-def]
+    """The lowest stored score whose upper bound can reach the threshold, when no error exceeds `error`; float64.
+
+    Solves c + eta |c| + error >= threshold for c, and divides by the query's scale, which stored scores lack.
+    """
     if not error < np.inf:
         return -np.inf
-    least = np.float64(threshold) - error
-    least /= 1 + bounds.eta if least > 0 else 1 - bounds.eta
+    lowest = np.float64(threshold) - error
+    lowest /= 1 + bounds.eta if lowest > 0 else 1 - bounds.eta
     scale = np.float64(bounds.scale_Q[q])
     if scale == 0:  # every score is zero
-        return np.inf if least > 0 else -np.inf
-    return least / scale
+        return np.inf if lowest > 0 else -np.inf
+    return lowest / scale
 
 
 @compiled
 def group_maxima(tile_QT, width, bounds, visibility, maxima_QG, start):  # type: ignore[no-untyped-def]
-    """The largest coarse score that query q may be shown in each group of `width` items, 16 or 64: float32 [Q, G]."""
+    """Fills float32 [Q, G] with the largest coarse score that query q may be shown in each group of `width` items, 16 or 64."""
     num_items = tile_QT.shape[1]
-    shown_G = np.empty((num_items + GROUP - 1) // GROUP, np.uint64)
+    visible_G = np.empty((num_items + GROUP - 1) // GROUP, np.uint64)
     scales = np.uintp(bounds.scale_I.ctypes.data) + np.uintp(start * 4)
     for q in range(len(tile_QT)):
-        _shown(q, start, num_items, visibility, shown_G)
+        _visible_groups(q, start, num_items, visibility, visible_G)
         address = np.uintp(tile_QT[q].ctypes.data)
         for first in range(0, num_items, width):
-            best = np.float32(-np.inf)
+            maximum = np.float32(-np.inf)
             for t in range(first, min(first + width, num_items), 16):
-                mask = np.uint16(shown_G[t // GROUP] >> np.uint64(t % GROUP))
-                at, at_scale = address + np.uintp(t * tile_QT.itemsize), scales + np.uintp(t * 4)
-                best = max(best, largest(tile_QT, at, at_scale, mask))
-            maxima_QG[q, (start + first) // width] = best * bounds.scale_Q[q]
+                mask = np.uint16(visible_G[t // GROUP] >> np.uint64(t % GROUP))
+                score_address = address + np.uintp(t * tile_QT.itemsize)
+                maximum = max(maximum, largest(tile_QT, score_address, scales + np.uintp(t * 4), mask))
+            maxima_QG[q, (start + first) // width] = maximum * bounds.scale_Q[q]
 
 
 @compiled
-def count_tile(tile_QT, start, target_offsets, target_rows, target_scores, bounds, visibility, rows, counts):  # type: ignore[no-untyped-def]
+def count_tile(tile_QT, start, target_offsets, target_rows, target_scores, bounds, visibility, vectors, counts):  # type: ignore[no-untyped-def]
     """Adds to `counts` how many items of the tile that query q may be shown stand before each of its targets.
 
     What the bounds cannot tell from a target is scored canonically.
     """
     num_items = tile_QT.shape[1]
     num_groups = (num_items + GROUP - 1) // GROUP
-    shown_G = np.empty(num_groups, np.uint64)
+    visible_G = np.empty(num_groups, np.uint64)
     norm, residual = bounds.norm_I[start : start + num_items].max(), bounds.residual_I[start : start + num_items].max()
     scales = np.uintp(bounds.scale_I.ctypes.data) + np.uintp(start * 4)
     for q in range(len(tile_QT)):
-        _shown(q, start, num_items, visibility, shown_G)
+        _visible_groups(q, start, num_items, visibility, visible_G)
         address = np.uintp(tile_QT[q].ctypes.data)
         error = error_of_item(bounds, q, norm, residual)
         for n in range(target_offsets[q], target_offsets[q + 1]):
             target_row, target = target_rows[n], target_scores[n]
-            least = as_limit(tile_QT, _least_coarse(bounds, q, target, error))
-            surely = _surely_above(bounds, q, target, error)
-            above = as_limit(tile_QT, surely)
+            possible_limit = as_limit(tile_QT, _min_coarse(bounds, q, target, error))
+            certain_score = _certain_coarse(bounds, q, target, error)
+            certain_limit = as_limit(tile_QT, certain_score)
             for g in range(num_groups):
-                if not shown_G[g]:
+                if not visible_G[g]:
                     continue
-                at = address + np.uintp(g * GROUP * tile_QT.itemsize)
-                at_scale = scales + np.uintp(g * GROUP * 4)
-                reach = shown_G[g] & at_least(tile_QT, at, at_scale, least)
-                if not reach:
+                score_address = address + np.uintp(g * GROUP * tile_QT.itemsize)
+                scale_address = scales + np.uintp(g * GROUP * 4)
+                possible = visible_G[g] & at_least(tile_QT, score_address, scale_address, possible_limit)
+                if not possible:
                     continue
-                sure = reach & at_least(tile_QT, at, at_scale, above) if surely < np.inf else np.uint64(0)
-                counts[n] += count_bits(sure)
-                mask = reach & ~sure
+                certain = np.uint64(0)
+                if certain_score < np.inf:
+                    certain = possible & at_least(tile_QT, score_address, scale_address, certain_limit)
+                counts[n] += count_bits(certain)
+                mask = possible & ~certain
+                # Between the two limits an item's own bound may decide; if not, its canonical score does.
                 while mask:
                     t = g * GROUP + first_bit(mask)
                     mask &= mask - np.uint64(1)
                     coarse = load_score(tile_QT[q, t]) * bounds.scale_I[start + t] * bounds.scale_Q[q]
-                    lower, upper = margins(bounds, q, start + t, coarse)
+                    lower, upper = score_bounds(bounds, q, start + t, coarse)
                     if lower > target:
                         counts[n] += 1
                     elif upper >= target and start + t != target_row:
-                        score = canonical_score(q, start + t, rows)
+                        score = canonical_score(q, start + t, vectors)
                         counts[n] += score > target or (score == target and start + t < target_row)
 
 
 @compiled
-def _surely_above(bounds, q, target, error):  # type: ignore[no-untyped-def]
-    """A stored score that reaches this has a canonical score above `target`; infinity when none can be named."""
+def _certain_coarse(bounds, q, target, error):  # type: ignore[no-untyped-def]
+    """A stored score that reaches this has a canonical score above `target`; infinity when none can be named. float64."""
     scale = np.float64(bounds.scale_Q[q])
     if not error < np.inf or scale == 0:
         return np.inf
-    least = np.float64(target) + error
-    least /= 1 - bounds.eta if least > 0 else 1 + bounds.eta
-    # `at_least` rounds down to a bfloat16: two units up make sure of it.
-    return (least + abs(least) * 2.0**-6 + 2.0**-120) / scale
+    lowest = np.float64(target) + error
+    lowest /= 1 - bounds.eta if lowest > 0 else 1 + bounds.eta
+    # `as_limit` rounds down to a bfloat16: two units up make sure of it.
+    return (lowest + abs(lowest) * 2.0**-6 + 2.0**-120) / scale

@@ -1,6 +1,26 @@
-"""The few machine-wide operations that numba does not find by itself, written as LLVM vectors; LLVM fits them to any CPU.
+"""Vector operations that numba does not generate from a loop, written as LLVM vectors; LLVM fits them to any CPU.
 
-Addresses are byte addresses of array elements; whoever calls keeps the arrays alive and stays inside them.
+How to read this file. numba turns Python into LLVM's intermediate representation (IR), a typed assembler for an idealised
+machine, and LLVM turns the IR into the instructions of the processor at hand. A loop that tests 64 scores and packs the
+answers into the bits of one word is beyond what LLVM's vectoriser finds, so those few steps are written as IR here:
+
+- A function decorated with `@intrinsic` runs once, while numba compiles a caller. It returns a signature (its result and
+  argument types) and `generate`, which appends instructions to the caller through llvmlite's `builder` and returns the value
+  that holds the result. Nothing in `generate` computes anything: `builder.fadd(a, b)` writes an addition down.
+- The IR has vectors of any length. `icmp_signed(">=", keys, limits)` of two <64 x i16> gives <64 x i1>, which `bitcast`
+  turns into one i64: the mask. LLVM splits that into what the processor has: four AVX2 compares whose sign bits are
+  gathered, or two AVX-512 compares straight into mask registers.
+- A function decorated with `@overload` stands for the empty Python function of the same name: by the type of the tile it picks
+  the variant for uint16 (the bits of bfloat16), int32 (sums of int8 codes) or float32 scores.
+- Addresses are integers (`uintp`): byte addresses of array elements, so that a load may begin at any element. No bounds are
+  checked: whoever calls keeps the arrays alive and stays inside them. `_load` states the alignment of a single element.
+- Comparisons of floats are unordered (`fcmp_unordered`): with NaN on either side they are true, so an item whose coarse score
+  says nothing is never dropped.
+
+Two tricks. bfloat16 has no arithmetic on most processors, but its bits, the lower 15 flipped where the sign is set, order
+like its values as int16 (`_bfloat16_key`); a limit is turned into such a key once and 64 scores are compared as integers.
+And `lanes_dot` keeps the eight float64 lanes of the canonical score in one vector: products of float32 are exact in float64,
+so the order of the contract (lane l adds d = l, l + 8, ...) is all that matters, whatever LLVM fuses.
 """
 
 from __future__ import annotations
@@ -31,26 +51,26 @@ __all__ = [
 GROUP = 64
 #: By the kind of number in which a product comes back: the type of what `as_limit` makes for it.
 LIMIT_KIND = {"float32": np.float32, "bfloat16": np.int16, "int32": np.float32}
-_FEW = 16
+_NARROW = 16  # the smaller group of `largest`
 _LANES = 8
 _I8, _I16, _I32, _I64 = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.IntType(64)
 _F32, _F64 = ir.FloatType(), ir.DoubleType()
 
 
-def as_limit(tile: Any, least: Any) -> Any:
-    """What `at_least` compares with, made once from a float64: the largest value of the tile's kind not above `least`."""
+def as_limit(tile: Any, lowest: Any) -> Any:
+    """Makes what `at_least` compares with from a float64: the largest value of the tile's kind not above `lowest`."""
     raise NotImplementedError  # numba compiles the overload
 
 
 @overload(as_limit)
-def _as_limit(tile, least):  # type: ignore[no-untyped-def]
+def _as_limit(tile, lowest):  # type: ignore[no-untyped-def]
     if tile.dtype == types.uint16:
-        return lambda tile, least: _bfloat16_key(least)
-    return lambda tile, least: _round_down(least)
+        return lambda tile, lowest: _bfloat16_key(lowest)
+    return lambda tile, lowest: _round_down(lowest)
 
 
 def at_least(tile: Any, address: Any, scales_address: Any, limit: Any) -> Any:
-    """Which of 64 coarse scores reach a limit: uint64, bit j for the score j places after `address`.
+    """Compares 64 coarse scores with a limit: uint64, bit j for the score j places after `address`.
 
     Scores are of the type of `tile`: uint16 bits of bfloat16, float32, or int32 times the float32 scale at the same place.
     All reach a limit made of minus infinity or NaN.
@@ -68,7 +88,7 @@ def _at_least(tile, address, scales_address, limit):  # type: ignore[no-untyped-
 
 
 def at_least_each(tile: Any, address: Any, scale: Any, limits_address: Any) -> Any:
-    """Which of 64 coarse scores of one item reach the limits of as many queries: uint64. See `at_least`.
+    """Compares 64 coarse scores of one item with the limits of as many queries: uint64. See `at_least`.
 
     The limits, `as_limit` of each query, lie at `limits_address`; `scale` is the item's, float32.
     """
@@ -148,16 +168,16 @@ def _bfloat16_of_key(key: int) -> np.float32:
 
 
 @intrinsic
-def _mask_bfloat16(typing: Any, address: Any, least_key: Any) -> Any:
+def _mask_bfloat16(typing: Any, address: Any, limit_key: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        key = _keys(builder, arguments[0], GROUP)
-        return builder.bitcast(builder.icmp_signed(">=", key, _splat(builder, arguments[1], GROUP)), _I64)
+        keys = _keys(builder, arguments[0], GROUP)
+        return builder.bitcast(builder.icmp_signed(">=", keys, _splat(builder, arguments[1], GROUP)), _I64)
 
     return types.uint64(types.uintp, types.int16), generate
 
 
 @intrinsic
-def _mask_float32(typing: Any, address: Any, least: Any) -> Any:
+def _mask_float32(typing: Any, address: Any, limit: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         scores = _load(builder, arguments[0], _F32, GROUP)
         return builder.bitcast(builder.fcmp_unordered(">=", scores, _splat(builder, arguments[1], GROUP)), _I64)
@@ -166,7 +186,7 @@ def _mask_float32(typing: Any, address: Any, least: Any) -> Any:
 
 
 @intrinsic
-def _mask_int32(typing: Any, address: Any, scales_address: Any, least: Any) -> Any:
+def _mask_int32(typing: Any, address: Any, scales_address: Any, limit: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         scores = _scaled(builder, arguments[0], arguments[1], GROUP)
         return builder.bitcast(builder.fcmp_unordered(">=", scores, _splat(builder, arguments[2], GROUP)), _I64)
@@ -206,9 +226,9 @@ def _mask_each_int32(typing: Any, address: Any, scale: Any, limits_address: Any)
 @intrinsic
 def _largest_bfloat16(typing: Any, address: Any, mask: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        keys = _keys(builder, arguments[0], _FEW)
-        kept = builder.select(_bools(builder, arguments[1]), keys, _constant(keys.type, -0x8000))
-        return _reduce(builder, "smax", kept)
+        keys = _keys(builder, arguments[0], _NARROW)
+        visible = builder.select(_bools(builder, arguments[1]), keys, _constant(keys.type, -0x8000))
+        return _reduce(builder, "smax", visible)
 
     return types.int16(types.uintp, types.uint16), generate
 
@@ -216,7 +236,7 @@ def _largest_bfloat16(typing: Any, address: Any, mask: Any) -> Any:
 @intrinsic
 def _largest_float32(typing: Any, address: Any, mask: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return _largest_float(builder, _load(builder, arguments[0], _F32, _FEW), arguments[1])
+        return _largest_float(builder, _load(builder, arguments[0], _F32, _NARROW), arguments[1])
 
     return types.float32(types.uintp, types.uint16), generate
 
@@ -224,7 +244,7 @@ def _largest_float32(typing: Any, address: Any, mask: Any) -> Any:
 @intrinsic
 def _largest_int32(typing: Any, address: Any, scales_address: Any, mask: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return _largest_float(builder, _scaled(builder, arguments[0], arguments[1], _FEW), arguments[2])
+        return _largest_float(builder, _scaled(builder, arguments[0], arguments[1], _NARROW), arguments[2])
 
     return types.float32(types.uintp, types.uintp, types.uint16), generate
 
@@ -261,8 +281,9 @@ def lanes_dot(typing: Any, left_address: Any, high_address: Any, low_address: An
             added = products(builder.add(builder.sub(dimension, rest), loop.index), 1)
             lane = builder.gep(builder.bitcast(tail, _F64.as_pointer()), [loop.index])
             builder.store(builder.fadd(builder.load(lane), builder.extract_element(added, _I32(0))), lane)
-        done = builder.load(tail)
-        lane = [builder.extract_element(done, _I32(n)) for n in range(_LANES)]
+        sums = builder.load(tail)
+        lane = [builder.extract_element(sums, _I32(n)) for n in range(_LANES)]
+        # ((0+1)+(2+3)) + ((4+5)+(6+7)), as the contract has it.
         low = builder.fadd(builder.fadd(lane[0], lane[1]), builder.fadd(lane[2], lane[3]))
         return builder.fadd(low, builder.fadd(builder.fadd(lane[4], lane[5]), builder.fadd(lane[6], lane[7])))
 
@@ -271,7 +292,7 @@ def lanes_dot(typing: Any, left_address: Any, high_address: Any, low_address: An
 
 @intrinsic
 def prefetch(typing: Any, address: Any) -> Any:
-    """Asks for the cache line at `address`."""
+    """Prefetches the cache line at `address`."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         pointer = _I8.as_pointer()
@@ -317,12 +338,12 @@ def _scaled(builder: Any, address: Any, scales_address: Any, count: int) -> Any:
 
 
 def _bools(builder: Any, mask: Any) -> Any:
-    return builder.bitcast(mask, ir.VectorType(ir.IntType(1), _FEW))
+    return builder.bitcast(mask, ir.VectorType(ir.IntType(1), _NARROW))
 
 
 def _largest_float(builder: Any, scores: Any, mask: Any) -> Any:
-    kept = builder.select(_bools(builder, mask), scores, _constant(scores.type, float("-inf")))
-    return _reduce(builder, "fmax", kept)
+    visible = builder.select(_bools(builder, mask), scores, _constant(scores.type, float("-inf")))
+    return _reduce(builder, "fmax", visible)
 
 
 def _reduce(builder: Any, operation: str, vector: Any) -> Any:
@@ -340,8 +361,8 @@ def _load(builder: Any, address: Any, kind: Any, count: int) -> Any:
 
 def _splat(builder: Any, value: Any, count: int) -> Any:
     kind = ir.VectorType(value.type, count)
-    one = builder.insert_element(ir.Constant(kind, ir.Undefined), value, _I32(0))
-    return builder.shuffle_vector(one, ir.Constant(kind, ir.Undefined), ir.Constant(ir.VectorType(_I32, count), None))
+    first = builder.insert_element(ir.Constant(kind, ir.Undefined), value, _I32(0))
+    return builder.shuffle_vector(first, ir.Constant(kind, ir.Undefined), ir.Constant(ir.VectorType(_I32, count), None))
 
 
 def _constant(kind: Any, value: float) -> Any:

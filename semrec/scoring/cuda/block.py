@@ -1,4 +1,4 @@
-"""What the CUDA engine holds of one block of queries."""
+"""One block of queries of the CUDA engine: what it holds on the device, and its results."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 
 from semrec.scoring.types import TopK
 
-__all__ = ["Block", "Found", "Pairs", "ragged"]
+__all__ = ["Block", "Pairs", "PendingBlock", "ragged"]
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class Pairs:
 
 
 @dataclass(frozen=True)
-class Found:
-    """A block whose kernels are under way: `host` holds what is being copied, `words_QW` the candidates' bits."""
+class PendingBlock:
+    """A block whose kernels still run: `host` is being filled by copies, `words_QW` holds the candidates' bits."""
 
     block: Block
     words_QW: torch.Tensor
@@ -51,8 +51,8 @@ class Found:
 
 
 def ragged(lengths: np.ndarray, rows_QK: np.ndarray, scores_QK: np.ndarray, k: int) -> TopK:
-    """Results of queries with so many candidates each."""
-    kept = np.minimum(lengths, k).astype(np.int64)
-    chosen = np.arange(rows_QK.shape[1]) < kept[:, None]
-    offsets = np.concatenate([[0], np.cumsum(kept)]).astype(np.int64)
-    return TopK(offsets, rows_QK[chosen], scores_QK[chosen], int(lengths.sum()))
+    """Results of queries with `lengths` candidates each, of which the first K stand in the rows of `rows_QK`, `scores_QK`."""
+    list_lengths = np.minimum(lengths, k).astype(np.int64)
+    is_filled = np.arange(rows_QK.shape[1]) < list_lengths[:, None]
+    offsets = np.concatenate([[0], np.cumsum(list_lengths)]).astype(np.int64)
+    return TopK(offsets, rows_QK[is_filled], scores_QK[is_filled], int(lengths.sum()))

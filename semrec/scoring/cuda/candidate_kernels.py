@@ -1,4 +1,4 @@
-"""The kernels of the CUDA engine after the coarse product: thresholds, candidates, canonical scores, the best K.
+"""Triton kernels after the coarse pass: raise thresholds, list candidates, score them canonically, rank them.
 
 A key orders like the contract: the score in the upper half, the complement of the row in the lower, so that the larger key
 stands first. Candidates of all queries of a block lie in one list, each query's in one piece.
@@ -9,9 +9,9 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from semrec.scoring.cuda.coarse_kernels import count_bits, least_reaching, lowest_bit, word_errors
+from semrec.scoring.cuda.coarse_kernels import count_bits, lowest_bit, min_coarse, word_errors
 
-__all__ = ["collect_candidates", "rank_candidates", "score_pairs", "thresholds"]
+__all__ = ["collect_candidates", "raise_thresholds", "rank_candidates", "score_pairs"]
 
 _LAST_ROW = tl.constexpr(0x7FFFFFFF)
 _NO_KEY = tl.constexpr(-(2**63))
@@ -24,13 +24,14 @@ def ordered_bits(bits):  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def thresholds(  # type: ignore[no-untyped-def]
-    maxima_QG, norm_W, residual_W, a_Q, b_Q, c_Q, limit_Q, num_words, num_groups, k, PER_WORD: tl.constexpr, BLOCK: tl.constexpr
+def raise_thresholds(  # type: ignore[no-untyped-def]
+    maxima_QG, norm_W, residual_W, a_Q, b_Q, c_Q, threshold_Q, num_words, num_groups, k,
+    PER_WORD: tl.constexpr, BLOCK: tl.constexpr
 ):  # fmt: skip
-    """Raises `limit_Q` to the K-th largest lower bound of one query per program, where there are K.
+    """Raises `threshold_Q` to the K-th largest lower bound of one query per program, where there are K.
 
-    Groups that fall on the same of BLOCK places count as one. The best of each place is the score of another row, so K rows
-    reach the limit.
+    Group g falls into slot g mod BLOCK. The largest lower bound of each slot is that of another row, so K rows reach the
+    K-th largest of the slots.
     """
     q = tl.program_id(0).to(tl.int64)
     a, b, c = tl.load(a_Q + q), tl.load(b_Q + q), tl.load(c_Q + q)
@@ -46,27 +47,28 @@ def thresholds(  # type: ignore[no-untyped-def]
         best = tl.maximum(best, tl.where(error < float("inf"), largest - error, float("-inf")))
         start += BLOCK
     keys = ordered_bits(best.to(tl.int32, bitcast=True))
-    # Bisection: `least` is reached by K or stands for minus infinity, `beyond` is reached by fewer.
-    least = ordered_bits(tl.full((), float("-inf"), tl.float32).to(tl.int32, bitcast=True)).to(tl.int64)
-    beyond = ordered_bits(tl.full((), float("inf"), tl.float32).to(tl.int32, bitcast=True)).to(tl.int64) + 1
-    while beyond - least > 1:
-        middle = (least + beyond) >> 1
-        enough = tl.sum((keys >= middle.to(tl.int32)).to(tl.int32), axis=0) >= k
-        least, beyond = tl.where(enough, middle, least), tl.where(enough, beyond, middle)
-    found = ordered_bits(least.to(tl.int32)).to(tl.float32, bitcast=True)
-    tl.store(limit_Q + q, tl.maximum(tl.load(limit_Q + q), found))
+    # Bisection over the bits: K slots reach `low`, or it stands for minus infinity; fewer reach `high`.
+    low = ordered_bits(tl.full((), float("-inf"), tl.float32).to(tl.int32, bitcast=True)).to(tl.int64)
+    high = ordered_bits(tl.full((), float("inf"), tl.float32).to(tl.int32, bitcast=True)).to(tl.int64) + 1
+    while high - low > 1:
+        middle = (low + high) >> 1
+        is_reached = tl.sum((keys >= middle.to(tl.int32)).to(tl.int32), axis=0) >= k
+        low, high = tl.where(is_reached, middle, low), tl.where(is_reached, high, middle)
+    kth = ordered_bits(low.to(tl.int32)).to(tl.float32, bitcast=True)
+    tl.store(threshold_Q + q, tl.maximum(tl.load(threshold_Q + q), kth))
 
 
 @triton.jit
 def collect_candidates(  # type: ignore[no-untyped-def]
-    reach_QW, maxima_QG, norm_W, residual_W, a_Q, b_Q, c_Q, limit_Q, count_Q, start_Q, row_N, query_N, total, num_words, most,
-    room, PER_WORD: tl.constexpr, FILTER: tl.constexpr, BLOCK: tl.constexpr
+    candidates_QW, maxima_QG, norm_W, residual_W, a_Q, b_Q, c_Q, threshold_Q, count_Q, start_Q, row_N, query_N, total,
+    num_words, max_candidates, capacity, PER_WORD: tl.constexpr, FILTER: tl.constexpr, BLOCK: tl.constexpr
 ):  # fmt: skip
     """Lists the rows whose bits are set, ascending, of one query per program; with FILTER only those of groups whose best may
-    reach `limit_Q`, and the bits of the others are cleared.
+    reach `threshold_Q`, and the bits of the others are cleared.
 
-    Fills `count_Q`, and `start_Q` with where in `row_N` and `query_N` they begin: -1 when they are more than `most`, or find
-    no room left among `room` places, of which `total` are taken.
+    Fills `count_Q`, and `start_Q` with where in `row_N` and `query_N` they begin: -1 when they are more than
+    `max_candidates`, or do not fit into what is left of `capacity`, the length of the list. `total` counts what queries have
+    reserved.
     """
     q = tl.program_id(0).to(tl.int64)
     count = tl.zeros((), tl.int32)
@@ -74,56 +76,59 @@ def collect_candidates(  # type: ignore[no-untyped-def]
     while start < num_words:
         w = start + tl.arange(0, BLOCK)
         inside = w < num_words
-        words = tl.load(reach_QW + q * num_words + w, mask=inside, other=0)
+        words = tl.load(candidates_QW + q * num_words + w, mask=inside, other=0)
         if FILTER:
             norm = tl.load(norm_W + w, mask=inside, other=0.0)
             residual = tl.load(residual_W + w, mask=inside, other=0.0)
             error = word_errors(tl.load(a_Q + q), tl.load(b_Q + q), tl.load(c_Q + q), norm, residual)
-            least = least_reaching(tl.load(limit_Q + q), error)
-            kept = tl.zeros((BLOCK,), tl.int32)
+            lowest = min_coarse(tl.load(threshold_Q + q), error)
+            passing = tl.zeros((BLOCK,), tl.int32)
             for n in tl.static_range(PER_WORD):
                 best = tl.load(maxima_QG + (q * num_words + w) * PER_WORD + n, mask=inside, other=float("-inf"))
                 bits = -1 if PER_WORD == 1 else ((1 << (32 // PER_WORD)) - 1) << (n * (32 // PER_WORD))
-                kept |= tl.where(best < least, 0, bits)
-            words &= kept
-            tl.store(reach_QW + q * num_words + w, words, mask=inside)
+                passing |= tl.where(best < lowest, 0, bits)
+            words &= passing
+            tl.store(candidates_QW + q * num_words + w, words, mask=inside)
         count += tl.sum(count_bits(words), axis=0)
         start += BLOCK
-    wanted = tl.where(count <= most, count, 0).to(tl.int64)
-    place = tl.atomic_add(total, wanted)  # in any order: a query's results do not depend on where its candidates lie
-    fits = (count <= most) & (place + wanted <= room)
+    reserved = tl.where(count <= max_candidates, count, 0).to(tl.int64)
+    position = tl.atomic_add(
+        total, reserved
+    )  # in any order: a query's results do not depend on where its candidates lie
+    fits = (count <= max_candidates) & (position + reserved <= capacity)
     tl.store(count_Q + q, count)
-    tl.store(start_Q + q, tl.where(fits, place, -1))
+    tl.store(start_Q + q, tl.where(fits, position, -1))
     if fits:
         tl.debug_barrier()  # the words were written above
         start = 0
         while start < num_words:
             w = start + tl.arange(0, BLOCK)
-            words = tl.load(reach_QW + q * num_words + w, mask=w < num_words, other=0)
+            words = tl.load(candidates_QW + q * num_words + w, mask=w < num_words, other=0)
             counts = count_bits(words)
-            at = place + tl.cumsum(counts, axis=0) - counts
-            most_bits = tl.max(counts, axis=0)
+            first = position + tl.cumsum(counts, axis=0) - counts
+            max_bits = tl.max(counts, axis=0)
             n = 0
-            while n < most_bits:
-                tl.store(row_N + at + n, w * 32 + lowest_bit(words), mask=n < counts)
-                tl.store(query_N + at + n, tl.zeros((BLOCK,), tl.int32) + tl.program_id(0), mask=n < counts)
+            while n < max_bits:
+                tl.store(row_N + first + n, w * 32 + lowest_bit(words), mask=n < counts)
+                tl.store(query_N + first + n, tl.zeros((BLOCK,), tl.int32) + tl.program_id(0), mask=n < counts)
                 words &= words - 1
                 n += 1
-            place += tl.sum(counts, axis=0)
+            position += tl.sum(counts, axis=0)
             start += BLOCK
 
 
 @triton.jit
 def score_pairs(  # type: ignore[no-untyped-def]
-    row_N, query_N, total, room, queries_QD, high_ID, low_ID, key_N, target_Q, count_Q, num_programs,
+    row_N, query_N, total, capacity, queries_QD, high_ID, low_ID, key_N, target_Q, count_Q, num_programs,
     D: tl.constexpr, PADDED: tl.constexpr, COUNTING: tl.constexpr, BLOCK: tl.constexpr
 ):  # fmt: skip
-    """The canonical scores of the first `total` pairs, but at most `room`, as keys; COUNTING adds to `count_Q` how many keys
-    of a query are larger than its `target_Q`.
+    """Writes the canonical scores of the first `total` pairs, but at most `capacity`, as keys.
+
+    COUNTING adds to `count_Q` how many keys of a query are larger than its `target_Q` instead.
 
     `queries_QD` float32, D wide; `high_ID`, `low_ID` int16, PADDED wide, with zeros behind D.
     """
-    num_pairs = tl.minimum(tl.load(total), room).to(tl.int32)
+    num_pairs = tl.minimum(tl.load(total), capacity).to(tl.int32)
     lane = tl.arange(0, 8)
     start = tl.program_id(0) * BLOCK
     while start < num_pairs:
@@ -157,16 +162,16 @@ def score_pairs(  # type: ignore[no-untyped-def]
 def rank_candidates(  # type: ignore[no-untyped-def]
     key_N, count_Q, start_Q, row_QK, score_QK, first_row, k, BLOCK: tl.constexpr
 ):  # fmt: skip
-    """Puts each of a query's candidates at its place, which is how many keys are larger, when that is among the first K.
+    """Writes each of a query's candidates at its rank, the number of larger keys, when that is below K.
 
     One query per first axis of the grid; the programs of the second share its candidates.
     """
     q = tl.program_id(0).to(tl.int64)
     begin, count = tl.load(start_Q + q), tl.load(count_Q + q)
     count = tl.where(begin < 0, 0, count)
-    mine = tl.program_id(1) * BLOCK
-    while mine < count:
-        n = mine + tl.arange(0, BLOCK)
+    chunk = tl.program_id(1) * BLOCK
+    while chunk < count:
+        n = chunk + tl.arange(0, BLOCK)
         key = tl.load(key_N + begin + n, mask=n < count, other=_NO_KEY)
         rank = tl.zeros((BLOCK,), tl.int32)
         start = 0
@@ -180,4 +185,4 @@ def rank_candidates(  # type: ignore[no-untyped-def]
         score = ordered_bits((key >> 32).to(tl.int32)).to(tl.float32, bitcast=True)
         tl.store(row_QK + q * k + rank, row + first_row, mask=chosen)
         tl.store(score_QK + q * k + rank, score, mask=chosen)
-        mine += tl.num_programs(1) * BLOCK
+        chunk += tl.num_programs(1) * BLOCK

@@ -1,9 +1,9 @@
-"""The kernels of the CUDA engine around the coarse product: queries made ready, who may see what, the product itself.
+"""Triton kernels of the coarse pass: encode queries, find visible items, multiply and compare in one kernel.
 
-Words are int32: bit j of word w stands for row 32 w + j of a lattice, which is every `step`-th item of the shard. `W` counts
-these words, `G` groups of neighbouring rows within a word. A bound is taken for a whole word: the largest norm and the
+Words are int32: bit j of word w stands for row 32 w + j of the sampled items, every `stride`-th of the shard. `W` counts these
+words, `G` groups of neighbouring rows within a word. A bound is taken for a whole word: the largest norm and the
 largest residual of its 32 items stand for each of them. An error that is infinite or not a number means that a coarse score
-says nothing; all comparisons are written so that such an item is reached. Loops with bounds known at run time only are
+says nothing; all comparisons are written so that such an item is a candidate. Loops with bounds known at run time only are
 `while` loops: Triton's interpreter cannot count to a tensor with numpy 2.4.
 """
 
@@ -28,7 +28,7 @@ __all__ = [
 _HIGH_HALF = tl.constexpr(int(QueryEncoding.HIGH_HALF))
 _CODES = tl.constexpr(int(QueryEncoding.CODES))
 
-# What a pass over the items is for: the largest scores of groups; who reaches a threshold; who stands before a target.
+# What a pass over the items computes: the largest scores of groups; the candidates; the items before a target.
 MAXIMA = tl.constexpr(0)
 COLLECT = tl.constexpr(1)
 COUNT = tl.constexpr(2)
@@ -64,12 +64,12 @@ def word_errors(a, b, c, norm, residual):  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def least_reaching(limit, error):  # type: ignore[no-untyped-def]
-    """A coarse score below this has a canonical score below `limit`.
+def min_coarse(threshold, error):  # type: ignore[no-untyped-def]
+    """A coarse score below this has a canonical score below `threshold`.
 
-    No float32 c lies between the exact difference and its rounding, so rounding cannot drop one that reaches the limit.
+    No float32 c lies between the exact difference and its rounding, so rounding cannot drop one that reaches it.
     """
-    return tl.where(error < float("inf"), limit - error, float("-inf"))
+    return tl.where(error < float("inf"), threshold - error, float("-inf"))
 
 
 @triton.jit
@@ -119,18 +119,18 @@ def _upper_norm(exact):  # type: ignore[no-untyped-def]
 
 @triton.jit
 def eligible_words(  # type: ignore[no-untyped-def]
-    user_words_QH, clause_edges, planes_VW, plane_of_bit, out_QW, num_rows, num_words, num_clauses, H, BLOCK: tl.constexpr
+    user_words_QH, clause_edges, bit_planes_VW, plane_of_bit, out_QW, num_rows, num_words, num_clauses, H, BLOCK: tl.constexpr
 ):  # fmt: skip
-    """Which rows pass every clause: one query per first axis of the grid, BLOCK words per second.
+    """Writes which rows pass every clause: one query per first axis of the grid, BLOCK words per second.
 
-    `user_words_QH` int32, H half words; clause c owns the half words `clause_edges[c] : clause_edges[c + 1]`. `planes_VW` has a
-    bit per row for each value that some row has; `plane_of_bit` int32 says which plane that is for each bit, or -1.
+    `user_words_QH` int32, H half words; clause c owns the half words `clause_edges[c] : clause_edges[c + 1]`. `bit_planes_VW`
+    has a bit per row for each value that some row has; `plane_of_bit` int32 says which plane that is for each bit, or -1.
     """
     q = tl.program_id(0).to(tl.int64)
     w = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     inside = w < num_words
     rows_left = tl.minimum(tl.maximum(num_rows - w * 32, 0), 32)
-    shown = tl.where(rows_left == 32, -1, (1 << (rows_left & 31)) - 1)  # rows past the last one stay hidden
+    visible = tl.where(rows_left == 32, -1, (1 << (rows_left & 31)) - 1)  # rows past the last one stay hidden
     clause = 0
     while clause < num_clauses:
         passes = tl.zeros((BLOCK,), tl.int32)
@@ -140,55 +140,58 @@ def eligible_words(  # type: ignore[no-untyped-def]
             while bits != 0:
                 plane = tl.load(plane_of_bit + h * 32 + lowest_bit(bits))
                 if plane >= 0:
-                    passes |= tl.load(planes_VW + plane.to(tl.int64) * num_words + w, mask=inside, other=0)
+                    passes |= tl.load(bit_planes_VW + plane.to(tl.int64) * num_words + w, mask=inside, other=0)
                 bits &= bits - 1
             h += 1
-        shown &= passes
+        visible &= passes
         clause += 1
-    tl.store(out_QW + q * num_words + w, shown, mask=inside)
+    tl.store(out_QW + q * num_words + w, visible, mask=inside)
 
 
 @triton.jit
-def hide_seen(words_QW, seen_rows, owners, num_seen, first_row, num_items, step, num_words, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
+def hide_seen(words_QW, seen_rows, owners, num_seen, first_row, num_items, stride, num_words, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
     """Clears the bits of seen rows: one entry per lane, so a query that has seen much holds up no other.
 
-    `seen_rows` int64 matrix rows, some of them outside the shard or beside the lattice; `owners` int64 whose they are.
+    `seen_rows` int64 matrix rows, some of them outside the shard or not sampled; `owners` int64 their queries.
     """
     n = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     row = tl.load(seen_rows + n, mask=n < num_seen, other=-1) - first_row
-    at = row // step
-    hit = (n < num_seen) & (row >= 0) & (row < num_items) & (at * step == row)
-    q = tl.load(owners + n, mask=hit, other=0)
-    bit = 1 << (at & 31).to(tl.int32)
-    tl.atomic_and(words_QW + q * num_words + at // 32, ~bit, mask=hit, sem="relaxed")
+    position = row // stride
+    is_sampled = (n < num_seen) & (row >= 0) & (row < num_items) & (position * stride == row)
+    q = tl.load(owners + n, mask=is_sampled, other=0)
+    bit = 1 << (position & 31).to(tl.int32)
+    tl.atomic_and(words_QW + q * num_words + position // 32, ~bit, mask=is_sampled, sem="relaxed")
 
 
 @triton.jit
 def coarse_pass(  # type: ignore[no-untyped-def]
-    queries_QD, items_ID, lows_ID, scale_Q, scale_I, a_Q, b_Q, c_Q, norm_W, residual_W, visible_QW, visible_stride, limit_Q,
-    maxima_QG, reach_QW, count_Q, num_rows, num_words, num_query_tiles, step,
+    queries_QD, items_ID, lows_ID, scale_Q, scale_I, a_Q, b_Q, c_Q, norm_W, residual_W, visible_QW, visible_stride, threshold_Q,
+    maxima_QG, candidates_QW, count_Q, num_rows, num_words, num_query_tiles, stride,
     D: tl.constexpr, BQ: tl.constexpr, BI: tl.constexpr, BD: tl.constexpr, G: tl.constexpr,
     JOIN_HALVES: tl.constexpr, INTEGER: tl.constexpr, SCALED: tl.constexpr, MODE: tl.constexpr, WITH_MAXIMA: tl.constexpr,
     WIDEN: tl.constexpr
 ):  # fmt: skip
-    """A tile of BQ queries and BI rows per program. The scores stay in registers; what leaves is a few bits per pair.
+    """Multiplies a tile of BQ queries and BI rows per program. The scores stay in registers; a few bits per pair leave them.
 
-    MAXIMA fills `maxima_QG`: the largest coarse score of each G rows that may be shown, else minus infinity. COLLECT fills
-    `reach_QW` with the rows that may be shown and may reach `limit_Q`; with WITH_MAXIMA the maxima, too. COUNT adds to
-    `count_Q` the rows that surely stand above `limit_Q`, and fills `reach_QW` with those that may or may not.
-    `visible_QW` says what may be shown, `visible_stride` words from one query to the next (0: alike for all); `reach_QW` may be
-    the same array. JOIN_HALVES reads items as float32 from both halves; INTEGER adds in int32; SCALED multiplies by the scales
-    of query and item. WIDEN is for the interpreter, which has no bfloat16 product.
+    MAXIMA fills `maxima_QG`: the largest coarse score of each G visible rows, else minus infinity. COLLECT fills
+    `candidates_QW` with the visible rows whose upper bound reaches `threshold_Q`; with WITH_MAXIMA the maxima, too. COUNT adds
+    to `count_Q` the rows that certainly stand above `threshold_Q`, and fills `candidates_QW` with those of which the bound
+    cannot tell. `visible_QW` says what a query may be shown, `visible_stride` words from one query to the next (0: alike for
+    all); `candidates_QW` may be the same array.
+
+    The format's steps: JOIN_HALVES reads items as float32 from both halves; INTEGER adds in int32; SCALED multiplies by the
+    scales of query and item. WIDEN is for the interpreter, which has no bfloat16 product.
     """
     # Neighbouring programs share their items; the queries of a block stay in the second-level cache anyway.
     first_query = (tl.program_id(0) % num_query_tiles) * BQ
     tile = tl.program_id(0) // num_query_tiles
     q = first_query + tl.arange(0, BQ)
     q_long = q.to(tl.int64)
-    row = tl.minimum(tile * BI + tl.arange(0, BI), num_rows - 1) * step  # past the last row it repeats, and is hidden
+    row = tl.minimum(tile * BI + tl.arange(0, BI), num_rows - 1) * stride  # past the last row it repeats, and is hidden
     d = tl.arange(0, BD)
     at_query = q_long[:, None] * D + d[None, :]
     at_item = row.to(tl.int64)[None, :] * D + d[:, None]
+    # Products of the whole depth, BD dimensions at a time; both factors are padded with zeros to whole turns.
     accumulator = tl.zeros((BQ, BI), tl.int32 if INTEGER else tl.float32)
     for _ in range(D // BD):
         left = tl.load(queries_QD + at_query)
@@ -208,25 +211,26 @@ def coarse_pass(  # type: ignore[no-untyped-def]
     NW: tl.constexpr = BI // 32
     w = tile * NW + tl.arange(0, NW)
     at_word = q_long[:, None] * num_words + w[None, :]
-    shown = tl.load(visible_QW + q_long[:, None] * visible_stride + w[None, :])
+    visible = tl.load(visible_QW + q_long[:, None] * visible_stride + w[None, :])
     tl.debug_barrier()  # several threads may have read the same word, which one of them writes below
     bit = tl.arange(0, 32)[None, None, :]
     scores = tl.reshape(scores, (BQ, NW, 32))
     if MODE != MAXIMA:
+        # One bound for the 32 rows of a word: their largest norms are loaded once instead of 32 times.
         norm, residual = tl.load(norm_W + w)[None, :], tl.load(residual_W + w)[None, :]
         a, b, c = tl.load(a_Q + q)[:, None], tl.load(b_Q + q)[:, None], tl.load(c_Q + q)[:, None]
         error = word_errors(a, b, c, norm, residual)
-        limit = tl.load(limit_Q + q)[:, None]
-        below = scores < least_reaching(limit, error)[:, :, None]
-        reach = tl.sum(tl.where(below, 0, 1 << bit), axis=2) & shown
+        threshold = tl.load(threshold_Q + q)[:, None]
+        below = scores < min_coarse(threshold, error)[:, :, None]
+        candidates = tl.sum(tl.where(below, 0, 1 << bit), axis=2) & visible
         if MODE == COUNT:
-            above = scores > tl.where(error < float("inf"), limit + error, float("inf"))[:, :, None]
-            sure = tl.sum(tl.where(above, 1 << bit, 0), axis=2) & shown
-            tl.atomic_add(count_Q + q, tl.sum(count_bits(sure), axis=1), sem="relaxed")
-            reach &= ~sure
-        tl.store(reach_QW + at_word, reach)
+            above = scores > tl.where(error < float("inf"), threshold + error, float("inf"))[:, :, None]
+            certain = tl.sum(tl.where(above, 1 << bit, 0), axis=2) & visible
+            tl.atomic_add(count_Q + q, tl.sum(count_bits(certain), axis=1), sem="relaxed")
+            candidates &= ~certain
+        tl.store(candidates_QW + at_word, candidates)
     if WITH_MAXIMA:
-        scores = tl.where(((shown[:, :, None] >> bit) & 1) != 0, scores, float("-inf"))
+        scores = tl.where(((visible[:, :, None] >> bit) & 1) != 0, scores, float("-inf"))
         maxima = tl.max(tl.reshape(scores, (BQ, BI // G, G)), axis=2)
         g = tile * (BI // G) + tl.arange(0, BI // G)
         tl.store(maxima_QG + q_long[:, None] * (num_words * (32 // G)) + g[None, :], maxima)

@@ -1,8 +1,8 @@
 """The CUDA engine: coarse products fused with thresholds in Triton, and canonical scores for what may be among the first K.
 
-A pass over every few items gives each query a score that K items surely reach; a pass over all of them marks who may reach
-it, and raises it by the largest scores of groups. What is then left is listed, scored canonically and ranked. A query with
-more candidates than a list takes is scored alone, from a list as long as it needs.
+A pass over every few items gives each query a threshold that K items certainly reach; a pass over all of them marks the
+candidates, whose upper bounds reach it, and raises it by the largest scores of groups. What is then left is listed, scored
+canonically and ranked. A query with more candidates than a list takes is scored alone, from a list as long as it needs.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import numpy as np
 import torch
 
 from semrec.errors import DeviceError
-from semrec.scoring.cuda.block import Block, Found, Pairs, ragged
-from semrec.scoring.cuda.items import DeviceShard, Lattice, bound_slopes, gpu_form, padded_dimension, shard_bytes
+from semrec.scoring.cuda.block import Block, Pairs, PendingBlock, ragged
+from semrec.scoring.cuda.items import DeviceShard, SampledItems, bound_slopes, gpu_form, padded_dimension, shard_bytes
 from semrec.scoring.cuda.keys import from_keys, to_keys
 from semrec.scoring.formats import DEFAULT_FORMAT, CoarseFormat, get_format
 from semrec.scoring.formats.base import as_tensor
@@ -26,26 +26,26 @@ from semrec.scoring.types import ItemShard, Queries, Targets, TopK, check_querie
 
 __all__ = ["CudaEngine"]
 
-_DEPTH: Final = 64  # dimensions that one step of the product takes
+_DEPTH: Final = 64  # dimensions that one turn of the product's loop takes
 _TILE_INTERPRETED: Final = (16, 256)  # queries and items
 _GROUP: Final = 32
-_LARGEST_STEP: Final = 32
+_MAX_STRIDE: Final = 32
 _GROUPS_PER_RESULT: Final = 4
-_MOST_PLACES: Final = 16_384
+_MAX_SLOTS: Final = 16_384
 _BLOCK_QUERIES: Final = 2048
-_MOST_CANDIDATES: Final = 8192  # ranking takes their square
+_MAX_CANDIDATES: Final = 8192  # ranking takes their square
 _SEEN_CHUNK: Final = 1 << 22
 _PAIR_BYTES: Final = 16  # int32 row and query, int64 key
-_PAIRS_AGAIN: Final = 1 << 24
+_OVERFLOW_PAIRS: Final = 1 << 24
 _PAIR_BLOCK: Final = 64
 _PAIR_PROGRAMS: Final = 2048
 _RANK_BLOCK: Final = 128
 
 
 class CudaEngine:
-    """Exact top K on one GPU. Neither `coarse` nor the sizes leave a trace in the results.
+    """Exact top K on one GPU. Results depend neither on `coarse` nor on the sizes.
 
-    All of it stays below `memory_fraction` of the device's memory. `device="cpu"` is for Triton's interpreter.
+    It takes at most `memory_fraction` of the device's memory. `device="cpu"` is for Triton's interpreter.
     """
 
     name = "cuda"
@@ -58,15 +58,16 @@ class CudaEngine:
         device: str = "cuda",
         memory_fraction: float = 0.85,
         block_queries: int = _BLOCK_QUERIES,
-        most_candidates: int = _MOST_CANDIDATES,
-        room_per_query: int | None = None,
+        max_candidates: int = _MAX_CANDIDATES,
+        capacity_per_query: int | None = None,
     ) -> None:
         coarse = get_format(coarse) if isinstance(coarse, str) else coarse
         self.shard, self.coarse, form = shard, coarse.name, gpu_form(coarse)
         self._device = torch.device(device)
         self._on_gpu = self._device.type == "cuda"
         self._kernels, self._lists = _load_kernels(self._on_gpu)
-        self._block_queries, self._most, self._room_per_query = block_queries, most_candidates, room_per_query
+        self._block_queries, self._max_candidates = block_queries, max_candidates
+        self._capacity_per_query = capacity_per_query
         self._tile_queries, self._tile_items = form.tile if self._on_gpu else _TILE_INTERPRETED
         padded = padded_dimension(shard.dimension, _DEPTH)
         self._workspace = self._workspace_bytes(shard_bytes(shard, coarse, padded), memory_fraction)
@@ -82,15 +83,15 @@ class CudaEngine:
             return TopK(np.zeros(queries.num_queries + 1, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32))
         k = min(k, self.shard.num_items)
         blocks: list[TopK] = []
-        under_way: Found | None = None
+        in_flight: PendingBlock | None = None
         with self._current():
             for start, stop in self._edges(queries.num_queries, k):
                 launched = self._launch(queries.between(start, stop), k)
-                if under_way is not None:
-                    blocks.append(self._finish(under_way, k))
-                under_way = launched
-            if under_way is not None:
-                blocks.append(self._finish(under_way, k))
+                if in_flight is not None:
+                    blocks.append(self._finish(in_flight, k))
+                in_flight = launched
+            if in_flight is not None:
+                blocks.append(self._finish(in_flight, k))
         return TopK.concatenate(blocks)
 
     def count_before(self, queries: Queries, targets: Targets) -> np.ndarray:
@@ -102,52 +103,56 @@ class CudaEngine:
         owner = np.repeat(np.arange(queries.num_queries), np.diff(targets.offsets))
         with self._current():
             for start, stop in self._edges(len(counts), 1):
-                asked = queries.take(owner[start:stop])
-                counts[start:stop] = self._count_block(asked, targets.rows[start:stop], targets.scores[start:stop])
+                repeated = queries.take(owner[start:stop])
+                counts[start:stop] = self._count_block(repeated, targets.rows[start:stop], targets.scores[start:stop])
         return counts
 
-    def _launch(self, queries: Queries, k: int) -> Found:
+    def _launch(self, queries: Queries, k: int) -> PendingBlock:
         """Starts everything up to the ranked candidates of queries that fit a list."""
-        block, step = self._prepare(queries), self._sample_step(k)
-        whole, sample = self._items.lattice(1), self._items.lattice(step)
-        limit_Q = torch.full((len(block.scale_Q),), -np.inf, dtype=torch.float32, device=self._device)
-        visible = self._visible(queries, len(limit_Q), [whole] if step == 1 else [whole, sample])
-        words_QW, maxima_QG = visible[0], self._maxima(sample, len(limit_Q))
-        self._pass(block, sample, visible[-1], limit_Q, maxima_QG, mode=self._kernels.MAXIMA.value)
-        self._raise_limits(block, sample, maxima_QG, limit_Q, k)
-        if step > 1:
-            maxima_QG = self._maxima(whole, len(limit_Q))
-            self._pass(block, whole, words_QW, limit_Q, maxima_QG, mode=self._kernels.COLLECT.value, with_maxima=True)
-            self._raise_limits(block, whole, maxima_QG, limit_Q, k)
+        block, stride = self._prepare(queries), self._sample_stride(k)
+        whole, sample = self._items.sampled(1), self._items.sampled(stride)
+        threshold_Q = torch.full((len(block.scale_Q),), -np.inf, dtype=torch.float32, device=self._device)
+        visible = self._visible(queries, len(threshold_Q), [whole] if stride == 1 else [whole, sample])
+        words_QW, maxima_QG = visible[0], self._maxima(sample, len(threshold_Q))
+        self._pass(block, sample, visible[-1], threshold_Q, maxima_QG, mode=self._kernels.MAXIMA.value)
+        self._raise_thresholds(block, sample, maxima_QG, threshold_Q, k)
+        if stride > 1:
+            maxima_QG = self._maxima(whole, len(threshold_Q))
+            self._pass(
+                block, whole, words_QW, threshold_Q, maxima_QG, mode=self._kernels.COLLECT.value, with_maxima=True
+            )
+            self._raise_thresholds(block, whole, maxima_QG, threshold_Q, k)
         else:
-            self._pass(block, whole, words_QW, limit_Q, maxima_QG, mode=self._kernels.COLLECT.value)
-        room = block.num_queries * self._room(k)
-        group_maxima = maxima_QG if step > 1 else None
-        pairs = self._collect(words_QW[: block.num_queries], self._most, room, block, limit_Q, group_maxima)
+            self._pass(block, whole, words_QW, threshold_Q, maxima_QG, mode=self._kernels.COLLECT.value)
+        capacity = block.num_queries * self._capacity(k)
+        group_maxima = maxima_QG if stride > 1 else None
+        pairs = self._collect(
+            words_QW[: block.num_queries], self._max_candidates, capacity, block, threshold_Q, group_maxima
+        )
         rows_QK, scores_QK = self._rank(pairs, self._score(pairs, block.vectors_QD), k)
         host = tuple(self._to_host(tensor) for tensor in (pairs.count_Q, pairs.start_Q, rows_QK, scores_QK))
         copied = None
         if self._on_gpu:
             copied = torch.cuda.Event()
             copied.record()
-        return Found(block, words_QW, host, copied)
+        return PendingBlock(block, words_QW, host, copied)
 
-    def _finish(self, found: Found, k: int) -> TopK:
-        """The results of a block, after those queries that found no room have been done again."""
-        if found.copied is not None:
-            found.copied.synchronize()
-        count_Q, start_Q, rows_QK, scores_QK = (tensor.numpy() for tensor in found.host)
-        best = ragged(np.where(start_Q < 0, 0, count_Q), rows_QK, scores_QK, k)
-        for places in self._homeless(count_Q, start_Q):
-            best = best.replaced(places, self._again(found, places, count_Q[places], k))
-        return best
+    def _finish(self, pending: PendingBlock, k: int) -> TopK:
+        """Waits for a block and returns its results; queries whose candidates overflowed the list are rescored first."""
+        if pending.copied is not None:
+            pending.copied.synchronize()
+        count_Q, start_Q, rows_QK, scores_QK = (tensor.numpy() for tensor in pending.host)
+        lists = ragged(np.where(start_Q < 0, 0, count_Q), rows_QK, scores_QK, k)
+        for queries in self._overflowed(count_Q, start_Q):
+            lists = lists.replaced(queries, self._rescore_overflowed(pending, queries, count_Q[queries], k))
+        return lists
 
-    def _again(self, found: Found, places: np.ndarray, count_Q: np.ndarray, k: int) -> TopK:
-        """Queries at `places` with a list that takes all their candidates; sorted where there are too many to rank."""
-        at, total = torch.from_numpy(places).to(self._device), int(count_Q.sum())
-        pairs = self._collect(found.words_QW[at], total, total)
-        keys_N = self._score(pairs, found.block.vectors_QD[at])
-        if count_Q[0] <= self._most:
+    def _rescore_overflowed(self, pending: PendingBlock, queries: np.ndarray, count_Q: np.ndarray, k: int) -> TopK:
+        """Scores some queries of a block from a list that holds all their candidates; sorts where they are too many to rank."""
+        index, total = torch.from_numpy(queries).to(self._device), int(count_Q.sum())
+        pairs = self._collect(pending.words_QW[index], total, total)
+        keys_N = self._score(pairs, pending.block.vectors_QD[index])
+        if count_Q[0] <= self._max_candidates:
             rows_QK, scores_QK = self._rank(pairs, keys_N, k)
             return ragged(count_Q, rows_QK.cpu().numpy(), scores_QK.cpu().numpy(), k)
         keys = torch.sort(keys_N, descending=True).values[:k].cpu().numpy()
@@ -156,24 +161,24 @@ class CudaEngine:
 
     def _count_block(self, queries: Queries, rows: np.ndarray, scores: np.ndarray) -> np.ndarray:
         """One target for each query."""
-        block, whole = self._prepare(queries), self._items.lattice(1)
+        block, whole = self._prepare(queries), self._items.sampled(1)
         num = block.num_queries
-        limit_Q = torch.zeros(len(block.scale_Q), dtype=torch.float32, device=self._device)
-        limit_Q[:num] = self._to_device(np.ascontiguousarray(scores, dtype=np.float32))
+        threshold_Q = torch.zeros(len(block.scale_Q), dtype=torch.float32, device=self._device)
+        threshold_Q[:num] = self._to_device(np.ascontiguousarray(scores, dtype=np.float32))
         # A target outside the shard stands before or behind all rows of equal score.
         local = np.clip(rows - self.shard.first_row, -1, self.shard.num_items)
         target_Q = self._to_device(to_keys(local, scores))
-        counts_Q = torch.zeros(len(limit_Q), dtype=torch.int32, device=self._device)
-        words_QW = self._visible(queries, len(limit_Q), [whole])[0]
-        self._pass(block, whole, words_QW, limit_Q, None, mode=self._kernels.COUNT.value, count_Q=counts_Q)
-        pairs = self._collect(words_QW[:num], self._most, num * self._room(1))
+        counts_Q = torch.zeros(len(threshold_Q), dtype=torch.int32, device=self._device)
+        words_QW = self._visible(queries, len(threshold_Q), [whole])[0]
+        self._pass(block, whole, words_QW, threshold_Q, None, mode=self._kernels.COUNT.value, count_Q=counts_Q)
+        pairs = self._collect(words_QW[:num], self._max_candidates, num * self._capacity(1))
         self._score(pairs, block.vectors_QD, target_Q, counts_Q)
-        for places in self._homeless(pairs.count_Q.cpu().numpy(), pairs.start_Q.cpu().numpy()):
-            at = torch.from_numpy(places).to(self._device)
-            total = int(pairs.count_Q[at].sum())
-            more_Q = torch.zeros(len(places), dtype=torch.int32, device=self._device)
-            self._score(self._collect(words_QW[at], total, total), block.vectors_QD[at], target_Q[at], more_Q)
-            counts_Q[at] += more_Q
+        for left_out in self._overflowed(pairs.count_Q.cpu().numpy(), pairs.start_Q.cpu().numpy()):
+            index = torch.from_numpy(left_out).to(self._device)
+            total = int(pairs.count_Q[index].sum())
+            added_Q = torch.zeros(len(left_out), dtype=torch.int32, device=self._device)
+            self._score(self._collect(words_QW[index], total, total), block.vectors_QD[index], target_Q[index], added_Q)
+            counts_Q[index] += added_Q
         return counts_Q[:num].cpu().numpy().astype(np.int64)
 
     def _prepare(self, queries: Queries) -> Block:
@@ -189,17 +194,17 @@ class CudaEngine:
         coarse_QD = coarse_QD.view(getattr(torch, form.query_dtype))
         return Block(num, vectors_QD, coarse_QD, scale_Q, a_Q, b_Q, c_Q)
 
-    def _visible(self, queries: Queries, padded: int, lattices: list[Lattice]) -> list[torch.Tensor]:
-        """For each lattice the bits of rows that a query may be shown: int32 [padded, W]."""
+    def _visible(self, queries: Queries, padded: int, samples: list[SampledItems]) -> list[torch.Tensor]:
+        """For each sample the bits of rows that a query may be shown: int32 [padded, W]."""
         items, words = self._items, np.ascontiguousarray(queries.words_QW, dtype=np.uint64).view(np.int32)
         user_words_QH = self._to_device(words)
         visible = []
-        for lattice in lattices:
-            block = min(1024, _power_of_two(lattice.num_words))
-            words_QW = torch.zeros((padded, lattice.num_words), dtype=torch.int32, device=self._device)
-            self._kernels.eligible_words[(queries.num_queries, -(-lattice.num_words // block))](
-                user_words_QH, items.clause_edges, lattice.planes_VW, lattice.plane_of_bit, words_QW, lattice.num_rows,
-                lattice.num_words, len(self.shard.clause_starts), words.shape[1], BLOCK=block,
+        for sample in samples:
+            block = min(1024, _power_of_two(sample.num_words))
+            words_QW = torch.zeros((padded, sample.num_words), dtype=torch.int32, device=self._device)
+            self._kernels.eligible_words[(queries.num_queries, -(-sample.num_words // block))](
+                user_words_QH, items.clause_edges, sample.bit_planes_VW, sample.plane_of_bit, words_QW, sample.num_rows,
+                sample.num_words, len(self.shard.clause_starts), words.shape[1], BLOCK=block,
             )  # fmt: skip
             visible.append(words_QW)
         owners = np.repeat(np.arange(queries.num_queries, dtype=np.int64), np.diff(queries.seen_offsets))
@@ -207,72 +212,72 @@ class CudaEngine:
             part = slice(start, start + _SEEN_CHUNK)
             rows = self._to_device(np.ascontiguousarray(queries.seen_rows[part], dtype=np.int64))
             owner = self._to_device(owners[part])
-            for lattice, words_QW in zip(lattices, visible, strict=True):
+            for sample, words_QW in zip(samples, visible, strict=True):
                 self._kernels.hide_seen[(-(-len(rows) // 256),)](
-                    words_QW, rows, owner, len(rows), self.shard.first_row, self.shard.num_items, lattice.step,
-                    lattice.num_words, BLOCK=256,
+                    words_QW, rows, owner, len(rows), self.shard.first_row, self.shard.num_items, sample.stride,
+                    sample.num_words, BLOCK=256,
                 )  # fmt: skip
         return visible
 
-    def _maxima(self, lattice: Lattice, padded: int) -> torch.Tensor:
-        return torch.empty((padded, lattice.num_words), dtype=torch.float32, device=self._device)
+    def _maxima(self, sample: SampledItems, padded: int) -> torch.Tensor:
+        return torch.empty((padded, sample.num_words), dtype=torch.float32, device=self._device)
 
     def _pass(
         self,
         block: Block,
-        lattice: Lattice,
+        sample: SampledItems,
         words_QW: torch.Tensor,
-        limit_Q: torch.Tensor,
+        threshold_Q: torch.Tensor,
         maxima_QG: torch.Tensor | None,
         *,
         mode: int,
         with_maxima: bool = False,
         count_Q: torch.Tensor | None = None,
     ) -> None:
-        """`coarse_pass` over a lattice; but for MAXIMA, `words_QW` is overwritten with who is reached."""
-        items, form, tiles = self._items, self._items.form, len(limit_Q) // self._tile_queries
-        grid = tiles * -(-lattice.num_words * 32 // self._tile_items)
+        """Runs `coarse_pass` over sampled items; in every mode but MAXIMA it overwrites `words_QW` with the candidates."""
+        items, form, tiles = self._items, self._items.form, len(threshold_Q) // self._tile_queries
+        grid = tiles * -(-sample.num_words * 32 // self._tile_items)
         self._kernels.coarse_pass[(grid,)](
             block.coarse_QD, items.coarse_ID, items.low_ID, block.scale_Q, items.scale_I, *block.bounds,
-            lattice.norm_W, lattice.residual_W, words_QW, lattice.num_words, limit_Q,
-            limit_Q if maxima_QG is None else maxima_QG, words_QW, words_QW if count_Q is None else count_Q,
-            lattice.num_rows, lattice.num_words, tiles, lattice.step,
+            sample.norm_W, sample.residual_W, words_QW, sample.num_words, threshold_Q,
+            threshold_Q if maxima_QG is None else maxima_QG, words_QW, words_QW if count_Q is None else count_Q,
+            sample.num_rows, sample.num_words, tiles, sample.stride,
             D=items.padded, BQ=self._tile_queries, BI=self._tile_items, BD=_DEPTH, G=_GROUP, JOIN_HALVES=form.join_halves,
             INTEGER=form.integer, SCALED=form.scaled, MODE=mode, WITH_MAXIMA=with_maxima or mode == self._kernels.MAXIMA.value,
             WIDEN=not self._on_gpu, num_warps=8, num_stages=3,
         )  # fmt: skip
 
-    def _raise_limits(
-        self, block: Block, lattice: Lattice, maxima_QG: torch.Tensor, limit_Q: torch.Tensor, k: int
+    def _raise_thresholds(
+        self, block: Block, sample: SampledItems, maxima_QG: torch.Tensor, threshold_Q: torch.Tensor, k: int
     ) -> None:
-        places = _power_of_two(min(lattice.num_words, max(_GROUPS_PER_RESULT * k, 1024)))
-        if k <= min(places, _MOST_PLACES):
-            self._lists.thresholds[(block.num_queries,)](
-                maxima_QG, lattice.norm_W, lattice.residual_W, *block.bounds, limit_Q, lattice.num_words,
-                maxima_QG.shape[1], k, PER_WORD=1, BLOCK=min(places, _MOST_PLACES), num_warps=8,
+        slots = _power_of_two(min(sample.num_words, max(_GROUPS_PER_RESULT * k, 1024)))
+        if k <= min(slots, _MAX_SLOTS):
+            self._lists.raise_thresholds[(block.num_queries,)](
+                maxima_QG, sample.norm_W, sample.residual_W, *block.bounds, threshold_Q, sample.num_words,
+                maxima_QG.shape[1], k, PER_WORD=1, BLOCK=min(slots, _MAX_SLOTS), num_warps=8,
             )  # fmt: skip
 
     def _collect(
         self,
         words_QW: torch.Tensor,
-        most: int,
-        room: int,
+        max_candidates: int,
+        capacity: int,
         block: Block | None = None,
-        limit_Q: torch.Tensor | None = None,
+        threshold_Q: torch.Tensor | None = None,
         maxima_QG: torch.Tensor | None = None,
     ) -> Pairs:
-        """Lists the rows whose bits are set; with `maxima_QG` only of groups that may reach the limit."""
+        """Lists the rows whose bits are set; with `maxima_QG` only of groups that may reach the threshold."""
         num, num_words = words_QW.shape
-        whole = self._items.lattice(1)
+        whole = self._items.sampled(1)
         count_Q, start_Q = torch.empty((2, num), dtype=torch.int32, device=self._device)
-        row_N, query_N = torch.empty((2, room), dtype=torch.int32, device=self._device)
+        row_N, query_N = torch.empty((2, capacity), dtype=torch.int32, device=self._device)
         total = torch.zeros(1, dtype=torch.int64, device=self._device)
         unused = whole.norm_W
         bounds = (unused, unused, unused) if block is None else block.bounds
         self._lists.collect_candidates[(num,)](
             words_QW, unused if maxima_QG is None else maxima_QG, whole.norm_W, whole.residual_W, *bounds,
-            unused if limit_Q is None else limit_Q, count_Q, start_Q, row_N, query_N, total, num_words, most, room,
-            PER_WORD=1, FILTER=maxima_QG is not None, BLOCK=min(1024, _power_of_two(num_words)),
+            unused if threshold_Q is None else threshold_Q, count_Q, start_Q, row_N, query_N, total, num_words,
+            max_candidates, capacity, PER_WORD=1, FILTER=maxima_QG is not None, BLOCK=min(1024, _power_of_two(num_words)),
         )  # fmt: skip
         # Behind the last query that fits nothing is filled in.
         total = torch.where(start_Q >= 0, start_Q + count_Q, 0).max().reshape(1).to(torch.int64)
@@ -285,12 +290,12 @@ class CudaEngine:
         target_Q: torch.Tensor | None = None,
         counts_Q: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """The keys of listed pairs; with targets adds to `counts_Q` how many stand before them instead."""
-        room, items = len(pairs.row_N), self._items
-        keys_N = torch.empty(room if target_Q is None else 1, dtype=torch.int64, device=self._device)
-        programs = max(1, min(_PAIR_PROGRAMS if self._on_gpu else 4, -(-room // _PAIR_BLOCK)))
+        """Scores listed pairs and returns their keys; with targets adds to `counts_Q` how many stand before them instead."""
+        capacity, items = len(pairs.row_N), self._items
+        keys_N = torch.empty(capacity if target_Q is None else 1, dtype=torch.int64, device=self._device)
+        programs = max(1, min(_PAIR_PROGRAMS if self._on_gpu else 4, -(-capacity // _PAIR_BLOCK)))
         self._lists.score_pairs[(programs,)](
-            pairs.row_N, pairs.query_N, pairs.total, room, vectors_QD, items.high_ID, items.low_ID, keys_N,
+            pairs.row_N, pairs.query_N, pairs.total, capacity, vectors_QD, items.high_ID, items.low_ID, keys_N,
             keys_N if target_Q is None else target_Q, pairs.count_Q if counts_Q is None else counts_Q, programs,
             D=self.shard.dimension, PADDED=items.padded, COUNTING=target_Q is not None,
             BLOCK=_PAIR_BLOCK if self._on_gpu else 1024,
@@ -298,7 +303,7 @@ class CudaEngine:
         return keys_N
 
     def _rank(self, pairs: Pairs, keys_N: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
-        num, width = len(pairs.count_Q), min(k, self._most)
+        num, width = len(pairs.count_Q), min(k, self._max_candidates)
         rows_QK = torch.empty((num, width), dtype=torch.int64, device=self._device)
         scores_QK = torch.empty((num, width), dtype=torch.float32, device=self._device)
         self._lists.rank_candidates[(num, 4 if self._on_gpu else 1)](
@@ -306,44 +311,45 @@ class CudaEngine:
         )
         return rows_QK, scores_QK
 
-    def _homeless(self, count_Q: np.ndarray, start_Q: np.ndarray) -> Iterator[np.ndarray]:
-        """The queries that are to be done again: by themselves, or as many together as one list takes."""
-        left = (start_Q < 0) & (count_Q > 0)
-        for q in np.flatnonzero(left & (count_Q > self._most)):
+    def _overflowed(self, count_Q: np.ndarray, start_Q: np.ndarray) -> Iterator[np.ndarray]:
+        """Groups of queries whose candidates were not listed: one alone that has too many to rank, else as many as fit."""
+        is_left_out = (start_Q < 0) & (count_Q > 0)
+        for q in np.flatnonzero(is_left_out & (count_Q > self._max_candidates)):
             yield np.array([q])
-        small = np.flatnonzero(left & (count_Q <= self._most))
-        together = max(1, _PAIRS_AGAIN // max(1, self._most))
-        for start in range(0, len(small), together):
-            yield small[start : start + together]
+        rankable = np.flatnonzero(is_left_out & (count_Q <= self._max_candidates))
+        num_together = max(1, _OVERFLOW_PAIRS // max(1, self._max_candidates))
+        for start in range(0, len(rankable), num_together):
+            yield rankable[start : start + num_together]
 
-    def _room(self, k: int) -> int:
-        """How many candidates a query has room for on average."""
-        return self._room_per_query or min(self._most, 2 * k + 512)
+    def _capacity(self, k: int) -> int:
+        """How many candidates of a query the list of a block holds on average."""
+        return self._capacity_per_query or min(self._max_candidates, 2 * k + 512)
 
-    def _sample_step(self, k: int) -> int:
+    def _sample_stride(self, k: int) -> int:
         """Every how many items the first pass takes: a power of two that leaves groups enough for K results."""
-        step = _LARGEST_STEP
-        while step > 1 and self.shard.num_items // (step * _GROUP) < _GROUPS_PER_RESULT * k:
-            step //= 2
-        return step
+        stride = _MAX_STRIDE
+        while stride > 1 and self.shard.num_items // (stride * _GROUP) < _GROUPS_PER_RESULT * k:
+            stride //= 2
+        return stride
 
     def _edges(self, num_queries: int, k: int) -> Iterator[tuple[int, int]]:
         """Blocks of queries, of which two fit the device at a time."""
-        words = self._items.lattice(1).num_words
-        per_query = words * 20 + self._items.padded * 8 + self._room(k) * _PAIR_BYTES + min(k, self._most) * 12 + 256
+        bits_bytes, vector_bytes = self._items.sampled(1).num_words * 20, self._items.padded * 8
+        list_bytes = self._capacity(k) * _PAIR_BYTES + min(k, self._max_candidates) * 12
+        per_query = bits_bytes + vector_bytes + list_bytes + 256
         fitting = self._workspace // (2 * per_query) // self._tile_queries * self._tile_queries
         largest = max(1, min(self._block_queries, max(fitting, self._tile_queries)))
         for start in range(0, num_queries, largest):
             yield start, min(start + largest, num_queries)
 
     def _workspace_bytes(self, resident: int, memory_fraction: float) -> int:
-        """What is left for queries. Raises DeviceError when the items leave too little."""
+        """Bytes that the items leave for queries. Raises DeviceError when that is too little."""
         if not self._on_gpu:
             return 1 << 30
         free, total = torch.cuda.mem_get_info(self._device)
         free += torch.cuda.memory_reserved(self._device) - torch.cuda.memory_allocated(self._device)
-        # One query alone and its sort, a chunk of seen rows, and the queries that found no room in a list.
-        lists = _PAIR_BYTES * (self.shard.num_items * 3 + 2 * _SEEN_CHUNK + 2 * _PAIRS_AGAIN)
+        # One query alone and its sort, a chunk of seen rows, and the queries whose candidates overflowed.
+        lists = _PAIR_BYTES * (self.shard.num_items * 3 + 2 * _SEEN_CHUNK + 2 * _OVERFLOW_PAIRS)
         least = 2 * self._tile_queries * (self.shard.num_items + 256_000)
         left = min(int(total * memory_fraction), free) - resident - lists
         if left < least:

@@ -1,4 +1,4 @@
-"""What the CUDA engine keeps on the device: a shard's items and lattices over them."""
+"""Upload a shard for the CUDA engine, with samples of its items."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from semrec.scoring.types import ItemShard
 __all__ = [
     "WORD",
     "DeviceShard",
-    "Lattice",
+    "SampledItems",
     "bound_slopes",
     "gpu_form",
     "padded_dimension",
@@ -30,19 +30,19 @@ _CHUNK_ROWS: Final = 65_536
 
 
 @dataclass(frozen=True)
-class Lattice:
-    """Every `step`-th item. W counts int32 words of 32 rows each, V the values that some row has.
+class SampledItems:
+    """Every `stride`-th item. W counts int32 words of 32 rows each, V the values that some row has.
 
-    `norm_W`, `residual_W` float32: the largest of a word's rows. `planes_VW` int32: a bit per row that has the value;
+    `norm_W`, `residual_W` float32: the largest of a word's rows. `bit_planes_VW` int32: a bit per row that has the value;
     `plane_of_bit` int32 [64 x uint64 words]: which plane each bit of the eligibility words is, or -1.
     """
 
-    step: int
+    stride: int
     num_rows: int
     num_words: int
     norm_W: torch.Tensor
     residual_W: torch.Tensor
-    planes_VW: torch.Tensor
+    bit_planes_VW: torch.Tensor
     plane_of_bit: torch.Tensor
 
 
@@ -63,7 +63,7 @@ class DeviceShard:
         self.coarse_ID = coarse.device_items(self.high_ID, self.low_ID, self.scale_I)
         edges = np.array([*shard.clause_starts, shard.words_IW.shape[1]], np.int32)
         self.clause_edges = as_tensor(edges * 2).to(device)  # in words of 32 bits
-        self.lattice = cache(self._lattice)
+        self.sampled = cache(self._sample)
 
     def _upload(self, halves_ID: np.ndarray) -> torch.Tensor:
         out = torch.zeros((len(halves_ID), self.padded), dtype=torch.int16, device=self.device)
@@ -72,15 +72,15 @@ class DeviceShard:
             out[start : start + len(rows), : rows.shape[1]] = as_tensor(rows).to(self.device)
         return out
 
-    def _lattice(self, step: int) -> Lattice:
+    def _sample(self, stride: int) -> SampledItems:
         shard, device = self.shard, self.device
-        words_IW = shard.words_IW[::step]
+        words_IW = shard.words_IW[::stride]
         num_words = -(-len(words_IW) // (WORD * _TILE_WORDS)) * _TILE_WORDS
         norm_W, residual_W = (
-            _word_maxima(column_I[::step], num_words) for column_I in (self._norm_I, self._residual_I)
+            _word_maxima(column_I[::stride], num_words) for column_I in (self._norm_I, self._residual_I)
         )
-        arrays = (norm_W, residual_W, *_value_planes(words_IW, num_words))
-        return Lattice(step, len(words_IW), num_words, *(as_tensor(array).to(device) for array in arrays))
+        arrays = (norm_W, residual_W, *_bit_planes(words_IW, num_words))
+        return SampledItems(stride, len(words_IW), num_words, *(as_tensor(array).to(device) for array in arrays))
 
 
 def gpu_form(coarse: CoarseFormat) -> GpuForm:
@@ -95,7 +95,7 @@ def gpu_form(coarse: CoarseFormat) -> GpuForm:
 
 
 def padded_dimension(dimension: int, depth: int) -> int:
-    """The dimensions of a row on the device: a multiple of `depth`, which is what one step of the product takes."""
+    """The dimensions of a row on the device: a multiple of `depth`, which one turn of the product's loop takes."""
     return -(-dimension // depth) * depth
 
 
@@ -106,12 +106,12 @@ def shard_bytes(shard: ItemShard, coarse: CoarseFormat, padded: int) -> int:
 
 
 def _affine_bounds(rows: np.ndarray) -> np.ndarray:
-    """How a bound follows from a query's norm and residual norm: constant and two slopes, float32 [3].
+    """Constant and two slopes of a bound as a function of a query's norm and residual norm: float32 [3].
 
-    `rows` are the bounds at (0, 0), (1, 0) and (0, 1); the slopes are raised by what taking them apart may have lost.
+    `rows` are the bounds at (0, 0), (1, 0) and (0, 1); the slopes are raised by what the subtraction may have lost.
     """
-    at = rows.astype(np.float64)
-    return (np.array([at[0], at[1] - at[0], at[2] - at[0]]) * (1 + 2.0**-10)).astype(np.float32)
+    value = rows.astype(np.float64)
+    return (np.array([value[0], value[1] - value[0], value[2] - value[0]]) * (1 + 2.0**-10)).astype(np.float32)
 
 
 def _word_maxima(column_I: np.ndarray, num_words: int) -> np.ndarray:
@@ -120,20 +120,20 @@ def _word_maxima(column_I: np.ndarray, num_words: int) -> np.ndarray:
     return padded.reshape(num_words, WORD).max(axis=1, initial=0)
 
 
-def _value_planes(words_IW: np.ndarray, num_words: int) -> tuple[np.ndarray, np.ndarray]:
-    """The eligibility words turned round: int32 [V, num_words], and which plane each bit is: int32 [64 W]."""
+def _bit_planes(words_IW: np.ndarray, num_words: int) -> tuple[np.ndarray, np.ndarray]:
+    """Transposes eligibility words into bit planes: int32 [V, num_words], and the plane of each bit: int32 [64 W]."""
     used = np.bitwise_or.reduce(words_IW, axis=0) if len(words_IW) else np.zeros(words_IW.shape[1], np.uint64)
     bits = [64 * w + b for w in range(len(used)) for b in range(64) if int(used[w]) >> b & 1]
     planes = np.zeros((max(1, len(bits)), num_words * WORD // 8), np.uint8)
     plane_of_bit = np.full(max(1, 64 * len(used)), -1, np.int32)
     for plane, bit in enumerate(bits):
-        has = (words_IW[:, bit // 64] >> np.uint64(bit % 64) & np.uint64(1)).astype(np.uint8)
-        packed = np.packbits(has, bitorder="little")
+        has_value_I = (words_IW[:, bit // 64] >> np.uint64(bit % 64) & np.uint64(1)).astype(np.uint8)
+        packed = np.packbits(has_value_I, bitorder="little")
         planes[plane, : len(packed)], plane_of_bit[bit] = packed, plane
     return planes.view("<i4"), plane_of_bit
 
 
 def bound_slopes(dimension: int, coarse: CoarseFormat) -> np.ndarray:
-    """How a, b and c follow from a query's norm and residual norm: float32 [9]."""
+    """Coefficients by which a kernel makes a, b and c of a query's norm and residual norm: float32 [9]."""
     bounds = coarse.query_bounds(np.array([0, 1, 0]), np.array([0, 0, 1]), dimension, rounded_output=False)
     return np.concatenate([_affine_bounds(column) for column in (bounds.a_Q, bounds.b_Q, bounds.c_Q)])

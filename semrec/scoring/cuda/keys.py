@@ -1,4 +1,4 @@
-"""Keys: a score and a row in one int64 that orders like the contract, so that the larger key stands first."""
+"""Pack a score and a row into one int64 key that orders like the contract: the larger key stands first."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _LAST_ROW: Final = 0x7FFFFFFF
 
 
 def to_keys(rows: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """What `score_pairs` makes of a pair: int64. A row of -1 stands before all others."""
+    """The keys that `score_pairs` writes for pairs: int64. A row of -1 stands before all others of its score."""
     bits = (np.asarray(scores, np.float32) + np.float32(0)).view(np.int32)
     ordered = bits ^ ((bits >> 31) & np.int32(_LAST_ROW))
     return (ordered.astype(np.int64) << 32) + (_LAST_ROW - rows.astype(np.int64))

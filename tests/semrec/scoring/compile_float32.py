@@ -20,8 +20,8 @@ _FORM = gpu_form(Float32())
 _STEPS = {"JOIN_HALVES": _FORM.join_halves, "INTEGER": _FORM.integer, "SCALED": _FORM.scaled}
 _CONSTANTS = {**_SIZES, **_STEPS, "MODE": kernels.MAXIMA.value}
 _TYPES = {
-    "items_ID": "*i16", "lows_ID": "*i16", "visible_QW": "*i32", "visible_stride": "i32", "reach_QW": "*i32",
-    "count_Q": "*i32", "num_rows": "i32", "num_words": "i32", "num_query_tiles": "i32", "step": "i32",
+    "items_ID": "*i16", "lows_ID": "*i16", "visible_QW": "*i32", "visible_stride": "i32", "candidates_QW": "*i32",
+    "count_Q": "*i32", "num_rows": "i32", "num_words": "i32", "num_query_tiles": "i32", "stride": "i32",
 }  # fmt: skip
 
 

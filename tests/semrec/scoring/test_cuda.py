@@ -113,7 +113,7 @@ class TestCudaKernels:
         coarse = list(FORMATS)[KINDS.index(kind) % 3]
         shard, queries = problem(5, 1500, 3, 13, kind)
         engine = make(shard, coarse=coarse)
-        assert engine._sample_step(3) > 1
+        assert engine._sample_stride(3) > 1
         assert_same(engine.top_k(queries, 3), ReferenceEngine(shard).top_k(queries, 3))
 
     @pytest.mark.parametrize("kind", ["plain", "duplicates", "near ties", "some huge"])
@@ -133,7 +133,7 @@ class TestCudaKernels:
 
     def test_a_list_without_room_is_made_again(self) -> None:
         shard, queries = problem(2, 200, 7, 8, "ties")
-        found = make(shard, room_per_query=10).top_k(queries, 5)
+        found = make(shard, capacity_per_query=10).top_k(queries, 5)
         assert_same(found, ReferenceEngine(shard).top_k(queries, 5))
         assert found.num_exhaustive == 0
 
@@ -142,7 +142,7 @@ class TestCudaKernels:
         shard, queries = problem(2, 300, 3, 8, "plain")
         vectors = np.ones((300, 8), np.float32)
         shard = ItemShard.from_vectors(vectors, shard.words_IW, shard.clause_starts, shard.first_row)
-        found = make(shard, most_candidates=50).top_k(queries, k)
+        found = make(shard, max_candidates=50).top_k(queries, k)
         assert_same(found, ReferenceEngine(shard).top_k(queries, k))
         assert found.num_exhaustive == 3
 
@@ -150,8 +150,8 @@ class TestCudaKernels:
         shard, queries = problem(2, 150, 1, 8, "near ties")
         targets = targets_of(shard, queries, 3)
         expected = ReferenceEngine(shard).count_before(queries, targets).tolist()
-        assert make(shard, most_candidates=50).count_before(queries, targets).tolist() == expected
-        assert make(shard, room_per_query=99).count_before(queries, targets).tolist() == expected
+        assert make(shard, max_candidates=50).count_before(queries, targets).tolist() == expected
+        assert make(shard, capacity_per_query=99).count_before(queries, targets).tolist() == expected
 
     def test_blocks_of_queries_leave_no_trace(self) -> None:
         shard, queries = problem(3, 90, 4, 8, "ties", clauses=1)
