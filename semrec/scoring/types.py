@@ -191,6 +191,22 @@ class TopK:
         """How many results each query has: int64 [Q]."""
         return np.diff(self.offsets)
 
+    def padded(self, k: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """The lists as matrices of K columns, by default as many as the longest has: int64 rows and float32 scores [Q, K].
+
+        What a list is too short for is row -1 with score minus infinity; `lengths` says how long each is.
+        """
+        k = int(self.lengths.max(initial=0)) if k is None else k
+        rows_QK, scores_QK = (
+            np.full((self.num_queries, k), -1, np.int64),
+            np.full((self.num_queries, k), -np.inf, np.float32),
+        )
+        rank_N = np.arange(len(self.rows)) - np.repeat(self.offsets[:-1], self.lengths)
+        query_N, is_within_N = np.repeat(np.arange(self.num_queries), self.lengths), rank_N < k
+        at = query_N[is_within_N], rank_N[is_within_N]
+        rows_QK[at], scores_QK[at] = self.rows[is_within_N], self.scores[is_within_N]
+        return rows_QK, scores_QK
+
     def kth_scores(self, k: int) -> np.ndarray:
         """Each query's K-th score, or minus infinity where there are fewer: float32 [Q]."""
         kth_Q = np.full(self.num_queries, -np.inf, np.float32)
