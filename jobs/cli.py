@@ -21,6 +21,7 @@ from jobs import (
     run_pipeline,
     score_users,
     serve_release,
+    show_quarantine,
     show_status,
     verify_run,
 )
@@ -39,6 +40,7 @@ app.command("demo")(run_demo.main)
 app.command("init")(init_workspace.main)
 app.add_typer(configure_workspace.app, name="config")
 app.add_typer(import_data.app, name="import")
+app.command("quarantine")(show_quarantine.main)
 app.command("run")(run_pipeline.main)
 app.command("embed")(embed_catalogue.main)
 app.command("evaluate")(evaluate_models.main)

@@ -77,6 +77,7 @@ Header = Annotated[
     bool | None, typer.Option("--header/--no-header", help="Without a header columns are named 1, 2, 3 ... (csv).")
 ]
 Repeats = Annotated[str, typer.Option(help="Several events of one user and item: sum them up, or the latest counts.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Check all rows, show the first bad ones, and write nothing.")]
 Neutral = Annotated[float, typer.Option(help="Weight of an event is max(value - this, 0).")]
 
 
@@ -130,6 +131,7 @@ def _table_command(fmt: str, what: str) -> None:
         buckets: Buckets = None,
         max_rejected: MaxRejected = None,
         allow_empty: AllowEmpty = False,
+        dry_run: DryRun = False,
     ) -> None:
         from semrec.data import DialectOptions, import_table
 
@@ -154,6 +156,7 @@ def _table_command(fmt: str, what: str) -> None:
             "kind": kind,
             "mode": "append" if append else "replace",
             "allow_empty": allow_empty,
+            "dry_run": dry_run,
         }
         opened = _workspace(workspace, buckets)
         max_share = _max_share(opened, max_rejected)

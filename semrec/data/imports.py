@@ -18,7 +18,7 @@ from semrec.data.delimited import read_delimited
 from semrec.data.dialects import DialectOptions, settle_dialect
 from semrec.data.events import EventColumns, EventRules, events_of
 from semrec.data.interactions import WeightRule
-from semrec.data.jsonl import read_jsonl
+from semrec.data.jsonl import check_keys, read_jsonl
 from semrec.data.kinds import INTERACTIONS, ITEMS, KINDS, USERS, ImportJob, Kind
 from semrec.data.online import log_ends
 from semrec.data.parquet import read_parquet, table_block
@@ -31,6 +31,7 @@ from semrec.data.times import TimeReader
 from semrec.errors import InputError
 from semrec.workspace.folder import Workspace
 from semrec.workspace.quarantine import DEFAULT_MAX_SHARE
+from semrec.workspace.storage import Storage
 
 __all__ = ["import_interactions", "import_items", "import_table", "import_users"]
 
@@ -54,6 +55,7 @@ def import_table(
     dialect: DialectOptions | None = None,
     time_format: str = "auto",
     now_s: int | None = None,
+    dry_run: bool = False,
     progress: Progress | None = None,
 ) -> ImportReport:
     """Imports one kind of rows from files, folders, globs, archives or pipes; any fsspec URL, compressed or not.
@@ -71,6 +73,8 @@ def import_table(
     up or the newest counts, and the weight is max(value - neutral_value, 0). `dialect` is that of CSV. `time_format` says what
     times are, see `times.TimeReader`. `now_s` (UTC seconds, default now) is what a timestamp may exceed by a day at most.
 
+    `dry_run` reads and checks all rows, writes nothing, and reports what would be rejected but for duplicate ids.
+
     A source without a row is refused with EmptyResultError where it would replace rows, unless `allow_empty`. Bad rows go
     to quarantine/import/ with file, line and reason (see REASONS). Raises TooManyRejectedError when more
     than the share `max_rejected` of the rows were rejected, InputError for an impossible argument or source,
@@ -86,11 +90,12 @@ def import_table(
     def tables(job: ImportJob) -> Iterator[pa.Table]:
         wanted, ids = imported.columns(columns), imported.id_columns(columns)
         sources = find_sources(source, fmt, scratch=job.scratch / "pipes", note=job.stats.note)
-        read_file = partial(read, ids=ids, options=options, stats=job.stats)
-        return imported.tables(_blocks(sources, wanted, read_file, job.stats), columns, job)
+        keys: set[str] = set()
+        read_file = partial(read, ids=ids, options=options, stats=job.stats, keys=keys)
+        return imported.tables(_blocks(sources, wanted, read_file, job.stats, keys), columns, job)
 
     return _import(
-        workspace, imported, tables, mode=mode, rule=rule, now_s=now_s, time_format=time_format,
+        workspace, imported, tables, mode=mode, rule=rule, now_s=now_s, time_format=time_format, dry_run=dry_run,
         max_rejected=max_rejected, allow_empty=allow_empty, progress=progress,
     )  # fmt: skip
 
@@ -169,23 +174,35 @@ def _import(
     rule: WeightRule | None = None,
     now_s: int | None = None,
     time_format: str = "s",
+    dry_run: bool = False,
 ) -> ImportReport:
     """Writes the rows of `tables(job)`, which counts and rejects as it goes, and makes them live."""
     append, ends = is_append(mode), log_ends(workspace.storage)
     now_s = int(time.time()) if now_s is None else now_s
-    stats = ReadStats(workspace.storage, kind.name, max_rejected=max_rejected, progress=progress)
-    with scratch_folder() as scratch, stats.flushed_at_end():
+    with scratch_folder() as scratch:
+        # A dry run leaves the quarantine of the last import alone.
+        storage = Storage(str(scratch / "dry-run")) if dry_run else workspace.storage
+        stats = ReadStats(storage, kind.name, max_rejected=max_rejected, progress=progress)
         job = ImportJob(workspace, stats, scratch, append, ends, now_s, rule or WeightRule(), time_format)
-        staged = kind.write(tables(job), job)
+        if dry_run:
+            for _ in tables(job):
+                pass
+            return replace(report_of([], [stats]), is_dry_run=True, quarantine=())
+        with stats.flushed_at_end():
+            staged = kind.write(tables(job), job)
     check_not_empty(workspace.storage, [staged], allow_empty=allow_empty)
     staged.publish(workspace.storage)
     return report_of([staged], [stats])
 
 
 def _blocks(
-    sources: Sequence[Source], wanted: list[str], read: Callable[..., Iterator[RowBlock]], stats: ReadStats
+    sources: Sequence[Source],
+    wanted: list[str],
+    read: Callable[..., Iterator[RowBlock]],
+    stats: ReadStats,
+    keys: set[str],
 ) -> Iterator[RowBlock]:
-    """The rows of all sources, with the columns that their folders give."""
+    """The rows of all sources, with the columns that their folders give; `keys` is filled by a format without header."""
     for source in sources:
         if len(sources) > 1 and _is_empty(source):  # alone it is an error: there is not even a header
             stats.note(f"{source.name} is empty")
@@ -197,6 +214,9 @@ def _blocks(
             yield replace(block, columns={**block.columns, **filled}) if filled else block
         if stats.num_read == before:
             stats.note(f"{source.name} has no rows")
+    if keys:
+        given = {name for source in sources for name in source.partition}
+        check_keys(wanted, keys | given, ", ".join(source.name for source in sources[:3]))
 
 
 def _is_empty(source: Source) -> bool:
@@ -205,19 +225,19 @@ def _is_empty(source: Source) -> bool:
 
 
 def _read_csv(
-    source: Source, wanted: list[str], *, ids: list[str], options: DialectOptions, stats: ReadStats
+    source: Source, wanted: list[str], *, ids: list[str], options: DialectOptions, stats: ReadStats, keys: set[str]
 ) -> Iterator[RowBlock]:
     return read_delimited(source, wanted, stats=stats, dialect=settle_dialect(source, wanted, options, stats.note))
 
 
 def _read_jsonl(
-    source: Source, wanted: list[str], *, ids: list[str], options: DialectOptions, stats: ReadStats
+    source: Source, wanted: list[str], *, ids: list[str], options: DialectOptions, stats: ReadStats, keys: set[str]
 ) -> Iterator[RowBlock]:
-    return read_jsonl(source, wanted, stats=stats)
+    return read_jsonl(source, wanted, stats=stats, keys=keys)
 
 
 def _read_parquet(
-    source: Source, wanted: list[str], *, ids: list[str], options: DialectOptions, stats: ReadStats
+    source: Source, wanted: list[str], *, ids: list[str], options: DialectOptions, stats: ReadStats, keys: set[str]
 ) -> Iterator[RowBlock]:
     return read_parquet(source, wanted, ids=ids, stats=stats)
 

@@ -16,33 +16,46 @@ from semrec.data.rejects import ReadStats, RowBlock
 from semrec.data.sources import Source
 from semrec.errors import InputError
 
-__all__ = ["read_jsonl"]
+__all__ = ["check_keys", "read_jsonl"]
 
+#: Keys that are remembered for a message; the wanted ones always are.
+_MAX_KEYS: Final = 1_000
 _ESCAPED_NUL: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
 
-def read_jsonl(source: Source, wanted: Sequence[str], *, stats: ReadStats) -> Iterator[RowBlock]:
+def read_jsonl(
+    source: Source, wanted: Sequence[str], *, stats: ReadStats, keys: set[str] | None = None
+) -> Iterator[RowBlock]:
     """The rows of a JSON Lines file, columns `wanted` as lists of Python values, None where a key is absent or null.
 
-    Blank lines are no rows. Rejected to the quarantine: "bad UTF-8", "NUL byte", "not a JSON object". Raises InputError
-    when none of the objects of the first block has a wanted key.
+    Blank lines are no rows. Rejected to the quarantine: "bad UTF-8", "NUL byte", "not a JSON object". `keys` takes the keys
+    of the objects, so that a reader of several files can see which column none of them has; without it, InputError is
+    raised at the end of a file with objects of which none has a wanted key.
     """
+    own_keys: set[str] = set()
     with source.open() as file:
-        seen: set[str] | None = set()
         for data, line in _line_blocks(file, source.name):
             numbers, texts, objects = _objects(data, line, source.name, stats)
             if not objects:
                 continue
-            if seen is not None:
-                seen = set().union(*objects)
-                for name in wanted:
-                    if name not in seen:
-                        raise missing_column(name, source.name, sorted(seen))
-                seen = None
+            if len(own_keys) < _MAX_KEYS:
+                own_keys.update(*objects)
+            own_keys.update(name for name in wanted if name not in own_keys and any(name in row for row in objects))
             stats.count(len(objects))
             columns = {name: [row.get(name) for row in objects] for name in wanted}
             lines = np.array(numbers, dtype=np.int64)
             yield RowBlock(source.name, columns, len(objects), lines, _excerpts(texts))
+    if keys is not None:
+        keys |= own_keys
+    elif own_keys:
+        check_keys(wanted, own_keys, source.name)
+
+
+def check_keys(wanted: Sequence[str], keys: set[str], where: str) -> None:
+    """Raises InputError for a wanted column that is not among the keys of the objects read."""
+    for name in wanted:
+        if name not in keys:
+            raise missing_column(name, where, sorted(keys))
 
 
 def _excerpts(texts: list[bytes]) -> Callable[[int], str]:

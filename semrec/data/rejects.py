@@ -128,6 +128,11 @@ class ReadStats:
         return dict(self._quarantine.counts.most_common())
 
     @property
+    def examples(self) -> list[str]:
+        """The first rejected rows, each with its place and reason, for people."""
+        return self._quarantine.examples
+
+    @property
     def quarantine_path(self) -> str:
         return f"quarantine/{STAGE}/{self.kind}-*.parquet"
 

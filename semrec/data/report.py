@@ -20,7 +20,7 @@ class ImportReport:
     "interactions", "tags"), blank lines and headers aside; rejected: of those, the rejected ones by kind and reason;
     num_repeats: events dropped because they repeat another in all four columns; num_online_replaced: changes and events made
     online before the import that it replaced before any run had taken them in.
-    notes: how the source was read. manifests and quarantine: where to look.
+    notes: how the source was read. examples: the first rejected rows, for people. manifests and quarantine: where to look.
     """
 
     num_items: int | None
@@ -34,6 +34,8 @@ class ImportReport:
     quarantine: tuple[str, ...]
     num_online_replaced: int = 0
     notes: tuple[str, ...] = ()
+    examples: tuple[str, ...] = ()
+    is_dry_run: bool = False
 
     @property
     def num_rejected(self) -> int:
@@ -56,6 +58,10 @@ class ImportReport:
             )
         lines += self.notes
         lines += [f"rejected rows: {path}" for path in self.quarantine]
+        lines += [f"  {example}" for example in self.examples]
+        if self.is_dry_run:
+            num_good = sum(self.num_read.values()) - self.num_rejected
+            lines.append(f"dry run: {num_good:,} rows would be imported; duplicate ids are found by the import alone")
         return "\n".join(lines)
 
     def _rejected(self, kind: str) -> str:
@@ -79,4 +85,5 @@ def report_of(staged: Sequence[Staged], stats_of_kind: Sequence[ReadStats]) -> I
         quarantine=tuple(stats.quarantine_path for stats in rejecting),
         num_online_replaced=sum(one.num_online_replaced for one in staged),
         notes=tuple(note for stats in stats_of_kind for note in stats.notes),
+        examples=tuple(example for stats in stats_of_kind for example in stats.examples),
     )

@@ -16,11 +16,13 @@ from semrec.workspace.manifests import read_manifest
 from semrec.workspace.storage import Storage
 from semrec.workspace.tables import parquet_bytes
 
-__all__ = ["DEFAULT_MAX_SHARE", "Quarantine", "quarantine_shares"]
+__all__ = ["DEFAULT_MAX_SHARE", "Quarantine", "quarantine_shares", "rejected_line", "rejected_rows"]
 
 DEFAULT_MAX_SHARE: Final = QuarantineSettings().max_share
 _ROWS_PER_FILE = 10_000
 _EXCERPT_CHARS = 500
+_NUM_EXAMPLES = 5
+_EXAMPLE_CHARS = 100
 _COUNTS = {
     "items": ("catalogue", "num_items"),
     "users": ("users", "num_users"),
@@ -40,6 +42,7 @@ class Quarantine:
         self._rows: list[tuple[str, int | None, str, str]] = []
         self._num_files = 0
         self.counts: Counter[str] = Counter()  # by reason, without the offending value
+        self.examples: list[str] = []  # the first few rows, each with its place and reason, for people
         for file in storage.list_sizes(self._folder):
             if re.fullmatch(rf"{re.escape(name)}-\d+\.parquet", file):  # "a-b" is another name than "a"
                 storage.delete(f"{self._folder}/{file}")
@@ -52,7 +55,10 @@ class Quarantine:
         """Rejects one row. `reason` is a fixed phrase that is counted; `detail` is what made it true here."""
         self.counts[reason] += 1
         clean = row.encode("utf-8", "replace").decode()[:_EXCERPT_CHARS]
-        self._rows.append((file, line, f"{reason}: {detail}" if detail else reason, clean))
+        reason = f"{reason}: {detail}" if detail else reason
+        if len(self.examples) < _NUM_EXAMPLES:
+            self.examples.append(rejected_line(file, line, reason, clean))
+        self._rows.append((file, line, reason, clean))
         if len(self._rows) >= _ROWS_PER_FILE:
             self.flush()
 
@@ -72,10 +78,31 @@ class Quarantine:
         if num_read and self.num_rows > max_share * num_read:
             reasons = ", ".join(f"{count} {reason}" for reason, count in self.counts.most_common(3))
             raise TooManyRejectedError(
-                f"{self.num_rows:,} of {num_read:,} rows rejected ({reasons})",
+                "\n".join([f"{self.num_rows:,} of {num_read:,} rows rejected ({reasons})", *self.examples]),
                 expected=f"at most {max_share:.2%}",
                 remedy=f"See {self._folder}/{self._name}-*.parquet; mend the source, or raise --max-rejected.",
             )
+
+
+def rejected_line(file: str, line: int | None, reason: str, row: str) -> str:
+    """A rejected row for people: its place, the reason and its beginning."""
+    place = file if line is None else f"{file}, line {line}"
+    return f"{place}: {reason}" + (f": {row[:_EXAMPLE_CHARS]}" if row else "")
+
+
+def rejected_rows(storage: Storage, stage: str, limit: int) -> tuple[list[str], int]:
+    """The first `limit` rejected rows of the last tries of a stage, for people, and how many there are."""
+    folder = f"quarantine/{stage}"
+    lines: list[str] = []
+    num_rows = 0
+    for name in sorted(file for file in storage.list_sizes(folder) if file.endswith(".parquet")):
+        table = pq.read_table(pa.BufferReader(storage.read_bytes(f"{folder}/{name}")))
+        num_rows += table.num_rows
+        for row in table.slice(0, max(0, limit - len(lines))).to_pylist():
+            lines.append(
+                f"{name.rpartition('-')[0]}: {rejected_line(row['file'], row['line'], row['reason'], row['row'])}"
+            )
+    return lines, num_rows
 
 
 def quarantine_shares(storage: Storage) -> dict[str, float]:
