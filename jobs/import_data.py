@@ -58,6 +58,9 @@ Attributes = Annotated[
 ]
 Value = Annotated[str | None, typer.Option(help="Column of the value (interactions); 1.0 without.")]
 Timestamp = Annotated[str | None, typer.Option(help="Column of the time (interactions).")]
+EventId = Annotated[
+    str | None, typer.Option(help="Column of the event's id: rows with the same one are one event (interactions).")
+]
 TimeFormat = Annotated[
     str,
     typer.Option(
@@ -118,6 +121,7 @@ def _table_command(fmt: str, what: str) -> None:
         value: Value = None,
         timestamp: Timestamp = None,
         time_format: TimeFormat = "auto",
+        event_id: EventId = None,
         list_separator: Separator = None,
         delimiter: Delimiter = None,
         quotes: Quotes = None,
@@ -144,7 +148,7 @@ def _table_command(fmt: str, what: str) -> None:
                 expected="them with csv only",
                 remedy="Leave them out.",
             )
-        columns = _columns(item_id, user_id, title, text, attribute, value, timestamp, list_separator or "|")
+        columns = _columns(item_id, user_id, title, text, attribute, value, timestamp, event_id, list_separator or "|")
         rules: dict[str, Any] = {
             "repeats": repeats,
             "neutral_value": neutral_value,
@@ -171,7 +175,7 @@ _table_command("jsonl", "files of one JSON object a line")
 
 def _columns(
     item_id: str, user_id: str, title: str | None, text: str | None, attribute: list[str] | None,
-    value: str | None, timestamp: str | None, list_separator: str,
+    value: str | None, timestamp: str | None, event_id: str | None, list_separator: str,
 ) -> Any:  # fmt: skip
     from semrec.data import ColumnMap
 
@@ -183,7 +187,7 @@ def _columns(
     for name, _, column in pairs:  # a repeated name adds a column
         attributes.setdefault(name, []).append(column)
     texts = tuple(text.split(",")) if text else ()
-    return ColumnMap(item_id, user_id, title, texts, attributes, value, timestamp, list_separator)
+    return ColumnMap(item_id, user_id, title, texts, attributes, value, timestamp, event_id, list_separator)
 
 
 def _max_share(workspace: Any, max_rejected: float | None) -> float:

@@ -34,7 +34,7 @@ class FoldReport:
 
     num_items: int  # put, each counted once
     num_deleted: int
-    num_events: int  # exact repeats included
+    num_events: int  # repeats included
     folded: Folded
 
     def __bool__(self) -> bool:
@@ -101,7 +101,14 @@ def _stage_events(workspace: Workspace, until: int, scratch: Path) -> tuple[Stag
     tables = (s.table.slice(max(0, after + 1 - s.first)) for s in log.read(after) if s.first <= until)
     stats = ReadStats(workspace.storage, "online-events", max_rejected=1.0)
     staged = stage_interactions(
-        workspace, tables, _rule(workspace.storage), append=True, stats=stats, scratch=scratch, folded=until
+        workspace,
+        tables,
+        _rule(workspace.storage),
+        append=True,
+        stats=stats,
+        scratch=scratch,
+        folded=until,
+        each_once=True,
     )
     return staged, (until - after,)
 

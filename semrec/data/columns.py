@@ -21,7 +21,8 @@ class ColumnMap:
     items and users: `attributes`, from attribute name to source column, or to several whose values are put together. A list
     gives several values; in CSV so does text, at every `list_separator`. Values are kept as text, whole numbers as decimal
     text; empty ones are dropped. Of a list of objects a column takes one field, as in `genres[].name`.
-    interactions: `user_id`, `item_id`; `value`, 1.0 without; `timestamp`, 0 without, in any form that `times.TimeReader` reads.
+    interactions: `user_id`, `item_id`; `value`, 1.0 without; `timestamp`, 0 without, in any form that `times.TimeReader` reads;
+    `event_id`, of equal ones of which the first row counts.
     """
 
     item_id: str = "item_id"
@@ -31,6 +32,7 @@ class ColumnMap:
     attributes: Mapping[str, str | Sequence[str]] = field(default_factory=dict)
     value: str | None = None
     timestamp: str | None = None
+    event_id: str | None = None
     list_separator: str = "|"
 
     def __post_init__(self) -> None:
@@ -59,7 +61,7 @@ class ColumnMap:
 
     @property
     def events(self) -> EventColumns:
-        return EventColumns(self.user_id, self.item_id, self.value, self.timestamp)
+        return EventColumns(self.user_id, self.item_id, self.value, self.timestamp, self.event_id)
 
 
 def column_and_field(name: str) -> tuple[str, str]:

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from semrec.contracts import INTERACTIONS_SCHEMA
 from semrec.data.known import HasItems
@@ -31,11 +32,13 @@ class EventColumns:
     item_id: str
     value: str | None = None
     timestamp: str | None = None
+    event_id: str | None = None
 
     @property
     def names(self) -> list[str]:
         """Every source column that is read."""
-        return [name for name in (self.user_id, self.item_id, self.value, self.timestamp) if name is not None]
+        names = (self.user_id, self.item_id, self.value, self.timestamp, self.event_id)
+        return [name for name in names if name is not None]
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,8 @@ class EventRules:
 
 
 def events_of(block: RowBlock, columns: EventColumns, rules: EventRules, *, stats: RejectsRows) -> pa.Table:
-    """The rows of `block` that are events, INTERACTIONS_SCHEMA in source order; the others go to the quarantine.
+    """The rows of `block` that are events, INTERACTIONS_SCHEMA in source order, with event_id (string) if it is
+    mapped; the others go to the quarantine.
 
     A row is rejected under the first that applies of: "id is not text", those of `semrec.ids.ID_FAULTS`, "non-numeric
     value", "non-finite value", "value out of range", "bad time", "impossible time", "unknown item".
@@ -71,6 +75,10 @@ def events_of(block: RowBlock, columns: EventColumns, rules: EventRules, *, stat
     seconds = _seconds(block, columns, checks, rules)
     checks.reject("unknown item", ~rules.known.contains(ids["item_id"]), columns.item_id)
     table = pa.table([ids["user_id"], ids["item_id"], values, seconds], schema=INTERACTIONS_SCHEMA)
+    if columns.event_id is not None:
+        event_ids, not_id = ids_of(block.columns[columns.event_id], columns.event_id, block.file)
+        checks.reject("id is not text", not_id, columns.event_id)
+        table = table.append_column("event_id", pc.if_else(pc.equal(event_ids, ""), None, event_ids))
     if checks.reasons.any():
         _reject_rows(block, checks, rules, seconds, stats)
         table = table.filter(pa.array(checks.reasons == 0))

@@ -68,10 +68,13 @@ def import_table(
     "replace" therefore also replaces those changes, or events, whether or not a run has taken them in; with "append" a row
     wins over them and the others stay.
 
-    Every accepted event, of whatever value, marks its item as seen. All of them are kept but exact repeats; how they
-    become a weight is stored beside them: `repeats` says whether the values of several events of one user and item add
-    up or the newest counts, and the weight is max(value - neutral_value, 0). `dialect` is that of CSV. `time_format` says what
-    times are, see `times.TimeReader`. `now_s` (UTC seconds, default now) is what a timestamp may exceed by a day at most.
+    Every accepted event, of whatever value, marks its item as seen. Events that are equal in all columns are as many events;
+    `columns.event_id` says which are one. An append takes an event with a time that is stored already for the same one, and
+    adds those without a time. How events become a weight is stored beside them: `repeats` says whether the values of several
+    events of one user and item add up or the newest counts, and the weight is max(value - neutral_value, 0).
+
+    `dialect` is that of text files. `time_format` says what times are, see `times.TimeReader`. `now_s` (UTC seconds, default
+    now) is what a timestamp may exceed by a day at most.
 
     `dry_run` reads and checks all rows, writes nothing, and reports what would be rejected but for duplicate ids.
 

@@ -21,10 +21,11 @@ from semrec.workspace.digests import fingerprint
 from semrec.workspace.folder import Workspace
 from semrec.workspace.tables import TableFile, read_table, write_table
 
-__all__ = ["INTERACTIONS_MANIFEST", "WeightRule", "sorted_distinct", "stage_interactions"]
+__all__ = ["INTERACTIONS_MANIFEST", "WeightRule", "stage_interactions", "union_of"]
 
 INTERACTIONS_MANIFEST: Final = "interactions/manifest.json"
 _KIND: Final = "interactions"
+_EVENT_ROWS_SCHEMA: Final = INTERACTIONS_SCHEMA.append(pa.field("event_id", pa.string()))
 
 
 @dataclass(frozen=True)
@@ -59,11 +60,15 @@ def stage_interactions(
     stats: ReadStats,
     scratch: Path,
     folded: int | None = None,
+    each_once: bool = False,
 ) -> Staged:
-    """Writes the parts of all events in `tables` (INTERACTIONS_SCHEMA), with those stored already when `append`.
+    """Writes the parts of all events in `tables`, with those stored already when `append`.
 
-    Memory holds one block of a source, one spill buffer and one bucket. Rows that repeat another in all four columns
-    are dropped, so importing the same file again changes nothing. `folded` is the last event received online that the
+    `tables` have INTERACTIONS_SCHEMA, or a column event_id (string) besides; of several rows with one event id the first
+    counts. Other events that are equal in all four columns are as many events, unless `each_once`. With `append`
+    they are laid over the stored ones as `union_of` says, where events without a time add up unless `each_once`.
+
+    Memory holds one block of a source, one spill buffer and one bucket. `folded` is the last event received online that the
     result holds or replaces; by default that of the interactions before. Raises InputError when `append` meets another rule,
     TooManyRejectedError before any part is written.
     """
@@ -72,8 +77,10 @@ def stage_interactions(
     if append and manifest:
         _check_rule(manifest, rule)
         stored = {int(part["part"]): part for part in manifest["parts"]}
-    spill = BucketSpill(scratch / _KIND, INTERACTIONS_SCHEMA, workspace.num_buckets)
+    spill = BucketSpill(scratch / _KIND, _EVENT_ROWS_SCHEMA, workspace.num_buckets)
     for table in tables:
+        if "event_id" not in table.schema.names:
+            table = table.append_column("event_id", pa.nulls(table.num_rows, pa.string()))
         spill.add(table, buckets_of(_one(table.column("user_id")), workspace.num_buckets))
     stats.check()
     parts: list[dict[str, Any]] = []
@@ -81,12 +88,15 @@ def stage_interactions(
     for bucket in range(workspace.num_buckets):
         rows = spill.read(bucket)
         if rows.num_rows or bucket not in stored:
+            events = _first_of_each_event_id(rows)
+            if each_once:
+                events = union_of(INTERACTIONS_SCHEMA.empty_table(), events, each_once=True)
+            before = INTERACTIONS_SCHEMA.empty_table()
             if bucket in stored:
-                before = read_table(workspace.storage, TableFile.from_json(stored[bucket]))
-                rows = pa.concat_tables([before.cast(INTERACTIONS_SCHEMA), rows])
-            distinct = sorted_distinct(rows)
-            num_repeats += rows.num_rows - distinct.num_rows
-            parts.append(_write_part(workspace, bucket, distinct))
+                before = read_table(workspace.storage, TableFile.from_json(stored[bucket])).cast(INTERACTIONS_SCHEMA)
+            union = union_of(before, events, untimed_add_up=not each_once)
+            num_repeats += rows.num_rows + before.num_rows - union.num_rows
+            parts.append(_write_part(workspace, bucket, union))
         else:
             parts.append(stored[bucket])  # nothing new: its file stands
         num_rows += parts[-1]["num_rows"]
@@ -98,20 +108,43 @@ def stage_interactions(
     return Staged(INTERACTIONS_MANIFEST, _KIND, body, num_repeats, num_online_replaced=num_replaced)
 
 
-def sorted_distinct(rows: pa.Table) -> pa.Table:
-    """Events by (user_id, timestamp, item_id, value), ids by UTF-8 bytes, each one once."""
+def union_of(stored: pa.Table, new: pa.Table, *, each_once: bool = False, untimed_add_up: bool = False) -> pa.Table:
+    """The events of both by (user_id, timestamp, item_id, value), ids by UTF-8 bytes; INTERACTIONS_SCHEMA.
+
+    An event stands there as often as in the one of both that has it more often: what is stored already and comes again, in
+    a newer export or from a client that tries twice, is the same event. With `untimed_add_up` those without a time (0) are
+    others each time; with `each_once` equal ones of `new` are one.
+    """
+    rows = pa.concat_tables([stored, new])
     users, user_ids = _ranked(rows.column("user_id"))
     items, item_ids = _ranked(rows.column("item_id"))
     values = rows.column("value").to_numpy()
     seconds = rows.column("timestamp").to_numpy()
-    order = np.lexsort((values, items, seconds, users))
-    keys = [key[order] for key in (users, items, values, seconds)]
-    first = np.ones(len(order), dtype=bool)
+    is_new = np.arange(rows.num_rows) >= stored.num_rows
+    order = np.lexsort((is_new, values, items, seconds, users))
+    users, items, values, seconds, is_new = (key[order] for key in (users, items, values, seconds, is_new))
+    starts = np.ones(len(order), dtype=bool)  # where the next event begins; its stored rows come first
     if len(order):
-        first[1:] = np.logical_or.reduce([key[1:] != key[:-1] for key in keys])
-    users, items, values, seconds = (key[first] for key in keys)
+        starts[1:] = np.logical_or.reduce([key[1:] != key[:-1] for key in (users, items, values, seconds)])
+    event = np.cumsum(starts) - 1
+    num_stored = np.bincount(event, weights=~is_new, minlength=int(starts.sum())).astype(np.int64)
+    place = np.arange(len(order)) - np.flatnonzero(starts)[event]  # among the rows of its event
+    place_among_new = place - num_stored[event]
+    is_more = place_among_new == 0 if each_once else np.ones(len(order), dtype=bool)
+    is_more &= (place_among_new >= num_stored[event]) | (untimed_add_up & (seconds == 0))
+    users, items, values, seconds = (key[~is_new | is_more] for key in (users, items, values, seconds))
     columns = [user_ids.take(pa.array(users)), item_ids.take(pa.array(items)), values, seconds]
     return pa.table(columns, schema=INTERACTIONS_SCHEMA)
+
+
+def _first_of_each_event_id(rows: pa.Table) -> pa.Table:
+    """INTERACTIONS_SCHEMA of the rows without an event id, and of the first with each."""
+    encoded = _one(rows.column("event_id")).dictionary_encode()
+    codes = pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False)
+    is_first = codes < 0
+    is_first[np.unique(codes, return_index=True)[1]] = True
+    rows = rows.select(INTERACTIONS_SCHEMA.names)
+    return rows if is_first.all() else rows.filter(pa.array(is_first))
 
 
 def _ranked(column: pa.ChunkedArray) -> tuple[np.ndarray, pa.Array]:

@@ -124,7 +124,7 @@ USERS: Final = Kind("users", ("user_id",), ("attributes",), USER_ROWS_SCHEMA, _c
 INTERACTIONS: Final = Kind(
     "interactions",
     ("user_id", "item_id"),
-    ("value", "timestamp"),
+    ("value", "timestamp", "event_id"),
     INTERACTIONS_SCHEMA,
     _check_nothing,
     _events,

@@ -18,7 +18,7 @@ class ImportReport:
     num_items: items of the catalogue; num_users: users with at least one interaction; num_interactions: stored events;
     num_listed_users: rows of the users table. num_read: rows met in the sources by kind ("items", "users",
     "interactions", "tags"), blank lines and headers aside; rejected: of those, the rejected ones by kind and reason;
-    num_repeats: events dropped because they repeat another in all four columns; num_online_replaced: changes and events made
+    num_repeats: events that repeat a stored one, or an event id; num_online_replaced: changes and events made
     online before the import that it replaced before any run had taken them in.
     notes: how the source was read. examples: the first rejected rows, for people. manifests and quarantine: where to look.
     """
@@ -51,7 +51,7 @@ class ImportReport:
         lines = [", ".join(f"{count:,} {what}" for count, what in totals if count is not None)]
         lines += [f"{kind}: {count:,} rows read{self._rejected(kind)}" for kind, count in self.num_read.items()]
         if self.num_repeats:
-            lines.append(f"{self.num_repeats:,} exact repeats dropped")
+            lines.append(f"{self.num_repeats:,} repeats of stored events or event ids dropped")
         if self.num_online_replaced:
             lines.append(
                 f"{self.num_online_replaced:,} changes and events made online before this import replaced by it"

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from semrec.contracts import INTERACTIONS_SCHEMA, bucket_of
-from semrec.data.interactions import INTERACTIONS_MANIFEST, sorted_distinct
+from semrec.data.interactions import INTERACTIONS_MANIFEST, union_of
 from semrec.data.staging import stored_parts
 from semrec.online.lru import Lru
 from semrec.release.reader import Release
@@ -38,7 +38,7 @@ class Histories:
         self._files = _files_of(release)
 
     def events(self, user_id: str, recent: Sequence[Event] = ()) -> pa.Table:
-        """A user's stored events and `recent` ones: INTERACTIONS_SCHEMA, in its order, each event once."""
+        """A user's stored events and `recent` ones, INTERACTIONS_SCHEMA in its order; one stored already counts once."""
         stored = self._stored(user_id)
         if not recent:
             return stored
@@ -48,7 +48,7 @@ class Histories:
             "value": [event.value for event in recent],
             "timestamp": [event.timestamp for event in recent],
         }
-        return sorted_distinct(pa.concat_tables([stored, pa.table(columns, schema=INTERACTIONS_SCHEMA)]))
+        return union_of(stored, pa.table(columns, schema=INTERACTIONS_SCHEMA))
 
     def _stored(self, user_id: str) -> pa.Table:
         if not self._files:

@@ -162,7 +162,7 @@ def test_events_are_checked_against_the_items_that_exist_online(workspace: Works
     events = [("u", item_id, 1.0, 5) for item_id in ("a", "new", "b", "never", "new")]
     report = import_interactions(workspace, [event_table(events)], max_rejected=1.0)
     assert report.rejected["interactions"] == {"unknown item": 2}
-    assert [item for _, item, *_ in interactions(workspace)] == ["a", "new"]
+    assert [item for _, item, *_ in interactions(workspace)] == ["a", "new", "new"]
 
 
 @pytest.mark.parametrize("mode", ["replace", "append"])

@@ -1,0 +1,79 @@
+"""Events that are equal: as many as there are, unless an id or a stored event says that they are one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from import_cases import events_in, write
+
+from semrec.contracts import INTERACTIONS_SCHEMA
+from semrec.data import ColumnMap, import_interactions, import_table
+from semrec.data.interactions import union_of
+from semrec.workspace.folder import Workspace
+
+Event = tuple[str, str, float, int]
+
+
+def table_of(events: list[Event]) -> pa.Table:
+    columns = [list(column) for column in zip(*events, strict=True)] or [[]] * 4
+    return pa.table(
+        [pa.array(c, f.type) for c, f in zip(columns, INTERACTIONS_SCHEMA, strict=True)], INTERACTIONS_SCHEMA
+    )
+
+
+def test_plays_without_a_time_are_as_many_plays(stocked: Workspace, tmp_path: Path) -> None:
+    source = write(tmp_path / "e.csv", "u,i\n" + "p,a\n" * 5 + "p,c\n")
+    columns = ColumnMap(user_id="u", item_id="i")
+    report = import_table(stocked, source, fmt="csv", kind="interactions", columns=columns)
+    assert Counter(events_in(stocked)) == {("p", "a", 1.0, 0): 5, ("p", "c", 1.0, 0): 1}
+    assert (report.num_interactions, report.num_repeats) == (6, 0)
+    more = write(tmp_path / "more.csv", "u,i\np,a\n")
+    report = import_table(stocked, more, fmt="csv", kind="interactions", columns=columns, mode="append")
+    assert Counter(events_in(stocked)) == {("p", "a", 1.0, 0): 6, ("p", "c", 1.0, 0): 1}
+
+
+def test_an_event_id_says_which_rows_are_one_event(stocked: Workspace, tmp_path: Path) -> None:
+    rows = [*["p,a,2019-01-01,e1"] * 2, "p,a,2019-01-01,e2", "p,b,2019-01-02,e2", *["p,a,2019-01-01,"] * 2]
+    source = write(tmp_path / "e.csv", "\n".join(["u,i,d,id", *rows]) + "\n")
+    columns = ColumnMap(user_id="u", item_id="i", timestamp="d", event_id="id")
+    report = import_table(stocked, source, fmt="csv", kind="interactions", columns=columns)
+    assert [(item, second) for _, item, _, second in events_in(stocked)] == [("a", 1_546_300_800)] * 4
+    assert report.num_repeats == 2
+
+
+def test_a_newer_export_adds_what_it_has_more_of(stocked: Workspace) -> None:
+    names = ["user_id", "item_id", "timestamp"]
+    first = pa.table([["x", "x", "y"], ["a", "a", "b"], [5, 5, 1]], names=names)
+    second = pa.table([["x", "x", "x", "y"], ["a", "a", "a", "b"], [5, 5, 5, 2]], names=names)
+    import_interactions(stocked, [first])
+    report = import_interactions(stocked, [second], mode="append")
+    assert Counter(events_in(stocked)) == {("x", "a", 1.0, 5): 3, ("y", "b", 1.0, 1): 1, ("y", "b", 1.0, 2): 1}
+    assert report.num_repeats == 2
+
+
+EVENTS = st.lists(
+    st.tuples(st.sampled_from("uvü"), st.sampled_from("ab"), st.sampled_from([1.0, 2.0]), st.integers(0, 2)),
+    max_size=12,
+)
+
+
+@settings(max_examples=200, deadline=None, derandomize=True, database=None)
+@given(EVENTS, EVENTS, st.booleans(), st.booleans())
+def test_a_union_counts_as_multisets_do(
+    stored: list[Event], new: list[Event], each_once: bool, untimed_add_up: bool
+) -> None:
+    union = union_of(table_of(stored), table_of(new), each_once=each_once, untimed_add_up=untimed_add_up)
+    rows = list(zip(*(column.to_pylist() for column in union.columns), strict=True))
+    before, added = Counter(stored), Counter(set(new) if each_once else new)
+    expected = before | added  # the greater count of each
+    if untimed_add_up:
+        expected |= Counter({event: before[event] + n for event, n in added.items() if event[3] == 0})
+    assert Counter(rows) == expected
+    assert rows == sorted(rows, key=lambda row: (row[0].encode(), row[3], row[1].encode(), row[2]))
+    assert union.schema == INTERACTIONS_SCHEMA
+    assert np.asarray(union.column("value")).dtype == np.float32
