@@ -2,6 +2,8 @@
 
 semrec import movielens ml-latest-small --workspace W
 semrec import csv items.csv --kind items --item-id sku --title name --text name,blurb --attribute genre=genres -w W
+semrec import --list
+semrec import preset goodbooks-10k goodbooks-10k-master -w W
 semrec import parquet events/ --kind interactions --timestamp ts --value plays -w W
 python -m jobs.import_data jsonl users.jsonl --kind users --attribute platform=services -w W
 """
@@ -9,6 +11,7 @@ python -m jobs.import_data jsonl users.jsonl --kind users --attribute platform=s
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -48,6 +51,9 @@ Kind = Annotated[str, typer.Option(help="items, users or interactions.")]
 ItemId = Annotated[str, typer.Option(help="Column of the item's id.")]
 UserId = Annotated[str, typer.Option(help="Column of the user's id.")]
 Title = Annotated[str | None, typer.Option(help="Column of the title (items).")]
+Unescape = Annotated[
+    bool, typer.Option("--unescape-html", help="Texts hold HTML entities such as &amp; (items, users).")
+]
 Text = Annotated[str | None, typer.Option(help="Columns that make the text, comma-separated (items).")]
 Attributes = Annotated[
     list[str] | None,
@@ -104,6 +110,43 @@ def movielens(
     _told(lambda tell: work(progress=tell))
 
 
+@app.command("preset")
+@exit_on_error
+def preset(
+    name: Annotated[str, typer.Argument(help="A data set of `semrec import --list`.")],
+    source: Source,
+    workspace: WorkspaceOption,
+    buckets: Buckets = None,
+    max_rejected: MaxRejected = None,
+    allow_empty: AllowEmpty = False,
+) -> None:
+    """Import a well-known data set: items, then users and interactions, each live at once."""
+    from semrec.data import PRESETS, import_preset
+
+    if name not in PRESETS:
+        raise InputError(
+            f"preset {name!r}", expected=f"one of {', '.join(PRESETS)}", remedy="See semrec import --list."
+        )
+    opened = _workspace(workspace, buckets)
+    max_share = _max_share(opened, max_rejected)
+    for report in import_preset(opened, name, source, max_rejected=max_share, allow_empty=allow_empty):
+        say(str(report))
+
+
+@app.callback(invoke_without_command=True)
+def _list(
+    context: typer.Context, presets: Annotated[bool, typer.Option("--list", help="List the presets.")] = False
+) -> None:
+    if presets:
+        from semrec.data import PRESETS
+
+        for known in PRESETS.values():
+            say((f"{known.name:<16}", "bold"), known.about)
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        say(context.get_help())
+
+
 def _table_command(fmt: str, what: str) -> None:
     """Adds the command that imports tables of one format."""
 
@@ -135,6 +178,7 @@ def _table_command(fmt: str, what: str) -> None:
         buckets: Buckets = None,
         max_rejected: MaxRejected = None,
         allow_empty: AllowEmpty = False,
+        unescape_html: Unescape = False,
         dry_run: DryRun = False,
     ) -> None:
         from semrec.data import DialectOptions, import_table
@@ -149,6 +193,7 @@ def _table_command(fmt: str, what: str) -> None:
                 remedy="Leave them out.",
             )
         columns = _columns(item_id, user_id, title, text, attribute, value, timestamp, event_id, list_separator or "|")
+        columns = replace(columns, unescape=unescape_html)
         rules: dict[str, Any] = {
             "repeats": repeats,
             "neutral_value": neutral_value,

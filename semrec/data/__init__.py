@@ -11,11 +11,13 @@ from semrec.data.columns import ColumnMap
 from semrec.data.dialects import DialectOptions
 from semrec.data.imports import import_interactions, import_items, import_table, import_users
 from semrec.data.movielens import import_movielens
+from semrec.data.presets import PRESETS, import_preset
 from semrec.data.rejects import REASONS, Progress
 from semrec.data.report import ImportReport
 from semrec.data.rows import ItemRow, UserRow
 
 __all__ = [
+    "PRESETS",
     "REASONS",
     "ColumnMap",
     "DialectOptions",
@@ -26,6 +28,7 @@ __all__ = [
     "import_interactions",
     "import_items",
     "import_movielens",
+    "import_preset",
     "import_table",
     "import_users",
 ]

@@ -21,6 +21,7 @@ class ColumnMap:
     items and users: `attributes`, from attribute name to source column, or to several whose values are put together. A list
     gives several values; in CSV so does text, at every `list_separator`. Values are kept as text, whole numbers as decimal
     text; empty ones are dropped. Of a list of objects a column takes one field, as in `genres[].name`.
+    `unescape`: texts hold HTML entities, as in `&amp;`, which become the characters that they stand for.
     interactions: `user_id`, `item_id`; `value`, 1.0 without; `timestamp`, 0 without, in any form that `times.TimeReader` reads;
     `event_id`, of equal ones of which the first row counts.
     """
@@ -34,11 +35,12 @@ class ColumnMap:
     timestamp: str | None = None
     event_id: str | None = None
     list_separator: str = "|"
+    unescape: bool = False
 
     def __post_init__(self) -> None:
         if isinstance(self.text, str):
             raise InputError(f"text = {self.text!r}", expected="a tuple of column names", remedy="Write ('column',).")
-        if not self.list_separator or not all(self.names(*(field.name for field in fields(self)[:-1]))):
+        if not self.list_separator or not all(self.names(*(field.name for field in fields(self)[:-2]))):
             raise InputError(
                 f"an empty name in {self}", expected="names of columns", remedy="Leave an unused field at its default."
             )

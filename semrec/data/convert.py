@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import math
 import re
 from collections.abc import Iterable, Iterator
@@ -33,7 +34,7 @@ _NESTED: Final = (
 def item_rows(blocks: Iterable[RowBlock], columns: ColumnMap, *, stats: ReadStats) -> Iterator[ItemRow]:
     """The items of `blocks`. Rejected here: "id is not text", "bad UTF-8", "value is not text"."""
     for block in blocks:
-        texts = _Texts(block)
+        texts = _Texts(block, columns.unescape)
         titles = [""] * block.num_rows if columns.title is None else texts.joined(columns.title)
         text_columns = [texts.joined(name) for name in columns.text]
         attributes = _attributes(texts, columns)
@@ -45,7 +46,7 @@ def item_rows(blocks: Iterable[RowBlock], columns: ColumnMap, *, stats: ReadStat
 def user_rows(blocks: Iterable[RowBlock], columns: ColumnMap, *, stats: ReadStats) -> Iterator[UserRow]:
     """The users of `blocks`, as `item_rows`."""
     for block in blocks:
-        texts = _Texts(block)
+        texts = _Texts(block, columns.unescape)
         attributes = _attributes(texts, columns)
         for row, user_id in _good_ids(texts, columns.user_id, stats):
             yield UserRow(user_id, attributes[row], block.file, block.line(row))
@@ -58,8 +59,8 @@ class _NotTextError(ValueError):
 class _Texts:
     """The columns of a block as lists of texts. `faults` has, by row, the reason and detail of the first that is not text."""
 
-    def __init__(self, block: RowBlock) -> None:
-        self.block = block
+    def __init__(self, block: RowBlock, unescape: bool) -> None:
+        self.block, self._unescape = block, unescape
         self.faults: dict[int, tuple[str, str]] = {}
 
     def of(self, name: str) -> list[list[str]]:
@@ -72,7 +73,8 @@ class _Texts:
         texts: list[list[str]] = []
         for row, value in enumerate(values):
             try:
-                texts.append(_texts_of(value, key))
+                pieces = _texts_of(value, key)
+                texts.append([html.unescape(piece) for piece in pieces] if self._unescape else pieces)
             except UnicodeDecodeError as error:
                 texts.append([])
                 self.faults.setdefault(row, ("bad UTF-8", f"{name}: byte 0x{error.object[error.start]:02x}"))
