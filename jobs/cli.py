@@ -13,6 +13,7 @@ from jobs import (
     evaluate_models,
     import_data,
     init_workspace,
+    inspect_files,
     plan_capacity,
     publish_run,
     query_release,
@@ -39,6 +40,7 @@ app = typer.Typer(
 app.command("demo")(run_demo.main)
 app.command("init")(init_workspace.main)
 app.add_typer(configure_workspace.app, name="config")
+app.command("inspect")(inspect_files.main)
 app.add_typer(import_data.app, name="import")
 app.command("quarantine")(show_quarantine.main)
 app.command("run")(run_pipeline.main)

@@ -14,7 +14,7 @@ from semrec.data.delimited import text_stream
 from semrec.data.records import Dialect, scan_record
 from semrec.data.sources import Source
 
-__all__ = ["DialectOptions", "settle_dialect"]
+__all__ = ["DialectOptions", "guess_dialect", "settle_dialect"]
 
 _SAMPLE_BYTES: Final = 1 << 20
 _DELIMITERS: Final = (",", "\t", ";", "|")
@@ -136,3 +136,40 @@ def _has_blanks(sample: bytes, dialect: Dialect) -> bool:
         return False
     rest = [field for line in fields[1:] for field in line if field.strip()]
     return bool(rest) and sum(field.startswith(b" ") for field in rest) >= 0.9 * len(rest)
+
+
+def guess_dialect(source: Source) -> tuple[Dialect, list[str]]:
+    """The likeliest dialect of a file of which nothing is known, and the names of its columns ("1", "2" without a header).
+
+    The delimiter is the one that gives the first line most fields; a first line with a number or a gap is no header; text
+    that is not UTF-8 is taken for cp1252. It is a proposal: `settle_dialect` settles less.
+    """
+    with source.open() as file:
+        start = file.read(_SAMPLE_BYTES)
+    if not start:
+        return Dialect(), []
+    encoding = _encoding_of(start)
+    if encoding == "utf-8" and not _is_utf8(start):
+        encoding = "cp1252"
+    with source.open() as file:
+        sample = text_stream(file, encoding).read(_SAMPLE_BYTES).removeprefix(codecs.BOM_UTF8)
+    sample = sample[: sample.rfind(b"\n") + 1] or sample + b"\n"
+    candidates = [Dialect(delimiter, encoding=encoding) for delimiter in _DELIMITERS]
+    best = max(candidates, key=lambda candidate: len(_names(sample, candidate)))
+    names = _names(sample, best)
+    has_header = len(set(names)) == len(names) and all(name and not _is_number(name) for name in names)
+    dialect = settle_dialect(source, [], DialectOptions(best.delimiter, encoding=encoding, has_header=has_header))
+    names = _names(sample, dialect)
+    return dialect, names if has_header else [str(position + 1) for position in range(len(names))]
+
+
+def _is_utf8(start: bytes) -> bool:
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(start)  # a character cut at the end is no fault
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _is_number(text: str) -> bool:
+    return text.replace(".", "", 1).replace("-", "", 1).isdigit()

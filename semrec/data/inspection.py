@@ -1,0 +1,251 @@
+"""Looks at a source file before an import: its format, dialect and columns, what they may mean, and the command to use."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from semrec.data.columns import ColumnMap
+from semrec.data.convert import item_rows, user_rows
+from semrec.data.delimited import read_delimited
+from semrec.data.dialects import guess_dialect
+from semrec.data.events import EventRules, events_of
+from semrec.data.jsonl import read_jsonl
+from semrec.data.parquet import read_parquet
+from semrec.data.records import Dialect
+from semrec.data.rejects import ReadStats, RowBlock
+from semrec.data.rows import item_tables, user_tables
+from semrec.data.sources import Source, find_sources
+from semrec.data.staging import scratch_folder
+from semrec.data.times import TimeReader
+from semrec.errors import InputError
+from semrec.workspace.storage import Storage
+
+__all__ = ["Column", "Inspection", "inspect"]
+
+_SAMPLE_ROWS: Final = 1_000
+_NUM_EXAMPLES: Final = 3
+_EXAMPLE_CHARS: Final = 40
+_INTEGER: Final = re.compile(r"[+-]?[0-9]+")
+_NUMBER: Final = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+
+#: What a column means by its name, in small letters without anything but letters and digits; likelier names first.
+_NAMES: Final[Mapping[str, Sequence[str]]] = {
+    "user_id": ("userid", "user", "reviewerid", "customerid", "memberid", "visitorid", "accountid", "sessionid", "uid"),
+    "item_id": (
+        "itemid", "movieid", "bookid", "isbn", "parentasin", "asin", "productid", "sku", "artistid", "showid", "appid",
+        "trackid", "songid", "animeid", "articleid", "contentid", "videoid", "item", "movie", "iid",
+    ),
+    "title": ("title", "name", "movietitle", "booktitle", "producttitle", "itemname", "productname", "headline"),
+    "text": ("description", "overview", "about", "plot", "summary", "synopsis", "abstract", "blurb", "text", "content"),
+    "value": ("rating", "bookrating", "overall", "value", "score", "stars", "weight", "plays", "count", "quantity"),
+    "timestamp": ("timestamp", "ts", "time", "datetime", "date", "unixreviewtime", "createdat", "eventtime", "eventdate"),
+    "event_id": ("eventid", "transactionid", "orderid", "reviewid"),
+    "attributes": (
+        "genres", "genre", "category", "categories", "tags", "listedin", "platform", "platforms", "language", "languagecode",
+        "country", "year", "releaseyear", "originalpublicationyear", "brand", "store", "author", "authors", "gender", "age",
+        "occupation", "maturity", "region", "plan",
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a sample: what its values look like, and a few of them."""
+
+    name: str
+    type: str
+    examples: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What is known of a file from its first rows.
+
+    `kind` and `command` are a proposal, empty where no column tells users or items. `num_rows` were tried as that kind, and
+    `rejected` of them by reason; unknown items and duplicate ids are found by the import alone. `examples` are the first.
+    """
+
+    file: str
+    fmt: str
+    dialect: str
+    columns: tuple[Column, ...]
+    kind: str
+    command: str
+    num_rows: int
+    rejected: Mapping[str, int]
+    examples: tuple[str, ...]
+
+
+class _EveryItem:
+    def contains(self, ids: pa.Array) -> np.ndarray:
+        return np.ones(len(ids), dtype=bool)
+
+
+def inspect(path: str | Path) -> Inspection:
+    """Reads the beginning of the first file that `path` stands for. Raises InputError for one that cannot be read."""
+    with scratch_folder() as scratch:
+        source = _first_source(str(path), scratch)
+        fmt = _format_of(source)
+        dialect, names = guess_dialect(source) if fmt == "csv" else (Dialect(), _names(source, fmt))
+        block = _first_block(source, fmt, dialect, names, ReadStats(Storage(str(scratch)), "sample", max_rejected=1.0))
+        columns = [] if block is None else [_column(name, block) for name in names]
+        kind, mapped = _proposal([column.name for column in columns])
+        stats = ReadStats(Storage(str(scratch)), kind or "rows", max_rejected=1.0)
+        num_rows = 0
+        if block is not None and kind:
+            num_rows = block.num_rows
+            for _ in _tried(block, kind, mapped, stats):
+                pass
+        command = _command(str(path), fmt, dialect, kind, mapped) if kind else ""
+        return Inspection(
+            source.name, fmt, str(dialect) if fmt == "csv" else "", tuple(columns), kind, command, num_rows,
+            dict(stats.rejected), tuple(stats.examples),
+        )  # fmt: skip
+
+
+def _first_source(path: str, scratch: Path) -> Source:
+    problem: InputError | None = None
+    for fmt in ("csv", "jsonl", "parquet"):
+        try:
+            return find_sources(path, fmt, scratch=scratch)[0]
+        except InputError as error:
+            problem = problem or error
+    assert problem is not None  # each try returned or raised
+    raise problem
+
+
+def _format_of(source: Source) -> str:
+    with source.open(compression=None) as file:
+        if file.read(4) == b"PAR1":
+            return "parquet"
+    with source.open() as file:
+        start = file.read(4096).lstrip(b"\xef\xbb\xbf \r\n\t")
+    if start.startswith(b"["):
+        raise InputError(
+            f"{source.name} is one JSON array",
+            expected="JSON lines, one object a line",
+            remedy=f"Write jq -c '.[]' {source.name} > lines.jsonl, and import that.",
+        )
+    return "jsonl" if start.startswith(b"{") else "csv"
+
+
+def _names(source: Source, fmt: str) -> list[str]:
+    """The columns of a Parquet file, or the keys of the first JSON lines in the order in which they come."""
+    if fmt == "parquet":
+        with source.open(compression=None) as file:
+            return list(pq.read_schema(file).names)
+    import json
+
+    with source.open() as file:
+        lines = file.read(1 << 20).split(b"\n")[:_SAMPLE_ROWS]
+    names: dict[str, None] = {}
+    for line in lines:
+        try:
+            value = json.loads(line)
+        except ValueError:  # rejected by the reader, or cut off
+            continue
+        names |= dict.fromkeys(value) if isinstance(value, dict) else {}
+    return list(names)
+
+
+def _first_block(source: Source, fmt: str, dialect: Dialect, names: list[str], stats: ReadStats) -> RowBlock | None:
+    if fmt == "csv":
+        blocks = read_delimited(source, names, stats=stats, dialect=dialect)
+    elif fmt == "jsonl":
+        blocks = read_jsonl(source, names, stats=stats)
+    else:
+        blocks = read_parquet(source, names, ids=[], stats=stats)
+    return next(iter(blocks), None) if names else None
+
+
+def _column(name: str, block: RowBlock) -> Column:
+    values = block.columns[name][:_SAMPLE_ROWS]
+    values = values if isinstance(values, list) else values.to_pylist()
+    present = [value for value in values if value is not None and value != ""]
+    examples = dict.fromkeys(str(value)[:_EXAMPLE_CHARS] for value in present[:20])
+    return Column(name, _type_of(present), tuple(examples)[:_NUM_EXAMPLES])
+
+
+def _type_of(values: list[Any]) -> str:
+    if not values:
+        return "empty"
+    if any(isinstance(value, (list, dict)) for value in values):
+        return "list" if all(isinstance(value, list) for value in values) else "nested"
+    texts = [str(value).strip() for value in values]
+    if all(_INTEGER.fullmatch(text) for text in texts):
+        return "integer"
+    if all(_NUMBER.fullmatch(text) for text in texts):
+        return "number"
+    return "text" if TimeReader("auto").seconds(pa.array(texts))[1].any() else "time"
+
+
+def _proposal(names: Sequence[str]) -> tuple[str, ColumnMap]:
+    """The kind that columns of such names may be, and what they mean; "" when neither users nor items are named."""
+    plain = {re.sub(r"[^a-z0-9]", "", name.partition(":")[0].lower()): name for name in reversed(names)}
+    meaning = {role: [plain[name] for name in known if name in plain] for role, known in _NAMES.items()}
+    first = {role: columns[0] for role, columns in meaning.items() if columns}
+    if "id" in plain:  # of whom it is follows from what stands beside it
+        first.setdefault("item_id" if "title" in first or "text" in first else "user_id", plain["id"])
+    attributes = {re.sub(r"\W+", "_", name.partition(":")[0]).lower(): name for name in meaning["attributes"]}
+    if "user_id" in first and "item_id" in first:
+        value, timestamp, event_id = (first.get(role) for role in ("value", "timestamp", "event_id"))
+        user_id, item_id = first["user_id"], first["item_id"]
+        return "interactions", ColumnMap(item_id, user_id, value=value, timestamp=timestamp, event_id=event_id)
+    if "item_id" in first and ("title" in first or "text" in first):
+        title = first.get("title")
+        texts = ([title] if title and meaning["text"] else []) + meaning["text"]
+        return "items", ColumnMap(first["item_id"], title=title, text=tuple(texts), attributes=attributes)
+    if "user_id" in first:
+        return "users", ColumnMap(user_id=first["user_id"], attributes=attributes)
+    return "", ColumnMap()
+
+
+def _tried(block: RowBlock, kind: str, columns: ColumnMap, stats: ReadStats) -> Iterator[pa.Table]:
+    if kind == "items":
+        yield from item_tables(item_rows([block], columns, stats=stats), stats=stats)
+    elif kind == "users":
+        yield from user_tables(user_rows([block], columns, stats=stats), stats=stats)
+    else:
+        rules = EventRules(_EveryItem(), int(time.time()), times=TimeReader("auto"))
+        yield events_of(block, columns.events, rules, stats=stats)
+
+
+def _command(path: str, fmt: str, dialect: Dialect, kind: str, columns: ColumnMap) -> str:
+    """The import command for a mapping; a dialect is spelt out, so that it does not depend on a sample."""
+    words = ["semrec", "import", fmt, path, "--kind", kind]
+    roles = {"items": ("item_id", "title"), "users": ("user_id",)}.get(
+        kind, ("user_id", "item_id", "value", "timestamp", "event_id")
+    )
+    for role in roles:
+        if (name := getattr(columns, role)) is not None:
+            words += [f"--{role.replace('_', '-')}", name]
+    if kind == "items" and columns.text:
+        words += ["--text", ",".join(columns.text)]
+    if kind != "interactions":
+        words += [word for name in columns.attributes for word in ("--attribute", f"{name}={columns.attributes[name]}")]
+    if fmt == "csv":
+        plain = Dialect()
+        words += (
+            ["--delimiter", "tab" if dialect.delimiter == "\t" else dialect.delimiter]
+            if dialect.delimiter != ","
+            else []
+        )
+        words += ["--encoding", dialect.encoding] if dialect.encoding != plain.encoding else []
+        words += ["--escape", dialect.escape] if dialect.escape else []
+        flags = {
+            "--no-quotes": not dialect.quoted,
+            "--skip-blanks": dialect.skip_blanks,
+            "--no-header": not dialect.has_header,
+        }
+        words += [flag for flag, is_set in flags.items() if is_set]
+    return " ".join(map(shlex.quote, [*words, "-w", "W"]))
