@@ -71,7 +71,7 @@ def main(
     given = {"engine": engine, "keys_file": keys_file, "cors_origins": cors or [], "telemetry": telemetry}
     args = ServeArgs(workspace=workspace, replicas=replicas, shards=shards, threads=threads, max_k=max_k, **given)
     listen = Listen(host, port, tls_cert, tls_key, grpc_port)
-    serve_release(args, listen, address=address, on_ready=lambda said, took_s: _show(listen, args, said, took_s))
+    serve_release(args, listen, address=address, on_ready=lambda state, took_s: _show(listen, args, state, took_s))
     say("stopped")
 
 
@@ -85,10 +85,10 @@ def _make_key(key_id: str, path: str | None, scopes: list[str], rate: float | No
     say(key)  # the only time that it is shown
 
 
-def _show(listen: Any, args: Any, said: dict[str, Any], took_s: float) -> None:
+def _show(listen: Any, args: Any, state: dict[str, Any], took_s: float) -> None:
     url = listen.url
     key = " -H 'Authorization: Bearer KEY'" if args.keys_file else ""
-    say(("ready", "green"), f"    {url} in {took_s:.1f} s: release {said.get('release')}, run {said.get('run')}")
+    say(("ready", "green"), f"    {url} in {took_s:.1f} s: release {state.get('release')}, run {state.get('run')}")
     if not args.keys_file:
         say("         no API keys: open to every process on this machine, closed to others")
     if listen.grpc_port:

@@ -1,4 +1,4 @@
-"""Attacks on a running service, one after the other, while others ask it ordinary things and watch how it fares."""
+"""Attack a running service, one attack after the other, while others ask it ordinary queries and time its answers."""
 
 from __future__ import annotations
 

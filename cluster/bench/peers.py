@@ -44,25 +44,25 @@ def _faiss(workspace_uri: str) -> FastAPI:
     titles = release.items.column("title").to_pylist()
     attributes = attribute_dicts(release.items.column("attributes"))
     parts = [release.user_part(part) for part in range(len(release.manifest["users"]))]
-    places = [{user: row for row, user in enumerate(part.user_ids.to_pylist())} for part in parts]
+    rows_by_bucket = [{user: row for row, user in enumerate(part.user_ids.to_pylist())} for part in parts]
     app = FastAPI()
 
     @app.get("/v1/users/{user_id}/recommendations")
     def recommendations(user_id: str, k: int = 10, platform: str | None = None) -> dict[str, object]:
         bucket = bucket_of(user_id, len(parts))
-        place = places[bucket].get(user_id)
-        if place is None:
+        user_row = rows_by_bucket[bucket].get(user_id)
+        if user_row is None:
             raise HTTPException(404)
-        queries = parts[bucket].queries.between(place, place + 1)
+        queries = parts[bucket].queries.between(user_row, user_row + 1)
         seen = set(queries.seen_rows.tolist())
         scores, rows = index.search(queries.vectors_QD, len(seen) + _MARGIN * k)
-        found = []
+        items = []
         for row, score in zip(rows[0].tolist(), scores[0].tolist(), strict=True):
             if row not in seen and (platform is None or platform in attributes[row].get("platform", [])):
-                found.append({"item_id": ids[row], "title": titles[row], "attributes": attributes[row], "score": score})
-                if len(found) == k:
+                items.append({"item_id": ids[row], "title": titles[row], "attributes": attributes[row], "score": score})
+                if len(items) == k:
                     break
-        return {"user_id": user_id, "items": found}
+        return {"user_id": user_id, "items": items}
 
     return app
 

@@ -1,4 +1,4 @@
-"""Serving measured from outside: each server alone in turn, on one machine, in one run, under the same requests."""
+"""Measure servers from outside: each alone in turn, on one machine, in one run, under the same requests."""
 
 from __future__ import annotations
 
@@ -73,8 +73,8 @@ def bench_serving(
     with started_server(serve, "/readyz") as (url, ready_s):
         rows += _measure("semrec", url, kinds, seconds, concurrency)
         host, port = url.removeprefix("http://").split(":")
-        found = steady(host, int(port), kinds["recommend_user"], rate=rate, seconds=seconds)
-        rows.append(_row("semrec", "recommend_user", f"{rate:,.0f}/s", found))
+        load = steady(host, int(port), kinds["recommend_user"], rate=rate, seconds=seconds)
+        rows.append(_row("semrec", "recommend_user", f"{rate:,.0f}/s", load))
     ping = rows[0].answers_per_s
     return ready_s, [replace(row, of_ping=row.answers_per_s / ping) for row in rows]
 
@@ -149,10 +149,8 @@ def _measure(
     for endpoint, requests in kinds.items():
         at_once = 2 if endpoint == "answer_batch" else concurrency
         saturate(url, requests, concurrency=at_once, seconds=_WARM_S)
-        found = saturate(url, requests, concurrency=at_once, seconds=seconds)
-        rows.append(
-            _row(server, endpoint, f"{at_once} at a time", found, _QUERIES if endpoint == "answer_batch" else 1)
-        )
+        load = saturate(url, requests, concurrency=at_once, seconds=seconds)
+        rows.append(_row(server, endpoint, f"{at_once} at a time", load, _QUERIES if endpoint == "answer_batch" else 1))
     return rows
 
 
@@ -160,17 +158,17 @@ def _measure_faiss(
     command: list[str], kinds: dict[str, list[Request]], seconds: float, concurrency: int
 ) -> list[ServingRow]:
     """The rows of faiss' service with the kernels under which it answers most."""
-    found = []
+    rows_by_kernels = []
     for kernels in kernel_choices("faiss-cpu"):
         with started_server(with_kernels(kernels, command), kinds["recommend_user"][0].path) as (url, _):
             rows = _measure("faiss", url, kinds, seconds, concurrency)
-        found.append([replace(row, kernels=kernels) for row in rows])
-    return max(found, key=lambda rows: rows[0].answers_per_s)
+        rows_by_kernels.append([replace(row, kernels=kernels) for row in rows])
+    return max(rows_by_kernels, key=lambda rows: rows[0].answers_per_s)
 
 
-def _row(server: str, endpoint: str, load: str, found: Load, answers: int = 1) -> ServingRow:
+def _row(server: str, endpoint: str, kind: str, load: Load, answers: int = 1) -> ServingRow:
     return ServingRow(
-        server, endpoint, load, found.requests_per_s * answers, found.p50_ms, found.p95_ms, found.p99_ms, found.errors
+        server, endpoint, kind, load.requests_per_s * answers, load.p50_ms, load.p95_ms, load.p99_ms, load.errors
     )
 
 
@@ -184,6 +182,6 @@ def _answers(url: str) -> bool:
 
 def free_port() -> int:
     """A port of 127.0.0.1 that nobody listens on."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -55,12 +55,12 @@ class _Watch:
     points: list[tuple[float, float]] = field(default_factory=list)
 
     def find(self, words: str) -> list[psutil.Process]:
-        found = []
+        processes = []
         for process in self.root.children(recursive=True):
             with contextlib.suppress(psutil.Error):
                 if words in " ".join(process.cmdline()) and process.status() != psutil.STATUS_ZOMBIE:
-                    found.append(process)
-        return sorted(found, key=lambda process: process.create_time())
+                    processes.append(process)
+        return sorted(processes, key=lambda process: process.create_time())
 
     def measure(self) -> None:
         total = 0

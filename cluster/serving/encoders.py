@@ -1,4 +1,4 @@
-"""Text encoders of the releases in use, and the vectors that they give to items changed under another encoder."""
+"""Load the text encoders of the releases in use, and embed items that were changed under another encoder."""
 
 from __future__ import annotations
 

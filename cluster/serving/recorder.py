@@ -34,10 +34,10 @@ class RequestRecorder:
         `status` is that of HTTP, for gRPC the one that HTTP would have.
         """
         took_s = time.perf_counter() - started_s
-        self._stats.answered(endpoint, status, took_s)
+        self._stats.count_request(endpoint, status, took_s)
         for answer in answers:
             release_id = answer.snapshot.served.release_id
-            self._stats.answered_from(release_id, answer.num_excluded)
+            self._stats.count_answer(release_id, answer.num_excluded)
             if self._log is not None:
                 item_ids = [hit.item_id for hit in answer.ranked.hits]
                 overlay = answer.snapshot.overlay.sequence

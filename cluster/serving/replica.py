@@ -1,4 +1,4 @@
-"""The deployments: what Ray Serve starts, and what each replica does from its first to its last moment."""
+"""Deployments of Ray Serve: the replica that answers requests, and the shards beside it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from cluster.serving.service import Service
 from cluster.serving.settings import ServeArgs, engine_threads
 from cluster.serving.shards import Shard, ShardGroup
 from cluster.serving.stats import Statistics
-from cluster.serving.watcher import LiveRelease, Opener
+from cluster.serving.watcher import Opener, ReleaseWatcher
 from semrec.errors import InputError
 from semrec.online.release import ServedRelease
 from semrec.online.telemetry import AnswerLog, user_key
@@ -50,10 +50,10 @@ class Recommender(RecommenderMethods):
         storage = Workspace.open(args.workspace).storage
         group = ShardGroup(shards, loop) if shards else None
         self._stats = Statistics(serve.get_replica_context().replica_tag)
-        self._live = LiveRelease(
-            storage, group.open_release if group else _opener(args), online_encoder, self._stats.noted
+        self._live = ReleaseWatcher(
+            storage, group.open_release if group else _opener(args), online_encoder, self._stats.count_event
         )
-        await asyncio.to_thread(self._live.look)
+        await asyncio.to_thread(self._live.check_live)
         self._keys = KeyRing(args.keys_file) if args.keys_file else None
         answers = AnswerLog(args.telemetry, hash_key=user_key(args.telemetry)) if args.telemetry else None
         self.service = Service(
@@ -94,16 +94,16 @@ class Recommender(RecommenderMethods):
         """Follows `current.json`, the overlay and the key file, until the end."""
         while not self._stop.is_set():
             try:
-                self._look_around()
+                self._check_sources()
             except Exception:  # whatever failed, the replica answers on, and the next look may fare better
                 _log.exception("the release watcher goes on after an error")
                 self._stop.wait(self._args.poll_s)
 
-    def _look_around(self) -> None:
+    def _check_sources(self) -> None:
         if self._follower is None and self._live.state is not None:
             self._follower = OverlayFollower(self._args.workspace, self._live.state, self._live.refresh)
         self._stop.wait(self._args.poll_s)
-        if self._live.look():
+        if self._live.check_live():
             gc.freeze()  # a full collection would look at millions of the release's objects: 150 ms without an answer
         if self._keys is not None:
             self._refresh_keys(self._keys)

@@ -30,7 +30,7 @@ from cluster.serving.queries import AnonymousQuery, ListOptions, Query, QueryBat
 from cluster.serving.recorder import RequestRecorder
 from cluster.serving.settings import ServeArgs
 from cluster.serving.stats import Statistics
-from cluster.serving.watcher import LiveRelease
+from cluster.serving.watcher import ReleaseWatcher
 from semrec.changes.events import Event, LiveItems, check_events
 from semrec.changes.log import Batch, BatchToken
 from semrec.changes.overlay import ItemChange, checked_item
@@ -76,7 +76,7 @@ class Service:
     def __init__(
         self,
         args: ServeArgs,
-        live: LiveRelease,
+        live: ReleaseWatcher,
         appender: Appender,
         stats: Statistics,
         *,

@@ -1,4 +1,4 @@
-"""What a served application is told when it starts."""
+"""Settings of the service, as `serve run`, a Serve config file or `semrec serve` give them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A matrix in shards: each deployment ranks its rows, and the exact merge gives the bytes of one matrix."""
+"""Rank an item matrix in shards: each deployment ranks its rows, and the exact merge has the bytes of one matrix."""
 
 from __future__ import annotations
 
@@ -146,10 +146,10 @@ class ShardGroup:
             view_id = self._names[overlay] = _name_of(overlay)
 
         async def call(handle: Any) -> Any:
-            found = await getattr(handle, method).remote(*arguments, view_id, None)
-            if found is None:
-                found = await getattr(handle, method).remote(*arguments, view_id, list(overlay.changes.values()))
-            return found
+            result = await getattr(handle, method).remote(*arguments, view_id, None)
+            if result is None:
+                result = await getattr(handle, method).remote(*arguments, view_id, list(overlay.changes.values()))
+            return result
 
         return list(await asyncio.gather(*map(call, self._handles)))
 

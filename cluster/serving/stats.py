@@ -1,4 +1,4 @@
-"""What a replica counts: answers by endpoint and status, their durations, batches, releases."""
+"""Count requests by endpoint and status, their durations, and answers by release, for /v1/stats and Prometheus."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ class Statistics:
         self.num_excluded = 0
         self._reported: Counter[tuple[str, ...]] = Counter()
 
-    def answered(self, endpoint: str, status: int, took_s: float) -> None:
-        """Counts one answer."""
+    def count_request(self, endpoint: str, status: int, took_s: float) -> None:
+        """Counts one request, by the status of its answer."""
         self.answers[endpoint, status] += 1
         self._buckets[endpoint][bisect_left(_EDGES_S, took_s)] += 1
         self._sums_s[endpoint] += took_s  # type: ignore[assignment]
 
-    def answered_from(self, release: str, num_excluded: int) -> None:
+    def count_answer(self, release: str, num_excluded: int) -> None:
         """Counts an answer of a release, and items in it that its user may not see."""
         self.releases[release] += 1
         self.num_excluded += num_excluded
 
-    def noted(self, event: str) -> None:
+    def count_event(self, event: str) -> None:
         """Counts something that happened, such as a release switch; called by other threads, one at a time."""
         self.events[event] += 1
 
@@ -131,9 +131,9 @@ class _Families:
 
 def _quantile(buckets: list[int], share: float) -> float | None:
     """The upper edge of the bucket in which a quantile lies; None above the last."""
-    wanted, total = share * sum(buckets), 0
+    threshold, total = share * sum(buckets), 0
     for edge, count in zip(_EDGES_S, buckets, strict=False):
         total += count
-        if total >= wanted:
+        if total >= threshold:
             return edge
     return None

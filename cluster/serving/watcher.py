@@ -1,4 +1,4 @@
-"""What a replica answers from: it follows `current.json` and the overlay, and makes a snapshot of each state of both."""
+"""Watch `current.json` and the change log, and make a snapshot of each new state of both: what a replica answers from."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from semrec.release.reader import Release
 from semrec.runs import Live, require_live
 from semrec.workspace.storage import Storage
 
-__all__ = ["LiveRelease", "Opener"]
+__all__ = ["Opener", "ReleaseWatcher"]
 
 _log = logging.getLogger(__name__)
 _RETRY_S: Final = 30.0  # between looks at a release that was refused: somebody may have mended it
@@ -29,13 +29,13 @@ _IN_FLIGHT_S: Final = 30.0  # what an old release needs is kept for requests tha
 Opener = Callable[[Storage, str, str], tuple[ServedRelease, Ranker]]
 
 
-class LiveRelease:
+class ReleaseWatcher:
     """Keeps `now`, the snapshot of the live release and the overlay; None until a release could be opened.
 
     A new release is opened beside the old one, hashed and probed, and its text encoder loaded meanwhile; then it is put in
     the old one's place by one assignment. One that fails any of it is refused: `refused` has its id and the reason, the old
-    one stays. Without its encoder it is served, but for searches. Two threads may call `look` and `refresh`.
-    `counted` hears of "release_switched" and "release_refused".
+    one stays. Without its encoder it is served, but for searches. Two threads may call `check_live` and `refresh`.
+    `count_event` is told of "release_switched" and "release_refused".
     """
 
     def __init__(
@@ -43,12 +43,12 @@ class LiveRelease:
         storage: Storage,
         open_release: Opener,
         make_encoder: Callable[[Release], TextEncoder],
-        counted: Callable[[str], None] = lambda name: None,
+        count_event: Callable[[str], None] = lambda name: None,
     ) -> None:
-        self._storage, self._open, self._counted = storage, open_release, counted
+        self._storage, self._open, self._count_event = storage, open_release, count_event
         self._encoders = ReleaseEncoders(make_encoder)
         self._vectors = OverlayVectors(self._encoders)
-        self._publishing, self._looking = threading.Lock(), threading.Lock()
+        self._publishing, self._checking = threading.Lock(), threading.Lock()
         self._served: tuple[ServedRelease, Ranker, Folded] | None = None
         self._pointer: tuple[str, str] | None = None
         self._refused_s, self._forget_s = 0.0, float("inf")
@@ -57,14 +57,14 @@ class LiveRelease:
         self.now: Snapshot | None = None
         self.published_at_s = 0.0  # when what is served went live, in Unix time
 
-    def look(self) -> bool:
-        """Looks whether another pair is live, and takes it over; True when it did. Never raises: what fails is logged."""
-        with self._looking:
+    def check_live(self) -> bool:
+        """Switches to the pair that is live, if it is another; True when it did. Never raises: what fails is logged."""
+        with self._checking:
             try:
                 self._forget_old()
                 if self._served and self._vectors.is_due(self._served[0].release):
                     self.refresh()
-                return self._look()
+                return self._check_live()
             except Exception:
                 _log.exception("what is live cannot be followed; what is served stays")
                 return False
@@ -79,7 +79,7 @@ class LiveRelease:
         """The encoder of a release. Raises EncoderError when its vectors come from none."""
         return self._encoders.of(release)
 
-    def _look(self) -> bool:
+    def _check_live(self) -> bool:
         try:
             live = require_live(self._storage)
         except Exception as error:
@@ -94,7 +94,7 @@ class LiveRelease:
         if (live.release, live.run) == self._pointer:
             self._begin_overlay_after(live)
             return False
-        if not self._take(live):
+        if not self._switch_to(live):
             return False
         self.published_at_s = live.published_at_s
         return True
@@ -112,7 +112,7 @@ class LiveRelease:
         self.published_at_s = live.published_at_s
         self._forget_s = time.monotonic() + _IN_FLIGHT_S
 
-    def _take(self, live: Live) -> bool:
+    def _switch_to(self, live: Live) -> bool:
         started_s, release_id, run_id = time.monotonic(), live.release, live.run
         try:
             warming = self._warm_encoder(Release(self._storage, release_id))
@@ -134,7 +134,7 @@ class LiveRelease:
             return False
         self._pointer, self.refused = (release_id, run_id), {}
         self._forget_s = time.monotonic() + _IN_FLIGHT_S
-        self._counted("release_switched")
+        self._count_event("release_switched")
         _log.info("release %s, run %s is served (%.1f s)", release_id, run_id, time.monotonic() - started_s)
         return True
 
@@ -152,7 +152,7 @@ class LiveRelease:
     def _refuse(self, name: str, error: Exception) -> None:
         self._refused_s = time.monotonic()
         if name not in self.refused:
-            self._counted("release_refused")
+            self._count_event("release_refused")
             _log.error("%s is refused: %s: %s", name, type(error).__name__, error)
         self.refused = {name: f"{type(error).__name__}: {error}"[:500]}
 

@@ -1,1 +1,1 @@
-"""Who may ask, and how much: keys, rate limits, addresses."""
+"""Access control: keys, scopes, rate limits, addresses."""

@@ -136,10 +136,10 @@ class KeyRing:
 
     def _stamp(self) -> tuple[int, int] | None:
         try:
-            found = Path(self._path).stat()
+            status = Path(self._path).stat()
         except OSError:
             return None
-        return found.st_mtime_ns, found.st_size
+        return status.st_mtime_ns, status.st_size
 
 
 def _parsed(line: str, path: str, number: int) -> StoredKey:

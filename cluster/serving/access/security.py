@@ -34,7 +34,7 @@ _ONCE: Final = frozenset(
 
 
 class Headers:
-    """The headers that matter, found in one pass.
+    """The headers that matter, read in one pass.
 
     Raises MalformedRequestError where one of them comes twice: which one counts is not for a proxy and a replica to differ
     on.

@@ -61,8 +61,8 @@ class OverlayClient:
 
     async def describe(self) -> dict[str, Any]:
         """Where the actor lives (pid, node), the last sequences (items, events), and how many replicas follow it."""
-        found: dict[str, Any] = await self._actor.describe.remote()
-        return found
+        description: dict[str, Any] = await self._actor.describe.remote()
+        return description
 
     async def _append(self, method: str, rows: list[Any], token: BatchToken | None) -> Batch:
         batch: Batch = await self._ask(method, rows, token or BatchToken(uuid.uuid4().hex))

@@ -24,7 +24,7 @@ from cluster.serving.http.application import make_application
 from cluster.serving.service import Service
 from cluster.serving.settings import ServeArgs
 from cluster.serving.stats import Statistics
-from cluster.serving.watcher import LiveRelease
+from cluster.serving.watcher import ReleaseWatcher
 from cluster.stages.pipeline import run_pipeline
 from semrec.data import ItemRow, import_interactions, import_items, import_users
 from semrec.demo import film_items, viewer_interactions, viewer_rows
@@ -79,21 +79,21 @@ def make_workspace(uri: str) -> Workspace:
     return workspace
 
 
-def make_live(workspace: Workspace) -> LiveRelease:
+def make_live(workspace: Workspace) -> ReleaseWatcher:
     """The live release, opened."""
 
     def opened(storage: Storage, release_id: str, run_id: str) -> Any:
         served = ServedRelease(storage, release_id, run_id)
         return served, served.rank
 
-    live = LiveRelease(workspace.storage, opened, online_encoder)
-    assert live.look(), live.refused
+    live = ReleaseWatcher(workspace.storage, opened, online_encoder)
+    assert live.check_live(), live.refused
     assert live.now is not None
     return live
 
 
 @contextmanager
-def serving(live: LiveRelease, keys_file: str | None = None, key: str | None = None) -> Iterator[Site]:
+def serving(live: ReleaseWatcher, keys_file: str | None = None, key: str | None = None) -> Iterator[Site]:
     """The application on a free port of the loopback. Nothing here writes, so there is no overlay to append to."""
     args = ServeArgs(workspace="unused", keys_file=keys_file)
     service = Service(args, live, None, Statistics("test"), keys=KeyRing(keys_file) if keys_file else None)  # type: ignore[arg-type]

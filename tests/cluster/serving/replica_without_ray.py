@@ -17,7 +17,7 @@ from cluster.serving.http.application import make_application
 from cluster.serving.service import Service
 from cluster.serving.settings import ServeArgs
 from cluster.serving.stats import Statistics
-from cluster.serving.watcher import LiveRelease
+from cluster.serving.watcher import ReleaseWatcher
 from semrec.changes.events import Event
 from semrec.changes.log import Batch, BatchToken
 from semrec.changes.overlay import ItemChange
@@ -45,7 +45,7 @@ class WordEncoder:
 class LocalAppender:
     """The overlay actor's own code, in this process; the replica hears of a change before it is acknowledged."""
 
-    def __init__(self, uri: str, live: LiveRelease) -> None:
+    def __init__(self, uri: str, live: ReleaseWatcher) -> None:
         self._uri, self._live = uri, live
         self._actor: OverlayActor | None = None
 
@@ -80,8 +80,8 @@ class LocalReplica:
         args.setdefault("timeout_s", 60.0)  # a first request may have to wait for the engine's loops to be compiled
         self.args = ServeArgs(workspace=storage.uri, keys_file=keys_file, telemetry=telemetry, **args)
         self.stats = Statistics("local")
-        self.live = LiveRelease(storage, _open, lambda release: WordEncoder(), self.stats.noted)
-        self.live.look()
+        self.live = ReleaseWatcher(storage, _open, lambda release: WordEncoder(), self.stats.count_event)
+        self.live.check_live()
         keys = KeyRing(keys_file) if keys_file else None
         answers = AnswerLog(telemetry, hash_key=user_key(telemetry)) if telemetry else None
         appender = LocalAppender(storage.uri, self.live)

@@ -13,7 +13,7 @@ from serving_world import DIMENSION, K, World, make_world
 
 from cluster.serving.encoders import OverlayVectors, ReleaseEncoders
 from cluster.serving.execute import Ranker, Snapshot
-from cluster.serving.watcher import LiveRelease
+from cluster.serving.watcher import ReleaseWatcher
 from semrec.changes.overlay import ItemChange, OverlayView, change_table
 from semrec.changes.state import item_log
 from semrec.data import ItemRow
@@ -52,20 +52,20 @@ def put(world: World, item_id: str, text: str, size: int = DIMENSION) -> None:
     log.append([(change_table([change]), None)])
 
 
-def followed(world: World, encoder: PickyEncoder) -> LiveRelease:
+def followed(world: World, encoder: PickyEncoder) -> ReleaseWatcher:
     def opened(storage: Storage, release_id: str, run_id: str) -> tuple[ServedRelease, Ranker]:
         served = ServedRelease(storage, release_id, run_id)
         return served, served.rank
 
-    return LiveRelease(world.workspace.storage, opened, lambda release: encoder)
+    return ReleaseWatcher(world.workspace.storage, opened, lambda release: encoder)
 
 
-def now_of(live: LiveRelease) -> Snapshot:
+def now_of(live: ReleaseWatcher) -> Snapshot:
     assert live.now is not None
     return live.now
 
 
-def shown(live: LiveRelease) -> set[str]:
+def shown(live: ReleaseWatcher) -> set[str]:
     """Every item that some of the users could be shown."""
     now = now_of(live)
     users = [now.served.users.anonymous(), *filter(None, (now.served.user(f"user-{n}") for n in range(40)))]
@@ -81,7 +81,7 @@ def test_a_text_that_the_releases_encoder_refuses_is_in_no_answer_and_stops_noth
     encoder = PickyEncoder("\u200b")
     live = followed(world, encoder)
     with caplog.at_level(logging.WARNING):
-        assert live.look()
+        assert live.check_live()
     assert "item 'n01' is in no answer" in caplog.text
     now = now_of(live)
     assert now.overlay.num_without_vector == 1
@@ -104,13 +104,13 @@ def test_an_encoder_that_fails_leaves_its_items_out_and_is_tried_again(world: Wo
     encoder = PickyEncoder()
     encoder.error = error
     live = followed(world, encoder)
-    assert live.look()
+    assert live.check_live()
     assert now_of(live).overlay.num_without_vector == 2 and "new" not in shown(live)
     live.refresh()
     assert len(encoder.texts) == 1  # nothing waits for a hub again at every change
     encoder.error = None
     live._vectors._retry_at_s = dict.fromkeys(live._vectors._retry_at_s, 0.0)  # half a minute later
-    assert not live.look()
+    assert not live.check_live()
     assert now_of(live).overlay.num_without_vector == 0 and {"new", "newer"} <= shown(live)
 
 
@@ -122,7 +122,7 @@ def test_a_vector_that_fits_no_release_is_no_vector(
     encoder = PickyEncoder()
     monkeypatch.setattr(encoder, "vector", lambda text: vector)
     live = followed(world, encoder)
-    assert live.look()
+    assert live.check_live()
     assert now_of(live).overlay.num_without_vector == 1 and len(shown(live)) > K
 
 
@@ -130,11 +130,11 @@ def test_whatever_fails_looking_does_not_raise_and_what_is_served_stays(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     live = followed(world, PickyEncoder())
-    assert live.look() and live.state is not None
+    assert live.check_live() and live.state is not None
     before = now_of(live)
     monkeypatch.setattr(live.state, "forget", lambda folded: {}["nothing"])
     live._forget_s = 0.0
-    assert not live.look()
+    assert not live.check_live()
     assert live.now is before
 
 
@@ -174,5 +174,5 @@ def test_a_switch_embeds_before_it_takes_the_lock_that_changes_wait_for(
         return plain(text)
 
     monkeypatch.setattr(encoder, "vector", vector)
-    assert live.look()
+    assert live.check_live()
     assert was_locked == [False] and "new" in shown(live)

@@ -14,7 +14,7 @@ from replica_without_ray import LocalReplica, WordEncoder
 from serving_world import K, World, event_table, make_world, publish_world
 
 from cluster.serving.execute import Ranker
-from cluster.serving.watcher import LiveRelease
+from cluster.serving.watcher import ReleaseWatcher
 from semrec.changes.overlay import OverlayView
 from semrec.data import ItemRow, import_interactions, import_items
 from semrec.errors import EncoderError
@@ -74,7 +74,7 @@ def test_a_switch_under_load_fails_no_request_and_mixes_no_answer(replica: Local
     for run in (new[1], world.run_id, new[1]):
         before = len(found)
         publish(storage, run)
-        assert replica.live.look()
+        assert replica.live.check_live()
         while len(found) < before + 60:
             assert all(thread.is_alive() for thread in threads)
             stop.wait(0.01)
@@ -97,8 +97,8 @@ def test_a_corrupt_release_is_refused_and_the_old_one_stays(replica: LocalReplic
     path = Path(storage.full_path(f"releases/{new[0]}/matrix/{block}"))
     good = path.read_bytes()
     path.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
-    assert not replica.live.look()
-    assert not replica.live.look()  # and is not hashed again every half second
+    assert not replica.live.check_live()
+    assert not replica.live.check_live()  # and is not hashed again every half second
     assert answer(replica, "user-1")["release"] == world.release_id
     ready = replica.client.get("/readyz").json()
     assert (ready["status"], ready["release"]) == ("ready", world.release_id)
@@ -108,7 +108,7 @@ def test_a_corrupt_release_is_refused_and_the_old_one_stays(replica: LocalReplic
     assert replica.stats.events["release_refused"] == 1
     path.write_bytes(good)
     replica.live._refused_s -= 60  # half a minute later
-    assert replica.live.look()
+    assert replica.live.check_live()
     assert replica.client.get("/readyz").json()["refused"] == {}
     assert answer(replica, "user-1")["release"] == new[0]
 
@@ -119,7 +119,7 @@ def test_a_release_that_answers_otherwise_than_its_run_is_refused(
     second_release(replica.world)
     plain = ServedRelease.rank
     monkeypatch.setattr(ServedRelease, "rank", lambda *a: [type(r)(r.hits[::-1], r.short_reason) for r in plain(*a)])
-    assert not replica.live.look()
+    assert not replica.live.check_live()
     monkeypatch.undo()
     assert "answers user" in next(iter(replica.live.refused.values()))
     assert answer(replica, "user-1")["release"] == replica.world.release_id
@@ -130,7 +130,7 @@ def test_a_broken_pointer_changes_nothing(replica: LocalReplica) -> None:
     good = storage.read_bytes("current.json")
     for bad in (b"", b"{", b"[]", good.replace(b'"release"', b'"relaese"')):
         storage.write_bytes("current.json", bad)
-        assert not replica.live.look()
+        assert not replica.live.check_live()
         assert answer(replica, "user-1")["release"] == replica.world.release_id
     storage.write_bytes("current.json", good)
     assert replica.client.get("/readyz").status_code == 200
@@ -143,10 +143,10 @@ def test_rollback_and_events_that_only_the_older_release_lacks(replica: LocalRep
     with_event = answer(replica, "user-1")
     assert with_event["items"] != answer(replica, "user-1", overlay="off")["items"]
     new = second_release(world)
-    assert replica.live.look()
+    assert replica.live.check_live()
     assert answer(replica, "user-1")["release"] == new[0]
     rollback(storage)
-    assert replica.live.look()
+    assert replica.live.check_live()
     assert answer(replica, "user-1") == with_event
     live = read_live(storage)
     assert live is not None
@@ -166,7 +166,7 @@ def test_before_anything_is_live_nothing_is_ready(tmp_path: Path) -> None:
         assert (early.status_code, early.headers["retry-after"]) == (503, "1")
         storage.write_bytes("current.json", pointer)
         replica.live._refused_s -= 60
-        assert replica.live.look()
+        assert replica.live.check_live()
         assert replica.client.get("/readyz").status_code == 200
 
 
@@ -182,7 +182,7 @@ class LateEncoder(WordEncoder):
             raise self._error
 
 
-def followed(world: World, encoder: LateEncoder) -> LiveRelease:
+def followed(world: World, encoder: LateEncoder) -> ReleaseWatcher:
     def opened(storage: Storage, release_id: str, run_id: str) -> tuple[ServedRelease, Ranker]:
         served = ServedRelease(storage, release_id, run_id)
 
@@ -192,13 +192,13 @@ def followed(world: World, encoder: LateEncoder) -> LiveRelease:
 
         return served, rank
 
-    return LiveRelease(world.workspace.storage, opened, lambda release: encoder)
+    return ReleaseWatcher(world.workspace.storage, opened, lambda release: encoder)
 
 
 def test_nothing_is_ready_before_its_text_encoder_is(tmp_path: Path) -> None:
     encoder = LateEncoder()
     live = followed(make_world(tmp_path / "w"), encoder)
-    looking = threading.Thread(target=live.look)
+    looking = threading.Thread(target=live.check_live)
     looking.start()
     assert encoder.probed.wait(30)
     looking.join(0.5)  # what is left to do takes a hundredth of that
@@ -215,11 +215,11 @@ def test_a_release_whose_text_encoder_is_absent_or_late_is_served(
     absent = LateEncoder(EncoderError("no weights", expected="weights", remedy="Install them."))
     absent.loaded.set()
     live = followed(world, absent)
-    assert live.look() and live.now is not None
+    assert live.check_live() and live.now is not None
     late = LateEncoder()
     monkeypatch.setattr("cluster.serving.watcher._WARM_S", 0.1)
     live = followed(world, late)
-    assert live.look() and live.now is not None
+    assert live.check_live() and live.now is not None
     late.loaded.set()
 
 
@@ -233,7 +233,7 @@ def test_an_import_of_the_same_content_ends_older_changes_without_opening_the_re
     assert publish_world(world.workspace) == (world.release_id, world.run_id)
     assert replica.client.delete("/v1/items/n06").status_code == 200  # newer than the import
     served = replica.served
-    assert not replica.live.look()
+    assert not replica.live.check_live()
     assert replica.served is served
     assert replica.client.get("/v1/items/n05").status_code == 200
     assert replica.client.get("/v1/items/n06").status_code == 404

@@ -32,10 +32,10 @@ class Sink:
 def test_each_report_tells_what_is_new() -> None:
     stats, sink = Statistics("r1"), Sink()
     for took_s in (0.0004, 0.004, 99.0):
-        stats.answered("search", 200, took_s)
-    stats.answered("search", 422, 0.0004)
-    stats.answered_from("release-a", 0)
-    stats.noted("release_switched")
+        stats.count_request("search", 200, took_s)
+    stats.count_request("search", 422, 0.0004)
+    stats.count_answer("release-a", 0)
+    stats.count_event("release_switched")
     stats.report(sink)
     assert sink.counts == {
         ("semrec_requests_total", "search", "200"): 3,
@@ -52,7 +52,7 @@ def test_each_report_tells_what_is_new() -> None:
     ]  # each in the bucket that it was counted in
     stats.report(sink)
     assert sink.counts.total() == 6
-    stats.answered_from("release-a", 2)
+    stats.count_answer("release-a", 2)
     stats.report(sink)
     assert sink.counts["semrec_serving_answers_total", "release-a"] == 2
     assert sink.counts[("semrec_serving_excluded_items_total",)] == 2
@@ -62,8 +62,8 @@ def test_prometheus_reads_what_was_counted() -> None:
     replica = 'r "1"\n\\'  # a name is text: what the format quotes must come back
     stats = Statistics(replica)
     for took_s in (0.0004, 0.004, 99.0):
-        stats.answered("search", 200, took_s)
-    stats.noted("release_switched")
+        stats.count_request("search", 200, took_s)
+    stats.count_event("release_switched")
     families = [*text_string_to_metric_families(stats.to_prometheus({"ready": 1.0}).decode())]
     assert [(family.name, family.type) for family in families] == [
         ("semrec_requests", "counter"),
