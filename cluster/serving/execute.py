@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import count
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
@@ -77,8 +77,7 @@ class Snapshot:
         return b'"release":"%b","overlay":%d' % (self.served.release_id.encode(), self.overlay.sequence)
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     """The answer to one query. `user_id` or `item_id` names whom or what it is about, if anything.
 
     `num_deleted`, of a published list, counts its items that were deleted since and are left out. `num_excluded` counts
@@ -106,16 +105,14 @@ class Serializer(Protocol):
         """What stands in the place of an answer in a batch."""
 
 
-@dataclass(frozen=True)
-class Response:
+class Response(NamedTuple):
     """A serialised answer, and the answer itself for the log; None in the place of a query of a batch that failed."""
 
     body: bytes
     answer: Answer | None
 
 
-@dataclass(frozen=True, eq=False)
-class Execution:
+class Execution(NamedTuple):
     """A query with all that executing it takes. `text_vector` float32 [D] is that of an anonymous query's text.
 
     `count_before` stands for the release's own where shards hold the matrix.
@@ -128,8 +125,7 @@ class Execution:
     count_before: ShardCount | None = None
 
 
-@dataclass(frozen=True, eq=False)
-class _Prepared:
+class _Prepared(NamedTuple):
     """What a query asks the engine, and what its answer will say: the source, and the profile that explains the scores."""
 
     execution: Execution

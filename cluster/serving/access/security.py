@@ -5,8 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from cluster.serving.access.keys import KeyRing, StoredKey
 from cluster.serving.access.limits import RateLimiter
@@ -61,8 +60,7 @@ class Headers:
         self.key = _presented_key(values)
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(NamedTuple):
     """Who was admitted: whether they may be told what users have seen, and their name for the change they ask for."""
 
     may_explain: bool = False

@@ -15,7 +15,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, MutableMapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Any, Final, get_type_hints
+from typing import Any, Final, NamedTuple, get_type_hints
 from urllib.parse import parse_qsl, unquote
 
 from fastapi import Request, Response
@@ -75,8 +75,7 @@ class _Endpoint:
     parameters: type[ListParameters]
 
 
-@dataclass(frozen=True, slots=True)
-class _Sent:
+class _Sent(NamedTuple):
     """A response; `request_id` is empty where the request could not be read so far."""
 
     status: int
@@ -119,7 +118,9 @@ class FastPath:
         endpoint = self._endpoints.get((segments[2], segments[4]))
         if endpoint is None:
             return None
-        service, request_id, answers = self._service, "", list[Answer]()
+        service, request_id = self._service, ""
+        answers: list[Answer] = []
+        more: list[tuple[bytes, bytes]] = []
         try:
             headers = Headers(scope["headers"])
             request_id = headers.request_id or service.recorder.next_request_id()
@@ -128,7 +129,7 @@ class FastPath:
             async with asyncio.timeout(service.args.timeout_s):
                 parameters = await service.read(len(query), partial(parse_query, endpoint.parameters, query))
                 response = await endpoint.function(name, parameters, service, caller)
-            status, media_type, body, more = 200, b"application/json", response.body, list[tuple[bytes, bytes]]()
+            status, media_type, body = 200, b"application/json", response.body
             answers = [response.answer] if response.answer else []
         except Exception as error:
             problem = problem_of(error)
