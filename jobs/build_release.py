@@ -44,10 +44,10 @@ def main(
         result = build_release(
             workspace, settings.release, embedding=embedding, compute=compute, progress=ConsoleProgress()
         )
-    matrix = result.manifest["matrix"]
+    matrix = result.manifest.matrix
     say(
-        f"release {result.release_id}: {matrix['num_items']:,} items x {matrix['dimension']}, "
-        f"{result.manifest['num_users']:,} users"
+        f"release {result.release_id}: {matrix.num_items:,} items x {matrix.dimension}, "
+        f"{result.manifest.num_users:,} users"
     )
 
 

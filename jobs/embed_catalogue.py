@@ -43,7 +43,7 @@ def main(workspace: Workspace, settings: Settings, open_compute: OpenCompute, de
             progress=ConsoleProgress(),
             max_rejected=settings.quarantine.max_share,
         )
-    say(f"embedding {result.name}: {result.manifest['num_items']:,} items")
+    say(f"embedding {result.name}: {result.manifest.num_items:,} items")
 
 
 if __name__ == "__main__":

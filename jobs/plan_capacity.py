@@ -112,8 +112,8 @@ def _workload(workspace: str | None, items: int | None, users: int | None, dimen
     if workspace is not None and (items is None or users is None):
         storage = Workspace.open(workspace).storage
         release = Release(storage, newest_release(storage))
-        events = release.manifest["counts"].get("events", 0)
-        num_users = users or int(release.manifest["num_users"])
+        events = release.manifest.counts.get("events", 0)
+        num_users = users or release.manifest.num_users
         return Workload(
             items or release.num_items, num_users, release.dimension, k, events / num_users, release.num_words, 0
         )

@@ -56,8 +56,8 @@ def main(
             num_shards=shards,
             resume=resume,
         )
-    digest = result.manifest["content_digest"][:16]
-    say(f"run {result.run_id}: {result.manifest['num_rows']:,} users, content digest {digest}")
+    digest = result.manifest.content_digest[:16]
+    say(f"run {result.run_id}: {result.manifest.num_rows:,} users, content digest {digest}")
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ def main(
     """Show what is there, how far each run is, and what is live."""
     from dataclasses import asdict
 
-    from semrec.workspace.status import read_status
+    from semrec.runs.status import read_status
 
     status = read_status(workspace)
     if as_json:

@@ -43,7 +43,7 @@ def _faiss(workspace_uri: str) -> FastAPI:
     ids = release.item_ids.to_pylist()
     titles = release.items.column("title").to_pylist()
     attributes = attribute_dicts(release.items.column("attributes"))
-    parts = [release.user_part(part) for part in range(len(release.manifest["users"]))]
+    parts = [release.user_part(part) for part in range(len(release.manifest.users))]
     rows_by_bucket = [{user: row for row, user in enumerate(part.user_ids.to_pylist())} for part in parts]
     app = FastAPI()
 

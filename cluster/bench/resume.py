@@ -18,9 +18,9 @@ from semrec.release import Release, ReleaseSettings
 from semrec.runs import ScoreSettings, plan_run, run_folder
 from semrec.workspace.folder import Workspace
 from semrec.workspace.ledger import Ledger
-from semrec.workspace.manifests import read_manifest
+from semrec.workspace.manifests import CatalogueManifest
 from semrec.workspace.storage import Storage
-from semrec.workspace.tables import TableFile, read_table
+from semrec.workspace.tables import read_table
 
 __all__ = ["ResumeBench", "RunBench", "bench_resume", "bench_run", "release_of_generated_users"]
 
@@ -59,8 +59,8 @@ def release_of_generated_users(
 ) -> str:
     """Replaces the interactions by those of generated users, 10 events each, and builds the release; returns its id."""
     remedy = "Import a catalogue."
-    catalogue = read_manifest(workspace.storage, "catalogue/manifest.json", "catalogue", remedy=remedy)
-    tables = [read_table(workspace.storage, TableFile.from_json(part), ["item_id"]) for part in catalogue["parts"]]
+    catalogue = CatalogueManifest.read(workspace.storage, remedy=remedy)
+    tables = [read_table(workspace.storage, part, ["item_id"]) for part in catalogue.parts]
     item_ids = sorted(i for table in tables for i in table.column("item_id").to_pylist())
     import_interactions(workspace, generated_events(item_ids, num_users, events_per_user=10, seed=seed))
     return build_release(workspace, ReleaseSettings(), embedding=None, compute=compute, progress=progress).release_id
@@ -81,7 +81,7 @@ def bench_resume(
     forget_run(workspace.storage, release_id, k)
     release = Release(workspace.storage, release_id)
     ledger = Ledger(workspace.storage, run_folder(plan_run(release, ScoreSettings(k=k)).run_id))
-    num_parts = len(release.manifest["users"])
+    num_parts = len(release.manifest.users)
     _kill_driver(workspace, release_id, k, ledger, round(kill_at * num_parts))
     result = score_users(workspace, ScoreSettings(k=k), compute=compute, progress=progress, release_id=release_id)
     parts = result.parts
@@ -92,7 +92,7 @@ def bench_resume(
         parts.computed,
         resumed_s,
         resumed_s / (full.seconds - full.startup_s),
-        result.manifest["content_digest"] == full.content_digest,
+        result.manifest.content_digest == full.content_digest,
     )
 
 
@@ -123,15 +123,15 @@ def _kill_driver(workspace: Workspace, release_id: str, k: int, ledger: Ledger, 
 
 def _measured(storage: Storage, result: ScoreResult) -> RunBench:
     records = Ledger(storage, run_folder(result.run_id)).records().values()
-    num_users, parts = result.manifest["num_rows"], result.parts
+    num_users, parts = result.manifest.num_rows, result.parts
     return RunBench(
         result.run_id,
         num_users,
-        Release(storage, result.manifest["release"]).num_items,
-        result.manifest["k"],
+        Release(storage, result.manifest.release).num_items,
+        result.manifest.k,
         num_users / (parts.seconds - parts.startup_s),
         parts.startup_s,
         parts.seconds,
         max(record.made_by["peak_memory_bytes"] for record in records),
-        result.manifest["content_digest"],
+        result.manifest.content_digest,
     )

@@ -120,7 +120,7 @@ def serving_requests(workspace_uri: str, platform: str | None) -> dict[str, list
     storage = Workspace.open(workspace_uri).storage
     release, rng = Release(storage, require_live(storage).release), np.random.default_rng(3)
     known = [
-        user for part in range(len(release.manifest["users"])) for user in release.user_part(part).user_ids.to_pylist()
+        user for part in range(len(release.manifest.users)) for user in release.user_part(part).user_ids.to_pylist()
     ]
     chosen = [known[n] for n in rng.permutation(len(known))[:_QUERIES].tolist()]
     items = [release.item_ids[n].as_py() for n in rng.integers(0, release.num_items, _QUERIES).tolist()]
@@ -137,7 +137,7 @@ def serving_requests(workspace_uri: str, platform: str | None) -> dict[str, list
         "search": [Request("/v1/search", "POST", json.dumps(body)) for body in texts],
         "answer_batch": [Request("/v1/batch", "POST", json.dumps(queries))],
     }
-    if "weights_sha256" not in release.manifest["encoder"]:  # generated vectors come from no encoder
+    if "weights_sha256" not in release.manifest.encoder:  # generated vectors come from no encoder
         del kinds["search"]
     return kinds
 

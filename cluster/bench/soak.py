@@ -146,8 +146,8 @@ def _two_pairs(workspace: Workspace, compute: Compute, progress: Progress) -> tu
     storage = workspace.storage
     live = require_live(storage)
     release = Release(storage, live.release)
-    embedding = str(release.manifest["settings"]["embedding_name"])
-    settings: dict[str, Any] = {"eligibility": tuple(release.manifest["settings"]["eligibility"])}
+    embedding = release.manifest.settings.embedding_name
+    settings: dict[str, Any] = {"eligibility": release.manifest.settings.eligibility}
     other = build_release(
         workspace,
         ReleaseSettings(half_life_days=_OTHER_HALF_LIFE_DAYS, **settings),

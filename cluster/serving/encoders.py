@@ -15,7 +15,6 @@ from semrec.errors import InputError
 from semrec.online.lru import Lru
 from semrec.online.search import OnlineEncoder
 from semrec.release.reader import Release
-from semrec.settings import DEFAULT_MODEL
 
 __all__ = ["OverlayVectors", "ReleaseEncoders", "TextEncoder", "encoder_of", "online_encoder"]
 
@@ -109,12 +108,12 @@ class OverlayVectors:
 
 def encoder_of(release: Release) -> str:
     """The name of the embedding that a release's vectors come from."""
-    return str(release.manifest["settings"].get("embedding_name", DEFAULT_MODEL))
+    return release.manifest.settings.embedding_name
 
 
 def online_encoder(release: Release) -> OnlineEncoder:
     """The release's own encoder, loaded when it is first used."""
-    return OnlineEncoder(release.manifest["encoder"])
+    return OnlineEncoder(release.manifest.encoder)
 
 
 def _checked(vector: np.ndarray, dimension: int) -> np.ndarray:

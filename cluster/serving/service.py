@@ -211,7 +211,7 @@ class Service:
             "num_items": served.num_items,
             "dimension": served.dimension,
             "run_k": served.run_k,
-            "encoder": served.release.manifest["encoder"].get("model"),
+            "encoder": served.release.manifest.encoder.get("model"),
             "attributes": served.attributes,
         }
 

@@ -170,4 +170,4 @@ class ReleaseWatcher:
 
 def _folded_of(live: Live, served: ServedRelease) -> Folded:
     """What the pair held when it was published; its release's manifest may have been written again since."""
-    return Folded.of_release(served.release.manifest if live.folded is None else {"folded": live.folded})
+    return Folded.of(served.release.manifest.applied if live.applied is None else live.applied)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from cluster.compute import Compute
 from cluster.executor import WorkerSpec
@@ -15,6 +14,7 @@ from semrec.progress import Progress
 from semrec.workspace.folder import Workspace
 from semrec.workspace.lease import Lease
 from semrec.workspace.ledger import Ledger, PartRecord
+from semrec.workspace.manifests import EmbeddingManifest
 from semrec.workspace.quarantine import DEFAULT_MAX_SHARE
 
 __all__ = ["EmbedResult", "embed_catalogue"]
@@ -25,7 +25,7 @@ class EmbedResult:
     """The embedding's name and manifest, and what this submission did for it."""
 
     name: str
-    manifest: dict[str, Any]
+    manifest: EmbeddingManifest
     parts: PartsReport
 
 
@@ -58,8 +58,8 @@ def embed_catalogue(
         watch = Watch(progress, "items", lambda record: record.counts["items"], _measure)
         report = do_parts("embed", ledger, job.plan, spec, compute, watch, num_groups=devices.count)
         manifest = finish(workspace, job, max_rejected=max_rejected)
-    num_read = manifest["num_items"] + manifest["num_rejected"]
-    compute.metrics.set("semrec_quarantine_share", manifest["num_rejected"] / max(num_read, 1), kind="texts")
+    num_read = manifest.num_items + manifest.num_rejected
+    compute.metrics.set("semrec_quarantine_share", manifest.num_rejected / max(num_read, 1), kind="texts")
     return EmbedResult(identity.name, manifest, report)
 
 

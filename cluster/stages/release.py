@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from cluster.compute import Compute
 from cluster.executor import WorkerSpec
@@ -25,6 +24,7 @@ from semrec.runs import reuse_parts
 from semrec.workspace.folder import Workspace
 from semrec.workspace.lease import Lease
 from semrec.workspace.ledger import Ledger
+from semrec.workspace.manifests import EmbeddingManifest, ReleaseManifest
 from semrec.workspace.storage import Storage
 
 __all__ = ["ReleaseResult", "build_release", "find_embedding"]
@@ -35,7 +35,7 @@ class ReleaseResult:
     """The release's id and manifest, and what this submission did for it."""
 
     release_id: str
-    manifest: dict[str, Any]
+    manifest: ReleaseManifest
     parts: PartsReport
 
 
@@ -50,13 +50,13 @@ def build_release(
         compute.run(
             build_matrix,
             workspace,
-            job.folder,
+            job.release_id,
             catalogue=job.catalogue,
             embedding=job.embedding,
             interactions=job.interactions,
             users=job.users,
             eligibility=settings.eligibility,
-            as_of=job.settings["as_of"],
+            as_of=job.inputs.as_of,
         )
         devices = compute.devices(kind="cpu")  # no GPU is rented for what uses none
         spec = WorkerSpec(UserPartWorker, {"workspace": workspace, "job": job})
@@ -78,14 +78,14 @@ def build_release(
         )
     for warning in eligibility_warnings(manifest):
         progress.note(warning)
-    if manifest["coarse"]["measured"]:
-        progress.note(describe_choice(manifest["coarse"]))
+    if manifest.coarse and manifest.coarse.measured:
+        progress.note(describe_choice(manifest.coarse))
     return ReleaseResult(job.release_id, manifest, report)
 
 
 def find_embedding(storage: Storage) -> str:
     """The name of the only finished embedding. Raises when there is none, or more than one to choose from."""
-    names = [n for n in storage.list_folders("embeddings") if storage.exists(f"embeddings/{n}/manifest.json")]
+    names = [n for n in storage.list_folders("embeddings") if EmbeddingManifest.exists(storage, n)]
     if not names:
         raise MissingArtefactError("no embedding", expected="one", remedy="Run `semrec embed`.")
     if len(names) > 1:
@@ -95,7 +95,7 @@ def find_embedding(storage: Storage) -> str:
 
 def _other_releases(storage: Storage, release_id: str) -> list[Ledger]:
     names = [name for name in storage.list_folders("releases") if name != release_id]
-    return [Ledger(storage, f"releases/{n}") for n in names if storage.exists(f"releases/{n}/manifest.json")]
+    return [Ledger(storage, f"releases/{n}") for n in names if ReleaseManifest.exists(storage, n)]
 
 
 def _user_path(folder: str, part: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from cluster.compute import Compute
 from cluster.executor import WorkerSpec
@@ -20,6 +20,7 @@ from semrec.topology import Topology, choose_topology, shard_ranges
 from semrec.workspace.folder import Workspace
 from semrec.workspace.lease import Lease
 from semrec.workspace.ledger import Ledger, PartRecord, Plan
+from semrec.workspace.manifests import RunManifest
 from semrec.workspace.storage import Storage
 
 __all__ = ["ScoreResult", "score_users"]
@@ -30,7 +31,7 @@ class ScoreResult:
     """The run's id and manifest, how the matrix was laid out, and what this submission did."""
 
     run_id: str
-    manifest: dict[str, Any]
+    manifest: RunManifest
     topology: Topology
     parts: PartsReport
     predicted_s: (
@@ -90,8 +91,7 @@ def score_users(
         )
         if verified and verified.bad_parts:
             storage.delete(f"{folder}/verified.json")
-        body = {"run": plan.run_id, "release": release.release_id, **plan.settings}
-        manifest = ledger.finish(plan, "run", body)
+        manifest = ledger.finish(plan, RunManifest, {"run": plan.run_id, **plan.settings})
     predicted = _predicted_s(release, engine, settings.k, topology, devices.cpus, report)
     if predicted is not None:
         actual_s = report.seconds - report.startup_s

@@ -12,8 +12,9 @@ from semrec.contracts import part_name
 from semrec.data import ItemRow, import_items
 from semrec.workspace.digests import fingerprint
 from semrec.workspace.folder import Workspace
-from semrec.workspace.manifests import read_manifest, write_manifest
-from semrec.workspace.tables import TableFile, read_table, write_table
+from semrec.workspace.manifests import CatalogueManifest, EmbeddingManifest
+from semrec.workspace.records import PartFile
+from semrec.workspace.tables import read_table, write_table
 
 __all__ = ["EMBEDDING_NAME", "generated_events", "write_catalogue", "write_embedding"]
 
@@ -38,27 +39,27 @@ def write_catalogue(
 def write_embedding(workspace: Workspace, vector_of: dict[str, np.ndarray]) -> None:
     """Writes `vector_of` as the embedding of the present catalogue; items without a vector stay without."""
     storage = workspace.storage
-    catalogue = read_manifest(storage, "catalogue/manifest.json", "catalogue", remedy="Import a catalogue.")
+    catalogue = CatalogueManifest.read(storage)
     dimension = len(next(iter(vector_of.values())))
     parts = []
-    for entry in catalogue["parts"]:
-        items = read_table(storage, TableFile.from_json(entry), ["item_id", "text_hash"])
+    for part in catalogue.parts:
+        items = read_table(storage, part, ["item_id", "text_hash"])
         items = items.filter(pa.array([i in vector_of for i in items.column("item_id").to_pylist()], pa.bool_()))
         flat = [np.asarray(vector_of[i], np.float32) for i in items.column("item_id").to_pylist()]
         values = pa.array(np.concatenate(flat) if flat else np.zeros(0, np.float32))
         table = items.append_column("vector", pa.FixedSizeListArray.from_arrays(values, dimension))
-        file = write_table(storage, f"embeddings/{EMBEDDING_NAME}/{part_name(entry['part'])}", table)
-        parts.append({"part": entry["part"], **file.to_json()})
-    body = {
-        "name": EMBEDDING_NAME,
-        "encoder": {"model": EMBEDDING_NAME},
-        "catalogue": catalogue["fingerprint"],
-        "num_items": len(vector_of),
-        "dimension": dimension,
-        "parts": parts,
-        "fingerprint": fingerprint([part["content_digest"] for part in parts]),
-    }
-    write_manifest(storage, f"embeddings/{EMBEDDING_NAME}/manifest.json", "embedding", body)
+        file = write_table(storage, f"embeddings/{EMBEDDING_NAME}/{part_name(part.part)}", table)
+        parts.append(PartFile.of(part.part, file))
+    manifest = EmbeddingManifest(
+        name=EMBEDDING_NAME,
+        encoder={"model": EMBEDDING_NAME},
+        catalogue=catalogue.fingerprint,
+        num_items=len(vector_of),
+        dimension=dimension,
+        parts=tuple(parts),
+        fingerprint=fingerprint([part.content_digest for part in parts]),
+    )
+    manifest.write(storage, EMBEDDING_NAME)
 
 
 def generated_events(

@@ -93,7 +93,7 @@ def release_problem(release: Release, num_users: int) -> ScoringProblem:
     shard = release.shard()
     items = replace(shard, words_IW=np.zeros((shard.num_items, 0), np.uint64), clause_starts=())
     found = []
-    for part in range(len(release.manifest["users"])):
+    for part in range(len(release.manifest.users)):
         users = release.user_part(part)
         found.append(users.queries.vectors_QD[users.personal])
         if sum(map(len, found)) >= num_users:

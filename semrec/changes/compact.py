@@ -14,13 +14,14 @@ from typing import Final
 
 from semrec.changes.log import Folded
 from semrec.changes.state import event_log, item_log
-from semrec.data.catalogue import CATALOGUE_MANIFEST, stage_items
-from semrec.data.interactions import INTERACTIONS_MANIFEST, WeightRule, stage_interactions
+from semrec.data.catalogue import stage_items
+from semrec.data.interactions import WeightRule, stage_interactions
 from semrec.data.online import log_ends
 from semrec.data.rejects import ReadStats
-from semrec.data.staging import Staged, folded_sequence, scratch_folder, stored_parts
+from semrec.data.staging import Staged, applied_sequence, scratch_folder, stored_manifest
 from semrec.errors import RunBusyError
 from semrec.workspace.folder import Workspace
+from semrec.workspace.manifests import CatalogueManifest, InteractionsManifest
 from semrec.workspace.storage import Storage
 
 __all__ = ["FoldReport", "fold_changes"]
@@ -55,9 +56,9 @@ def fold_changes(workspace: Workspace) -> FoldReport:
     events = event_log(workspace.storage)
     events.open(remembered=1)
     storage = workspace.storage
-    put, deleted = _published(storage, CATALOGUE_MANIFEST, lambda scratch: _stage_items(workspace, scratch))
+    put, deleted = _published(storage, CatalogueManifest.PATH, lambda scratch: _stage_items(workspace, scratch))
     (num_events,) = _published(
-        storage, INTERACTIONS_MANIFEST, lambda scratch: _stage_events(workspace, events.head, scratch)
+        storage, InteractionsManifest.PATH, lambda scratch: _stage_events(workspace, events.head, scratch)
     )
     return FoldReport(put, deleted, num_events, Folded(item_log(storage).head, event_log(storage).head))
 
@@ -83,9 +84,9 @@ def _published(
 
 
 def _stage_items(workspace: Workspace, scratch: Path) -> tuple[Staged | None, tuple[int, int]]:
-    manifest, _ = stored_parts(workspace.storage, CATALOGUE_MANIFEST, "catalogue")
+    manifest = stored_manifest(workspace.storage, CatalogueManifest)
     until = log_ends(workspace.storage).items
-    if until <= folded_sequence(manifest):
+    if until <= applied_sequence(manifest):
         return None, (0, 0)
     # The import of nothing, which takes in what is older than itself.
     stats = ReadStats(workspace.storage, "online-items", max_rejected=1.0)
@@ -115,8 +116,8 @@ def _stage_events(workspace: Workspace, until: int, scratch: Path) -> tuple[Stag
 
 def _rule(storage: Storage) -> WeightRule:
     """The rule of the stored interactions, or the default where there are none yet."""
-    manifest, _ = stored_parts(storage, INTERACTIONS_MANIFEST, "interactions")
-    return WeightRule(manifest["repeats"], manifest["neutral_value"]) if manifest else WeightRule()
+    manifest = stored_manifest(storage, InteractionsManifest)
+    return WeightRule(manifest.repeats, manifest.neutral_value) if manifest else WeightRule()
 
 
 def _bytes_of(storage: Storage, path: str) -> bytes | None:

@@ -15,12 +15,13 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any, Final
+from typing import Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from semrec.errors import CorruptArtefactError, InputError, MissingArtefactError, WorkspaceWriteError
+from semrec.workspace.manifests import AppliedSequences
 from semrec.workspace.storage import Storage
 
 __all__ = ["Appended", "Batch", "BatchToken", "Folded", "Segment", "SegmentLog"]
@@ -43,13 +44,12 @@ class Folded:
     events: int = 0
 
     @classmethod
-    def of_release(cls, manifest: dict[str, Any]) -> Folded:
-        """What a release holds: what its catalogue and its interactions held when it was planned.
+    def of(cls, applied: AppliedSequences) -> Folded:
+        """What a release or the live pointer says: what catalogue and interactions held when the release was planned.
 
         Events later than an `as_of` that the release was given count as held: it was asked to leave them out.
         """
-        folded = manifest.get("folded", {})
-        return cls(int(folded.get("items", 0)), int(folded.get("events", 0)))
+        return cls(applied.items, applied.events)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from semrec.changes.log import Folded, SegmentLog
 from semrec.changes.overlay import OVERLAY_SCHEMA, ItemChange, OverlayView, changes_of
 from semrec.contracts import INTERACTIONS_SCHEMA
 from semrec.data.online import EVENTS_FOLDER, OVERLAY_FOLDER
-from semrec.workspace.manifests import read_manifest
+from semrec.data.staging import applied_sequence
+from semrec.workspace.manifests import CatalogueManifest, InteractionsManifest
 from semrec.workspace.storage import Storage
 
 __all__ = ["OverlayState", "Update", "event_log", "item_log"]
@@ -30,13 +31,13 @@ class Update:
 
 def item_log(storage: Storage) -> SegmentLog:
     """The workspace's log of item changes."""
-    floor = _folded(storage, "catalogue/manifest.json", "catalogue")
+    floor = applied_sequence(CatalogueManifest.read_if_there(storage))
     return SegmentLog(storage, OVERLAY_FOLDER, OVERLAY_SCHEMA, floor=floor)
 
 
 def event_log(storage: Storage) -> SegmentLog:
     """The workspace's log of events."""
-    floor = _folded(storage, "interactions/manifest.json", "interactions")
+    floor = applied_sequence(InteractionsManifest.read_if_there(storage))
     return SegmentLog(storage, EVENTS_FOLDER, INTERACTIONS_SCHEMA, floor=floor)
 
 
@@ -108,9 +109,3 @@ class OverlayState:
         self.apply(
             Update([c for c in items if c.sequence > after.items], [e for e in events if e.sequence > after.events])
         )
-
-
-def _folded(storage: Storage, path: str, kind: str) -> int:
-    if not storage.exists(path):
-        return 0
-    return int(read_manifest(storage, path, kind, remedy=f"Import the {kind} again.").get("folded", 0))

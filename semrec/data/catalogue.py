@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,20 +16,19 @@ from semrec.data.online import ItemChanges, item_changes, log_ends
 from semrec.data.rejects import ReadStats
 from semrec.data.rows import ITEM_ROWS_SCHEMA, first_of_each
 from semrec.data.spill import BucketSpill
-from semrec.data.staging import Staged, folded_entry, folded_sequence, stored_parts
+from semrec.data.staging import Staged, applied_entry, applied_sequence, stored_manifest, stored_parts
 from semrec.data.tags import TagSpill
 from semrec.workspace.digests import fingerprint
 from semrec.workspace.folder import Workspace
-from semrec.workspace.manifests import read_manifest
+from semrec.workspace.manifests import CatalogueManifest
+from semrec.workspace.records import PartFile
 from semrec.workspace.storage import Storage
 from semrec.workspace.tables import TableFile, read_table, write_table
 
-__all__ = ["CATALOGUE_MANIFEST", "NUM_ID_BUCKETS", "items_in", "known_items", "num_parts_for", "stage_items"]
+__all__ = ["NUM_ID_BUCKETS", "items_in", "known_items", "num_parts_for", "stage_items"]
 
-CATALOGUE_MANIFEST: Final = "catalogue/manifest.json"
 #: Enough for 100 million items: 100,000 are in memory at once.
 NUM_ID_BUCKETS: Final = 1024
-_KIND: Final = "catalogue"
 _ITEMS_PER_PART: Final = 2_048
 _MAX_DRIFT: Final = 8
 
@@ -52,30 +51,35 @@ def stage_items(
     do not exist. Raises TooManyRejectedError before any part is written.
     """
     storage = workspace.storage
-    manifest, stored = stored_parts(storage, CATALOGUE_MANIFEST, _KIND)
-    held = folded_sequence(manifest)
+    manifest = stored_manifest(storage, CatalogueManifest)
+    held = applied_sequence(manifest)
     changes = item_changes(storage, held, until) if append else ItemChanges()
+    stored = stored_parts(manifest) if append else {}
     by_id = BucketSpill(scratch / "items-by-id", ITEM_ROWS_SCHEMA, NUM_ID_BUCKETS)
-    for table in chain(tables, _changed(storage, changes), _stored_rows(storage, stored if append else {}, changes)):
+    for table in chain(tables, _changed(storage, changes), _stored_rows(storage, stored, changes)):
         by_id.add(table, buckets_of(table.column("item_id").combine_chunks(), NUM_ID_BUCKETS))
-    most_parts = max(num_parts_for(by_id.num_rows), manifest["num_parts"] if manifest else 1)
+    most_parts = max(num_parts_for(by_id.num_rows), manifest.num_parts if manifest else 1)
     by_text = BucketSpill(scratch / "items-by-text", CATALOGUE_SCHEMA, most_parts)
     for items in _distinct(by_id, tags, stats):
         by_text.add(items, buckets_of(items.column("text_hash").combine_chunks(), most_parts))
     stats.check()
-    num_parts = num_parts_for(by_text.num_rows, manifest["num_parts"] if manifest else None)
+    num_parts = num_parts_for(by_text.num_rows, manifest.num_parts if manifest else None)
     parts = []
     for part in range(num_parts):
         # Part counts are powers of two, so a part is the finer buckets that leave its number as remainder.
         rows = pa.concat_tables(by_text.read(bucket) for bucket in range(part, most_parts, num_parts))
         rows = rows.take(pc.sort_indices(rows, sort_keys=[("item_id", "ascending")]))  # Arrow compares text by bytes
         file = write_table(workspace.storage, f"catalogue/{part_name(part).replace('part', 'items')}", rows)
-        parts.append({"part": part, **file.to_json()})
-        stats.report(sum(p["num_rows"] for p in parts), "write catalogue")
+        parts.append(PartFile.of(part, file))
+        stats.report(sum(p.num_rows for p in parts), "write catalogue")
     return Staged(
-        CATALOGUE_MANIFEST,
-        _KIND,
-        {**_manifest(parts), **folded_entry(until)},
+        CatalogueManifest(
+            num_items=sum(p.num_rows for p in parts),
+            num_parts=len(parts),
+            parts=tuple(parts),
+            fingerprint=fingerprint([p.content_digest for p in parts]),
+            **applied_entry(until),
+        ),
         num_put=len(changes.put),
         num_deleted=len(changes.deleted),
         num_online_replaced=0 if append else max(0, until - held),
@@ -88,9 +92,9 @@ def known_items(storage: Storage) -> HasItems:
     Raises MissingArtefactError without a catalogue.
     """
     remedy = "Import the items first: interactions name items of the catalogue."
-    manifest = read_manifest(storage, CATALOGUE_MANIFEST, _KIND, remedy=remedy)
-    items = items_in(storage, [TableFile.from_json(part) for part in manifest["parts"]])
-    changes = item_changes(storage, folded_sequence(manifest), log_ends(storage).items)
+    manifest = CatalogueManifest.read(storage, remedy=remedy)
+    items = items_in(storage, manifest.parts)
+    changes = item_changes(storage, manifest.applied_sequence, log_ends(storage).items)
     exists = dict.fromkeys(changes.deleted, False) | {row.item_id: True for row in changes.put}
     return ChangedItems(items, exists) if exists else items
 
@@ -144,12 +148,3 @@ def _distinct(by_id: BucketSpill, tags: TagSpill | None, stats: ReadStats) -> It
         hashes = pa.array([text_hash(text) for text in rows.column("text").to_pylist()], pa.string())
         columns = {"text_hash": hashes, **{name: rows.column(name) for name in rows.schema.names}}
         yield pa.table([columns[name] for name in CATALOGUE_SCHEMA.names], schema=CATALOGUE_SCHEMA)
-
-
-def _manifest(parts: list[dict[str, Any]]) -> dict[str, Any]:
-    return {
-        "num_items": sum(part["num_rows"] for part in parts),
-        "num_parts": len(parts),
-        "parts": parts,
-        "fingerprint": fingerprint([part["content_digest"] for part in parts]),
-    }

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -15,15 +15,15 @@ import pyarrow.compute as pc
 from semrec.contracts import INTERACTIONS_SCHEMA, buckets_of, part_name
 from semrec.data.rejects import ReadStats
 from semrec.data.spill import BucketSpill
-from semrec.data.staging import Staged, folded_entry, folded_sequence, stored_parts
+from semrec.data.staging import Staged, applied_entry, applied_sequence, stored_manifest
 from semrec.errors import CorruptArtefactError, InputError, SchemaError
 from semrec.workspace.digests import fingerprint
 from semrec.workspace.folder import Workspace
-from semrec.workspace.tables import TableFile, read_table, write_table
+from semrec.workspace.manifests import InteractionsManifest, InteractionsPart
+from semrec.workspace.tables import read_table, write_table
 
-__all__ = ["INTERACTIONS_MANIFEST", "WeightRule", "stage_interactions", "union_of"]
+__all__ = ["WeightRule", "stage_interactions", "union_of"]
 
-INTERACTIONS_MANIFEST: Final = "interactions/manifest.json"
 _KIND: Final = "interactions"
 _EVENT_ROWS_SCHEMA: Final = INTERACTIONS_SCHEMA.append(pa.field("event_id", pa.string()))
 
@@ -36,7 +36,7 @@ class WeightRule:
     max(value - neutral_value, 0). Either way every event, of whatever value, marks its item as seen.
     """
 
-    repeats: str = "sum"
+    repeats: Literal["sum", "latest"] = "sum"
     neutral_value: float = 0.0
 
     def __post_init__(self) -> None:
@@ -47,7 +47,8 @@ class WeightRule:
                 f"neutral_value = {self.neutral_value}", expected="a finite number", remedy="Use 0 for plain events."
             )
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, str | float]:
+        """The rule as fingerprints and messages have it."""
         return {"repeats": self.repeats, "neutral_value": float(self.neutral_value)}
 
 
@@ -73,17 +74,17 @@ def stage_interactions(
     TooManyRejectedError before any part is written.
     """
     manifest = _earlier(workspace, append)
-    stored: dict[int, dict[str, Any]] = {}
+    stored: dict[int, InteractionsPart] = {}
     if append and manifest:
         _check_rule(manifest, rule)
-        stored = {int(part["part"]): part for part in manifest["parts"]}
+        stored = {part.part: part for part in manifest.parts}
     spill = BucketSpill(scratch / _KIND, _EVENT_ROWS_SCHEMA, workspace.num_buckets)
     for table in tables:
         if "event_id" not in table.schema.names:
             table = table.append_column("event_id", pa.nulls(table.num_rows, pa.string()))
         spill.add(table, buckets_of(_one(table.column("user_id")), workspace.num_buckets))
     stats.check()
-    parts: list[dict[str, Any]] = []
+    parts: list[InteractionsPart] = []
     num_repeats = num_rows = 0
     for bucket in range(workspace.num_buckets):
         rows = spill.read(bucket)
@@ -93,19 +94,18 @@ def stage_interactions(
                 events = union_of(INTERACTIONS_SCHEMA.empty_table(), events, each_once=True)
             before = INTERACTIONS_SCHEMA.empty_table()
             if bucket in stored:
-                before = read_table(workspace.storage, TableFile.from_json(stored[bucket])).cast(INTERACTIONS_SCHEMA)
+                before = read_table(workspace.storage, stored[bucket]).cast(INTERACTIONS_SCHEMA)
             union = union_of(before, events, untimed_add_up=not each_once)
             num_repeats += rows.num_rows + before.num_rows - union.num_rows
             parts.append(_write_part(workspace, bucket, union))
         else:
             parts.append(stored[bucket])  # nothing new: its file stands
-        num_rows += parts[-1]["num_rows"]
+        num_rows += parts[-1].num_rows
         stats.report(num_rows, "write interactions")
-    held = folded_sequence(manifest)
+    held = applied_sequence(manifest)
     until = held if folded is None else folded
-    body = {**_manifest(workspace, parts, rule), **folded_entry(until)}
     num_replaced = 0 if append else max(0, until - held)
-    return Staged(INTERACTIONS_MANIFEST, _KIND, body, num_repeats, num_online_replaced=num_replaced)
+    return Staged(_manifest(parts, rule, until), num_repeats, num_online_replaced=num_replaced)
 
 
 def union_of(stored: pa.Table, new: pa.Table, *, each_once: bool = False, untimed_add_up: bool = False) -> pa.Table:
@@ -156,42 +156,44 @@ def _ranked(column: pa.ChunkedArray) -> tuple[np.ndarray, pa.Array]:
     return ranks[encoded.indices.to_numpy(zero_copy_only=False)], encoded.dictionary.take(order)
 
 
-def _write_part(workspace: Workspace, bucket: int, rows: pa.Table) -> dict[str, Any]:
+def _write_part(workspace: Workspace, bucket: int, rows: pa.Table) -> InteractionsPart:
     file = write_table(workspace.storage, f"interactions/{part_name(bucket)}", rows)
     newest = pc.max(rows.column("timestamp")).as_py()
     num_users = pc.count_distinct(rows.column("user_id")).as_py()
-    return {"part": bucket, "num_users": num_users, "newest_timestamp": newest, **file.to_json()}
+    return InteractionsPart.of(bucket, file, num_users=num_users, newest_timestamp=newest)
 
 
-def _manifest(workspace: Workspace, parts: list[dict[str, Any]], rule: WeightRule) -> dict[str, Any]:
-    newest = [part["newest_timestamp"] for part in parts if part["newest_timestamp"] is not None]
-    return {
-        "num_rows": sum(part["num_rows"] for part in parts),
-        "num_users": sum(part["num_users"] for part in parts),
-        "num_buckets": workspace.num_buckets,
-        "newest_timestamp": max(newest, default=None),
-        **rule.to_json(),
-        "parts": parts,
-        "fingerprint": fingerprint({"parts": [part["content_digest"] for part in parts], **rule.to_json()}),
-    }
+def _manifest(parts: list[InteractionsPart], rule: WeightRule, applied: int) -> InteractionsManifest:
+    newest = [part.newest_timestamp for part in parts if part.newest_timestamp is not None]
+    return InteractionsManifest(
+        num_rows=sum(part.num_rows for part in parts),
+        num_users=sum(part.num_users for part in parts),
+        num_buckets=len(parts),
+        newest_timestamp=max(newest, default=None),
+        repeats=rule.repeats,
+        neutral_value=float(rule.neutral_value),
+        parts=tuple(parts),
+        fingerprint=fingerprint({"parts": [part.content_digest for part in parts], **rule.to_json()}),
+        **applied_entry(applied),
+    )
 
 
-def _earlier(workspace: Workspace, append: bool) -> dict[str, Any] | None:
+def _earlier(workspace: Workspace, append: bool) -> InteractionsManifest | None:
     """The present manifest. One that cannot be read is an error only to an append: replacing it is the remedy."""
     try:
-        return stored_parts(workspace.storage, INTERACTIONS_MANIFEST, _KIND)[0]
+        return stored_manifest(workspace.storage, InteractionsManifest)
     except (SchemaError, CorruptArtefactError):
         if append:
             raise
         return None
 
 
-def _check_rule(manifest: dict[str, Any], rule: WeightRule) -> None:
-    there = {name: manifest[name] for name in rule.to_json()}
-    if there != rule.to_json():
+def _check_rule(manifest: InteractionsManifest, rule: WeightRule) -> None:
+    stored_rule = WeightRule(manifest.repeats, manifest.neutral_value)
+    if stored_rule != rule:
         raise InputError(
             f"an append with {rule.to_json()}",
-            expected=f"the rule of the stored interactions, {there}",
+            expected=f"the rule of the stored interactions, {stored_rule.to_json()}",
             remedy="Use the same rule, or import with mode='replace'.",
         )
 

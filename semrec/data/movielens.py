@@ -21,9 +21,10 @@ from semrec.data.rows import ItemRow, UserRow, item_tables, user_tables
 from semrec.data.sources import Source, SourceFolder
 from semrec.data.staging import Staged, check_not_empty, check_not_lost, is_append, scratch_folder
 from semrec.data.tags import TAG_COLUMNS, TagSpill
-from semrec.data.users import USERS_MANIFEST, stage_users
+from semrec.data.users import stage_users
 from semrec.errors import InputError
 from semrec.workspace.folder import Workspace
+from semrec.workspace.manifests import UsersManifest
 from semrec.workspace.quarantine import DEFAULT_MAX_SHARE
 
 __all__ = ["import_movielens", "item_of"]
@@ -78,11 +79,11 @@ def import_movielens(
     replaces_users = files.users is None and not append
     check_not_empty(workspace.storage, staged, allow_empty=allow_empty)
     if replaces_users and not allow_empty:
-        check_not_lost(workspace.storage, USERS_MANIFEST, "users")
+        check_not_lost(workspace.storage, UsersManifest)
     for one in staged:
         one.publish(workspace.storage)
     if replaces_users:
-        workspace.storage.delete(USERS_MANIFEST)
+        workspace.storage.delete(UsersManifest.PATH)
     return report_of(staged, list(stats_of_kind.values()))
 
 
@@ -127,7 +128,7 @@ def _stage(
             blocks = files.blocks(files.users, _USERS[:4], _USERS, stats_of_kind["users"])
             tables = user_tables(_users(blocks), stats=stats_of_kind["users"])
             staged.append(stage_users(workspace, tables, append=append, stats=stats_of_kind["users"], scratch=scratch))
-        rules = EventRules(items_in(workspace.storage, items.files), now_s)
+        rules = EventRules(items_in(workspace.storage, items.manifest.parts), now_s)
         stats = stats_of_kind["interactions"]
         blocks = files.blocks(files.ratings, _RATINGS.names, tuple(_RATINGS.names), stats)
         tables = (events_of(block, _RATINGS, rules, stats=stats) for block in blocks)

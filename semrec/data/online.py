@@ -15,8 +15,9 @@ import pyarrow as pa
 from semrec.changes.log import Folded, SegmentLog
 from semrec.data.rejects import RejectsRows
 from semrec.data.rows import ITEM_ROWS_SCHEMA, ItemRow, item_tables
-from semrec.data.staging import stored_parts
+from semrec.data.staging import applied_sequence, stored_manifest
 from semrec.errors import CorruptArtefactError, SchemaError
+from semrec.workspace.manifests import CatalogueManifest, InteractionsManifest
 from semrec.workspace.storage import Storage
 
 __all__ = ["EVENTS_FOLDER", "OVERLAY_FOLDER", "ItemChanges", "item_changes", "log_ends"]
@@ -52,8 +53,8 @@ def log_ends(storage: Storage) -> Folded:
 
     Raises CorruptArtefactError when the last segment of a log cannot be read.
     """
-    items = _end(storage, OVERLAY_FOLDER, "catalogue")
-    return Folded(items, _end(storage, EVENTS_FOLDER, "interactions"))
+    items = _end(storage, OVERLAY_FOLDER, CatalogueManifest)
+    return Folded(items, _end(storage, EVENTS_FOLDER, InteractionsManifest))
 
 
 def item_changes(storage: Storage, after: int, until: int) -> ItemChanges:
@@ -75,11 +76,11 @@ def item_changes(storage: Storage, after: int, until: int) -> ItemChanges:
     return ItemChanges(until - after, put, [item_id for item_id, row in latest.items() if row["deleted"]])
 
 
-def _end(storage: Storage, folder: str, kind: str) -> int:
+def _end(storage: Storage, folder: str, kind: type[CatalogueManifest] | type[InteractionsManifest]) -> int:
     try:
-        manifest, _ = stored_parts(storage, f"{kind}/manifest.json", kind)
+        floor = applied_sequence(stored_manifest(storage, kind))
     except (SchemaError, CorruptArtefactError):  # replacing it is the remedy, and the segments say the same
-        manifest = None
-    log = SegmentLog(storage, folder, _READ_ONLY, floor=int((manifest or {}).get("folded", 0)))
+        floor = 0
+    log = SegmentLog(storage, folder, _READ_ONLY, floor=floor)
     log.open(remembered=1)
     return log.head

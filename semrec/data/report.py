@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from semrec.data.rejects import ReadStats
 from semrec.data.staging import Staged
+from semrec.workspace.manifests import CatalogueManifest, InteractionsManifest, UsersManifest
 
 __all__ = ["ImportReport", "report_of"]
 
@@ -71,13 +72,15 @@ class ImportReport:
 
 def report_of(staged: Sequence[Staged], stats_of_kind: Sequence[ReadStats]) -> ImportReport:
     """The report of what was staged (and by now published) from the rows of `stats_of_kind`."""
-    bodies = {one.kind: one.body for one in staged}
+    catalogue = next((one.manifest for one in staged if isinstance(one.manifest, CatalogueManifest)), None)
+    interactions = next((one.manifest for one in staged if isinstance(one.manifest, InteractionsManifest)), None)
+    users = next((one.manifest for one in staged if isinstance(one.manifest, UsersManifest)), None)
     rejecting = [stats for stats in stats_of_kind if stats.rejected]
     return ImportReport(
-        num_items=bodies.get("catalogue", {}).get("num_items"),
-        num_users=bodies.get("interactions", {}).get("num_users"),
-        num_interactions=bodies.get("interactions", {}).get("num_rows"),
-        num_listed_users=bodies.get("users", {}).get("num_users"),
+        num_items=catalogue.num_items if catalogue else None,
+        num_users=interactions.num_users if interactions else None,
+        num_interactions=interactions.num_rows if interactions else None,
+        num_listed_users=users.num_users if users else None,
         num_read={stats.kind: stats.num_read for stats in stats_of_kind},
         rejected={stats.kind: stats.rejected for stats in rejecting},
         num_repeats=sum(one.num_repeats for one in staged),

@@ -18,7 +18,7 @@ import fsspec
 import pyarrow as pa
 
 from semrec.errors import InputError
-from semrec.workspace.folder import WORKSPACE_MARKER
+from semrec.workspace.manifests import WorkspaceManifest
 
 __all__ = ["Source", "SourceFolder", "find_sources"]
 
@@ -211,7 +211,7 @@ def _with_suffix(names: Sequence[str], fmt: str, where: str, note: Callable[[str
 
 def _outside_workspaces(names: Sequence[str], note: Callable[[str], None]) -> list[str]:
     """Relative paths without those in a workspace, whose own tables an import of the folder around it would take in."""
-    roots = [name.removesuffix(WORKSPACE_MARKER) for name in names if _base(name) == WORKSPACE_MARKER]
+    roots = [name.removesuffix(WorkspaceManifest.PATH) for name in names if _base(name) == WorkspaceManifest.PATH]
     for root in roots:
         note(f"left out: the workspace in {root or '.'}")
     return [name for name in names if not name.startswith(tuple(roots))] if roots else list(names)

@@ -7,23 +7,29 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from semrec.errors import EmptyResultError, InputError
-from semrec.workspace.manifests import read_manifest, write_manifest
+from semrec.workspace.manifests import CatalogueManifest, InteractionsManifest, Manifest, UsersManifest
 from semrec.workspace.storage import Storage
 from semrec.workspace.tables import TableFile
 
 __all__ = [
+    "ImportManifest",
     "Staged",
+    "applied_entry",
+    "applied_sequence",
     "check_not_empty",
     "check_not_lost",
-    "folded_entry",
-    "folded_sequence",
     "is_append",
     "scratch_folder",
+    "stored_manifest",
     "stored_parts",
 ]
+
+
+ImportManifest = CatalogueManifest | UsersManifest | InteractionsManifest
+_M = TypeVar("_M", bound=Manifest)
 
 
 @dataclass(frozen=True)
@@ -33,56 +39,58 @@ class Staged:
     Until `publish` the earlier manifest, with its own files, is what every reader sees.
     """
 
-    path: str
-    kind: str
-    body: dict[str, Any]
+    manifest: ImportManifest
     num_repeats: int = 0
     num_put: int = 0  # items changed online that the parts take in
     num_deleted: int = 0
     num_online_replaced: int = 0  # changes and events made online that were in no parts yet, and are older than these
 
     @property
-    def files(self) -> list[TableFile]:
-        return [TableFile.from_json(part) for part in self.body["parts"]]
+    def path(self) -> str:
+        """Where the manifest will stand."""
+        return self.manifest.PATH
 
     def publish(self, storage: Storage) -> None:
-        write_manifest(storage, self.path, self.kind, self.body)
+        """Makes the parts live, in one atomic step."""
+        self.manifest.write(storage)
 
 
 def check_not_empty(storage: Storage, staged: Sequence[Staged], *, allow_empty: bool) -> None:
     """Raises EmptyResultError when one of `staged` would put a table without rows in the place of one that has some."""
     for table in staged:
-        if not allow_empty and not any(file.num_rows for file in table.files):
-            check_not_lost(storage, table.path, table.kind)
+        if not allow_empty and not any(part.num_rows for part in table.manifest.parts):
+            check_not_lost(storage, type(table.manifest))
 
 
-def check_not_lost(storage: Storage, path: str, kind: str) -> None:
-    """Raises EmptyResultError when the table at `path`, which is about to have no row, has some now."""
-    _, present = stored_parts(storage, path, kind)
-    if num_rows := sum(file.num_rows for file in present.values()):
+def check_not_lost(storage: Storage, kind: type[ImportManifest]) -> None:
+    """Raises EmptyResultError when the table of a kind, which is about to have no row, has some now."""
+    present = stored_manifest(storage, kind)
+    if num_rows := sum(part.num_rows for part in present.parts) if present else 0:
         raise EmptyResultError(
-            f"an import without a single row, in the place of {num_rows:,} rows of the {kind}",
+            f"an import without a single row, in the place of {num_rows:,} rows of the {kind.KIND}",
             expected="rows; an export that went wrong upstream has none",
             remedy="Look at the source; if it is meant, say --allow-empty (allow_empty=True).",
         )
 
 
-def stored_parts(storage: Storage, path: str, kind: str) -> tuple[dict[str, Any] | None, dict[int, TableFile]]:
-    """The manifest at `path` and its files by part number; (None, {}) when nothing was imported yet."""
-    if not storage.exists(path):
-        return None, {}
-    manifest = read_manifest(storage, path, kind, remedy=f"Import the {kind} again with mode='replace'.")
-    return manifest, {int(part["part"]): TableFile.from_json(part) for part in manifest["parts"]}
+def stored_manifest(storage: Storage, kind: type[_M]) -> _M | None:
+    """The manifest of what was imported, or None when nothing of the kind was yet."""
+    return kind.read_if_there(storage, remedy=f"Import the {kind.KIND} again with mode='replace'.")
 
 
-def folded_sequence(manifest: dict[str, Any] | None) -> int:
+def stored_parts(manifest: ImportManifest | None) -> dict[int, TableFile]:
+    """The files of a manifest by part number; none without one."""
+    return {part.part: part for part in manifest.parts} if manifest else {}
+
+
+def applied_sequence(manifest: CatalogueManifest | InteractionsManifest | None) -> int:
     """The last change made online that the parts of a manifest hold or replace; 0 without one."""
-    return int((manifest or {}).get("folded", 0))
+    return manifest.applied_sequence if manifest else 0
 
 
-def folded_entry(sequence: int) -> dict[str, int]:
+def applied_entry(sequence: int) -> dict[str, int]:
     """What a new manifest says about changes made online; a workspace without such changes has no entry."""
-    return {"folded": sequence} if sequence else {}
+    return {"applied_sequence": sequence} if sequence else {}
 
 
 def is_append(mode: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -13,15 +13,16 @@ from semrec.contracts import USERS_SCHEMA, buckets_of, part_name
 from semrec.data.rejects import ReadStats
 from semrec.data.rows import USER_ROWS_SCHEMA, first_of_each
 from semrec.data.spill import BucketSpill
-from semrec.data.staging import Staged, stored_parts
+from semrec.data.staging import Staged, stored_manifest, stored_parts
 from semrec.workspace.digests import fingerprint
 from semrec.workspace.folder import Workspace
+from semrec.workspace.manifests import UsersManifest
+from semrec.workspace.records import PartFile
 from semrec.workspace.storage import Storage
 from semrec.workspace.tables import TableFile, read_table, write_table
 
-__all__ = ["USERS_MANIFEST", "stage_users"]
+__all__ = ["stage_users"]
 
-USERS_MANIFEST: Final = "users/manifest.json"
 _KIND: Final = "users"
 
 
@@ -32,11 +33,11 @@ def stage_users(
 
     Of two rows with one id the first counts ("duplicate id"); a new row wins over a stored one, attributes and all.
     """
-    _, stored = stored_parts(workspace.storage, USERS_MANIFEST, _KIND) if append else (None, {})
+    stored = stored_parts(stored_manifest(workspace.storage, UsersManifest)) if append else {}
     spill = BucketSpill(scratch / _KIND, USER_ROWS_SCHEMA, workspace.num_buckets)
     for table in tables:
         spill.add(table, buckets_of(table.column("user_id").combine_chunks(), workspace.num_buckets))
-    parts: list[dict[str, Any]] = []
+    parts: list[PartFile] = []
     for bucket in range(workspace.num_buckets):
         rows = spill.read(bucket)
         if bucket in stored:
@@ -44,10 +45,16 @@ def stage_users(
         rows = first_of_each(rows, "user_id", stats=stats).select(USERS_SCHEMA.names).cast(USERS_SCHEMA)
         rows = rows.take(pc.sort_indices(rows, sort_keys=[("user_id", "ascending")]))  # Arrow compares text by bytes
         file = write_table(workspace.storage, f"users/{part_name(bucket)}", rows)
-        parts.append({"part": bucket, **file.to_json()})
-        stats.report(sum(part["num_rows"] for part in parts), "write users")
+        parts.append(PartFile.of(bucket, file))
+        stats.report(sum(part.num_rows for part in parts), "write users")
     stats.check()
-    return Staged(USERS_MANIFEST, _KIND, _manifest(parts))
+    manifest = UsersManifest(
+        num_users=sum(part.num_rows for part in parts),
+        num_buckets=len(parts),
+        parts=tuple(parts),
+        fingerprint=fingerprint([part.content_digest for part in parts]),
+    )
+    return Staged(manifest)
 
 
 def _stored_rows(storage: Storage, file: TableFile) -> pa.Table:
@@ -55,12 +62,3 @@ def _stored_rows(storage: Storage, file: TableFile) -> pa.Table:
     nothing = pa.nulls(table.num_rows)
     origin = [nothing.cast(pa.string()), nothing.cast(pa.int64()), pa.array([True] * table.num_rows, pa.bool_())]
     return pa.table([table.column("user_id"), table.column("attributes"), *origin], schema=USER_ROWS_SCHEMA)
-
-
-def _manifest(parts: list[dict[str, Any]]) -> dict[str, Any]:
-    return {
-        "num_users": sum(part["num_rows"] for part in parts),
-        "num_buckets": len(parts),
-        "parts": parts,
-        "fingerprint": fingerprint([part["content_digest"] for part in parts]),
-    }

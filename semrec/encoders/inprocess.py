@@ -66,7 +66,7 @@ def embed_in_process(
         run_serial(EmbedWorker(workspace, job, settings, num_threads=num_threads), pending, note)
         manifest = finish_embedding(workspace, job, max_rejected=max_rejected)
     return embed_report(
-        job, manifest["fingerprint"], standing=standing.values(), done=done, seconds=time.monotonic() - started_s
+        job, manifest.fingerprint, standing=standing.values(), done=done, seconds=time.monotonic() - started_s
     )
 
 

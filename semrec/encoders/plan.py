@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
 
@@ -12,8 +11,9 @@ from semrec.errors import CorruptArtefactError, MissingArtefactError, SchemaErro
 from semrec.workspace.digests import fingerprint
 from semrec.workspace.folder import Workspace
 from semrec.workspace.ledger import Ledger, PartRecord, Plan, PlannedPart, sum_counts
-from semrec.workspace.manifests import read_manifest, write_manifest
+from semrec.workspace.manifests import CatalogueManifest, EmbeddingManifest, EmbeddingRunManifest
 from semrec.workspace.quarantine import DEFAULT_MAX_SHARE
+from semrec.workspace.records import PartFile
 from semrec.workspace.storage import Storage
 from semrec.workspace.tables import TableFile
 
@@ -89,7 +89,7 @@ def plan_embedding(workspace: Workspace, identity: EncoderIdentity) -> Embedding
 
     Raises MissingArtefactError when there is no catalogue, CorruptArtefactError when its manifest contradicts itself.
     """
-    catalogue = read_manifest(workspace.storage, "catalogue/manifest.json", "catalogue", remedy="Run `semrec import`.")
+    catalogue = CatalogueManifest.read(workspace.storage, remedy="Run `semrec import`.")
     sources = _sources(catalogue)
     parts = tuple(
         PlannedPart(part, fingerprint({"encoder": identity.fingerprint, "content": s.content_digest}), s.num_rows)
@@ -97,12 +97,12 @@ def plan_embedding(workspace: Workspace, identity: EncoderIdentity) -> Embedding
     )
     plan = Plan("embedding", {"encoder": identity.to_json(), "num_parts": len(sources)}, parts)
     known = _known_runs(workspace.storage, embedding_folder(identity), plan.run_id)
-    return EmbeddingJob(identity, plan, sources, known, str(catalogue["fingerprint"]))
+    return EmbeddingJob(identity, plan, sources, known, catalogue.fingerprint)
 
 
 def finish_embedding(
     workspace: Workspace, job: EmbeddingJob, *, max_rejected: float = DEFAULT_MAX_SHARE
-) -> dict[str, Any]:
+) -> EmbeddingManifest:
     """Completes the run and makes it the embedding's current one; returns the embedding's manifest.
 
     Raises IncompleteRunError naming missing parts, and TooManyRejectedError when more than the share `max_rejected` of the
@@ -114,47 +114,48 @@ def finish_embedding(
     counts = sum_counts(record.counts for record in records.values())
     if not missing:
         _check_rejected(job, counts, max_rejected)
-    run = ledger.finish(job.plan, "embedding_run", {"catalogue": job.catalogue_fingerprint})
-    body = _manifest_body(job, records, counts, run["num_rows"])
+    run = ledger.finish(job.plan, EmbeddingRunManifest, {"catalogue": job.catalogue_fingerprint})
+    manifest = _manifest(job, records, counts, run.num_rows)
     # Last, in one write: a reader has either the old set of parts or the new one.
-    write_manifest(storage, f"{job.folder}/manifest.json", "embedding", body)
-    return body
+    manifest.write(storage, job.identity.name)
+    return manifest
 
 
-def _manifest_body(
+def _manifest(
     job: EmbeddingJob, records: dict[int, PartRecord], counts: dict[str, int], num_items: int
-) -> dict[str, Any]:
+) -> EmbeddingManifest:
     tables = [records[part].table for part in range(job.num_parts)]
     content = [table.content_digest for table in tables]
-    return {
-        "name": job.identity.name,
-        "encoder": job.identity.to_json(),
-        "run": job.plan.run_id,
-        "catalogue": job.catalogue_fingerprint,
-        "num_items": num_items,  # with a vector; the rejected ones come on top
-        "num_rejected": counts.get("rejected", 0),
-        "num_parts": job.num_parts,
-        "dimension": job.identity.dimension,
-        "parts": [{"part": part, **table.to_json()} for part, table in enumerate(tables)],
-        "fingerprint": fingerprint({"encoder": job.identity.fingerprint, "parts": content}),
-    }
+    return EmbeddingManifest(
+        name=job.identity.name,
+        encoder=job.identity.to_json(),
+        run=job.plan.run_id,
+        catalogue=job.catalogue_fingerprint,
+        num_items=num_items,
+        num_rejected=counts.get("rejected", 0),
+        num_parts=job.num_parts,
+        dimension=job.identity.dimension,
+        parts=tuple(PartFile.of(part, table) for part, table in enumerate(tables)),
+        fingerprint=fingerprint({"encoder": job.identity.fingerprint, "parts": content}),
+    )
 
 
-def _sources(catalogue: dict[str, Any]) -> tuple[TableFile, ...]:
-    parts = sorted(catalogue["parts"], key=lambda record: int(record["part"]))
-    numbers = [int(record["part"]) for record in parts]
-    if numbers != list(range(int(catalogue["num_parts"]))):
+def _sources(catalogue: CatalogueManifest) -> tuple[TableFile, ...]:
+    parts = sorted(catalogue.parts, key=lambda part: part.part)
+    numbers = [part.part for part in parts]
+    if numbers != list(range(catalogue.num_parts)):
         raise CorruptArtefactError(
-            f"catalogue/manifest.json lists parts {numbers[:8]} of {catalogue['num_parts']}",
+            f"{catalogue.PATH} lists parts {numbers[:8]} of {catalogue.num_parts}",
             expected="each part once, from 0",
             remedy="Run `semrec import` again.",
         )
-    return tuple(TableFile.from_json(record) for record in parts)
+    return tuple(part.table for part in parts)
 
 
 def _known_runs(storage: Storage, folder: str, own_run: str) -> tuple[KnownRun, ...]:
     """The current run, then the runs that never finished: a completed run that is not current had its vectors taken over."""
-    current = storage.read_json(f"{folder}/manifest.json")["run"] if storage.exists(f"{folder}/manifest.json") else None
+    manifest = EmbeddingManifest.read_if_there(storage, folder.removeprefix("embeddings/"))
+    current = manifest.run if manifest else None
     others = [run for run in storage.list_folders(f"{folder}/runs") if run not in (current, own_run)]
     open_runs = [run for run in others if not storage.exists(f"{run_folder(folder, run)}/manifest.json")]
     wanted = [current, *open_runs] if current not in (None, own_run) else open_runs

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +16,7 @@ from semrec.errors import InputError, SchemaError
 from semrec.evaluation.splits import Split, check_no_overlap
 from semrec.models.base import Events
 from semrec.workspace.folder import Workspace
-from semrec.workspace.manifests import read_manifest
+from semrec.workspace.manifests import CatalogueManifest, EmbeddingManifest, InteractionsManifest
 from semrec.workspace.tables import TableFile, read_table
 
 __all__ = ["Dataset", "PublishedSplit", "read_dataset", "read_published"]
@@ -65,11 +65,12 @@ def read_dataset(workspace: Workspace, *, embedding: str | None = None) -> Datas
     when the embedding cannot be told, SchemaError when it is of another catalogue.
     """
     storage = workspace.storage
-    catalogue = read_manifest(storage, "catalogue/manifest.json", "catalogue", remedy="Import a catalogue.")
-    path = "interactions/manifest.json"
-    interactions = read_manifest(storage, path, "interactions", remedy="Import interactions.")
-    ids = pa.concat_tables(_parts(workspace, catalogue, ["item_id"])).sort_by("item_id")["item_id"].combine_chunks()
-    table = pa.concat_tables(_parts(workspace, interactions, ["user_id", "item_id", "value", "timestamp"]))
+    catalogue = CatalogueManifest.read(storage)
+    interactions = InteractionsManifest.read(storage, remedy="Import interactions.")
+    ids = (
+        pa.concat_tables(_parts(workspace, catalogue.parts, ["item_id"])).sort_by("item_id")["item_id"].combine_chunks()
+    )
+    table = pa.concat_tables(_parts(workspace, interactions.parts, ["user_id", "item_id", "value", "timestamp"]))
     rows = pc.index_in(table["item_id"], value_set=ids)
     table, rows = table.filter(rows.is_valid()), rows.drop_null()
     users = table["user_id"].unique()
@@ -79,8 +80,8 @@ def read_dataset(workspace: Workspace, *, embedding: str | None = None) -> Datas
         table["value"].to_numpy(),
         table["timestamp"].to_numpy(),
     )
-    content = _embedding(workspace, ids, embedding, catalogue["fingerprint"])
-    return Dataset(ids.to_pylist(), len(users), events, float(interactions["neutral_value"]), content)
+    content = _embedding(workspace, ids, embedding, catalogue.fingerprint)
+    return Dataset(ids.to_pylist(), len(users), events, interactions.neutral_value, content)
 
 
 def read_published(train: Path, test: Path, candidates: Path | None = None) -> PublishedSplit:
@@ -126,8 +127,8 @@ def read_published(train: Path, test: Path, candidates: Path | None = None) -> P
     return PublishedSplit(dataset, split, np.concatenate([[0], np.cumsum(lengths)]), np.concatenate(lists))
 
 
-def _parts(workspace: Workspace, manifest: Mapping[str, Any], columns: list[str]) -> list[pa.Table]:
-    return [read_table(workspace.storage, TableFile.from_json(part), columns) for part in manifest["parts"]]
+def _parts(workspace: Workspace, parts: Sequence[TableFile], columns: list[str]) -> list[pa.Table]:
+    return [read_table(workspace.storage, part, columns) for part in parts]
 
 
 def _embedding(
@@ -135,9 +136,7 @@ def _embedding(
 ) -> dict[str, np.ndarray]:
     """The vectors of the items as {"text": float32 [I, D]}; {} in a workspace without an embedding."""
     storage = workspace.storage
-    names = [
-        known for known in storage.list_folders("embeddings") if storage.exists(f"embeddings/{known}/manifest.json")
-    ]
+    names = [known for known in storage.list_folders("embeddings") if EmbeddingManifest.exists(storage, known)]
     if name is None and not names:
         return {}
     if name not in names and (name or len(names) > 1):
@@ -146,20 +145,19 @@ def _embedding(
             expected=" or ".join(sorted(names)) or "an embedded catalogue",
             remedy="Name one of these with --embedding.",
         )
-    path = f"embeddings/{name or names[0]}/manifest.json"
-    manifest = read_manifest(storage, path, "embedding", remedy="Run `semrec embed`.")
-    if manifest["catalogue"] != catalogue_fingerprint:
+    manifest = EmbeddingManifest.read(storage, name or names[0])
+    if manifest.catalogue != catalogue_fingerprint:
         raise SchemaError(
-            f"{path} was made from catalogue {manifest['catalogue'][:12]}",
+            f"{manifest.path(name or names[0])} was made from catalogue {manifest.catalogue[:12]}",
             expected=f"the present one, {catalogue_fingerprint[:12]}",
             remedy="Run `semrec embed`: only changed texts are embedded.",
         )
-    vectors_ID = np.zeros((len(ids), manifest["dimension"]), np.float32)
-    for table in _parts(workspace, manifest, ["item_id", "vector"]):
+    vectors_ID = np.zeros((len(ids), manifest.dimension), np.float32)
+    for table in _parts(workspace, manifest.parts, ["item_id", "vector"]):
         rows = pc.index_in(table["item_id"], value_set=ids)
         is_known = rows.is_valid().to_numpy()
         flat = table["vector"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-        vectors_ID[rows.drop_null().to_numpy()] = flat.reshape(-1, manifest["dimension"])[is_known]
+        vectors_ID[rows.drop_null().to_numpy()] = flat.reshape(-1, manifest.dimension)[is_known]
     return {"text": vectors_ID}
 
 

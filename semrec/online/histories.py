@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from semrec.contracts import INTERACTIONS_SCHEMA, bucket_of
-from semrec.data.interactions import INTERACTIONS_MANIFEST, union_of
-from semrec.data.staging import stored_parts
+from semrec.data.interactions import union_of
 from semrec.online.lru import Lru
 from semrec.release.reader import Release
+from semrec.workspace.manifests import InteractionsManifest
 from semrec.workspace.tables import TableFile, read_rows
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class Histories:
     """
 
     def __init__(self, release: Release) -> None:
-        self._storage, self._as_of = release.storage, release.manifest["as_of"]
+        self._storage, self._as_of = release.storage, release.manifest.as_of
         self._parts: Lru[int, _Part] = Lru(_CACHE_BYTES, lambda part: part.num_bytes)
         self._files = _files_of(release)
 
@@ -63,17 +63,17 @@ class Histories:
         return _Part(table)
 
 
-def _files_of(release: Release) -> list[TableFile]:
+def _files_of(release: Release) -> Sequence[TableFile]:
     """One file per bucket of users, none without interactions."""
-    files = release.manifest.get("interactions")
+    files = release.manifest.interactions
     if files is None:
         _log.warning(
             "release %s is of a version that did not note its interactions: those imported last are read. Build it again",
             release.release_id,
         )
-        _, stored = stored_parts(release.storage, INTERACTIONS_MANIFEST, "interactions")
-        return [stored[part] for part in sorted(stored)]
-    return [TableFile.from_json(file) for file in files]
+        imported = InteractionsManifest.read_if_there(release.storage)
+        return imported.parts if imported else ()
+    return files
 
 
 class _Part:

@@ -10,9 +10,7 @@ import numpy as np
 from semrec.contracts import bucket_of
 from semrec.online.answers import Hit
 from semrec.online.lru import Lru
-from semrec.runs.plan import run_folder
-from semrec.workspace.ledger import Ledger
-from semrec.workspace.manifests import read_manifest
+from semrec.workspace.manifests import RunManifest
 from semrec.workspace.storage import Storage
 from semrec.workspace.tables import TableFile, read_table
 
@@ -35,11 +33,10 @@ class PublishedLists:
     """A finished run, opened; `k` is its K. Parts are decoded on first use and kept, within bounds."""
 
     def __init__(self, storage: Storage, run_id: str) -> None:
-        self._storage, folder = storage, run_folder(run_id)
-        self.run_id, self._plan = run_id, Ledger(storage, folder).plan()
-        remedy = "Run `semrec score` to the end."
-        self._parts = read_manifest(storage, f"{folder}/manifest.json", "run", remedy=remedy)["parts"]
-        self.k, self.release_id = int(self._plan.settings["k"]), str(self._plan.settings["release"])
+        self._storage = storage
+        manifest = RunManifest.read(storage, run_id)
+        self.run_id, self._parts = run_id, manifest.parts
+        self.k, self.release_id = manifest.k, manifest.release
         self._kept: Lru[int, _Part] = Lru(_CACHE_BYTES, lambda part: part.num_bytes)
 
     def list_of(self, user_id: str) -> Published | None:
@@ -48,14 +45,14 @@ class PublishedLists:
 
     def sample(self, num_users: int) -> list[str]:
         """Up to `num_users` ids spread evenly over all users: the same ones every time."""
-        sizes = [part["num_rows"] for part in self._parts]
+        sizes = [part.num_rows for part in self._parts]
         starts, total = np.cumsum([0, *sizes]), sum(sizes)
         wanted = sorted({int(place) for place in np.linspace(0, total - 1, num_users)}) if total else []
         parts = np.searchsorted(starts, wanted, side="right") - 1
         return [self._part(int(part)).user_ids[place - starts[part]] for place, part in zip(wanted, parts, strict=True)]
 
     def _part(self, part: int) -> _Part:
-        return self._kept.get(part, lambda: _Part(self._storage, TableFile.from_json(self._parts[part])))
+        return self._kept.get(part, lambda: _Part(self._storage, self._parts[part]))
 
 
 class _Part:

@@ -72,7 +72,7 @@ class ServedRelease:
         self.attributes = self._filters.attributes
         self.vectors = OnlineVectors(self.release, self.items)
         self.users = Users(self.release, self.items, self.vectors)
-        self._popularity_I = read_popularity(storage, self.release.manifest["matrix"], 0, self.release.num_items)
+        self._popularity_I = read_popularity(storage, self.release.manifest.matrix, 0, self.release.num_items)
         self._engines = self._make_engines(self._filters.item_words(flat)) if self.stop > self.start else None
         self._compiled: Lru[Filters, CompiledFilters] = Lru(_KEPT_FILTERS, lambda _: 1)
         self._overlays: Lru[OverlayView, OverlayItems] = Lru(_KEPT_VIEWS, lambda _: 1)
@@ -115,7 +115,7 @@ class ServedRelease:
 
         By plain sets of what the user and the items state, not by the bits that the engine tested.
         """
-        names, seen_rows = self.release.manifest["settings"]["eligibility"], set(question.seen_rows.tolist())
+        names, seen_rows = self.release.manifest.settings.eligibility, set(question.seen_rows.tolist())
         return sum(
             hit.item_id in question.hidden
             or self.items.row_of.get(hit.item_id) in seen_rows

@@ -15,8 +15,8 @@ class StoredRows:
     """The blocks of a release's item matrix, each memory-mapped as it lies."""
 
     def __init__(self, release: Release) -> None:
-        matrix = release.manifest["matrix"]
-        edges = np.cumsum([0, *(block["num_rows"] for block in matrix["blocks"])])
+        matrix = release.manifest.matrix
+        edges = np.cumsum([0, *(block.num_rows for block in matrix.blocks)])
         pairs = zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)
         self._blocks = [read_rows(release.storage, matrix, start, stop) for start, stop in pairs]
         self._edges, self._dimension = edges, release.dimension

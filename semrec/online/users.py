@@ -65,7 +65,7 @@ class Users:
         self, release: Release, items: ItemTable, vectors: OnlineVectors, *, cache_bytes: int = _CACHE_BYTES
     ) -> None:
         self._release, self._items, self._vectors = release, items, vectors
-        self._num_parts = len(release.manifest["users"])
+        self._num_parts = len(release.manifest.users)
         self._parts: Lru[int, _Part] = Lru(cache_bytes, lambda part: part.num_bytes)
         self._histories = Histories(release)
         self._later: Lru[_Moment, UserState] = Lru(_KEPT_STATES, lambda _: 1)

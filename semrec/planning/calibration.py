@@ -15,7 +15,7 @@ from semrec.machine import machine
 from semrec.planning.rates import Rates, with_embedding
 from semrec.scoring.engine import Engine, check_engine, make_engine
 from semrec.scoring.types import ItemShard, Queries
-from semrec.workspace.manifests import read_manifest, write_manifest
+from semrec.workspace.manifests import Manifest
 from semrec.workspace.storage import Storage
 
 __all__ = ["Calibration", "calibrate", "read_calibration", "write_calibration"]
@@ -35,6 +35,20 @@ class Calibration:
     machine: str
     rates: Rates
     points: tuple[tuple[int, float], ...]  # items, seconds per user
+
+
+class CalibrationManifest(Manifest):
+    """A calibration as it is stored; `rates` are the fields of `Rates`."""
+
+    KIND = "calibration"
+    PATH = "calibrations/{}.json"
+    REMEDY = "Run `semrec plan` again."
+
+    engine: str
+    num_threads: int
+    machine: str
+    rates: dict[str, Any]
+    points: tuple[tuple[int, float], ...]
 
 
 def calibrate(*, engine: str, num_threads: int, dimension: int, k: int, budget_s: float = 60.0) -> Calibration:
@@ -64,20 +78,22 @@ def calibrate(*, engine: str, num_threads: int, dimension: int, k: int, budget_s
 
 def write_calibration(storage: Storage, calibration: Calibration) -> None:
     """Keeps it as the workspace's calibration of its engine."""
-    write_manifest(storage, _path(calibration.engine), "calibration", asdict(calibration))
+    manifest = CalibrationManifest(
+        engine=calibration.engine,
+        num_threads=calibration.num_threads,
+        machine=calibration.machine,
+        rates=asdict(calibration.rates),
+        points=calibration.points,
+    )
+    manifest.write(storage, calibration.engine)
 
 
 def read_calibration(storage: Storage, engine: str) -> Calibration | None:
     """The workspace's calibration of an engine, or None."""
-    if not storage.exists(_path(engine)):
+    stored = CalibrationManifest.read_if_there(storage, engine)
+    if stored is None:
         return None
-    body: dict[str, Any] = read_manifest(storage, _path(engine), "calibration", remedy="Run `semrec plan` again.")
-    points = tuple((int(items), float(seconds)) for items, seconds in body["points"])
-    return Calibration(body["engine"], body["num_threads"], body["machine"], Rates(**body["rates"]), points)
-
-
-def _path(engine: str) -> str:
-    return f"calibrations/{engine}.json"
+    return Calibration(stored.engine, stored.num_threads, stored.machine, Rates(**stored.rates), stored.points)
 
 
 def _seconds_per_user(engine: Engine, queries: Queries, k: int, budget_s: float) -> float:

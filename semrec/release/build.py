@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,16 +16,27 @@ from semrec.models.components import Components, ModelSpec
 from semrec.models.content import ContentModel
 from semrec.release.arrays import read_rows
 from semrec.release.clauses import stating_count
-from semrec.release.matrix import attribute_dicts, pack_words
+from semrec.release.matrix import attribute_dicts, layout_of, pack_words
 from semrec.release.reader import Release
-from semrec.scoring.eligibility import Layout
 from semrec.settings import ReleaseSettings
 from semrec.workspace.digests import fingerprint
 from semrec.workspace.folder import Workspace
 from semrec.workspace.ledger import Ledger, PartRecord, Plan, PlannedPart, build_info, sum_counts
-from semrec.workspace.manifests import read_manifest, write_manifest
+from semrec.workspace.manifests import (
+    AppliedSequences,
+    CatalogueManifest,
+    CoarseChoice,
+    EmbeddingManifest,
+    InteractionsManifest,
+    InteractionsPart,
+    MatrixManifest,
+    ReleaseInputs,
+    ReleaseManifest,
+    UserPartFile,
+    UsersManifest,
+)
 from semrec.workspace.storage import Storage
-from semrec.workspace.tables import TableFile, read_table, write_table
+from semrec.workspace.tables import read_table, write_table
 
 __all__ = ["ReleaseJob", "UserPartWorker", "finish_release", "plan_release"]
 
@@ -36,10 +46,11 @@ class ReleaseJob:
     """Everything that the workers of one release need to know; small, and the same on every host."""
 
     plan: Plan
-    catalogue: dict[str, Any] = field(repr=False)
-    embedding: dict[str, Any] = field(repr=False)
-    interactions: dict[str, Any] | None = field(repr=False)
-    users: dict[str, Any] | None = field(repr=False)
+    inputs: ReleaseInputs
+    catalogue: CatalogueManifest = field(repr=False)
+    embedding: EmbeddingManifest = field(repr=False)
+    interactions: InteractionsManifest | None = field(repr=False)
+    users: UsersManifest | None = field(repr=False)
 
     @property
     def release_id(self) -> str:
@@ -49,10 +60,6 @@ class ReleaseJob:
     def folder(self) -> str:
         return f"releases/{self.release_id}"
 
-    @property
-    def settings(self) -> dict[str, Any]:
-        return self.plan.settings
-
 
 def plan_release(workspace: Workspace, embedding_name: str, settings: ReleaseSettings) -> ReleaseJob:
     """Fixes the inputs of a release; its id is their fingerprint.
@@ -60,36 +67,37 @@ def plan_release(workspace: Workspace, embedding_name: str, settings: ReleaseSet
     Raises MissingArtefactError when a stage before was not done, SchemaError when the embedding is of another catalogue.
     """
     storage = workspace.storage
-    catalogue = read_manifest(storage, "catalogue/manifest.json", "catalogue", remedy="Import a catalogue.")
-    path = f"embeddings/{embedding_name}/manifest.json"
-    embedding = read_manifest(storage, path, "embedding", remedy="Run `semrec embed`.")
-    if embedding["catalogue"] != catalogue["fingerprint"]:
+    catalogue = CatalogueManifest.read(storage)
+    embedding = EmbeddingManifest.read(storage, embedding_name)
+    if embedding.catalogue != catalogue.fingerprint:
         raise SchemaError(
-            f"{path} was made from catalogue {embedding['catalogue'][:12]}",
-            expected=f"the present one, {catalogue['fingerprint'][:12]}",
+            f"{embedding.path(embedding_name)} was made from catalogue {embedding.catalogue[:12]}",
+            expected=f"the present one, {catalogue.fingerprint[:12]}",
             remedy="Run `semrec embed`: only changed texts are embedded.",
         )
-    interactions = _optional(storage, "interactions/manifest.json", "interactions")
-    users = _optional(storage, "users/manifest.json", "users")
-    as_of = settings.as_of if settings.as_of is not None else (interactions or {}).get("newest_timestamp")
-    shared = {
-        "as_of": as_of,
-        "catalogue": catalogue["fingerprint"],
-        "embedding": embedding["fingerprint"],
-        "embedding_name": embedding_name,
-        "half_life_days": settings.half_life_days,
-        "eligibility": list(settings.eligibility),
-        "neutral_value": interactions["neutral_value"] if interactions else 0.0,
-        "repeats": interactions["repeats"] if interactions else "sum",
-    }
+    interactions, users = InteractionsManifest.read_if_there(storage), UsersManifest.read_if_there(storage)
+    newest_timestamp = interactions.newest_timestamp if interactions else None
+    inputs = ReleaseInputs(
+        as_of=settings.as_of if settings.as_of is not None else newest_timestamp,
+        catalogue=catalogue.fingerprint,
+        embedding=embedding.fingerprint,
+        embedding_name=embedding_name,
+        half_life_days=settings.half_life_days,
+        eligibility=settings.eligibility,
+        neutral_value=interactions.neutral_value if interactions else 0.0,
+        repeats=interactions.repeats if interactions else "sum",
+    )
+    shared = inputs.to_json()
+    # A later as_of alone does not change a part: what it leaves out of the part does.
     timeless = {name: value for name, value in shared.items() if name != "as_of"}
     parts = []
     for part in range(workspace.num_buckets):
-        inputs = [source["parts"][part]["content_digest"] if source else None for source in (interactions, users)]
-        own = fingerprint([CONTRACT_VERSION, timeless, _cut(interactions, part, as_of), *inputs])
-        parts.append(PlannedPart(part, own, interactions["parts"][part]["num_rows"] if interactions else 0))
-    plan = Plan("release", shared, tuple(parts))
-    return ReleaseJob(plan, catalogue, embedding, interactions, users)
+        events = interactions.parts[part] if interactions else None
+        sources = [table.parts[part].content_digest if table else None for table in (interactions, users)]
+        cut = inputs.as_of if _is_cut(events, inputs.as_of) else None
+        own = fingerprint([CONTRACT_VERSION, timeless, cut, *sources])
+        parts.append(PlannedPart(part, own, events.num_rows if events else 0))
+    return ReleaseJob(Plan("release", shared, tuple(parts)), inputs, catalogue, embedding, interactions, users)
 
 
 class UserPartWorker:
@@ -97,19 +105,15 @@ class UserPartWorker:
 
     def __init__(self, workspace: Workspace, job: ReleaseJob) -> None:
         self._storage, self._job = workspace.storage, job
-        remedy = "Build the item matrix first."
-        self._matrix = read_manifest(self._storage, f"{job.folder}/matrix.json", "matrix", remedy=remedy)
-        num_items = self._matrix["num_items"]
-        high_ID, low_ID, _ = read_rows(self._storage, self._matrix, 0, num_items)
+        matrix = MatrixManifest.read(self._storage, job.release_id)
+        high_ID, low_ID, _ = read_rows(self._storage, matrix, 0, matrix.num_items)
         self._vectors = ItemVectors(high_ID, low_ID)
-        content = ContentModel(
-            {n: job.settings[n] for n in ("half_life_days", "neutral_value")}, self._matrix["dimension"]
-        )
-        spec = ModelSpec(kind="content")
-        self._components = Components.side_by_side([content], [spec], job.settings["repeats"])
-        items = read_table(self._storage, TableFile.from_json(self._matrix["items"]), ["item_id"])
+        rule = {"half_life_days": job.inputs.half_life_days, "neutral_value": job.inputs.neutral_value}
+        content = ContentModel(rule, matrix.dimension)
+        self._components = Components.side_by_side([content], [ModelSpec(kind="content")], job.inputs.repeats)
+        items = read_table(self._storage, matrix.items, ["item_id"])
         self._item_ids = items.column("item_id").combine_chunks()
-        self._layout = Layout.from_json(self._matrix["layout"])
+        self._layout = layout_of(matrix)
         self._ledger = Ledger(self._storage, job.folder)
 
     def run_part(self, part: int) -> PartRecord:
@@ -146,24 +150,21 @@ class UserPartWorker:
             "popularity": int((~personal).sum()),
             "events": len(events.user),
             "events_of_unknown_items": num_unknown,
-            **{
-                stating_count(name): sum(name in values for values in stated)
-                for name in self._job.settings["eligibility"]
-            },
+            **{stating_count(name): sum(name in values for values in stated) for name in self._job.inputs.eligibility},
         }
         return table, counts
 
     def _read(self, part: int) -> tuple[pa.Table, pa.Table]:
         job, empty = self._job, {"user_id": pa.array([], pa.string())}
         if job.interactions:
-            interactions = read_table(self._storage, TableFile.from_json(job.interactions["parts"][part]))
-            if self._job.settings["as_of"] is not None:
-                interactions = interactions.filter(pc.less_equal(interactions["timestamp"], job.settings["as_of"]))
+            interactions = read_table(self._storage, job.interactions.parts[part])
+            if job.inputs.as_of is not None:
+                interactions = interactions.filter(pc.less_equal(interactions["timestamp"], job.inputs.as_of))
         else:
             kinds = {"item_id": pa.string(), "value": pa.float32(), "timestamp": pa.int64()}
             interactions = pa.table(empty | {name: pa.array([], kind) for name, kind in kinds.items()})
         if job.users:
-            return interactions, read_table(self._storage, TableFile.from_json(job.users["parts"][part]))
+            return interactions, read_table(self._storage, job.users.parts[part])
         return interactions, pa.table(empty)
 
     def _events(self, interactions: pa.Table, user_ids: pa.Array) -> tuple[Events, int]:
@@ -181,7 +182,7 @@ class UserPartWorker:
     def _stated(self, user_ids: pa.Array, attributes: pa.Table) -> list[dict[str, list[str]]]:
         """What each user states of the attributes that eligibility goes by, known to an item or not."""
         stated: list[dict[str, list[str]]] = [{} for _ in range(len(user_ids))]
-        names = self._job.settings["eligibility"]
+        names = self._job.inputs.eligibility
         if names and "attributes" in attributes.column_names:
             users = pc.index_in(attributes.column("user_id"), value_set=user_ids).to_pylist()
             for user, attrs in zip(users, attribute_dicts(attributes.column("attributes")), strict=True):
@@ -190,56 +191,55 @@ class UserPartWorker:
 
 
 def finish_release(
-    workspace: Workspace, job: ReleaseJob, choose_format: Callable[[Release], dict[str, Any]]
-) -> dict[str, Any]:
+    workspace: Workspace, job: ReleaseJob, choose_format: Callable[[Release], CoarseChoice]
+) -> ReleaseManifest:
     """Writes the release's manifest, last. Raises IncompleteRunError while parts are missing.
 
     `choose_format` is asked once in the life of a release: what its manifest records stands.
     """
-    storage, path = workspace.storage, f"{job.folder}/manifest.json"
-    matrix = read_manifest(storage, f"{job.folder}/matrix.json", "matrix", remedy="Build the item matrix first.")
+    storage, release_id = workspace.storage, job.release_id
+    matrix = MatrixManifest.read(storage, release_id).matrix
     records = Ledger(storage, job.folder).finished_records(job.plan)
-    totals = sum_counts(record.counts for record in records)
-    body = {
-        "release": job.release_id,
-        "contract": CONTRACT_VERSION,
-        "settings": job.settings,
-        "as_of": job.settings["as_of"],
-        "newest_timestamp": (job.interactions or {}).get("newest_timestamp"),
-        "encoder": job.embedding["encoder"],
-        "counts": totals,
-        "num_users": totals.get("users", 0),
-        "matrix": {name: value for name, value in matrix.items() if name not in ("kind", "schema")},
-        "interactions": [TableFile.from_json(part).to_json() for part in (job.interactions or {}).get("parts", [])],
-        "users": [{"part": r.part, "popularity": r.counts["popularity"], **r.table.to_json()} for r in records],
-    }
-    body |= _folded_entry(job)
-    body["coarse"] = _recorded_coarse(storage, path) or choose_format(Release(storage, job.release_id, body))
-    write_manifest(storage, path, "release", body)
-    return body
+    counts = sum_counts(record.counts for record in records)
+    interactions = job.interactions.parts if job.interactions else ()
+    manifest = ReleaseManifest(
+        release=release_id,
+        contract=CONTRACT_VERSION,
+        settings=job.inputs,
+        as_of=job.inputs.as_of,
+        newest_timestamp=job.interactions.newest_timestamp if job.interactions else None,
+        encoder=job.embedding.encoder,
+        counts=counts,
+        num_users=counts.get("users", 0),
+        matrix=matrix,
+        interactions=tuple(part.table for part in interactions),
+        users=tuple(UserPartFile.of(r.part, r.table, popularity=r.counts["popularity"]) for r in records),
+        **_applied_entry(job),
+    )
+    coarse = _recorded_coarse(storage, release_id) or choose_format(Release(storage, release_id, manifest))
+    manifest = manifest.model_copy(update={"coarse": coarse})
+    manifest.write(storage, release_id)
+    return manifest
 
 
-def _folded_entry(job: ReleaseJob) -> dict[str, Any]:
+def _applied_entry(job: ReleaseJob) -> dict[str, AppliedSequences]:
     """The last item change and event made online that the release holds; no entry in a workspace that never had any."""
-    items, events = (int((source or {}).get("folded", 0)) for source in (job.catalogue, job.interactions))
-    return {"folded": {"items": items, "events": events}} if items or events else {}
+    items, events = (source.applied_sequence if source else 0 for source in (job.catalogue, job.interactions))
+    return {"applied": AppliedSequences(items=items, events=events)} if items or events else {}
 
 
-def _recorded_coarse(storage: Storage, path: str) -> dict[str, Any] | None:
+def _recorded_coarse(storage: Storage, release_id: str) -> CoarseChoice | None:
     try:
-        return (_optional(storage, path, "release") or {}).get("coarse")
+        recorded = ReleaseManifest.read_if_there(storage, release_id)
     except CorruptArtefactError:
         return None  # the manifest is about to be written again
+    return recorded.coarse if recorded else None
 
 
-def _cut(interactions: dict[str, Any] | None, part: int, as_of: int | None) -> int | None:
-    """`as_of` where it leaves out events of the part, else None: a later one alone does not change the part."""
-    newest = interactions["parts"][part]["newest_timestamp"] if interactions else None
-    return as_of if newest is not None and as_of is not None and newest > as_of else None
-
-
-def _optional(storage: Storage, path: str, kind: str) -> dict[str, Any] | None:
-    return read_manifest(storage, path, kind, remedy="") if storage.exists(path) else None
+def _is_cut(events: InteractionsPart | None, as_of: int | None) -> bool:
+    """Whether `as_of` leaves out some of a part's events."""
+    newest = events.newest_timestamp if events else None
+    return newest is not None and as_of is not None and newest > as_of
 
 
 def _vector_column(vectors: np.ndarray, personal: np.ndarray) -> pa.Array:

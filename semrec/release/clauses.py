@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+
+from semrec.workspace.manifests import ReleaseManifest
 
 __all__ = ["ClauseCounts", "clause_counts", "eligibility_warnings", "lost_clauses", "stating_count"]
 
@@ -26,15 +26,16 @@ def stating_count(attribute: str) -> str:
     return f"users_stating:{attribute}"
 
 
-def clause_counts(manifest: Mapping[str, Any]) -> dict[str, ClauseCounts]:
+def clause_counts(manifest: ReleaseManifest) -> dict[str, ClauseCounts]:
     """The clauses that a release was asked for, by attribute, in their order. Contract 1 left out those without values."""
-    num_values = {clause["attribute"]: len(clause["values"]) for clause in manifest["matrix"]["layout"]}
-    counts = manifest["counts"]
-    names = manifest["settings"]["eligibility"]
-    return {name: ClauseCounts(name, num_values.get(name, 0), counts.get(stating_count(name))) for name in names}
+    num_values = {clause.attribute: len(clause.values) for clause in manifest.matrix.layout}
+    return {
+        name: ClauseCounts(name, num_values.get(name, 0), manifest.counts.get(stating_count(name)))
+        for name in manifest.settings.eligibility
+    }
 
 
-def eligibility_warnings(manifest: Mapping[str, Any]) -> list[str]:
+def eligibility_warnings(manifest: ReleaseManifest) -> list[str]:
     """A sentence for each attribute that users state and no item does: those users get nothing."""
     return [
         f"eligibility: {clause.num_users:,} users state values of {clause.attribute!r} and no item does: they get nothing"
@@ -43,7 +44,7 @@ def eligibility_warnings(manifest: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def lost_clauses(before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> dict[str, str]:
+def lost_clauses(before: ReleaseManifest | None, after: ReleaseManifest) -> dict[str, str]:
     """Finds the clauses that limit less in release `after` than in `before`, or that no item fills: name -> what is wrong.
 
     Both are release manifests; `before` is None where nothing is live. A clause that nobody states any value of is no loss:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from semrec.scoring.formats import DEFAULT_FORMAT
 from semrec.scoring.formats.check import usable_formats
 from semrec.scoring.formats.measure import measure_formats
 from semrec.scoring.types import Queries
+from semrec.workspace.manifests import CoarseChoice
 
 __all__ = ["choose_format", "describe_choice"]
 
@@ -22,7 +23,7 @@ _MAX_ITEMS: Final = 16_384
 _MAX_USERS: Final = 4_096
 
 
-def choose_format(release: Release, *, num_threads: int) -> dict[str, Any]:
+def choose_format(release: Release, *, num_threads: int) -> CoarseChoice:
     """Measures the formats whose products are right on this machine; returns what the release's manifest records.
 
     `cpu` is the name of the fastest, `measured` the users/s of each or None, `machine` where that was, or None.
@@ -31,7 +32,7 @@ def choose_format(release: Release, *, num_threads: int) -> dict[str, Any]:
     """
     users = _some_users(release) if release.num_items >= _MIN_ITEMS else None
     if users is None:
-        return {"cpu": DEFAULT_FORMAT, "measured": None, "machine": None}
+        return CoarseChoice(cpu=DEFAULT_FORMAT, measured=None, machine=None)
     rates = measure_formats(
         lambda items, coarse: make_engine("cpu", items, coarse=coarse, num_threads=num_threads),
         usable_formats("cpu", release.dimension),
@@ -41,20 +42,21 @@ def choose_format(release: Release, *, num_threads: int) -> dict[str, Any]:
         max_items=_MAX_ITEMS,
     )
     measured = {coarse: round(rate) for coarse, rate in rates.items()}
-    return {"cpu": max(measured, key=lambda coarse: measured[coarse]), "measured": measured, "machine": machine()}
+    fastest = max(measured, key=lambda coarse: measured[coarse])
+    return CoarseChoice(cpu=fastest, measured=measured, machine=machine())
 
 
-def describe_choice(choice: dict[str, Any]) -> str:
+def describe_choice(choice: CoarseChoice) -> str:
     """Describes the choice and its reason in one line for people, the fastest format first."""
-    ranked = sorted((choice["measured"] or {}).items(), key=lambda entry: -entry[1])
+    ranked = sorted((choice.measured or {}).items(), key=lambda entry: -entry[1])
     rates = ", ".join(f"{coarse} {rate:,}" for coarse, rate in ranked)
-    return f"coarse format {choice['cpu']} ({f'measured: {rates} users/s' if rates else 'not measured'})"
+    return f"coarse format {choice.cpu} ({f'measured: {rates} users/s' if rates else 'not measured'})"
 
 
 def _some_users(release: Release) -> Queries | None:
     """Reads the first users with vectors, as if they had seen nothing; None when there are none."""
     vectors, words, missing = [], [], _MAX_USERS
-    for part in range(len(release.manifest["users"])):
+    for part in range(len(release.manifest.users)):
         users = release.user_part(part)
         rows = np.flatnonzero(users.personal)[:missing]
         vectors.append(users.queries.vectors_QD[rows])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,20 +12,30 @@ import pyarrow.compute as pc
 from semrec.contracts import ATTRIBUTES_TYPE
 from semrec.errors import InputError
 from semrec.release.arrays import write_array, write_block
-from semrec.scoring.eligibility import Layout
+from semrec.scoring.eligibility import Clause, Layout
 from semrec.scoring.types import rows_not_finite
 from semrec.settings import DEFAULT_ELIGIBILITY
 from semrec.workspace.digests import fingerprint
 from semrec.workspace.folder import Workspace
-from semrec.workspace.manifests import read_manifest, write_manifest
+from semrec.workspace.manifests import (
+    CatalogueManifest,
+    ClauseValues,
+    EmbeddingManifest,
+    InteractionsManifest,
+    ItemMatrix,
+    MatrixBlock,
+    MatrixManifest,
+    UsersManifest,
+)
 from semrec.workspace.storage import Storage
-from semrec.workspace.tables import TableFile, read_table, write_table
+from semrec.workspace.tables import read_table, write_table
 
 __all__ = [
     "ROWS_PER_BLOCK",
     "attribute_dicts",
     "attribute_names",
     "build_matrix",
+    "layout_of",
     "pack_words",
     "unpack_words",
 ]
@@ -37,41 +46,46 @@ ROWS_PER_BLOCK = 262_144
 
 def build_matrix(
     workspace: Workspace,
-    folder: str,
+    release_id: str,
     *,
-    catalogue: dict[str, Any],
-    embedding: dict[str, Any],
-    interactions: dict[str, Any] | None,
-    users: dict[str, Any] | None,
+    catalogue: CatalogueManifest,
+    embedding: EmbeddingManifest,
+    interactions: InteractionsManifest | None,
+    users: UsersManifest | None,
     eligibility: tuple[str, ...],
     as_of: int | None,
-) -> dict[str, Any]:
-    """Writes items.parquet, matrix/block-*.{high,low,norms}.npy and popularity.npy into `folder`, then `matrix.json`.
+) -> MatrixManifest:
+    """Writes a release's items.parquet, matrix/block-*.{high,low,norms}.npy and popularity.npy, then `matrix.json`.
 
-    Returns what that holds. A folder that has its `matrix.json` is left as it is. Needs the ids of the catalogue in memory,
+    Returns what that holds. A release that has its `matrix.json` is left as it is. Needs the ids of the catalogue in memory,
     not the vectors: those pass through a temporary memory-mapped file. Raises InputError naming an item whose vector is not
     finite, or an attribute of `eligibility` that neither an item nor a user has.
     """
-    storage, path = workspace.storage, f"{folder}/matrix.json"
-    if storage.exists(path):
-        return read_manifest(storage, path, "matrix", remedy="Remove the release's folder.")
+    storage, folder = workspace.storage, f"releases/{release_id}"
+    if MatrixManifest.exists(storage, release_id):
+        return MatrixManifest.read(storage, release_id, remedy="Remove the release's folder.")
     items, layout = _items_table(storage, catalogue, embedding, users, eligibility)
     items_file = write_table(storage, f"{folder}/items", items, digest_in_name=False)
     blocks = _write_blocks(storage, folder, items.column("item_id").combine_chunks(), embedding)
     popularity = count_popularity(workspace, items.column("item_id"), interactions, as_of)
     popularity_file = write_array(storage, f"{folder}/popularity.npy", popularity)
-    manifest = {
-        "num_items": items.num_rows,
-        "num_items_without_vector": catalogue["num_items"] - items.num_rows,
-        "dimension": embedding["dimension"],
-        "layout": layout.to_json(),
-        "items": items_file.to_json(),
-        "blocks": blocks,
-        "popularity": popularity_file,
-        "fingerprint": fingerprint([items_file.content_digest, [block["sha256"] for block in blocks]]),
-    }
-    write_manifest(storage, path, "matrix", manifest)
-    return read_manifest(storage, path, "matrix", remedy="")
+    manifest = MatrixManifest(
+        num_items=items.num_rows,
+        num_items_without_vector=catalogue.num_items - items.num_rows,
+        dimension=embedding.dimension,
+        layout=tuple(ClauseValues(attribute=clause.attribute, values=clause.values) for clause in layout.clauses),
+        items=items_file,
+        blocks=blocks,
+        popularity=popularity_file,
+        fingerprint=fingerprint([items_file.content_digest, [block.sha256 for block in blocks]]),
+    )
+    manifest.write(storage, release_id)
+    return manifest
+
+
+def layout_of(matrix: ItemMatrix) -> Layout:
+    """The layout of the eligibility words that the items of a matrix have."""
+    return Layout(tuple(Clause(clause.attribute, clause.values) for clause in matrix.layout))
 
 
 def attribute_dicts(column: pa.ChunkedArray) -> list[dict[str, list[str]]]:
@@ -90,12 +104,12 @@ def attribute_names(column: pa.ChunkedArray) -> set[str]:
 
 
 def count_popularity(
-    workspace: Workspace, item_ids: pa.ChunkedArray, interactions: dict[str, Any] | None, as_of: int | None
+    workspace: Workspace, item_ids: pa.ChunkedArray, interactions: InteractionsManifest | None, as_of: int | None
 ) -> np.ndarray:
     """Distinct users who interacted with each item up to `as_of`: float32 [I]. One part in memory at a time."""
     counts = np.zeros(len(item_ids), np.int64)
-    for part in interactions["parts"] if interactions else ():
-        table = read_table(workspace.storage, TableFile.from_json(part), ["user_id", "item_id", "timestamp"])
+    for part in interactions.parts if interactions else ():
+        table = read_table(workspace.storage, part, ["user_id", "item_id", "timestamp"])
         if as_of is not None:
             table = table.filter(pc.less_equal(table.column("timestamp"), as_of))
         pairs = table.select(["user_id", "item_id"]).group_by(["user_id", "item_id"]).aggregate([])
@@ -117,16 +131,14 @@ def unpack_words(column: pa.ChunkedArray, num_words: int) -> np.ndarray:
 
 def _items_table(
     storage: Storage,
-    catalogue: dict[str, Any],
-    embedding: dict[str, Any],
-    users: dict[str, Any] | None,
+    catalogue: CatalogueManifest,
+    embedding: EmbeddingManifest,
+    users: UsersManifest | None,
     eligibility: tuple[str, ...],
 ) -> tuple[pa.Table, Layout]:
-    embedded = pa.concat_tables(
-        read_table(storage, TableFile.from_json(part), ["item_id"]) for part in embedding["parts"]
-    )
+    embedded = pa.concat_tables(read_table(storage, part, ["item_id"]) for part in embedding.parts)
     columns = ["item_id", "title", "attributes"]
-    items = pa.concat_tables(read_table(storage, TableFile.from_json(part), columns) for part in catalogue["parts"])
+    items = pa.concat_tables(read_table(storage, part, columns) for part in catalogue.parts)
     names_of_items = attribute_names(items.column("attributes"))
     items = items.filter(pc.is_in(items.column("item_id"), value_set=embedded.column("item_id").combine_chunks()))
     items = items.sort_by("item_id")
@@ -141,7 +153,7 @@ def _items_table(
 
 
 def _check_known(
-    without_values: list[str], names_of_items: set[str], storage: Storage, users: dict[str, Any] | None
+    without_values: list[str], names_of_items: set[str], storage: Storage, users: UsersManifest | None
 ) -> None:
     """Refuses a clause on an attribute that nobody has: it is misspelt, or its column was not imported.
 
@@ -151,8 +163,8 @@ def _check_known(
     if not unknown:
         return
     names_of_users: set[str] = set()
-    for part in users["parts"] if users else ():
-        table = read_table(storage, TableFile.from_json(part), ["attributes"])
+    for part in users.parts if users else ():
+        table = read_table(storage, part, ["attributes"])
         names_of_users |= attribute_names(table.column("attributes"))
     for name in unknown:
         if name not in names_of_users:
@@ -167,14 +179,16 @@ def _listed(names: set[str]) -> str:
     return ", ".join(sorted(names)) or "there is none"
 
 
-def _write_blocks(storage: Storage, folder: str, item_ids: pa.Array, embedding: dict[str, Any]) -> list[dict[str, Any]]:
-    shape = (len(item_ids), embedding["dimension"])
+def _write_blocks(
+    storage: Storage, folder: str, item_ids: pa.Array, embedding: EmbeddingManifest
+) -> tuple[MatrixBlock, ...]:
+    shape = (len(item_ids), embedding.dimension)
     if not shape[0]:
         raise InputError("no item has a vector", expected="one at least", remedy="Import a catalogue and embed it.")
     with tempfile.TemporaryDirectory(prefix="semrec-") as scratch:
         matrix = np.memmap(Path(scratch) / "matrix", np.float32, "w+", shape=shape)
-        for part in embedding["parts"]:
-            table = read_table(storage, TableFile.from_json(part), ["item_id", "vector"])
+        for part in embedding.parts:
+            table = read_table(storage, part, ["item_id", "vector"])
             rows = pc.index_in(table.column("item_id"), value_set=item_ids).to_numpy()
             vectors = table.column("vector").combine_chunks().flatten().to_numpy(zero_copy_only=False)
             matrix[rows] = vectors.astype(np.float32, copy=False).reshape(-1, shape[1])
@@ -183,7 +197,7 @@ def _write_blocks(storage: Storage, folder: str, item_ids: pa.Array, embedding: 
         for number, start in enumerate(range(0, shape[0], ROWS_PER_BLOCK)):
             block_ID = np.asarray(matrix[start : start + ROWS_PER_BLOCK])
             blocks.append(write_block(storage, f"{folder}/matrix/block-{number:05d}", block_ID))
-        return blocks
+        return tuple(blocks)
 
 
 def _check_finite(matrix: np.ndarray, item_ids: pa.Array) -> None:

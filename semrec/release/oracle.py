@@ -30,7 +30,7 @@ class ListChecker:
 
     def __init__(self, release: Release) -> None:
         self._release_id = release.release_id
-        self._names: tuple[str, ...] = tuple(release.manifest["settings"]["eligibility"])
+        self._names: tuple[str, ...] = release.manifest.settings.eligibility
         self._kind_I, self._item_kinds = _kinds(release.items.column("attributes"), self._names)
         self._verdicts: dict[tuple[Values, Values], bool] = {}
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,13 +11,12 @@ import pyarrow as pa
 from semrec.models.components import Components, ModelSpec
 from semrec.models.content import ContentModel
 from semrec.release.arrays import check_matrix, read_popularity, read_rows
-from semrec.release.matrix import unpack_words
-from semrec.scoring.eligibility import Layout
+from semrec.release.matrix import layout_of, unpack_words
 from semrec.scoring.formats import DEFAULT_FORMAT, matrix_bytes
 from semrec.scoring.types import ItemShard, Queries
-from semrec.workspace.manifests import newest_finished, read_manifest
+from semrec.workspace.manifests import ReleaseManifest, newest_finished
 from semrec.workspace.storage import Storage
-from semrec.workspace.tables import TableFile, read_table
+from semrec.workspace.tables import read_table
 
 __all__ = ["Release", "UserPart", "newest_release"]
 
@@ -39,20 +37,19 @@ class Release:
     `manifest` is that of a release whose own is not written yet.
     """
 
-    def __init__(self, storage: Storage, release_id: str, manifest: dict[str, Any] | None = None) -> None:
+    def __init__(self, storage: Storage, release_id: str, manifest: ReleaseManifest | None = None) -> None:
         self.storage, self.release_id = storage, release_id
         self.folder = f"releases/{release_id}"
-        remedy = "Build it with `semrec release`."
-        self.manifest = manifest or read_manifest(storage, f"{self.folder}/manifest.json", "release", remedy=remedy)
-        self.layout = Layout.from_json(self.manifest["matrix"]["layout"])
+        self.manifest = manifest or ReleaseManifest.read(storage, release_id)
+        self.layout = layout_of(self.manifest.matrix)
 
     @property
     def num_items(self) -> int:
-        return int(self.manifest["matrix"]["num_items"])
+        return self.manifest.matrix.num_items
 
     @property
     def dimension(self) -> int:
-        return int(self.manifest["matrix"]["dimension"])
+        return self.manifest.matrix.dimension
 
     @property
     def matrix_bytes(self) -> int:
@@ -62,14 +59,15 @@ class Release:
     @cached_property
     def components(self) -> Components:
         """The models that gave the release its vectors, side by side."""
-        settings = self.manifest["settings"]
-        content = ContentModel({n: settings[n] for n in ("half_life_days", "neutral_value")}, self.dimension)
-        return Components.side_by_side([content], [ModelSpec(kind="content")], settings["repeats"])
+        inputs = self.manifest.settings
+        rule = {"half_life_days": inputs.half_life_days, "neutral_value": inputs.neutral_value}
+        content = ContentModel(rule, self.dimension)
+        return Components.side_by_side([content], [ModelSpec(kind="content")], inputs.repeats)
 
     @cached_property
     def items(self) -> pa.Table:
         """item_id, title, attributes, words; row r is row r of the matrix."""
-        return read_table(self.storage, TableFile.from_json(self.manifest["matrix"]["items"]))
+        return read_table(self.storage, self.manifest.matrix.items)
 
     @cached_property
     def item_ids(self) -> pa.Array:
@@ -77,7 +75,7 @@ class Release:
 
     def check(self) -> None:
         """Hashes the stored matrix and popularity. Raises CorruptArtefactError naming the first file that differs."""
-        check_matrix(self.storage, self.manifest["matrix"])
+        check_matrix(self.storage, self.manifest.matrix)
 
     def coarse(self, engine: str) -> str:
         """Name of the coarse format that was the fastest for an engine when the release was built, or the default.
@@ -86,7 +84,8 @@ class Release:
         """
         from semrec.scoring.formats.check import usable_format  # torch is not for those who only read
 
-        recorded = self.manifest.get("coarse", {}).get(engine, DEFAULT_FORMAT)
+        choice = self.manifest.coarse
+        recorded = choice.cpu if choice and engine == "cpu" else DEFAULT_FORMAT
         return usable_format(engine, recorded, self.dimension)
 
     def shard(self, start: int = 0, stop: int | None = None) -> ItemShard:
@@ -95,18 +94,18 @@ class Release:
         Raises InputError when the release has no such rows.
         """
         stop = self.num_items if stop is None else stop
-        high_ID, low_ID, norms_IN = read_rows(self.storage, self.manifest["matrix"], start, stop)
+        high_ID, low_ID, norms_IN = read_rows(self.storage, self.manifest.matrix, start, stop)
         return ItemShard(high_ID, low_ID, norms_IN, self.item_words[start:stop], self.layout.clause_starts, start)
 
     def popularity_shard(self, start: int = 0, stop: int | None = None) -> ItemShard:
         """The same rows as a matrix of one dimension, whose score is the popularity."""
         stop = self.num_items if stop is None else stop
-        counts = read_popularity(self.storage, self.manifest["matrix"], start, stop)
+        counts = read_popularity(self.storage, self.manifest.matrix, start, stop)
         return ItemShard.from_vectors(counts[:, None], self.item_words[start:stop], self.layout.clause_starts, start)
 
     def user_part(self, part: int) -> UserPart:
         """The users of one part."""
-        table = read_table(self.storage, TableFile.from_json(self.manifest["users"][part]))
+        table = read_table(self.storage, self.manifest.users[part])
         vectors = table.column("vector").combine_chunks()
         personal = vectors.is_valid().to_numpy(zero_copy_only=False)
         dense = np.zeros((table.num_rows, self.dimension), np.float32)

@@ -14,7 +14,7 @@ from semrec.runs.live import (
     require_live,
     rollback,
 )
-from semrec.runs.plan import find_runs, newest_run, plan_run, reuse_parts, run_folder
+from semrec.runs.plan import find_runs, newest_run, plan_run, reuse_parts, run_folder, run_inputs
 from semrec.runs.verify import Verification, read_verification, verify_run
 from semrec.runs.worker import ScoreWorker, ShardResult
 from semrec.settings import ScoreSettings
@@ -43,6 +43,7 @@ __all__ = [
     "reuse_parts",
     "rollback",
     "run_folder",
+    "run_inputs",
     "settings_of_release",
     "verify_run",
 ]

@@ -8,11 +8,11 @@ defaults must not change what is shown.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Final
 
 from semrec.errors import SettingsNotAgreedError
 from semrec.settings import SETTINGS_FILE, ReleaseSettings, has_settings, read_settings, value_text
+from semrec.workspace.manifests import ReleaseManifest
 from semrec.workspace.storage import Storage
 
 __all__ = ["check_agreed", "check_release_agreed", "settings_of_release"]
@@ -20,19 +20,18 @@ __all__ = ["check_agreed", "check_release_agreed", "settings_of_release"]
 _NAMES: Final = ("eligibility", "half_life_days", "as_of")
 
 
-def settings_of_release(manifest: Mapping[str, Any]) -> ReleaseSettings:
+def settings_of_release(manifest: ReleaseManifest) -> ReleaseSettings:
     """Returns the settings that shaped a release. `as_of` is None where it left no event out."""
-    recorded = manifest["settings"]
-    newest = manifest.get("newest_timestamp")  # of the events imported; not in a release of an earlier version
-    is_cut = None not in (recorded["as_of"], newest) and recorded["as_of"] < newest
+    recorded, newest = manifest.settings, manifest.newest_timestamp
+    is_cut = recorded.as_of is not None and newest is not None and recorded.as_of < newest
     return ReleaseSettings(
-        eligibility=tuple(recorded["eligibility"]),
-        half_life_days=recorded["half_life_days"],
-        as_of=recorded["as_of"] if is_cut else None,
+        eligibility=recorded.eligibility,
+        half_life_days=recorded.half_life_days,
+        as_of=recorded.as_of if is_cut else None,
     )
 
 
-def check_agreed(storage: Storage, wanted: ReleaseSettings, live: Mapping[str, Any] | None) -> list[str]:
+def check_agreed(storage: Storage, wanted: ReleaseSettings, live: ReleaseManifest | None) -> list[str]:
     """Checks the settings with which a release shall be built to go live; `live` is the live release's manifest, or None.
 
     Returns a sentence for each setting that differs from the live release's. Raises SettingsNotAgreedError.
@@ -40,13 +39,13 @@ def check_agreed(storage: Storage, wanted: ReleaseSettings, live: Mapping[str, A
     return _check(storage, wanted, None, live)
 
 
-def check_release_agreed(storage: Storage, manifest: Mapping[str, Any], live: Mapping[str, Any] | None) -> None:
+def check_release_agreed(storage: Storage, manifest: ReleaseManifest, live: ReleaseManifest | None) -> None:
     """Checks the settings of a release that is there and shall go live. Raises SettingsNotAgreedError."""
-    _check(storage, settings_of_release(manifest), manifest["as_of"], live)
+    _check(storage, settings_of_release(manifest), manifest.as_of, live)
 
 
 def _check(
-    storage: Storage, wanted: ReleaseSettings, recorded_as_of: int | None, live: Mapping[str, Any] | None
+    storage: Storage, wanted: ReleaseSettings, recorded_as_of: int | None, live: ReleaseManifest | None
 ) -> list[str]:
     live_settings = settings_of_release(live) if live else None
     is_stated = has_settings(storage) or live is None

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from semrec.errors import EligibilityLostError, EmptyResultError
 from semrec.release.clauses import lost_clauses
+from semrec.workspace.manifests import ReleaseManifest
 
 __all__ = ["Allowed", "check_release"]
 
@@ -24,7 +23,7 @@ class Allowed:
     other_settings: bool = False
 
 
-def check_release(after: Mapping[str, Any], before: Mapping[str, Any] | None, allowed: Allowed) -> None:
+def check_release(after: ReleaseManifest, before: ReleaseManifest | None, allowed: Allowed) -> None:
     """Holds a release's manifest against that of the live release, None where nothing is live.
 
     Raises EmptyResultError naming what became empty, EligibilityLostError naming the clauses that were lost.
@@ -35,22 +34,22 @@ def check_release(after: Mapping[str, Any], before: Mapping[str, Any] | None, al
     if lost:
         told = " ".join(f"--allow-lost-clause {name}" for name in lost)
         raise EligibilityLostError(
-            f"release {after['release']} limits less than it should: {'; '.join(lost.values())}",
+            f"release {after.release} limits less than it should: {'; '.join(lost.values())}",
             expected="every clause of the live release, and items that state what users do",
             remedy="Import the attribute again, or put it back into release.eligibility (`semrec config show`); if it is "
             f"meant, say {told}.",
         )
 
 
-def _check_not_empty(after: Mapping[str, Any], before: Mapping[str, Any] | None) -> None:
+def _check_not_empty(after: ReleaseManifest, before: ReleaseManifest | None) -> None:
     empty = []
-    if not after["num_users"]:
-        empty.append("users" + (f" (the live release has {before['num_users']:,})" if before else ""))
-    if before and before["counts"].get("events") and not after["counts"].get("events"):
-        empty.append(f"events (the live release has {before['counts']['events']:,})")
+    if not after.num_users:
+        empty.append("users" + (f" (the live release has {before.num_users:,})" if before else ""))
+    if before and before.counts.get("events") and not after.counts.get("events"):
+        empty.append(f"events (the live release has {before.counts['events']:,})")
     if empty:
         raise EmptyResultError(
-            f"release {after['release']} has no {' and no '.join(empty)}",
+            f"release {after.release} has no {' and no '.join(empty)}",
             expected="users, and events where there were some",
             remedy="Look at the last imports of interactions and users; if it is meant, say --allow-empty.",
         )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -11,22 +9,24 @@ import pyarrow.compute as pc
 from semrec.contracts import CONTRACT_VERSION
 from semrec.release.oracle import ListChecker
 from semrec.release.reader import Release
-from semrec.runs.plan import run_folder
-from semrec.workspace.manifests import read_manifest, write_manifest
+from semrec.workspace.manifests import Manifest, RunManifest
 from semrec.workspace.storage import Storage
-from semrec.workspace.tables import TableFile, read_table
+from semrec.workspace.tables import read_table
 
 __all__ = ["RunHealth", "measure_health", "read_health"]
 
 _TOP = 100  # exposure is that of one item in a hundred
 
 
-@dataclass(frozen=True)
-class RunHealth:
+class RunHealth(Manifest):
     """Counts over a whole run. Places are the entries of all lists; `num_excluded` of them break a user's rules.
 
-    `contract` is that of the code which measured: what an earlier one found says nothing about the rules of this one.
+    `contract` is that of the code which measured: what an earlier one measured says nothing about the rules of this one.
     """
+
+    KIND = "health"
+    PATH = "runs/{}/health.json"
+    REMEDY = "Run `semrec verify` again."
 
     run: str
     contract: int
@@ -59,24 +59,24 @@ def measure_health(storage: Storage, run_id: str) -> RunHealth:
     stored attributes, independently of the engine that filled it and of the bits which that engine tested. Raises
     MissingArtefactError for a release of contract 1, which does not say what its users state.
     """
-    manifest = read_manifest(storage, f"{run_folder(run_id)}/manifest.json", "run", remedy="Run `semrec score`.")
+    manifest = RunManifest.read(storage, run_id, remedy="Run `semrec score`.")
     known = read_health(storage, run_id)
-    if known and known.content_digest == manifest["content_digest"]:
+    if known and known.content_digest == manifest.content_digest:
         return known
-    release = Release(storage, manifest["release"])
+    release = Release(storage, manifest.release)
     checker = ListChecker(release)
     times_I, excluded = np.zeros(release.num_items, np.int64), 0
-    for record in manifest["parts"]:
-        lists = read_table(storage, TableFile.from_json(record), ["item_ids"]).column("item_ids").combine_chunks()
+    for part in manifest.parts:
+        lists = read_table(storage, part, ["item_ids"]).column("item_ids").combine_chunks()
         owners, rows = _places(lists, release.item_ids)
         times_I += np.bincount(rows, minlength=release.num_items)
-        excluded += checker.num_excluded(release.user_part(record["part"]), owners, rows)
-    counts = manifest["counts"]
-    found = RunHealth(
+        excluded += checker.num_excluded(release.user_part(part.part), owners, rows)
+    counts = manifest.counts
+    health = RunHealth(
         run=run_id,
         contract=CONTRACT_VERSION,
-        content_digest=manifest["content_digest"],
-        num_users=manifest["num_rows"],
+        content_digest=manifest.content_digest,
+        num_users=manifest.num_rows,
         num_short=counts.get("short", 0),
         num_popularity=counts.get("popularity", 0),
         num_exhaustive=counts.get("exhaustive", 0),
@@ -86,19 +86,18 @@ def measure_health(storage: Storage, run_id: str) -> RunHealth:
         num_top_places=_top_places(times_I),
         num_excluded=excluded,
     )
-    write_manifest(storage, f"{run_folder(run_id)}/health.json", "health", asdict(found))
-    return found
+    health.write(storage, run_id)
+    return health
 
 
 def read_health(storage: Storage, run_id: str) -> RunHealth | None:
-    """What `measure_health` last found by the present contract, or None."""
-    path = f"{run_folder(run_id)}/health.json"
-    if not storage.exists(path):
+    """What `measure_health` last measured by the present contract, or None."""
+    if not RunHealth.exists(storage, run_id):
         return None
-    body = read_manifest(storage, path, "health", remedy="Run `semrec verify` again.")
-    if body.get("contract") != CONTRACT_VERSION:
+    # Looked at before its keys are checked: another contract had others, and is measured again.
+    if storage.read_json(RunHealth.path(run_id)).get("contract") != CONTRACT_VERSION:
         return None
-    return RunHealth(**{name: body[name] for name in RunHealth.__dataclass_fields__})
+    return RunHealth.read(storage, run_id)
 
 
 def _share(count: int, of: int) -> float:

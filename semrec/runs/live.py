@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import Final
+
+from pydantic import Field
 
 from semrec.errors import IncompleteRunError, MissingArtefactError
 from semrec.runs.agreed_settings import check_agreed, check_release_agreed, settings_of_release
@@ -14,12 +15,14 @@ from semrec.runs.plan import run_folder
 from semrec.runs.verify import read_verification
 from semrec.settings import ReleaseSettings, Settings
 from semrec.workspace.ledger import Ledger
-from semrec.workspace.manifests import read_manifest, write_manifest
+from semrec.workspace.manifests import AppliedSequences, Manifest, ReleaseManifest, RunManifest
+from semrec.workspace.records import Record
 from semrec.workspace.storage import Storage
 
 __all__ = [
     "NOTHING_ALLOWED",
     "Live",
+    "LivePair",
     "check_against_live",
     "check_settings_for_live",
     "initial_settings",
@@ -29,32 +32,39 @@ __all__ = [
     "rollback",
 ]
 
-_PATH = "current.json"
-_KEPT = 20
+_MAX_HISTORY = 20
 NOTHING_ALLOWED: Final = Allowed()
 
 
-@dataclass(frozen=True)
-class Live:
-    """The live pair. `history` holds the earlier pairs, newest first.
-
-    `folded` is the release's own: the last change made online that it holds or that an import replaced; None in a pointer
-    of an older version.
-    """
+class LivePair(Record):
+    """A release and its run, and when they went live, in seconds since 1970 UTC."""
 
     release: str
     run: str
     published_at_s: float
-    history: list[dict[str, Any]]
-    folded: dict[str, int] | None = None
+
+
+class Live(Manifest):
+    """The live pair. `history` holds the earlier pairs, newest first.
+
+    `applied` is the release's own: the last change made online that it holds or that an import replaced; None in a pointer
+    of an older version.
+    """
+
+    KIND = "current"
+    PATH = "current.json"
+    REMEDY = "Publish a run."
+
+    release: str
+    run: str
+    published_at_s: float
+    history: tuple[LivePair, ...]
+    applied: AppliedSequences | None = Field(None, alias="folded")
 
 
 def read_live(storage: Storage) -> Live | None:
     """What is live now, or None before the first publish."""
-    if not storage.exists(_PATH):
-        return None
-    body = read_manifest(storage, _PATH, "current", remedy="Publish a run.")
-    return Live(body["release"], body["run"], body["published_at_s"], body["history"], body.get("folded"))
+    return Live.read_if_there(storage)
 
 
 def require_live(storage: Storage) -> Live:
@@ -76,13 +86,13 @@ def publish(storage: Storage, run_id: str, allowed: Allowed = NOTHING_ALLOWED) -
     """
     manifest = _finished(storage, run_id)
     verification = read_verification(storage, run_id)
-    if verification is None or not verification.ok or verification.content_digest != manifest["content_digest"]:
+    if verification is None or not verification.ok or verification.content_digest != manifest.content_digest:
         state = "was never verified" if verification is None else "has bad parts or changed since it was verified"
         raise IncompleteRunError(
             f"run {run_id} {state}", expected="a run that `semrec verify` found good", remedy="Run `semrec verify`."
         )
     health = read_health(storage, run_id)
-    if health is None or health.content_digest != manifest["content_digest"]:
+    if health is None or health.content_digest != manifest.content_digest:
         raise IncompleteRunError(
             f"the health of run {run_id} was not measured" + (" since it changed" if health else ""),
             expected="a run whose lists were held against what users may see",
@@ -98,11 +108,11 @@ def publish(storage: Storage, run_id: str, allowed: Allowed = NOTHING_ALLOWED) -
     ledger.finished_records(ledger.plan())  # raises when a part was lost or cut since
     live = read_live(storage)
     if live and live.run == run_id:
-        is_same = live.folded == _folded(storage, live.release)
+        is_same = live.applied == _applied(storage, live.release)
         return live if is_same else _flip(storage, live.release, run_id, live.history)
-    check_against_live(storage, manifest["release"], allowed)
-    history = [_entry(live), *live.history][:_KEPT] if live else []
-    return _flip(storage, manifest["release"], run_id, history)
+    check_against_live(storage, manifest.release, allowed)
+    history = (_pair(live), *live.history)[:_MAX_HISTORY] if live else ()
+    return _flip(storage, manifest.release, run_id, history)
 
 
 def check_against_live(storage: Storage, release_id: str, allowed: Allowed = NOTHING_ALLOWED) -> None:
@@ -110,7 +120,7 @@ def check_against_live(storage: Storage, release_id: str, allowed: Allowed = NOT
 
     Raises MissingArtefactError or CorruptArtefactError when either cannot be read.
     """
-    after, before = _release_manifest(storage, release_id), _live_manifest(storage)
+    after, before = ReleaseManifest.read(storage, release_id), _live_manifest(storage)
     check_release(after, before, allowed)
     if not allowed.other_settings:
         check_release_agreed(storage, after, before)
@@ -145,37 +155,38 @@ def rollback(storage: Storage) -> Live:
         raise MissingArtefactError(
             "nothing was live before", expected="an earlier published run", remedy="Publish a run first."
         )
-    target = live.history[0]
-    _finished(storage, target["run"])
-    return _flip(storage, target["release"], target["run"], live.history[1:])
+    earlier = live.history[0]
+    _finished(storage, earlier.run)
+    return _flip(storage, earlier.release, earlier.run, live.history[1:])
 
 
-def _finished(storage: Storage, run_id: str) -> dict[str, Any]:
-    remedy = "Run `semrec score` to the end."
-    manifest = read_manifest(storage, f"{run_folder(run_id)}/manifest.json", "run", remedy=remedy)
-    _release_manifest(storage, manifest["release"])
+def _finished(storage: Storage, run_id: str) -> RunManifest:
+    """The manifest of a run whose release is there, too."""
+    manifest = RunManifest.read(storage, run_id)
+    ReleaseManifest.read(storage, manifest.release)
     return manifest
 
 
-def _folded(storage: Storage, release: str) -> dict[str, int]:
-    folded: dict[str, int] = _release_manifest(storage, release).get("folded", {})
-    return folded
+def _applied(storage: Storage, release_id: str) -> AppliedSequences:
+    return ReleaseManifest.read(storage, release_id).applied
 
 
-def _live_manifest(storage: Storage) -> dict[str, Any] | None:
+def _live_manifest(storage: Storage) -> ReleaseManifest | None:
     live = read_live(storage)
-    return _release_manifest(storage, live.release) if live else None
+    return ReleaseManifest.read(storage, live.release) if live else None
 
 
-def _release_manifest(storage: Storage, release_id: str) -> dict[str, Any]:
-    return read_manifest(storage, f"releases/{release_id}/manifest.json", "release", remedy="Run `semrec release`.")
+def _pair(live: Live) -> LivePair:
+    return LivePair(release=live.release, run=live.run, published_at_s=live.published_at_s)
 
 
-def _entry(live: Live) -> dict[str, Any]:
-    return {"release": live.release, "run": live.run, "published_at_s": live.published_at_s}
-
-
-def _flip(storage: Storage, release: str, run: str, history: list[dict[str, Any]]) -> Live:
-    live = Live(release, run, time.time(), history, _folded(storage, release))
-    write_manifest(storage, _PATH, "current", asdict(live))
+def _flip(storage: Storage, release: str, run: str, history: tuple[LivePair, ...]) -> Live:
+    live = Live(
+        release=release,
+        run=run,
+        published_at_s=time.time(),
+        history=history,
+        applied=_applied(storage, release),
+    )
+    live.write(storage)
     return live

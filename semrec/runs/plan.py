@@ -12,13 +12,36 @@ from semrec.settings import ScoreSettings
 from semrec.workspace.digests import fingerprint
 from semrec.workspace.ledger import Ledger, PartRecord, Plan, PlannedPart
 from semrec.workspace.manifests import newest_finished
+from semrec.workspace.records import Record
 from semrec.workspace.storage import Storage
 
-__all__ = ["find_runs", "newest_run", "plan_run", "reuse_parts", "run_folder"]
+__all__ = [
+    "RunInputs",
+    "find_runs",
+    "newest_run",
+    "plan_run",
+    "reuse_parts",
+    "run_folder",
+    "run_inputs",
+]
+
+
+class RunInputs(Record):
+    """What a run was planned from: the settings of its plan. `as_of` is the release's, in seconds since 1970 UTC."""
+
+    release: str
+    k: int
+    as_of: int | None
 
 
 def run_folder(run_id: str) -> str:
+    """The folder of a run in its workspace."""
     return f"runs/{run_id}"
+
+
+def run_inputs(plan: Plan) -> RunInputs:
+    """Reads what a run was planned from. Raises CorruptArtefactError for a plan of something else."""
+    return RunInputs.from_json(plan.settings, name=f"the plan of run {plan.run_id}", remedy="Run `semrec score`.")
 
 
 def plan_run(release: Release, settings: ScoreSettings) -> Plan:
@@ -29,14 +52,14 @@ def plan_run(release: Release, settings: ScoreSettings) -> Plan:
     fingerprint in the next release.
     """
     manifest = release.manifest
-    shared = [CONTRACT_VERSION, manifest["matrix"]["fingerprint"], settings.k]
+    shared = [CONTRACT_VERSION, manifest.matrix.fingerprint, settings.k]
     parts = []
-    for entry in manifest["users"]:
-        popularity = manifest["matrix"]["popularity"]["sha256"] if entry["popularity"] else None
-        own = fingerprint([*shared, entry["content_digest"], popularity])
-        parts.append(PlannedPart(entry["part"], own, entry["num_rows"]))
-    plan_settings = {"release": release.release_id, "k": settings.k, "as_of": manifest["as_of"]}
-    return Plan("scoring", plan_settings, tuple(parts))
+    for users in manifest.users:
+        popularity = manifest.matrix.popularity.sha256 if users.popularity else None
+        own = fingerprint([*shared, users.content_digest, popularity])
+        parts.append(PlannedPart(users.part, own, users.num_rows))
+    inputs = RunInputs(release=release.release_id, k=settings.k, as_of=manifest.as_of)
+    return Plan("scoring", inputs.to_json(), tuple(parts))
 
 
 def find_runs(storage: Storage) -> list[str]:
@@ -64,16 +87,17 @@ def reuse_parts(
         except (CorruptArtefactError, SchemaError):
             continue  # another run's trouble must not stop this one
         matching = {p.part for p in theirs.parts if wanted.get(p.part) == p.fingerprint}
-        standing = other.pending(theirs)[1] if matching else {}
-        for part in sorted(matching & standing.keys()):
+        committed = other.pending(theirs)[1] if matching else {}
+        for part in sorted(matching & committed.keys()):
             del wanted[part]
-            reused.append(_adopt(ledger, standing[part], target(part), other.folder))
+            reused.append(_reuse(ledger, committed[part], target(part), other.folder))
     return reused
 
 
-def _adopt(ledger: Ledger, record: PartRecord, path: str, source: str) -> PartRecord:
+def _reuse(ledger: Ledger, record: PartRecord, path: str, source: str) -> PartRecord:
+    """Copies a part of the run in `source` to `path` and commits it."""
     ledger.storage.copy(record.table.file, path)
-    made_by = {**record.made_by, "reused_from": source}
-    adopted = replace(record, table=replace(record.table, file=path), made_by=made_by)
-    ledger.commit(adopted)
-    return adopted
+    table = record.table.model_copy(update={"file": path})
+    reused = replace(record, table=table, made_by={**record.made_by, "reused_from": source})
+    ledger.commit(reused)
+    return reused

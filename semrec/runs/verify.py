@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -13,24 +13,28 @@ import pyarrow.parquet as pq
 from semrec.contracts import RECOMMENDATIONS_SCHEMA, buckets_of
 from semrec.errors import IncompleteRunError, MissingArtefactError
 from semrec.release.reader import Release
-from semrec.runs.plan import run_folder
+from semrec.runs.plan import run_folder, run_inputs
 from semrec.scoring.reference import ReferenceEngine
 from semrec.scoring.types import TopK
 from semrec.settings import VerifySettings
 from semrec.workspace.digests import content_digest, sha256_hex
 from semrec.workspace.ledger import Ledger, PartRecord, PlannedPart
-from semrec.workspace.manifests import read_manifest, write_manifest
+from semrec.workspace.manifests import Manifest, RunManifest
+from semrec.workspace.records import PartFile
 from semrec.workspace.storage import Storage
-from semrec.workspace.tables import TableFile, read_table
+from semrec.workspace.tables import read_table
 
 __all__ = ["Verification", "read_verification", "verify_run"]
 
 _DEFAULTS = VerifySettings()
 
 
-@dataclass(frozen=True)
-class Verification:
+class Verification(Manifest):
     """What `verify` found. `bad_parts` are done again by the next `score`."""
+
+    KIND = "verification"
+    PATH = "runs/{}/verified.json"
+    REMEDY = "Run `semrec verify` again."
 
     run: str
     content_digest: str
@@ -52,43 +56,40 @@ def verify_run(storage: Storage, run_id: str, *, num_sampled: int = _DEFAULTS.nu
     run that is not finished, CorruptArtefactError for a release whose matrix is not the recorded one.
     """
     folder = run_folder(run_id)
-    if not storage.exists(f"{folder}/manifest.json"):
+    if not RunManifest.exists(storage, run_id):
         raise IncompleteRunError(
             f"run {run_id} has no manifest", expected="a finished run", remedy="Run `semrec score`."
         )
-    manifest = read_manifest(storage, f"{folder}/manifest.json", "run", remedy="Run `semrec score`.")
+    manifest = RunManifest.read(storage, run_id, remedy="Run `semrec score`.")
     ledger = Ledger(storage, folder)
     plan, records = ledger.plan(), ledger.records()
-    release, k = Release(storage, plan.settings["release"]), int(plan.settings["k"])
+    inputs = run_inputs(plan)
+    release, k = Release(storage, inputs.release), inputs.k
     release.check()
     faults = {p.part: _part_fault(release, records.get(p.part), p.part, k) for p in plan.parts}
-    stated = {entry["part"]: TableFile.from_json(entry) for entry in manifest["parts"]}
-    stale = [part for part in faults if not faults[part] and records[part].table != stated.get(part)]
+    named = {part.part: part for part in manifest.parts}
+    stale = [part for part in faults if not faults[part] and PartFile.of(part, records[part].table) != named.get(part)]
     faults |= dict.fromkeys(stale, "the run's manifest names other bytes than its record")  # a repair ended before it
     good = [p for p in plan.parts if not faults[p.part]]
     sampled = _sample(good, num_sampled)
     faults |= {part: fault for part, fault in _sample_faults(release, records, sampled, k) if fault}
     problems = {part: fault for part, fault in sorted(faults.items()) if fault}
-    found = Verification(
-        run_id,
-        manifest["content_digest"],
-        len(plan.parts),
-        sum(p.num_rows for p in good),
-        len(sampled),
-        list(problems),
-        [f"part {part}: {fault}" for part, fault in problems.items()],
+    verification = Verification(
+        run=run_id,
+        content_digest=manifest.content_digest,
+        num_parts=len(plan.parts),
+        num_users=sum(p.num_rows for p in good),
+        num_rescored=len(sampled),
+        bad_parts=list(problems),
+        problems=[f"part {part}: {fault}" for part, fault in problems.items()],
     )
-    write_manifest(storage, f"{folder}/verified.json", "verification", asdict(found))
-    return found
+    verification.write(storage, run_id)
+    return verification
 
 
 def read_verification(storage: Storage, run_id: str) -> Verification | None:
     """The last verification of a run, or None."""
-    path = f"{run_folder(run_id)}/verified.json"
-    if not storage.exists(path):
-        return None
-    body = read_manifest(storage, path, "verification", remedy="Run `semrec verify` again.")
-    return Verification(**{name: body[name] for name in Verification.__dataclass_fields__})
+    return Verification.read_if_there(storage, run_id)
 
 
 def _part_fault(release: Release, record: PartRecord | None, part: int, k: int) -> str | None:
@@ -111,12 +112,11 @@ def _part_fault(release: Release, record: PartRecord | None, part: int, k: int) 
 
 def _users_fault(release: Release, table: pa.Table, part: int) -> str | None:
     """Parts are disjoint because ids are ascending and each hashes to its part; complete because they equal the release's."""
-    planned = TableFile.from_json(release.manifest["users"][part])
-    expected = read_table(release.storage, planned, ["user_id"]).column("user_id")
+    expected = read_table(release.storage, release.manifest.users[part], ["user_id"]).column("user_id")
     users = table.column("user_id")
     if not users.equals(expected):
         return "its users are not those of the release"
-    num_parts = len(release.manifest["users"])
+    num_parts = len(release.manifest.users)
     if len(users) and (buckets_of(users.combine_chunks(), num_parts) != part).any():
         return "it holds users of another part"
     encoded = [user.encode() for user in users.to_pylist()]

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from semrec.contracts import RECOMMENDATIONS_SCHEMA, part_name
 from semrec.release.reader import Release, UserPart
+from semrec.runs.plan import run_inputs
 from semrec.scoring.engine import make_engine
 from semrec.scoring.popularity import PopularityEngine
 from semrec.scoring.types import TopK
@@ -45,8 +46,8 @@ class ScoreWorker:
         num_threads: int | None = None,
     ) -> None:
         self._storage, self._folder, self._plan = storage, ledger_folder, plan
-        self._k = int(plan.settings["k"])
-        self._release = Release(storage, plan.settings["release"])
+        inputs = run_inputs(plan)
+        self._k, self._release = inputs.k, Release(storage, inputs.release)
         coarse, popularity = self._release.coarse(engine), self._release.popularity_shard(start, stop)
         self._personal = make_engine(engine, self._release.shard(start, stop), coarse=coarse, num_threads=num_threads)
         self._popularity = PopularityEngine(popularity)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from semrec.errors import InputError, WorkspaceError
-from semrec.workspace.manifests import read_manifest, write_manifest
+from semrec.workspace.manifests import WorkspaceManifest
 from semrec.workspace.storage import Storage
 
-__all__ = ["DEFAULT_NUM_BUCKETS", "WORKSPACE_MARKER", "Workspace"]
+__all__ = ["DEFAULT_NUM_BUCKETS", "Workspace"]
 
 DEFAULT_NUM_BUCKETS = 64
-WORKSPACE_MARKER = "workspace.json"
 
 
 class Workspace:
@@ -38,29 +37,28 @@ class Workspace:
                 remedy="Choose about one per 1,000 to 50,000 users.",
             )
         storage = Storage(uri)
-        if storage.exists(WORKSPACE_MARKER):
-            found = cls.open(uri)
-            if found.num_buckets != num_buckets:
+        if WorkspaceManifest.exists(storage):
+            workspace = cls.open(uri)
+            if workspace.num_buckets != num_buckets:
                 raise WorkspaceError(
-                    f"{uri} has {found.num_buckets} user buckets",
+                    f"{uri} has {workspace.num_buckets} user buckets",
                     expected=f"{num_buckets}",
                     remedy="The count is fixed at creation: drop the option, or use another workspace.",
                 )
-            return found
+            return workspace
         if not storage.is_local:
             storage.check_exclusive()
-        write_manifest(storage, WORKSPACE_MARKER, "workspace", {"num_buckets": num_buckets})
+        WorkspaceManifest(num_buckets=num_buckets).write(storage)
         return cls(storage, num_buckets)
 
     @classmethod
     def open(cls, uri: str) -> Workspace:
         """Opens a workspace. Raises WorkspaceError when there is none, SchemaError when it is too new."""
         storage = Storage(uri)
-        if not storage.exists(WORKSPACE_MARKER):
+        if not WorkspaceManifest.exists(storage):
             raise WorkspaceError(
                 f"no workspace at {uri}",
-                expected=f"a folder with {WORKSPACE_MARKER}",
+                expected=f"a folder with {WorkspaceManifest.PATH}",
                 remedy="Check --workspace, or make one with `semrec init`.",
             )
-        manifest = read_manifest(storage, WORKSPACE_MARKER, "workspace", remedy="Use a workspace made by semrec.")
-        return cls(storage, int(manifest["num_buckets"]))
+        return cls(storage, WorkspaceManifest.read(storage).num_buckets)

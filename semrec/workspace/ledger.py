@@ -9,10 +9,10 @@ from __future__ import annotations
 import platform
 import resource
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -21,12 +21,13 @@ import torch
 from semrec.contracts import CONTRACT_VERSION, SCHEMA_VERSION, part_name
 from semrec.errors import CorruptArtefactError, IncompleteRunError, PlanChangedError
 from semrec.workspace.digests import fingerprint
-from semrec.workspace.manifests import read_manifest, write_manifest
+from semrec.workspace.manifests import FinishedManifest, PlanManifest, read_manifest, write_manifest
+from semrec.workspace.records import PartFile, TableFile
 from semrec.workspace.storage import Storage, json_bytes
-from semrec.workspace.tables import TableFile
 
 __all__ = ["Ledger", "PartRecord", "Plan", "PlannedPart", "build_info", "sum_counts"]
 
+_F = TypeVar("_F", bound=FinishedManifest)
 _READ_THREADS = 16
 
 
@@ -50,19 +51,18 @@ class Plan:
     @property
     def run_id(self) -> str:
         """16 hexadecimal digits; the same plan gives the same id, so a resubmission finds its own run."""
-        return fingerprint(self.to_json())[:16]
+        body = self.manifest().to_json()
+        return fingerprint(body)[:16]
 
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "contract": CONTRACT_VERSION,
-            "plan_kind": self.kind,
-            "settings": self.settings,
-            "parts": [[p.part, p.fingerprint, p.num_rows] for p in self.parts],
-        }
+    def manifest(self) -> PlanManifest:
+        """The plan as it is stored."""
+        parts = tuple((p.part, p.fingerprint, p.num_rows) for p in self.parts)
+        return PlanManifest(contract=CONTRACT_VERSION, plan_kind=self.kind, settings=self.settings, parts=parts)
 
     @classmethod
-    def from_json(cls, value: dict[str, Any]) -> Plan:
-        return cls(value["plan_kind"], value["settings"], tuple(PlannedPart(*row) for row in value["parts"]))
+    def of(cls, stored: PlanManifest) -> Plan:
+        """The plan that was stored."""
+        return cls(stored.plan_kind, stored.settings, tuple(PlannedPart(*part) for part in stored.parts))
 
 
 @dataclass(frozen=True)
@@ -76,12 +76,14 @@ class PartRecord:
     made_by: dict[str, Any] = field(default_factory=dict)  # build and host; recorded, never compared
 
     def to_json(self) -> dict[str, Any]:
+        """The record as it is stored: the keys of `table` stand beside the others."""
         own = {"part": self.part, "fingerprint": self.fingerprint, "counts": self.counts, "made_by": self.made_by}
         return {**own, **self.table.to_json()}
 
     @classmethod
-    def from_json(cls, value: dict[str, Any]) -> PartRecord:
-        table = TableFile.from_json(value)
+    def from_json(cls, value: Mapping[str, Any]) -> PartRecord:
+        """Reads a stored record. Raises KeyError or ValueError for what is none."""
+        table = TableFile.model_validate({name: value[name] for name in TableFile.model_fields})
         return cls(value["part"], value["fingerprint"], table, value["counts"], value["made_by"])
 
 
@@ -97,10 +99,11 @@ class Ledger:
     def open(self, plan: Plan) -> None:
         """Records the plan, or checks that the one recorded is the same. Raises PlanChangedError naming the difference."""
         path = f"{self.folder}/plan.json"
-        body = {"kind": "plan", "schema": SCHEMA_VERSION, **plan.to_json()}
+        planned = plan.manifest()
+        body = {**planned.to_json(), "kind": planned.KIND, "schema": SCHEMA_VERSION}
         if self.storage.create_exclusive(path, json_bytes(body)):
             return
-        differences = _differences(self._recorded(), plan.to_json())
+        differences = _differences(self._recorded(), planned)
         if differences:
             raise PlanChangedError(
                 f"{self.folder} was planned otherwise: {'; '.join(differences[:5])}",
@@ -110,42 +113,45 @@ class Ledger:
 
     def plan(self) -> Plan:
         """The recorded plan. Raises MissingArtefactError when the run does not exist."""
-        return Plan.from_json(self._recorded())
+        return Plan.of(self._recorded())
 
     def records(self) -> dict[int, PartRecord]:
         """The committed parts. A record that cannot be read counts as absent, so its part is done again."""
         names = [name for name in self.storage.list_sizes(f"{self.folder}/ledger") if name.endswith(".json")]
         with ThreadPoolExecutor(_READ_THREADS) as pool:
-            found = pool.map(self._read_record, names)
-        return {record.part: record for record in found if record}
+            records = pool.map(self._read_record, names)
+        return {record.part: record for record in records if record}
 
     def commit(self, record: PartRecord) -> bool:
         """Creates the part's record; the part's file must already be in place. False when another worker was first.
 
-        A record that stands there but cannot be read, or names other bytes (a repair under another build), is replaced.
+        A committed record that cannot be read, or names other bytes (a repair under another build), is replaced.
         """
         path = self._record_path(record.part)
         data = json_bytes({"kind": "part", "schema": SCHEMA_VERSION, **record.to_json()})
         if self.storage.create_exclusive(path, data):
             return True
-        standing = self._read_record(path.rsplit("/", 1)[1])
-        if standing is None or standing.table != record.table or standing.fingerprint != record.fingerprint:
+        committed = self._read_record(path.rsplit("/", 1)[1])
+        if committed is None or committed.table != record.table or committed.fingerprint != record.fingerprint:
             self.storage.write_bytes(path, data)
         return False
 
     def pending(self, plan: Plan) -> tuple[list[int], dict[int, PartRecord]]:
-        """(parts still to do, records that stand). A record counts when its fingerprint is the planned one and its file is
-        there with the recorded size; altered bytes of equal size are `verify`'s to find."""
+        """Returns the parts still to do, and the records of the committed ones.
+
+        A record counts when its fingerprint is the planned one and its file is there with the recorded size; altered bytes
+        of equal size are `verify`'s to find.
+        """
         records = self.records()
         sizes = _Sizes(self.storage)
-        standing = {
+        committed = {
             p.part: records[p.part]
             for p in plan.parts
             if p.part in records
             and records[p.part].fingerprint == p.fingerprint
             and sizes.get(records[p.part].table.file) == records[p.part].table.num_bytes
         }
-        return [p.part for p in plan.parts if p.part not in standing], standing
+        return [p.part for p in plan.parts if p.part not in committed], committed
 
     def finished_records(self, plan: Plan) -> list[PartRecord]:
         """The records of all planned parts, in order. Raises IncompleteRunError naming the parts that are missing."""
@@ -158,22 +164,27 @@ class Ledger:
             )
         return [records[p.part] for p in plan.parts]
 
-    def finish(self, plan: Plan, kind: str, body: dict[str, Any]) -> dict[str, Any]:
-        """Writes `manifest.json`, the completion marker, last; see `finished_records` for what it raises."""
+    def finish(self, plan: Plan, kind: type[_F], fields: Mapping[str, object]) -> _F:
+        """Writes `manifest.json`, the completion marker, last: of `kind`, whose own `fields` are added to those of all.
+
+        Raises IncompleteRunError as `finished_records` does.
+        """
         records = self.finished_records(plan)
-        manifest = {
-            "plan": plan.run_id,
-            "num_rows": sum(r.table.num_rows for r in records),
-            "content_digest": fingerprint([r.table.content_digest for r in records]),
-            "counts": sum_counts(r.counts for r in records),
-            "parts": [{"part": r.part, **r.table.to_json()} for r in records],
-            **body,
-        }
-        write_manifest(self.storage, f"{self.folder}/manifest.json", kind, manifest)
+        manifest = kind.model_validate(
+            {
+                "plan": plan.run_id,
+                "num_rows": sum(r.table.num_rows for r in records),
+                "content_digest": fingerprint([r.table.content_digest for r in records]),
+                "counts": sum_counts(r.counts for r in records),
+                "parts": tuple(PartFile.of(r.part, r.table) for r in records),
+                **fields,
+            }
+        )
+        write_manifest(self.storage, f"{self.folder}/manifest.json", manifest)
         return manifest
 
-    def _recorded(self) -> dict[str, Any]:
-        return read_manifest(self.storage, f"{self.folder}/plan.json", "plan", remedy="Start the run.")
+    def _recorded(self) -> PlanManifest:
+        return read_manifest(self.storage, f"{self.folder}/plan.json", PlanManifest, remedy="Start the run.")
 
     def _record_path(self, part: int) -> str:
         return f"{self.folder}/ledger/{part_name(part)}.json"
@@ -181,7 +192,7 @@ class Ledger:
     def _read_record(self, name: str) -> PartRecord | None:
         try:
             return PartRecord.from_json(self.storage.read_json(f"{self.folder}/ledger/{name}"))
-        except (CorruptArtefactError, KeyError, TypeError):
+        except (CorruptArtefactError, KeyError, TypeError, ValueError):
             return None
 
 
@@ -201,8 +212,8 @@ class _Sizes:
 def sum_counts(counts: Iterable[dict[str, int]]) -> dict[str, int]:
     """Adds up dictionaries of counts by name."""
     total: dict[str, int] = {}
-    for one in counts:
-        for name, value in one.items():
+    for part_counts in counts:
+        for name, value in part_counts.items():
             total[name] = total.get(name, 0) + value
     return total
 
@@ -220,16 +231,17 @@ def _peak_memory_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def _differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    found = [f"{key} was {old[key]}, is {new[key]}" for key in ("contract", "plan_kind") if old[key] != new[key]]
-    names = sorted(old["settings"].keys() | new["settings"].keys())
-    for name in names:
-        before, after = old["settings"].get(name), new["settings"].get(name)
+def _differences(old: PlanManifest, new: PlanManifest) -> list[str]:
+    """What a person can see differ between two plans, a phrase each."""
+    versions = (("contract", old.contract, new.contract), ("plan_kind", old.plan_kind, new.plan_kind))
+    differences = [f"{name} was {before}, is {after}" for name, before, after in versions if before != after]
+    for name in sorted(old.settings.keys() | new.settings.keys()):
+        before, after = old.settings.get(name), new.settings.get(name)
         if before != after:
-            found.append(f"{name} was {before!r}, is {after!r}")
-    before_parts, after_parts = ({p[0]: p for p in plan["parts"]} for plan in (old, new))
+            differences.append(f"{name} was {before!r}, is {after!r}")
+    before_parts, after_parts = ({part[0]: part for part in plan.parts} for plan in (old, new))
     changed = sorted(p for p in before_parts.keys() | after_parts.keys() if before_parts.get(p) != after_parts.get(p))
-    return [*found, f"the inputs of parts {_some(changed)} changed"] if changed else found
+    return [*differences, f"the inputs of parts {_some(changed)} changed"] if changed else differences
 
 
 def _some(parts: list[int]) -> str:

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from semrec.contracts import QUARANTINE_SCHEMA
 from semrec.errors import TooManyRejectedError
 from semrec.settings import QuarantineSettings
-from semrec.workspace.manifests import read_manifest
+from semrec.workspace.manifests import CatalogueManifest, InteractionsManifest, UsersManifest
 from semrec.workspace.storage import Storage
 from semrec.workspace.tables import parquet_bytes
 
@@ -23,11 +23,6 @@ _ROWS_PER_FILE = 10_000
 _EXCERPT_CHARS = 500
 _NUM_EXAMPLES = 5
 _EXAMPLE_CHARS = 100
-_COUNTS = {
-    "items": ("catalogue", "num_items"),
-    "users": ("users", "num_users"),
-    "interactions": ("interactions", "num_rows"),
-}
 
 
 class Quarantine:
@@ -106,16 +101,21 @@ def rejected_rows(storage: Storage, stage: str, limit: int) -> tuple[list[str], 
 
 
 def quarantine_shares(storage: Storage) -> dict[str, float]:
-    """By kind of imported row: the rows that the last import refused, as a share of those and the rows that are live.
+    """By kind of imported row: the rows that the last import rejected, as a share of those and the rows that are live.
 
     Repeated interactions are live as one row, so their share is stated too high rather than too low.
     """
+    num_live: dict[str, int] = {}
+    if catalogue := CatalogueManifest.read_if_there(storage):
+        num_live["items"] = catalogue.num_items
+    if users := UsersManifest.read_if_there(storage):
+        num_live["users"] = users.num_users
+    if interactions := InteractionsManifest.read_if_there(storage):
+        num_live["interactions"] = interactions.num_rows
     shares = {}
-    for kind, (manifest, count) in _COUNTS.items():
-        if storage.exists(f"{manifest}/manifest.json"):
-            body = read_manifest(storage, f"{manifest}/manifest.json", manifest, remedy="Import it again.")
-            refused = _num_quarantined(storage, "import", kind)
-            shares[kind] = refused / max(refused + int(body[count]), 1)
+    for kind, num_rows in num_live.items():
+        num_rejected = _num_quarantined(storage, "import", kind)
+        shares[kind] = num_rejected / max(num_rejected + num_rows, 1)
     return shares
 
 

@@ -2,36 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
-
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from semrec.errors import CorruptArtefactError
 from semrec.workspace.digests import content_digest, sha256_hex
+from semrec.workspace.records import TableFile
 from semrec.workspace.storage import Storage
 
 __all__ = ["TableFile", "parquet_bytes", "read_rows", "read_table", "write_table"]
-
-
-@dataclass(frozen=True)
-class TableFile:
-    """One stored table: where it is and what it must be."""
-
-    file: str  # path relative to the workspace
-    num_rows: int
-    num_bytes: int
-    content_digest: str  # of the logical rows
-    sha256: str  # of the file
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, record: dict[str, Any]) -> TableFile:
-        """Reads the fields of a manifest or ledger record; others in it are left alone."""
-        return cls(**{name: record[name] for name in cls.__dataclass_fields__})
 
 
 def parquet_bytes(table: pa.Table) -> bytes:
@@ -47,7 +26,9 @@ def write_table(storage: Storage, stem: str, table: pa.Table, *, digest_in_name:
     path = f"{stem}-{logical[:12]}.parquet" if digest_in_name else f"{stem}.parquet"
     data = parquet_bytes(table)
     storage.write_bytes(path, data)
-    return TableFile(path, table.num_rows, len(data), logical, sha256_hex(data))
+    return TableFile(
+        file=path, num_rows=table.num_rows, num_bytes=len(data), content_digest=logical, sha256=sha256_hex(data)
+    )
 
 
 def read_table(storage: Storage, file: TableFile, columns: list[str] | None = None) -> pa.Table:

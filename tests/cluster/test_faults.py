@@ -127,7 +127,7 @@ def actor_pids(cluster: Cluster) -> list[int]:
 def assert_undisturbed(workspace: Workspace, result: ScoreResult, undisturbed: ScoreResult) -> None:
     """The same run, the same bytes, every user exactly once."""
     assert result.run_id == undisturbed.run_id
-    assert result.manifest["content_digest"] == undisturbed.manifest["content_digest"]
+    assert result.manifest.content_digest == undisturbed.manifest.content_digest
     found = verify_run(workspace.storage, result.run_id, num_sampled=2)
     assert found.problems == []
     assert found.num_users == 1_500
@@ -254,7 +254,7 @@ def test_a_driver_killed_while_embedding(two_nodes: Cluster, tmp_path: Path) -> 
     committed = len(list(folder.glob("*.json")))
     for workspace, compute in ((killed, RayCluster(ComputeOptions())), (undisturbed, InProcess())):
         result = embed_catalogue(workspace, EmbedSettings(), compute=compute, progress=NoProgress())
-        digests.append(result.manifest["fingerprint"])
+        digests.append(result.manifest.fingerprint)
         if workspace is killed:
             assert 1 <= committed < result.parts.planned
             assert (result.parts.standing, result.parts.computed) == (committed, result.parts.planned - committed)

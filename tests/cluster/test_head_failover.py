@@ -25,7 +25,7 @@ from semrec.progress import NoProgress
 from semrec.release import ReleaseSettings
 from semrec.runs import ScoreSettings, find_runs, run_folder, verify_run
 from semrec.workspace.folder import Workspace
-from semrec.workspace.manifests import read_manifest
+from semrec.workspace.manifests import RunManifest
 
 HEAD, WORKERS = "127.0.0.2", "127.0.0.3"  # two hosts of one machine: a new head takes the address of the old one
 NUM_PARTS, NUM_USERS, K = 24, 2_400, 10
@@ -53,7 +53,7 @@ def test_a_run_survives_the_head(tmp_path: Path) -> None:
     undisturbed, workspace = prepared(tmp_path / "undisturbed"), prepared(tmp_path / "w")
     expected = score_users(
         undisturbed, ScoreSettings(k=K), compute=InProcess(), progress=NoProgress(), engine="cpu"
-    ).manifest["content_digest"]
+    ).manifest.content_digest
     with started_redis() as redis, closing(Hosts(redis)) as hosts:
         first = hosts.start_head()
         hosts.start_workers()
@@ -65,8 +65,7 @@ def test_a_run_survives_the_head(tmp_path: Path) -> None:
         hosts.start_head()
         assert driver.wait(WAIT_S) == 0, hosts.logs()
     (run,) = find_runs(workspace.storage)
-    manifest = read_manifest(workspace.storage, f"{run_folder(run)}/manifest.json", "run", remedy="")
-    assert manifest["content_digest"] == expected
+    assert RunManifest.read(workspace.storage, run).content_digest == expected
     found = verify_run(workspace.storage, run, num_sampled=2)
     assert (found.problems, found.num_users) == ([], NUM_USERS)
 

@@ -255,7 +255,7 @@ def test_every_panel_has_data_or_needs_what_is_not_here(prometheus: Server, work
 def test_values_are_those_of_the_runs(prometheus: Server, workspace: Workspace) -> None:
     live = read_live(workspace.storage)
     assert live is not None
-    for which, run in (("verified", live.run), ("live", live.history[0]["run"])):
+    for which, run in (("verified", live.run), ("live", live.history[0].run)):
         health = read_health(workspace.storage, run)
         assert health is not None
         assert prometheus.value(f'semrec:run_users:held{{which="{which}"}}') == health.num_users == NUM_VIEWERS
@@ -263,7 +263,7 @@ def test_values_are_those_of_the_runs(prometheus: Server, workspace: Workspace) 
         for share, value in health.shares().items():
             held = prometheus.value(f'semrec:run_{share}_share:held{{which="{which}"}}')
             assert held == pytest.approx(value), (which, share)
-    coverage = [read_health(workspace.storage, run).num_items_shown for run in (live.run, live.history[0]["run"])]  # type: ignore[union-attr]
+    coverage = [read_health(workspace.storage, run).num_items_shown for run in (live.run, live.history[0].run)]  # type: ignore[union-attr]
     assert coverage[0] > coverage[1]  # ten films each show more of the catalogue than five
     assert prometheus.value("semrec:run_coverage_share:ratio_to_live") == pytest.approx(coverage[0] / coverage[1])
     age_s = prometheus.value("semrec:served_age:seconds")

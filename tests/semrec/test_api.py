@@ -19,7 +19,7 @@ from semrec.runs import measure_health, publish, verify_run
 from semrec.scoring import ItemShard, Queries
 from semrec.scoring.reference import ReferenceEngine
 from semrec.workspace.folder import Workspace
-from semrec.workspace.tables import TableFile, read_table
+from semrec.workspace.tables import read_table
 
 README = Path(semrec.__file__).with_name("README.md")
 
@@ -67,8 +67,8 @@ def test_the_examples_of_the_readme_run(workspace: Workspace, capsys: pytest.Cap
 
 def test_recommendations_are_the_lists_of_a_run(workspace: Workspace, opened: OpenRelease) -> None:
     run = score(workspace, k=4)
-    for part in run.manifest["parts"]:
-        for row in read_table(workspace.storage, TableFile.from_json(part)).to_pylist():
+    for part in run.manifest.parts:
+        for row in read_table(workspace.storage, part).to_pylist():
             items = opened.recommend(row["user_id"], k=4)
             assert [item.item_id for item in items] == row["item_ids"]
             assert np.array([item.score for item in items], np.float32).tolist() == row["scores"]

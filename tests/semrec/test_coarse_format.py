@@ -18,6 +18,7 @@ from semrec.runs import ScoreSettings, plan_run, run_folder
 from semrec.scoring.formats import FORMATS
 from semrec.workspace.folder import Workspace
 from semrec.workspace.ledger import Ledger
+from semrec.workspace.manifests import CoarseChoice
 
 
 @pytest.fixture
@@ -41,22 +42,22 @@ def prefer(workspace: Workspace, release_id: str, coarse: str) -> None:
 @pytest.mark.usefixtures("measured")
 def test_the_fastest_format_is_recorded(tmp_path: Path) -> None:
     made = release(make_world(tmp_path))
-    choice = made.manifest["coarse"]
-    assert list(choice["measured"]) == list(FORMATS)
-    assert all(rate > 0 for rate in choice["measured"].values())
-    assert choice["measured"][choice["cpu"]] == max(choice["measured"].values())
-    assert "cores" in choice["machine"]
+    choice = made.manifest.coarse
+    assert list(choice.measured) == list(FORMATS)
+    assert all(rate > 0 for rate in choice.measured.values())
+    assert choice.measured[choice.cpu] == max(choice.measured.values())
+    assert "cores" in choice.machine
 
 
 def test_a_small_release_is_not_measured(tmp_path: Path) -> None:
     made = release(make_world(tmp_path))
-    assert made.manifest["coarse"] == {"cpu": "bfloat16", "measured": None, "machine": None}
+    assert made.manifest.coarse == CoarseChoice(cpu="bfloat16")
 
 
 @pytest.mark.usefixtures("measured")
 def test_a_release_without_personal_users_is_not_measured(tmp_path: Path) -> None:
     made = release(make_world(tmp_path, [], silent_users=["user-1"]))
-    assert made.manifest["coarse"] == {"cpu": "bfloat16", "measured": None, "machine": None}
+    assert made.manifest.coarse == CoarseChoice(cpu="bfloat16")
 
 
 @pytest.mark.parametrize(
@@ -113,8 +114,8 @@ def test_a_damaged_manifest_is_made_again(tmp_path: Path) -> None:
     path = manifest_path(workspace, first.release_id)
     workspace.storage.write_bytes(path, workspace.storage.read_bytes(path)[:-4])
     again = release(workspace).manifest
-    assert {**again, "coarse": None} == {**first.manifest, "coarse": None}
-    assert set(again["coarse"]["measured"]) == set(FORMATS)
+    assert again.model_copy(update={"coarse": None}) == first.manifest.model_copy(update={"coarse": None})
+    assert again.coarse and set(again.coarse.measured or ()) == set(FORMATS)
 
 
 def test_the_recorded_format_is_used_and_changes_no_run(tmp_path: Path) -> None:
@@ -126,7 +127,7 @@ def test_the_recorded_format_is_used_and_changes_no_run(tmp_path: Path) -> None:
         prefer(workspace, release_id, coarse)
         result = score(workspace)
         assert (result.run_id, result.parts.computed) == (plain.run_id, 4)
-        digests.add(result.manifest["content_digest"])
+        digests.add(result.manifest.content_digest)
         records = Ledger(workspace.storage, run_folder(result.run_id)).records()
         assert {(r.made_by["engine"], r.made_by["coarse"]) for r in records.values()} == {("cpu", coarse)}
         for part in range(4):
@@ -134,7 +135,7 @@ def test_the_recorded_format_is_used_and_changes_no_run(tmp_path: Path) -> None:
     result = score(workspace, engine="reference")
     record = Ledger(workspace.storage, run_folder(result.run_id)).records()[0]
     assert (record.made_by["engine"], record.made_by["coarse"]) == ("reference", None)
-    assert digests == {result.manifest["content_digest"]}
+    assert digests == {result.manifest.content_digest}
 
 
 @pytest.mark.usefixtures("measured", "saturating_int8")
@@ -144,14 +145,14 @@ def test_a_format_that_is_wrong_here_is_neither_measured_nor_used(
     """Another machine may have built the release: it recorded int8, which is wrong on this one."""
     workspace = make_world(tmp_path)
     built = release(workspace)
-    assert list(built.manifest["coarse"]["measured"]) == ["float32", "bfloat16"]
-    expected = score(workspace, engine="reference").manifest["content_digest"]
+    assert list(built.manifest.coarse.measured) == ["float32", "bfloat16"]
+    expected = score(workspace, engine="reference").manifest.content_digest
     shutil.rmtree(tmp_path / "runs")
     prefer(workspace, built.release_id, "int8")
     result = score(workspace)
     records = Ledger(workspace.storage, run_folder(result.run_id)).records()
     assert {record.made_by["coarse"] for record in records.values()} == {"bfloat16"}
-    assert result.manifest["content_digest"] == expected
+    assert result.manifest.content_digest == expected
     assert "scores in bfloat16 instead of int8" in caplog.text
 
 
@@ -170,12 +171,13 @@ def test_a_larger_release_is_measured_as_it_is(tmp_path: Path) -> None:
     write_catalogue(workspace, ids, vectors)
     events: list[Event] = [(f"user-{n}", ids[n * 37], 1.0, n) for n in range(100)]
     import_interactions(workspace, [events_table(events)])
-    choice = release(workspace).manifest["coarse"]
-    assert set(choice["measured"]) == set(FORMATS)
+    choice = release(workspace).manifest.coarse
+    assert set(choice.measured) == set(FORMATS)
 
 
 def test_people_are_told(tmp_path: Path) -> None:
-    choice = {"cpu": "bfloat16", "measured": {"float32": 2_840, "bfloat16": 9_160, "int8": 3_296}, "machine": "m"}
+    rates = {"float32": 2_840, "bfloat16": 9_160, "int8": 3_296}
+    choice = CoarseChoice(cpu="bfloat16", measured=rates, machine="m")
     expected = "coarse format bfloat16 (measured: bfloat16 9,160, int8 3,296, float32 2,840 users/s)"
     assert describe_choice(choice) == expected
-    assert describe_choice({"cpu": "int8", "measured": None}) == "coarse format int8 (not measured)"
+    assert describe_choice(CoarseChoice(cpu="int8")) == "coarse format int8 (not measured)"

@@ -16,7 +16,7 @@ from semrec.errors import InputError
 from semrec.progress import NoProgress
 from semrec.release import Release, ReleaseSettings
 from semrec.workspace.folder import Workspace
-from semrec.workspace.tables import TableFile, read_table
+from semrec.workspace.tables import read_table
 
 ITEM_IDS = ["a", "b", "c", "d"]
 SERVICES = [{"platform": ["Atlas"]}, {"platform": ["Atlas", "Nova"]}, {"platform": ["Nova"]}, {}]
@@ -41,7 +41,7 @@ def set_items(workspace: Workspace, items: Sequence[Mapping[str, list[str]]]) ->
 def lists_of(workspace: Workspace, **settings: object) -> dict[str, set[str]]:
     """What the next run shows to each user."""
     manifest = score(workspace, k=10, release_id=release(workspace, **settings).release_id).manifest
-    tables = [read_table(workspace.storage, TableFile.from_json(part)) for part in manifest["parts"]]
+    tables = [read_table(workspace.storage, part) for part in manifest.parts]
     return {row["user_id"]: set(row["item_ids"]) for table in tables for row in table.to_pylist()}
 
 
@@ -86,7 +86,7 @@ def test_a_release_keeps_what_its_users_state(tmp_path: Path) -> None:
         pairs = zip(part.user_ids.to_pylist(), part.stated.to_pylist(), strict=True)
         stated |= {user: dict(values or ()) for user, values in pairs}
     assert stated == {"asks": {"platform": ["Ghost", "Nova"]}, "other": {}, "silent": {}}
-    assert built.manifest["counts"]["users_stating:platform"] == 1
+    assert built.manifest.counts["users_stating:platform"] == 1
 
 
 class Notes(NoProgress):

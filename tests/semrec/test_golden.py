@@ -77,8 +77,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 def test_golden_user_parts(world: Workspace) -> None:
     made = release(world, half_life_days=45.0).manifest
-    assert (made["counts"]["personal"], made["counts"]["popularity"], made["counts"]["events"]) == (8, 7, 33)
-    assert part_digests(made, "users") == GOLDEN_USERS, MESSAGE
+    assert (made.counts["personal"], made.counts["popularity"], made.counts["events"]) == (8, 7, 33)
+    assert part_digests(made.users) == GOLDEN_USERS, MESSAGE
 
 
 @pytest.mark.parametrize("engine", ["reference", "cpu"])
@@ -87,8 +87,8 @@ def test_golden_run(world: Workspace, engine: str, k: int, num_short: int) -> No
     release_id = release(world, half_life_days=45.0).release_id
     result = score(world, k=k, engine=engine, release_id=release_id)
     assert verify_run(world.storage, result.run_id, num_sampled=50).problems == []
-    assert (result.manifest["counts"]["users"], result.manifest["counts"]["short"]) == (15, num_short)
-    assert result.manifest["content_digest"] == GOLDEN_RUNS[k], MESSAGE
+    assert (result.manifest.counts["users"], result.manifest.counts["short"]) == (15, num_short)
+    assert result.manifest.content_digest == GOLDEN_RUNS[k], MESSAGE
     for part in range(3):
         world.storage.delete(f"runs/{result.run_id}/ledger/part-{part:05d}.json")  # the other engine starts anew
 

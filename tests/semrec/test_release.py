@@ -27,8 +27,8 @@ from semrec.data import ItemRow, import_interactions, import_items
 from semrec.errors import CorruptArtefactError, InputError, MissingArtefactError, SchemaError
 from semrec.release import Release
 from semrec.workspace.folder import Workspace
-from semrec.workspace.manifests import read_manifest
-from semrec.workspace.tables import TableFile, read_table
+from semrec.workspace.manifests import CatalogueManifest, InteractionsManifest
+from semrec.workspace.tables import read_table
 
 
 def opened(workspace: Workspace, **settings: object) -> Release:
@@ -37,7 +37,7 @@ def opened(workspace: Workspace, **settings: object) -> Release:
 
 def users(found: Release) -> dict[str, dict[str, object]]:
     """Every user of the release: vector, seen rows, source."""
-    tables = [read_table(found.storage, TableFile.from_json(entry)) for entry in found.manifest["users"]]
+    tables = [read_table(found.storage, entry) for entry in found.manifest.users]
     return {row.pop("user_id"): row for table in tables for row in table.to_pylist()}
 
 
@@ -47,7 +47,7 @@ def test_rows_are_in_ascending_order_of_the_utf8_bytes_of_ids(tmp_path: Path, mo
     workspace = Workspace.create(str(tmp_path), num_buckets=1)
     vectors = np.arange(len(ids) * 3, dtype=np.float32).reshape(-1, 3)
     write_catalogue(workspace, ids, vectors)
-    assert len(read_manifest(workspace.storage, "catalogue/manifest.json", "catalogue", remedy="")["parts"]) == 4
+    assert len(CatalogueManifest.read(workspace.storage).parts) == 4
     found = opened(workspace)
     assert found.item_ids.to_pylist() == sorted(ids, key=str.encode) != sorted(ids, key=lambda i: i.encode("utf-16-be"))
     shard = found.shard()
@@ -76,7 +76,7 @@ def test_users_are_those_listed_and_those_with_events(tmp_path: Path) -> None:
     assert rows["user-1"]["vector"] == directions()[3].tolist()
     assert rows["user-2"]["vector"] is None
     assert {user: row["seen_rows"] for user, row in rows.items()} == {"user-1": [1, 3], "user-2": [3], "user-9": []}
-    assert found.manifest["counts"] == {
+    assert found.manifest.counts == {
         "events": 3, "events_of_unknown_items": 0, "personal": 1, "popularity": 2, "users": 3, "users_stating:platform": 0,
     }  # fmt: skip
 
@@ -110,13 +110,13 @@ def test_what_comes_after_as_of_leaves_no_trace(tmp_path: Path) -> None:
     whole = make_world(tmp_path / "whole", history() + late)
     cut = make_world(tmp_path / "cut")
     one, other = opened(whole, as_of=2_000_300), opened(cut, as_of=2_000_300)
-    assert part_digests(one.manifest, "users") == part_digests(other.manifest, "users")
-    assert one.manifest["matrix"]["popularity"]["sha256"] == other.manifest["matrix"]["popularity"]["sha256"]
+    assert part_digests(one.manifest.users) == part_digests(other.manifest.users)
+    assert one.manifest.matrix.popularity.sha256 == other.manifest.matrix.popularity.sha256
     assert "new user" not in users(one)
     kept = [event for event in history() if event[3] <= 2_000_300]
-    assert one.manifest["counts"]["events"] == len(kept) == len(history()) - 1  # as_of itself is within
+    assert one.manifest.counts["events"] == len(kept) == len(history()) - 1  # as_of itself is within
     assert "new user" in users(opened(whole))
-    assert opened(whole).manifest["as_of"] == 3_000_000
+    assert opened(whole).manifest.as_of == 3_000_000
 
 
 def test_items_without_a_vector_are_left_out_and_counted(tmp_path: Path) -> None:
@@ -124,8 +124,8 @@ def test_items_without_a_vector_are_left_out_and_counted(tmp_path: Path) -> None
     write_embedding(workspace, {f"item-{n}": directions()[n] for n in (0, 3, 6)})
     found = opened(workspace)
     assert found.item_ids.to_pylist() == ["item-0", "item-3", "item-6"]
-    assert found.manifest["matrix"]["num_items_without_vector"] == 5
-    assert found.manifest["counts"]["events_of_unknown_items"] == 1
+    assert found.manifest.matrix.num_items_without_vector == 5
+    assert found.manifest.counts["events_of_unknown_items"] == 1
     assert users(found)["u"]["seen_rows"] == [1]
 
 
@@ -153,7 +153,7 @@ def test_a_catalogue_without_any_vector_is_refused(tmp_path: Path) -> None:
 
 def test_an_embedding_of_another_catalogue_is_refused_by_name(tmp_path: Path) -> None:
     workspace = make_world(tmp_path)
-    made_from = read_manifest(workspace.storage, "catalogue/manifest.json", "catalogue", remedy="")["fingerprint"]
+    made_from = CatalogueManifest.read(workspace.storage).fingerprint
     import_items(workspace, [ItemRow("new", "a new one")], mode="append")
     with pytest.raises(SchemaError) as caught:
         release(workspace)
@@ -189,11 +189,11 @@ def test_missing_inputs_are_named(tmp_path: Path) -> None:
 
 def test_a_damaged_input_is_refused_by_name(tmp_path: Path) -> None:
     workspace = make_world(tmp_path)
-    part = read_manifest(workspace.storage, "interactions/manifest.json", "interactions", remedy="")["parts"][2]
-    data = bytearray(workspace.storage.read_bytes(part["file"]))
+    part = InteractionsManifest.read(workspace.storage).parts[2]
+    data = bytearray(workspace.storage.read_bytes(part.file))
     data[len(data) // 2] ^= 1
-    workspace.storage.write_bytes(part["file"], bytes(data))
-    with pytest.raises(CorruptArtefactError, match=f"{part['file']} has {len(data)} bytes and another SHA-256"):
+    workspace.storage.write_bytes(part.file, bytes(data))
+    with pytest.raises(CorruptArtefactError, match=f"{part.file} has {len(data)} bytes and another SHA-256"):
         release(workspace)
 
 
@@ -215,18 +215,18 @@ def test_another_setting_is_another_release(tmp_path: Path, settings: dict[str, 
 def test_several_blocks_give_the_bytes_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one = make_world(tmp_path / "one", silent_users=["user-77"])
     expected = release(one).manifest
-    result = score(one).manifest["content_digest"]
+    result = score(one).manifest.content_digest
     monkeypatch.setattr(semrec.release.matrix, "ROWS_PER_BLOCK", 3)
     several = make_world(tmp_path / "several", silent_users=["user-77"])
     found = release(several)
-    assert [block["num_rows"] for block in found.manifest["matrix"]["blocks"]] == [3, 3, 2]
-    assert part_digests(found.manifest, "users") == part_digests(expected, "users")
+    assert [block.num_rows for block in found.manifest.matrix.blocks] == [3, 3, 2]
+    assert part_digests(found.manifest.users) == part_digests(expected.users)
     matrix = Release(several.storage, found.release_id)
     for start in range(8):
         for stop in range(start + 1, 9):
             assert matrix.shard(start, stop).vectors().tobytes() == directions()[start:stop].tobytes()
     for num_shards in (None, 2, 3):
-        assert score(several, num_shards=num_shards).manifest["content_digest"] == result
+        assert score(several, num_shards=num_shards).manifest.content_digest == result
         several.storage.delete(f"runs/{score(several).run_id}/manifest.json")
 
 
@@ -256,7 +256,7 @@ def test_an_as_of_that_leaves_out_events_remakes_only_the_parts_that_had_them(tm
     assert (cut.parts.computed, cut.parts.reused) == (1, 3)
     scratch = make_world(tmp_path / "scratch", [event for event in history() if event != newest])
     expected = release(scratch)
-    assert part_digests(cut.manifest, "users") == part_digests(expected.manifest, "users")
+    assert part_digests(cut.manifest.users) == part_digests(expected.manifest.users)
 
 
 def test_empty_parts_are_reused_like_others(tmp_path: Path) -> None:

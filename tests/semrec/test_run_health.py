@@ -21,8 +21,9 @@ from semrec.scoring.eligibility import Clause, Layout
 from semrec.workspace.digests import content_digest
 from semrec.workspace.folder import Workspace
 from semrec.workspace.ledger import Ledger
+from semrec.workspace.manifests import RunManifest
 from semrec.workspace.quarantine import Quarantine, quarantine_shares
-from semrec.workspace.tables import TableFile, read_table, write_table
+from semrec.workspace.tables import read_table, write_table
 
 SILENT = ["nobody-1", "nobody-2", "nobody-3"]
 
@@ -36,8 +37,7 @@ def workspace(tmp_path: Path) -> Workspace:
 
 
 def rows_of(workspace: Workspace, run_id: str) -> list[dict]:
-    manifest = workspace.storage.read_json(f"{run_folder(run_id)}/manifest.json")
-    tables = [read_table(workspace.storage, TableFile.from_json(part)) for part in manifest["parts"]]
+    tables = [read_table(workspace.storage, part) for part in RunManifest.read(workspace.storage, run_id).parts]
     return [row for table in tables for row in table.to_pylist()]
 
 
@@ -86,13 +86,12 @@ def show_instead(workspace: Workspace, run_id: str, user_id: str, item_id: str) 
         if content_digest(forged) != record.table.content_digest:
             file = write_table(storage, f"{run_folder(run_id)}/parts/{part_name(part)}", forged, digest_in_name=False)
             ledger.commit(replace(record, table=file))
-    manifest = storage.read_json(f"{run_folder(run_id)}/manifest.json")
-    ledger.finish(plan, "run", {"run": run_id, "release": manifest["release"], **plan.settings})
+    ledger.finish(plan, RunManifest, {"run": run_id, **plan.settings})
 
 
 def test_a_seen_item_is_found_and_not_published(workspace: Workspace) -> None:
     storage, run_id = workspace.storage, score(workspace, 3).run_id
-    opened = Release(storage, storage.read_json(f"{run_folder(run_id)}/manifest.json")["release"])
+    opened = Release(storage, RunManifest.read(storage, run_id).release)
     users = opened.user_part(0)
     seen = opened.item_ids[int(users.queries.seen_rows[0])].as_py()
     show_instead(workspace, run_id, users.user_ids[0].as_py(), seen)

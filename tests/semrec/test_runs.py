@@ -48,8 +48,9 @@ from semrec.runs import (
 from semrec.workspace.digests import sha256_hex
 from semrec.workspace.folder import Workspace
 from semrec.workspace.ledger import Ledger, PartRecord
+from semrec.workspace.manifests import RunManifest
 from semrec.workspace.storage import Storage
-from semrec.workspace.tables import TableFile, read_table
+from semrec.workspace.tables import read_table
 
 
 @pytest.fixture
@@ -62,8 +63,7 @@ def workspace(tmp_path: Path) -> Workspace:
 
 def rows_of(storage: Storage, run_id: str) -> dict[str, dict[str, object]]:
     """Every user's row of a run."""
-    manifest = storage.read_json(f"{run_folder(run_id)}/manifest.json")
-    tables = [read_table(storage, TableFile.from_json(part)) for part in manifest["parts"]]
+    tables = [read_table(storage, part) for part in RunManifest.read(storage, run_id).parts]
     return {row.pop("user_id"): row for table in tables for row in table.to_pylist()}
 
 
@@ -121,7 +121,9 @@ def test_new_events_of_one_user_rescore_one_part(tmp_path: Path, later: int) -> 
     release(grown)
     after = score(grown)
     assert (after.parts.computed, after.parts.reused) == (1, 3)
-    changed = [a != b for a, b in zip(part_digests(before.manifest), part_digests(after.manifest), strict=True)]
+    changed = [
+        a != b for a, b in zip(part_digests(before.manifest.parts), part_digests(after.manifest.parts), strict=True)
+    ]
     assert changed == [False, True, False, False]
     scratch = make_world(tmp_path / "scratch", history() + new)
     release(scratch)
@@ -202,7 +204,7 @@ def test_an_altered_matrix_is_refused_by_name_before_scoring_and_at_verification
     workspace: Workspace, name: str
 ) -> None:
     run = score(workspace)
-    path = Path(workspace.storage.full_path(f"releases/{run.manifest['release']}/{name}"))
+    path = Path(workspace.storage.full_path(f"releases/{run.manifest.release}/{name}"))
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)
@@ -223,16 +225,17 @@ def test_nothing_goes_live_unverified(workspace: Workspace) -> None:
 
 
 @pytest.mark.parametrize(
-    ("field", "said"), [("content_digest", "not measured since it changed"), ("contract", "not measured")]
+    ("changed", "said"),
+    [({"content_digest": "another"}, "not measured since it changed"), ({"contract": 1}, "not measured")],
 )
 def test_health_that_is_not_of_this_run_and_contract_does_not_count(
-    workspace: Workspace, field: str, said: str
+    workspace: Workspace, changed: dict[str, object], said: str
 ) -> None:
     run = score(workspace).run_id
     verify_run(workspace.storage, run)
     measure_health(workspace.storage, run)
     path = f"{run_folder(run)}/health.json"
-    workspace.storage.write_json(path, {**workspace.storage.read_json(path), field: 1})
+    workspace.storage.write_json(path, {**workspace.storage.read_json(path), **changed})
     with pytest.raises(IncompleteRunError, match=f"was {said}"):
         publish(workspace.storage, run)
     assert read_live(workspace.storage) is None
@@ -256,7 +259,7 @@ def test_a_verified_run_goes_live_once(workspace: Workspace) -> None:
     assert (found.ok, found.num_parts, found.num_users, found.num_rescored) == (True, 4, 8, 8)
     assert read_verification(workspace.storage, result.run_id) == found
     live = publish(workspace.storage, result.run_id)
-    assert (live.run, live.release, live.history) == (result.run_id, result.manifest["release"], [])
+    assert (live.run, live.release, live.history) == (result.run_id, result.manifest.release, ())
     before = workspace.storage.read_bytes("current.json")
     assert publish(workspace.storage, result.run_id) == live == require_live(workspace.storage)
     assert workspace.storage.read_bytes("current.json") == before
@@ -316,9 +319,8 @@ def test_a_repair_that_ended_before_its_manifest_is_found(workspace: Workspace) 
     old = ledger.records()[1]
     path = Path(workspace.storage.full_path(old.table.file))
     pq.write_table(read_table(workspace.storage, old.table), path, compression="snappy")
-    table = TableFile(
-        old.table.file, old.table.num_rows, path.stat().st_size, old.table.content_digest, sha256_hex(path.read_bytes())
-    )
+    changed = {"num_bytes": path.stat().st_size, "sha256": sha256_hex(path.read_bytes())}
+    table = old.table.model_copy(update=changed)
     ledger.commit(PartRecord(1, old.fingerprint, table, old.counts, old.made_by))
     assert verify_run(workspace.storage, run).problems == [
         "part 1: the run's manifest names other bytes than its record"
@@ -340,14 +342,14 @@ def two_published(workspace: Workspace) -> tuple[Workspace, str, str]:
 
 def test_a_rollback_flips_back_once(two_published: tuple[Workspace, str, str]) -> None:
     workspace, first, second = two_published
-    assert [entry["run"] for entry in require_live(workspace.storage).history] == [first]
+    assert [pair.run for pair in require_live(workspace.storage).history] == [first]
     live = rollback(workspace.storage)
-    assert (live.run, live.release, live.history) == (first, score(workspace).manifest["release"], [])
+    assert (live.run, live.release, live.history) == (first, score(workspace).manifest.release, ())
     assert require_live(workspace.storage) == live
     with pytest.raises(MissingArtefactError, match="nothing was live before"):
         rollback(workspace.storage)
     assert require_live(workspace.storage).run == first
-    assert [entry["run"] for entry in publish(workspace.storage, second).history] == [first]
+    assert [pair.run for pair in publish(workspace.storage, second).history] == [first]
 
 
 def test_a_rollback_to_a_run_that_is_gone_is_refused(two_published: tuple[Workspace, str, str]) -> None:
@@ -377,7 +379,7 @@ def test_a_published_list_is_the_row_of_the_run(workspace: Workspace) -> None:
 
 
 def test_unknown_items_releases_and_runs_are_named(workspace: Workspace) -> None:
-    with pytest.raises(MissingArtefactError, match=r"no runs/unknown/plan\.json"):
+    with pytest.raises(MissingArtefactError, match=r"no runs/unknown/manifest\.json"):
         PublishedLists(workspace.storage, "unknown")
     with pytest.raises(MissingArtefactError, match="no item 'item-99' in release"):
         similar_items(workspace, "item-99", 3)
@@ -387,7 +389,7 @@ def test_unknown_items_releases_and_runs_are_named(workspace: Workspace) -> None
 
 def similar_items(workspace: Workspace, item_id: str, k: int) -> list[str]:
     """Ids of the items most like one."""
-    served, unchanged = ServedRelease(workspace.storage, score(workspace).manifest["release"]), OverlayView.empty()
+    served, unchanged = ServedRelease(workspace.storage, score(workspace).manifest.release), OverlayView.empty()
     return [hit.item_id for hit in served.rank([served.similar(item_id, unchanged, k=k)], unchanged)[0].hits]
 
 

@@ -74,7 +74,7 @@ def digest(workspace: Workspace, k: int, engine: str, num_shards: int | None) ->
     folder = run_folder(result.run_id)
     for name in storage.list_sizes(f"{folder}/ledger"):
         storage.delete(f"{folder}/ledger/{name}")
-    return result.run_id, result.manifest["content_digest"]
+    return result.run_id, result.manifest.content_digest
 
 
 @given(workspaces(), st.sampled_from([1, 3, 50]))
@@ -84,5 +84,5 @@ def test_shards_and_engines_give_the_same_bytes(workspace: Workspace, k: int) ->
     released = build_release(workspace, ReleaseSettings(), **options)
     expected = digest(workspace, k, "reference", None)
     for engine in ("cpu", "reference"):
-        for num_shards in {min(n, released.manifest["matrix"]["num_items"]) for n in (1, 2, 3)}:
+        for num_shards in {min(n, released.manifest.matrix.num_items) for n in (1, 2, 3)}:
             assert digest(workspace, k, engine, num_shards) == expected

@@ -18,7 +18,7 @@ from semrec.scoring.formats import STORED_NORMS, row_norms
 from semrec.scoring.halves import split_halves
 from semrec.workspace.digests import fingerprint, sha256_hex
 from semrec.workspace.folder import Workspace
-from semrec.workspace.manifests import read_manifest
+from semrec.workspace.manifests import ReleaseManifest
 from semrec.workspace.storage import Storage
 
 
@@ -60,14 +60,14 @@ def opened(workspace: Workspace) -> Release:
 
 def test_a_block_is_two_halves_and_norms_each_with_its_digest(workspace: Workspace) -> None:
     found = opened(workspace)
-    (block,) = found.manifest["matrix"]["blocks"]
+    (block,) = found.manifest.matrix.blocks
     expected = {"norms": row_norms(directions())}
     expected["high"], expected["low"] = split_halves(directions())
     for name, array in expected.items():
-        record = block[name]
+        record = getattr(block, name)
         data = found.storage.read_bytes(f"{found.folder}/matrix/block-00000.{name}.npy")
-        assert record["file"] == f"{found.folder}/matrix/block-00000.{name}.npy"
-        assert (record["num_rows"], record["num_bytes"], record["sha256"]) == (8, len(data), sha256_hex(data))
+        assert record.file == f"{found.folder}/matrix/block-00000.{name}.npy"
+        assert (record.num_rows, record.num_bytes, record.sha256) == (8, len(data), sha256_hex(data))
         stored = np.load(io.BytesIO(data))
         assert (stored.dtype, stored.tobytes()) == (array.dtype, array.tobytes())
     assert sorted(found.storage.list_sizes(f"{found.folder}/matrix")) == [
@@ -126,7 +126,7 @@ def test_a_release_of_schema_1_scores_to_the_same_bytes(
     release_id = release(old).release_id
     as_schema_1(old.storage, release_id, rows_per_block)
     found = Release(old.storage, release_id)
-    assert (found.manifest["schema"], found.coarse("cpu")) == (1, "bfloat16")
+    assert (found.manifest.schema_version, found.coarse("cpu")) == (1, "bfloat16")
     found.check()
     for start in range(8):
         for stop in range(start + 1, 9):
@@ -136,7 +136,7 @@ def test_a_release_of_schema_1_scores_to_the_same_bytes(
     for options in ({}, {"engine": "reference"}, {"num_shards": 3}):
         result = score(old, release_id=release_id, **options)
         assert (result.run_id, result.parts.computed) == (expected.run_id, 4)  # one fingerprint for both schemas
-        assert result.manifest["content_digest"] == expected.manifest["content_digest"]
+        assert result.manifest.content_digest == expected.manifest.content_digest
         assert verify_run(old.storage, result.run_id, num_sampled=9).problems == []
         for part in range(4):
             old.storage.delete(f"runs/{result.run_id}/ledger/part-{part:05d}.json")
@@ -149,9 +149,9 @@ def test_a_release_of_schema_1_is_finished_as_it_stands(workspace: Workspace) ->
     storage.delete(f"{folder}/users/part-00001.parquet")
     again = release(workspace)
     assert (again.release_id, again.parts.computed, again.parts.standing) == (first.release_id, 1, 3)
-    assert part_digests(again.manifest, "users") == part_digests(first.manifest, "users")
+    assert part_digests(again.manifest.users) == part_digests(first.manifest.users)
     assert list(storage.list_sizes(f"{folder}/matrix")) == ["block-00000.npy"]
-    assert read_manifest(storage, f"{folder}/manifest.json", "release", remedy="")["schema"] == SCHEMA_VERSION
+    assert ReleaseManifest.read(storage, first.release_id).schema_version == SCHEMA_VERSION
     assert Release(storage, first.release_id).shard().vectors().tobytes() == directions().tobytes()
 
 
@@ -184,9 +184,9 @@ HEADERS = {
 def test_what_is_no_array_is_named(workspace: Workspace, kind: str) -> None:
     """As long as the recorded file, whose length is all that is looked at before it is mapped."""
     release_id = release(workspace).release_id
-    (record,) = [block["high"] for block in opened(workspace).manifest["matrix"]["blocks"]]
-    data = HEADERS[kind][: record["num_bytes"]].ljust(record["num_bytes"], b"x")
-    workspace.storage.write_bytes(record["file"], data)
+    (record,) = [block.high for block in opened(workspace).manifest.matrix.blocks]
+    data = HEADERS[kind][: record.num_bytes].ljust(record.num_bytes, b"x")
+    workspace.storage.write_bytes(record.file, data)
     with pytest.raises(
         CorruptArtefactError, match=rf"releases/{release_id}/matrix/block-00000.high.npy is not an array"
     ):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from semrec.progress import NoProgress
 from semrec.release import ReleaseSettings
 from semrec.runs import ScoreSettings
 from semrec.workspace.folder import Workspace
+from semrec.workspace.tables import TableFile
 
 ITEM_IDS = [f"item-{n}" for n in range(8)]
 NUM_BUCKETS = 4
@@ -75,5 +77,5 @@ def score(workspace: Workspace, k: int = 3, **options: Any) -> ScoreResult:
     )
 
 
-def part_digests(manifest: dict[str, Any], name: str = "parts") -> list[str]:
-    return [part["content_digest"] for part in manifest[name]]
+def part_digests(parts: Sequence[TableFile]) -> list[str]:
+    return [part.content_digest for part in parts]

@@ -27,7 +27,7 @@ from semrec.changes.overlay import OverlayView
 from semrec.release.reader import Release
 from semrec.reports.map import gone_points, items_with_title, map_items
 from semrec.workspace.digests import sha256_hex
-from semrec.workspace.tables import TableFile, read_table
+from semrec.workspace.tables import read_table
 
 __all__ = ["public_router", "router"]
 
@@ -154,10 +154,8 @@ def _now(request: Request) -> tuple[Release, OverlayView]:
 
 @lru_cache(maxsize=2)
 def _some_users(release: Release) -> list[str]:
-    for part in release.manifest["users"]:
-        ids: list[str] = read_table(release.storage, TableFile.from_json(part), ["user_id"])["user_id"][
-            :1000
-        ].to_pylist()
+    for part in release.manifest.users:
+        ids: list[str] = read_table(release.storage, part, ["user_id"])["user_id"][:1000].to_pylist()
         if ids:
             return ids
     return []

@@ -39,7 +39,7 @@ from semrec.runs import rollback
 from semrec.settings import ScoreSettings, Settings
 from semrec.workspace.folder import Workspace
 from semrec.workspace.storage import Storage
-from semrec.workspace.tables import TableFile, read_table
+from semrec.workspace.tables import read_table
 
 NOTHING = Folded()
 
@@ -322,12 +322,12 @@ def test_the_next_run_takes_everything_in_and_its_overlay_is_empty(uri: str, fol
 
     asyncio.run(change())
     second = run(workspace)
-    assert Folded.of_release(first.release.manifest) == NOTHING
-    folded = Folded.of_release(second.release.manifest)
+    assert Folded.of(first.release.manifest.applied) == NOTHING
+    folded = Folded.of(second.release.manifest.applied)
     assert folded == Folded(items=2, events=2)
     ids = Release(workspace.storage, second.live.release).item_ids.to_pylist()
     assert "zz-new" in ids and deleted not in ids and len(ids) == 24
-    file = TableFile.from_json(second.score.manifest["parts"][bucket_of("stranger", 2)])
+    file = second.score.manifest.parts[bucket_of("stranger", 2)]
     (row,) = [r for r in read_table(workspace.storage, file).to_pylist() if r["user_id"] == "stranger"]
     assert row["source"] == "personal" and {kept, deleted}.isdisjoint(row["item_ids"])
     assert (state.view(folded).ids, state.recent.of("u", folded.events)) == ((), ())
@@ -338,7 +338,7 @@ def test_the_next_run_takes_everything_in_and_its_overlay_is_empty(uri: str, fol
     third = run(workspace)
     assert (third.live.run, third.score.parts.computed) == (second.live.run, 0)
     assert rollback(workspace.storage).release == first.live.release
-    before = OverlayState(workspace.storage, Folded.of_release(first.release.manifest))
+    before = OverlayState(workspace.storage, Folded.of(first.release.manifest.applied))
     assert before.view(NOTHING).ids == ("zz-new",) and before.view(NOTHING).changes[deleted].deleted
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -145,12 +146,12 @@ def test_what_the_overlay_no_longer_needs_is_forgotten() -> None:
         release_id, dimension = "r", DIMENSION
 
         def __init__(self, name: str) -> None:
-            self.manifest = {"settings": {"embedding_name": name}}
+            self.manifest = SimpleNamespace(settings=SimpleNamespace(embedding_name=name))
 
     def change(sequence: int) -> ItemChange:
         return ItemChange(sequence, f"i{sequence}", False, "t", f"text {sequence}", {}, np.ones(9, np.float32), "old")
 
-    made: Any = ReleaseEncoders(lambda release: encoders[release.manifest["settings"]["embedding_name"]])
+    made: Any = ReleaseEncoders(lambda release: encoders[release.manifest.settings.embedding_name])
     vectors = OverlayVectors(made)
     for name in "abc":
         vectors.complete(Release(name), OverlayView.of([change(1), change(2)]))  # type: ignore[arg-type]

@@ -21,9 +21,9 @@ from semrec.errors import EncoderError
 from semrec.online.answers import Question, Ranked
 from semrec.online.release import ServedRelease
 from semrec.runs import publish, read_live, rollback
-from semrec.workspace.manifests import read_manifest
+from semrec.workspace.manifests import AppliedSequences, CatalogueManifest
 from semrec.workspace.storage import Storage
-from semrec.workspace.tables import TableFile, read_table
+from semrec.workspace.tables import read_table
 
 
 @pytest.fixture
@@ -242,14 +242,13 @@ def test_an_import_of_the_same_content_ends_older_changes_without_opening_the_re
         assert fresh.client.get("/v1/items/n06").status_code == 404
     live = read_live(storage)
     assert live is not None
-    assert live.folded == {"items": 1, "events": 0}
+    assert live.applied == AppliedSequences(items=1)
 
 
 def import_again(world: World) -> None:
     """The catalogue as it is, from its source once more."""
     storage = world.workspace.storage
-    manifest = read_manifest(storage, "catalogue/manifest.json", "catalogue", remedy="")
-    parts = [read_table(storage, TableFile.from_json(part)) for part in manifest["parts"]]
+    parts = [read_table(storage, part) for part in CatalogueManifest.read(storage).parts]
     rows = [row for part in parts for row in part.to_pylist()]
     import_items(
         world.workspace, [ItemRow(r["item_id"], r["title"], r["text"], dict(r["attributes"] or ())) for r in rows]

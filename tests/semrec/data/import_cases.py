@@ -8,7 +8,8 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from semrec.workspace.folder import Workspace
-from semrec.workspace.tables import TableFile, read_table
+from semrec.workspace.manifests import CatalogueManifest, InteractionsManifest, UsersManifest
+from semrec.workspace.tables import read_table
 
 NOW_S = 1_700_000_000
 
@@ -35,15 +36,19 @@ def movielens(folder: Path, *, movies: str | None = None, ratings: str | bytes |
     return folder
 
 
+KINDS = {kind.KIND: kind for kind in (CatalogueManifest, UsersManifest, InteractionsManifest)}
+
+
 def manifest(workspace: Workspace, kind: str) -> dict[str, Any]:
+    """The JSON as it is stored."""
     return workspace.storage.read_json(f"{kind}/manifest.json")
 
 
 def rows_of(workspace: Workspace, kind: str) -> list[dict[str, Any]]:
     """All rows of the catalogue, the interactions or the users, part by part."""
     rows: list[dict[str, Any]] = []
-    for part in manifest(workspace, kind)["parts"]:
-        rows += read_table(workspace.storage, TableFile.from_json(part)).to_pylist()
+    for part in KINDS[kind].read(workspace.storage).parts:
+        rows += read_table(workspace.storage, part).to_pylist()
     return rows
 
 

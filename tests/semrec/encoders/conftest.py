@@ -12,7 +12,8 @@ from semrec.contracts import CATALOGUE_SCHEMA, bucket_of, part_name, text_hash
 from semrec.encoders import EmbedSettings, Encoder, encoder_identity, resolve_model
 from semrec.workspace.digests import fingerprint
 from semrec.workspace.folder import Workspace
-from semrec.workspace.manifests import write_manifest
+from semrec.workspace.manifests import CatalogueManifest
+from semrec.workspace.records import PartFile
 from semrec.workspace.tables import write_table
 
 CatalogueWriter = Callable[..., None]
@@ -48,13 +49,13 @@ def write_catalogue(workspace: Workspace) -> CatalogueWriter:
             columns = [list(column) for column in zip(*rows, strict=True)] or [[]] * len(CATALOGUE_SCHEMA)
             table = pa.table(columns, schema=CATALOGUE_SCHEMA)
             file = write_table(to.storage, f"catalogue/{part_name(part).replace('part', 'items')}", table)
-            parts.append({"part": part, **file.to_json()})
-        body = {
-            "num_items": len(texts),
-            "num_parts": num_parts,
-            "parts": parts,
-            "fingerprint": fingerprint([part["content_digest"] for part in parts]),
-        }
-        write_manifest(to.storage, "catalogue/manifest.json", "catalogue", body)
+            parts.append(PartFile.of(part, file))
+        manifest = CatalogueManifest(
+            num_items=len(texts),
+            num_parts=num_parts,
+            parts=tuple(parts),
+            fingerprint=fingerprint([part.content_digest for part in parts]),
+        )
+        manifest.write(to.storage)
 
     return write

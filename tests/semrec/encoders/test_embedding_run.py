@@ -24,8 +24,8 @@ from semrec.errors import CorruptArtefactError, IncompleteRunError, MissingArtef
 from semrec.workers import run_serial
 from semrec.workspace.folder import Workspace
 from semrec.workspace.ledger import Ledger
-from semrec.workspace.manifests import read_manifest
-from semrec.workspace.tables import TableFile, read_table
+from semrec.workspace.manifests import CatalogueManifest, EmbeddingManifest
+from semrec.workspace.tables import read_table
 
 pytestmark = pytest.mark.usefixtures("model_installed")
 
@@ -47,14 +47,14 @@ def _embed(workspace: Workspace, **options):
     return embed_in_process(workspace, SETTINGS, **options)
 
 
-def _manifest(workspace: Workspace, name: str) -> dict:
-    return read_manifest(workspace.storage, f"embeddings/{name}/manifest.json", "embedding", remedy="")
+def _manifest(workspace: Workspace, name: str) -> EmbeddingManifest:
+    return EmbeddingManifest.read(workspace.storage, name)
 
 
 def _vectors(workspace: Workspace, name: str) -> dict[str, list[float]]:
     found: dict[str, list[float]] = {}
-    for part in _manifest(workspace, name)["parts"]:
-        table = read_table(workspace.storage, TableFile.from_json(part))
+    for part in _manifest(workspace, name).parts:
+        table = read_table(workspace.storage, part)
         ids = table["item_id"].to_pylist()
         assert ids == sorted(ids, key=str.encode)
         found.update(zip(ids, table["vector"].to_pylist(), strict=True))
@@ -100,11 +100,11 @@ def test_every_item_gets_its_text_s_vector_and_duplicates_are_embedded_once(work
     assert vectors.keys() == ITEMS.keys()
     assert list(vectors.values()) == expected_ND.tolist()
     manifest = _manifest(workspace, report.name)
-    assert (manifest["num_items"], manifest["num_rejected"], manifest["dimension"]) == (25, 0, 384)
-    assert manifest["encoder"] == encoder.identity.to_json()
-    assert manifest["fingerprint"] == report.fingerprint
-    catalogue = read_manifest(workspace.storage, "catalogue/manifest.json", "catalogue", remedy="")
-    assert manifest["catalogue"] == catalogue["fingerprint"]
+    assert (manifest.num_items, manifest.num_rejected, manifest.dimension) == (25, 0, 384)
+    assert manifest.encoder == encoder.identity.to_json()
+    assert manifest.fingerprint == report.fingerprint
+    catalogue = CatalogueManifest.read(workspace.storage)
+    assert manifest.catalogue == catalogue.fingerprint
 
 
 def test_nothing_changed_nothing_done(workspace, write_catalogue, no_model):
@@ -140,7 +140,7 @@ def test_unchanged_parts_are_taken_over_without_writing(workspace, write_catalog
     report = _embed(workspace)
     assert written == [f"embeddings/{report.name}/part-0000{_part_of(new)}"]
     assert (report.embedded, report.reused) == (1, 24)
-    same = [old == now for old, now in zip(first["parts"], _manifest(workspace, report.name)["parts"], strict=True)]
+    same = [old == now for old, now in zip(first.parts, _manifest(workspace, report.name).parts, strict=True)]
     assert same == [part != _part_of(new) for part in range(4)]
 
 
@@ -149,14 +149,14 @@ def test_a_damaged_unchanged_part_is_not_taken_over(workspace, write_catalogue):
     first = _manifest(workspace, _embed(workspace).name)
     new = "A comet passes and nobody looks up."
     part = (_part_of(new) + 1) % 4
-    path = Path(workspace.uri) / first["parts"][part]["file"]
+    path = Path(workspace.uri) / first.parts[part].file
     path.write_bytes(path.read_bytes()[:-1] + b"?")
     write_catalogue({**ITEMS, "new": new})
     report = _embed(workspace)
     num_lost = len({text for text in ITEMS.values() if _part_of(text) == part})
     assert num_lost > 0
     assert (report.embedded, report.reused) == (num_lost + 1, 24 - num_lost)
-    assert _manifest(workspace, report.name)["parts"][part] == first["parts"][part]
+    assert _manifest(workspace, report.name).parts[part] == first.parts[part]
     assert len(_vectors(workspace, report.name)) == 26
 
 
@@ -228,7 +228,7 @@ def test_texts_without_a_vector_are_quarantined_with_the_reason(workspace, write
     ]
     assert sorted((row["reason"], row["row"]) for row in rows) == [("empty text", "blank:  "), ("empty text", "void: ")]
     assert all(row["file"].startswith("catalogue/items-") for row in rows)
-    assert _manifest(workspace, report.name)["num_rejected"] == 2
+    assert _manifest(workspace, report.name).num_rejected == 2
 
 
 def test_too_many_rejected_leave_the_old_manifest_and_keep_the_new_vectors(workspace, write_catalogue, no_model):
@@ -250,8 +250,8 @@ def test_a_damaged_source_is_embedded_again(workspace, write_catalogue):
     write_catalogue(ITEMS)
     report = _embed(workspace)
     before = _vectors(workspace, report.name)
-    damaged = _manifest(workspace, report.name)["parts"][2]
-    path = Path(workspace.uri) / damaged["file"]
+    damaged = _manifest(workspace, report.name).parts[2]
+    path = Path(workspace.uri) / damaged.file
     raw = bytearray(path.read_bytes())
     raw[len(raw) // 2] ^= 1
     path.write_bytes(raw)

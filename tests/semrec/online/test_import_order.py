@@ -21,8 +21,8 @@ from semrec.changes.overlay import ItemChange, change_table
 from semrec.changes.state import OverlayState, event_log, item_log
 from semrec.data import ItemRow, import_interactions, import_items, import_movielens
 from semrec.workspace.folder import Workspace
-from semrec.workspace.manifests import read_manifest
-from semrec.workspace.tables import TableFile, read_table
+from semrec.workspace.manifests import CatalogueManifest, InteractionsManifest
+from semrec.workspace.tables import read_table
 
 
 @pytest.fixture
@@ -62,14 +62,14 @@ def interactions(workspace: Workspace) -> list[tuple[str, str, float, int]]:
 
 
 def _rows(workspace: Workspace, kind: str) -> list[dict[str, str]]:
-    manifest = read_manifest(workspace.storage, f"{kind}/manifest.json", kind, remedy="")
-    parts = [read_table(workspace.storage, TableFile.from_json(part)) for part in manifest["parts"]]
+    kinds = {"catalogue": CatalogueManifest, "interactions": InteractionsManifest}
+    parts = [read_table(workspace.storage, part) for part in kinds[kind].read(workspace.storage).parts]
     return [row for part in parts for row in part.to_pylist()]
 
 
 def online(workspace: Workspace) -> dict[str, str]:
     """item_id -> title as a replica shows a release of the present catalogue."""
-    folded = read_manifest(workspace.storage, "catalogue/manifest.json", "catalogue", remedy="").get("folded", 0)
+    folded = CatalogueManifest.read(workspace.storage).applied_sequence
     view = OverlayState(workspace.storage, Folded(folded)).view(Folded(folded))
     there = {i: title for i, title in catalogue(workspace).items() if i not in view.changes}
     return there | {change.item_id: change.title for change in view.live}
@@ -218,7 +218,7 @@ def test_a_release_of_unchanged_content_is_published_again_with_what_an_import_r
     world = make_world(tmp_path / "w")
     workspace, before = world.workspace, (world.release_id, world.run_id)
     _append(workspace, ItemChange.put(ItemRow("n01", "changed", "changed"), np.ones(3, np.float32)))
-    live = read_manifest(workspace.storage, "current.json", "current", remedy="")
+    live = workspace.storage.read_json("current.json")
     assert live["folded"] == {}
     rows = [
         ItemRow(
@@ -229,7 +229,7 @@ def test_a_release_of_unchanged_content_is_published_again_with_what_an_import_r
     ]  # type: ignore[arg-type]
     import_items(workspace, rows)
     assert publish_world(workspace) == before
-    again = read_manifest(workspace.storage, "current.json", "current", remedy="")
+    again = workspace.storage.read_json("current.json")
     assert again["folded"] == {"items": 1, "events": 0} and again["history"] == live["history"]
     assert publish_world(workspace) == before
-    assert read_manifest(workspace.storage, "current.json", "current", remedy="") == again
+    assert workspace.storage.read_json("current.json") == again

@@ -27,9 +27,9 @@ from semrec.errors import CorruptArtefactError, RunBusyError
 from semrec.progress import NoProgress
 from semrec.release import Release, ReleaseSettings
 from semrec.workspace.folder import Workspace
-from semrec.workspace.manifests import read_manifest
+from semrec.workspace.manifests import AppliedSequences, CatalogueManifest, InteractionsManifest
 from semrec.workspace.storage import Storage
-from semrec.workspace.tables import TableFile, read_table
+from semrec.workspace.tables import read_table
 
 NOW_S = 1_800_000_000
 ITEMS = [f"i{n}" for n in range(6)]
@@ -62,14 +62,12 @@ def release_of(workspace: Workspace, **settings: Any) -> ReleaseResult:
 
 def items_of(workspace: Workspace) -> dict[str, str]:
     """item_id -> title of the catalogue."""
-    manifest = read_manifest(workspace.storage, "catalogue/manifest.json", "catalogue", remedy="")
-    tables = [read_table(workspace.storage, TableFile.from_json(part)) for part in manifest["parts"]]
+    tables = [read_table(workspace.storage, part) for part in CatalogueManifest.read(workspace.storage).parts]
     return {row["item_id"]: row["title"] for one in tables for row in one.to_pylist()}
 
 
 def events_of(workspace: Workspace) -> list[tuple[Any, ...]]:
-    manifest = read_manifest(workspace.storage, "interactions/manifest.json", "interactions", remedy="")
-    tables = [read_table(workspace.storage, TableFile.from_json(part)) for part in manifest["parts"]]
+    tables = [read_table(workspace.storage, part) for part in InteractionsManifest.read(workspace.storage).parts]
     return sorted(tuple(row.values()) for one in tables for row in one.to_pylist())
 
 
@@ -91,7 +89,8 @@ def put(workspace: Workspace, *item_ids: str, title: str = "new", deleted: bool 
 
 
 def manifest_of(workspace: Workspace, kind: str) -> dict[str, Any]:
-    return read_manifest(workspace.storage, f"{kind}/manifest.json", kind, remedy="")
+    """The JSON as it is stored."""
+    return workspace.storage.read_json(f"{kind}/manifest.json")
 
 
 # checking
@@ -199,7 +198,7 @@ def test_a_state_follows_a_switch_and_a_rollback(world: Workspace) -> None:
     state = OverlayState(world.storage, Folded())
     assert [e.item_id for e in state.recent.of("new user")] == ["i2"]
     fold_changes(world)
-    folded = Folded.of_release(release_of(world).manifest)
+    folded = Folded.of(release_of(world).manifest.applied)
     assert folded == Folded(0, 2)
     add_events(world, ("u", "i3", 1.0, 400))
     state.catch_up()
@@ -222,7 +221,7 @@ def test_a_workspace_without_changes_is_left_alone(world: Workspace) -> None:
     assert fold_changes(world) == FoldReport(0, 0, 0, Folded())
     assert not fold_changes(world)
     assert before == {path: world.storage.read_bytes(f"{path}/manifest.json") for path in before}
-    assert "folded" not in release_of(world).manifest
+    assert "folded" not in release_of(world).manifest.to_json()
 
 
 def test_changes_and_events_become_part_of_the_next_release(world: Workspace) -> None:
@@ -239,9 +238,9 @@ def test_changes_and_events_become_part_of_the_next_release(world: Workspace) ->
     }  # fmt: skip
     assert events_of(world) == sorted([*STORED, ("u", "fresh", 3.0, 300), ("u", "i2", 1.0, 310), ("w", "i1", 1.0, 50)])
     second = release_of(world)
-    assert second.manifest["folded"] == {"items": 6, "events": 3} and second.release_id != first.release_id
-    assert Folded.of_release(second.manifest) == Folded(6, 3) and Folded.of_release(first.manifest) == Folded()
-    assert second.manifest["counts"]["events_of_unknown_items"] == 1  # of the deleted i2
+    assert second.manifest.to_json()["folded"] == {"items": 6, "events": 3} and second.release_id != first.release_id
+    assert Folded.of(second.manifest.applied) == Folded(6, 3) and Folded.of(first.manifest.applied) == Folded()
+    assert second.manifest.counts["events_of_unknown_items"] == 1  # of the deleted i2
     assert Release(world.storage, second.release_id).item_ids.to_pylist() == sorted(items_of(world))
 
 
@@ -265,8 +264,8 @@ def test_a_release_of_the_same_content_says_how_far_it_goes_by_now(world: Worksp
     put(world, "fresh", deleted=True)
     assert fold_changes(world).folded == Folded(2, 0)
     second = release_of(world)
-    assert second.release_id == first.release_id and second.manifest["folded"] == {"items": 2, "events": 0}
-    assert {k: v for k, v in second.manifest.items() if k != "folded"} == first.manifest
+    assert second.release_id == first.release_id and second.manifest.applied == AppliedSequences(items=2)
+    assert second.manifest.model_copy(update={"applied": AppliedSequences()}) == first.manifest
 
 
 def test_an_import_of_the_segments_adds_no_event_twice(world: Workspace) -> None:

@@ -16,9 +16,9 @@ from semrec.changes.state import OverlayState, Update
 from semrec.data import ItemRow, import_items
 from semrec.errors import InputError
 from semrec.workspace.folder import Workspace
-from semrec.workspace.manifests import read_manifest
+from semrec.workspace.manifests import CatalogueManifest
 from semrec.workspace.storage import Storage
-from semrec.workspace.tables import TableFile, read_table
+from semrec.workspace.tables import read_table
 
 
 def put(item_id: str, *vector: float, sequence: int = 0, encoder: str = "e", **attributes: list[str]) -> ItemChange:
@@ -141,8 +141,8 @@ def test_a_put_and_an_import_store_the_same_item(attributes: dict[str, list[str]
     with TemporaryDirectory() as folder:
         workspace = Workspace.create(folder, num_buckets=1)
         import_items(workspace, [ItemRow("i", "title", text, attributes)])
-        manifest = read_manifest(workspace.storage, "catalogue/manifest.json", "catalogue", remedy="")
-        (stored,) = read_table(workspace.storage, TableFile.from_json(manifest["parts"][0])).to_pylist()
+        manifest = CatalogueManifest.read(workspace.storage)
+        (stored,) = read_table(workspace.storage, manifest.parts[0]).to_pylist()
     row = checked_item("i", "title", text, attributes)
     assert (row.text, list(row.attributes.items())) == (stored["text"], stored["attributes"])
 

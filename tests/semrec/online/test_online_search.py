@@ -41,7 +41,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> ServedRelease:
 
 @pytest.fixture(scope="module")
 def encoder(served: ServedRelease) -> OnlineEncoder:
-    return OnlineEncoder(served.release.manifest["encoder"], device="cpu")
+    return OnlineEncoder(served.release.manifest.encoder, device="cpu")
 
 
 def test_a_text_of_the_catalogue_gets_the_vector_of_the_release(served: ServedRelease, encoder: OnlineEncoder) -> None:
@@ -79,7 +79,7 @@ def test_texts_without_words_are_refused_with_the_reason(encoder: OnlineEncoder)
 
 
 def test_a_warm_encoder_is_loaded(served: ServedRelease) -> None:
-    encoder = OnlineEncoder(served.release.manifest["encoder"], device="cpu")
+    encoder = OnlineEncoder(served.release.manifest.encoder, device="cpu")
     assert encoder._encoder is None
     encoder.warm()
     assert sorted(encoder._encoder._buffers) == [length for _, length in online_shapes(128)]
@@ -94,6 +94,6 @@ def test_shapes_are_small_and_hold_the_longest_text() -> None:
 def test_another_encoder_than_the_release_has_is_refused(served: ServedRelease, tmp_path: Path) -> None:
     with pytest.raises(EncoderError, match="'generated', which is no encoder"):
         OnlineEncoder({"model": "generated"})
-    altered = {**served.release.manifest["encoder"], "weights_sha256": "0" * 64}
+    altered = {**served.release.manifest.encoder, "weights_sha256": "0" * 64}
     with pytest.raises(EncoderError, match="holds weights"):
         OnlineEncoder(altered, device="cpu").vector("a robot")

@@ -16,7 +16,7 @@ from semrec.online.lru import Lru
 from semrec.online.profile import UserProfile
 from semrec.online.release import ServedRelease
 from semrec.online.users import question_of
-from semrec.workspace.tables import TableFile, read_table
+from semrec.workspace.tables import read_table
 
 NOTHING = OverlayView.empty()
 NEWEST_S = 1_000_000 + 10**7
@@ -74,7 +74,8 @@ def test_recent_events_count_as_in_a_release_that_has_them(tmp_path: Path, repea
 
 
 def _stored(served: ServedRelease, bucket: int) -> list[tuple[str, str, float, int]]:
-    file = TableFile.from_json(served.release.manifest["interactions"][bucket])
+    assert served.release.manifest.interactions
+    file = served.release.manifest.interactions[bucket]
     return [tuple(row.values()) for row in read_table(served.release.storage, file).to_pylist()]
 
 

@@ -14,7 +14,7 @@ from semrec.contracts import CONTRACT_VERSION
 from semrec.errors import CorruptArtefactError, IncompleteRunError, MissingArtefactError, PlanChangedError, SchemaError
 from semrec.workspace.digests import content_digest, fingerprint
 from semrec.workspace.ledger import Ledger, PartRecord, Plan, PlannedPart, sum_counts
-from semrec.workspace.manifests import read_manifest
+from semrec.workspace.manifests import PlanManifest, RunManifest
 from semrec.workspace.storage import Storage
 from semrec.workspace.tables import write_table
 
@@ -54,7 +54,7 @@ def test_the_run_id_is_the_fingerprint_of_the_plan() -> None:
         "parts": [[0, "print-0", 3], [1, "print-1", 3], [2, "print-2", 3], [3, "print-3", 3]],
     }
     assert PLAN.run_id == fingerprint(expected)[:16]
-    assert Plan.from_json(expected) == PLAN
+    assert Plan.of(PlanManifest.model_validate(expected)) == PLAN
     assert Plan("scoring", PLAN.settings, PLAN.parts[:3]).run_id != PLAN.run_id
 
 
@@ -195,21 +195,22 @@ def test_an_unfinished_run_has_no_manifest_and_names_what_is_missing(ledger: Led
     for part in (0, 2):
         ledger.commit(made(ledger, part))
     with pytest.raises(IncompleteRunError, match=r"2 of 4 parts of runs/r are not committed \(1, 3\)"):
-        ledger.finish(PLAN, "run", {})
+        ledger.finish(PLAN, RunManifest, {})
     assert not ledger.storage.exists(f"{FOLDER}/manifest.json")
 
 
 def test_a_finished_run_states_its_parts_in_order(ledger: Ledger) -> None:
     for part in (3, 1, 0, 2):
         ledger.commit(made(ledger, part))
-    ledger.finish(PLAN, "run", {"release": "abc"})
-    manifest = read_manifest(ledger.storage, f"{FOLDER}/manifest.json", "run", remedy="")
+    finished = ledger.finish(PLAN, RunManifest, {"run": "r", "as_of": None, **PLAN.settings})
+    manifest = RunManifest.read(ledger.storage, "r")
+    assert manifest == finished
     digests = [content_digest(pa.table({"user_id": [f"{part}-{row}" for row in range(3)]})) for part in range(4)]
-    assert [part["part"] for part in manifest["parts"]] == [0, 1, 2, 3]
-    assert [part["content_digest"] for part in manifest["parts"]] == digests
-    assert manifest["content_digest"] == fingerprint(digests)
-    assert (manifest["num_rows"], manifest["counts"]) == (12, {"users": 12})
-    assert (manifest["plan"], manifest["release"]) == (PLAN.run_id, "abc")
+    assert [part.part for part in manifest.parts] == [0, 1, 2, 3]
+    assert [part.content_digest for part in manifest.parts] == digests
+    assert manifest.content_digest == fingerprint(digests)
+    assert (manifest.num_rows, manifest.counts) == (12, {"users": 12})
+    assert (manifest.plan, manifest.release) == (PLAN.run_id, "abc")
 
 
 def test_a_damaged_plan_is_named(ledger: Ledger) -> None:

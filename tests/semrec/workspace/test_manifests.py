@@ -9,14 +9,15 @@ import pickle
 from pathlib import Path
 
 import pytest
+from pydantic import Field
 
 import semrec.errors
 from semrec.contracts import SCHEMA_VERSION
 from semrec.errors import CorruptArtefactError, MissingArtefactError, SchemaError, SemrecError
-from semrec.workspace.manifests import check_schema, newest_finished, read_manifest, write_manifest
+from semrec.workspace.manifests import Manifest, WorkspaceManifest, check_schema, newest_finished, write_manifest
 from semrec.workspace.storage import Storage
 
-PATH = "releases/a/manifest.json"
+PATH = "parcels/a/manifest.json"
 
 
 @pytest.fixture
@@ -24,31 +25,72 @@ def storage(tmp_path: Path) -> Storage:
     return Storage(str(tmp_path / "w"))
 
 
+class Parcel(Manifest):
+    """A small kind of manifest."""
+
+    KIND = "parcel"
+    PATH = "parcels/{}/manifest.json"
+    REMEDY = "Send it."
+
+    count: int
+    weight_g: float = Field(0.0, alias="weight")
+
+
 def test_a_manifest_is_read_as_it_was_written(storage: Storage) -> None:
-    write_manifest(storage, PATH, "release", {"count": 3})
-    expected = {"kind": "release", "schema": SCHEMA_VERSION, "count": 3}
-    assert read_manifest(storage, PATH, "release", remedy="") == expected
+    Parcel(count=3).write(storage, "a")
+    assert storage.read_json(PATH) == {"kind": "parcel", "schema": SCHEMA_VERSION, "count": 3}
+    assert Parcel.read(storage, "a") == Parcel(count=3)
+    Parcel(count=3, weight_g=2.0).write(storage, "b")
+    assert storage.read_json("parcels/b/manifest.json")["weight"] == 2.0
+    assert (Parcel.read(storage, "b").weight_g, Parcel.read_if_there(storage, "c")) == (2.0, None)
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"count": None}, "count: Input should be a valid integer"),
+        ({"cuont": 3}, "cuont: Extra inputs are not permitted"),
+        ({"weight": "heavy"}, "weight: Input should be a valid number"),
+    ],
+)
+def test_a_wrong_key_is_named_with_its_file(storage: Storage, change: dict[str, object], problem: str) -> None:
+    storage.write_json(PATH, {"kind": "parcel", "schema": SCHEMA_VERSION, "count": 3, **change})
+    with pytest.raises(CorruptArtefactError) as caught:
+        Parcel.read(storage, "a")
+    assert caught.value.got.startswith(f"{PATH} has wrong keys or values ({problem}")
+    assert caught.value.remedy == "Send it."
+
+
+def test_a_missing_key_is_named_with_its_file(storage: Storage) -> None:
+    storage.write_json(PATH, {"kind": "parcel", "schema": SCHEMA_VERSION})
+    with pytest.raises(CorruptArtefactError, match=r"parcels/a/manifest\.json has wrong keys .*count: Field required"):
+        Parcel.read(storage, "a")
+
+
+def test_what_an_older_schema_had_beside_is_dropped(storage: Storage) -> None:
+    storage.write_json(PATH, {"kind": "parcel", "schema": SCHEMA_VERSION - 1, "count": 3, "colour": "red"})
+    assert Parcel.read(storage, "a") == Parcel(count=3, schema=SCHEMA_VERSION - 1)
 
 
 def test_a_missing_manifest_is_named_with_what_to_do(storage: Storage) -> None:
     with pytest.raises(MissingArtefactError) as caught:
-        read_manifest(storage, PATH, "release", remedy="Run `semrec release`.")
-    assert str(caught.value) == f"no {PATH} in {storage.uri}; expected a release manifest. Run `semrec release`."
+        Parcel.read(storage, "a", remedy="Pack it.")
+    assert str(caught.value) == f"no {PATH} in {storage.uri}; expected a parcel manifest. Pack it."
 
 
 def test_a_manifest_of_another_kind_is_refused_by_name(storage: Storage) -> None:
-    write_manifest(storage, PATH, "run", {})
+    write_manifest(storage, PATH, WorkspaceManifest(num_buckets=3))
     with pytest.raises(
-        SchemaError, match=r"releases/a/manifest\.json is a manifest of kind 'run'; expected kind 'release'"
+        SchemaError, match=r"parcels/a/manifest\.json is a manifest of kind 'workspace'; expected kind 'parcel'"
     ):
-        read_manifest(storage, PATH, "release", remedy="")
+        Parcel.read(storage, "a")
 
 
 def test_a_damaged_manifest_is_named(storage: Storage) -> None:
-    write_manifest(storage, PATH, "run", {})
+    Parcel(count=3).write(storage, "a")
     storage.write_bytes(PATH, storage.read_bytes(PATH)[:-4])
-    with pytest.raises(CorruptArtefactError, match=r"releases/a/manifest\.json in .* is not JSON"):
-        read_manifest(storage, PATH, "run", remedy="")
+    with pytest.raises(CorruptArtefactError, match=r"parcels/a/manifest\.json in .* is not JSON"):
+        Parcel.read(storage, "a")
 
 
 @pytest.mark.parametrize(
@@ -75,11 +117,11 @@ def test_the_first_schema_has_none_before_it(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_the_newest_is_the_one_finished_last(storage: Storage) -> None:
     for name, finished_s in (("a", 300), ("b", 500), ("c", 400)):
-        path = f"runs/{name}/manifest.json"
-        write_manifest(storage, path, "run", {})
+        path = Parcel.path(name)
+        Parcel(count=1).write(storage, name)
         os.utime(storage.full_path(path), (finished_s, finished_s))
-    storage.write_json("runs/unfinished/plan.json", {})
-    assert newest_finished(storage, "runs", remedy="") == "b"
+    storage.write_json("parcels/unfinished/plan.json", {})
+    assert newest_finished(storage, "parcels", remedy="") == "b"
     with pytest.raises(MissingArtefactError, match="nothing finished in releases/"):
         newest_finished(storage, "releases", remedy="")
 

@@ -143,7 +143,9 @@ def test_new_events_remake_one_part_and_roll_back(uri: str) -> None:
     assert [(p.computed, p.reused) for p in (released.parts, second.parts)] == [(1, 3), (1, 3)]
     assert [
         part
-        for part, (a, b) in enumerate(zip(*map(part_digests, (first.manifest, second.manifest)), strict=True))
+        for part, (a, b) in enumerate(
+            zip(part_digests(first.manifest.parts), part_digests(second.manifest.parts), strict=True)
+        )
         if a != b
     ] == [2]
     verify_run(workspace.storage, second.run_id)
@@ -284,7 +286,7 @@ def cached_blocks() -> list[Path]:
 def test_a_block_is_verified_where_it_arrives(s3_uri: str) -> None:
     workspace = make_world(s3_uri)
     released = Release(workspace.storage, release(workspace).release_id)
-    block = released.manifest["matrix"]["blocks"][0]["high"]["file"]
+    block = released.manifest.matrix.blocks[0]["high"]["file"]
     right = workspace.storage.read_bytes(block)
     for path in cached_blocks():
         path.unlink()  # as on a node that has read nothing yet

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from semrec.runs import find_runs, read_live, read_verification, run_folder
+from semrec.runs.live import read_live
+from semrec.runs.plan import find_runs, run_folder, run_inputs
+from semrec.runs.verify import read_verification
 from semrec.workspace.folder import Workspace
 from semrec.workspace.ledger import Ledger
-from semrec.workspace.manifests import read_manifest
+from semrec.workspace.manifests import (
+    CatalogueManifest,
+    EmbeddingManifest,
+    InteractionsManifest,
+    ReleaseManifest,
+    RunManifest,
+    UsersManifest,
+)
 from semrec.workspace.storage import Storage
 
 __all__ = ["RunStatus", "Status", "read_status"]
@@ -37,13 +46,6 @@ class Status:
     live: str | None
 
 
-_INPUTS = (
-    ("catalogue", "num_items", "items"),
-    ("users", "num_users", "users listed"),
-    ("interactions", "num_rows", "events"),
-)
-
-
 def read_status(workspace: Workspace) -> Status:
     """Reads manifests and ledgers, no data."""
     storage = workspace.storage
@@ -54,25 +56,30 @@ def read_status(workspace: Workspace) -> Status:
 
 
 def _inputs(storage: Storage) -> list[str]:
-    lines = []
-    for kind, count, unit in _INPUTS:
-        path = f"{kind}/manifest.json"
-        if storage.exists(path):
-            lines.append(f"{kind}: {read_manifest(storage, path, kind, remedy='Import it again.')[count]:,} {unit}")
-        else:
-            lines.append(f"{kind}: none")
-    for kind, folder in (("embedding", "embeddings"), ("release", "releases")):
-        for name in storage.list_folders(folder):
-            state = "finished" if storage.exists(f"{folder}/{name}/manifest.json") else "unfinished"
-            lines.append(f"{kind} {name}: {state}")
+    catalogue = CatalogueManifest.read_if_there(storage)
+    users = UsersManifest.read_if_there(storage)
+    interactions = InteractionsManifest.read_if_there(storage)
+    lines = [
+        f"catalogue: {catalogue.num_items:,} items" if catalogue else "catalogue: none",
+        f"users: {users.num_users:,} users listed" if users else "users: none",
+        f"interactions: {interactions.num_rows:,} events" if interactions else "interactions: none",
+    ]
+    for name in storage.list_folders("embeddings"):
+        lines.append(f"embedding {name}: {_state(EmbeddingManifest.exists(storage, name))}")
+    for name in storage.list_folders("releases"):
+        lines.append(f"release {name}: {_state(ReleaseManifest.exists(storage, name))}")
     return lines
+
+
+def _state(is_finished: bool) -> str:
+    return "finished" if is_finished else "unfinished"
 
 
 def _run_status(storage: Storage, run: str, live: str | None) -> RunStatus:
     ledger = Ledger(storage, run_folder(run))
     plan = ledger.plan()
     pending, _ = ledger.pending(plan)
-    state = "finished" if storage.exists(f"{run_folder(run)}/manifest.json") else "unfinished"
+    state = _state(RunManifest.exists(storage, run))
     verification = read_verification(storage, run)
     if verification:
         state = "verified" if verification.ok else "bad parts"
@@ -80,4 +87,5 @@ def _run_status(storage: Storage, run: str, live: str | None) -> RunStatus:
         state = "live" if state == "verified" else f"live, {state}"
     users = sum(part.num_rows for part in plan.parts)
     done = len(plan.parts) - len(pending)
-    return RunStatus(run, plan.settings["release"], plan.settings["k"], len(plan.parts), done, users, state)
+    inputs = run_inputs(plan)
+    return RunStatus(run, inputs.release, inputs.k, len(plan.parts), done, users, state)

@@ -1,0 +1,93 @@
+"""Records: the typed pieces of JSON that manifests and the ledger are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from semrec.errors import CorruptArtefactError
+
+__all__ = ["ArrayFile", "NormsFile", "PartFile", "Record", "TableFile"]
+
+_SHOWN_PROBLEMS = 3
+
+
+class Record(BaseModel):
+    """Reads and writes a JSON object with known keys: immutable, and another key than these is an error.
+
+    What was given is written, a default that was not given is not. So what is read is written back as it was, and a key
+    that most artefacts have no use for takes no place in them.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON object, by its stored keys."""
+        return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any], *, name: str, remedy: str) -> Self:
+        """Reads the JSON object that `name` holds: a file, for messages.
+
+        Raises CorruptArtefactError naming the file and the keys that are missing, unknown or of the wrong type.
+        """
+        try:
+            return cls.model_validate(value)
+        except ValidationError as error:
+            problems = [
+                f"{'.'.join(map(str, problem['loc'])) or 'the whole'}: {problem['msg']}"
+                for problem in error.errors(include_url=False, include_context=False, include_input=False)
+            ]
+            more = f" and {len(problems) - _SHOWN_PROBLEMS} more" if len(problems) > _SHOWN_PROBLEMS else ""
+            raise CorruptArtefactError(
+                f"{name} has wrong keys or values ({'; '.join(problems[:_SHOWN_PROBLEMS])}{more})",
+                expected=f"the keys of {cls.__name__} in semrec/workspace",
+                remedy=remedy,
+            ) from None
+
+
+class TableFile(Record):
+    """One stored table: where it is and what it must be."""
+
+    file: str  # path relative to the workspace
+    num_rows: int
+    num_bytes: int
+    content_digest: str  # of the logical rows
+    sha256: str  # of the file
+
+
+class PartFile(TableFile):
+    """The table of one part."""
+
+    part: int
+
+    @classmethod
+    def of(cls, part: int, table: TableFile, **more: object) -> Self:
+        """The record of a part whose rows are in `table`."""
+        return cls.model_validate({"part": part, **more, **_table_fields(table)})
+
+    @property
+    def table(self) -> TableFile:
+        """The same without the number of the part."""
+        return TableFile.model_validate(_table_fields(self))
+
+
+class ArrayFile(Record):
+    """One stored .npy file; `num_rows` is the length of its first axis."""
+
+    file: str
+    num_rows: int
+    num_bytes: int
+    sha256: str  # of the file
+
+
+class NormsFile(ArrayFile):
+    """The norms of a block of the item matrix, by the names of their columns (`semrec.scoring.formats`)."""
+
+    columns: tuple[str, ...] = ("norm", "residual_bfloat16", "scale_int8", "residual_int8")
+
+
+def _table_fields(table: TableFile) -> dict[str, object]:
+    return {name: getattr(table, name) for name in TableFile.model_fields}
