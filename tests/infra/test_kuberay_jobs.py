@@ -11,8 +11,22 @@ from rendered import CLOUDS, Document, by_kind, clusters, one, render
 
 from jobs.cli import app
 
-# Answered at once or all the time, and so not jobs: asked from a shell, or a service of its own.
-NOT_JOBS = {"query", "serve", "plan", "parity", "diff", "forget", "gc", "init", "config"}
+# Answered at once or all the time, and so not jobs: asked from a shell, or a service of its own. `evaluate` works in one
+# process, and has none as long as it does.
+NOT_JOBS = {
+    "query",
+    "serve",
+    "plan",
+    "parity",
+    "inspect",
+    "quarantine",
+    "init",
+    "config",
+    "evaluate",
+    "diff",
+    "forget",
+    "gc",
+}
 FOR_GPUS = {"run", "embed", "score", "demo", "bench"}
 
 
@@ -42,7 +56,7 @@ def test_every_command_is_taken_with_the_overlays_workspace(cloud: str) -> None:
         assert verb[0] == label.split("-")[0]
         assert options["workspace"] == settings["demo" if label in ("demo", "bench") else "workspace"]
         if verb[0] == "import":
-            assert (options["kind"], options["source"]) == (label.split("-")[1], settings[label.split("-")[1]])
+            assert (options["kind"], options["source"]) == (label.split("-")[1], [settings[label.split("-")[1]]])
 
 
 def test_a_wrong_option_is_refused() -> None:
