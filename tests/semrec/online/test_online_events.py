@@ -331,10 +331,10 @@ from semrec.changes.compact import fold_changes
 from semrec.workspace.folder import Workspace
 publish, stop = Staged.publish, sys.argv[2]
 def stopping(self, storage):
-    if stop == f"before {self.kind}":
+    if stop == f"before {self.manifest.KIND}":
         os.kill(os.getpid(), 9)
     publish(self, storage)
-    if stop == f"after {self.kind}":
+    if stop == f"after {self.manifest.KIND}":
         os.kill(os.getpid(), 9)
 Staged.publish = stopping
 fold_changes(Workspace.open(sys.argv[1]))
