@@ -66,7 +66,7 @@ class OverlayVectors:
     def complete(self, release: Release, view: OverlayView) -> OverlayView:
         """`view` with the vectors of the release's encoder, float32 [D] each."""
         name = encoder_of(release)
-        foreign = view.foreign(name, release.dimension)
+        foreign = view.foreign(name, release.embedding_dimension)
         if not foreign:
             return view
         missing = [change for change in foreign if (name, change.sequence) not in self._vector_of]
@@ -88,7 +88,7 @@ class OverlayVectors:
         self._retry_at_s.pop(name, None)
         for num_done, change in enumerate(changes):
             try:
-                vector = _checked(self._encoders.of(release).vector(change.text), release.dimension)
+                vector = _checked(self._encoders.of(release).vector(change.text), release.embedding_dimension)
             except InputError as error:
                 _log.warning("item %r is in no answer of release %s: %s", change.item_id, release.release_id, error)
                 vector = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cluster.compute import Compute
@@ -24,7 +25,7 @@ from semrec.runs import reuse_parts
 from semrec.workspace.folder import Workspace
 from semrec.workspace.lease import Lease
 from semrec.workspace.ledger import Ledger
-from semrec.workspace.manifests import EmbeddingManifest, ReleaseManifest
+from semrec.workspace.manifests import EmbeddingManifest, ModelSpec, ReleaseManifest
 from semrec.workspace.storage import Storage
 
 __all__ = ["ReleaseResult", "build_release", "find_embedding"]
@@ -40,11 +41,20 @@ class ReleaseResult:
 
 
 def build_release(
-    workspace: Workspace, settings: ReleaseSettings, *, embedding: str | None, compute: Compute, progress: Progress
+    workspace: Workspace,
+    settings: ReleaseSettings,
+    *,
+    embedding: str | None,
+    compute: Compute,
+    progress: Progress,
+    models: Sequence[ModelSpec] = (),
 ) -> ReleaseResult:
-    """Makes the release of the present inputs, or finds that it is there. `embedding` None means the only one."""
+    """Makes the release of the present inputs, or finds that it is there. `embedding` None means the only one.
+
+    `models` stand side by side in it; none: the content model.
+    """
     storage = workspace.storage
-    job = plan_release(workspace, embedding or find_embedding(storage), settings)
+    job = plan_release(workspace, embedding or find_embedding(storage), settings, models=models)
     ledger = Ledger(storage, job.folder)
     with Lease(storage, job.folder):
         compute.run(
@@ -55,8 +65,7 @@ def build_release(
             embedding=job.embedding,
             interactions=job.interactions,
             users=job.users,
-            eligibility=settings.eligibility,
-            as_of=job.inputs.as_of,
+            inputs=job.inputs,
         )
         devices = compute.devices(kind="cpu")  # no GPU is rented for what uses none
         spec = WorkerSpec(UserPartWorker, {"workspace": workspace, "job": job})

@@ -165,7 +165,8 @@ class TrainingData:
 
     `content`: modality -> float32 [I, D], the encoder's vectors in the order of the item matrix, may be memory-mapped;
     `popularity_I` float32, distinct users of each item; `read_events` gives the events of one part after the other, users
-    counted from 0 in each, rows those of the item matrix; events up to `neutral_value` say nothing in favour of an item.
+    counted from 0 in each, rows those of the item matrix; events up to `neutral_value` say nothing in favour of an item,
+    and after `half_life_days` an event counts half.
     """
 
     num_items: int
@@ -173,6 +174,7 @@ class TrainingData:
     popularity_I: np.ndarray
     read_events: Callable[[], Iterator[Events]]
     neutral_value: float = 0.0
+    half_life_days: float = 180.0
 
 
 class VectorModel(ABC):

@@ -18,30 +18,17 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
 
 from semrec.errors import InputError
 from semrec.models.base import Events, ItemVectors, UserVectors, VectorModel, WeightedHistory
+from semrec.workspace.manifests import ModelSpec
 
-__all__ = ["Component", "ComponentHistory", "Components", "ModelSpec"]
+__all__ = ["Component", "ComponentHistory", "Components"]
 
 Repeats = Literal["sum", "latest"]
-
-
-class ModelSpec(BaseModel):
-    """One model that a release is to have."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    kind: str = Field(description="Name of the model, see `semrec.models.base.MODELS`.")
-    settings: dict[str, Any] = Field({}, description="The model's own settings.")
-    exponent: int = Field(0, ge=-64, le=64, description="Item vectors are stored times 2 to this power.")
-    weights: tuple[tuple[int, float], ...] = Field(
-        ((0, 1.0),), description="Pairs (number of events, weight): from so many events on a user has that weight."
-    )
 
 
 @dataclass(frozen=True)
@@ -196,9 +183,14 @@ class Components:
         ]
         return self._joined(histories, len(weights_N))
 
+    def stored_items(self, vectors: Sequence[np.ndarray]) -> np.ndarray:
+        """Item vectors of all components as they are stored, from those that each model gives: float32 [N, D]."""
+        blocks = [c.stored(own_ND) for c, own_ND in zip(self.components, vectors, strict=True)]
+        return blocks[0] if len(blocks) == 1 else np.concatenate(blocks, axis=1)
+
     def cold_items(self, content: Mapping[str, np.ndarray]) -> np.ndarray:
         """Stored vectors of all components for items without interactions, from their content: float32 [N, D]."""
-        return np.concatenate([c.stored(c.model.cold_items(content)) for c in self.components], axis=1)
+        return self.stored_items([component.model.cold_items(content) for component in self.components])
 
     def changed_items(self, stored_ND: np.ndarray, content: Mapping[str, np.ndarray]) -> np.ndarray:
         """Stored vectors of items that have interactions, after a change of their content: float32 [N, D].

@@ -52,7 +52,8 @@ class ContentModel(VectorModel):
     def fit(cls, data: TrainingData, settings: Mapping[str, Any]) -> tuple[Self, np.ndarray]:
         """Learns nothing: the item vectors are the encoder's."""
         vectors_ID = data.content[cls.modality]
-        return cls({"neutral_value": data.neutral_value, **settings}, vectors_ID.shape[1]), vectors_ID
+        rule = {"half_life_days": data.half_life_days, "neutral_value": data.neutral_value, **settings}
+        return cls(rule, vectors_ID.shape[1]), vectors_ID
 
     def user_vectors(self, events: Events, items: ItemVectors, num_users: int) -> UserVectors:
         """See `VectorModel.user_vectors`. The item vectors are read where they lie, one per event."""

@@ -18,7 +18,7 @@ from semrec.workspace.manifests import Float32Block, ItemMatrix, MatrixBlock
 from semrec.workspace.records import ArrayFile, NormsFile
 from semrec.workspace.storage import Storage
 
-__all__ = ["check_matrix", "read_popularity", "read_rows", "write_array", "write_block"]
+__all__ = ["check_matrix", "read_array", "read_popularity", "read_rows", "write_array", "write_block"]
 
 
 def write_block(storage: Storage, stem: str, block_ID: np.ndarray) -> MatrixBlock:
@@ -35,12 +35,12 @@ def write_block(storage: Storage, stem: str, block_ID: np.ndarray) -> MatrixBloc
 
 
 def write_array(storage: Storage, path: str, array: np.ndarray) -> ArrayFile:
-    """Writes one .npy file; returns its record."""
+    """Writes one .npy file; returns its record. A single number counts as one row."""
     sink = io.BytesIO()
-    np.save(sink, np.ascontiguousarray(array))
+    np.save(sink, np.asarray(array, order="C"))
     data = sink.getvalue()
     storage.write_bytes(path, data)
-    return ArrayFile(file=path, num_rows=len(array), num_bytes=len(data), sha256=sha256_hex(data))
+    return ArrayFile(file=path, num_rows=len(array) if array.ndim else 1, num_bytes=len(data), sha256=sha256_hex(data))
 
 
 def read_rows(storage: Storage, matrix: ItemMatrix, start: int, stop: int) -> tuple[np.ndarray, ...]:
@@ -64,9 +64,16 @@ def read_popularity(storage: Storage, matrix: ItemMatrix, start: int, stop: int)
     return _map_array(storage, matrix.popularity)[start:stop]
 
 
+def read_array(storage: Storage, array: ArrayFile) -> np.ndarray:
+    """A stored array, memory-mapped. Raises CorruptArtefactError for another size than recorded."""
+    return _map_array(storage, array)
+
+
 def check_matrix(storage: Storage, matrix: ItemMatrix) -> None:
     """Raises CorruptArtefactError naming the first stored array that is not the recorded one, byte for byte."""
-    for file in (*(file for block in matrix.blocks for file in _block_files(block)), matrix.popularity):
+    of_blocks = (file for block in matrix.blocks for file in _block_files(block))
+    of_models = (file for model in matrix.models for file in model.arrays.values())
+    for file in (*of_blocks, matrix.popularity, *of_models):
         _check_array(storage, file)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,13 +11,11 @@ import pyarrow.compute as pc
 
 from semrec.contracts import ATTRIBUTES_TYPE, CONTRACT_VERSION, part_name
 from semrec.errors import CorruptArtefactError, SchemaError
-from semrec.models.base import Events, ItemVectors
-from semrec.models.components import Components, ModelSpec
-from semrec.models.content import ContentModel
-from semrec.release.arrays import read_rows
+from semrec.models.base import Events, model_class
 from semrec.release.clauses import stating_count
 from semrec.release.matrix import attribute_dicts, layout_of, pack_words
 from semrec.release.reader import Release
+from semrec.release.training import events_of, read_components, stored_items
 from semrec.settings import ReleaseSettings
 from semrec.workspace.digests import fingerprint
 from semrec.workspace.folder import Workspace
@@ -30,6 +28,7 @@ from semrec.workspace.manifests import (
     InteractionsManifest,
     InteractionsPart,
     MatrixManifest,
+    ModelSpec,
     ReleaseInputs,
     ReleaseManifest,
     UserPartFile,
@@ -61,8 +60,10 @@ class ReleaseJob:
         return f"releases/{self.release_id}"
 
 
-def plan_release(workspace: Workspace, embedding_name: str, settings: ReleaseSettings) -> ReleaseJob:
-    """Fixes the inputs of a release; its id is their fingerprint.
+def plan_release(
+    workspace: Workspace, embedding_name: str, settings: ReleaseSettings, *, models: Sequence[ModelSpec] = ()
+) -> ReleaseJob:
+    """Fixes the inputs of a release; its id is their fingerprint. Without `models` it has the content model.
 
     Raises MissingArtefactError when a stage before was not done, SchemaError when the embedding is of another catalogue.
     """
@@ -86,10 +87,14 @@ def plan_release(workspace: Workspace, embedding_name: str, settings: ReleaseSet
         eligibility=settings.eligibility,
         neutral_value=interactions.neutral_value if interactions else 0.0,
         repeats=interactions.repeats if interactions else "sum",
+        **({"models": tuple(models)} if models else {}),
     )
     shared = inputs.to_json()
     # A later as_of alone does not change a part: what it leaves out of the part does.
     timeless = {name: value for name, value in shared.items() if name != "as_of"}
+    if interactions and not all(model_class(spec.kind).is_content_only for spec in models):
+        # What such a model learns from anybody's events can change everybody's vector.
+        timeless |= {"learned_from": interactions.fingerprint, "learned_as_of": inputs.as_of}
     parts = []
     for part in range(workspace.num_buckets):
         events = interactions.parts[part] if interactions else None
@@ -106,11 +111,8 @@ class UserPartWorker:
     def __init__(self, workspace: Workspace, job: ReleaseJob) -> None:
         self._storage, self._job = workspace.storage, job
         matrix = MatrixManifest.read(self._storage, job.release_id)
-        high_ID, low_ID, _ = read_rows(self._storage, matrix, 0, matrix.num_items)
-        self._vectors = ItemVectors(high_ID, low_ID)
-        rule = {"half_life_days": job.inputs.half_life_days, "neutral_value": job.inputs.neutral_value}
-        content = ContentModel(rule, matrix.dimension)
-        self._components = Components.side_by_side([content], [ModelSpec(kind="content")], job.inputs.repeats)
+        self._vectors = stored_items(self._storage, matrix)
+        self._components = read_components(self._storage, matrix, job.inputs)
         items = read_table(self._storage, matrix.items, ["item_id"])
         self._item_ids = items.column("item_id").combine_chunks()
         self._layout = layout_of(matrix)
@@ -132,7 +134,7 @@ class UserPartWorker:
             [attributes.column(0).combine_chunks(), interactions.column("user_id").combine_chunks()]
         )
         user_ids = user_ids.unique().take(pc.sort_indices(user_ids.unique()))
-        events, num_unknown = self._events(interactions, user_ids)
+        events, num_unknown = events_of(interactions, user_ids, self._item_ids)
         vectors, personal = self._components.user_vectors(events, self._vectors, len(user_ids))
         stated = self._stated(user_ids, attributes)
         columns = [
@@ -166,18 +168,6 @@ class UserPartWorker:
         if job.users:
             return interactions, read_table(self._storage, job.users.parts[part])
         return interactions, pa.table(empty)
-
-    def _events(self, interactions: pa.Table, user_ids: pa.Array) -> tuple[Events, int]:
-        rows = pc.index_in(interactions.column("item_id"), value_set=self._item_ids)
-        known = rows.is_valid().to_numpy()
-        users = pc.index_in(interactions.column("user_id"), value_set=user_ids).to_numpy()
-        events = Events(
-            users[known].astype(np.int64),
-            rows.drop_null().to_numpy().astype(np.int64),
-            interactions.column("value").to_numpy()[known],
-            interactions.column("timestamp").to_numpy()[known],
-        )
-        return events, int((~known).sum())
 
     def _stated(self, user_ids: pa.Array, attributes: pa.Table) -> list[dict[str, list[str]]]:
         """What each user states of the attributes that eligibility goes by, known to an item or not."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,9 @@ import pyarrow.compute as pc
 
 from semrec.contracts import ATTRIBUTES_TYPE
 from semrec.errors import InputError
+from semrec.models.components import Components
 from semrec.release.arrays import write_array, write_block
+from semrec.release.training import fit_models, write_models
 from semrec.scoring.eligibility import Clause, Layout
 from semrec.scoring.types import rows_not_finite
 from semrec.settings import DEFAULT_ELIGIBILITY
@@ -25,6 +28,7 @@ from semrec.workspace.manifests import (
     ItemMatrix,
     MatrixBlock,
     MatrixManifest,
+    ReleaseInputs,
     UsersManifest,
 )
 from semrec.workspace.storage import Storage
@@ -52,31 +56,38 @@ def build_matrix(
     embedding: EmbeddingManifest,
     interactions: InteractionsManifest | None,
     users: UsersManifest | None,
-    eligibility: tuple[str, ...],
-    as_of: int | None,
+    inputs: ReleaseInputs,
 ) -> MatrixManifest:
-    """Writes a release's items.parquet, matrix/block-*.{high,low,norms}.npy and popularity.npy, then `matrix.json`.
+    """Fits the release's models and writes items.parquet, matrix/block-*.{high,low,norms}.npy, popularity.npy and what the
+    models have beside their item vectors; then `matrix.json`.
 
     Returns what that holds. A release that has its `matrix.json` is left as it is. Needs the ids of the catalogue in memory,
     not the vectors: those pass through a temporary memory-mapped file. Raises InputError naming an item whose vector is not
-    finite, or an attribute of `eligibility` that neither an item nor a user has.
+    finite, or an attribute of eligibility that neither an item nor a user has, or a model that cannot learn from the data.
     """
     storage, folder = workspace.storage, f"releases/{release_id}"
     if MatrixManifest.exists(storage, release_id):
         return MatrixManifest.read(storage, release_id, remedy="Remove the release's folder.")
-    items, layout = _items_table(storage, catalogue, embedding, users, eligibility)
+    items, layout = _items_table(storage, catalogue, embedding, users, inputs.eligibility)
     items_file = write_table(storage, f"{folder}/items", items, digest_in_name=False)
-    blocks = _write_blocks(storage, folder, items.column("item_id").combine_chunks(), embedding)
-    popularity = count_popularity(workspace, items.column("item_id"), interactions, as_of)
-    popularity_file = write_array(storage, f"{folder}/popularity.npy", popularity)
+    item_ids = items.column("item_id").combine_chunks()
+    popularity_I = count_popularity(workspace, items.column("item_id"), interactions, inputs.as_of)
+    popularity_file = write_array(storage, f"{folder}/popularity.npy", popularity_I)
+    with tempfile.TemporaryDirectory(prefix="semrec-") as scratch:
+        content_ID = _embeddings(storage, Path(scratch) / "embeddings", item_ids, embedding)
+        components, vectors = fit_models(storage, inputs, interactions, item_ids, content_ID, popularity_I)
+        blocks = _write_blocks(storage, folder, item_ids, components, vectors)
+        models = write_models(storage, folder, components)
     manifest = MatrixManifest(
         num_items=items.num_rows,
         num_items_without_vector=catalogue.num_items - items.num_rows,
-        dimension=embedding.dimension,
+        dimension=components.dimension,
+        embedding_dimension=embedding.dimension,
         layout=tuple(ClauseValues(attribute=clause.attribute, values=clause.values) for clause in layout.clauses),
         items=items_file,
         blocks=blocks,
         popularity=popularity_file,
+        models=models,
         fingerprint=fingerprint([items_file.content_digest, [block.sha256 for block in blocks]]),
     )
     manifest.write(storage, release_id)
@@ -179,25 +190,32 @@ def _listed(names: set[str]) -> str:
     return ", ".join(sorted(names)) or "there is none"
 
 
-def _write_blocks(
-    storage: Storage, folder: str, item_ids: pa.Array, embedding: EmbeddingManifest
-) -> tuple[MatrixBlock, ...]:
+def _embeddings(storage: Storage, path: Path, item_ids: pa.Array, embedding: EmbeddingManifest) -> np.ndarray:
+    """The encoder's vectors in the order of `item_ids`, float32 [I, D], memory-mapped in a new file at `path`."""
     shape = (len(item_ids), embedding.dimension)
     if not shape[0]:
         raise InputError("no item has a vector", expected="one at least", remedy="Import a catalogue and embed it.")
-    with tempfile.TemporaryDirectory(prefix="semrec-") as scratch:
-        matrix = np.memmap(Path(scratch) / "matrix", np.float32, "w+", shape=shape)
-        for part in embedding.parts:
-            table = read_table(storage, part, ["item_id", "vector"])
-            rows = pc.index_in(table.column("item_id"), value_set=item_ids).to_numpy()
-            vectors = table.column("vector").combine_chunks().flatten().to_numpy(zero_copy_only=False)
-            matrix[rows] = vectors.astype(np.float32, copy=False).reshape(-1, shape[1])
-        _check_finite(matrix, item_ids)
-        blocks = []
-        for number, start in enumerate(range(0, shape[0], ROWS_PER_BLOCK)):
-            block_ID = np.asarray(matrix[start : start + ROWS_PER_BLOCK])
-            blocks.append(write_block(storage, f"{folder}/matrix/block-{number:05d}", block_ID))
-        return tuple(blocks)
+    content_ID = np.memmap(path, np.float32, "w+", shape=shape)
+    for part in embedding.parts:
+        table = read_table(storage, part, ["item_id", "vector"])
+        rows = pc.index_in(table.column("item_id"), value_set=item_ids).to_numpy()
+        vectors = table.column("vector").combine_chunks().flatten().to_numpy(zero_copy_only=False)
+        content_ID[rows] = vectors.astype(np.float32, copy=False).reshape(-1, shape[1])
+    _check_finite(content_ID, item_ids)
+    return content_ID
+
+
+def _write_blocks(
+    storage: Storage, folder: str, item_ids: pa.Array, components: Components, vectors: Sequence[np.ndarray]
+) -> tuple[MatrixBlock, ...]:
+    """Writes the item vectors of each component, float32 [I, D of it], side by side."""
+    blocks = []
+    for number, start in enumerate(range(0, len(item_ids), ROWS_PER_BLOCK)):
+        rows = slice(start, start + ROWS_PER_BLOCK)
+        block_ID = components.stored_items([np.asarray(own_ID[rows]) for own_ID in vectors])
+        _check_finite(block_ID, item_ids[rows])
+        blocks.append(write_block(storage, f"{folder}/matrix/block-{number:05d}", block_ID))
+    return tuple(blocks)
 
 
 def _check_finite(matrix: np.ndarray, item_ids: pa.Array) -> None:

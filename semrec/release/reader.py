@@ -8,10 +8,10 @@ from functools import cached_property
 import numpy as np
 import pyarrow as pa
 
-from semrec.models.components import Components, ModelSpec
-from semrec.models.content import ContentModel
+from semrec.models.components import Components
 from semrec.release.arrays import check_matrix, read_popularity, read_rows
 from semrec.release.matrix import layout_of, unpack_words
+from semrec.release.training import read_components
 from semrec.scoring.formats import DEFAULT_FORMAT, matrix_bytes
 from semrec.scoring.types import ItemShard, Queries
 from semrec.workspace.manifests import ReleaseManifest, newest_finished
@@ -59,10 +59,12 @@ class Release:
     @cached_property
     def components(self) -> Components:
         """The models that gave the release its vectors, side by side."""
-        inputs = self.manifest.settings
-        rule = {"half_life_days": inputs.half_life_days, "neutral_value": inputs.neutral_value}
-        content = ContentModel(rule, self.dimension)
-        return Components.side_by_side([content], [ModelSpec(kind="content")], inputs.repeats)
+        return read_components(self.storage, self.manifest.matrix, self.manifest.settings)
+
+    @property
+    def embedding_dimension(self) -> int:
+        """Dimension of the encoder's vectors, which items and texts come with online."""
+        return self.manifest.matrix.embedding_dimension or self.dimension
 
     @cached_property
     def items(self) -> pa.Table:

@@ -12,7 +12,17 @@ from pydantic import Field
 
 from semrec.contracts import SCHEMA_VERSION
 from semrec.errors import MissingArtefactError, SchemaError
-from semrec.workspace.records import ArrayFile, NormsFile, PartFile, Record, TableFile
+from semrec.workspace.records import (
+    ArrayFile,
+    ClauseValues,
+    Float32Block,
+    MatrixBlock,
+    ModelRecord,
+    ModelSpec,
+    PartFile,
+    Record,
+    TableFile,
+)
 from semrec.workspace.storage import Storage
 
 __all__ = [
@@ -30,6 +40,8 @@ __all__ = [
     "Manifest",
     "MatrixBlock",
     "MatrixManifest",
+    "ModelRecord",
+    "ModelSpec",
     "PlanManifest",
     "ReleaseInputs",
     "ReleaseManifest",
@@ -216,29 +228,12 @@ class EmbeddingManifest(Manifest):
 # The release
 
 
-class ClauseValues(Record):
-    """One attribute that eligibility goes by: value v of `values` owns bit v + 1 of the clause's words."""
-
-    attribute: str
-    values: tuple[str, ...]
-
-
-class MatrixBlock(Record):
-    """A block of rows of the item matrix as two 16-bit halves and norms; `sha256` is that of the float32 rows as .npy."""
-
-    num_rows: int
-    sha256: str
-    high: ArrayFile
-    low: ArrayFile
-    norms: NormsFile
-
-
-class Float32Block(ArrayFile):
-    """A block of rows of the item matrix as schema 1 stored it: float32."""
-
-
 class ItemMatrix(Record):
-    """The stored item matrix: rows in ascending item_id."""
+    """The stored item matrix: rows in ascending item_id, the vectors of `models` side by side in their order.
+
+    No `models`: the content model, whose settings are those of the release. `embedding_dimension` is that of the encoder's
+    vectors, `dimension` where it is not said.
+    """
 
     num_items: int
     num_items_without_vector: int
@@ -247,6 +242,8 @@ class ItemMatrix(Record):
     items: TableFile
     blocks: tuple[MatrixBlock | Float32Block, ...]
     popularity: ArrayFile
+    models: tuple[ModelRecord, ...] = ()
+    embedding_dimension: int | None = None
     fingerprint: str
 
 
@@ -280,6 +277,7 @@ class ReleaseInputs(Record):
     eligibility: tuple[str, ...]
     neutral_value: float
     repeats: Literal["sum", "latest"]
+    models: tuple[ModelSpec, ...] = ()  # none: the content model
 
 
 class AppliedSequences(Record):

@@ -5,11 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from semrec.errors import CorruptArtefactError
 
-__all__ = ["ArrayFile", "NormsFile", "PartFile", "Record", "TableFile"]
+__all__ = [
+    "ArrayFile",
+    "ClauseValues",
+    "Float32Block",
+    "MatrixBlock",
+    "ModelRecord",
+    "ModelSpec",
+    "PartFile",
+    "Record",
+    "TableFile",
+]
 
 _SHOWN_PROBLEMS = 3
 
@@ -87,6 +97,48 @@ class NormsFile(ArrayFile):
     """The norms of a block of the item matrix, by the names of their columns (`semrec.scoring.formats`)."""
 
     columns: tuple[str, ...] = ("norm", "residual_bfloat16", "scale_int8", "residual_int8")
+
+
+class ClauseValues(Record):
+    """One attribute that eligibility goes by: value v of `values` owns bit v + 1 of the clause's words."""
+
+    attribute: str
+    values: tuple[str, ...]
+
+
+class MatrixBlock(Record):
+    """A block of rows of the item matrix as two 16-bit halves and norms; `sha256` is that of the float32 rows as .npy."""
+
+    num_rows: int
+    sha256: str
+    high: ArrayFile
+    low: ArrayFile
+    norms: NormsFile
+
+
+class Float32Block(ArrayFile):
+    """A block of rows of the item matrix as schema 1 stored it: float32."""
+
+
+class ModelSpec(Record):
+    """One model that a release is to have: its name (`semrec.models.base.MODELS`) and its settings.
+
+    Its item vectors are stored times 2 ** `exponent`. `weights` are pairs (number of events, weight): from so many events
+    on a user has that weight.
+    """
+
+    kind: str
+    settings: dict[str, Any] = Field(default_factory=dict)  # of each kind of model its own
+    exponent: int = Field(0, ge=-64, le=64)
+    weights: tuple[tuple[int, float], ...] = ((0, 1.0),)
+
+
+class ModelRecord(ModelSpec):
+    """A fitted model of a release: its item vectors are `dimension` columns of the item matrix."""
+
+    dimension: int
+    arrays: dict[str, ArrayFile] = Field(default_factory=dict)  # what else it needs to make a user's vector, by name
+    fingerprint: str
 
 
 def _table_fields(table: TableFile) -> dict[str, object]:

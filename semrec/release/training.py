@@ -1,0 +1,121 @@
+"""What the models of a release are fitted on, and how a fitted model is stored with the release and read back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from semrec.models.base import Events, ItemVectors, TrainingData, VectorModel, model_class
+from semrec.models.components import Component, Components
+from semrec.release.arrays import read_array, read_rows, write_array
+from semrec.workspace.digests import fingerprint
+from semrec.workspace.manifests import InteractionsManifest, ItemMatrix, ModelRecord, ModelSpec, ReleaseInputs
+from semrec.workspace.storage import Storage
+from semrec.workspace.tables import read_table
+
+__all__ = ["DEFAULT_MODELS", "events_of", "fit_models", "read_components", "stored_items", "write_models"]
+
+#: The models of a release that names none.
+DEFAULT_MODELS = (ModelSpec(kind="content"),)
+
+
+def events_of(interactions: pa.Table, user_ids: pa.Array, item_ids: pa.Array) -> tuple[Events, int]:
+    """Interactions by place of the user in `user_ids` and of the item in `item_ids`, and how many have another item."""
+    rows = pc.index_in(interactions.column("item_id"), value_set=item_ids)
+    is_known = rows.is_valid().to_numpy()
+    users = pc.index_in(interactions.column("user_id"), value_set=user_ids).to_numpy()
+    events = Events(
+        users[is_known].astype(np.int64),
+        rows.drop_null().to_numpy().astype(np.int64),
+        interactions.column("value").to_numpy()[is_known],
+        interactions.column("timestamp").to_numpy()[is_known],
+    )
+    return events, int((~is_known).sum())
+
+
+def fit_models(
+    storage: Storage,
+    inputs: ReleaseInputs,
+    interactions: InteractionsManifest | None,
+    item_ids: pa.Array,
+    content_ID: np.ndarray,
+    popularity_I: np.ndarray,
+) -> tuple[Components, list[np.ndarray]]:
+    """Fits the models that `inputs` names on the release's data: side by side, and the item vectors of each, [I, D of it].
+
+    `content_ID` are the embeddings in the order of `item_ids`, may be memory-mapped. Raises InputError for models that
+    cannot stand in one release or cannot learn from this data.
+    """
+
+    def read_events() -> Iterator[Events]:
+        for part in interactions.parts if interactions else ():
+            table = read_table(storage, part)
+            if inputs.as_of is not None:
+                table = table.filter(pc.less_equal(table["timestamp"], inputs.as_of))
+            users = table.column("user_id").unique()
+            events, _ = events_of(table, users, item_ids)
+            yield events.latest() if inputs.repeats == "latest" else events
+
+    data = TrainingData(
+        num_items=len(item_ids),
+        content={"text": content_ID},
+        popularity_I=popularity_I,
+        read_events=read_events,
+        neutral_value=inputs.neutral_value,
+        half_life_days=inputs.half_life_days,
+    )
+    specs = inputs.models or DEFAULT_MODELS
+    fitted = [model_class(spec.kind).fit(data, spec.settings) for spec in specs]
+    components = Components.side_by_side([model for model, _ in fitted], specs, inputs.repeats)
+    return components, [vectors_ID for _, vectors_ID in fitted]
+
+
+def write_models(storage: Storage, folder: str, components: Components) -> tuple[ModelRecord, ...]:
+    """Stores what the models have beside their item vectors as `models/<kind>/<name>.npy` in a release's folder."""
+    return tuple(_write_model(storage, folder, component) for component in components.components)
+
+
+def read_components(storage: Storage, matrix: ItemMatrix, inputs: ReleaseInputs) -> Components:
+    """The models that gave a stored item matrix its vectors; the content model for a matrix of before there were others.
+
+    Raises InputError for a model that this version does not know, CorruptArtefactError for arrays that are not those
+    recorded.
+    """
+    if not matrix.models:
+        rule = {"half_life_days": inputs.half_life_days, "neutral_value": inputs.neutral_value}
+        content: VectorModel = model_class("content").load(rule, matrix.dimension, {})
+        return Components.side_by_side([content], DEFAULT_MODELS, inputs.repeats)
+    models = [
+        model_class(record.kind).load(
+            record.settings, record.dimension, {name: read_array(storage, file) for name, file in record.arrays.items()}
+        )
+        for record in matrix.models
+    ]
+    return Components.side_by_side(models, matrix.models, inputs.repeats)
+
+
+def stored_items(storage: Storage, matrix: ItemMatrix) -> ItemVectors:
+    """All item vectors of a stored matrix, memory-mapped when one block holds them."""
+    high_ID, low_ID, _ = read_rows(storage, matrix, 0, matrix.num_items)
+    return ItemVectors(high_ID, low_ID)
+
+
+def _write_model(storage: Storage, folder: str, component: Component) -> ModelRecord:
+    model = component.model
+    arrays = {
+        name: write_array(storage, f"{folder}/models/{model.kind}/{name}.npy", array)
+        for name, array in sorted(model.arrays().items())
+    }
+    digests = {name: file.sha256 for name, file in arrays.items()}
+    return ModelRecord(
+        kind=model.kind,
+        settings=model.settings,
+        exponent=component.exponent,
+        weights=component.weights,
+        dimension=model.dimension,
+        arrays=arrays,
+        fingerprint=fingerprint([model.kind, model.settings, digests]),
+    )
