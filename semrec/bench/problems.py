@@ -95,7 +95,7 @@ def release_problem(release: Release, num_users: int) -> ScoringProblem:
     found = []
     for part in range(len(release.manifest.users)):
         users = release.user_part(part)
-        found.append(users.queries.vectors_QD[users.personal])
+        found.append(users.queries.vectors_QD[users.of_source("personal")])
         if sum(map(len, found)) >= num_users:
             return _problem("release", items, np.concatenate(found)[:num_users])
     return _problem("release", items, _summed_users(shard.vectors(), num_users))

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from semrec.online.filters import NO_FILTERS, Filters
+from semrec.release.sources import PERSONAL, POPULARITY
 
 __all__ = ["Hit", "Question", "Ranked", "merge_ranked", "short_reason", "sorted_hits"]
 
@@ -29,6 +30,11 @@ class Question:
     k: int = 10
     hidden: frozenset[str] = frozenset()
     stated: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    @property
+    def source(self) -> str:
+        """What it is ranked by: a name of `semrec.release.sources`."""
+        return POPULARITY if self.vector is None else PERSONAL
 
 
 class Hit(NamedTuple):

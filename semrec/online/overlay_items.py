@@ -11,9 +11,9 @@ from semrec.online.answers import Question
 from semrec.online.filters import Filters
 from semrec.online.items import ItemTable
 from semrec.online.lru import Lru
+from semrec.release.sources import Source
 from semrec.scoring.eligibility import Layout
-from semrec.scoring.engine import Engine, make_engine
-from semrec.scoring.popularity import PopularityEngine
+from semrec.scoring.engine import Engine
 from semrec.scoring.types import ItemShard
 
 __all__ = ["OverlayItems"]
@@ -22,8 +22,8 @@ __all__ = ["OverlayItems"]
 class OverlayItems:
     """One view, made ready over one release. `vectors_OD` float32 are the live items' vectors by the release's models.
 
-    `replaced_rows` are the release's rows that are deleted or replaced, ascending, int64. `engines` rank the live items by
-    vector and by popularity, or are None without any; their row r is item `ids[r]`.
+    `replaced_rows` are the release's rows that are deleted or replaced, ascending, int64. `engines` rank the live items,
+    one for each source by its name, or are None without any; their row r is item `ids[r]`.
     """
 
     def __init__(
@@ -32,6 +32,7 @@ class OverlayItems:
         vectors_OD: np.ndarray,
         items: ItemTable,
         layout: Layout,
+        sources: Sequence[Source],
         popularity_I: np.ndarray,
         engine: str,
         threads: int | None,
@@ -43,16 +44,15 @@ class OverlayItems:
         self._place_of_row = {row: place for place, row in enumerate(rows) if row is not None}
         self._failing: Lru[Filters, np.ndarray] = Lru(256, lambda _: 1)
         self._layout, self._extended = layout, layout.extended(view.attributes)
-        self.engines: dict[bool, Engine] | None = None
+        self.engines: dict[str, Engine] | None = None
         if self.ids:
             words, starts = self._extended.item_words(view.attributes), self._extended.clause_starts
             # An item that the release knows keeps its popularity; a new one has none yet.
             counts = np.array([0.0 if row is None else popularity_I[row] for row in rows], np.float32)
-            new, counted = (ItemShard.from_vectors(v, words, starts) for v in (vectors_OD, counts[:, None]))
-            self.engines = {
-                True: make_engine(engine, new, num_threads=threads),
-                False: PopularityEngine(counted),
-            }
+            self.engines = {}
+            for source in sources:
+                added = ItemShard.from_vectors(source.added_items(vectors_OD, counts), words, starts)
+                self.engines[source.name] = source.engine(added, engine, num_threads=threads)
 
     def words(self, question: Question) -> np.ndarray:
         """The question's eligibility words over the overlay's items, which may state values that no release item has."""

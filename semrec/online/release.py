@@ -27,10 +27,10 @@ from semrec.online.users import Users, UserState, question_of
 from semrec.release.arrays import read_popularity
 from semrec.release.oracle import may_see
 from semrec.release.reader import Release
+from semrec.release.sources import source_named
 from semrec.scoring.canonical import canonical_scores
-from semrec.scoring.engine import Engine, make_engine
-from semrec.scoring.popularity import PopularityEngine
-from semrec.scoring.types import ItemShard, Queries, Targets, TopK
+from semrec.scoring.engine import Engine
+from semrec.scoring.types import Queries, Targets, TopK
 from semrec.workspace.storage import Storage
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ __all__ = ["ServedRelease"]
 _KEPT_FILTERS: Final = 1024
 _KEPT_VIEWS: Final = 4
 _NO_ROWS: Final = np.zeros(0, np.int64)
+_NO_VECTOR: Final = np.zeros(1, np.float32)
 
 
 class ServedRelease:
@@ -93,16 +94,17 @@ class ServedRelease:
     def rank(self, questions: Sequence[Question], overlay: OverlayView) -> list[Ranked]:
         """The exact first K of each question over the release as `overlay` changes it, in the order of `questions`.
 
-        By (score descending, item_id ascending). One call of the engine for questions with a vector and one for those
-        without, at the largest K of the batch. A filter by what no item has matches nothing; `check_filters` refuses it.
+        By (score descending, item_id ascending). One call of an engine for all questions of a source, at the largest K of
+        the batch. A filter by what no item has matches nothing; `check_filters` refuses it.
         """
         answers: list[Ranked] = [Ranked([])] * len(questions)
-        for personal in (True, False):
-            places = [n for n, question in enumerate(questions) if (question.vector is not None) is personal]
-            if places:
-                found = self._rank_alike([questions[n] for n in places], overlay, personal)
-                for place, ranked in zip(places, found, strict=True):
-                    answers[place] = ranked
+        by_source: dict[str, list[int]] = {}
+        for place, question in enumerate(questions):
+            by_source.setdefault(question.source, []).append(place)
+        for source, places in by_source.items():
+            alike = self._rank_alike([questions[place] for place in places], overlay, source)
+            for place, ranked in zip(places, alike, strict=True):
+                answers[place] = ranked
         return answers
 
     def check_filters(self, filters: Filters, overlay: OverlayView) -> None:
@@ -185,14 +187,14 @@ class ServedRelease:
 
     def count_before(self, question: Question, item_id: str, score: np.float32, overlay: OverlayView) -> int:
         """How many of the items held here that may be shown come before one with this score in the question's order."""
-        personal, changed = question.vector is not None, self._overlay(overlay) if overlay else None
-        queries, offsets = self._queries([question], changed, personal), np.array([0, 1])
+        changed = self._overlay(overlay) if overlay else None
+        queries, offsets = self._queries([question], changed), np.array([0, 1])
         place = np.array([self.items.place_of(item_id)])
-        count = self._engine_of(personal).count_before(queries, Targets(offsets, place, np.array([score])))[0]
+        count = self._engine_of(question.source).count_before(queries, Targets(offsets, place, np.array([score])))[0]
         if changed and changed.engines and self.start == 0:
             place = np.array([bisect_left(changed.ids, item_id)])
             added = self._overlay_queries([question], queries, changed)
-            count += changed.engines[personal].count_before(added, Targets(offsets, place, np.array([score])))[0]
+            count += changed.engines[question.source].count_before(added, Targets(offsets, place, np.array([score])))[0]
         return int(count)
 
     def published(self, user_id: str) -> Published | None:
@@ -225,13 +227,13 @@ class ServedRelease:
                     remedy="Run `semrec verify`; roll back, or build the release again.",
                 )
 
-    def _rank_alike(self, questions: list[Question], overlay: OverlayView, personal: bool) -> list[Ranked]:
-        """`rank` for questions that all have a vector, or all have none."""
+    def _rank_alike(self, questions: list[Question], overlay: OverlayView, source: str) -> list[Ranked]:
+        """`rank` for questions of one source."""
         changed = self._overlay(overlay) if overlay else None
-        queries, k = self._queries(questions, changed, personal), max(question.k for question in questions)
-        lists = _hits(self._engine_of(personal).top_k(queries, k), self.items.ids, questions)
+        queries, k = self._queries(questions, changed), max(question.k for question in questions)
+        lists = _hits(self._engine_of(source).top_k(queries, k), self.items.ids, questions)
         if changed and changed.engines and self.start == 0:
-            added = changed.engines[personal].top_k(self._overlay_queries(questions, queries, changed), k)
+            added = changed.engines[source].top_k(self._overlay_queries(questions, queries, changed), k)
             more = _hits(added, changed.ids, questions)
             lists = [sorted_hits(a + b, q.k) if b else a for a, b, q in zip(lists, more, questions, strict=True)]
         num_items = changed.num_items if changed else self.num_items
@@ -240,8 +242,8 @@ class ServedRelease:
             for hits, q in zip(lists, questions, strict=True)
         ]
 
-    def _queries(self, questions: list[Question], changed: OverlayItems | None, personal: bool) -> Queries:
-        """The questions over the release's rows; what the overlay replaces counts as seen."""
+    def _queries(self, questions: list[Question], changed: OverlayItems | None) -> Queries:
+        """The questions of one source over the release's rows; what the overlay replaces counts as seen."""
         num, own = len(questions), self.release.num_words
         words = np.empty((num, own + self._filters.num_words), np.uint64)
         words[:, :own] = np.concatenate([question.words for question in questions]).reshape(num, own)
@@ -254,25 +256,23 @@ class ServedRelease:
                 seen[n] = _united(seen[n], compiled.rows)
         if changed:
             seen = [_united(rows, changed.replaced_rows) for rows in seen]
-        if personal:
-            vectors = np.concatenate([q.vector for q in questions if q.vector is not None]).reshape(num, self.dimension)
-        else:
-            vectors = np.ones((num, 1), np.float32)
-        return Queries(vectors, words, *_csr(seen))
+        stored = [_NO_VECTOR if question.vector is None else question.vector for question in questions]
+        vectors_QD = np.concatenate(stored).reshape(num, -1)
+        return Queries(source_named(questions[0].source).query_vectors(vectors_QD), words, *_csr(seen))
 
     def _overlay_queries(self, questions: list[Question], queries: Queries, changed: OverlayItems) -> Queries:
         """The same questions over the overlay's items, where filters have no words: what they leave out counts as seen."""
         seen = _csr([changed.never_shown(question) for question in questions])
         return Queries(queries.vectors_QD, np.stack([changed.words(question) for question in questions]), *seen)
 
-    def _engine_of(self, personal: bool) -> Engine:
+    def _engine_of(self, source: str) -> Engine:
         if self._engines is None:
             raise InputError(
                 f"release {self.release_id} was opened without rows to rank",
                 expected="a range of rows",
                 remedy="Ask the shards, and merge what they answer.",
             )
-        return self._engines[personal]
+        return self._engines[source]
 
     def _compile(self, filters: Filters) -> CompiledFilters:
         def make() -> CompiledFilters:
@@ -284,28 +284,24 @@ class ServedRelease:
     def _overlay(self, view: OverlayView) -> OverlayItems:
         def make() -> OverlayItems:
             return OverlayItems(
-                view, self.vectors.of_overlay(view), self.items, self.release.layout, self._popularity_I,
-                self._engine, self._threads,
+                view, self.vectors.of_overlay(view), self.items, self.release.layout, self.release.sources,
+                self._popularity_I, self._engine, self._threads,
             )  # fmt: skip
 
         return self._overlays.get(view, make)
 
-    def _make_engines(self, filter_words: np.ndarray) -> dict[bool, Engine]:
-        """The engines by vector (True) and by popularity (False), with the clauses of filters behind the release's own."""
-        shards = {
-            True: self.release.shard(self.start, self.stop),
-            False: self.release.popularity_shard(self.start, self.stop),
-        }
-        words = np.concatenate([shards[True].words_IW, filter_words[self.start : self.stop]], axis=1)
-        own = self.release.num_words
+    def _make_engines(self, filter_words: np.ndarray) -> dict[str, Engine]:
+        """An engine for each source by its name, with the clauses of filters behind the release's own."""
+        own, coarse = self.release.num_words, self.release.coarse(self._engine)
         starts = (*self.release.layout.clause_starts, *(own + start for start in self._filters.clause_starts))
-        coarse = self.release.coarse(self._engine)
-        return {
-            True: make_engine(
-                self._engine, _with_words(shards[True], words, starts), coarse=coarse, num_threads=self._threads
-            ),
-            False: PopularityEngine(_with_words(shards[False], words, starts)),
-        }
+        rows = slice(self.start, self.stop)
+        words = np.concatenate([self.release.item_words[rows], filter_words[rows]], axis=1)
+        engines = {}
+        for source in self.release.sources:
+            items = source.items(self.release, self.start, self.stop)
+            filtered = replace(items, words_IW=words, clause_starts=starts)
+            engines[source.name] = source.engine(filtered, self._engine, coarse=coarse, num_threads=self._threads)
+        return engines
 
     def _row(self, item_id: str) -> int:
         row = self.items.row_of.get(item_id)
@@ -332,10 +328,6 @@ def _run_of(storage: Storage, run_id: str, release_id: str) -> PublishedLists:
             remedy="Name both of one pair.",
         )
     return run
-
-
-def _with_words(shard: ItemShard, words_IW: np.ndarray, starts: tuple[int, ...]) -> ItemShard:
-    return replace(shard, words_IW=words_IW, clause_starts=starts)
 
 
 def _hits(found: TopK, item_ids: list[str], questions: list[Question]) -> list[list[Hit]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +19,7 @@ from semrec.online.items import ItemTable
 from semrec.online.lru import Lru
 from semrec.online.profile import UserProfile, profile_of
 from semrec.release.reader import Release, UserPart
+from semrec.release.sources import PERSONAL, POPULARITY
 
 if TYPE_CHECKING:
     from semrec.changes.events import Event
@@ -30,7 +31,6 @@ _KEPT_STATES: Final = 4096
 _STATES_NOTHING: Final[Mapping[str, Sequence[str]]] = {}
 _NOTHING_SEEN: Final = np.zeros(0, np.int64)
 
-Source = Literal["personal", "popularity"]
 _Moment = tuple[str, "tuple[Event, ...]", int]  # user, events, sequence of the overlay
 
 
@@ -49,8 +49,9 @@ class UserState:
     stated: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
-    def source(self) -> Source:
-        return "popularity" if self.vector is None else "personal"
+    def source(self) -> str:
+        """What the user's list is ranked by: a name of `semrec.release.sources`."""
+        return POPULARITY if self.vector is None else PERSONAL
 
 
 def question_of(user: UserState, filters: Filters = NO_FILTERS, k: int = 10) -> Question:
@@ -124,7 +125,7 @@ class _Part:
 
     def __init__(self, users: UserPart) -> None:
         self.place_of = {user_id: place for place, user_id in enumerate(users.user_ids.to_pylist())}
-        self._queries, self._personal = users.queries, users.personal.tolist()
+        self._queries, self._has_vector = users.queries, (users.source_U == users.sources.index(PERSONAL)).tolist()
         self._stated = _shared(users.stated)
         self._edges = np.ascontiguousarray(users.queries.seen_offsets, np.int64).data
         arrays = (users.queries.vectors_QD, users.queries.words_QW, users.queries.seen_offsets, users.queries.seen_rows)
@@ -134,7 +135,7 @@ class _Part:
 
     def state(self, user_id: str, place: int) -> UserState:
         queries = self._queries
-        vector = queries.vectors_QD[place] if self._personal[place] else None
+        vector = queries.vectors_QD[place] if self._has_vector[place] else None
         seen = queries.seen_rows[self._edges[place] : self._edges[place + 1]]
         stated = self._stated[place] if self._stated else _STATES_NOTHING
         return UserState(user_id, vector, queries.words_QW[place], seen, stated=stated)

@@ -15,6 +15,7 @@ from semrec.models.base import Events, model_class
 from semrec.release.clauses import stating_count
 from semrec.release.matrix import attribute_dicts, layout_of, pack_words
 from semrec.release.reader import Release
+from semrec.release.sources import PERSONAL, POPULARITY
 from semrec.release.training import events_of, read_components, stored_items
 from semrec.settings import ReleaseSettings
 from semrec.workspace.digests import fingerprint
@@ -135,21 +136,21 @@ class UserPartWorker:
         )
         user_ids = user_ids.unique().take(pc.sort_indices(user_ids.unique()))
         events, num_unknown = events_of(interactions, user_ids, self._item_ids)
-        vectors, personal = self._components.user_vectors(events, self._vectors, len(user_ids))
+        vectors_UD, has_vector_U = self._components.user_vectors(events, self._vectors, len(user_ids))
         stated = self._stated(user_ids, attributes)
         columns = [
             user_ids,
-            _vector_column(vectors, personal),
+            _vector_column(vectors_UD, has_vector_U),
             _seen_column(events, len(user_ids)),
             pack_words(self._layout.user_words(stated)),
             pa.array([list(values.items()) or None for values in stated], ATTRIBUTES_TYPE),
-            pa.array(np.where(personal, "personal", "popularity")),
+            pa.array(np.where(has_vector_U, PERSONAL, POPULARITY)),
         ]
         table = pa.table(columns, names=["user_id", "vector", "seen_rows", "words", "stated", "source"])
         counts = {
             "users": len(user_ids),
-            "personal": int(personal.sum()),
-            "popularity": int((~personal).sum()),
+            PERSONAL: int(has_vector_U.sum()),
+            POPULARITY: int((~has_vector_U).sum()),
             "events": len(events.user),
             "events_of_unknown_items": num_unknown,
             **{stating_count(name): sum(name in values for values in stated) for name in self._job.inputs.eligibility},
@@ -202,8 +203,9 @@ def finish_release(
         counts=counts,
         num_users=counts.get("users", 0),
         matrix=matrix,
+        sources=(PERSONAL, POPULARITY),
         interactions=tuple(part.table for part in interactions),
-        users=tuple(UserPartFile.of(r.part, r.table, popularity=r.counts["popularity"]) for r in records),
+        users=tuple(UserPartFile.of(r.part, r.table, popularity=r.counts[POPULARITY]) for r in records),
         **_applied_entry(job),
     )
     coarse = _recorded_coarse(storage, release_id) or choose_format(Release(storage, release_id, manifest))
@@ -232,9 +234,9 @@ def _is_cut(events: InteractionsPart | None, as_of: int | None) -> bool:
     return newest is not None and as_of is not None and newest > as_of
 
 
-def _vector_column(vectors: np.ndarray, personal: np.ndarray) -> pa.Array:
-    flat = pa.array(vectors.reshape(-1))
-    return pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1], mask=pa.array(~personal))
+def _vector_column(vectors_UD: np.ndarray, has_vector_U: np.ndarray) -> pa.Array:
+    flat = pa.array(vectors_UD.reshape(-1))
+    return pa.FixedSizeListArray.from_arrays(flat, vectors_UD.shape[1], mask=pa.array(~has_vector_U))
 
 
 def _seen_column(events: Events, num_users: int) -> pa.Array:

@@ -9,6 +9,7 @@ import numpy as np
 from semrec.machine import machine
 from semrec.release.matrix import ROWS_PER_BLOCK
 from semrec.release.reader import Release
+from semrec.release.sources import PERSONAL
 from semrec.scoring.engine import make_engine
 from semrec.scoring.formats import DEFAULT_FORMAT
 from semrec.scoring.formats.check import usable_formats
@@ -58,7 +59,7 @@ def _some_users(release: Release) -> Queries | None:
     vectors, words, missing = [], [], _MAX_USERS
     for part in range(len(release.manifest.users)):
         users = release.user_part(part)
-        rows = np.flatnonzero(users.personal)[:missing]
+        rows = users.of_source(PERSONAL)[:missing]
         vectors.append(users.queries.vectors_QD[rows])
         words.append(users.queries.words_QW[rows])
         missing -= len(rows)

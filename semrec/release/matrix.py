@@ -72,12 +72,12 @@ def build_matrix(
     items_file = write_table(storage, f"{folder}/items", items, digest_in_name=False)
     item_ids = items.column("item_id").combine_chunks()
     popularity_I = count_popularity(workspace, items.column("item_id"), interactions, inputs.as_of)
-    popularity_file = write_array(storage, f"{folder}/popularity.npy", popularity_I)
     with tempfile.TemporaryDirectory(prefix="semrec-") as scratch:
         content_ID = _embeddings(storage, Path(scratch) / "embeddings", item_ids, embedding)
         components, vectors = fit_models(storage, inputs, interactions, item_ids, content_ID, popularity_I)
         blocks = _write_blocks(storage, folder, item_ids, components, vectors)
         models = write_models(storage, folder, components)
+    popularity_file = write_array(storage, f"{folder}/popularity.npy", popularity_I)
     manifest = MatrixManifest(
         num_items=items.num_rows,
         num_items_without_vector=catalogue.num_items - items.num_rows,

@@ -7,10 +7,13 @@ from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from semrec.errors import CorruptArtefactError
 from semrec.models.components import Components
 from semrec.release.arrays import check_matrix, read_popularity, read_rows
 from semrec.release.matrix import layout_of, unpack_words
+from semrec.release.sources import Source, source_named
 from semrec.release.training import read_components
 from semrec.scoring.formats import DEFAULT_FORMAT, matrix_bytes
 from semrec.scoring.types import ItemShard, Queries
@@ -23,12 +26,21 @@ __all__ = ["Release", "UserPart", "newest_release"]
 
 @dataclass(frozen=True)
 class UserPart:
-    """The users of one part, ascending user_id. Queries `personal` have vectors; the others get popularity."""
+    """The users of one part, ascending user_id. Each has one of the release's `sources`, by its place there."""
 
     user_ids: pa.Array
     queries: Queries  # vectors of users without one are zeros
-    personal: np.ndarray  # bool [U]
+    sources: tuple[str, ...]
+    source_U: np.ndarray  # int8 [U]
     stated: pa.Array | None = None  # ATTRIBUTES_TYPE [U]: their values of the attributes that eligibility goes by
+
+    def of_source(self, name: str) -> np.ndarray:
+        """The places of the users who have a source: int64, ascending."""
+        return np.flatnonzero(self.source_U == self.sources.index(name))
+
+    def source_of(self, user: int) -> str:
+        """The source of the user at a place."""
+        return self.sources[self.source_U[user]]
 
 
 class Release:
@@ -50,6 +62,11 @@ class Release:
     @property
     def dimension(self) -> int:
         return self.manifest.matrix.dimension
+
+    @property
+    def sources(self) -> list[Source]:
+        """What the lists of the release's users are ranked by."""
+        return [source_named(name) for name in self.manifest.sources]
 
     @property
     def matrix_bytes(self) -> int:
@@ -109,17 +126,26 @@ class Release:
         """The users of one part."""
         table = read_table(self.storage, self.manifest.users[part])
         vectors = table.column("vector").combine_chunks()
-        personal = vectors.is_valid().to_numpy(zero_copy_only=False)
+        has_vector_U = vectors.is_valid().to_numpy(zero_copy_only=False)
         dense = np.zeros((table.num_rows, self.dimension), np.float32)
-        dense[personal] = vectors.drop_null().flatten().to_numpy().reshape(-1, self.dimension)
+        dense[has_vector_U] = vectors.drop_null().flatten().to_numpy().reshape(-1, self.dimension)
         seen = table.column("seen_rows").combine_chunks()
         offsets = np.concatenate([[0], np.cumsum(seen.value_lengths().to_numpy(zero_copy_only=False))]).astype(np.int64)
         rows = seen.flatten().to_numpy(zero_copy_only=False).astype(np.int64)
         words = unpack_words(table.column("words"), self.num_words)
         # A release of contract 1 does not say what its users state, only the bits that it made of it.
         stated = table.column("stated").combine_chunks() if "stated" in table.column_names else None
-        queries = Queries(dense, words, offsets, rows)
-        return UserPart(table.column("user_id").combine_chunks(), queries, personal.astype(bool), stated)
+        names = self.manifest.sources
+        places = pc.index_in(table.column("source"), value_set=pa.array(names))
+        if places.null_count:
+            raise CorruptArtefactError(
+                f"{self.manifest.users[part].file} has users of another source than {', '.join(names)}",
+                expected="sources that the release's manifest lists",
+                remedy="Remove the release's folder and build it again.",
+            )
+        source_U = places.to_numpy().astype(np.int8)
+        user_ids = table.column("user_id").combine_chunks()
+        return UserPart(user_ids, Queries(dense, words, offsets, rows), names, source_U, stated)
 
     @property
     def num_words(self) -> int:

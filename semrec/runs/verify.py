@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +12,7 @@ import pyarrow.parquet as pq
 from semrec.contracts import RECOMMENDATIONS_SCHEMA, buckets_of
 from semrec.errors import IncompleteRunError, MissingArtefactError
 from semrec.release.reader import Release
+from semrec.release.sources import source_named
 from semrec.runs.plan import run_folder, run_inputs
 from semrec.scoring.reference import ReferenceEngine
 from semrec.scoring.types import TopK
@@ -162,7 +162,7 @@ def _sample_faults(
 ) -> Iterator[tuple[int, str | None]]:
     if not sampled:
         return
-    engines = ReferenceEngine(release.shard()), ReferenceEngine(release.popularity_shard())
+    engines = {source.name: ReferenceEngine(source.items(release)) for source in release.sources}
     for part, place in sampled:
         yield part, _user_fault(release, records[part], part, place, k, engines)
 
@@ -173,13 +173,11 @@ def _user_fault(
     part: int,
     place: int,
     k: int,
-    engines: tuple[ReferenceEngine, ReferenceEngine],
+    engines: Mapping[str, ReferenceEngine],
 ) -> str | None:
     users = release.user_part(part)
-    query = users.queries.take(np.array([place]))
-    if not users.personal[place]:
-        query = replace(query, vectors_QD=np.ones((1, 1), np.float32))
-    expected: TopK = engines[0 if users.personal[place] else 1].top_k(query, k)
+    source = source_named(users.source_of(place))
+    expected: TopK = engines[source.name].top_k(source.queries(users.queries.take(np.array([place]))), k)
     row = read_table(release.storage, record.table).slice(place, 1)
     same_items = row.column("item_ids")[0].as_py() == release.item_ids.take(pa.array(expected.rows)).to_pylist()
     stored = np.array(row.column("scores")[0].as_py(), np.float32)

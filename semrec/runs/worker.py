@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 
 from semrec.contracts import RECOMMENDATIONS_SCHEMA, part_name
 from semrec.release.reader import Release, UserPart
+from semrec.release.sources import PERSONAL, POPULARITY
 from semrec.runs.plan import run_inputs
-from semrec.scoring.engine import make_engine
-from semrec.scoring.popularity import PopularityEngine
 from semrec.scoring.types import TopK
 from semrec.workspace.ledger import Ledger, PartRecord, Plan, build_info
 from semrec.workspace.storage import Storage
@@ -22,10 +22,9 @@ __all__ = ["ScoreWorker", "ShardResult", "recommendations_table"]
 
 @dataclass(frozen=True)
 class ShardResult:
-    """One shard's answer for a part: its users with a vector, and those without, each in the order of the part."""
+    """One shard's answer for a part: by name of a source, the top K of its users in the order of the part."""
 
-    personal: TopK
-    popularity: TopK
+    by_source: Mapping[str, TopK]
 
 
 class ScoreWorker:
@@ -48,9 +47,13 @@ class ScoreWorker:
         self._storage, self._folder, self._plan = storage, ledger_folder, plan
         inputs = run_inputs(plan)
         self._k, self._release = inputs.k, Release(storage, inputs.release)
-        coarse, popularity = self._release.coarse(engine), self._release.popularity_shard(start, stop)
-        self._personal = make_engine(engine, self._release.shard(start, stop), coarse=coarse, num_threads=num_threads)
-        self._popularity = PopularityEngine(popularity)
+        coarse = self._release.coarse(engine)
+        self._engines = {
+            source.name: source.engine(
+                source.items(self._release, start, stop), engine, coarse=coarse, num_threads=num_threads
+            )
+            for source in self._release.sources
+        }
         self._ledger = Ledger(storage, ledger_folder)
         self._read: tuple[int, UserPart] | None = None
 
@@ -61,29 +64,27 @@ class ScoreWorker:
     def score_shard(self, part: int) -> ShardResult:
         """The part's top K within this worker's rows."""
         users = self._users(part)
-        without = np.flatnonzero(~users.personal)
-        popular = users.queries.take(without)
-        ones = replace(popular, vectors_QD=np.ones((len(without), 1), np.float32))
-        return ShardResult(
-            self._personal.top_k(users.queries.take(np.flatnonzero(users.personal)), self._k),
-            self._popularity.top_k(ones, self._k),
-        )
+        queries = {
+            source.name: source.queries(users.queries.take(users.of_source(source.name)))
+            for source in self._release.sources
+        }
+        return ShardResult({name: engine.top_k(queries[name], self._k) for name, engine in self._engines.items()})
 
     def commit_part(self, part: int, *results: ShardResult) -> PartRecord:
         """Merges the shards' results, writes the part's file, then its record."""
         users = self._users(part)
-        personal = TopK.merge([result.personal for result in results], self._k)
-        popularity = TopK.merge([result.popularity for result in results], self._k)
-        table = recommendations_table(users, personal, popularity, self._release.item_ids, self._k)
+        merged = {name: TopK.merge([result.by_source[name] for result in results], self._k) for name in self._engines}
+        table = recommendations_table(users, merged, self._release.item_ids, self._k)
         file = write_table(self._storage, f"{self._folder}/parts/{part_name(part)}", table, digest_in_name=False)
         counts = {
             "users": table.num_rows,
-            "popularity": popularity.num_queries,
+            POPULARITY: merged[POPULARITY].num_queries,
             "short": table.num_rows - table.column("short_reason").null_count,
-            "candidates": personal.num_candidates,
-            "exhaustive": personal.num_exhaustive,
+            "candidates": sum(top.num_candidates for top in merged.values()),
+            "exhaustive": sum(top.num_exhaustive for top in merged.values()),
         }
-        made_by = {**build_info(), "engine": self._personal.name, "coarse": getattr(self._personal, "coarse", None)}
+        engine = self._engines[PERSONAL]
+        made_by = {**build_info(), "engine": engine.name, "coarse": getattr(engine, "coarse", None)}
         record = PartRecord(part, self._plan.parts[part].fingerprint, file, counts, made_by)
         self._ledger.commit(record)
         return record
@@ -94,17 +95,12 @@ class ScoreWorker:
         return self._read[1]
 
 
-def recommendations_table(users: UserPart, personal: TopK, popularity: TopK, item_ids: pa.Array, k: int) -> pa.Table:
+def recommendations_table(users: UserPart, by_source: Mapping[str, TopK], item_ids: pa.Array, k: int) -> pa.Table:
     """The part's output: RECOMMENDATIONS_SCHEMA, one row per user in the order of `users`."""
-    owner = np.concatenate(
-        [
-            np.repeat(np.flatnonzero(users.personal), personal.lengths),
-            np.repeat(np.flatnonzero(~users.personal), popularity.lengths),
-        ]
-    )
+    owner = np.concatenate([np.repeat(users.of_source(name), top.lengths) for name, top in by_source.items()])
     order = np.argsort(owner, kind="stable")
-    rows = np.concatenate([personal.rows, popularity.rows])[order]
-    scores = np.concatenate([personal.scores, popularity.scores])[order]
+    rows = np.concatenate([top.rows for top in by_source.values()])[order]
+    scores = np.concatenate([top.scores for top in by_source.values()])[order]
     lengths = np.bincount(owner, minlength=len(users.user_ids))
     offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int32())
     used, index = np.unique(rows, return_inverse=True)
@@ -113,7 +109,7 @@ def recommendations_table(users: UserPart, personal: TopK, popularity: TopK, ite
         users.user_ids,
         pa.ListArray.from_arrays(offsets, ids),
         pa.ListArray.from_arrays(offsets, pa.array(scores, pa.float32())),
-        pa.array(np.where(users.personal, "personal", "popularity"), pa.string()),
+        pa.array(users.sources, pa.string()).take(pa.array(users.source_U)),
         _short_reasons(lengths, k, len(item_ids)),
     ]
     return pa.table(columns, schema=RECOMMENDATIONS_SCHEMA)

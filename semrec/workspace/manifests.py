@@ -315,6 +315,10 @@ class ReleaseManifest(Manifest):
     counts: dict[str, int]
     num_users: int
     matrix: ItemMatrix
+    sources: tuple[str, ...] = (
+        "personal",
+        "popularity",
+    )  # what its users' lists are ranked by, see semrec.release.sources
     interactions: tuple[TableFile, ...] | None = None
     users: tuple[UserPartFile, ...]
     applied: AppliedSequences = Field(AppliedSequences(), alias="folded")

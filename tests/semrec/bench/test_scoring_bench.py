@@ -211,7 +211,7 @@ def test_a_release_brings_its_own_users(workspace: Workspace) -> None:
     release = Release(workspace.storage, newest_release(workspace.storage))
     problem = release_problem(release, 20)
     parts = [release.user_part(part) for part in range(4)]
-    own = np.concatenate([part.queries.vectors_QD[part.personal] for part in parts])
+    own = np.concatenate([part.queries.vectors_QD[part.of_source("personal")] for part in parts])
     assert len(own) == 24
     assert problem.users_UD.tolist() == own[:20].tolist()
     assert problem.items.vectors().tobytes() == release.shard().vectors().tobytes()

@@ -81,8 +81,8 @@ def test_a_score_is_the_content_score_plus_the_weighted_popularity(world: World,
     stored_ID, weights = served.release.shard().vectors(), set()
     for part in range(4):
         alone, both = plain.user_part(part), served.release.user_part(part)
-        assert both.personal.tolist() == alone.personal.tolist()
-        for user in np.flatnonzero(both.personal):
+        assert both.source_U.tolist() == alone.source_U.tolist()
+        for user in both.of_source("personal"):
             vector = both.queries.vectors_QD[user]
             assert vector[:3].tobytes() == alone.queries.vectors_QD[user].tobytes()
             weights.add(float(vector[3]))
