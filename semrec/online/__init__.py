@@ -1,1 +1,1 @@
-"""Serving: what is answered online, from an opened release and what has changed since. Where it runs is `cluster.serving`."""
+"""Answers queries on an opened release with what changed since laid over it; `cluster.serving` runs it as a service."""

@@ -1,4 +1,4 @@
-"""Why an item is shown, and why another one is not."""
+"""Explains why an item is recommended, and why another one is not."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def _terms_of(made_by: ComponentHistory, names: Sequence[str], items_KD: np.ndar
 
 @dataclass(frozen=True)
 class WhyNot:
-    """Why an item is not in an answer, or that it is.
+    """Says why an item is not in an answer, or that it is.
 
     `reason`: shown; seen; excluded (by its id); filtered (`attribute` says by which); not_eligible (`attribute` is the
     clause); below (the K-th score is `short_by` higher; 0 when a tie was lost by item_id); diverse (its rank was good

@@ -1,4 +1,4 @@
-"""What a request asks of items beside the user's own eligibility."""
+"""Filters: the conditions on items that a request adds to the user's own eligibility."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Range = tuple[float | None, float | None]
 
 @dataclass(frozen=True)
 class Filters:
-    """What is asked of items; the empty one asks for nothing. All that is asked must hold.
+    """Conditions on an item's attributes, all of which must hold; an empty one lets every item through.
 
     `any_of`: for each attribute, one of the item's values must be among these. `ranges`: for each attribute whose values are
     numbers, one of the item's values must lie in it. An attribute in both needs one value for which both hold. `exclude`:

@@ -1,4 +1,4 @@
-"""The stored interactions of single users."""
+"""Reads the stored interactions of single users."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Vectors of items as a release stores them and, for items changed since, as its models make them of the new content."""
+"""Looks up item vectors: as a release stores them or, for items changed since, as its models make them of new content."""
 
 from __future__ import annotations
 

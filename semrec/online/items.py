@@ -1,4 +1,4 @@
-"""The items of a release as answers show them: ids, rows, and JSON made once when a release is opened."""
+"""Holds the items of a release as answers show them: ids, rows, and JSON made once when the release is opened."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ class FlatAttributes:
 
     def codes_of(self, name: str, values: list[str]) -> tuple[np.ndarray, np.ndarray]:
         """The items that have a value of an attribute, and the place of that value in `values`: int64 [N] both."""
-        rows, found = self._of(name)
-        codes = pc.index_in(found, value_set=pa.array(values, found.type))
+        rows, stated = self._of(name)
+        codes = pc.index_in(stated, value_set=pa.array(values, stated.type))
         known = codes.is_valid().to_numpy(zero_copy_only=False)
         return rows[known], codes.drop_null().to_numpy(zero_copy_only=False).astype(np.int64)
 
@@ -64,18 +64,19 @@ class FlatAttributes:
         """The attributes of each item."""
         names = np.array(self.names, object)[self.name_E].tolist() if self.names else []
         values, edges = self.values.to_pylist(), self.edges_E1.tolist()
-        made: list[dict[str, list[str]]] = [{} for _ in range(self.num_items)]
+        attributes: list[dict[str, list[str]]] = [{} for _ in range(self.num_items)]
         for entry, row in enumerate(self.row_E.tolist()):
-            made[row][names[entry]] = values[edges[entry] : edges[entry + 1]]
-        return made
+            attributes[row][names[entry]] = values[edges[entry] : edges[entry + 1]]
+        return attributes
 
     def _of(self, name: str) -> tuple[np.ndarray, pa.Array]:
         """Item and value of every value of an attribute."""
         if name not in self.names:
             return np.zeros(0, np.int64), self.values.slice(0, 0)
-        mine = self.name_E == self.names.index(name)
-        lengths = np.diff(self.edges_E1)
-        return np.repeat(self.row_E[mine], lengths[mine]), self.values.filter(pa.array(np.repeat(mine, lengths)))
+        has_name_E = self.name_E == self.names.index(name)
+        lengths_E = np.diff(self.edges_E1)
+        values = self.values.filter(pa.array(np.repeat(has_name_E, lengths_E)))
+        return np.repeat(self.row_E[has_name_E], lengths_E[has_name_E]), values
 
 
 class ItemTable:
@@ -85,10 +86,10 @@ class ItemTable:
         self.ids: list[str] = items.column("item_id").to_pylist()
         self.row_of = {item_id: row for row, item_id in enumerate(self.ids)}
         titles = items.column("title").to_pylist()
-        made = [fragment(*facts) for facts in zip(self.ids, titles, flat.dicts(), strict=True)]
-        edges = np.cumsum([0, *map(len, made)])
+        fragments = [fragment(*facts) for facts in zip(self.ids, titles, flat.dicts(), strict=True)]
+        edges = np.cumsum([0, *map(len, fragments)])
         # One buffer instead of a million small objects; a memoryview gives plain numbers quickly.
-        self._json, self._edges = b"".join(made), edges.astype(np.int64).data
+        self._json, self._edges = b"".join(fragments), edges.astype(np.int64).data
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -125,5 +126,5 @@ def fragment(item_id: str, title: str, attributes: dict[str, list[str]]) -> byte
 def items_titled(items: pa.Table, words: str, limit: int = 10) -> list[str]:
     """Ids of items whose title contains `words`, whatever the case, ascending."""
     matches = pc.match_substring(items.column("title"), words, ignore_case=True)
-    found: list[str] = items.column("item_id").filter(matches).slice(0, limit).to_pylist()
-    return found
+    item_ids: list[str] = items.column("item_id").filter(matches).slice(0, limit).to_pylist()
+    return item_ids

@@ -1,4 +1,4 @@
-"""The overlay as one more shard: its live items are scored by the same engine, so they rank as exactly as the others."""
+"""Ranks the items of an overlay as one more shard, by the same engines, so that they rank as exactly as the others."""
 
 from __future__ import annotations
 
@@ -62,14 +62,14 @@ class OverlayItems:
 
     def never_shown(self, question: Question) -> np.ndarray:
         """The overlay rows that a question must not be answered with: seen, hidden, or left out by a filter. Ascending."""
-        places: set[int] = set()
+        hidden: set[int] = set()
         if self._place_of_row:
-            at = self._place_of_row
-            places.update(at[row] for row in question.seen_rows.tolist() if row in at)
-        places.update(self._places(question.hidden))
+            place_of = self._place_of_row
+            hidden.update(place_of[row] for row in question.seen_rows.tolist() if row in place_of)
+        hidden.update(self._places(question.hidden))
         if question.filters:
-            places.update(self._left_out(question.filters).tolist())
-        return np.array(sorted(places), np.int64)
+            hidden.update(self._left_out(question.filters).tolist())
+        return np.array(sorted(hidden), np.int64)
 
     def _left_out(self, filters: Filters) -> np.ndarray:
         def make() -> np.ndarray:

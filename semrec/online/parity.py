@@ -1,4 +1,4 @@
-"""Parity: what is answered live is what the run has published, item by item and byte by byte of the scores."""
+"""Checks parity: live answers equal the published run, item by item and byte by byte of the scores."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def check_parity(
     `fetch` gives the live answer to a user id as the API shapes it: {"release", "source", "items": [{"item_id", "score"}]},
     at the run's K and without the overlay. An answer that does not come (OSError or ValueError) is a difference, too.
     """
-    shown, differences, user_ids = progress or NoProgress(), [], run.sample(num_users)
-    shown.start("parity", len(user_ids), "users")
+    listener, differences, user_ids = progress or NoProgress(), [], run.sample(num_users)
+    listener.start("parity", len(user_ids), "users")
     for user_id in user_ids:
         published = run.list_of(user_id)
         assert published is not None  # it was sampled from the same lists
@@ -66,14 +66,14 @@ def check_parity(
             reason = f"no answer: {type(error).__name__}: {error}"
         if reason is not None:
             differences.append(Difference(user_id, reason))
-        shown.advance(1)
+        listener.advance(1)
     report = ParityReport(len(user_ids), differences)
-    shown.finish(f"{report.num_equal:,} of {report.num_users:,} answers equal, {report.share:.2%}")
+    listener.finish(f"{report.num_equal:,} of {report.num_users:,} answers equal, {report.share:.2%}")
     return report
 
 
 def difference(published: Published, answer: Mapping[str, Any], release_id: str) -> str | None:
-    """In what an answer of the API differs from a published list, or None."""
+    """Says how an answer of the API differs from a published list, or returns None."""
     if answer["release"] != release_id:
         return f"it is of release {answer['release']}, the run of {release_id}"
     if answer["source"] != published.source:
@@ -82,13 +82,13 @@ def difference(published: Published, answer: Mapping[str, Any], release_id: str)
     return hits_differ(hits, published.hits)
 
 
-def hits_differ(found: Sequence[Hit], expected: Sequence[Hit]) -> str | None:
-    """In what a list differs from the expected one, items first, then the bytes of the scores; None when it does not."""
-    if len(found) != len(expected):
-        return f"{len(found)} items, published {len(expected)}"
-    for place, (one, other) in enumerate(zip(found, expected, strict=True), start=1):
-        if one.item_id != other.item_id:
-            return f"place {place} is {one.item_id!r}, published {other.item_id!r}"
-        if one.score.tobytes() != other.score.tobytes():
-            return f"the score of place {place} is {one.score!s}, published {other.score!s}"
+def hits_differ(hits: Sequence[Hit], published: Sequence[Hit]) -> str | None:
+    """Says how a list differs from the published one, items first, then the bytes of the scores; None when it does not."""
+    if len(hits) != len(published):
+        return f"{len(hits)} items, published {len(published)}"
+    for place, (hit, expected) in enumerate(zip(hits, published, strict=True), start=1):
+        if hit.item_id != expected.item_id:
+            return f"place {place} is {hit.item_id!r}, published {expected.item_id!r}"
+        if hit.score.tobytes() != expected.score.tobytes():
+            return f"the score of place {place} is {hit.score!s}, published {expected.score!s}"
     return None

@@ -1,4 +1,4 @@
-"""The profile of a user: the vector that is asked with, and the liked and disliked things that it is made of."""
+"""Makes the profile of a user: the vector to ask with, and the liked and disliked things that it is made of."""
 
 from __future__ import annotations
 

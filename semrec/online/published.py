@@ -1,4 +1,4 @@
-"""The lists that a run has published, by user."""
+"""Reads the lists that a run has published, by user."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class PublishedLists:
         manifest = RunManifest.read(storage, run_id)
         self.run_id, self._parts = run_id, manifest.parts
         self.k, self.release_id = manifest.k, manifest.release
-        self._kept: Lru[int, _Part] = Lru(_CACHE_BYTES, lambda part: part.num_bytes)
+        self._decoded: Lru[int, _Part] = Lru(_CACHE_BYTES, lambda part: part.num_bytes)
 
     def list_of(self, user_id: str) -> Published | None:
         """The list of one user, or None when the run has no such user."""
@@ -52,7 +52,7 @@ class PublishedLists:
         return [self._part(int(part)).user_ids[place - starts[part]] for place, part in zip(wanted, parts, strict=True)]
 
     def _part(self, part: int) -> _Part:
-        return self._kept.get(part, lambda: _Part(self._storage, self._parts[part]))
+        return self._decoded.get(part, lambda: _Part(self._storage, self._parts[part]))
 
 
 class _Part:

@@ -1,4 +1,4 @@
-"""A release that answers: opened once, asked by many threads."""
+"""Answers queries on an opened release: ranks items, looks users and items up, compares with the published run."""
 
 from __future__ import annotations
 
@@ -144,13 +144,13 @@ class ServedRelease:
 
     def fragments(self, item_ids: Sequence[str], overlay: OverlayView) -> list[bytes]:
         """The JSON object of each item, left open for its score: b'{"item_id":"a","title":"A","attributes":{}'."""
-        row_of, made, changes = self.items.row_of, self.items.fragment, overlay.changes
+        row_of, stored, changes = self.items.row_of, self.items.fragment, overlay.changes
         if not changes:
-            return [made(row_of[item_id]) for item_id in item_ids]
+            return [stored(row_of[item_id]) for item_id in item_ids]
         return [
             fragment(item_id, changes[item_id].title, dict(changes[item_id].attributes))
             if item_id in changes
-            else made(row_of[item_id])
+            else stored(row_of[item_id])
             for item_id in item_ids
         ]
 
@@ -244,18 +244,19 @@ class ServedRelease:
 
     def _queries(self, questions: list[Question], changed: OverlayItems | None) -> Queries:
         """The questions of one source over the release's rows; what the overlay replaces counts as seen."""
-        num, own = len(questions), self.release.num_words
-        words = np.empty((num, own + self._filters.num_words), np.uint64)
-        words[:, :own] = np.concatenate([question.words for question in questions]).reshape(num, own)
-        words[:, own:] = self._filters.plain
+        # The words of the release's own clauses come first, those of the filters behind them.
+        num, num_own = len(questions), self.release.num_words
+        words = np.empty((num, num_own + self._filters.num_words), np.uint64)
+        words[:, :num_own] = np.concatenate([question.words for question in questions]).reshape(num, num_own)
+        words[:, num_own:] = self._filters.plain
         seen = [question.seen_rows for question in questions]
         for n, question in enumerate(questions):
             if question.filters:
                 compiled = self._compile(question.filters)
-                words[n, own:] = compiled.words_W
-                seen[n] = _united(seen[n], compiled.rows)
+                words[n, num_own:] = compiled.words_W
+                seen[n] = _merged(seen[n], compiled.rows)
         if changed:
-            seen = [_united(rows, changed.replaced_rows) for rows in seen]
+            seen = [_merged(rows, changed.replaced_rows) for rows in seen]
         stored = [_NO_VECTOR if question.vector is None else question.vector for question in questions]
         vectors_QD = np.concatenate(stored).reshape(num, -1)
         return Queries(source_named(questions[0].source).query_vectors(vectors_QD), words, *_csr(seen))
@@ -277,7 +278,7 @@ class ServedRelease:
     def _compile(self, filters: Filters) -> CompiledFilters:
         def make() -> CompiledFilters:
             compiled = self._filters.compile(filters)
-            return replace(compiled, rows=_united(compiled.rows, self.items.rows_of(filters.exclude)))
+            return replace(compiled, rows=_merged(compiled.rows, self.items.rows_of(filters.exclude)))
 
         return self._compiled.get(filters, make)
 
@@ -292,8 +293,8 @@ class ServedRelease:
 
     def _make_engines(self, filter_words: np.ndarray) -> dict[str, Engine]:
         """An engine for each source by its name, with the clauses of filters behind the release's own."""
-        own, coarse = self.release.num_words, self.release.coarse(self._engine)
-        starts = (*self.release.layout.clause_starts, *(own + start for start in self._filters.clause_starts))
+        num_own, coarse = self.release.num_words, self.release.coarse(self._engine)
+        starts = (*self.release.layout.clause_starts, *(num_own + start for start in self._filters.clause_starts))
         rows = slice(self.start, self.stop)
         words = np.concatenate([self.release.item_words[rows], filter_words[rows]], axis=1)
         engines = {}
@@ -330,9 +331,9 @@ def _run_of(storage: Storage, run_id: str, release_id: str) -> PublishedLists:
     return run
 
 
-def _hits(found: TopK, item_ids: list[str], questions: list[Question]) -> list[list[Hit]]:
-    """The hits of each question, cut to its own K."""
-    ids, scores, edges = [item_ids[row] for row in found.rows.tolist()], list(found.scores), found.offsets.tolist()
+def _hits(top: TopK, item_ids: list[str], questions: list[Question]) -> list[list[Hit]]:
+    """Turns an engine's rows into the hits of each question, cut to its own K."""
+    ids, scores, edges = [item_ids[row] for row in top.rows.tolist()], list(top.scores), top.offsets.tolist()
     stops = [min(stop, start + q.k) for (start, stop), q in zip(pairwise(edges), questions, strict=True)]
     return [list(map(Hit, ids[start:stop], scores[start:stop])) for start, stop in zip(edges, stops, strict=False)]
 
@@ -344,8 +345,8 @@ def _csr(lists: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     return offsets, np.concatenate(lists) if lists else _NO_ROWS
 
 
-def _united(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Both lists of rows as one, ascending; a row may stand in it twice."""
-    if not len(other):
-        return one
-    return np.sort(np.concatenate([one, other]), kind="stable")  # two ascending runs are merged, not sorted
+def _merged(rows: np.ndarray, more_rows: np.ndarray) -> np.ndarray:
+    """Merges two ascending lists of rows; a row may stand in the result twice."""
+    if not len(more_rows):
+        return rows
+    return np.sort(np.concatenate([rows, more_rows]), kind="stable")  # two ascending runs are merged, not sorted

@@ -1,4 +1,4 @@
-"""Words to vectors while somebody waits: the release's encoder, one text per call."""
+"""Embeds the words of a search online: the release's encoder, one text per call."""
 
 from __future__ import annotations
 

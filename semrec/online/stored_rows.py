@@ -1,4 +1,4 @@
-"""Single vectors of the stored item matrix, whatever range of it the engine holds."""
+"""Reads single vectors of the stored item matrix, whatever range of it the engine holds."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class StoredRows:
         )
         norms = np.empty((len(rows), self._blocks[0][2].shape[1]), np.float32)
         for number in np.unique(owner).tolist():
-            mine = owner == number
-            places = rows[mine] - self._edges[number]
+            in_block = owner == number
+            block_rows = rows[in_block] - self._edges[number]
             high, low, norm = self._blocks[number]
-            high_ND[mine], low_ND[mine], norms[mine] = high[places], low[places], norm[places]
+            high_ND[in_block], low_ND[in_block], norms[in_block] = high[block_rows], low[block_rows], norm[block_rows]
         return ItemShard(high_ND, low_ND, norms, np.zeros((len(rows), 0), np.uint64))
 
     def vectors(self, rows: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Users as a release knows them, and as they are after events that it does not know yet."""
+"""Looks up the users of a release, and folds in events that came after it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["UserState", "Users", "question_of"]
 
 _CACHE_BYTES: Final = 512 << 20
-_KEPT_STATES: Final = 4096
+_CACHED_STATES: Final = 4096
 _STATES_NOTHING: Final[Mapping[str, Sequence[str]]] = {}
 _NOTHING_SEEN: Final = np.zeros(0, np.int64)
 
@@ -36,7 +36,7 @@ _Moment = tuple[str, "tuple[Event, ...]", int]  # user, events, sequence of the 
 
 @dataclass(frozen=True, eq=False)
 class UserState:
-    """A user, ready to be asked for. `vector` float32 [D], None for popularity; `words` uint64 [W] eligibility words;
+    """A user as queries need one. `vector` float32 [D], None for popularity; `words` uint64 [W] eligibility words;
     `seen_rows` int64 matrix rows, ascending; `hidden` ids of items seen that the release does not have; `stated` the
     values of attributes that the words were made of.
     """
@@ -69,11 +69,11 @@ class Users:
         self._num_parts = len(release.manifest.users)
         self._parts: Lru[int, _Part] = Lru(cache_bytes, lambda part: part.num_bytes)
         self._histories = Histories(release)
-        self._later: Lru[_Moment, UserState] = Lru(_KEPT_STATES, lambda _: 1)
+        self._later: Lru[_Moment, UserState] = Lru(_CACHED_STATES, lambda _: 1)
         self._silent = release.layout.user_words([{}])[0]
 
     def state(self, user_id: str, recent: Sequence[Event] = (), overlay: OverlayView | None = None) -> UserState | None:
-        """A user after `recent` events; None for one whom neither the release nor an event knows.
+        """Returns a user after `recent` events, or None when neither the release nor an event knows the id.
 
         Without events it is what the release has. With events the vector is the one that a release of the stored
         interactions and these events would have; items that only `overlay` knows count with their vector there.
@@ -94,22 +94,22 @@ class Users:
         )
 
     def anonymous(self, user_id: str = "") -> UserState:
-        """A user of whom nothing is known: popularity, everything eligible, nothing seen."""
+        """Returns a user without a history: ranked by popularity, everything eligible, nothing seen."""
         return UserState(user_id, None, self._silent, _NOTHING_SEEN)
 
     def profile(self, user_id: str, recent: Sequence[Event] = (), overlay: OverlayView | None = None) -> UserProfile:
-        """What a user's vector is made of: the stored interactions up to the release's as_of, and `recent`."""
+        """Returns what a user's vector is made of: the stored interactions up to the release's as_of, and `recent`."""
         events = self._histories.events(user_id, recent)
         return profile_of(events, self._vectors, self._release.components, overlay)
 
     def some_ids(self, limit: int) -> list[str]:
         """Ids of up to `limit` users, from the first parts that have any."""
-        found: list[str] = []
+        user_ids: list[str] = []
         for part in range(self._num_parts):
-            if len(found) >= limit:
+            if len(user_ids) >= limit:
                 break
-            found += list(self._part(part).place_of)[: limit - len(found)]
-        return found
+            user_ids += list(self._part(part).place_of)[: limit - len(user_ids)]
+        return user_ids
 
     def _known(self, user_id: str) -> UserState | None:
         part = self._part(bucket_of(user_id, self._num_parts))
@@ -142,7 +142,7 @@ class _Part:
 
 
 def _shared(stated: pa.Array | None) -> list[Mapping[str, Sequence[str]]]:
-    """What each user states, one object for all users who state the same; nothing when nobody states anything."""
+    """Decodes what each user states, with one shared object for users who state the same; empty when nobody does."""
     if stated is None or stated.null_count == len(stated):
         return []
     known: dict[str, Mapping[str, Sequence[str]]] = {}
