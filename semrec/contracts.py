@@ -7,6 +7,7 @@ Workspace
     users/, interactions/  part-<part>-<digest>.parquet (USERS_SCHEMA, INTERACTIONS_SCHEMA); part p = user bucket p
     embeddings/<encoder>/  part-<part>-<digest>.parquet: vectors by text hash; runs/<run>/ plan and ledger; manifest.json
     releases/<release>/    plan and ledger, items.parquet, matrix/block-<n>.{high,low,norms}.npy, popularity.npy,
+                           models/<kind>/<array>.npy: what a model has beside its columns of the item matrix,
                            users/part-<part>.parquet, manifest.json
     runs/<run>/            plan.json, parts/, ledger/, lease.json, manifest.json (last), verified.json, health.json
     quarantine/<stage>/    rejected rows: file, line, reason, row

@@ -16,6 +16,7 @@ __all__ = [
     "MatrixBlock",
     "ModelRecord",
     "ModelSpec",
+    "NormsFile",
     "PartFile",
     "Record",
     "TableFile",
