@@ -14,18 +14,18 @@ import ray
 import torch
 from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 
-from cluster.actors import make_function_actor, run_function
 from cluster.compute_options import ComputeOptions
-from cluster.executor import NO_WORKER_S, WorkerSpec, run_on_actors
+from cluster.executor import NO_WORKER_S, run_on_pool
 from cluster.local_ray import local_ray
 from cluster.metrics import RayMetrics
+from cluster.pool import GroupShape, WorkerPool, WorkerSpec
 from semrec.errors import DeviceError, InputError, SemrecError
 from semrec.metrics import Metrics, NoMetrics
-from semrec.workers import run_serial
 from semrec.workspace.ledger import PartRecord
 
 __all__ = ["Compute", "ComputeOptions", "Devices", "InProcess", "RayCluster", "open_compute"]
 
+_GPU_SHAPE = GroupShape(num_cpus=1, num_gpus=1)
 _OBJECT_STORE_BYTES = 512 * 1024**2  # holds shard results on their way to the merge, nothing else
 _QUIET: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False, "configure_logging": True}
 _log = logging.getLogger(__name__)
@@ -88,14 +88,13 @@ class InProcess:
 
     def run_parts(self, spec, parts, num_groups, on_done, on_retry) -> float:  # type: ignore[no-untyped-def]
         started_s = time.monotonic()
-        shards: tuple[dict[str, Any], ...] = spec.shards or ({},)
-        workers: list[Any] = [spec.worker(**spec.arguments, **shard) for shard in shards]
+        workers: list[Any] = [spec.worker(**arguments) for arguments in spec.arguments_by_actor]
         startup_s = time.monotonic() - started_s
-        if not spec.shards:
-            run_serial(workers[0], parts, on_done)
-        else:
-            for part in parts:
+        for part in parts:
+            if spec.shards:
                 on_done(workers[0].commit_part(part, *[worker.score_shard(part) for worker in workers]))
+            else:
+                on_done(workers[0].run_part(part))
         return startup_s
 
     def run(self, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
@@ -106,12 +105,23 @@ class InProcess:
 
 
 class RayCluster:
-    """The Ray cluster that this process is connected to."""
+    """The Ray cluster that this process is connected to, and a pool of actors there, until `close`."""
 
     def __init__(self, options: ComputeOptions, *, is_own: bool = False) -> None:
         """`is_own`: a Ray of this command alone, to which no node will be added."""
         self._options, self._is_own = options, is_own
+        self.pool = WorkerPool()
         self.metrics: Metrics = RayMetrics()
+
+    def __enter__(self) -> RayCluster:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the actors of the pool."""
+        self.pool.close()
 
     def devices(self, at_least: int = 1, *, kind: str | None = None) -> Devices:
         wanted = _wanted(kind, self._options.device)
@@ -125,7 +135,7 @@ class RayCluster:
                 remedy="Use --device cuda on a cluster that scales to have one rented, or --device cpu to do without.",
             )
         memory = self._ask_for_gpu()
-        return Devices("cuda", self._options.num_workers or self._num_gpus(), memory, 1)
+        return Devices("cuda", self._options.num_workers or self._num_gpus(), memory, int(_GPU_SHAPE.num_cpus))
 
     def _num_gpus(self) -> int:
         return int(sum(resources.get("GPU", 0) for resources in _alive()))
@@ -144,10 +154,9 @@ class RayCluster:
         limit_s = self._options.device_wait_s
         if not self._num_gpus():
             _log.warning("asked the cluster for a GPU; waiting for up to %.0f s", limit_s)
-        # An actor and not a task: a task that ends while `ray.cancel` is on its way aborts this process (Ray 2.60).
-        holder = make_function_actor({"num_cpus": 1, "num_gpus": 1, "max_restarts": 3, "max_task_retries": 3})
         try:
-            return int(ray.get(holder.run.remote(_gpu_memory_bytes), timeout=limit_s))
+            # The actor that answers stays in the pool: nobody else takes its GPU before the work begins.
+            return int(self.pool.run(_gpu_memory_bytes, (), {}, shape=_GPU_SHAPE, is_exact=True, timeout_s=limit_s))
         except GetTimeoutError:
             free = ray.available_resources().get("GPU", 0)
             raise DeviceError(
@@ -162,19 +171,17 @@ class RayCluster:
                 expected="an image with the CUDA build of torch, and the driver that it needs",
                 remedy="Mend the image or the driver, or use --device cpu.",
             ) from error
-        finally:
-            ray.kill(holder)  # a request that stays would have a node rented for nobody
 
     def run_parts(self, spec, parts, num_groups, on_done, on_retry) -> float:  # type: ignore[no-untyped-def]
         # The GPU that `devices` found was only looked at: another job may have it now, or its node be gone.
         wait_s = max(NO_WORKER_S, self._options.device_wait_s) if spec.num_gpus else NO_WORKER_S
-        return run_on_actors(
-            spec, parts, num_groups=num_groups, on_done=on_done, on_retry=on_retry, ready_within_s=wait_s
+        return run_on_pool(
+            self.pool, spec, parts, num_groups=num_groups, on_done=on_done, on_retry=on_retry, ready_within_s=wait_s
         )
 
     def run(self, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
         try:
-            return ray.get(run_function.remote(function, *arguments, **keywords))
+            return self.pool.run(function, arguments, keywords, shape=GroupShape(self._cpus().cpus))
         except RayTaskError as error:
             if isinstance(error.cause, SemrecError):
                 raise error.cause from None
@@ -195,14 +202,16 @@ def open_compute(options: ComputeOptions) -> Iterator[Compute]:
     if options.in_process:
         yield InProcess(options.device)
     elif ray.is_initialized():
-        yield RayCluster(options)
+        with RayCluster(options) as cluster:
+            yield cluster
     else:
         # Ray puts the driver's folder first on its workers' path; a `cluster` package there must not be taken for this one.
         env = {"worker_process_setup_hook": "semrec.__main__.import_packages"}
         address = options.address or os.environ.get("RAY_ADDRESS") or "local"
         is_own = address == "local"
-        with _own_ray(env) if is_own else _joined_ray(options.address or "auto", env):
-            yield RayCluster(options, is_own=is_own)
+        connected = _own_ray(env) if is_own else _joined_ray(options.address or "auto", env)
+        with connected, RayCluster(options, is_own=is_own) as cluster:
+            yield cluster
 
 
 @contextlib.contextmanager

@@ -23,7 +23,6 @@ __all__ = ["Raylet", "busy_workers", "drain", "find_raylets", "main"]
 _PROC = Path("/proc")
 _POLL_S = 0.5
 _QUIET_POLLS = 4  # between two parts a worker is idle for a moment
-_TASK = "ray::run_function"  # a busy task has no dot in its title, as a busy actor has; this is the only one we start
 
 
 @dataclass(frozen=True)
@@ -48,9 +47,9 @@ def find_raylets() -> list[Raylet]:
 
 
 def busy_workers(raylet: Raylet) -> list[str]:
-    """Titles of the raylet's workers that are at work: `ray::Actor.method`, or `ray::function`."""
+    """Titles of the raylet's workers that are at work: `ray::Actor.method`; an idle one has no dot in its title."""
     titles = (words[0].split(" ")[0] for pid, words in _processes() if _parent(pid) == raylet.pid)
-    return [title for title in titles if title.startswith("ray::") and ("." in title or title == _TASK)]
+    return [title for title in titles if title.startswith("ray::") and "." in title]
 
 
 def drain(raylet: Raylet, deadline_s: float) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cluster.compute import Compute
-from cluster.executor import WorkerSpec
+from cluster.pool import WorkerSpec
 from cluster.stages.parts import PartsReport, Watch, do_parts
 from semrec.encoders import EmbedSettings, EmbedWorker, embedding_folder, encoder_identity, plan_embedding
 from semrec.encoders import finish_embedding as finish

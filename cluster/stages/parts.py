@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from cluster.compute import Compute
-from cluster.executor import WorkerSpec
+from cluster.pool import WorkerSpec
 from semrec.metrics import Metrics
 from semrec.progress import Progress
 from semrec.workspace.ledger import Ledger, PartRecord, Plan, sum_counts

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cluster.compute import Compute
-from cluster.executor import WorkerSpec
+from cluster.pool import WorkerSpec
 from cluster.stages.parts import PartsReport, Watch, do_parts
 from semrec.contracts import part_name
 from semrec.errors import InputError, MissingArtefactError
@@ -68,7 +68,7 @@ def build_release(
             inputs=job.inputs,
         )
         devices = compute.devices(kind="cpu")  # no GPU is rented for what uses none
-        spec = WorkerSpec(UserPartWorker, {"workspace": workspace, "job": job})
+        spec = WorkerSpec(UserPartWorker, {"workspace": workspace, "job": job}, num_cpus=devices.cpus)
         watch = Watch(progress, "events", lambda record: job.plan.parts[record.part].num_rows)
         report = do_parts(
             "release",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from cluster.compute import Compute
-from cluster.executor import WorkerSpec
+from cluster.pool import WorkerSpec
 from cluster.stages.parts import PartsReport, Watch, do_parts
 from semrec.contracts import part_name
 from semrec.errors import InputError, PlanChangedError

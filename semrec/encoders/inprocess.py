@@ -10,7 +10,6 @@ from semrec.encoders.identity import encoder_identity
 from semrec.encoders.plan import EmbeddingJob, embedding_folder, finish_embedding, plan_embedding
 from semrec.encoders.settings import EmbedSettings
 from semrec.encoders.worker import EmbedWorker
-from semrec.workers import run_serial
 from semrec.workspace.folder import Workspace
 from semrec.workspace.lease import Lease
 from semrec.workspace.ledger import Ledger, PartRecord, sum_counts
@@ -63,7 +62,9 @@ def embed_in_process(
         ledger = Ledger(workspace.storage, job.run_folder)
         ledger.open(job.plan)
         pending, standing = ledger.pending(job.plan)
-        run_serial(EmbedWorker(workspace, job, settings, num_threads=num_threads), pending, note)
+        worker = EmbedWorker(workspace, job, settings, num_threads=num_threads)
+        for part in pending:
+            note(worker.run_part(part))
         manifest = finish_embedding(workspace, job, max_rejected=max_rejected)
     return embed_report(
         job, manifest.fingerprint, standing=standing.values(), done=done, seconds=time.monotonic() - started_s

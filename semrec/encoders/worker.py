@@ -21,7 +21,7 @@ __all__ = ["EmbedWorker"]
 
 
 class EmbedWorker:
-    """A `semrec.workers.PartWorker` for embeddings.
+    """Does parts of an embedding run, in this process or in an actor of the pool.
 
     The model is loaded for the first text that has no known vector, so a run in which nothing changed never loads it. The
     device is that of `settings`; auto stands for the kind that the job was planned for. Raises EncoderError or DeviceError

@@ -82,7 +82,8 @@ def _by_value() -> Iterator[None]:
 
 
 def _devices(device: str, wait_s: float = 60.0, **options: Any) -> Devices:
-    return RayCluster(ComputeOptions(device=device, device_wait_s=wait_s, **options)).devices()
+    with RayCluster(ComputeOptions(device=device, device_wait_s=wait_s, **options)) as compute:
+        return compute.devices()
 
 
 def _demand() -> list[dict[str, float]]:
@@ -154,8 +155,8 @@ def test_cpu_takes_no_gpu_where_there_are_some(nodes: Cluster, looked: Path) -> 
 @pytest.mark.parametrize("device", ["auto", "cuda"])
 def test_gpus_that_others_hold_are_waited_for_no_longer(nodes: Cluster, looked: Path, device: str) -> None:
     nodes.add_node(num_cpus=1, num_gpus=1)
-    holder = make_actor({"num_gpus": 1}, dict, {})
-    ray.get(holder.ready.remote(), timeout=180)
+    holder = make_actor({"num_gpus": 1})
+    ray.get(holder.run_function.remote(dict, (), {}), timeout=180)
     with pytest.raises(DeviceError, match=r"1 GPUs, 0 of the GPUs free"):
         _devices(device, wait_s=2)
 

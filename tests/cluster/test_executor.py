@@ -12,7 +12,8 @@ import pytest
 import ray
 
 from cluster import executor
-from cluster.executor import WorkerSpec, run_on_actors
+from cluster.executor import run_on_pool
+from cluster.pool import WorkerPool, WorkerSpec
 from semrec.errors import InputError, NoWorkersError, SemrecError, StoreUnavailableError, WorkspaceWriteError
 
 PARTS = range(6)
@@ -30,16 +31,16 @@ FULL_DISK, DOWN, WRONG, UNTYPED = (
 )
 
 
-@pytest.fixture(scope="module", autouse=True)
-def two_workers() -> Iterator[None]:
-    """A Ray with room for two workers, which get this module by value."""
+@pytest.fixture(scope="module")
+def pool() -> Iterator[WorkerPool]:
+    """A pool on a Ray with room for two workers, which get this module by value."""
     from ray import cloudpickle
 
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
     ray.init(
         address="local", num_cpus=2, object_store_memory=80 * 1024**2, include_dashboard=False, log_to_driver=False
     )
-    yield
+    yield WorkerPool()
     ray.shutdown()
 
 
@@ -85,14 +86,17 @@ class Worker:
 class Run:
     """One call of the executor, and what it said."""
 
-    def __init__(self, folder: Path, num_groups: int = 2) -> None:
-        self.folder, self.num_groups = folder, num_groups
+    def __init__(self, pool: WorkerPool, folder: Path, num_groups: int = 2) -> None:
+        self.pool, self.folder, self.num_groups = pool, folder, num_groups
         self.done: list[int] = []
         self.retried: list[tuple[int, str]] = []
 
     def start(self, errors: dict[int, list[Exception]] | None = None, **arguments: object) -> Run:
-        spec = WorkerSpec(Worker, {"folder": str(self.folder), "errors": errors or {}, **arguments})
-        run_on_actors(
+        return self.start_spec(WorkerSpec(Worker, {"folder": str(self.folder), "errors": errors or {}, **arguments}))
+
+    def start_spec(self, spec: WorkerSpec) -> Run:
+        run_on_pool(
+            self.pool,
             spec,
             PARTS,
             num_groups=self.num_groups,
@@ -108,8 +112,8 @@ class Run:
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Run:
-    return Run(tmp_path)
+def run(pool: WorkerPool, tmp_path: Path) -> Run:
+    return Run(pool, tmp_path)
 
 
 @pytest.mark.parametrize(("error", "name"), [(DOWN, "StoreUnavailableError"), (UNTYPED, "OSError")])
@@ -151,22 +155,22 @@ def test_a_transient_error_that_stays_is_raised_in_the_end(run: Run, monkeypatch
     assert len(run.retried) >= 2
 
 
-def test_a_worker_that_cannot_start_yet_is_started_again(tmp_path: Path) -> None:
-    run = Run(tmp_path, num_groups=1).start(start_errors=(DOWN, UNTYPED))
+def test_a_worker_that_cannot_start_yet_is_started_again(pool: WorkerPool, tmp_path: Path) -> None:
+    run = Run(pool, tmp_path, num_groups=1).start(start_errors=(DOWN, UNTYPED))
     assert sorted(run.done) == list(PARTS)
     assert all(pause >= least for pause, least in zip(run.pauses_s("start"), [0.5, 1], strict=True))
 
 
-def test_a_worker_that_never_starts_ends_the_run(tmp_path: Path) -> None:
+def test_a_worker_that_never_starts_ends_the_run(pool: WorkerPool, tmp_path: Path) -> None:
     with pytest.raises(NoWorkersError, match=r"a worker could not start: OSError\(5\)"):
-        Run(tmp_path, num_groups=1).start(start_errors=(UNTYPED,) * 9)
+        Run(pool, tmp_path, num_groups=1).start(start_errors=(UNTYPED,) * 9)
 
 
-def test_no_worker_in_time_is_said_with_the_last_error(tmp_path: Path) -> None:
+def test_no_worker_in_time_is_said_with_the_last_error(pool: WorkerPool, tmp_path: Path) -> None:
     spec = WorkerSpec(Worker, {"folder": str(tmp_path), "errors": {}, "start_errors": (DOWN,) * 99})
     for within_s in (2, 8, 32, 128):  # until a worker had the time to fail, which takes longer on a busy machine
         with pytest.raises(NoWorkersError, match=rf"no worker became ready in {within_s} s .*last error: ") as raised:
-            run_on_actors(spec, [0], num_groups=1, on_done=print, ready_within_s=float(within_s))
+            run_on_pool(pool, spec, [0], num_groups=1, on_done=print, ready_within_s=float(within_s))
         if "last error: None" not in str(raised.value):
             break
     assert "last error: got; expected expected" in str(raised.value)

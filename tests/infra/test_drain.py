@@ -8,8 +8,6 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
-from importlib import import_module
 from typing import Any
 
 import pytest
@@ -17,7 +15,7 @@ import ray
 from ray.cluster_utils import Cluster
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from cluster.actors import make_actor
+from cluster.actors import Assignment, make_actor
 from infra.drain import Raylet, busy_workers, drain, find_raylets
 
 _PART_S = 5.0
@@ -39,10 +37,11 @@ def _node(cluster: Cluster) -> Raylet:
 
 
 def _actor(raylet: Raylet, soft: bool = False) -> tuple[Any, str]:
-    """One of the project's actors, whose worker is the module `time`, and the id of its node."""
+    """One of the project's actors, and the id of its node."""
     place = NodeAffinitySchedulingStrategy(raylet.node_id, soft=soft)
-    actor = make_actor({"num_cpus": 1, "scheduling_strategy": place}, partial(import_module, "time"), {})
-    return actor, ray.get(actor.ready.remote(), timeout=180)["node"]
+    actor = make_actor({"num_cpus": 1, "scheduling_strategy": place})
+    loaded = actor.load.remote(Assignment("any", (ray.put((dict, {})),)))
+    return actor, ray.get(loaded, timeout=180)["node"]
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ class _Drained:
 def drained(cluster: Cluster) -> _Drained:
     raylet = _node(cluster)
     actor, _ = _actor(raylet)
-    part = actor.call.remote("sleep", _PART_S)
+    part = actor.run_function.remote(time.sleep, (_PART_S,), {})
     time.sleep(0.5)
     busy, started_s = busy_workers(raylet), time.monotonic()
     idle = drain(raylet, 60.0)
@@ -74,7 +73,7 @@ def other(cluster: Cluster, drained: _Drained) -> Raylet:
 
 
 def test_it_waits_for_the_part_at_work_and_no_longer(drained: _Drained) -> None:
-    assert drained.busy == ["ray::PartActor.call"]
+    assert drained.busy == ["ray::PartActor.run_function"]
     assert drained.idle
     assert drained.is_part_done
     assert _PART_S - 1.0 < drained.took_s < _PART_S + 15.0
@@ -83,7 +82,7 @@ def test_it_waits_for_the_part_at_work_and_no_longer(drained: _Drained) -> None:
 def test_nothing_new_starts_on_a_drained_node_and_the_deadline_ends_a_wait(drained: _Drained, other: Raylet) -> None:
     actor, node = _actor(drained.raylet, soft=True)
     assert node == other.node_id
-    actor.call.remote("sleep", 120.0)
+    actor.run_function.remote(time.sleep, (120.0,), {})
     started_s = time.monotonic()
     assert not drain(other, 6.0)
     assert 5.5 < time.monotonic() - started_s < 9.0

@@ -21,7 +21,6 @@ from semrec.encoders import (
 )
 from semrec.encoders import worker as worker_module
 from semrec.errors import CorruptArtefactError, IncompleteRunError, MissingArtefactError, TooManyRejectedError
-from semrec.workers import run_serial
 from semrec.workspace.folder import Workspace
 from semrec.workspace.ledger import Ledger
 from semrec.workspace.manifests import CatalogueManifest, EmbeddingManifest
@@ -192,8 +191,8 @@ def test_vectors_committed_before_a_kill_serve_a_changed_catalogue(workspace, wr
     identity = encoder_identity(SETTINGS)
     job = plan_embedding(workspace, identity)
     Ledger(workspace.storage, job.run_folder).open(job.plan)
-    committed = []
-    run_serial(EmbedWorker(workspace, job, SETTINGS), [0, 2], committed.append)  # and then the driver was killed
+    worker = EmbedWorker(workspace, job, SETTINGS)
+    committed = [worker.run_part(part) for part in (0, 2)]  # and then the driver was killed
     with pytest.raises(IncompleteRunError, match=r"2 of 4 parts .* \(1, 3\)"):
         finish_embedding(workspace, job)
 
