@@ -1,4 +1,4 @@
-"""Embedding the catalogue on a cluster."""
+"""Embeds the catalogue on a cluster or in this process."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from cluster.compute import Compute
 from cluster.pool import WorkerSpec
 from cluster.stages.parts import PartsReport, Watch, do_parts
-from semrec.encoders import EmbedSettings, EmbedWorker, embedding_folder, encoder_identity, plan_embedding
+from semrec.encoders import EmbedSettings, EmbedWorker, embedding_folder, encoder_class, plan_embedding
 from semrec.encoders import finish_embedding as finish
 from semrec.metrics import Metrics
 from semrec.progress import Progress
@@ -35,16 +35,17 @@ def embed_catalogue(
     *,
     compute: Compute,
     progress: Progress,
+    encoder: str = "text",
     max_rejected: float = DEFAULT_MAX_SHARE,
 ) -> EmbedResult:
-    """Embeds every text that has no committed vector, then makes the embedding current.
+    """Embeds all content that has no committed vector, then makes the embedding current. `encoder` is a kind of ENCODERS.
 
     One kind of device for all workers: that of `settings.device`, or for auto what the options of `compute` say.
     """
     devices = compute.devices(kind=None if settings.device == "auto" else settings.device.partition(":")[0])
     kind = devices.kind
     settings = settings.model_copy(update={"device": settings.device if ":" in settings.device else kind})
-    identity = encoder_identity(settings, device_kind="cuda" if kind == "cuda" else "cpu")
+    identity = encoder_class(encoder).plan(settings, device_kind="cuda" if kind == "cuda" else "cpu")
     with Lease(workspace.storage, embedding_folder(identity)):
         job = plan_embedding(workspace, identity)
         threads = devices.cpus if kind == "cpu" else None

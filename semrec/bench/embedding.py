@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from semrec.encoders.devices import resolve_device
-from semrec.encoders.identity import encoder_identity
 from semrec.encoders.settings import EmbedSettings
 from semrec.encoders.sources import resolve_model
-from semrec.encoders.text import Encoder, normalise_rows
+from semrec.encoders.text import TextEncoder, normalise_rows
 from semrec.errors import InputError
 
 if TYPE_CHECKING:
@@ -75,9 +74,8 @@ def _ways(num_threads: int, device: str) -> dict[str, Callable[[list[str]], np.n
     return ways
 
 
-def _encoder(settings: EmbedSettings, num_threads: int) -> Encoder:
-    source = resolve_model(settings.model)
-    return Encoder(encoder_identity(settings), source, device=settings.device, num_threads=num_threads)
+def _encoder(settings: EmbedSettings, num_threads: int) -> TextEncoder:
+    return TextEncoder.load(TextEncoder.plan(settings), settings, num_threads=num_threads)
 
 
 def _plain(device: str) -> Callable[[list[str]], np.ndarray]:

@@ -1,4 +1,4 @@
-"""The vectors that earlier runs of the same embedding committed: taken over, never made twice."""
+"""Finds the vectors that earlier runs of the same embedding committed: they are taken over, never made twice."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from semrec.encoders.plan import EmbeddingJob, KnownRun, run_folder
+from semrec.encoders.plan import HASH_COLUMN, EmbeddingJob, KnownRun, run_folder
 from semrec.errors import CorruptArtefactError, MissingArtefactError
 from semrec.workspace.digests import sha256_hex
 from semrec.workspace.ledger import Ledger, PartRecord
@@ -41,33 +41,33 @@ class KnownVectors:
         return None
 
     def lookup(self, part: int, hashes: pa.Array) -> tuple[np.ndarray, np.ndarray]:
-        """(vectors_ND, known_N) for the text hashes of `part`: float32, zeros where `known_N` is False."""
+        """(vectors_ND, known_N) for the content hashes of `part`: float32, zeros where `known_N` is False."""
         vectors_ND = np.zeros((len(hashes), self._job.identity.dimension), dtype=np.float32)
         known_N = np.zeros(len(hashes), dtype=bool)
         for file in self._files(part):
             if known_N.all():
                 break
             try:
-                table = read_table(self._storage, file, columns=["text_hash", "vector"])
+                table = read_table(self._storage, file, columns=[HASH_COLUMN, "vector"])
             except (CorruptArtefactError, MissingArtefactError):
                 continue
-            found = pc.index_in(hashes, value_set=table["text_hash"])
-            take_N = ~known_N & found.is_valid().to_numpy(zero_copy_only=False)
-            rows = pc.fill_null(found, 0).to_numpy(zero_copy_only=False)[take_N]
+            row_of_hash = pc.index_in(hashes, value_set=table[HASH_COLUMN])
+            take_N = ~known_N & row_of_hash.is_valid().to_numpy(zero_copy_only=False)
+            rows = pc.fill_null(row_of_hash, 0).to_numpy(zero_copy_only=False)[take_N]
             vectors_ND[take_N] = _matrix(table["vector"])[rows]
             known_N |= take_N
         return vectors_ND, known_N
 
     def _files(self, part: int) -> list[TableFile]:
-        """Parts of earlier runs that can share a text with `part`: both numbers are the text's bucket modulo their counts,
+        """Parts of earlier runs that can share content with `part`: both numbers are its hash's bucket modulo their counts,
         so they agree modulo the counts' greatest common divisor."""
-        found: dict[str, TableFile] = {}
+        files: dict[str, TableFile] = {}
         for run, records in self._read_runs():
             step = gcd(run.num_parts, self._job.num_parts)
             for other, record in sorted(records.items()):
                 if other % step == part % step:
-                    found[record.table.file] = record.table
-        return list(found.values())
+                    files[record.table.file] = record.table
+        return list(files.values())
 
     def _read_runs(self) -> list[tuple[KnownRun, dict[int, PartRecord]]]:
         if self._runs is None:

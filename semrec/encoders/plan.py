@@ -1,4 +1,4 @@
-"""What one embedding run will do: the parts of the catalogue, the encoder, and the earlier runs whose vectors still serve."""
+"""Plans and completes an embedding run: the parts of the catalogue, the encoder, and earlier runs whose vectors still serve."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from semrec.encoders.identity import EncoderIdentity
+from semrec.encoders.base import EncoderIdentity
 from semrec.errors import CorruptArtefactError, MissingArtefactError, SchemaError, TooManyRejectedError
 from semrec.workspace.digests import fingerprint
 from semrec.workspace.folder import Workspace
@@ -18,6 +18,7 @@ from semrec.workspace.storage import Storage
 from semrec.workspace.tables import TableFile
 
 __all__ = [
+    "HASH_COLUMN",
     "EmbeddingJob",
     "KnownRun",
     "embedding_folder",
@@ -26,6 +27,8 @@ __all__ = [
     "plan_embedding",
     "run_folder",
 ]
+
+HASH_COLUMN = "text_hash"  # of an embedding's parts: the hash of the content, named when text was the only modality
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,7 @@ def embedding_schema(dimension: int) -> pa.Schema:
     return pa.schema(
         [
             pa.field("item_id", pa.string(), nullable=False),
-            pa.field("text_hash", pa.string(), nullable=False),
+            pa.field(HASH_COLUMN, pa.string(), nullable=False),
             pa.field("vector", pa.list_(pa.float32(), dimension), nullable=False),
         ]
     )
@@ -159,8 +162,8 @@ def _known_runs(storage: Storage, folder: str, own_run: str) -> tuple[KnownRun, 
     others = [run for run in storage.list_folders(f"{folder}/runs") if run not in (current, own_run)]
     open_runs = [run for run in others if not storage.exists(f"{run_folder(folder, run)}/manifest.json")]
     wanted = [current, *open_runs] if current not in (None, own_run) else open_runs
-    found = (_known_run(storage, folder, str(run)) for run in wanted)
-    return tuple(run for run in found if run is not None)
+    known = (_known_run(storage, folder, str(run)) for run in wanted)
+    return tuple(run for run in known if run is not None)
 
 
 def _known_run(storage: Storage, folder: str, run_id: str) -> KnownRun | None:

@@ -105,10 +105,10 @@ def _snapshot(name: str, *, local_only: bool) -> Path | None:
 def _weight_files(folder: Path) -> list[Path]:
     """Every weight file that the sentence-transformers modules read: the encoder's, and those of a Dense module."""
     folders = [folder, *sorted(path for path in folder.glob("[0-9]*_*") if path.is_dir())]
-    found: list[Path] = []
-    for one in folders:
-        found += sorted(one.glob("*.safetensors")) or sorted(one.glob("pytorch_model*.bin"))
-    return found
+    files: list[Path] = []
+    for weights_folder in folders:
+        files += sorted(weights_folder.glob("*.safetensors")) or sorted(weights_folder.glob("pytorch_model*.bin"))
+    return files
 
 
 def _sha256_of(file: Path) -> str:

@@ -1,42 +1,46 @@
-"""Texts to vectors in calls of fixed shapes, so that a vector never depends on what it was batched with."""
+"""Embeds texts in calls of fixed shapes, so that a vector never depends on what it was batched with."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 import torch
 
-from semrec.encoders.devices import device_kind_of, device_name, resolve_device
-from semrec.encoders.identity import EncoderIdentity
-from semrec.encoders.sources import ModelSource
+from semrec.encoders.base import Encoder
+from semrec.encoders.devices import DeviceKind, device_kind_of, device_name, resolve_device
+from semrec.encoders.settings import EmbedSettings
+from semrec.encoders.sources import ModelSource, resolve_model
+from semrec.encoders.text_identity import TextIdentity, text_identity
 from semrec.errors import DeviceError, EncoderError
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-__all__ = ["Encoder", "normalise_rows"]
+__all__ = ["TextEncoder", "normalise_rows"]
 
 _TEXTS_PER_TOKENISER_CALL = 1024
 
 
-class Encoder:
-    """A loaded model that embeds texts exactly as `identity` says.
+class TextEncoder(Encoder):
+    """A loaded sentence-transformers model that embeds texts exactly as `identity` says.
 
     Raises EncoderError when the files in `source` are not those of the identity or cannot be loaded, DeviceError when
     `device` (auto, cpu, cuda, cuda:N) does not exist or is of another kind. `num_threads` sets torch's CPU threads for the
-    whole process; None leaves them. `halved_calls` counts the calls that did not fit into device memory.
+    whole process; None leaves them.
     """
 
+    kind: ClassVar[str] = "text"
+    modality: ClassVar[str] = "text"
+
     def __init__(
-        self, identity: EncoderIdentity, source: ModelSource, *, device: str = "auto", num_threads: int | None = None
+        self, identity: TextIdentity, source: ModelSource, *, device: str = "auto", num_threads: int | None = None
     ) -> None:
         if num_threads is not None:
             torch.set_num_threads(num_threads)
         self.identity = identity
         self.device = _checked_device(identity, device)
-        self.halved_calls = 0
         self._model = _load(identity, source, self.device)
         self._tokenizer = self._model.tokenizer
         self._pad_id = self._tokenizer.pad_token_id or 0
@@ -45,20 +49,27 @@ class Encoder:
         self._rows = {length: rows for rows, length in identity.shapes}
         self._buffers: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
 
+    @classmethod
+    def plan(cls, settings: EmbedSettings, *, device_kind: DeviceKind | None = None) -> TextIdentity:
+        return text_identity(settings, device_kind=device_kind)
+
+    @classmethod
+    def load(cls, identity: TextIdentity, settings: EmbedSettings, *, num_threads: int | None = None) -> TextEncoder:
+        return cls(identity, resolve_model(settings.model), device=settings.device, num_threads=num_threads)
+
     @property
     def device_name(self) -> str:
         return device_name(self.device)
 
-    def embed(self, texts: Sequence[str]) -> tuple[np.ndarray, list[tuple[int, str]]]:
-        """(vectors_ND, rejected): float32 rows of length 1 in the order of `texts`, and (index, reason) for each text
-        that has none, ascending; such a row is zero.
+    def embed(self, contents: Sequence[str]) -> tuple[np.ndarray, list[tuple[int, str]]]:
+        """Embeds texts; see `Encoder.embed`.
 
         Reasons: "empty text", "tokenizer failure", "no tokens", "too large for device memory", "non-finite vector",
         "zero vector". Texts longer than max_tokens are cut. Keeps every text's tokens in memory, 4 bytes each.
         """
         rejected: dict[int, str] = {}
-        tokens = self._tokenise(texts, rejected)
-        raw_ND = np.zeros((len(texts), self.identity.dimension), dtype=np.float32)
+        tokens = self._tokenise(contents, rejected)
+        raw_ND = np.zeros((len(contents), self.identity.dimension), dtype=np.float32)
         lengths = np.asarray([length for _, length in self.identity.shapes])
         nums = np.asarray([-1 if row is None else len(row) for row in tokens], dtype=np.int64)
         class_N = np.searchsorted(lengths, nums, side="right")  # the shortest shape with more than n tokens
@@ -174,7 +185,7 @@ def normalise_rows(raw_ND: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return vectors_ND.astype(np.float32), norms_N
 
 
-def _checked_device(identity: EncoderIdentity, device: str) -> str:
+def _checked_device(identity: TextIdentity, device: str) -> str:
     resolved = resolve_device(identity.device_kind if device == "auto" else device)
     if device_kind_of(resolved) != identity.device_kind:
         raise DeviceError(
@@ -185,7 +196,7 @@ def _checked_device(identity: EncoderIdentity, device: str) -> str:
     return resolved
 
 
-def _load(identity: EncoderIdentity, source: ModelSource, device: str) -> SentenceTransformer:
+def _load(identity: TextIdentity, source: ModelSource, device: str) -> SentenceTransformer:
     if source.weights_sha256 != identity.weights_sha256:
         raise EncoderError(
             f"{source.path} holds weights {source.weights_sha256[:12]}...",
@@ -217,7 +228,7 @@ def _quietly_loaded(path: str, device: str, dtype: torch.dtype) -> SentenceTrans
             transformers_logging.enable_progress_bar()
 
 
-def _check_loaded(model: SentenceTransformer, identity: EncoderIdentity) -> None:
+def _check_loaded(model: SentenceTransformer, identity: TextIdentity) -> None:
     modalities = getattr(model[0], "modality_config", {})
     if model.transformers_model is None or "text" not in modalities or "message" in modalities:
         raise EncoderError(
@@ -225,10 +236,10 @@ def _check_loaded(model: SentenceTransformer, identity: EncoderIdentity) -> None
             expected="a sentence-transformers model that turns token ids into vectors",
             remedy=f"Choose another model, such as the default; its first module is {type(model[0]).__name__}.",
         )
-    found = model.get_embedding_dimension()
-    if found != identity.dimension:
+    dimension = model.get_embedding_dimension()
+    if dimension != identity.dimension:
         raise EncoderError(
-            f"{identity.model} makes vectors of {found} dimensions",
+            f"{identity.model} makes vectors of {dimension} dimensions",
             expected=f"{identity.dimension}, as its files say",
             remedy="Copy the model again, or choose another.",
         )

@@ -7,11 +7,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from semrec.contracts import part_name
+from semrec.encoders.base import CONTENT_COLUMNS, Encoder, encoder_class
 from semrec.encoders.known import KnownVectors
 from semrec.encoders.plan import EmbeddingJob, embedding_schema
 from semrec.encoders.settings import EmbedSettings
-from semrec.encoders.sources import resolve_model
-from semrec.encoders.text import Encoder
 from semrec.workspace.folder import Workspace
 from semrec.workspace.ledger import Ledger, PartRecord, build_info
 from semrec.workspace.quarantine import Quarantine
@@ -23,7 +22,7 @@ __all__ = ["EmbedWorker"]
 class EmbedWorker:
     """Does parts of an embedding run, in this process or in an actor of the pool.
 
-    The model is loaded for the first text that has no known vector, so a run in which nothing changed never loads it. The
+    The encoder is loaded for the first content that has no known vector, so a run in which nothing changed never loads it. The
     device is that of `settings`; auto stands for the kind that the job was planned for. Raises EncoderError or DeviceError
     when this machine has another model or no such device.
     """
@@ -34,13 +33,14 @@ class EmbedWorker:
         self._storage, self._job, self._settings, self._num_threads = workspace.storage, job, settings, num_threads
         self._ledger = Ledger(workspace.storage, job.run_folder)
         self._known = KnownVectors(workspace.storage, job)
+        self._encoder_class = encoder_class(job.identity.kind)
         self._encoder: Encoder | None = None
 
     def run_part(self, part: int) -> PartRecord:
         """Embeds catalogue part `part`, or takes an unchanged one over as it stands, and commits it.
 
-        `counts`: items and rejected are items; embedded and reused are distinct texts; halved_calls are calls of the model
-        that did not fit into device memory. Raises CorruptArtefactError or MissingArtefactError, by name, when the
+        `counts`: items and rejected are items; embedded and reused are distinct contents; halved_calls are calls of the
+        encoder that did not fit into device memory. Raises CorruptArtefactError or MissingArtefactError, by name, when the
         catalogue's part is not the one planned.
         """
         whole = self._known.whole_part(part)
@@ -48,15 +48,15 @@ class EmbedWorker:
             reused = whole.counts.get("embedded", 0) + whole.counts.get("reused", 0)
             return self._commit(part, whole.table, _counts(whole.counts["items"], reused=reused))
         source = self._job.sources[part]
-        items = read_table(self._storage, source, columns=["item_id", "text", "text_hash"])
-        hashes, first_rows, text_of_row = _distinct(items["text_hash"])
+        items = self._read_items(source)
+        hashes, first_rows, content_of_row = _distinct(items["hash"])
         vectors_ND, known_N = self._known.lookup(part, hashes)
         missing = np.flatnonzero(~known_N)
         halved = -self._num_halved_calls()
-        reasons = self._embed(items["text"].take(first_rows[missing]).to_pylist(), missing, vectors_ND)
+        reasons = self._embed(items["content"].take(first_rows[missing]).to_pylist(), missing, vectors_ND)
         halved += self._num_halved_calls()
-        rejected_rows = self._quarantine(part, items, text_of_row, reasons)
-        table = _embedding_table(items, vectors_ND, text_of_row, rejected_rows)
+        rejected_rows = self._quarantine(part, items, content_of_row, reasons)
+        table = _embedding_table(items, vectors_ND, content_of_row, rejected_rows)
         stored = write_table(self._storage, f"{self._job.folder}/{part_name(part)}", table)
         counts = _counts(
             source.num_rows,
@@ -74,31 +74,39 @@ class EmbedWorker:
         self._ledger.commit(record)
         return record
 
-    def _embed(self, texts: list[str], missing: np.ndarray, vectors_ND: np.ndarray) -> dict[int, str]:
+    def _read_items(self, source: TableFile) -> pa.Table:
+        """The part's items: item_id, content and hash, strings."""
+        columns = ["item_id", *CONTENT_COLUMNS[self._encoder_class.modality]]
+        return (
+            read_table(self._storage, source, columns=columns)
+            .select(columns)
+            .rename_columns(["item_id", "content", "hash"])
+        )
+
+    def _embed(self, contents: list[str], missing: np.ndarray, vectors_ND: np.ndarray) -> dict[int, str]:
         """Fills the rows `missing` of `vectors_ND`; returns the rows that have no vector, with the reason."""
-        if not texts:
+        if not contents:
             return {}
-        vectors_MD, rejected = self._loaded_encoder().embed(texts)
+        if self._encoder is None:
+            self._encoder = self._encoder_class.load(self._job.identity, self._settings, num_threads=self._num_threads)
+        vectors_MD, rejected = self._encoder.embed(contents)
         vectors_ND[missing] = vectors_MD
         return {int(missing[index]): reason for index, reason in rejected}
-
-    def _loaded_encoder(self) -> Encoder:
-        if self._encoder is None:
-            source = resolve_model(self._settings.model)
-            device, threads = self._settings.device, self._num_threads
-            self._encoder = Encoder(self._job.identity, source, device=device, num_threads=threads)
-        return self._encoder
 
     def _num_halved_calls(self) -> int:
         return self._encoder.halved_calls if self._encoder else 0
 
-    def _quarantine(self, part: int, items: pa.Table, text_of_row: np.ndarray, reasons: dict[int, str]) -> np.ndarray:
-        """Writes the rows whose text has no vector to the quarantine and returns their numbers."""
+    def _quarantine(
+        self, part: int, items: pa.Table, content_of_row: np.ndarray, reasons: dict[int, str]
+    ) -> np.ndarray:
+        """Writes the rows whose content has no vector to the quarantine and returns their numbers."""
         quarantine = Quarantine(self._storage, "embed", f"{self._job.plan.run_id}-{part_name(part)}")
-        rows = np.flatnonzero(np.isin(text_of_row, list(reasons)))
+        rows = np.flatnonzero(np.isin(content_of_row, list(reasons)))
         for row in rows.tolist():
-            item_id, text = items["item_id"][row].as_py(), items["text"][row].as_py()
-            quarantine.add(self._job.sources[part].file, None, reasons[int(text_of_row[row])], f"{item_id}: {text}")
+            item_id, content = items["item_id"][row].as_py(), items["content"][row].as_py()
+            quarantine.add(
+                self._job.sources[part].file, None, reasons[int(content_of_row[row])], f"{item_id}: {content}"
+            )
         quarantine.flush()
         return rows
 
@@ -111,25 +119,25 @@ def _counts(
 
 
 def _distinct(column: pa.ChunkedArray) -> tuple[pa.Array, np.ndarray, np.ndarray]:
-    """(hashes, first_rows, text_of_row): distinct values in order of appearance, where each stands first, and for every
+    """(hashes, first_rows, content_of_row): distinct values in order of appearance, where each stands first, and for every
     row the number of its value."""
     encoded = _array(column).dictionary_encode()
-    text_of_row = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
-    _, first_rows = np.unique(text_of_row, return_index=True)
-    return encoded.dictionary, first_rows, text_of_row
+    content_of_row = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+    _, first_rows = np.unique(content_of_row, return_index=True)
+    return encoded.dictionary, first_rows, content_of_row
 
 
 def _embedding_table(
-    items: pa.Table, vectors_ND: np.ndarray, text_of_row: np.ndarray, rejected_rows: np.ndarray
+    items: pa.Table, vectors_ND: np.ndarray, content_of_row: np.ndarray, rejected_rows: np.ndarray
 ) -> pa.Table:
     """The part's table: items that have a vector, ascending in the bytes of item_id."""
-    kept = np.setdiff1d(np.arange(items.num_rows), rejected_rows, assume_unique=True)
+    with_vector = np.setdiff1d(np.arange(items.num_rows), rejected_rows, assume_unique=True)
     ids = _array(items["item_id"]).cast(pa.binary())
-    order = kept[pc.sort_indices(ids.take(pa.array(kept))).to_numpy()]
+    order = with_vector[pc.sort_indices(ids.take(pa.array(with_vector))).to_numpy()]
     dimension = vectors_ND.shape[1]
-    flat = pa.array(vectors_ND[text_of_row[order]].reshape(-1), pa.float32())
+    flat = pa.array(vectors_ND[content_of_row[order]].reshape(-1), pa.float32())
     vectors = pa.FixedSizeListArray.from_arrays(flat, dimension)
-    columns = [items["item_id"].take(pa.array(order)), items["text_hash"].take(pa.array(order)), vectors]
+    columns = [items["item_id"].take(pa.array(order)), items["hash"].take(pa.array(order)), vectors]
     return pa.table(columns, schema=embedding_schema(dimension))
 
 

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 
 from semrec.encoders.devices import device_kind_of, resolve_device, resolve_dtype
-from semrec.encoders.identity import EncoderIdentity
 from semrec.encoders.sources import resolve_model
-from semrec.encoders.text import Encoder
+from semrec.encoders.text import TextEncoder
+from semrec.encoders.text_identity import TextIdentity
 from semrec.errors import EncoderError, InputError
 from semrec.online.lru import Lru
 
@@ -42,7 +42,7 @@ class OnlineEncoder:
 
     def __init__(self, encoder: Mapping[str, Any], *, model: str | None = None, device: str = "auto") -> None:
         try:
-            made_by = EncoderIdentity.from_json(dict(encoder))
+            made_by = TextIdentity.from_json(dict(encoder))
         except (KeyError, TypeError):
             raise EncoderError(
                 f"the vectors of this release come from {encoder.get('model')!r}, which is no encoder",
@@ -50,7 +50,7 @@ class OnlineEncoder:
                 remedy="Search needs a release of embedded texts.",
             ) from None
         self._made_by, self._model, self._device = made_by, model or made_by.model, device
-        self._encoder: Encoder | None = None
+        self._encoder: TextEncoder | None = None
         self._kept: Lru[str, np.ndarray] = Lru(_KEPT_TEXTS, lambda _: 1)
 
     def warm(self) -> None:
@@ -89,12 +89,12 @@ class OnlineEncoder:
         torch.set_num_threads(before)  # for the rest of the process; that thread keeps its own
         return thread
 
-    def _loaded(self) -> Encoder:
+    def _loaded(self) -> TextEncoder:
         if self._encoder is None:
             kind = device_kind_of(resolve_device(self._device))
             shapes = online_shapes(self._made_by.max_tokens)
             identity = replace(self._made_by, device_kind=kind, dtype=resolve_dtype("auto", kind), shapes=shapes)
-            self._encoder = Encoder(identity, resolve_model(self._model), device=self._device)
+            self._encoder = TextEncoder(identity, resolve_model(self._model), device=self._device)
         return self._encoder
 
 

@@ -110,12 +110,11 @@ def _seconds_per_user(engine: Engine, queries: Queries, k: int, budget_s: float)
 
 def _embedding(rates: Rates, device: str, num_threads: int, budget_s: float) -> Rates:
     """The rates with the texts per second of the default encoder: measured, or without its weights estimated."""
-    from semrec.encoders import EmbedSettings, Encoder, encoder_identity, resolve_model  # loads sentence-transformers
+    from semrec.encoders import EmbedSettings, TextEncoder  # loads sentence-transformers
 
     settings = EmbedSettings(device=device)
     try:
-        source = resolve_model(settings.model)
-        encoder = Encoder(encoder_identity(settings), source, device=device, num_threads=num_threads)
+        encoder = TextEncoder.load(TextEncoder.plan(settings), settings, num_threads=num_threads)
     except EncoderError as error:
         estimated = with_embedding(rates)
         return replace(estimated, embed_source=f"{estimated.embed_source} ({error.got})")

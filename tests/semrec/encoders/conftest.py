@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from semrec.contracts import CATALOGUE_SCHEMA, bucket_of, part_name, text_hash
-from semrec.encoders import EmbedSettings, Encoder, encoder_identity, resolve_model
+from semrec.encoders import EmbedSettings, TextEncoder, resolve_model, text_identity
 from semrec.workspace.digests import fingerprint
 from semrec.workspace.folder import Workspace
 from semrec.workspace.manifests import CatalogueManifest
@@ -26,9 +26,9 @@ def model_installed() -> None:
 
 
 @pytest.fixture(scope="session")
-def encoder(model_installed: None) -> Encoder:
+def encoder(model_installed: None) -> TextEncoder:
     settings = EmbedSettings(device="cpu")
-    return Encoder(encoder_identity(settings), resolve_model(settings.model), device="cpu")
+    return TextEncoder(text_identity(settings), resolve_model(settings.model), device="cpu")
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from semrec.encoders import EmbedSettings, Encoder, encoder_identity, resolve_model
+from semrec.encoders import EmbedSettings, TextEncoder, resolve_model, text_identity
 from semrec.encoders.text import normalise_rows
 from semrec.errors import DeviceError, EncoderError
 
@@ -39,7 +39,7 @@ TEXTS = _texts()
 
 
 @pytest.fixture(scope="module")
-def reference(encoder: Encoder) -> np.ndarray:
+def reference(encoder: TextEncoder) -> np.ndarray:
     vectors_ND, rejected = encoder.embed(TEXTS)
     assert rejected == []
     return vectors_ND
@@ -90,7 +90,7 @@ def test_float32_differs_from_plain_by_rounding_only(encoder, model_installed):
     from sentence_transformers import SentenceTransformer
 
     choice = EmbedSettings(device="cpu", dtype="float32")
-    ours_ND, _ = Encoder(encoder_identity(choice), resolve_model(choice.model)).embed(TEXTS[:6])
+    ours_ND, _ = TextEncoder(text_identity(choice), resolve_model(choice.model)).embed(TEXTS[:6])
     path = resolve_model("all-MiniLM-L6-v2").path
     plain_ND = SentenceTransformer(path, device="cpu", local_files_only=True).encode(TEXTS[:6], batch_size=32)
     assert np.abs(ours_ND - plain_ND).max() < 2e-6
@@ -166,22 +166,22 @@ def test_normalising_does_not_depend_on_the_other_rows():
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_gpu_that_is_not_there_is_refused(model_installed):
     with pytest.raises(DeviceError, match="sees 0 CUDA devices"):
-        encoder_identity(EmbedSettings(device="cuda"))
-    planned_elsewhere = encoder_identity(EmbedSettings(), device_kind="cuda")
+        text_identity(EmbedSettings(device="cuda"))
+    planned_elsewhere = text_identity(EmbedSettings(), device_kind="cuda")
     assert (planned_elsewhere.dtype, planned_elsewhere.shapes[0]) == ("bfloat16", (4096, 16))
     with pytest.raises(DeviceError, match="sees 0 CUDA devices"):
-        Encoder(planned_elsewhere, resolve_model("all-MiniLM-L6-v2"))
+        TextEncoder(planned_elsewhere, resolve_model("all-MiniLM-L6-v2"))
     with pytest.raises(DeviceError, match="expected a cuda device"):
-        Encoder(planned_elsewhere, resolve_model("all-MiniLM-L6-v2"), device="cpu")
+        TextEncoder(planned_elsewhere, resolve_model("all-MiniLM-L6-v2"), device="cpu")
 
 
 def test_other_weights_than_planned_are_refused(encoder):
     other = replace(resolve_model("all-MiniLM-L6-v2"), weights_sha256="0" * 64)
     with pytest.raises(EncoderError, match="with which the run was planned"):
-        Encoder(encoder.identity, other, device="cpu")
+        TextEncoder(encoder.identity, other, device="cpu")
 
 
-def _spy_on(encoder: Encoder, texts: list[str]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+def _spy_on(encoder: TextEncoder, texts: list[str]) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """The (ids, mask) of every call that `texts` cause; the model itself is not asked."""
     seen = []
 

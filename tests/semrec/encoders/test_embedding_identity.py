@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from semrec.encoders import EmbedSettings, EncoderIdentity, embed_settings, encoder_identity, resolve_model
-from semrec.encoders.identity import call_shapes
+from semrec.encoders import EmbedSettings, TextIdentity, embed_settings, resolve_model, text_identity
 from semrec.encoders.sources import DEFAULT_WEIGHTS_SHA256
+from semrec.encoders.text_identity import call_shapes
 from semrec.errors import DeviceError, EncoderError, InputError
 
 pytestmark = pytest.mark.usefixtures("model_installed")
@@ -79,18 +79,18 @@ def test_the_default_model_is_the_promised_one():
 
 
 def test_identity_needs_the_files_only_and_survives_json():
-    identity = encoder_identity(EmbedSettings(), device_kind="cuda")
+    identity = text_identity(EmbedSettings(), device_kind="cuda")
     assert (identity.dimension, identity.dtype, identity.device_kind) == (384, "bfloat16", "cuda")
-    assert EncoderIdentity.from_json(json.loads(json.dumps(identity.to_json()))) == identity
+    assert TextIdentity.from_json(json.loads(json.dumps(identity.to_json()))) == identity
     assert identity.name == f"all-minilm-l6-v2-{identity.fingerprint[:8]}"
-    on_cpu = encoder_identity(EmbedSettings(), device_kind="cpu")
-    shorter = encoder_identity(EmbedSettings(max_tokens=128), device_kind="cuda")
+    on_cpu = text_identity(EmbedSettings(), device_kind="cpu")
+    shorter = text_identity(EmbedSettings(max_tokens=128), device_kind="cuda")
     assert len({identity.name, on_cpu.name, shorter.name}) == 3
 
 
 def test_too_many_tokens_for_the_model_are_refused():
     with pytest.raises(InputError, match="max_tokens 512 for a model of 512 positions"):
-        encoder_identity(EmbedSettings(max_tokens=512))
+        text_identity(EmbedSettings(max_tokens=512))
 
 
 def test_tampered_weights_are_refused(tmp_path, monkeypatch):
@@ -122,7 +122,7 @@ def test_a_folder_without_weights_is_refused(tmp_path):
 
 def test_a_local_folder_is_known_by_its_name_and_content(model_copy):
     settings = EmbedSettings(model=str(model_copy))
-    before = encoder_identity(settings, device_kind="cpu")
+    before = text_identity(settings, device_kind="cpu")
     assert resolve_model(str(model_copy)).where == "folder"
     assert before.name.startswith("my-model-")
     assert before.weights_sha256 == DEFAULT_WEIGHTS_SHA256
@@ -131,7 +131,7 @@ def test_a_local_folder_is_known_by_its_name_and_content(model_copy):
     pooling.write_text(
         pooling.read_text().replace('"pooling_mode_max_tokens": false', '"pooling_mode_max_tokens": true')
     )
-    after = encoder_identity(settings, device_kind="cpu")
+    after = text_identity(settings, device_kind="cpu")
     assert (before.dimension, after.dimension) == (384, 768)
     assert before.fingerprint != after.fingerprint
 
@@ -139,7 +139,7 @@ def test_a_local_folder_is_known_by_its_name_and_content(model_copy):
 def test_a_broken_model_file_is_named(model_copy):
     (model_copy / "1_Pooling" / "config.json").write_text("{")
     with pytest.raises(EncoderError, match=r"1_Pooling/config\.json is not JSON"):
-        encoder_identity(EmbedSettings(model=str(model_copy)))
+        text_identity(EmbedSettings(model=str(model_copy)))
 
 
 @pytest.mark.parametrize("path", ["../elsewhere", "/etc", "1_Pooling/../../x"])
@@ -150,7 +150,7 @@ def test_a_module_outside_the_model_is_refused(model_copy, path, module):
     modules[module]["path"] = path
     file.write_text(json.dumps(modules))
     with pytest.raises(EncoderError, match=r"expected a folder of the model"):
-        encoder_identity(EmbedSettings(model=str(model_copy)))
+        text_identity(EmbedSettings(model=str(model_copy)))
 
 
 def test_a_second_weight_file_changes_the_digest(model_copy):

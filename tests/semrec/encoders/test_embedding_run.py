@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import pickle
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
+from cluster.compute import InProcess
+from cluster.stages.embed import EmbedResult, embed_catalogue
 from semrec.contracts import bucket_of, text_hash
 from semrec.encoders import (
     EmbedSettings,
     EmbedWorker,
-    Encoder,
-    embed_in_process,
-    encoder_identity,
+    TextEncoder,
     finish_embedding,
     plan_embedding,
+    text_identity,
 )
 from semrec.encoders import worker as worker_module
 from semrec.errors import CorruptArtefactError, IncompleteRunError, MissingArtefactError, TooManyRejectedError
+from semrec.progress import NoProgress
 from semrec.workspace.folder import Workspace
-from semrec.workspace.ledger import Ledger
+from semrec.workspace.ledger import Ledger, sum_counts
 from semrec.workspace.manifests import CatalogueManifest, EmbeddingManifest
 from semrec.workspace.tables import read_table
 
@@ -42,8 +45,40 @@ ITEMS = {f"item-{s}{d}": f"{_SUBJECTS[s]} {_DEEDS[d]}." for s in range(6) for d 
 ITEMS["twin"] = ITEMS["item-00"]
 
 
-def _embed(workspace: Workspace, **options):
-    return embed_in_process(workspace, SETTINGS, **options)
+@dataclass(frozen=True)
+class Report:
+    """What one submission did: `items` and `rejected` count items, `embedded` and `reused` distinct texts."""
+
+    name: str
+    run_id: str
+    fingerprint: str
+    items: int
+    embedded: int
+    reused: int  # known from earlier runs, or committed by an earlier submission of this one
+    rejected: int
+    num_parts: int
+    parts_done: int
+
+
+def _embed(workspace: Workspace, **options) -> Report:
+    result: EmbedResult = embed_catalogue(
+        workspace, SETTINGS, compute=InProcess("cpu"), progress=NoProgress(), **options
+    )
+    run_id = result.manifest.run
+    ledger = Ledger(workspace.storage, f"embeddings/{result.name}/runs/{run_id}")
+    counts = sum_counts(record.counts for record in ledger.records().values())
+    embedded = result.parts.computed_counts.get("embedded", 0)
+    return Report(
+        name=result.name,
+        run_id=run_id,
+        fingerprint=result.manifest.fingerprint,
+        items=counts.get("items", 0),
+        embedded=embedded,
+        reused=counts.get("embedded", 0) + counts.get("reused", 0) - embedded,
+        rejected=counts.get("rejected", 0),
+        num_parts=result.parts.planned,
+        parts_done=result.parts.computed,
+    )
 
 
 def _manifest(workspace: Workspace, name: str) -> EmbeddingManifest:
@@ -51,13 +86,13 @@ def _manifest(workspace: Workspace, name: str) -> EmbeddingManifest:
 
 
 def _vectors(workspace: Workspace, name: str) -> dict[str, list[float]]:
-    found: dict[str, list[float]] = {}
+    vectors: dict[str, list[float]] = {}
     for part in _manifest(workspace, name).parts:
         table = read_table(workspace.storage, part)
         ids = table["item_id"].to_pylist()
         assert ids == sorted(ids, key=str.encode)
-        found.update(zip(ids, table["vector"].to_pylist(), strict=True))
-    return found
+        vectors.update(zip(ids, table["vector"].to_pylist(), strict=True))
+    return vectors
 
 
 def _part_of(text: str, num_parts: int = 4) -> int:
@@ -68,11 +103,11 @@ def _part_of(text: str, num_parts: int = 4) -> int:
 def loaded_once(encoder, monkeypatch):
     """Workers get the one encoder of the session, which is what they would load: it spares a second each."""
 
-    def shared(identity, source, *, device, num_threads):
-        assert (identity, device, num_threads) == (encoder.identity, "cpu", None)
+    def shared(identity, settings, *, num_threads):
+        assert (identity, settings.device) == (encoder.identity, "cpu")
         return encoder
 
-    monkeypatch.setattr(worker_module, "Encoder", shared)
+    monkeypatch.setattr(TextEncoder, "load", shared)
 
 
 @pytest.fixture
@@ -82,17 +117,18 @@ def no_model(monkeypatch):
     def refuse(*args, **kwargs):
         raise AssertionError("the model was loaded")
 
-    return lambda: monkeypatch.setattr(worker_module, "Encoder", refuse)
+    return lambda: monkeypatch.setattr(TextEncoder, "load", refuse)
 
 
 def test_every_item_gets_its_text_s_vector_and_duplicates_are_embedded_once(workspace, write_catalogue, encoder):
     write_catalogue(ITEMS)
-    heard = []
-    report = _embed(workspace, on_done=heard.append)
+    report = _embed(workspace)
     assert (report.items, report.embedded, report.reused, report.rejected) == (25, 24, 0, 0)
-    assert (report.num_parts, report.parts_done, report.halved_calls) == (4, 4, 0)
-    assert [record.part for record in heard] == [0, 1, 2, 3]
-    assert heard[0].made_by["device"].startswith("cpu")
+    assert (report.num_parts, report.parts_done) == (4, 4)
+    records = Ledger(workspace.storage, f"embeddings/{report.name}/runs/{report.run_id}").records()
+    assert sorted(records) == [0, 1, 2, 3]
+    assert records[0].made_by["device"].startswith("cpu")
+    assert {record.counts["halved_calls"] for record in records.values()} == {0}
 
     vectors = _vectors(workspace, report.name)
     expected_ND, _ = encoder.embed([ITEMS[item] for item in vectors])
@@ -125,7 +161,7 @@ def test_one_changed_text_is_embedded_alone_and_equals_a_full_run(workspace, wri
 
     fresh = Workspace.create(str(tmp_path / "fresh"))
     write_catalogue(changed, to=fresh)
-    assert embed_in_process(fresh, SETTINGS).fingerprint == report.fingerprint
+    assert _embed(fresh).fingerprint == report.fingerprint
 
 
 def test_unchanged_parts_are_taken_over_without_writing(workspace, write_catalogue, monkeypatch):
@@ -188,7 +224,7 @@ def test_another_number_of_parts_needs_no_model(workspace, write_catalogue, no_m
 
 def test_vectors_committed_before_a_kill_serve_a_changed_catalogue(workspace, write_catalogue):
     write_catalogue(ITEMS)
-    identity = encoder_identity(SETTINGS)
+    identity = text_identity(SETTINGS)
     job = plan_embedding(workspace, identity)
     Ledger(workspace.storage, job.run_folder).open(job.plan)
     worker = EmbedWorker(workspace, job, SETTINGS)
@@ -205,7 +241,7 @@ def test_vectors_committed_before_a_kill_serve_a_changed_catalogue(workspace, wr
 
 def test_a_killed_run_goes_on_where_it_stopped(workspace, write_catalogue, tmp_path):
     write_catalogue(ITEMS)
-    job = plan_embedding(workspace, encoder_identity(SETTINGS))
+    job = plan_embedding(workspace, text_identity(SETTINGS))
     ledger = Ledger(workspace.storage, job.run_folder)
     ledger.open(job.plan)
     EmbedWorker(workspace, job, SETTINGS).run_part(1)
@@ -213,7 +249,7 @@ def test_a_killed_run_goes_on_where_it_stopped(workspace, write_catalogue, tmp_p
     assert (report.run_id, report.parts_done) == (job.plan.run_id, 3)
     fresh = Workspace.create(str(tmp_path / "fresh"))
     write_catalogue(ITEMS, to=fresh)
-    assert embed_in_process(fresh, SETTINGS).fingerprint == report.fingerprint
+    assert _embed(fresh).fingerprint == report.fingerprint
 
 
 def test_texts_without_a_vector_are_quarantined_with_the_reason(workspace, write_catalogue):
@@ -265,7 +301,7 @@ def test_a_damaged_source_is_embedded_again(workspace, write_catalogue):
 
 def test_a_changed_catalogue_file_is_fatal_by_name(workspace, write_catalogue):
     write_catalogue(ITEMS)
-    job = plan_embedding(workspace, encoder_identity(SETTINGS))
+    job = plan_embedding(workspace, text_identity(SETTINGS))
     path = Path(workspace.uri) / job.sources[1].file
     path.write_bytes(path.read_bytes()[:-1] + b"?")
     with pytest.raises(CorruptArtefactError, match="catalogue/items-00001-"):
@@ -285,9 +321,9 @@ def test_an_empty_catalogue_is_an_empty_embedding(workspace, write_catalogue, no
 
 
 def test_job_and_worker_travel(workspace, write_catalogue, monkeypatch):
-    monkeypatch.setattr(worker_module, "Encoder", Encoder)
+    monkeypatch.undo()  # the encoder is loaded as an actor would
     write_catalogue(ITEMS)
-    job = plan_embedding(workspace, encoder_identity(SETTINGS))
+    job = plan_embedding(workspace, text_identity(SETTINGS))
     assert pickle.loads(pickle.dumps(job)) == job
     worker = pickle.loads(pickle.dumps(EmbedWorker(workspace, job, SETTINGS)))
     assert worker.run_part(0).counts["items"] == job.sources[0].num_rows

@@ -1,4 +1,4 @@
-"""What makes two vectors comparable and repeatable: the encoder's identity, computed without loading the model."""
+"""Computes the identity of a text encoder, which makes two vectors comparable and repeatable, without loading the model."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from semrec.encoders.devices import DeviceKind, Dtype, device_kind_of, resolve_device, resolve_dtype
 from semrec.encoders.settings import EmbedSettings
@@ -14,7 +14,7 @@ from semrec.encoders.sources import ModelSource, resolve_model
 from semrec.errors import EncoderError, InputError
 from semrec.workspace.digests import fingerprint, sha256_hex
 
-__all__ = ["EncoderIdentity", "call_shapes", "encoder_identity", "identity_of"]
+__all__ = ["TextIdentity", "call_shapes", "identity_of", "text_identity"]
 
 _LENGTHS = (16, 32, 48, 64, 80, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096, 6144, 8192)
 # Padded tokens of one call. Measured on 2 cores with AMX: 2,048 and 4,096 tokens run at 20,000 to 32,000 tokens/s, 1,024 a
@@ -23,9 +23,10 @@ _TOKENS_PER_CALL: dict[DeviceKind, int] = {"cpu": 2048, "cuda": 65_536}
 
 
 @dataclass(frozen=True)
-class EncoderIdentity:
-    """All that a vector depends on besides its text, the build and the make of the device."""
+class TextIdentity:
+    """All that a text's vector depends on besides the text, the build and the make of the device."""
 
+    kind: ClassVar[str] = "text"  # not in the JSON: it was the only kind when the first embeddings were made
     model: str
     weights_sha256: str
     pipeline_sha256: (
@@ -52,12 +53,12 @@ class EncoderIdentity:
         return {**asdict(self), "shapes": [list(shape) for shape in self.shapes]}
 
     @classmethod
-    def from_json(cls, value: dict[str, Any]) -> EncoderIdentity:
+    def from_json(cls, value: dict[str, Any]) -> TextIdentity:
         return cls(**{**value, "shapes": tuple((rows, tokens) for rows, tokens in value["shapes"])})
 
 
-def encoder_identity(settings: EmbedSettings, *, device_kind: DeviceKind | None = None) -> EncoderIdentity:
-    """The identity of the encoder that `settings` name.
+def text_identity(settings: EmbedSettings, *, device_kind: DeviceKind | None = None) -> TextIdentity:
+    """Computes the identity of the text encoder that `settings` name.
 
     `device_kind` is that of the machines which will do the work; None stands for this one. Reads and hashes the model's
     files, never loads them. Raises EncoderError, DeviceError, and InputError when the model is too short for max_tokens.
@@ -67,11 +68,11 @@ def encoder_identity(settings: EmbedSettings, *, device_kind: DeviceKind | None 
     return identity_of(resolve_model(settings.model), max_tokens=settings.max_tokens, device_kind=kind, dtype=dtype)
 
 
-def identity_of(source: ModelSource, *, max_tokens: int, device_kind: DeviceKind, dtype: Dtype) -> EncoderIdentity:
-    """The identity of the model in `source` on a kind of device. Raises EncoderError and InputError."""
+def identity_of(source: ModelSource, *, max_tokens: int, device_kind: DeviceKind, dtype: Dtype) -> TextIdentity:
+    """Computes the identity of the model in `source` on a kind of device. Raises EncoderError and InputError."""
     first, modules = _modules(source.folder)
     config = _read_json(first / "config.json")
-    return EncoderIdentity(
+    return TextIdentity(
         model=source.name,
         weights_sha256=source.weights_sha256,
         pipeline_sha256=_pipeline_sha256(first, modules),

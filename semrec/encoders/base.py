@@ -1,0 +1,106 @@
+"""The interface of an encoder: what maps content of one modality to vectors.
+
+An encoder is known by its identity, which is planned without loading it: two vectors are comparable when their identities
+are equal. The plan of an embedding, its worker and the search for known vectors ask this interface alone, so an encoder of
+another modality is one file with two classes and one line in ENCODERS. `text.py` is the example.
+
+Axes: N contents, D dimensions.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from typing import Any, ClassVar, Final, Protocol, Self
+
+import numpy as np
+
+from semrec.encoders.devices import DeviceKind
+from semrec.encoders.settings import EmbedSettings
+from semrec.errors import InputError
+
+__all__ = ["CONTENT_COLUMNS", "ENCODERS", "Encoder", "EncoderIdentity", "encoder_class"]
+
+#: Kind of encoder, as identities have it -> module and class. Imported on first use: they load torch.
+ENCODERS: Final[dict[str, tuple[str, str]]] = {
+    "text": ("semrec.encoders.text", "TextEncoder"),
+}
+#: Modality -> the columns of the catalogue that hold an item's content and its hash.
+CONTENT_COLUMNS: Final[Mapping[str, tuple[str, str]]] = {"text": ("text", "text_hash")}
+
+
+def encoder_class(kind: str) -> type[Encoder]:
+    """Imports the encoder of a kind. Raises InputError when there is no such kind."""
+    if kind not in ENCODERS:
+        raise InputError(f"encoder {kind!r}", expected=" or ".join(sorted(ENCODERS)), remedy="Choose one of these.")
+    module, name = ENCODERS[kind]
+    loaded: type[Encoder] = getattr(import_module(module), name)
+    return loaded
+
+
+class EncoderIdentity(Protocol):
+    """All that a vector depends on besides its content, the build and the make of the device. Immutable and picklable.
+
+    Among it are the shapes of all calls that the encoder makes: they are fixed, so a vector does not depend on what it was
+    batched with.
+    """
+
+    kind: ClassVar[str]  # the encoder's name in ENCODERS
+
+    @property
+    def dimension(self) -> int: ...
+
+    @property
+    def device_kind(self) -> DeviceKind: ...
+
+    @property
+    def fingerprint(self) -> str:
+        """The digest of `to_json`. Part of the fingerprint of every part that is embedded."""
+
+    @property
+    def name(self) -> str:
+        """The name of the embedding's folder, unlike that of any other identity."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The identity as manifests record it."""
+
+
+class Encoder(ABC):
+    """A loaded encoder. `halved_calls` counts the calls that did not fit into the device's memory."""
+
+    kind: ClassVar[str]
+    modality: ClassVar[str]  # a key of CONTENT_COLUMNS
+    halved_calls: int = 0
+
+    @classmethod
+    @abstractmethod
+    def plan(cls, settings: EmbedSettings, *, device_kind: DeviceKind | None = None) -> EncoderIdentity:
+        """Computes the identity of the encoder that `settings` name, without loading it.
+
+        `device_kind` is that of the machines which will do the work; None stands for this one. Raises EncoderError,
+        DeviceError, and InputError for settings that the encoder cannot keep.
+        """
+
+    @classmethod
+    @abstractmethod
+    def load(cls, identity: Any, settings: EmbedSettings, *, num_threads: int | None = None) -> Self:
+        """Loads the encoder that `identity` was planned for, on the device of `settings`.
+
+        `num_threads` are the CPU threads of the whole process; None leaves them. Raises EncoderError when this machine has
+        another model, DeviceError when it has no such device.
+        """
+
+    @property
+    @abstractmethod
+    def device_name(self) -> str:
+        """The device in words, for the record of who made a part."""
+
+    @abstractmethod
+    def embed(self, contents: Sequence[str]) -> tuple[np.ndarray, list[tuple[int, str]]]:
+        """(vectors_ND, rejected): float32 rows of length 1 in the order of `contents`, and (index, reason) for each content
+        that has no vector, ascending; such a row is zero.
+
+        A row depends on its content, the identity and the make of the device alone: neither on the other contents of the
+        call nor on their order.
+        """
