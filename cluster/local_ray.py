@@ -1,4 +1,4 @@
-"""A Ray for one command, which nobody else can use: on loopback, under a token that only its own processes know."""
+"""Starts a Ray for one command, which nobody else can use: on loopback, under a token that only its own processes know."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 import ray
-from ray._private import ray_constants
-from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
+
+from cluster.ray_internals import WORKER_NICENESS, has_token, only_loopback, read_authentication_again
 
 __all__ = ["local_ray"]
 
 _MODE: Final = "RAY_AUTH_MODE"
 _TOKEN: Final = "RAY_AUTH_TOKEN"
-_NICENESS: Final = "RAY_worker_niceness"
 
 
 @contextlib.contextmanager
@@ -30,7 +29,8 @@ def local_ray(**options: Any) -> Iterator[None]:
     Its workers have the priority of this process. Ray gives them niceness 15, with which they all but stand still beside
     anything else that wants the processors.
     """
-    with _on_loopback(), _own_token(), _environment({_NICENESS: os.environ.get(_NICENESS, "0")}):
+    niceness = {WORKER_NICENESS: os.environ.get(WORKER_NICENESS, "0")}
+    with only_loopback() as variables, _own_token(), _environment({**variables, **niceness}):
         ray.init(address="local", **options)
         try:
             yield
@@ -42,37 +42,13 @@ def local_ray(**options: Any) -> Iterator[None]:
 def _own_token() -> Iterator[None]:
     """Has the Ray that is started in the block take a new token, unless the user chose."""
     mode = os.environ.get(_MODE)
-    if mode is not None and (mode.lower() != "token" or AuthenticationTokenLoader.instance().has_token()):
+    if mode is not None and (mode.lower() != "token" or has_token()):
         yield
         return
     with _environment({_MODE: "token", _TOKEN: secrets.token_hex(32)}):
-        _read_again()
+        read_authentication_again()
         yield
-    _read_again()
-
-
-def _read_again() -> None:
-    """Has Ray read its mode and token once more; it keeps what it read when it was imported and first used."""
-    Config.initialize("")
-    AuthenticationTokenLoader.instance().reset_cache()
-
-
-@contextlib.contextmanager
-def _on_loopback() -> Iterator[None]:
-    """Has the Ray that is started in the block listen on 127.0.0.1, as it does by itself on systems where it has one node.
-
-    An address in ray.init does not do it: Ray replaces loopback by the machine's own address and listens on all of them.
-    """
-    name, before = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR, ray_constants.ENABLE_RAY_CLUSTER
-    if name in os.environ:  # the user chose
-        yield
-        return
-    with _environment({name: "0"}):
-        ray_constants.ENABLE_RAY_CLUSTER = False
-        try:
-            yield
-        finally:
-            ray_constants.ENABLE_RAY_CLUSTER = before
+    read_authentication_again()
 
 
 @contextlib.contextmanager
