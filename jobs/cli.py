@@ -9,6 +9,7 @@ from jobs import (
     build_release,
     check_parity,
     configure_workspace,
+    draw_map,
     embed_catalogue,
     evaluate_models,
     import_data,
@@ -52,6 +53,7 @@ app.command("verify")(verify_run.main)
 app.command("publish")(publish_run.main)
 app.command("rollback")(rollback_release.main)
 app.command("status")(show_status.main)
+app.command("map")(draw_map.main)
 app.command("plan")(plan_capacity.main)
 app.command("query")(query_release.main)
 app.command("serve")(serve_release.main)

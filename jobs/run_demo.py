@@ -48,6 +48,7 @@ def main(
     ] = None,
 ) -> None:
     """Run the whole path on 389 real films and print a result that a person can judge."""
+    from cluster.stages.map import draw_release_map
     from cluster.stages.pipeline import run_pipeline
     from semrec.workspace.folder import Workspace
 
@@ -60,6 +61,7 @@ def main(
     with open_compute() as compute:
         say((compute.describe(), "dim"))
         result = run_pipeline(opened, settings, compute=compute, progress=ConsoleProgress())
+        draw_release_map(opened, None, compute=compute, progress=ConsoleProgress())
     _show(opened, result)
     say(f"\nlive: release {result.live.release}, run {result.live.run}")
     say(f"next: semrec serve -w {opened.uri}     the page and the API, on http://127.0.0.1:8000")

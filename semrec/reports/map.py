@@ -1,9 +1,12 @@
 """The map of a catalogue: where each item lies, in which colour, as one compact answer; and its items by row, id or title.
 
-Titles and attributes are those of now. Positions and colours are the release's: an item that is newer has none.
+`semrec map` draws it; a service reads it. Titles and attributes are those of now. Positions and colours are the release's:
+an item that is newer has none.
 
-    atlas-1.npy   in the release's folder: uint16 [N, 2], positions of rows 0, s, 2 s ... of the item matrix; the stride s
-                  is the least for which N <= 100,000. 0 to 65535 spans the picture, y upwards.
+    map.json           in the release's folder: a manifest that names the file of positions with its SHA-256, and how the
+                       map was drawn; `fingerprint` covers the item matrix, the stride and the drawing
+    map-<digest>.npy   uint16 [N, 2], positions of rows 0, s, 2 s ... of the item matrix; the stride s is the least for
+                       which N <= 100,000. 0 to 65535 spans the picture, y upwards
 
 The answer (`map_bytes`), little-endian: b"SRM1", uint32 number of bytes of the JSON that follows (padded with spaces to a
 multiple of 4), the JSON, uint16 x [N], uint16 y [N], uint8 code [N]; `code` counts in the legend's values, and one more
@@ -18,6 +21,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any, Final
 
 import numpy as np
@@ -25,24 +29,56 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from semrec.changes.overlay import OverlayView
-from semrec.errors import WorkspaceWriteError
+from semrec.errors import CorruptArtefactError, MissingArtefactError, SchemaError
 from semrec.online.stored_rows import StoredRows
 from semrec.release.matrix import attribute_dicts
 from semrec.release.reader import Release
 from semrec.reports.projection import project
+from semrec.workspace.digests import fingerprint, sha256_hex
+from semrec.workspace.manifests import Manifest
+from semrec.workspace.storage import Storage
 
-__all__ = ["Legend", "gone_points", "items_with_title", "map_bytes", "map_items", "map_legend", "positions", "rows_of"]
+__all__ = [
+    "Legend",
+    "MapManifest",
+    "draw_map",
+    "gone_points",
+    "items_with_title",
+    "map_bytes",
+    "map_items",
+    "map_legend",
+    "read_map",
+    "rows_of",
+]
 
-_VERSION: Final = 1
+_SEED: Final = 0
+_FULL: Final = 65535
 _MAX_POINTS: Final = 100_000
 _MAX_COLOURS: Final = 14  # hardly more can be told apart
 _MOST_VALUES: Final = 256  # an attribute with more is a name, not a kind
 _PREFERRED: Final = ("genre", "genres", "category", "kind")
 
 
+class MapManifest(Manifest):
+    """A map that was drawn: `sha256` of the file of positions; `stride` in rows of the item matrix."""
+
+    KIND = "map"
+    PATH = "releases/{}/map.json"
+    REMEDY = "Run `semrec map`."
+
+    release: str
+    file: str
+    sha256: str
+    num_points: int
+    method: str
+    seed: int
+    stride: int
+    fingerprint: str
+
+
 @dataclass(frozen=True)
 class Legend:
-    """What the colours mean: `codes` uint8 [N] are places in `values`, or `len(values)` for another value or none."""
+    """What the colours mean: `codes` uint8 [N] are indices into `values`, or `len(values)` for another value or none."""
 
     attribute: str | None
     values: tuple[str, ...]
@@ -54,20 +90,46 @@ class Legend:
         return {"attribute": self.attribute, "values": [{"value": v, "count": c} for v, c in pairs]}
 
 
-def positions(release: Release) -> np.ndarray:
-    """The positions of a release's items, uint16 [N, 2]: those stored, or drawn now (`project`) and stored beside it.
+def draw_map(storage: Storage, release_id: str, *, num_threads: int = 1) -> bool:
+    """Draws the map of a release and stores it in the release's folder; returns False where one stands that fits.
 
-    In a workspace that may not be written to they are drawn again by each process.
+    Minutes of a core for 100,000 items, seconds for a few hundred.
     """
-    stored = _read_positions(release)
-    if stored is not None:
-        return stored
-    places = np.rint(project(StoredRows(release).vectors(_rows(release)), seed=0) * 65535).astype(np.uint16)
+    release = Release(storage, release_id)
+    rows = _rows(release)
+    drawing = {"method": f"t-SNE, openTSNE {version('opentsne')}", "seed": _SEED, "stride": _stride(release)}
+    matrix = release.manifest.matrix.model_dump(mode="json", by_alias=True)
+    print_of_map = fingerprint({"items": matrix, "drawing": drawing})
+    with contextlib.suppress(MissingArtefactError, CorruptArtefactError, SchemaError):
+        if MapManifest.read(storage, release_id).fingerprint == print_of_map and len(read_map(release)) == len(rows):
+            return False
+    positions_N2 = project(StoredRows(release).vectors(rows), _SEED, num_threads=num_threads)
     buffer = io.BytesIO()
-    np.save(buffer, places, allow_pickle=False)
-    with contextlib.suppress(WorkspaceWriteError):  # nothing but time is lost
-        release.storage.write_bytes(_path(release), buffer.getvalue())
-    return places
+    np.save(buffer, np.rint(positions_N2 * _FULL).astype(np.uint16), allow_pickle=False)
+    digest = sha256_hex(buffer.getvalue())
+    file = f"{release.folder}/map-{digest[:12]}.npy"
+    storage.write_bytes(file, buffer.getvalue())
+    MapManifest(
+        release=release_id, file=file, sha256=digest, num_points=len(rows), fingerprint=print_of_map, **drawing
+    ).write(storage, release_id)
+    return True
+
+
+def read_map(release: Release) -> np.ndarray:
+    """The positions on the map of a release, uint16 [N, 2].
+
+    Raises MissingArtefactError where none was drawn, CorruptArtefactError where it is not what its manifest says.
+    """
+    manifest = MapManifest.read(release.storage, release.release_id)
+    data = release.storage.read_bytes(manifest.file)
+    if sha256_hex(data) != manifest.sha256:
+        raise CorruptArtefactError(
+            f"{manifest.file} has another SHA-256 than recorded",
+            expected=f"SHA-256 {manifest.sha256[:12]}...",
+            remedy=manifest.REMEDY,
+        )
+    positions_N2: np.ndarray = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
+    return positions_N2
 
 
 def map_legend(release: Release) -> Legend:
@@ -93,11 +155,11 @@ def gone_points(release: Release, overlay: OverlayView) -> tuple[int, ...]:
     return tuple(row // _stride(release) for row in sorted(rows) if row % _stride(release) == 0)
 
 
-def map_bytes(release: Release, places_N2: np.ndarray, legend: Legend, gone: Sequence[int] = ()) -> bytes:
+def map_bytes(release: Release, positions_N2: np.ndarray, legend: Legend, gone: Sequence[int] = ()) -> bytes:
     """The map as one answer without the points `gone`; the module's docstring has the layout."""
     head = {
         "release": release.release_id,
-        "num_points": len(places_N2),
+        "num_points": len(positions_N2),
         "num_items": release.num_items,
         "stride": _stride(release),
         "gone": gone,
@@ -105,7 +167,7 @@ def map_bytes(release: Release, places_N2: np.ndarray, legend: Legend, gone: Seq
     }
     text = json.dumps(head, ensure_ascii=False, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 4)
-    xs, ys = (np.ascontiguousarray(places_N2[:, axis], "<u2").tobytes() for axis in (0, 1))
+    xs, ys = (np.ascontiguousarray(positions_N2[:, axis], "<u2").tobytes() for axis in (0, 1))
     return b"SRM1" + np.uint32(len(text)).astype("<u4").tobytes() + text + xs + ys + legend.codes.tobytes()
 
 
@@ -118,19 +180,19 @@ def map_items(
     matrix are left out.
     """
     row_of = rows_of(release, item_ids)
-    places = [*(row for row in rows if 0 <= row < release.num_items), *row_of.values()]
-    table = release.items.take(pa.array(places, pa.int64()))
+    stored_rows = [*(row for row in rows if 0 <= row < release.num_items), *row_of.values()]
+    table = release.items.take(pa.array(stored_rows, pa.int64()))
     ids, titles = (table.column(name).to_pylist() for name in ("item_id", "title"))
     attributes = attribute_dicts(table.column("attributes"))
-    found: list[dict[str, Any]] = [
+    items: list[dict[str, Any]] = [
         {"row": row, "item_id": i, "title": t, "attributes": a}
-        for row, i, t, a in zip(places, ids, titles, attributes, strict=True)
+        for row, i, t, a in zip(stored_rows, ids, titles, attributes, strict=True)
     ]
-    found += [{"row": None, "item_id": i} for i in dict.fromkeys(item_ids) if i in overlay.changes and i not in row_of]
-    changes = [overlay.changes.get(item["item_id"]) for item in found]
+    items += [{"row": None, "item_id": i} for i in dict.fromkeys(item_ids) if i in overlay.changes and i not in row_of]
+    changes = [overlay.changes.get(item["item_id"]) for item in items]
     return [
         {**item, "title": change.title, "attributes": dict(change.attributes)} if change else item
-        for item, change in zip(found, changes, strict=True)
+        for item, change in zip(items, changes, strict=True)
         if change is None or not change.deleted
     ]
 
@@ -147,16 +209,16 @@ def items_with_title(release: Release, overlay: OverlayView, text: str, limit: i
     hidden = overlay.rows_hidden(release.item_ids)
     stored = _with_title(release.items.column("title"), text)
     changed = _with_title(pa.array([change.title for change in overlay.live], pa.string()), text)
-    found: list[dict[str, Any]] = []
-    for rows, places in zip(stored, changed, strict=True):
-        standing = np.setdiff1d(rows, hidden, assume_unique=True)[:limit].tolist()
-        items = map_items(release, overlay, standing, [overlay.ids[place] for place in places[:limit]])
-        found += sorted(items, key=lambda item: item["item_id"])
-    return found[:limit]
+    matches: list[dict[str, Any]] = []
+    for rows, change_indices in zip(stored, changed, strict=True):
+        unchanged = np.setdiff1d(rows, hidden, assume_unique=True)[:limit].tolist()
+        items = map_items(release, overlay, unchanged, [overlay.ids[index] for index in change_indices[:limit]])
+        matches += sorted(items, key=lambda item: item["item_id"])
+    return matches[:limit]
 
 
 def _with_title(titles: pa.ChunkedArray | pa.Array, text: str) -> tuple[np.ndarray, np.ndarray]:
-    """The places, ascending, of titles that begin with a text, and of those that contain it elsewhere."""
+    """The indices, ascending, of titles that begin with a text, and of those that contain it elsewhere."""
     begins = pc.starts_with(titles, text, ignore_case=True).to_numpy(zero_copy_only=False)
     contains = pc.match_substring(titles, text, ignore_case=True).to_numpy(zero_copy_only=False)
     return np.flatnonzero(begins), np.flatnonzero(contains & ~begins)
@@ -179,23 +241,6 @@ def _stride(release: Release) -> int:
     return max(1, -(-release.num_items // _MAX_POINTS))
 
 
-def _read_positions(release: Release) -> np.ndarray | None:
-    """The stored positions, uint16 [N, 2], or None when there are none that fit the release."""
-    path = _path(release)
-    if not release.storage.exists(path):
-        return None
-    try:
-        places = np.lib.format.read_array(io.BytesIO(release.storage.read_bytes(path)), allow_pickle=False)
-    except (ValueError, TypeError, OverflowError, EOFError):
-        return None  # damaged: it is drawn again
-    expected = (len(_rows(release)), 2)
-    return places if places.shape == expected and places.dtype == np.uint16 else None
-
-
 def _rows(release: Release) -> np.ndarray:
     """The matrix rows on the map, int64 [N]."""
     return np.arange(0, release.num_items, _stride(release))
-
-
-def _path(release: Release) -> str:
-    return f"{release.folder}/atlas-{_VERSION}.npy"

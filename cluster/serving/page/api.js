@@ -110,12 +110,5 @@ export const legend = () => json("v1/map/legend");
 export const mapRows = (rows) => json("v1/map/items", { params: [["rows", rows.join(",")]] });
 export const mapIds = (ids) => json("v1/map/items", { params: ids.map((id) => ["item_id", id]) });
 
-/** The map's bytes; waits while the server is still drawing and tells `onWait`. */
-export async function map(onWait) {
-  for (;;) {
-    const response = await request("v1/map");
-    if (response.status !== 202) return response.arrayBuffer();
-    onWait();
-    await new Promise((done) => setTimeout(done, 1000));
-  }
-}
+/** The map's bytes. */
+export const map = async () => (await request("v1/map")).arrayBuffer();

@@ -221,12 +221,12 @@ async function loadMap() {
   });
   map.say("The map is on its way …");
   try {
-    const data = parseMap(await api.map(() => map.say("The map is being drawn for the first time …")));
+    const data = parseMap(await api.map());
     byId("map-note").textContent = `${(data.num_points - data.gone.length).toLocaleString("en")} items, coloured by ${data.legend.attribute ?? "nothing"}`;
     map.show(data);
     markMap();
   } catch (problem) {
-    map.say(`There is no map. ${problem.detail ?? problem.message}`);
+    map.say(`There is no map. ${problem.remedy ?? problem.detail ?? problem.message}`);
   }
 }
 

@@ -2,7 +2,7 @@
 
 GET /                        the page
 GET /page/{file}             its scripts, style and icon; nothing else
-GET /v1/map                  the map (`semrec.reports.map.map_bytes`); 202 while it is being drawn
+GET /v1/map                  the map (`semrec.reports.map.map_bytes`); 404 until `semrec map` has drawn it
 GET /v1/map/legend           what the colours mean, at once
 GET /v1/map/items            items by `rows=1,2,3` or by `item_id=a&item_id=b`
 GET /v1/titles               items whose title contains a text, for suggestions while typing
@@ -16,16 +16,18 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import Annotated, Final
 
+import numpy as np
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 
+from cluster.serving.http.documentation import problems
 from cluster.serving.http.problems import ProblemError
 from cluster.serving.http.route import ApiRoute, TheCaller
-from cluster.serving.page.map_cache import AtlasKeeper
 from cluster.serving.service import Service, needs_explain
 from semrec.changes.overlay import OverlayView
+from semrec.errors import MissingArtefactError
 from semrec.release.reader import Release
-from semrec.reports.map import gone_points, items_with_title, map_items
+from semrec.reports.map import Legend, gone_points, items_with_title, map_bytes, map_items, map_legend, read_map
 from semrec.workspace.digests import sha256_hex
 from semrec.workspace.tables import read_table
 
@@ -42,7 +44,6 @@ class _PublicPageRoute(_PageRoute):
 
 router = APIRouter(route_class=_PageRoute)
 public_router = APIRouter(route_class=_PublicPageRoute)
-_atlases = AtlasKeeper()
 
 _FOLDER: Final = Path(__file__).parent
 _TYPES: Final = {
@@ -81,8 +82,8 @@ def page_file(request: Request, name: str) -> Response:
     response_class=Response,
     responses={
         200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}},
-        202: {"description": "The map is being drawn: ask again in a second.", "content": {"application/json": {}}},
         304: {"description": "As the ETag says, nothing has changed."},
+        404: {**problems(404)[404], "description": "No map of the release was drawn."},
     },
 )
 def catalogue_map(request: Request) -> Response:
@@ -90,11 +91,10 @@ def catalogue_map(request: Request) -> Response:
     release, overlay = _now(request)
     gone = gone_points(release, overlay)
     try:
-        body = _atlases.body(release, gone)
-    except RuntimeError as error:
-        raise ProblemError(503, str(error)) from None
-    if body is None:
-        return JSONResponse({"status": "drawing", "release": release.release_id}, 202, {"Retry-After": "1"})
+        positions_N2 = _positions(release)
+    except MissingArtefactError as error:  # whose text names the workspace
+        raise ProblemError(404, f"no map of release {release.release_id} was drawn", "a map", error.remedy) from None
+    body = map_bytes(release, positions_N2, _legend(release), gone)
     etag = f'"map-{release.release_id}-{sha256_hex(repr(gone).encode())[:16]}"'
     return _tagged(request, body, etag, "application/octet-stream", {"Cache-Control": "private, no-cache"})
 
@@ -103,7 +103,7 @@ def catalogue_map(request: Request) -> Response:
 def legend(request: Request) -> JSONResponse:
     """The attribute that colours the map, its values in order of the colours, and how many items have each."""
     release, _ = _now(request)
-    return JSONResponse({"release": release.release_id, **_atlases.legend(release).to_json()})
+    return JSONResponse({"release": release.release_id, **_legend(release).to_json()})
 
 
 @router.get("/v1/map/items", tags=["map"])
@@ -150,6 +150,16 @@ def _now(request: Request) -> tuple[Release, OverlayView]:
     service: Service = request.app.state.service
     snapshot = service.snapshot()
     return snapshot.served.release, snapshot.overlay
+
+
+@lru_cache(maxsize=2)  # a map that is missing is looked for again
+def _positions(release: Release) -> np.ndarray:
+    return read_map(release)
+
+
+@lru_cache(maxsize=2)
+def _legend(release: Release) -> Legend:
+    return map_legend(release)
 
 
 @lru_cache(maxsize=2)

@@ -25,6 +25,7 @@ from cluster.serving.service import Service
 from cluster.serving.settings import ServeArgs
 from cluster.serving.stats import Statistics
 from cluster.serving.watcher import ReleaseWatcher
+from cluster.stages.map import draw_release_map
 from cluster.stages.pipeline import run_pipeline
 from semrec.data import ItemRow, import_interactions, import_items, import_users
 from semrec.demo import film_items, viewer_interactions, viewer_rows
@@ -76,6 +77,7 @@ def make_workspace(uri: str) -> Workspace:
     import_interactions(workspace, events, repeats="latest", neutral_value=2.5)
     settings = Settings(score=ScoreSettings(k=20))
     run_pipeline(workspace, settings, compute=InProcess(), progress=NoProgress())
+    draw_release_map(workspace, None, compute=InProcess(), progress=NoProgress())
     return workspace
 
 
@@ -104,7 +106,7 @@ def serving(live: ReleaseWatcher, keys_file: str | None = None, key: str | None 
     thread.start()
     try:
         site = Site(f"http://127.0.0.1:{port}", key)
-        _wait_for_map(site)
+        _wait_until_it_listens(site)
         yield site
     finally:
         server.should_exit = True
@@ -112,15 +114,15 @@ def serving(live: ReleaseWatcher, keys_file: str | None = None, key: str | None 
         service.close()
 
 
-def _wait_for_map(site: Site) -> None:
+def _wait_until_it_listens(site: Site) -> None:
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         try:
-            if site.raw("v1/map").startswith(b"SRM1"):
-                return
+            site.raw("v1/map/legend")
+            return
         except HTTPError:
             raise
         except OSError:
             pass  # it does not listen yet
         time.sleep(0.1)
-    raise TimeoutError("no map within 30 s")
+    raise TimeoutError("nothing listens within 30 s")

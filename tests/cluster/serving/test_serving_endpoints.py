@@ -29,6 +29,7 @@ from semrec.online.diversity import diversify, num_candidates
 from semrec.online.filters import Filters
 from semrec.online.telemetry import hashed_user, user_key
 from semrec.online.users import question_of
+from semrec.reports.map import draw_map
 
 EMPTY = OverlayView.empty()
 USERS = [f"user-{n}" for n in range(40)]
@@ -279,10 +280,17 @@ def test_suggestions_and_the_map_follow_the_overlay(fresh: LocalReplica) -> None
         return {item["title"]: item["row"] for item in get(fresh, "/v1/titles", text=text, limit=100)["items"]}
 
     def whole_map() -> Any:
-        while (response := fresh.client.get("/v1/map")).status_code == 202:
-            time.sleep(0.05)
+        response = fresh.client.get("/v1/map")
+        assert response.status_code == 200
         return response
 
+    missing = fresh.client.get("/v1/map")
+    assert missing.status_code == 404
+    assert missing.json()["remedy"] == "Run `semrec map`."
+    assert fresh.live.now is not None
+    release = fresh.live.now.served.release
+    assert release.storage.uri not in missing.text
+    draw_map(release.storage, release.release_id)  # while the replica runs
     before = whole_map()
     assert titles("Title of n0") == {f"title of n0{n}": n for n in range(10)}
     for name, title in (("n03", "Renamed n03"), ("n035", "Title of n035")):

@@ -10,9 +10,20 @@ import pytest
 
 from semrec.changes.overlay import ItemChange, OverlayView
 from semrec.data import ItemRow
+from semrec.errors import CorruptArtefactError, MissingArtefactError
 from semrec.release.reader import Release
-from semrec.reports import map as atlas
-from semrec.reports.map import gone_points, items_with_title, map_bytes, map_items, map_legend, positions, rows_of
+from semrec.reports import map as item_map
+from semrec.reports import projection
+from semrec.reports.map import (
+    draw_map,
+    gone_points,
+    items_with_title,
+    map_bytes,
+    map_items,
+    map_legend,
+    read_map,
+    rows_of,
+)
 from semrec.reports.projection import project
 from tests.semrec.whole_path import make_world, release
 
@@ -28,8 +39,12 @@ def clusters(num_items: int, num_clusters: int, seed: int = 5) -> tuple[np.ndarr
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True), owner
 
 
-@pytest.mark.parametrize("num_items", [400, 3_000])  # one cell, and ten
-def test_neighbours_stay_neighbours(num_items: int) -> None:
+@pytest.mark.parametrize(
+    "max_fitted", [20_000, 150]
+)  # all shape the picture, or a third; the others are placed among them
+def test_neighbours_stay_neighbours(max_fitted: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(projection, "_MAX_FITTED", max_fitted)
+    num_items = 400
     vectors, owner = clusters(num_items, 8)
     places = project(vectors, seed=0)
     assert places.shape == (num_items, 2) and places.dtype == np.float32
@@ -55,23 +70,39 @@ def opened(tmp_path: Path) -> Release:
     return Release(world.storage, release(world).release_id)
 
 
-def test_positions_are_stored_once_and_a_damaged_file_is_drawn_again(
-    opened: Release, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    drawn = []
-    monkeypatch.setattr(atlas, "project", lambda vectors, seed: drawn.append(len(vectors)) or project(vectors, seed))
-    first = positions(opened)
-    np.testing.assert_array_equal(positions(opened), first)
-    assert drawn == [8] and first.dtype == np.uint16 and first.max() == 65535
-    for damaged in (b"", b"\x93NUMPY nonsense", opened.storage.read_bytes(f"{opened.folder}/atlas-1.npy")[:-4]):
-        opened.storage.write_bytes(f"{opened.folder}/atlas-1.npy", damaged)
-        np.testing.assert_array_equal(positions(opened), first)
-    assert drawn == [8] * 4
+def drawn(release: Release) -> np.ndarray:
+    """The positions of a map that was drawn now."""
+    assert draw_map(release.storage, release.release_id)
+    return read_map(release)
+
+
+def test_a_map_is_drawn_once_and_a_damaged_one_again(opened: Release) -> None:
+    with pytest.raises(MissingArtefactError, match="Run `semrec map`"):
+        read_map(opened)
+    first = drawn(opened)
+    assert first.dtype == np.uint16 and first.shape == (8, 2) and first.max() == 65535
+    assert not draw_map(opened.storage, opened.release_id)
+    file = opened.storage.read_json(f"{opened.folder}/map.json")["file"]
+    whole = opened.storage.read_bytes(file)
+    for damaged in (b"", b"\x93NUMPY nonsense", whole[:-4]):
+        opened.storage.write_bytes(file, damaged)
+        with pytest.raises(CorruptArtefactError, match="another SHA-256"):
+            read_map(opened)
+        np.testing.assert_array_equal(drawn(opened), first)
+
+
+def test_a_map_drawn_otherwise_is_drawn_again(opened: Release, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn(opened)
+    monkeypatch.setattr(item_map, "_SEED", 1)
+    drawn(opened)
+    monkeypatch.setattr(item_map, "_MAX_POINTS", 3)
+    assert drawn(opened).shape == (3, 2)
+    assert not draw_map(opened.storage, opened.release_id)
 
 
 def test_the_answer_holds_what_its_docstring_says(opened: Release, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(atlas, "_MAX_POINTS", 3)  # so that the stride is 3: rows 0, 3, 6
-    places, legend = positions(opened), map_legend(opened)
+    monkeypatch.setattr(item_map, "_MAX_POINTS", 3)  # so that the stride is 3: rows 0, 3, 6
+    places, legend = drawn(opened), map_legend(opened)
     raw = map_bytes(opened, places, legend)
     length = int.from_bytes(raw[4:8], "little")
     head = json.loads(raw[8 : 8 + length])
@@ -130,9 +161,9 @@ def test_items_are_as_they_now_are(opened: Release) -> None:
 def test_points_of_deleted_items_are_told(opened: Release, monkeypatch: pytest.MonkeyPatch) -> None:
     overlay = OverlayView.of([ItemChange.deletion(name) for name in ("item-6", "item-2", "never", "item-4")])
     assert gone_points(opened, overlay) == (2, 4, 6)
-    monkeypatch.setattr(atlas, "_MAX_POINTS", 3)  # rows 0, 3 and 6 are on the map
+    monkeypatch.setattr(item_map, "_MAX_POINTS", 3)  # rows 0, 3 and 6 are on the map
     assert gone_points(opened, overlay) == (2,)
-    raw = map_bytes(opened, positions(opened), map_legend(opened), gone_points(opened, overlay))
+    raw = map_bytes(opened, drawn(opened), map_legend(opened), gone_points(opened, overlay))
     assert json.loads(raw[8 : 8 + int.from_bytes(raw[4:8], "little")])["gone"] == [2]
 
 
