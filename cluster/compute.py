@@ -1,4 +1,4 @@
-"""Where work is done: in this process, or on a Ray cluster. Stages see the same few methods of either."""
+"""Runs parts and functions in this process or on a Ray cluster. Stages see the same few methods of either."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Devices:
-    """What work may run on: `count` devices of a kind, `memory_bytes` each (None: unknown), `cpus` threads each."""
+    """Devices available to a stage: `count` of a kind, `memory_bytes` each (None: unknown), `cpus` threads each."""
 
     kind: str  # cpu | cuda
     count: int
@@ -47,7 +47,7 @@ class Compute(Protocol):
     metrics: Metrics
 
     def devices(self, at_least: int = 1, *, kind: str | None = None) -> Devices:
-        """GPUs, or shares of the CPUs: of the `kind` that the work needs (cpu, cuda), by default that of the options.
+        """Finds GPUs, or shares of the CPUs: of the `kind` that the work needs (cpu, cuda), by default that of the options.
 
         In one process `at_least` take turns. Raises InputError for cuda where the options forbid it, DeviceError where no
         GPU is to be had.
@@ -57,17 +57,20 @@ class Compute(Protocol):
         self, spec: WorkerSpec, parts: Sequence[int], num_groups: int, on_done: Callable[[PartRecord], None],
         on_retry: Callable[[int, str], None],
     ) -> float:  # fmt: skip
-        """Does all parts, or raises; returns the seconds until work began."""
+        """Does all parts, or raises; returns the seconds until work began. Workers stay for the next plan."""
 
     def run(self, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
         """Runs one function away from the driver."""
 
     def describe(self) -> str:
-        """One line for people."""
+        """Describes the place in one line for people."""
+
+    def close(self) -> None:
+        """Ends the workers, which otherwise stay for the next plan. The next plan starts new ones."""
 
 
 class InProcess:
-    """Everything here, one part after the other."""
+    """Runs everything in this process, one part after the other."""
 
     def __init__(self, device: str = "auto") -> None:
         self._device = device
@@ -103,9 +106,11 @@ class InProcess:
     def describe(self) -> str:
         return "in this process"
 
+    def close(self) -> None: ...
+
 
 class RayCluster:
-    """The Ray cluster that this process is connected to, and a pool of actors there, until `close`."""
+    """Runs everything on the Ray cluster that this process is connected to, in a pool of actors that stays until `close`."""
 
     def __init__(self, options: ComputeOptions, *, is_own: bool = False) -> None:
         """`is_own`: a Ray of this command alone, to which no node will be added."""
@@ -120,7 +125,6 @@ class RayCluster:
         self.close()
 
     def close(self) -> None:
-        """Ends the actors of the pool."""
         self.pool.close()
 
     def devices(self, at_least: int = 1, *, kind: str | None = None) -> Devices:
@@ -150,7 +154,7 @@ class RayCluster:
         return Devices("cpu", count, int(min(shares)) if shares else None, cpus)
 
     def _ask_for_gpu(self) -> int:
-        """Memory of a GPU in bytes. Waits for a free one: the pending actor is what an autoscaler brings a node for."""
+        """Returns a GPU's memory in bytes. Waits for a free one: the pending actor is what an autoscaler brings a node for."""
         limit_s = self._options.device_wait_s
         if not self._num_gpus():
             _log.warning("asked the cluster for a GPU; waiting for up to %.0f s", limit_s)
@@ -190,7 +194,8 @@ class RayCluster:
     def describe(self) -> str:
         nodes = sum(node["Alive"] for node in ray.nodes())
         total = ray.cluster_resources()
-        return f"on Ray: {nodes} node{'s' * (nodes != 1)}, {total.get('CPU', 0):g} CPUs, {total.get('GPU', 0):g} GPUs"
+        named = "1 node" if nodes == 1 else f"{nodes} nodes"
+        return f"on Ray: {named}, {total.get('CPU', 0):g} CPUs, {total.get('GPU', 0):g} GPUs"
 
 
 @contextlib.contextmanager
@@ -228,7 +233,7 @@ def _own_ray(env: dict[str, str]) -> contextlib.AbstractContextManager[None]:
 
 
 def _wanted(kind: str | None, device: str) -> str:
-    """The kind that work needs under an option: `kind`, or what the option says."""
+    """Resolves the kind of device that work needs: `kind`, or what the option says."""
     if kind == "cuda" and device == "cpu":
         raise InputError(
             "an engine or encoder on a GPU, and device cpu",

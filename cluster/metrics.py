@@ -1,4 +1,4 @@
-"""The metrics of `semrec.metrics`, bound to Ray's exporter on each node."""
+"""Exports the metrics of `semrec.metrics` through Ray's exporter on each node."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class RayMetrics:
     """
 
     def __init__(self) -> None:
-        self._made: dict[str, Any] = {}
+        self._instruments: dict[str, Any] = {}
         self._gauges: dict[tuple[str, tuple[tuple[str, str], ...]], float] = {}
         self._lock = threading.Lock()
 
@@ -50,17 +50,17 @@ class RayMetrics:
                 self._get(name).set(value, tags=dict(labels))
 
     def _get(self, name: str) -> Any:
-        if name not in self._made:
-            self._made[name] = _make(METRICS[name])
-        return self._made[name]
+        if name not in self._instruments:
+            self._instruments[name] = _make(METRICS[name])
+        return self._instruments[name]
 
 
 def _repeat(metrics: weakref.ref[RayMetrics]) -> None:
     """Keeps the gauges of `metrics` alive until nobody holds them or Ray has ended."""
     ended = threading.Event()
-    while not ended.wait(_REPEAT_S) and (held := metrics()) is not None and ray.is_initialized():
-        held.repeat()
-        del held
+    while not ended.wait(_REPEAT_S) and (alive := metrics()) is not None and ray.is_initialized():
+        alive.repeat()
+        del alive
 
 
 def _make(metric: Metric) -> Any:

@@ -1,4 +1,4 @@
-"""How many shards and replicas of the item matrix: replicated when it fits a device, sharded when it must."""
+"""Chooses how many shards and replicas of the item matrix: replicated when it fits a device, sharded when it must."""
 
 from __future__ import annotations
 
@@ -23,13 +23,14 @@ class Topology:
 
     def __str__(self) -> str:
         shape = "replicated" if self.num_shards == 1 else f"in {self.num_shards} shards"
-        return f"item matrix {shape}, {self.num_replicas} replica{'s' * (self.num_replicas != 1)}: {self.reason}"
+        replicas = "1 replica" if self.num_replicas == 1 else f"{self.num_replicas} replicas"
+        return f"item matrix {shape}, {replicas}: {self.reason}"
 
 
 def choose_topology(
     matrix_bytes: int, num_devices: int, device_bytes: int | None, *, forced_shards: int | None = None
 ) -> Topology:
-    """The topology for `num_devices` alike devices of `device_bytes` memory each (None: unknown, taken as enough).
+    """Chooses the topology for `num_devices` alike devices of `device_bytes` memory each (None: unknown, taken as enough).
 
     Raises DeviceError when the devices together cannot hold the matrix, or are fewer than the forced shards.
     """
@@ -52,7 +53,7 @@ def choose_topology(
 
 
 def shard_ranges(num_items: int, num_shards: int) -> list[tuple[int, int]]:
-    """Contiguous ranges of rows that differ by at most one in length; no more than there are items."""
+    """Splits the rows into contiguous ranges that differ by at most one in length; no more than there are items."""
     count = max(1, min(num_shards, num_items))
     edges = [num_items * shard // count for shard in range(count + 1)]
     return list(itertools.pairwise(edges))

@@ -68,6 +68,7 @@ def release_of_generated_users(
 
 def bench_run(workspace: Workspace, release_id: str, k: int, *, compute: Compute, progress: Progress) -> RunBench:
     """Scores the release from nothing and measures it."""
+    compute.close()  # start and peak memory shall be those of this run
     forget_run(workspace.storage, release_id, k)
     result = score_users(workspace, ScoreSettings(k=k), compute=compute, progress=progress, release_id=release_id)
     return _measured(workspace.storage, result)
@@ -78,6 +79,7 @@ def bench_resume(
 ) -> ResumeBench:
     """Scores from nothing; forgets it; scores in another process, kills that at `kill_at`, and submits again."""
     full = bench_run(workspace, release_id, k, compute=compute, progress=progress)
+    compute.close()  # the other process may work on the same cluster
     forget_run(workspace.storage, release_id, k)
     release = Release(workspace.storage, release_id)
     ledger = Ledger(workspace.storage, run_folder(plan_run(release, ScoreSettings(k=k)).run_id))
@@ -88,7 +90,7 @@ def bench_resume(
     resumed_s = parts.seconds - parts.startup_s
     return ResumeBench(
         full,
-        parts.standing / num_parts,
+        parts.committed / num_parts,
         parts.computed,
         resumed_s,
         resumed_s / (full.seconds - full.startup_s),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from cluster.compute import Compute
 from cluster.pool import WorkerSpec
-from cluster.stages.parts import PartsReport, Watch, do_parts
+from cluster.stages.parts import PartsReport, ProgressSink, do_parts
 from semrec.encoders import EmbedSettings, EmbedWorker, embedding_folder, encoder_class, plan_embedding
 from semrec.encoders import finish_embedding as finish
 from semrec.metrics import Metrics
@@ -56,15 +56,15 @@ def embed_catalogue(
             num_gpus=1 if kind == "cuda" else 0,
         )
         ledger = Ledger(workspace.storage, job.run_folder)
-        watch = Watch(progress, "items", lambda record: record.counts["items"], _measure)
-        report = do_parts("embed", ledger, job.plan, spec, compute, watch, num_groups=devices.count)
+        sink = ProgressSink(progress, "items", lambda record: record.counts["items"], _export_part)
+        report = do_parts("embed", ledger, job.plan, spec, compute, sink, num_groups=devices.count)
         manifest = finish(workspace, job, max_rejected=max_rejected)
     num_read = manifest.num_items + manifest.num_rejected
     compute.metrics.set("semrec_quarantine_share", manifest.num_rejected / max(num_read, 1), kind="texts")
     return EmbedResult(identity.name, manifest, report)
 
 
-def _measure(record: PartRecord, metrics: Metrics) -> None:
+def _export_part(record: PartRecord, metrics: Metrics) -> None:
     metrics.add("semrec_texts_embedded_total", record.counts["embedded"])
     metrics.add("semrec_texts_reused_total", record.counts["reused"])
     metrics.add("semrec_quarantined_rows_total", record.counts["rejected"], stage="embed")

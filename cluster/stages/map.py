@@ -21,5 +21,5 @@ def draw_release_map(workspace: Workspace, release_id: str | None, *, compute: C
     progress.start("map", 0, "items")
     num_threads = compute.devices(kind="cpu").cpus
     is_new = compute.run(draw_map, storage, release_id, num_threads=num_threads)
-    progress.finish("drawn" if is_new else "stood")
+    progress.finish("drawn" if is_new else "drawn before")
     return release_id

@@ -1,4 +1,4 @@
-"""The whole path in one call: take in what was changed online, then embed, release, score, verify, publish.
+"""Runs the whole path in one call: compacts what was changed online, then embeds, releases, scores, verifies, publishes.
 
 Each step redoes only what changed.
 """
@@ -11,7 +11,7 @@ from cluster.compute import Compute
 from cluster.stages.embed import EmbedResult, embed_catalogue
 from cluster.stages.release import ReleaseResult, build_release
 from cluster.stages.score import ScoreResult, score_users
-from cluster.stages.verify import tell_live, verify
+from cluster.stages.verify import export_live, verify
 from semrec.changes.compact import fold_changes
 from semrec.encoders import EmbedSettings
 from semrec.errors import IncompleteRunError
@@ -96,5 +96,5 @@ def run_pipeline(
             remedy="Run `semrec score` to repair it, then `semrec verify`.",
         )
     live = publish(workspace.storage, scored.run_id, allowed)
-    tell_live(live, compute.metrics)
+    export_live(live, compute.metrics)
     return PipelineResult(embedded, released, scored, verification, live)

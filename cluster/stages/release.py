@@ -1,4 +1,4 @@
-"""Building a release on a cluster: the item matrix in one task, the user parts over the executor."""
+"""Builds a release: the item matrix in one call, the user parts over the executor."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from cluster.compute import Compute
 from cluster.pool import WorkerSpec
-from cluster.stages.parts import PartsReport, Watch, do_parts
+from cluster.stages.parts import PartsReport, ProgressSink, do_parts
 from semrec.contracts import part_name
 from semrec.errors import InputError, MissingArtefactError
 from semrec.progress import Progress
@@ -49,7 +49,7 @@ def build_release(
     progress: Progress,
     models: Sequence[ModelSpec] = (),
 ) -> ReleaseResult:
-    """Makes the release of the present inputs, or finds that it is there. `embedding` None means the only one.
+    """Builds the release of the present inputs, or finds that it is there. `embedding` None means the only one.
 
     `models` stand side by side in it; none: the content model.
     """
@@ -69,21 +69,21 @@ def build_release(
         )
         devices = compute.devices(kind="cpu")  # no GPU is rented for what uses none
         spec = WorkerSpec(UserPartWorker, {"workspace": workspace, "job": job}, num_cpus=devices.cpus)
-        watch = Watch(progress, "events", lambda record: job.plan.parts[record.part].num_rows)
+        sink = ProgressSink(progress, "events", lambda record: job.plan.parts[record.part].num_rows)
         report = do_parts(
             "release",
             ledger,
             job.plan,
             spec,
             compute,
-            watch,
+            sink,
             num_groups=devices.count,
             reuse=lambda pending: reuse_parts(
                 ledger, job.plan, pending, _other_releases(storage, job.release_id), lambda p: _user_path(job.folder, p)
             ),
         )
         manifest = finish_release(
-            workspace, job, lambda made: compute.run(choose_format, made, num_threads=devices.cpus)
+            workspace, job, lambda release: compute.run(choose_format, release, num_threads=devices.cpus)
         )
     for warning in eligibility_warnings(manifest):
         progress.note(warning)
@@ -93,7 +93,7 @@ def build_release(
 
 
 def find_embedding(storage: Storage) -> str:
-    """The name of the only finished embedding. Raises when there is none, or more than one to choose from."""
+    """Returns the name of the only finished embedding. Raises when there is none, or more than one to choose from."""
     names = [n for n in storage.list_folders("embeddings") if EmbeddingManifest.exists(storage, n)]
     if not names:
         raise MissingArtefactError("no embedding", expected="one", remedy="Run `semrec embed`.")

@@ -1,4 +1,4 @@
-"""Scoring all users of a release on a cluster."""
+"""Scores all users of a release on a cluster or in this process."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NoReturn
 
 from cluster.compute import Compute
 from cluster.pool import WorkerSpec
-from cluster.stages.parts import PartsReport, Watch, do_parts
+from cluster.stages.parts import PartsReport, ProgressSink, do_parts
 from semrec.contracts import part_name
 from semrec.errors import InputError, PlanChangedError
 from semrec.metrics import Metrics
@@ -77,9 +77,9 @@ def score_users(
             plan,
             spec,
             compute,
-            Watch(progress, "users", lambda record: record.counts["users"], _measure),
+            ProgressSink(progress, "users", lambda record: record.counts["users"], _export_part),
             num_groups=topology.num_replicas,
-            again=frozenset(verified.bad_parts) if verified else frozenset(),
+            redo=frozenset(verified.bad_parts) if verified else frozenset(),
             reuse=lambda pending: reuse_parts(
                 ledger,
                 plan,
@@ -148,7 +148,7 @@ def _worker_spec(
     return WorkerSpec(ScoreWorker, arguments, num_cpus=cpus, num_gpus=1 if engine == "cuda" else 0, shards=shards)
 
 
-def _measure(record: PartRecord, metrics: Metrics) -> None:
+def _export_part(record: PartRecord, metrics: Metrics) -> None:
     users = record.counts["users"]
     metrics.add("semrec_users_scored_total", users)
     metrics.add("semrec_users_short_total", record.counts["short"])

@@ -1,4 +1,4 @@
-"""Verifying a run away from the driver, and telling how healthy it is beside the one that is live."""
+"""Verifies a run away from the driver, and exports how healthy it is beside the one that is live."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from semrec.settings import VerifySettings
 from semrec.workspace.folder import Workspace
 from semrec.workspace.quarantine import quarantine_shares
 
-__all__ = ["tell_live", "verify"]
+__all__ = ["export_live", "verify"]
 
 _DEFAULTS = VerifySettings()
 
@@ -29,27 +29,31 @@ def verify(
     started_s, storage, metrics = time.monotonic(), workspace.storage, compute.metrics
     run_id = run_id or newest_run(storage)
     progress.start("verify", 0, "parts")
-    found: Verification = compute.run(verify_run, storage, run_id, num_sampled=num_sampled)
-    if found.ok:
-        _tell_health(compute.run(measure_health, storage, run_id), "verified", metrics)
+    verification: Verification = compute.run(verify_run, storage, run_id, num_sampled=num_sampled)
+    if verification.ok:
+        _export_health(compute.run(measure_health, storage, run_id), "verified", metrics)
         if live := read_live(storage):
-            tell_live(live, metrics)
-            if measured := read_health(storage, live.run):
-                _tell_health(measured, "live", metrics)
+            export_live(live, metrics)
+            if health := read_health(storage, live.run):
+                _export_health(health, "live", metrics)
     for kind, share in quarantine_shares(storage).items():
         metrics.set("semrec_quarantine_share", share, kind=kind)
     metrics.observe("semrec_stage_seconds", time.monotonic() - started_s, stage="verify")
-    checked = f"{found.num_parts} parts, {found.num_users:,} users once each, {found.num_rescored} rescored"
-    progress.finish(checked if found.ok else f"{len(found.problems)} bad parts")
-    return found
+    if verification.ok:
+        users = f"{verification.num_users:,} users once each, {verification.num_rescored} rescored"
+        progress.finish(f"{verification.num_parts} parts, {users}")
+    else:
+        progress.finish(f"{len(verification.problems)} bad parts")
+    return verification
 
 
-def tell_live(live: Live, metrics: Metrics) -> None:
+def export_live(live: Live, metrics: Metrics) -> None:
     """Exports when the live pair went live."""
     metrics.set("semrec_live_published_timestamp_seconds", live.published_at_s)
 
 
-def _tell_health(health: RunHealth, which: str, metrics: Metrics) -> None:
+def _export_health(health: RunHealth, which: str, metrics: Metrics) -> None:
+    """Exports the numbers of a run; `which` is verified or live."""
     metrics.set("semrec_run_users", health.num_users, which=which)
     metrics.set("semrec_run_excluded_items", health.num_excluded, which=which)
     for name, share in health.shares().items():

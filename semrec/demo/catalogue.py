@@ -18,13 +18,13 @@ PLATFORMS: Final = ("Atlas", "Harbor+", "Kinobox", "Lumina", "Marquee", "Night O
 
 @cache
 def films() -> tuple[dict[str, Any], ...]:
-    """The records of films.jsonl, in the order of the file."""
+    """Reads the records of films.jsonl, in the order of the file."""
     text = (files(__package__) / "films.jsonl").read_text(encoding="utf-8")
     return tuple(json.loads(line) for line in text.splitlines())
 
 
 def film_items(num_copies: int = 1) -> Iterator[ItemRow]:
-    """The films as items. Copies beyond the first are other editions with ids, titles and texts of their own."""
+    """Yields the films as items. Copies beyond the first are other editions with ids, titles and texts of their own."""
     for copy in range(1, num_copies + 1):
         for film in films():
             yield _item(film, "" if copy == 1 else f" (edition {copy})", "" if copy == 1 else f"-edition-{copy}")

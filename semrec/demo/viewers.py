@@ -1,4 +1,4 @@
-"""Viewers simulated from seven named tastes: deterministic for a seed, in memory-bounded batches."""
+"""Simulates viewers of seven named tastes: deterministic for a seed, in memory-bounded batches."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ TASTES: Final = (
 
 
 def viewer_rows(num_viewers: int) -> Iterator[UserRow]:
-    """One row per viewer: the taste's name and the services that the viewer pays for."""
+    """Yields one row per viewer: the taste's name and the services that the viewer pays for."""
     for viewer in range(num_viewers):
         taste = TASTES[viewer % len(TASTES)]
         yield UserRow(_viewer_id(viewer), {"platform": list(taste.platforms), "taste": [taste.name]})
 
 
 def viewer_interactions(num_viewers: int, seed: int, num_copies: int = 1) -> Iterator[pa.Table]:
-    """Ratings from 1 to 5 of the viewers, in batches: columns user_id, item_id, value, timestamp.
+    """Yields ratings from 1 to 5 of the viewers, in batches: columns user_id, item_id, value, timestamp.
 
     A viewer draws 12 to 40 films without replacement, film i with probability proportional to exp(affinity_i) (the Gumbel
     top-k trick, Kool et al. 2019, section 2.2), and rates by affinity plus noise. Batch b depends on (seed, b) alone.
@@ -68,9 +68,9 @@ def _batch(viewers: np.ndarray, affinity_TI: np.ndarray, item_ids: np.ndarray, r
     drawn = np.argsort(-(affinity + rng.gumbel(size=affinity.shape)), axis=1)
     counts = rng.integers(12, 41, len(viewers))
     counts[viewers % _NEW_EVERY == _NEW_EVERY - 1] = 0
-    taken = np.arange(drawn.shape[1]) < np.minimum(counts, drawn.shape[1])[:, None]
-    row, place = np.nonzero(taken)
-    item = drawn[row, place]
+    is_watched = np.arange(drawn.shape[1]) < np.minimum(counts, drawn.shape[1])[:, None]
+    row, rank = np.nonzero(is_watched)
+    item = drawn[row, rank]
     value = np.clip(np.round(3.0 + 0.6 * affinity[row, item] + rng.normal(0, 0.7, len(row))), 1, 5)
     timestamp = _NEWEST_S - rng.integers(0, _WATCHING_S, len(row))
     users = np.array([_viewer_id(int(viewer)) for viewer in viewers], dtype=object)

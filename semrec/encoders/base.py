@@ -94,12 +94,14 @@ class Encoder(ABC):
     @property
     @abstractmethod
     def device_name(self) -> str:
-        """The device in words, for the record of who made a part."""
+        """Describes the device in words, for the record of who made a part."""
 
     @abstractmethod
     def embed(self, contents: Sequence[str]) -> tuple[np.ndarray, list[tuple[int, str]]]:
-        """(vectors_ND, rejected): float32 rows of length 1 in the order of `contents`, and (index, reason) for each content
-        that has no vector, ascending; such a row is zero.
+        """Embeds contents of the encoder's modality.
+
+        Returns (vectors_ND, rejected): float32 rows of length 1 in the order of `contents`, and (index, reason) for each
+        content that has no vector, ascending; such a row is zero.
 
         A row depends on its content, the identity and the make of the device alone: neither on the other contents of the
         call nor on their order.

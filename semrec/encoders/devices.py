@@ -1,4 +1,4 @@
-"""Which device and which number type the encoder uses: what was asked for against what torch sees."""
+"""Chooses the device and the number type of an encoder: what was asked for against what torch sees."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ Dtype = Literal["float32", "bfloat16"]
 
 
 def resolve_device(device: str) -> str:
-    """`auto` becomes `cuda` where torch sees a GPU, else `cpu`; a named device must exist. Raises DeviceError."""
+    """Resolves a device: `auto` becomes `cuda` where torch sees a GPU, else `cpu`.
+
+    A named device must exist: raises DeviceError.
+    """
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cpu":
@@ -40,26 +43,26 @@ def resolve_device(device: str) -> str:
 
 
 def device_kind_of(device: str) -> DeviceKind:
-    """`cuda` for every CUDA device, else `cpu`."""
+    """Returns `cuda` for every CUDA device, else `cpu`."""
     return "cuda" if device.startswith("cuda") else "cpu"
 
 
 def resolve_dtype(dtype: str, device_kind: DeviceKind) -> Dtype:
-    """`auto` becomes `bfloat16` on GPUs and on a CPU that multiplies it natively, else `float32`."""
+    """Resolves a number type: `auto` becomes `bfloat16` on GPUs and on a CPU that multiplies it natively, else `float32`."""
     if dtype == "auto":
         return "bfloat16" if device_kind == "cuda" or multiplies_bfloat16() else "float32"
     return "bfloat16" if dtype == "bfloat16" else "float32"
 
 
 def multiplies_bfloat16() -> bool:
-    """True when this CPU has AMX tiles or AVX-512 BF16; elsewhere bfloat16 is emulated and slower than float32."""
+    """Returns whether this CPU has AMX tiles or AVX-512 BF16; elsewhere bfloat16 is emulated and slower than float32."""
     # Private names of torch: a build without them is taken for a CPU without the instructions.
     checks = (getattr(torch.cpu, name, None) for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"))
     return any(check is not None and bool(check()) for check in checks)
 
 
 def device_name(device: str) -> str:
-    """The device in words, for the record of who made a part."""
+    """Describes the device in words, for the record of who made a part."""
     return (
         torch.cuda.get_device_name(device) if device.startswith("cuda") else f"cpu, {torch.get_num_threads()} threads"
     )

@@ -29,7 +29,7 @@ class KnownVectors:
         self._runs: list[tuple[KnownRun, dict[int, PartRecord]]] | None = None
 
     def whole_part(self, part: int) -> PartRecord | None:
-        """The record of an earlier run for this very part, when all that its bytes depend on is unchanged, every item got
+        """Finds the record of an earlier run for this very part, when all that its bytes depend on is unchanged, every item got
         its vector and the file still has its SHA-256; else None."""
         fingerprint = self._job.plan.parts[part].fingerprint
         for _, records in self._read_runs():
@@ -41,7 +41,7 @@ class KnownVectors:
         return None
 
     def lookup(self, part: int, hashes: pa.Array) -> tuple[np.ndarray, np.ndarray]:
-        """(vectors_ND, known_N) for the content hashes of `part`: float32, zeros where `known_N` is False."""
+        """Looks up vectors: (vectors_ND, known_N) for the content hashes of `part`: float32, zeros where `known_N` is False."""
         vectors_ND = np.zeros((len(hashes), self._job.identity.dimension), dtype=np.float32)
         known_N = np.zeros(len(hashes), dtype=bool)
         for file in self._files(part):

@@ -67,12 +67,12 @@ class EmbeddingJob:
 
 
 def embedding_folder(identity: EncoderIdentity) -> str:
-    """The embedding's folder in a workspace."""
+    """Returns the embedding's folder in a workspace."""
     return f"embeddings/{identity.name}"
 
 
 def run_folder(folder: str, run_id: str) -> str:
-    """The folder of one run of the embedding in `folder`."""
+    """Returns the folder of one run of the embedding in `folder`."""
     return f"{folder}/runs/{run_id}"
 
 

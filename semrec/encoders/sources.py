@@ -1,4 +1,4 @@
-"""Where an encoder's files are, and the proof that they are the promised ones."""
+"""Finds an encoder's files and proves that they are the promised ones."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def resolve_model(name: str) -> ModelSource:
 
 
 def weights_sha256(folder: Path) -> str:
-    """SHA-256 of `model.safetensors`; of several weight files, the fingerprint of their names and SHA-256.
+    """Computes the SHA-256 of `model.safetensors`; of several weight files, the fingerprint of their names and SHA-256.
 
     Raises EncoderError when the folder holds no weights.
     """

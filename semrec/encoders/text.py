@@ -168,7 +168,7 @@ class TextEncoder(Encoder):
 
 
 def normalise_rows(raw_ND: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(vectors_ND, norms_N): the rows of float32 `raw_ND` divided by their length, float32, and the lengths, float64.
+    """Scales rows to length 1: returns (vectors_ND, norms_N), float32 and float64 the lengths of the rows of `raw_ND`.
 
     The sum runs in a fixed order of single additions in float64, so a row's result does not depend on the number of rows
     or the machine's vector width. A row whose length is zero or not finite comes back as zeros.

@@ -87,7 +87,7 @@ def identity_of(source: ModelSource, *, max_tokens: int, device_kind: DeviceKind
 def call_shapes(
     max_tokens: int, device_kind: DeviceKind, *, num_positions: int | None = None
 ) -> tuple[tuple[int, int], ...]:
-    """The (rows, padded tokens) of every call that the encoder may make for texts of up to `max_tokens` tokens.
+    """Lists the (rows, padded tokens) of every call that the encoder may make for texts of up to `max_tokens` tokens.
 
     A text of n tokens goes to the shortest shape with MORE than n: at least one column is padding, so no call ever has a
     mask of all ones, for which transformers drops the mask and torch takes another kernel with other bytes on a GPU.

@@ -20,7 +20,7 @@ __all__ = ["EmbedWorker"]
 
 
 class EmbedWorker:
-    """Does parts of an embedding run, in this process or in an actor of the pool.
+    """Does the parts of an embedding run.
 
     The encoder is loaded for the first content that has no known vector, so a run in which nothing changed never loads it. The
     device is that of `settings`; auto stands for the kind that the job was planned for. Raises EncoderError or DeviceError

@@ -97,9 +97,9 @@ def draw_map(storage: Storage, release_id: str, *, num_threads: int = 1) -> bool
     """
     release = Release(storage, release_id)
     rows = _rows(release)
-    drawing = {"method": f"t-SNE, openTSNE {version('opentsne')}", "seed": _SEED, "stride": _stride(release)}
-    matrix = release.manifest.matrix.model_dump(mode="json", by_alias=True)
-    print_of_map = fingerprint({"items": matrix, "drawing": drawing})
+    method, stride = f"t-SNE, openTSNE {version('opentsne')}", _stride(release)
+    drawing = {"method": method, "seed": _SEED, "stride": stride}
+    print_of_map = fingerprint({"items": release.manifest.matrix.to_json(), "drawing": drawing})
     with contextlib.suppress(MissingArtefactError, CorruptArtefactError, SchemaError):
         if MapManifest.read(storage, release_id).fingerprint == print_of_map and len(read_map(release)) == len(rows):
             return False
@@ -109,14 +109,22 @@ def draw_map(storage: Storage, release_id: str, *, num_threads: int = 1) -> bool
     digest = sha256_hex(buffer.getvalue())
     file = f"{release.folder}/map-{digest[:12]}.npy"
     storage.write_bytes(file, buffer.getvalue())
-    MapManifest(
-        release=release_id, file=file, sha256=digest, num_points=len(rows), fingerprint=print_of_map, **drawing
-    ).write(storage, release_id)
+    manifest = MapManifest(
+        release=release_id,
+        file=file,
+        sha256=digest,
+        num_points=len(rows),
+        method=method,
+        seed=_SEED,
+        stride=stride,
+        fingerprint=print_of_map,
+    )
+    manifest.write(storage, release_id)
     return True
 
 
 def read_map(release: Release) -> np.ndarray:
-    """The positions on the map of a release, uint16 [N, 2].
+    """Reads the positions on the map of a release, uint16 [N, 2].
 
     Raises MissingArtefactError where none was drawn, CorruptArtefactError where it is not what its manifest says.
     """
@@ -133,7 +141,7 @@ def read_map(release: Release) -> np.ndarray:
 
 
 def map_legend(release: Release) -> Legend:
-    """Colours by genre, or else by the attribute that most items have and that has the fewest values.
+    """Chooses the colours: by genre, or else by the attribute that most items have and that has the fewest values.
 
     The most frequent values have a colour. An item with several has that of the rarest, which says most about it.
     """
@@ -150,13 +158,13 @@ def map_legend(release: Release) -> Legend:
 
 
 def gone_points(release: Release, overlay: OverlayView) -> tuple[int, ...]:
-    """The points of the map, ascending, whose items were deleted."""
+    """Returns the points of the map, ascending, whose items were deleted."""
     rows = rows_of(release, [change.item_id for change in overlay.changes.values() if change.deleted]).values()
     return tuple(row // _stride(release) for row in sorted(rows) if row % _stride(release) == 0)
 
 
 def map_bytes(release: Release, positions_N2: np.ndarray, legend: Legend, gone: Sequence[int] = ()) -> bytes:
-    """The map as one answer without the points `gone`; the module's docstring has the layout."""
+    """Packs the map as one answer without the points `gone`; the module's docstring has the layout."""
     head = {
         "release": release.release_id,
         "num_points": len(positions_N2),
@@ -174,7 +182,7 @@ def map_bytes(release: Release, positions_N2: np.ndarray, legend: Legend, gone: 
 def map_items(
     release: Release, overlay: OverlayView, rows: Iterable[int] = (), item_ids: Sequence[str] = ()
 ) -> list[dict[str, Any]]:
-    """Items by matrix row, in the order asked for, then by id: row, item_id, title and attributes as they now are.
+    """Returns items by matrix row, in the order asked for, then by id: row, item_id, title and attributes as they now are.
 
     `row` is None for an item that the release does not have; these come last. Unknown and deleted items and rows beyond the
     matrix are left out.
@@ -198,14 +206,14 @@ def map_items(
 
 
 def rows_of(release: Release, item_ids: Iterable[str]) -> dict[str, int]:
-    """The matrix rows of those ids that the release has."""
+    """Returns the matrix rows of those ids that the release has."""
     wanted = list(dict.fromkeys(item_ids))
     rows = pc.index_in(pa.array(wanted, pa.string()), value_set=release.item_ids).to_pylist()
     return {item_id: row for item_id, row in zip(wanted, rows, strict=True) if row is not None}
 
 
 def items_with_title(release: Release, overlay: OverlayView, text: str, limit: int) -> list[dict[str, Any]]:
-    """Items whose title contains `text`, whatever the case: those that begin with it first, then by item_id."""
+    """Finds items whose title contains `text`, whatever the case: those that begin with it first, then by item_id."""
     hidden = overlay.rows_hidden(release.item_ids)
     stored = _with_title(release.items.column("title"), text)
     changed = _with_title(pa.array([change.title for change in overlay.live], pa.string()), text)

@@ -18,7 +18,7 @@ _PERPLEXITY: Final = 30.0
 
 
 def project(vectors_ID: np.ndarray, seed: int, *, num_threads: int = 1) -> np.ndarray:
-    """Positions of the items of float32 `vectors_ID`: float32 [I, 2], each axis from 0 to 1, y upwards.
+    """Places the items of float32 `vectors_ID` in the unit square: float32 [I, 2], y upwards.
 
     The same vectors and seed give the same positions on one machine. Directions count, lengths do not.
     """

@@ -207,7 +207,7 @@ def test_a_killed_driver(
     committed = num_committed(workspace)
     assert 3 <= committed < NUM_PARTS
     result = score(workspace, on_ray)
-    assert (result.parts.standing, result.parts.computed) == (committed, NUM_PARTS - committed)
+    assert (result.parts.committed, result.parts.computed) == (committed, NUM_PARTS - committed)
     assert_undisturbed(workspace, result, undisturbed)
 
 
@@ -228,7 +228,7 @@ Ledger.commit = commit_or_die
     assert workspace.storage.exists(f"{folder}/parts/part-00005.parquet")
     assert not workspace.storage.exists(f"{folder}/ledger/part-00005.json")
     result = score(workspace, InProcess())
-    assert (result.parts.standing, result.parts.computed) == (5, NUM_PARTS - 5)
+    assert (result.parts.committed, result.parts.computed) == (5, NUM_PARTS - 5)
     assert_undisturbed(workspace, result, undisturbed)
 
 
@@ -266,7 +266,7 @@ def test_a_driver_killed_while_embedding(two_nodes: Cluster, on_ray: RayCluster,
         digests.append(result.manifest.fingerprint)
         if workspace is killed:
             assert 1 <= committed < result.parts.planned
-            assert (result.parts.standing, result.parts.computed) == (committed, result.parts.planned - committed)
+            assert (result.parts.committed, result.parts.computed) == (committed, result.parts.planned - committed)
     assert digests[0] == digests[1]
 
 

@@ -142,7 +142,7 @@ def test_rayignore_keeps_the_upload_small(finished: dict[str, Job]) -> None:
 
 def test_installed_wheel(finished: dict[str, Job], cluster: JobCluster, workspace: Workspace) -> None:
     log = _succeeded(finished["wheel"])
-    assert re.search(r"^embed +0 of 1 parts computed, 1 stood", log, re.MULTILINE), log
+    assert re.search(r"^embed +0 of 1 parts computed, 1 committed before", log, re.MULTILINE), log
     assert SCORED.search(log), log
     live = read_live(workspace.storage)
     assert live is not None

@@ -80,9 +80,9 @@ def test_a_second_run_redoes_nothing(demo: tuple[str, str]) -> None:
     result = semrec("run", "--in-process", "--workspace", demo[0])
     assert result.exit_code == 0, result.output
     assert [line.split("  ")[-1] for line in result.output.splitlines() if " parts computed" in line] == [
-        "0 of 1 parts computed, 1 stood (0.0 s)",
-        "0 of 8 parts computed, 8 stood (0.0 s)",
-        "0 of 8 parts computed, 8 stood (0.0 s)",
+        "0 of 1 parts computed, 1 committed before (0.0 s)",
+        "0 of 8 parts computed, 8 committed before (0.0 s)",
+        "0 of 8 parts computed, 8 committed before (0.0 s)",
     ]
 
 

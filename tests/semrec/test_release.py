@@ -203,7 +203,7 @@ def test_the_same_inputs_are_the_same_release(tmp_path: Path) -> None:
     assert one.release_id == other.release_id
     assert one.manifest == other.manifest
     again = release(first)
-    assert (again.release_id, again.parts.standing, again.parts.computed) == (one.release_id, 4, 0)
+    assert (again.release_id, again.parts.committed, again.parts.computed) == (one.release_id, 4, 0)
 
 
 @pytest.mark.parametrize("settings", [{"half_life_days": 90.0}, {"eligibility": ()}, {"as_of": 5}])
@@ -238,7 +238,7 @@ def test_new_events_of_one_user_remake_one_part(tmp_path: Path, later: int) -> N
     new = [(user, "item-6", 1.0, later)]
     import_interactions(workspace, [events_table(new)], mode="append")
     grown = release(workspace)
-    assert (grown.parts.computed, grown.parts.reused, grown.parts.standing) == (1, 3, 0)
+    assert (grown.parts.computed, grown.parts.reused, grown.parts.committed) == (1, 3, 0)
     scratch = make_world(tmp_path / "scratch", history() + new)
     full = release(scratch)
     assert full.parts.computed == 4
@@ -285,6 +285,6 @@ def test_a_lost_user_part_alone_is_made_again(tmp_path: Path) -> None:
     data = workspace.storage.read_bytes(path)
     workspace.storage.delete(path)
     again = release(workspace)
-    assert (again.parts.computed, again.parts.standing) == (1, 3)
+    assert (again.parts.computed, again.parts.committed) == (1, 3)
     assert workspace.storage.read_bytes(path) == data
     assert again.manifest == before.manifest

@@ -107,7 +107,7 @@ def test_the_same_run_is_found_again(workspace: Workspace) -> None:
     first = score(workspace)
     again = score(workspace)
     assert (again.run_id, again.manifest) == (first.run_id, first.manifest)
-    assert (first.parts.computed, again.parts.computed, again.parts.standing) == (4, 0, 4)
+    assert (first.parts.computed, again.parts.computed, again.parts.committed) == (4, 0, 4)
     assert score(workspace, k=4).run_id != first.run_id
 
 
@@ -274,7 +274,7 @@ def test_a_bad_run_goes_live_only_after_repair_and_another_look(workspace: Works
     with pytest.raises(IncompleteRunError, match="has bad parts"):
         publish(workspace.storage, result.run_id)
     repaired = score(workspace)
-    assert (repaired.parts.computed, repaired.parts.standing) == (1, 3)
+    assert (repaired.parts.computed, repaired.parts.committed) == (1, 3)
     assert workspace.storage.read_bytes(path) == good
     with pytest.raises(IncompleteRunError, match="was never verified"):
         publish(workspace.storage, result.run_id)

@@ -148,7 +148,7 @@ def test_a_release_of_schema_1_is_finished_as_it_stands(workspace: Workspace) ->
     as_schema_1(storage, first.release_id, 8)
     storage.delete(f"{folder}/users/part-00001.parquet")
     again = release(workspace)
-    assert (again.release_id, again.parts.computed, again.parts.standing) == (first.release_id, 1, 3)
+    assert (again.release_id, again.parts.computed, again.parts.committed) == (first.release_id, 1, 3)
     assert part_digests(again.manifest.users) == part_digests(first.manifest.users)
     assert list(storage.list_sizes(f"{folder}/matrix")) == ["block-00000.npy"]
     assert ReleaseManifest.read(storage, first.release_id).schema_version == SCHEMA_VERSION

@@ -163,7 +163,7 @@ def test_a_lost_part_alone_is_made_again(uri: str) -> None:
     workspace.storage.delete(path)
     assert verify_run(workspace.storage, before.run_id).problems == [f"part 1: {path} is missing"]
     after = score(workspace)
-    assert (after.parts.computed, after.parts.standing) == (1, 3)
+    assert (after.parts.computed, after.parts.committed) == (1, 3)
     assert after.manifest == before.manifest
     assert workspace.storage.read_bytes(path) == data
 
