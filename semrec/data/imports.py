@@ -230,7 +230,12 @@ def _is_empty(source: Source) -> bool:
 def _read_csv(
     source: Source, wanted: list[str], *, ids: list[str], options: DialectOptions, stats: ReadStats, keys: set[str]
 ) -> Iterator[RowBlock]:
-    return read_delimited(source, wanted, stats=stats, dialect=settle_dialect(source, wanted, options, stats.note))
+    dialect = settle_dialect(source, wanted, options, stats.note)
+    yield from read_delimited(source, wanted, stats=stats, dialect=dialect)
+    if options.encoding is None and stats.rejected.get("bad UTF-8"):
+        stats.note(
+            "rows that are not UTF-8 were rejected: --encoding cp1252 or latin-1 reads a file in another encoding"
+        )
 
 
 def _read_jsonl(

@@ -30,7 +30,9 @@ VERBS = [
     "plan",
     "serve",
     "parity",
+    "inspect",
     "import",
+    "quarantine",
     "bench",
 ]
 MODULES = sorted({path.stem for path in Path(jobs.__path__[0]).glob("[!_]*_*.py")} - {"cli_common"})

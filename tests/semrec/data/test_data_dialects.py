@@ -100,8 +100,9 @@ def test_encodings(workspace: Workspace, tmp_path: Path, encoding: str, said: st
 
 
 def test_what_is_not_text_of_its_encoding_is_rejected_and_named(workspace: Workspace, tmp_path: Path) -> None:
-    stored, _ = titles(workspace, tmp_path, b"id,name\n1,Caf\xe9\n2,Tea\n")
+    stored, report = titles(workspace, tmp_path, b"id,name\n1,Caf\xe9\n2,Tea\n")
     assert stored == {"2": "Tea"}
+    assert "--encoding cp1252" in report.notes[0]
     assert quarantined(workspace, "items") == [("i.csv", 2, "bad UTF-8: byte 0xe9")]
     stored, _ = titles(workspace, tmp_path, b"id,name\n1,Caf\x81\n2,Tea\n", encoding="cp1252")
     assert stored == {"2": "Tea"}
