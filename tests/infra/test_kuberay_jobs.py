@@ -20,6 +20,7 @@ NOT_JOBS = {
     "parity",
     "inspect",
     "quarantine",
+    "map",
     "init",
     "config",
     "evaluate",
