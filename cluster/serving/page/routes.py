@@ -109,15 +109,16 @@ def legend(request: Request) -> JSONResponse:
 @router.get("/v1/map/items", tags=["map"])
 def items_of_map(
     request: Request,
+    *,
     rows: Annotated[str, Query(pattern=r"^(\d{1,10}(,\d{1,10})*)?$", max_length=12 * _MAX_ITEMS)] = "",
-    item_id: Annotated[list[str] | None, Query(max_length=_MAX_ITEMS)] = None,
+    item_id: Annotated[list[str], Query(default_factory=list, max_length=_MAX_ITEMS)],  # no null: a query has none
 ) -> JSONResponse:
     """Items at rows of the item matrix and items by id, as they now are; unknown and deleted ones are left out.
 
     At most 500 at once. An item that is newer than the map has no row.
     """
     release, overlay = _now(request)
-    numbers, names = [int(row) for row in rows.split(",") if row], item_id or []
+    numbers, names = [int(row) for row in rows.split(",") if row], item_id
     if (count := len(numbers) + len(names)) > _MAX_ITEMS:
         raise ProblemError(422, f"{count} items", f"at most {_MAX_ITEMS}", "Ask for some now, others later.")
     return JSONResponse({"release": release.release_id, "items": map_items(release, overlay, numbers, names)})
