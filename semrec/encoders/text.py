@@ -10,9 +10,9 @@ import torch
 
 from semrec.encoders.base import Encoder
 from semrec.encoders.devices import DeviceKind, device_kind_of, device_name, resolve_device
+from semrec.encoders.identity import TextIdentity, text_identity
 from semrec.encoders.settings import EmbedSettings
 from semrec.encoders.sources import ModelSource, resolve_model
-from semrec.encoders.text_identity import TextIdentity, text_identity
 from semrec.errors import DeviceError, EncoderError
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 
 from semrec.encoders.devices import device_kind_of, resolve_device, resolve_dtype
+from semrec.encoders.identity import TextIdentity
 from semrec.encoders.sources import resolve_model
 from semrec.encoders.text import TextEncoder
-from semrec.encoders.text_identity import TextIdentity
 from semrec.errors import EncoderError, InputError
 from semrec.online.lru import Lru
 

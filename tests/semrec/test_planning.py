@@ -197,7 +197,7 @@ def test_without_weights_a_calibration_says_that_embedding_was_not_measured(monk
     def nothing(name: str) -> None:
         raise EncoderError(f"no files of {name}", expected="a model", remedy="Install it.")
 
-    monkeypatch.setattr("semrec.encoders.resolve_model", nothing)
+    monkeypatch.setattr("semrec.encoders.identity.resolve_model", nothing)
     made = calibrate(engine="cpu", num_threads=1, dimension=8, k=3, budget_s=0.1)
     assert made.rates.texts_per_s == pytest.approx(2 * 8 / made.rates.per_item_s / 1.6e9)
     assert made.rates.embed_source.endswith("of scoring, not measured (no files of all-MiniLM-L6-v2)")
