@@ -47,6 +47,11 @@ class WeightRule:
                 f"neutral_value = {self.neutral_value}", expected="a finite number", remedy="Use 0 for plain events."
             )
 
+    @property
+    def counts_equal_events_once(self) -> bool:
+        """Whether events that are equal in all columns are one: a rating that stands there twice is one rating."""
+        return self.repeats == "latest"
+
     def to_json(self) -> dict[str, str | float]:
         """The rule as fingerprints and messages have it."""
         return {"repeats": self.repeats, "neutral_value": float(self.neutral_value)}
@@ -66,14 +71,16 @@ def stage_interactions(
     """Writes the parts of all events in `tables`, with those stored already when `append`.
 
     `tables` have INTERACTIONS_SCHEMA, or a column event_id (string) besides; of several rows with one event id the first
-    counts. Other events that are equal in all four columns are as many events, unless `each_once`. With `append`
-    they are laid over the stored ones as `union_of` says, where events without a time add up unless `each_once`.
+    counts. Other events that are equal in all four columns are as many events, unless `each_once` or the rule says that they
+    are one. With `append` they are laid over the stored ones as `union_of` says, where events without a time add up unless
+    they are one.
 
     Memory holds one block of a source, one spill buffer and one bucket. `folded` is the last event received online that the
     result holds or replaces; by default that of the interactions before. Raises InputError when `append` meets another rule,
     TooManyRejectedError before any part is written.
     """
     manifest = _earlier(workspace, append)
+    each_once = each_once or rule.counts_equal_events_once
     stored: dict[int, InteractionsPart] = {}
     if append and manifest:
         _check_rule(manifest, rule)

@@ -203,6 +203,12 @@ def test_movies_and_tags_that_cannot_be_used_are_refused(workspace: Workspace, t
         "tags: 4 rows read, rejected 1 missing id, 1 missing tag, 1 unknown item",
         "rejected rows: quarantine/import/items-*.parquet",
         "rejected rows: quarantine/import/tags-*.parquet",
+        "  movies.csv, line 4: missing id: ,No id,No id. Genres: Drama.",
+        "  movies.csv, line 5: no title and no text: 2,,",
+        "  movies.csv, line 6: duplicate id: item_id = '1': 1,Second (1991)",
+        "  tags.csv, line 4: missing id: ,1,anonymous,5",
+        "  tags.csv, line 5: missing tag: 1,1,  ,5",
+        "  tags.csv, line 3: unknown item: movieId = '9': 1,9,lost",
     ]
 
 
