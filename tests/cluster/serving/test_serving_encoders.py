@@ -143,7 +143,7 @@ def test_what_the_overlay_no_longer_needs_is_forgotten() -> None:
     encoders = {name: PickyEncoder() for name in "abc"}
 
     class Release:
-        release_id, dimension = "r", DIMENSION
+        release_id, embedding_dimension = "r", DIMENSION
 
         def __init__(self, name: str) -> None:
             self.manifest = SimpleNamespace(settings=SimpleNamespace(embedding_name=name))

@@ -12,7 +12,8 @@ import pytest
 from semrec.errors import InputError, SchemaError
 from semrec.evaluation.dataset import PublishedSplit, read_dataset, read_published
 from semrec.workspace.folder import Workspace
-from semrec.workspace.manifests import write_manifest
+from semrec.workspace.manifests import CatalogueManifest, EmbeddingManifest, InteractionsManifest, InteractionsPart
+from semrec.workspace.records import PartFile
 from semrec.workspace.tables import write_table
 
 
@@ -81,25 +82,29 @@ def test_a_workspace_is_read_with_its_embedding_by_item_id(tmp_path: Path) -> No
     workspace = Workspace.create(str(tmp_path), num_buckets=2)
     storage = workspace.storage
     items = write_table(storage, "catalogue/items", pa.table({"item_id": ["c", "a", "b"]}))
-    write_manifest(storage, "catalogue/manifest.json", "catalogue", {"fingerprint": "f1", "parts": [items.to_json()]})
+    CatalogueManifest(num_items=3, num_parts=1, parts=(PartFile.of(0, items),), fingerprint="f1").write(storage)
     events = pa.table(
         {"user_id": ["u", "u", "v"], "item_id": ["b", "gone", "c"], "value": pa.array([4, 5, 2], pa.float32()),
          "timestamp": [7, 8, 9]}
     )  # fmt: skip
     part = write_table(storage, "interactions/part", events)
-    body = {"neutral_value": 2.5, "parts": [part.to_json()]}
-    write_manifest(storage, "interactions/manifest.json", "interactions", body)
+    InteractionsManifest(
+        num_rows=3, num_users=2, num_buckets=1, newest_timestamp=9, repeats="sum", neutral_value=2.5, fingerprint="g1",
+        parts=(InteractionsPart.of(0, part, num_users=2, newest_timestamp=9),),
+    ).write(storage)  # fmt: skip
     assert read_dataset(workspace).content == {}
     vectors = pa.FixedSizeListArray.from_arrays(pa.array([1, 2, 3, 4], pa.float32()), 2)
     part = write_table(storage, "embeddings/e/part", pa.table({"item_id": ["c", "a"], "vector": vectors}))
-    body = {"catalogue": "f1", "dimension": 2, "parts": [part.to_json()]}
-    write_manifest(storage, "embeddings/e/manifest.json", "embedding", body)
+    embedding = EmbeddingManifest(
+        name="e", encoder={}, catalogue="f1", num_items=2, dimension=2, parts=(PartFile.of(0, part),), fingerprint="e1"
+    )
+    embedding.write(storage, "e")
     dataset = read_dataset(workspace)
     assert (dataset.item_ids, dataset.num_users, dataset.neutral_value) == (["a", "b", "c"], 2, 2.5)
     assert dataset.content["text"].tolist() == [[3, 4], [0, 0], [1, 2]]
     assert sorted(zip(dataset.events.row.tolist(), dataset.events.timestamp.tolist(), strict=True)) == [(1, 7), (2, 9)]
     with pytest.raises(InputError, match="embedding 'other'"):
         read_dataset(workspace, embedding="other")
-    write_manifest(storage, "embeddings/e/manifest.json", "embedding", {**body, "catalogue": "f0"})
+    embedding.model_copy(update={"catalogue": "f0"}).write(storage, "e")
     with pytest.raises(SchemaError, match="was made from catalogue f0"):
         read_dataset(workspace)

@@ -131,7 +131,7 @@ def api(served: ServedRelease) -> Iterator[Api]:
 def test_the_job_says_yes_and_asks_as_the_run_was_scored(world: World, api: Api, tmp_path: Any, capsys: Any) -> None:
     key = tmp_path / "key"
     key.write_text("secret\n")
-    main(world.workspace.uri, url=api.url, sample=25, key_file=key)
+    main(workspace=world.workspace.uri, url=api.url, sample=25, key_file=key)
     assert api.queries == {f"source=live&overlay=off&k={K}"}
     assert api.keys == {"Bearer secret"}
     assert "25 of 25 answers equal, 100.00%" in capsys.readouterr().out
@@ -140,7 +140,7 @@ def test_the_job_says_yes_and_asks_as_the_run_was_scored(world: World, api: Api,
 def test_the_job_exits_1_and_names_the_user(world: World, api: Api, lists: PublishedLists, capsys: Any) -> None:
     api.broken = {lists.sample(20)[3]}
     with pytest.raises(typer.Exit) as left:
-        main(world.workspace.uri, url=api.url, sample=20)
+        main(workspace=world.workspace.uri, url=api.url, sample=20)
     assert left.value.exit_code == 1
     said = capsys.readouterr().out
     assert "19 of 20 answers equal, 95.00%" in said
@@ -149,5 +149,5 @@ def test_the_job_exits_1_and_names_the_user(world: World, api: Api, lists: Publi
 
 def test_the_job_without_a_service_exits_1(world: World, capsys: Any) -> None:
     with pytest.raises(typer.Exit):
-        main(world.workspace.uri, url="http://127.0.0.1:9", sample=3)
+        main(workspace=world.workspace.uri, url="http://127.0.0.1:9", sample=3)
     assert "0 of 3 answers equal" in capsys.readouterr().out

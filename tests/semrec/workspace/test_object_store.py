@@ -286,7 +286,7 @@ def cached_blocks() -> list[Path]:
 def test_a_block_is_verified_where_it_arrives(s3_uri: str) -> None:
     workspace = make_world(s3_uri)
     released = Release(workspace.storage, release(workspace).release_id)
-    block = released.manifest.matrix.blocks[0]["high"]["file"]
+    block = released.manifest.matrix.blocks[0].high.file
     right = workspace.storage.read_bytes(block)
     for path in cached_blocks():
         path.unlink()  # as on a node that has read nothing yet
