@@ -11,19 +11,18 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from importlib import import_module
 from typing import Any, ClassVar, Final, Protocol, Self
 
 import numpy as np
 
 from semrec.encoders.devices import DeviceKind
 from semrec.encoders.settings import EmbedSettings
-from semrec.errors import InputError
+from semrec.registry import Registry, import_class
 
 __all__ = ["CONTENT_COLUMNS", "ENCODERS", "Encoder", "EncoderIdentity", "encoder_class"]
 
 #: Kind of encoder, as identities have it -> module and class. Imported on first use: they load torch.
-ENCODERS: Final[dict[str, tuple[str, str]]] = {
+ENCODERS: Final[Registry] = {
     "text": ("semrec.encoders.text", "TextEncoder"),
 }
 #: Modality -> the columns of the catalogue that hold an item's content and its hash.
@@ -32,10 +31,7 @@ CONTENT_COLUMNS: Final[Mapping[str, tuple[str, str]]] = {"text": ("text", "text_
 
 def encoder_class(kind: str) -> type[Encoder]:
     """Imports the encoder of a kind. Raises InputError when there is no such kind."""
-    if kind not in ENCODERS:
-        raise InputError(f"encoder {kind!r}", expected=" or ".join(sorted(ENCODERS)), remedy="Choose one of these.")
-    module, name = ENCODERS[kind]
-    loaded: type[Encoder] = getattr(import_module(module), name)
+    loaded: type[Encoder] = import_class(ENCODERS, kind, "encoder")
     return loaded
 
 

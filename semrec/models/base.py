@@ -14,12 +14,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any, ClassVar, Final, NamedTuple, Self
 
 import numpy as np
 
-from semrec.errors import InputError
+from semrec.registry import Registry, import_class
 from semrec.scoring.halves import join_halves, split_halves
 
 __all__ = [
@@ -34,7 +33,7 @@ __all__ = [
 ]
 
 #: Name of a model, as settings and manifests have it -> module and class. Imported on first use: some load torch.
-MODELS: Final[Mapping[str, tuple[str, str]]] = {
+MODELS: Final[Registry] = {
     "content": ("semrec.models.content", "ContentModel"),
     "content_ridge": ("semrec.models.content_ridge", "ContentRidgeModel"),
     "ials": ("semrec.models.ials", "IalsModel"),
@@ -45,10 +44,7 @@ MODELS: Final[Mapping[str, tuple[str, str]]] = {
 
 def model_class(kind: str) -> type[VectorModel]:
     """Imports the model of a name. Raises InputError when there is no such model."""
-    if kind not in MODELS:
-        raise InputError(f"model {kind!r}", expected=" or ".join(sorted(MODELS)), remedy="Choose one of these.")
-    module, name = MODELS[kind]
-    loaded: type[VectorModel] = getattr(import_module(module), name)
+    loaded: type[VectorModel] = import_class(MODELS, kind, "model")
     return loaded
 
 
