@@ -16,6 +16,7 @@ from semrec.models.base import Events
 from semrec.scoring import Engine, ItemShard, Queries, TopK, exact_ranks, make_engine
 from semrec.scoring.canonical import canonical_scores
 from semrec.scoring.popularity import PopularityEngine
+from semrec.scoring.types import take_lists
 
 __all__ = ["ModelVectors", "Ranking", "count_popularity", "rank_listed", "rank_split"]
 
@@ -73,19 +74,19 @@ def rank_split(vectors: ModelVectors, split: Split, *, k: int = 100, engine: str
     )
     ranks = np.zeros(len(split.target_rows), np.int64)
     lists, order = [], []
-    for is_mine, users_UD, open_engine in sources:
-        mine = users[is_mine]
-        if not len(mine):
+    for is_of_source, users_UD, open_engine in sources:
+        source_users = users[is_of_source]
+        if not len(source_users):
             continue
-        queries = _queries(split.history, mine, users_UD, rows)
-        target_offsets, where = _taken(split.target_offsets, mine)
+        queries = _queries(split.history, source_users, users_UD, rows)
+        target_offsets, where = take_lists(split.target_offsets, source_users)
         source = open_engine()
         ranks[where] = exact_ranks([source], queries, target_offsets, np.searchsorted(rows, split.target_rows[where]))
         lists.append(source.top_k(queries, k))
-        order.append(np.flatnonzero(is_mine))
+        order.append(np.flatnonzero(is_of_source))
     joined = TopK.concatenate(lists)
     back = np.argsort(np.concatenate(order), kind="stable")
-    offsets, where = _taken(joined.offsets, back)
+    offsets, where = take_lists(joined.offsets, back)
     listed = TopK(offsets, rows[joined.rows[where]], joined.scores[where])
     return Ranking(users, ranks, listed, int((~vectors.has_vector_U[users]).sum()))
 
@@ -105,9 +106,9 @@ def rank_listed(
     owner = np.repeat(np.arange(len(target_rows)), np.diff(candidate_offsets))
     target_scores = _pair_scores(vectors, target_users, target_rows)
     scores = _pair_scores(vectors, target_users[owner], candidate_rows)
-    own, own_row = target_scores[owner], target_rows[owner]
-    stands_before = (scores > own) | ((scores == own) & (candidate_rows < own_row))
-    stands_before &= candidate_rows != own_row
+    target_score, target_row = target_scores[owner], target_rows[owner]
+    stands_before = (scores > target_score) | ((scores == target_score) & (candidate_rows < target_row))
+    stands_before &= candidate_rows != target_row
     return 1 + np.bincount(owner[stands_before], minlength=len(target_rows))
 
 
@@ -124,21 +125,14 @@ def _engine(name: str, items_ID: np.ndarray) -> Engine:
 def _queries(history: Events, users: np.ndarray, users_UD: np.ndarray, rows: np.ndarray) -> Queries:
     """Queries of `users` (ascending) over the candidate `rows` (ascending), without what their history has seen."""
     number = np.searchsorted(users, history.user)
-    is_mine = users[np.minimum(number, len(users) - 1)] == history.user
+    is_of_source = users[np.minimum(number, len(users) - 1)] == history.user
     place = np.searchsorted(rows, history.row)
-    is_mine &= rows[np.minimum(place, len(rows) - 1)] == history.row
-    number, place = number[is_mine], place[is_mine]
+    is_of_source &= rows[np.minimum(place, len(rows) - 1)] == history.row
+    number, place = number[is_of_source], place[is_of_source]
     order = np.lexsort((place, number))
     offsets = np.concatenate([[0], np.cumsum(np.bincount(number, minlength=len(users)))]).astype(np.int64)
     words = np.zeros((len(users), 0), np.uint64)
     return Queries(np.ascontiguousarray(users_UD[users], np.float32), words, offsets, place[order].astype(np.int64))
-
-
-def _taken(offsets: np.ndarray, lists: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The chosen lists of a CSR: their own offsets, and where their entries stand. int64."""
-    lengths = np.diff(offsets)[lists]
-    own = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    return own, np.repeat(offsets[:-1][lists] - own[:-1], lengths) + np.arange(own[-1])
 
 
 def _pair_scores(vectors: ModelVectors, users: np.ndarray, rows: np.ndarray) -> np.ndarray:

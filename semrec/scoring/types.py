@@ -17,7 +17,7 @@ from semrec.scoring.halves import join_halves, split_halves
 _CHECKED_ROWS = 65_536
 _ENCODED_ROWS = 8_192
 
-__all__ = ["ItemShard", "Queries", "Targets", "TopK", "check_queries", "rows_not_finite", "select_top_k"]
+__all__ = ["ItemShard", "Queries", "Targets", "TopK", "check_queries", "rows_not_finite", "select_top_k", "take_lists"]
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ class Queries:
 
     def take(self, rows: np.ndarray) -> Queries:
         """The queries at `rows`, in that order."""
-        offsets, positions = _take_lists(self.seen_offsets, rows)
+        offsets, positions = take_lists(self.seen_offsets, rows)
         return Queries(self.vectors_QD[rows], self.words_QW[rows], offsets, self.seen_rows[positions])
 
 
@@ -219,7 +219,7 @@ class TopK:
         list_Q = np.arange(self.num_queries)
         list_Q[queries] = self.num_queries + np.arange(len(queries))
         both = TopK.concatenate([self, other])
-        offsets, positions = _take_lists(both.offsets, list_Q)
+        offsets, positions = take_lists(both.offsets, list_Q)
         return TopK(offsets, both.rows[positions], both.scores[positions], both.num_candidates, both.num_exhaustive)
 
     @classmethod
@@ -254,7 +254,7 @@ class TopK:
         return cls(merged.offsets, merged.rows, merged.scores, num_candidates, num_exhaustive)
 
 
-def _take_lists(offsets: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def take_lists(offsets: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Picks lists of a CSR in the order of `chosen`: their own offsets, and the positions of their entries in it. int64."""
     lengths = np.diff(offsets)[chosen]
     new_offsets = _offsets(lengths)
