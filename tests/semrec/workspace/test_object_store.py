@@ -72,16 +72,18 @@ def server() -> Iterator[Server]:
 
 
 @pytest.fixture(scope="module")
-def s3(server: Server) -> Iterator[str]:
+def s3(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The server with one bucket, which this process knows from its environment alone: the endpoint."""
-    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as cache:
+    with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith("AWS_")]:
             patch.delenv(name)
         patch.setenv("AWS_ENDPOINT_URL", server.endpoint)
         patch.setenv("AWS_ACCESS_KEY_ID", "test")
         patch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
         patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        patch.setattr(tempfile, "tempdir", cache)  # where matrix blocks are downloaded to
+        patch.setattr(
+            tempfile, "tempdir", str(tmp_path_factory.mktemp("cache"))
+        )  # where matrix blocks are downloaded to
         s3fs.S3FileSystem.clear_instance_cache()
         s3fs.S3FileSystem().mkdir("bucket")
         yield server.endpoint
