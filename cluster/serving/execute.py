@@ -193,10 +193,10 @@ def _published_short_reason(snapshot: Snapshot, published: Published, num_delete
 def _execute_alike(executions: Sequence[Execution]) -> list[Response | BaseException]:
     """`execute` for queries of one snapshot."""
     prepared = [_attempt(_prepare, execution) for execution in executions]
-    asked = [outcome for outcome in prepared if isinstance(outcome, _Prepared)]
+    to_rank = [outcome for outcome in prepared if isinstance(outcome, _Prepared)]
     snapshot = executions[0].snapshot
     try:
-        rankings = iter(snapshot.rank([query.question for query in asked], snapshot.overlay) if asked else ())
+        rankings = iter(snapshot.rank([query.question for query in to_rank], snapshot.overlay) if to_rank else ())
     except Exception as error:
         if len(executions) == 1:
             return [error]

@@ -150,11 +150,11 @@ class FiltersBody(BaseModel):
     @property
     def filters(self) -> Filters:
         """What is asked of items, as the core takes it."""
-        asked = self.__pydantic_extra__ or {}
-        if not asked and not self.exclude:
+        conditions = self.__pydantic_extra__ or {}
+        if not conditions and not self.exclude:
             return NO_FILTERS
-        ranges = {name: (r.min, r.max) for name, r in asked.items() if isinstance(r, NumberRange)}
-        any_of = {name: frozenset(values) for name, values in asked.items() if not isinstance(values, NumberRange)}
+        ranges = {name: (r.min, r.max) for name, r in conditions.items() if isinstance(r, NumberRange)}
+        any_of = {name: frozenset(values) for name, values in conditions.items() if not isinstance(values, NumberRange)}
         return Filters(any_of, ranges, tuple(self.exclude))
 
 

@@ -83,8 +83,8 @@ def check_events(
     """
     now_s = int(time.time()) if now_s is None else now_s
     rejected = RejectedRows()
-    places = [place for place, event in enumerate(events) if _is_readable(event, place, rejected)]
-    rows = [events[place] for place in places]
+    readable = [position for position, event in enumerate(events) if _is_readable(event, position, rejected)]
+    rows = [events[position] for position in readable]
     block = RowBlock(
         "(events)",
         {
@@ -100,7 +100,7 @@ def check_events(
     inner = RejectedRows()
     good = events_of(block, _COLUMNS, EventRules(items, now_s, max_value), stats=inner)
     accepted = [replace(event, sequence=0) for event in events_in(0, good)]
-    refused = [RejectedRow(places[row.row], row.reason, row.detail) for row in inner.rows]
+    refused = [RejectedRow(readable[row.row], row.reason, row.detail) for row in inner.rows]
     return CheckedEvents(accepted, sorted(rejected.rows + refused, key=lambda row: row.row))
 
 

@@ -37,8 +37,10 @@ def read_parquet(source: Source, wanted: Sequence[str], *, ids: Sequence[str], s
         for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=wanted):
             stats.count(batch.num_rows)
             rows = np.arange(first, first + batch.num_rows)
-            kept = _readable(batch, rows, source.name, stats)
-            yield table_block(batch if kept.all() else batch.filter(pa.array(kept)), source.name, rows[kept])
+            is_readable = _readable(batch, rows, source.name, stats)
+            yield table_block(
+                batch if is_readable.all() else batch.filter(pa.array(is_readable)), source.name, rows[is_readable]
+            )
             first += batch.num_rows
 
 
@@ -50,7 +52,7 @@ def table_block(table: pa.Table | pa.RecordBatch, name: str, rows: np.ndarray) -
 
 def _readable(batch: pa.RecordBatch, rows: np.ndarray, name: str, stats: ReadStats) -> np.ndarray:
     """bool [rows]: which rows are UTF-8. Parquet does not check that its text is; the others are rejected."""
-    kept = np.ones(batch.num_rows, dtype=bool)
+    is_text = np.ones(batch.num_rows, dtype=bool)
     try:
         batch.validate(full=True)
     except pa.ArrowInvalid:
@@ -58,9 +60,9 @@ def _readable(batch: pa.RecordBatch, rows: np.ndarray, name: str, stats: ReadSta
             try:
                 batch.slice(i, 1).to_pylist()
             except UnicodeDecodeError as error:
-                kept[i] = False
+                is_text[i] = False
                 stats.reject(name, None, "bad UTF-8", f"row {row}", detail=f"byte 0x{error.object[error.start]:02x}")
-    return kept
+    return is_text
 
 
 def check_id_type(kind: pa.DataType, name: str, file: str) -> None:

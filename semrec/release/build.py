@@ -101,8 +101,8 @@ def plan_release(
         events = interactions.parts[part] if interactions else None
         sources = [table.parts[part].content_digest if table else None for table in (interactions, users)]
         cut = inputs.as_of if _is_cut(events, inputs.as_of) else None
-        own = fingerprint([CONTRACT_VERSION, timeless, cut, *sources])
-        parts.append(PlannedPart(part, own, events.num_rows if events else 0))
+        inputs_fingerprint = fingerprint([CONTRACT_VERSION, timeless, cut, *sources])
+        parts.append(PlannedPart(part, inputs_fingerprint, events.num_rows if events else 0))
     return ReleaseJob(Plan("release", shared, tuple(parts)), inputs, catalogue, embedding, interactions, users)
 
 

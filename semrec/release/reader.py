@@ -35,7 +35,7 @@ class UserPart:
     stated: pa.Array | None = None  # ATTRIBUTES_TYPE [U]: their values of the attributes that eligibility goes by
 
     def of_source(self, name: str) -> np.ndarray:
-        """The places of the users who have a source: int64, ascending."""
+        """The source_indices of the users who have a source: int64, ascending."""
         return np.flatnonzero(self.source_U == self.sources.index(name))
 
     def source_of(self, user: int) -> str:
@@ -136,14 +136,14 @@ class Release:
         # A release of contract 1 does not say what its users state, only the bits that it made of it.
         stated = table.column("stated").combine_chunks() if "stated" in table.column_names else None
         names = self.manifest.sources
-        places = pc.index_in(table.column("source"), value_set=pa.array(names))
-        if places.null_count:
+        source_indices = pc.index_in(table.column("source"), value_set=pa.array(names))
+        if source_indices.null_count:
             raise CorruptArtefactError(
                 f"{self.manifest.users[part].file} has users of another source than {', '.join(names)}",
                 expected="sources that the release's manifest lists",
                 remedy="Remove the release's folder and build it again.",
             )
-        source_U = places.to_numpy().astype(np.int8)
+        source_U = source_indices.to_numpy().astype(np.int8)
         user_ids = table.column("user_id").combine_chunks()
         return UserPart(user_ids, Queries(dense, words, offsets, rows), names, source_U, stated)
 

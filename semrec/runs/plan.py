@@ -56,8 +56,8 @@ def plan_run(release: Release, settings: ScoreSettings) -> Plan:
     parts = []
     for users in manifest.users:
         popularity = manifest.matrix.popularity.sha256 if users.popularity else None
-        own = fingerprint([*shared, users.content_digest, popularity])
-        parts.append(PlannedPart(users.part, own, users.num_rows))
+        inputs_fingerprint = fingerprint([*shared, users.content_digest, popularity])
+        parts.append(PlannedPart(users.part, inputs_fingerprint, users.num_rows))
     inputs = RunInputs(release=release.release_id, k=settings.k, as_of=manifest.as_of)
     return Plan("scoring", inputs.to_json(), tuple(parts))
 
