@@ -292,7 +292,7 @@ def attack(
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="semrec-attack-"))
             target = stack.enter_context(own_service(_serving_world(folder, 5_000, 200)))
         rows = attack_service(target, chosen)
-    table = Table("attack", "status", "s", "/healthz s", "question s", "grown MB", "broken", title_justify="left")
+    table = Table("attack", "status", "s", "/healthz s", "query s", "grown MB", "broken", title_justify="left")
     for row in rows:
         times = (f"{value:.2f}" for value in (row.seconds, row.worst_health_s, row.worst_question_s))
         grown = "" if row.memory_mb is None else f"{row.memory_mb:,.0f}"

@@ -17,7 +17,7 @@ from jobs.cli_common import exit_on_error, run_as_program, with_workspace
 from jobs.printing import one_line, say, show_table
 
 if TYPE_CHECKING:
-    from semrec.online.release import ServedRelease
+    from semrec.online.release import OnlineRelease
     from semrec.workspace.folder import Workspace
 
 __all__ = ["main"]
@@ -35,12 +35,12 @@ def main(
     """Ask the live release and run."""
     if sum(value is not None for value in (item, user, search)) != 1:
         raise typer.BadParameter("give exactly one of --item, --user, --search")
-    from semrec.online.release import ServedRelease
+    from semrec.online.release import OnlineRelease
     from semrec.runs import require_live
 
     storage = workspace.storage
     live = require_live(storage)
-    served = ServedRelease(storage, live.release, live.run)
+    served = OnlineRelease(storage, live.release, live.run)
     if user is not None:
         _show_user(served, user, k)
     elif item is not None:
@@ -49,7 +49,7 @@ def main(
         _show_titles(served, str(search), k)
 
 
-def _show_user(served: ServedRelease, user: str, k: int) -> None:
+def _show_user(served: OnlineRelease, user: str, k: int) -> None:
     from semrec.errors import MissingArtefactError
 
     published = served.published(user)
@@ -62,7 +62,7 @@ def _show_user(served: ServedRelease, user: str, k: int) -> None:
         say(published.short_reason)
 
 
-def _show_similar(served: ServedRelease, item: str, k: int) -> None:
+def _show_similar(served: OnlineRelease, item: str, k: int) -> None:
     from semrec.changes.overlay import OverlayView
 
     released = OverlayView.empty()
@@ -70,14 +70,14 @@ def _show_similar(served: ServedRelease, item: str, k: int) -> None:
     _show(served, f"nearest to {item} (release {served.release_id})", ranked.hits)
 
 
-def _show_titles(served: ServedRelease, words: str, k: int) -> None:
+def _show_titles(served: OnlineRelease, words: str, k: int) -> None:
     from semrec.online.items import items_titled
 
     item_ids = items_titled(served.release.items, words, k)
     _show(served, f"titles with {words!r}", [(item_id, None) for item_id in item_ids])
 
 
-def _show(served: ServedRelease, title: str, hits: Iterable[tuple[str, Any]]) -> None:
+def _show(served: OnlineRelease, title: str, hits: Iterable[tuple[str, Any]]) -> None:
     table = Table("", "item", "title", "score", title=one_line(title), title_justify="left")
     for rank, (item_id, score) in enumerate(hits, start=1):
         name = served.items.facts(served.items.row_of[item_id]).title

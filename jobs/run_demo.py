@@ -83,9 +83,9 @@ def _import(workspace: Workspace, viewers: int, copies: int, seed: int) -> None:
 def _show(workspace: Workspace, result: PipelineResult) -> None:
     from semrec.changes.overlay import OverlayView
     from semrec.demo import TASTES
-    from semrec.online.release import ServedRelease
+    from semrec.online.release import OnlineRelease
 
-    served, released = ServedRelease(workspace.storage, result.live.release, result.live.run), OverlayView.empty()
+    served, released = OnlineRelease(workspace.storage, result.live.release, result.live.run), OverlayView.empty()
 
     def title_of(item_id: str) -> str:
         return served.item(item_id, released).title

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 from semrec.changes.overlay import OverlayView
 from semrec.errors import InputError
-from semrec.online.answers import Question
+from semrec.online.answers import RankQuery
 from semrec.online.filters import Filters
-from semrec.online.release import ServedRelease
-from semrec.online.users import question_of
+from semrec.online.release import OnlineRelease
+from semrec.online.users import rank_query_of
 from semrec.release.reader import newest_release
 from semrec.runs.live import read_live
 from semrec.workspace.folder import Workspace
@@ -49,7 +49,7 @@ class OpenWorkspace(Workspace):
         if release_id is None:
             live = read_live(self.storage)
             release_id = live.release if live else newest_release(self.storage)
-        return OpenRelease(ServedRelease(self.storage, release_id, engine=engine, num_threads=num_threads))
+        return OpenRelease(OnlineRelease(self.storage, release_id, engine=engine, num_threads=num_threads))
 
 
 class OpenRelease:
@@ -59,7 +59,7 @@ class OpenRelease:
     Threads may share it.
     """
 
-    def __init__(self, served: ServedRelease) -> None:
+    def __init__(self, served: OnlineRelease) -> None:
         self._served = served
 
     @property
@@ -80,7 +80,7 @@ class OpenRelease:
         """
         users = self._served.users
         user = users.state(user_id) or users.anonymous(user_id)
-        return self._list(question_of(user, self._filters(filters), _checked(k)))
+        return self._list(rank_query_of(user, self._filters(filters), _checked(k)))
 
     def similar(
         self, item_id: str, k: int = 10, *, filters: Mapping[str, Sequence[str]] | None = None
@@ -104,9 +104,9 @@ class OpenRelease:
         self._served.check_filters(chosen, OverlayView.empty())
         return chosen
 
-    def _list(self, question: Question) -> list[RecommendedItem]:
+    def _list(self, rank_query: RankQuery) -> list[RecommendedItem]:
         unchanged = OverlayView.empty()
-        [ranked] = self._served.rank([question], unchanged)
+        [ranked] = self._served.rank([rank_query], unchanged)
         items = [(self._served.item(hit.item_id, unchanged), hit.score) for hit in ranked.hits]
         return [RecommendedItem(item.item_id, item.title, float(score), item.attributes) for item, score in items]
 

@@ -40,7 +40,7 @@ def accepts(address: str) -> bool:
 
 def wait_until(
     condition: Callable[[], bool],
-    within_s: float = 10.0,
+    within_s: float = 60.0,
     *,
     every_s: float = 0.05,
     report: Callable[[], str] = lambda: "the awaited state did not come",

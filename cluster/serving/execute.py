@@ -12,17 +12,17 @@ import numpy as np
 
 from cluster.serving.queries import AnonymousQuery, Query, SimilarQuery, UserQuery
 from semrec.changes.events import Event, RecentEvents
-from semrec.changes.log import Folded
+from semrec.changes.log import LogPositions
 from semrec.changes.overlay import OverlayView
 from semrec.errors import MissingArtefactError
-from semrec.online.anonymous import anonymous_profile, anonymous_question
-from semrec.online.answers import Question, Ranked
+from semrec.online.anonymous import anonymous_profile, anonymous_query
+from semrec.online.answers import RankedList, RankQuery
 from semrec.online.diversity import diversified
 from semrec.online.explain import Explanation, WhyNot, explain, why_not
 from semrec.online.profile import UserProfile
 from semrec.online.published import Published
-from semrec.online.release import ServedRelease
-from semrec.online.users import question_of
+from semrec.online.release import OnlineRelease
+from semrec.online.users import rank_query_of
 
 __all__ = [
     "Answer",
@@ -43,9 +43,9 @@ _user_answers = count()
 
 Result = TypeVar("Result")
 
-Ranker = Callable[[Sequence[Question], OverlayView], list[Ranked]]
-#: Counts what comes before an item in a release whose rows others hold: release, question, item, score, overlay.
-ShardCount = Callable[[ServedRelease, Question, str, np.float32, OverlayView], int]
+Ranker = Callable[[Sequence[RankQuery], OverlayView], list[RankedList]]
+#: Counts what comes before an item in a release whose rows others hold: release, query, item, score, overlay.
+ShardCount = Callable[[OnlineRelease, RankQuery, str, np.float32, OverlayView], int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,20 +56,20 @@ class Snapshot:
     shards which hold it together.
     """
 
-    served: ServedRelease
+    served: OnlineRelease
     overlay: OverlayView
     recent_events: RecentEvents | None
-    folded: Folded
+    applied: LogPositions
     rank: Ranker
 
     def recent(self, user_id: str) -> Sequence[Event]:
         """The events of a user that the release does not know."""
-        return self.recent_events.of(user_id, self.folded.events) if self.recent_events else ()
+        return self.recent_events.of(user_id, self.applied.events) if self.recent_events else ()
 
     @cached_property
     def as_released(self) -> Snapshot:
         """The same without overlay and events: what batch scoring saw."""
-        return Snapshot(self.served, OverlayView.empty(), None, self.folded, self.rank)
+        return Snapshot(self.served, OverlayView.empty(), None, self.applied, self.rank)
 
     @cached_property
     def stamp(self) -> bytes:
@@ -86,7 +86,7 @@ class Answer(NamedTuple):
 
     snapshot: Snapshot
     source: str
-    ranked: Ranked
+    ranked: RankedList
     user_id: str | None = None
     item_id: str | None = None
     explanations: Sequence[Explanation] | None = None
@@ -129,7 +129,7 @@ class _Prepared(NamedTuple):
     """What a query asks the engine, and what its answer will say: the source, and the profile that explains the scores."""
 
     execution: Execution
-    question: Question
+    rank_query: RankQuery
     source: str
     profile: UserProfile | None = None
 
@@ -178,7 +178,7 @@ def published_answer(snapshot: Snapshot, user_id: str, k: int) -> Answer:
     hits = [hit for hit in published.hits if hit.item_id not in changes or not changes[hit.item_id].deleted]
     num_deleted = len(published.hits) - len(hits)
     reason = None if len(hits) >= k else _published_short_reason(snapshot, published, num_deleted)
-    return Answer(snapshot, "batch", Ranked(hits[:k], reason), user_id, num_deleted=num_deleted)
+    return Answer(snapshot, "batch", RankedList(hits[:k], reason), user_id, num_deleted=num_deleted)
 
 
 _NOT_EXECUTED: Final = RuntimeError("not executed")
@@ -196,11 +196,11 @@ def _execute_alike(executions: Sequence[Execution]) -> list[Response | BaseExcep
     to_rank = [outcome for outcome in prepared if isinstance(outcome, _Prepared)]
     snapshot = executions[0].snapshot
     try:
-        rankings = iter(snapshot.rank([query.question for query in to_rank], snapshot.overlay) if to_rank else ())
+        rankings = iter(snapshot.rank([query.rank_query for query in to_rank], snapshot.overlay) if to_rank else ())
     except Exception as error:
         if len(executions) == 1:
             return [error]
-        # The engine cannot rank the question of one of them: executed one by one, it fails for that one alone.
+        # The engine cannot rank the query of one of them: executed one by one, it fails for that one alone.
         return [_execute_alike([execution])[0] for execution in executions]
     return [
         _attempt(_respond, outcome, next(rankings)) if isinstance(outcome, _Prepared) else outcome
@@ -227,20 +227,20 @@ def _prepare(execution: Execution) -> _Prepared:
     if isinstance(query, UserQuery):
         state = served.user(query.user_id, snapshot.recent(query.user_id), overlay)
         state = state or served.users.anonymous(query.user_id)
-        return _Prepared(execution, question_of(state, options.filters, options.num_ranked), state.source)
+        return _Prepared(execution, rank_query_of(state, options.filters, options.num_ranked), state.source)
     if isinstance(query, SimilarQuery):
-        question = served.similar(query.item_id, overlay, filters=options.filters, k=options.num_ranked)
-        return _Prepared(execution, question, "similar")
+        rank_query = served.similar(query.item_id, overlay, filters=options.filters, k=options.num_ranked)
+        return _Prepared(execution, rank_query, "similar")
     vector = execution.text_vector
     texts = [] if query.text is None or vector is None else [(query.text, vector)]
     profile = anonymous_profile(served, overlay, liked=query.liked, disliked=query.disliked, texts=texts)
-    question = anonymous_question(served, profile, filters=options.filters, k=options.num_ranked)
-    return _Prepared(execution, question, query.source, profile)
+    rank_query = anonymous_query(served, profile, filters=options.filters, k=options.num_ranked)
+    return _Prepared(execution, rank_query, query.source, profile)
 
 
-def _respond(prepared: _Prepared, ranked: Ranked) -> Response:
+def _respond(prepared: _Prepared, ranked: RankedList) -> Response:
     """Chooses among what was ranked, explains it where that was asked for, and serialises the answer."""
-    execution, query, question = prepared.execution, prepared.execution.query, prepared.question
+    execution, query, rank_query = prepared.execution, prepared.execution.query, prepared.rank_query
     snapshot, options = execution.snapshot, query.options
     served, overlay = snapshot.served, snapshot.overlay
     ranked = diversified(served, ranked, options.k, options.diversity, overlay)
@@ -254,9 +254,9 @@ def _respond(prepared: _Prepared, ranked: Ranked) -> Response:
         why = None
         if query.why is not None:
             in_shards = partial(execution.count_before, served) if execution.count_before else None
-            why = why_not(served, question, query.why, overlay, ranked.hits, count_before=in_shards)
+            why = why_not(served, rank_query, query.why, overlay, ranked.hits, count_before=in_shards)
         is_checked = next(_user_answers) % _CHECKED_EVERY == 0
-        num_excluded = served.num_excluded(question, ranked.hits, overlay) if is_checked else 0
+        num_excluded = served.num_excluded(rank_query, ranked.hits, overlay) if is_checked else 0
         answer = Answer(
             snapshot, prepared.source, ranked, query.user_id,
             explanations=explanations, why=why, num_excluded=num_excluded,
@@ -272,6 +272,6 @@ def _profile(prepared: _Prepared, query: UserQuery) -> UserProfile | None:
     return snapshot.served.profile(query.user_id, snapshot.recent(query.user_id), snapshot.overlay)
 
 
-def _explain(snapshot: Snapshot, profile: UserProfile | None, ranked: Ranked) -> list[Explanation]:
+def _explain(snapshot: Snapshot, profile: UserProfile | None, ranked: RankedList) -> list[Explanation]:
     """Takes the scores apart, by item; without a profile they are popularity."""
     return explain(snapshot.served, profile or UserProfile(None), ranked.hits, snapshot.overlay)

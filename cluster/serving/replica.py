@@ -27,7 +27,7 @@ from cluster.serving.shards import Shard, ShardGroup
 from cluster.serving.stats import Statistics
 from cluster.serving.watcher import Opener, ReleaseWatcher
 from semrec.errors import InputError
-from semrec.online.release import ServedRelease
+from semrec.online.release import OnlineRelease
 from semrec.online.telemetry import AnswerLog, user_key
 from semrec.workspace.folder import Workspace
 from semrec.workspace.storage import Storage
@@ -154,8 +154,8 @@ def bind_application(args: ServeArgs) -> serve.Application:
 def _opener(args: ServeArgs) -> Opener:
     threads = engine_threads(args)
 
-    def open_release(storage: Storage, release_id: str, run_id: str) -> tuple[ServedRelease, Ranker]:
-        served = ServedRelease(storage, release_id, run_id, engine=args.engine, num_threads=threads)
+    def open_release(storage: Storage, release_id: str, run_id: str) -> tuple[OnlineRelease, Ranker]:
+        served = OnlineRelease(storage, release_id, run_id, engine=args.engine, num_threads=threads)
         return served, served.rank
 
     return open_release

@@ -311,7 +311,7 @@ class Service:
 
 
 def needs_explain(asked: str, otherwise: str) -> ForbiddenError:
-    """The refusal of a question whose answer tells of users, to a key without that scope."""
+    """The refusal of a query whose answer tells of users, to a key without that scope."""
     remedy = f"{otherwise}, or have the operator make a key with --scope read --scope explain."
     return ForbiddenError(f"{asked} by a key without the scope explain", expected="a key with explain", remedy=remedy)
 

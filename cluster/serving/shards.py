@@ -12,8 +12,8 @@ import numpy as np
 
 from cluster.serving.settings import ServeArgs, engine_threads
 from semrec.changes.overlay import ItemChange, OverlayView
-from semrec.online.answers import Question, Ranked, merge_ranked
-from semrec.online.release import ServedRelease
+from semrec.online.answers import RankedList, RankQuery, merge_ranked
+from semrec.online.release import OnlineRelease
 from semrec.workspace.digests import sha256_hex
 from semrec.workspace.folder import Workspace
 from semrec.workspace.storage import Storage
@@ -37,8 +37,8 @@ class Shard:
     def __init__(self, args: ServeArgs, number: int) -> None:
         self._args, self._number = args, number
         self._storage = Workspace.open(args.workspace).storage
-        self._releases: OrderedDict[str, ServedRelease] = OrderedDict()  # what was used last stands last
-        self._openings: dict[str, asyncio.Task[ServedRelease]] = {}
+        self._releases: OrderedDict[str, OnlineRelease] = OrderedDict()  # what was used last stands last
+        self._openings: dict[str, asyncio.Task[OnlineRelease]] = {}
         self._one_opening = asyncio.Lock()
         self._views: dict[str, OverlayView] = {_EMPTY: OverlayView.empty()}
 
@@ -47,22 +47,22 @@ class Shard:
         await self._release(release_id)
 
     async def rank(
-        self, release_id: str, questions: Sequence[Question], view_id: str, changes: Sequence[ItemChange] | None
-    ) -> list[Ranked] | None:
+        self, release_id: str, rank_queries: Sequence[RankQuery], view_id: str, changes: Sequence[ItemChange] | None
+    ) -> list[RankedList] | None:
         """This shard's answers; None when it does not know the view and `changes` were not sent with it."""
-        return await self._over(_rank, release_id, view_id, changes, questions)
+        return await self._over(_rank, release_id, view_id, changes, rank_queries)
 
     async def count_before(
         self,
         release_id: str,
-        question: Question,
+        rank_query: RankQuery,
         item_id: str,
         score: np.float32,
         view_id: str,
         changes: Sequence[ItemChange] | None,
     ) -> int | None:
         """How many items of this shard come before one; None as in `rank`."""
-        return await self._over(_count, release_id, view_id, changes, question, item_id, score)
+        return await self._over(_count, release_id, view_id, changes, rank_query, item_id, score)
 
     async def _over(
         self, work: Callable[..., Any], release_id: str, view_id: str, changes: Sequence[ItemChange] | None, *asked: Any
@@ -77,7 +77,7 @@ class Shard:
                 del self._views[next(name for name in self._views if name != _EMPTY)]
         return self._views.get(view_id)
 
-    async def _release(self, release_id: str) -> ServedRelease:
+    async def _release(self, release_id: str) -> OnlineRelease:
         served = self._releases.get(release_id)
         if served is not None:
             self._releases.move_to_end(release_id)
@@ -87,7 +87,7 @@ class Shard:
             opening = self._openings[release_id] = asyncio.create_task(self._open_beside_others(release_id))
         return await asyncio.shield(opening)  # a caller that goes away does not stop what others wait for
 
-    async def _open_beside_others(self, release_id: str) -> ServedRelease:
+    async def _open_beside_others(self, release_id: str) -> OnlineRelease:
         try:
             async with self._one_opening:
                 while len(self._releases) >= _KEPT_RELEASES:  # before the new one takes its memory
@@ -98,13 +98,13 @@ class Shard:
         finally:
             del self._openings[release_id]
 
-    def _opened(self, release_id: str) -> ServedRelease:
+    def _opened(self, release_id: str) -> OnlineRelease:
         args = self._args
-        whole = ServedRelease(self._storage, release_id, start=0, stop=0)
+        whole = OnlineRelease(self._storage, release_id, start=0, stop=0)
         edges = np.linspace(0, whole.num_items, args.shards + 1).astype(int).tolist()
         start, stop = edges[self._number], edges[self._number + 1]
         threads = engine_threads(args)
-        return ServedRelease(self._storage, release_id, engine=args.engine, num_threads=threads, start=start, stop=stop)
+        return OnlineRelease(self._storage, release_id, engine=args.engine, num_threads=threads, start=start, stop=stop)
 
 
 class ShardGroup:
@@ -116,22 +116,22 @@ class ShardGroup:
 
     def open_release(
         self, storage: Storage, release_id: str, run_id: str
-    ) -> tuple[ServedRelease, Callable[[Sequence[Question], OverlayView], list[Ranked]]]:
+    ) -> tuple[OnlineRelease, Callable[[Sequence[RankQuery], OverlayView], list[RankedList]]]:
         """A release whose rows the shards hold, and what ranks over it."""
-        served = ServedRelease(storage, release_id, run_id, start=0, stop=0)
+        served = OnlineRelease(storage, release_id, run_id, start=0, stop=0)
         self._wait(self._all("open", release_id))
 
-        def rank(questions: Sequence[Question], overlay: OverlayView) -> list[Ranked]:
-            parts = self._wait(self._over("rank", overlay, release_id, list(questions)))
-            return merge_ranked(parts, [question.k for question in questions])
+        def rank(rank_queries: Sequence[RankQuery], overlay: OverlayView) -> list[RankedList]:
+            parts = self._wait(self._over("rank", overlay, release_id, list(rank_queries)))
+            return merge_ranked(parts, [rank_query.k for rank_query in rank_queries])
 
         return served, rank
 
     def count_before(
-        self, served: ServedRelease, question: Question, item_id: str, score: np.float32, overlay: OverlayView
+        self, served: OnlineRelease, rank_query: RankQuery, item_id: str, score: np.float32, overlay: OverlayView
     ) -> int:
         """How many items come before one: the sum of what each shard counts."""
-        return sum(self._wait(self._over("count_before", overlay, served.release_id, question, item_id, score)))
+        return sum(self._wait(self._over("count_before", overlay, served.release_id, rank_query, item_id, score)))
 
     def _wait(self, work: Coroutine[Any, Any, list[Any]]) -> list[Any]:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(_WAIT_S)
@@ -154,12 +154,12 @@ class ShardGroup:
         return list(await asyncio.gather(*map(call, self._handles)))
 
 
-def _rank(served: ServedRelease, view: OverlayView, questions: Sequence[Question]) -> list[Ranked]:
-    return served.rank(questions, view)
+def _rank(served: OnlineRelease, view: OverlayView, rank_queries: Sequence[RankQuery]) -> list[RankedList]:
+    return served.rank(rank_queries, view)
 
 
-def _count(served: ServedRelease, view: OverlayView, question: Question, item_id: str, score: np.float32) -> int:
-    return served.count_before(question, item_id, score, view)
+def _count(served: OnlineRelease, view: OverlayView, rank_query: RankQuery, item_id: str, score: np.float32) -> int:
+    return served.count_before(rank_query, item_id, score, view)
 
 
 def _name_of(overlay: OverlayView) -> str:

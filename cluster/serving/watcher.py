@@ -10,9 +10,9 @@ from typing import Final
 
 from cluster.serving.encoders import OverlayVectors, ReleaseEncoders, TextEncoder
 from cluster.serving.execute import Ranker, Snapshot
-from semrec.changes.log import Folded
+from semrec.changes.log import LogPositions
 from semrec.changes.state import OverlayState
-from semrec.online.release import ServedRelease
+from semrec.online.release import OnlineRelease
 from semrec.release.reader import Release
 from semrec.runs import Live, require_live
 from semrec.workspace.storage import Storage
@@ -26,7 +26,7 @@ _IN_FLIGHT_S: Final = 30.0  # what an old release needs is kept for requests tha
 
 
 #: Opens a release and its run for ranking: the release, and what ranks over it.
-Opener = Callable[[Storage, str, str], tuple[ServedRelease, Ranker]]
+Opener = Callable[[Storage, str, str], tuple[OnlineRelease, Ranker]]
 
 
 class ReleaseWatcher:
@@ -49,7 +49,7 @@ class ReleaseWatcher:
         self._encoders = ReleaseEncoders(make_encoder)
         self._vectors = OverlayVectors(self._encoders)
         self._publishing, self._checking = threading.Lock(), threading.Lock()
-        self._served: tuple[ServedRelease, Ranker, Folded] | None = None
+        self._served: tuple[OnlineRelease, Ranker, LogPositions] | None = None
         self._pointer: tuple[str, str] | None = None
         self._refused_s, self._forget_s = 0.0, float("inf")
         self.state: OverlayState | None = None
@@ -104,11 +104,11 @@ class ReleaseWatcher:
         if self._served is None or self.state is None or live.published_at_s == self.published_at_s:
             return
         served, rank, _ = self._served
-        folded = _folded_of(live, served)
-        self.state.reach(folded)
+        applied = _applied_of(live, served)
+        self.state.load_since(applied)
         with self._publishing:
-            self.now = self._snapshot(self.state, served, rank, folded)
-            self._served = (served, rank, folded)
+            self.now = self._snapshot(self.state, served, rank, applied)
+            self._served = (served, rank, applied)
         self.published_at_s = live.published_at_s
         self._forget_s = time.monotonic() + _IN_FLIGHT_S
 
@@ -117,18 +117,18 @@ class ReleaseWatcher:
         try:
             warming = self._warm_encoder(Release(self._storage, release_id))
             served, rank = self._open(self._storage, release_id, run_id)
-            folded = _folded_of(live, served)
+            applied = _applied_of(live, served)
             served.check()
             served.probe(rank=rank)
             if self.state is None:
-                self.state = OverlayState(self._storage, folded)
-            self.state.reach(folded)
+                self.state = OverlayState(self._storage, applied)
+            self.state.load_since(applied)
             warming.join(_WARM_S)
             # Texts of another encoder are embedded here, before the overlay's changes have to wait for the lock.
-            self._vectors.complete(served.release, self.state.view(folded))
+            self._vectors.complete(served.release, self.state.view(applied))
             with self._publishing:
-                self.now = self._snapshot(self.state, served, rank, folded)
-                self._served = (served, rank, folded)
+                self.now = self._snapshot(self.state, served, rank, applied)
+                self._served = (served, rank, applied)
         except Exception as error:
             self._refuse(f"{release_id}/{run_id}", error)
             return False
@@ -159,15 +159,15 @@ class ReleaseWatcher:
     def _forget_old(self) -> None:
         if time.monotonic() > self._forget_s and self._served and self.state:
             self._forget_s = float("inf")
-            self.state.forget(self._served[2])
+            self.state.drop_through(self._served[2])
             self._vectors.forget_encoders(self._served[0].release)
             self.refresh()
 
-    def _snapshot(self, state: OverlayState, served: ServedRelease, rank: Ranker, folded: Folded) -> Snapshot:
-        view = self._vectors.complete(served.release, state.view(folded))
-        return Snapshot(served, view, state.recent, folded, rank)
+    def _snapshot(self, state: OverlayState, served: OnlineRelease, rank: Ranker, applied: LogPositions) -> Snapshot:
+        view = self._vectors.complete(served.release, state.view(applied))
+        return Snapshot(served, view, state.recent, applied, rank)
 
 
-def _folded_of(live: Live, served: ServedRelease) -> Folded:
+def _applied_of(live: Live, served: OnlineRelease) -> LogPositions:
     """What the pair held when it was published; its release's manifest may have been written again since."""
-    return Folded.of(served.release.manifest.applied if live.applied is None else live.applied)
+    return LogPositions.of(served.release.manifest.applied if live.applied is None else live.applied)

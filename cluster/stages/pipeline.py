@@ -12,7 +12,7 @@ from cluster.stages.embed import EmbedResult, embed_catalogue
 from cluster.stages.release import ReleaseResult, build_release
 from cluster.stages.score import ScoreResult, score_users
 from cluster.stages.verify import export_live, verify
-from semrec.changes.compact import fold_changes
+from semrec.changes.compact import compact_changes
 from semrec.encoders import EmbedSettings
 from semrec.errors import IncompleteRunError
 from semrec.progress import Progress
@@ -62,8 +62,8 @@ def run_pipeline(
     # Before hours of work, not after.
     for change in check_settings_for_live(workspace.storage, settings.release):
         progress.note(change)
-    if folded := compute.run(fold_changes, workspace):
-        progress.note(str(folded))
+    if applied := compute.run(compact_changes, workspace):
+        progress.note(str(applied))
     embedded = embed_catalogue(
         workspace,
         encoder or EmbedSettings(**settings.encoder.model_dump()),

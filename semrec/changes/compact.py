@@ -1,8 +1,8 @@
-"""Folding: what was changed online goes into the catalogue and the interactions, and so into the next release.
+"""Compacts the change log: online changes go into the catalogue and the interactions, and so into the next release.
 
-A manifest's `folded` is the last sequence that its parts hold or replace, and the same rename switches both: a process
-that dies at any moment leaves the old parts with the old number or the new with the new, and folding again changes
-nothing. A release records the numbers of the manifests that it was planned from; its overlay begins after them.
+A manifest's `applied_sequence` is the last sequence that its parts hold or replace, and the same rename switches
+both: a process that dies at any moment leaves the old parts with the old number or the new with the new, and compacting
+again changes nothing. A release records the numbers of the manifests that it was planned from; its overlay begins after them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from semrec.changes.log import Folded
+from semrec.changes.log import LogPositions
 from semrec.changes.state import event_log, item_log
 from semrec.data.catalogue import stage_items
 from semrec.data.interactions import WeightRule, stage_interactions
@@ -24,19 +24,19 @@ from semrec.workspace.folder import Workspace
 from semrec.workspace.manifests import CatalogueManifest, InteractionsManifest
 from semrec.workspace.storage import Storage
 
-__all__ = ["FoldReport", "fold_changes"]
+__all__ = ["CompactionReport", "compact_changes"]
 
 _TRIES: Final = 3
 
 
 @dataclass(frozen=True)
-class FoldReport:
-    """What was folded in by this call (0 where nothing was new), and what catalogue and interactions now hold."""
+class CompactionReport:
+    """What this call compacted (0 where nothing was new), and what catalogue and interactions now hold."""
 
     num_items: int  # put, each counted once
     num_deleted: int
     num_events: int  # repeats included
-    folded: Folded
+    applied: LogPositions
 
     def __bool__(self) -> bool:
         return bool(self.num_items or self.num_deleted or self.num_events)
@@ -45,7 +45,7 @@ class FoldReport:
         return f"{self.num_items:,} items and {self.num_events:,} events taken in, {self.num_deleted:,} items deleted"
 
 
-def fold_changes(workspace: Workspace) -> FoldReport:
+def compact_changes(workspace: Workspace) -> CompactionReport:
     """Takes every acknowledged item change and event into catalogue and interactions that is not in them yet.
 
     Of the changes of one item the last counts; a deleted item leaves the catalogue, and its events stay, which later
@@ -58,9 +58,10 @@ def fold_changes(workspace: Workspace) -> FoldReport:
     storage = workspace.storage
     put, deleted = _published(storage, CatalogueManifest.PATH, lambda scratch: _stage_items(workspace, scratch))
     (num_events,) = _published(
-        storage, InteractionsManifest.PATH, lambda scratch: _stage_events(workspace, events.head, scratch)
+        storage, InteractionsManifest.PATH, lambda scratch: _stage_events(workspace, events.last_sequence, scratch)
     )
-    return FoldReport(put, deleted, num_events, Folded(item_log(storage).head, event_log(storage).head))
+    applied = LogPositions(item_log(storage).last_sequence, event_log(storage).last_sequence)
+    return CompactionReport(put, deleted, num_events, applied)
 
 
 def _published(
@@ -77,7 +78,7 @@ def _published(
             staged.publish(storage)
             return counts
     raise RunBusyError(
-        f"{path} was replaced {_TRIES} times while changes were being folded in",
+        f"{path} was replaced {_TRIES} times while changes were being compacted",
         expected="no import at the same time",
         remedy="Wait for the import to end, then run again.",
     )
@@ -96,7 +97,7 @@ def _stage_items(workspace: Workspace, scratch: Path) -> tuple[Staged | None, tu
 
 def _stage_events(workspace: Workspace, until: int, scratch: Path) -> tuple[Staged | None, tuple[int]]:
     log = event_log(workspace.storage)
-    after = log.head
+    after = log.last_sequence
     if until <= after:
         return None, (0,)
     tables = (s.table.slice(max(0, after + 1 - s.first)) for s in log.read(after) if s.first <= until)
@@ -108,7 +109,7 @@ def _stage_events(workspace: Workspace, until: int, scratch: Path) -> tuple[Stag
         append=True,
         stats=stats,
         scratch=scratch,
-        folded=until,
+        applied=until,
         each_once=True,
     )
     return staged, (until - after,)

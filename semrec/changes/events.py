@@ -122,7 +122,8 @@ class RecentEvents:
     """Events by user, of which some release may not know yet.
 
     One thread adds; any number read at the same time, and each reads a user's events as they were before or after one of
-    them was added. Memory grows with what was acknowledged since the oldest release in use: `forget` what all of them hold.
+    them was added. Memory grows with what was acknowledged since the oldest release in use:
+    `drop_through` what all of them hold.
     """
 
     def __init__(self) -> None:
@@ -153,15 +154,15 @@ class RecentEvents:
             else:
                 self._by_user[user_id] = _merged(known, new)
 
-    def of(self, user_id: str, folded: int = 0) -> tuple[Event, ...]:
-        """A user's events after sequence `folded`, by (timestamp, item_id, value), each once."""
+    def of(self, user_id: str, applied: int = 0) -> tuple[Event, ...]:
+        """A user's events after sequence `applied`, by (timestamp, item_id, value), each once."""
         events = tuple(self._by_user.get(user_id, ()))  # a copy at one stroke: the list may grow meanwhile
-        return tuple(event for event in events if event.sequence > folded)
+        return tuple(event for event in events if event.sequence > applied)
 
-    def forget(self, folded: int) -> None:
-        """Drops the events up to sequence `folded`."""
+    def drop_through(self, applied: int) -> None:
+        """Drops the events up to sequence `applied`."""
         for user_id, events in list(self._by_user.items()):
-            later = [event for event in events if event.sequence > folded]
+            later = [event for event in events if event.sequence > applied]
             if later:
                 self._by_user[user_id] = later
             else:

@@ -40,9 +40,9 @@ class GroupCommit:
         self._in_order = asyncio.Lock()  # what the log got first is announced first
 
     @property
-    def head(self) -> int:
+    def last_sequence(self) -> int:
         """The last sequence that is known to be stored."""
-        return self._log.head
+        return self._log.last_sequence
 
     async def append(self, table: pa.Table, token: BatchToken | None = None) -> Batch:
         """Returns when the rows are durable. A token that was given before gets its first batch, marked as repeated.

@@ -24,7 +24,7 @@ from semrec.errors import CorruptArtefactError, InputError, MissingArtefactError
 from semrec.workspace.manifests import AppliedSequences
 from semrec.workspace.storage import Storage
 
-__all__ = ["Appended", "Batch", "BatchToken", "Folded", "Segment", "SegmentLog"]
+__all__ = ["Appended", "Batch", "BatchToken", "LogPositions", "Segment", "SegmentLog"]
 
 _NAME: Final = re.compile(r"segment-(\d{12,})\.parquet")
 _BATCHES_KEY: Final = b"semrec.batches"
@@ -37,14 +37,14 @@ _READERS: Final = 16  # requests at a time to an object store
 
 
 @dataclass(frozen=True)
-class Folded:
+class LogPositions:
     """The last sequence of each log that an artefact holds, or replaces: of item changes, and of events."""
 
     items: int = 0
     events: int = 0
 
     @classmethod
-    def of(cls, applied: AppliedSequences) -> Folded:
+    def of(cls, applied: AppliedSequences) -> LogPositions:
         """What a release or the live pointer says: what catalogue and interactions held when the release was planned.
 
         Events later than an `as_of` that the release was given count as held: it was asked to leave them out.
@@ -110,7 +110,7 @@ class Appended:
 
 
 class SegmentLog:
-    """One log. `head` is the last sequence that this process knows of; `schema` is that of the rows.
+    """One log. `last_sequence` is the last sequence that this process knows of; `schema` is that of the rows.
 
     `floor` is a sequence that the log has reached even if its segments are gone, because an artefact holds them.
     """
@@ -119,7 +119,7 @@ class SegmentLog:
         self._storage, self._folder, self._schema = storage, folder, schema
         self._tokens: dict[str, Batch] = {}
         self._lock = threading.Lock()
-        self.head = floor
+        self.last_sequence = floor
 
     def open(self, *, remembered: int = _REMEMBERED) -> None:
         """Finds the end of the log, and the tokens of its last segments. Needed before `append`."""
@@ -148,7 +148,7 @@ class SegmentLog:
                 yield segment
 
     def catch_up(self) -> list[Segment]:
-        """What others appended after `head`, which moves to its end."""
+        """What others appended after `last_sequence`, which moves to its end."""
         with self._lock:
             return self._catch_up()
 
@@ -179,13 +179,13 @@ class SegmentLog:
 
     def _segment_of(self, batches: Sequence[tuple[pa.Table, BatchToken]]) -> Segment:
         """The segment after the head with every batch whose token is new."""
-        tables, made, first = [self._schema.empty_table()], {}, self.head + 1
+        tables, made, first = [self._schema.empty_table()], {}, self.last_sequence + 1
         for table, token in batches:
             if token.name not in self._tokens and token.name not in made:
                 tables.append(table)
                 made[token.name] = Batch(first, table.num_rows, token.name, digest=token.digest)
                 first += table.num_rows
-        return Segment(self.head + 1, pa.concat_tables(tables), tuple(made.values()))
+        return Segment(self.last_sequence + 1, pa.concat_tables(tables), tuple(made.values()))
 
     def _settled(self, batches: Sequence[tuple[pa.Table, BatchToken]], segment: Segment) -> list[Batch]:
         """The batch of each one given: as it was made now, or as its token remembers it."""
@@ -198,7 +198,7 @@ class SegmentLog:
 
     def _catch_up(self) -> list[Segment]:
         found = []
-        while (segment := self._read_one(self.head + 1)) is not None:
+        while (segment := self._read_one(self.last_sequence + 1)) is not None:
             self._note(segment)
             found.append(segment)
         return found
@@ -215,7 +215,7 @@ class SegmentLog:
         return found
 
     def _note(self, segment: Segment) -> None:
-        self.head = max(self.head, segment.last)
+        self.last_sequence = max(self.last_sequence, segment.last)
         self._tokens |= {batch.token: batch for batch in segment.batches}
         while len(self._tokens) > _MAX_TOKENS:
             del self._tokens[next(iter(self._tokens))]

@@ -157,12 +157,12 @@ class OverlayView:
                 merged[change.item_id] = change
         return OverlayView(sequence, MappingProxyType(merged))
 
-    def after(self, folded: int) -> OverlayView:
-        """This view over a release that holds every change up to sequence `folded`."""
-        if folded <= 0:
+    def after(self, applied: int) -> OverlayView:
+        """This view over a release that holds every change up to sequence `applied`."""
+        if applied <= 0:
             return self
-        later = {item_id: change for item_id, change in self.changes.items() if change.sequence > folded}
-        return OverlayView(max(self.sequence, folded), MappingProxyType(later))
+        later = {item_id: change for item_id, change in self.changes.items() if change.sequence > applied}
+        return OverlayView(max(self.sequence, applied), MappingProxyType(later))
 
     def __bool__(self) -> bool:
         return bool(self.changes)

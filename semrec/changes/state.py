@@ -6,7 +6,7 @@ import threading
 from dataclasses import dataclass, field
 
 from semrec.changes.events import Event, RecentEvents, events_in
-from semrec.changes.log import Folded, SegmentLog
+from semrec.changes.log import LogPositions, SegmentLog
 from semrec.changes.overlay import OVERLAY_SCHEMA, ItemChange, OverlayView, changes_of
 from semrec.contracts import INTERACTIONS_SCHEMA
 from semrec.data.online import EVENTS_FOLDER, OVERLAY_FOLDER
@@ -42,67 +42,69 @@ def event_log(storage: Storage) -> SegmentLog:
 
 
 class OverlayState:
-    """Everything that a release with `folded` lacks, for as many releases as are in use.
+    """Everything that a release with `applied` lacks, for as many releases as are in use.
 
     Threads take turns in changing it; `view` and `recent` may be read at any time without waiting. A change that was applied
     before, or comes again, changes nothing.
     """
 
-    def __init__(self, storage: Storage, folded: Folded) -> None:
+    def __init__(self, storage: Storage, applied: LogPositions) -> None:
         self._items, self._events = item_log(storage), event_log(storage)
         self._changing = threading.RLock()
-        self._since = folded  # what is not held here
-        self._view = OverlayView.empty(folded.items)
+        self._since = applied  # what is not held here
+        self._view = OverlayView.empty(applied.items)
         self._cached: dict[int, tuple[OverlayView, OverlayView]] = {}
         self.recent = RecentEvents()
-        self.recent.sequence = folded.events
+        self.recent.sequence = applied.events
         self.catch_up()
 
     @property
-    def heads(self) -> tuple[int, int]:
+    def last_applied(self) -> tuple[int, int]:
         """The last sequence applied, of item changes and of events."""
         return self._view.sequence, self.recent.sequence
 
-    def view(self, folded: Folded) -> OverlayView:
-        """What changed since a release with `folded`; the same object until something changes.
+    def view(self, applied: LogPositions) -> OverlayView:
+        """What changed since a release with `applied`; the same object until something changes.
 
-        A release that holds less than `reach` was told of is answered for as far back as that.
+        A release that holds less than `load_since` was told of is answered for as far back as that.
         """
         whole = self._view
-        cached = self._cached.get(folded.items)
+        cached = self._cached.get(applied.items)
         if cached is None or cached[0] is not whole:
-            cached = (whole, whole.after(folded.items))
-            self._cached[folded.items] = cached
+            cached = (whole, whole.after(applied.items))
+            self._cached[applied.items] = cached
         return cached[1]
 
     def apply(self, update: Update) -> None:
-        """Takes in what the actor sent, which must begin no later than after `heads`."""
+        """Takes in what the actor sent, which must begin no later than after `last_applied`."""
         with self._changing:
             if update.items:
                 self._view = self._view.with_changes(update.items)
             self.recent.add(update.events)
 
     def catch_up(self) -> None:
-        """Reads what the segments hold beyond `heads`. Raises CorruptArtefactError when one is missing or damaged."""
+        """Reads what the segments hold beyond `last_applied`. Raises CorruptArtefactError when one is missing or damaged."""
         with self._changing:
-            self._read(Folded(*self.heads))
+            self._read(LogPositions(*self.last_applied))
 
-    def reach(self, folded: Folded) -> None:
-        """Makes sure that everything after `folded` is here: an older release may go live again."""
+    def load_since(self, applied: LogPositions) -> None:
+        """Makes sure that everything after `applied` is here: an older release may go live again."""
         with self._changing:
-            if folded.items < self._since.items or folded.events < self._since.events:
-                self._read(folded)
-                self._since = Folded(min(folded.items, self._since.items), min(folded.events, self._since.events))
+            if applied.items < self._since.items or applied.events < self._since.events:
+                self._read(applied)
+                self._since = LogPositions(
+                    min(applied.items, self._since.items), min(applied.events, self._since.events)
+                )
 
-    def forget(self, folded: Folded) -> None:
+    def drop_through(self, applied: LogPositions) -> None:
         """Lets go of what every release in use holds."""
         with self._changing:
-            self._view = self._view.after(folded.items)
-            self._since = Folded(max(folded.items, self._since.items), max(folded.events, self._since.events))
+            self._view = self._view.after(applied.items)
+            self._since = LogPositions(max(applied.items, self._since.items), max(applied.events, self._since.events))
             self._cached.clear()
-            self.recent.forget(folded.events)
+            self.recent.drop_through(applied.events)
 
-    def _read(self, after: Folded) -> None:
+    def _read(self, after: LogPositions) -> None:
         # Events first: the items that they name were acknowledged before them, and are then in what is read next.
         events = [e for s in self._events.read(after.events) for e in events_in(s.first, s.table)]
         items = [c for s in self._items.read(after.items) for c in changes_of(s.first, s.table)]

@@ -144,7 +144,7 @@ def _distinct(by_id: BucketSpill, tags: TagSpill | None, stats: ReadStats) -> It
         rows = by_id.read_all() if bucket is None else by_id.read(bucket)
         rows = first_of_each(rows, "item_id", stats=stats)
         if tags is not None:
-            rows = tags.folded(rows, bucket)
+            rows = tags.add_to_texts(rows, bucket)
         hashes = pa.array([text_hash(text) for text in rows.column("text").to_pylist()], pa.string())
         columns = {"text_hash": hashes, **{name: rows.column(name) for name in rows.schema.names}}
         yield pa.table([columns[name] for name in CATALOGUE_SCHEMA.names], schema=CATALOGUE_SCHEMA)

@@ -65,7 +65,7 @@ def stage_interactions(
     append: bool,
     stats: ReadStats,
     scratch: Path,
-    folded: int | None = None,
+    applied: int | None = None,
     each_once: bool = False,
 ) -> Staged:
     """Writes the parts of all events in `tables`, with those stored already when `append`.
@@ -75,7 +75,7 @@ def stage_interactions(
     are one. With `append` they are laid over the stored ones as `union_of` says, where events without a time add up unless
     they are one.
 
-    Memory holds one block of a source, one spill buffer and one bucket. `folded` is the last event received online that the
+    Memory holds one block of a source, one spill buffer and one bucket. `applied` is the last event received online that the
     result holds or replaces; by default that of the interactions before. Raises InputError when `append` meets another rule,
     TooManyRejectedError before any part is written.
     """
@@ -110,7 +110,7 @@ def stage_interactions(
         num_rows += parts[-1].num_rows
         stats.report(num_rows, "write interactions")
     held = applied_sequence(manifest)
-    until = held if folded is None else folded
+    until = held if applied is None else applied
     num_replaced = 0 if append else max(0, until - held)
     return Staged(_manifest(parts, rule, until), num_repeats, num_online_replaced=num_replaced)
 

@@ -12,7 +12,7 @@ from typing import Final
 
 import pyarrow as pa
 
-from semrec.changes.log import Folded
+from semrec.changes.log import LogPositions
 from semrec.contracts import INTERACTIONS_SCHEMA
 from semrec.data.catalogue import known_items, stage_items
 from semrec.data.columns import ColumnMap
@@ -42,7 +42,7 @@ class ImportJob:
     stats: ReadStats
     scratch: Path
     append: bool
-    ends: Folded
+    ends: LogPositions
     now_s: int
     rule: WeightRule
     time_format: str = "s"
@@ -107,9 +107,9 @@ def _events(blocks: Iterable[RowBlock], columns: ColumnMap, job: ImportJob) -> I
 
 
 def _write_events(tables: Iterable[pa.Table], job: ImportJob) -> Staged:
-    folded = None if job.append else job.ends.events
+    applied = None if job.append else job.ends.events
     return stage_interactions(
-        job.workspace, tables, job.rule, append=job.append, stats=job.stats, scratch=job.scratch, folded=folded
+        job.workspace, tables, job.rule, append=job.append, stats=job.stats, scratch=job.scratch, applied=applied
     )
 
 

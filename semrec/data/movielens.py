@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
 
-from semrec.changes.log import Folded
+from semrec.changes.log import LogPositions
 from semrec.data.catalogue import NUM_ID_BUCKETS, items_in, stage_items
 from semrec.data.delimited import CSV, DAT, is_utf8, read_delimited
 from semrec.data.events import EventColumns, EventRules, events_of
@@ -108,7 +108,13 @@ class _Files:
 
 
 def _stage(
-    workspace: Workspace, files: _Files, stats_of_kind: dict[str, ReadStats], *, append: bool, ends: Folded, now_s: int
+    workspace: Workspace,
+    files: _Files,
+    stats_of_kind: dict[str, ReadStats],
+    *,
+    append: bool,
+    ends: LogPositions,
+    now_s: int,
 ) -> list[Staged]:
     """Writes all parts. Nothing is live before every file has passed."""
     with scratch_folder() as scratch:
@@ -132,9 +138,9 @@ def _stage(
         stats = stats_of_kind["interactions"]
         blocks = files.blocks(files.ratings, _RATINGS.names, tuple(_RATINGS.names), stats)
         tables = (events_of(block, _RATINGS, rules, stats=stats) for block in blocks)
-        folded = None if append else ends.events
+        applied = None if append else ends.events
         staged.append(
-            stage_interactions(workspace, tables, _RULE, append=append, stats=stats, scratch=scratch, folded=folded)
+            stage_interactions(workspace, tables, _RULE, append=append, stats=stats, scratch=scratch, applied=applied)
         )
         return staged
 

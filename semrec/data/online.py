@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from semrec.changes.log import Folded, SegmentLog
+from semrec.changes.log import LogPositions, SegmentLog
 from semrec.data.rejects import RejectsRows
 from semrec.data.rows import ITEM_ROWS_SCHEMA, ItemRow, item_tables
 from semrec.data.staging import applied_sequence, stored_manifest
@@ -48,13 +48,13 @@ class ItemChanges:
             yield table.set_column(is_stored, ITEM_ROWS_SCHEMA.field(is_stored), pa.array([True] * table.num_rows))
 
 
-def log_ends(storage: Storage) -> Folded:
+def log_ends(storage: Storage) -> LogPositions:
     """The last acknowledged item change and event: an import that begins now is newer than these.
 
     Raises CorruptArtefactError when the last segment of a log cannot be read.
     """
     items = _end(storage, OVERLAY_FOLDER, CatalogueManifest)
-    return Folded(items, _end(storage, EVENTS_FOLDER, InteractionsManifest))
+    return LogPositions(items, _end(storage, EVENTS_FOLDER, InteractionsManifest))
 
 
 def item_changes(storage: Storage, after: int, until: int) -> ItemChanges:
@@ -83,4 +83,4 @@ def _end(storage: Storage, folder: str, kind: type[CatalogueManifest] | type[Int
         floor = 0
     log = SegmentLog(storage, folder, _READ_ONLY, floor=floor)
     log.open(remembered=1)
-    return log.head
+    return log.last_sequence

@@ -48,7 +48,7 @@ class TagSpill:
     def on_disk(self) -> bool:
         return self._spill.on_disk
 
-    def folded(self, items: pa.Table, bucket: int | None) -> pa.Table:
+    def add_to_texts(self, items: pa.Table, bucket: int | None) -> pa.Table:
         """`items` (ITEM_ROWS_SCHEMA) with " Tags: a, b." behind the texts; `bucket` None for all items at once.
 
         Stored items keep their text: it holds its tags already.

@@ -19,7 +19,7 @@ __all__ = ["KnownVectors"]
 
 
 class KnownVectors:
-    """Looks into the `known` runs of a job. Their ledgers are read once, at the first question.
+    """Looks into the `known` runs of a job. Their ledgers are read once, at the first query.
 
     A file that is damaged or gone is passed over: that only costs the work of embedding again.
     """

@@ -11,12 +11,12 @@ import numpy as np
 from semrec.changes.overlay import OverlayView
 from semrec.errors import InputError
 from semrec.models.base import ItemVectors
-from semrec.online.answers import Question
+from semrec.online.answers import RankQuery
 from semrec.online.filters import NO_FILTERS, Filters
 from semrec.online.profile import UserProfile
-from semrec.online.release import ServedRelease
+from semrec.online.release import OnlineRelease
 
-__all__ = ["Weighted", "anonymous_profile", "anonymous_question"]
+__all__ = ["Weighted", "anonymous_profile", "anonymous_query"]
 
 
 class Weighted(NamedTuple):
@@ -27,7 +27,7 @@ class Weighted(NamedTuple):
 
 
 def anonymous_profile(
-    served: ServedRelease,
+    served: OnlineRelease,
     overlay: OverlayView,
     *,
     liked: Sequence[Weighted] = (),
@@ -57,9 +57,9 @@ def anonymous_profile(
     return UserProfile(vector, histories, names, tuple(dict.fromkeys(item_ids)))
 
 
-def anonymous_question(
-    served: ServedRelease, profile: UserProfile, *, filters: Filters = NO_FILTERS, k: int = 10
-) -> Question:
-    """The question for a profile. What it was made of is not shown again; without a vector it goes by popularity."""
+def anonymous_query(
+    served: OnlineRelease, profile: UserProfile, *, filters: Filters = NO_FILTERS, k: int = 10
+) -> RankQuery:
+    """The query for a profile. What it was made of is not shown again; without a vector it goes by popularity."""
     seen, nobody = served.items.rows_of(profile.seen), served.users.anonymous()
-    return Question(profile.vector, nobody.words, seen, filters, k, frozenset(profile.seen))
+    return RankQuery(profile.vector, nobody.words, seen, filters, k, frozenset(profile.seen))

@@ -11,11 +11,11 @@ import numpy as np
 from semrec.online.filters import NO_FILTERS, Filters
 from semrec.release.sources import PERSONAL, POPULARITY
 
-__all__ = ["Hit", "Question", "Ranked", "merge_ranked", "short_reason", "sorted_hits"]
+__all__ = ["RankQuery", "RankedList", "ScoredItem", "merge_ranked", "short_reason", "sorted_hits"]
 
 
 @dataclass(frozen=True, eq=False)
-class Question:
+class RankQuery:
     """One thing to be scored.
 
     `vector` float32 [D], or None to go by popularity; `words` uint64 [W] eligibility words in the release's layout;
@@ -37,7 +37,7 @@ class Question:
         return POPULARITY if self.vector is None else PERSONAL
 
 
-class Hit(NamedTuple):
+class ScoredItem(NamedTuple):
     """One item of an answer. The score is the canonical one, float32."""
 
     item_id: str
@@ -45,29 +45,31 @@ class Hit(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Ranked:
+class RankedList:
     """The first K items, best first; `short_reason` says why there are fewer."""
 
-    hits: list[Hit]
+    hits: list[ScoredItem]
     short_reason: str | None = None
 
 
-def sorted_hits(hits: Iterable[Hit], k: int) -> list[Hit]:
+def sorted_hits(hits: Iterable[ScoredItem], k: int) -> list[ScoredItem]:
     """The first K by (score descending, item_id ascending)."""
     return sorted(hits, key=_order)[:k]
 
 
-def merge_ranked(shards: Sequence[Sequence[Ranked]], ks: Sequence[int]) -> list[Ranked]:
-    """The answers of disjoint shards to the same questions as those of the whole matrix: exact, since each has its first K.
+def merge_ranked(shards: Sequence[Sequence[RankedList]], ks: Sequence[int]) -> list[RankedList]:
+    """The answers of disjoint shards to the same queries as those of the whole matrix: exact, since each has its first K.
 
-    `shards[s][q]` answers question q, of which `ks[q]` items are wanted.
+    `shards[s][q]` answers query q, of which `ks[q]` items are wanted.
     """
     merged = []
     for parts, k in zip(zip(*shards, strict=True), ks, strict=True):
         hits = sorted_hits((hit for part in parts for hit in part.hits), k)
         reason = next((part.short_reason for part in parts if part.short_reason), None)
         # A shard's reason begins with its own count; all else in it is the same in every shard.
-        merged.append(Ranked(hits, f"{len(hits)}{reason[reason.index(' ') :]}" if reason and len(hits) < k else None))
+        merged.append(
+            RankedList(hits, f"{len(hits)}{reason[reason.index(' ') :]}" if reason and len(hits) < k else None)
+        )
     return merged
 
 
@@ -80,5 +82,5 @@ def short_reason(num_hits: int, k: int, num_items: int, filters: Filters) -> str
     return f"{num_hits} of {num_items} items are eligible and not seen"
 
 
-def _order(hit: Hit) -> tuple[float, str]:
+def _order(hit: ScoredItem) -> tuple[float, str]:
     return -float(hit.score), hit.item_id

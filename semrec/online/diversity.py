@@ -8,10 +8,10 @@ import numpy as np
 
 from semrec.changes.overlay import OverlayView
 from semrec.errors import InputError
-from semrec.online.answers import Hit, Ranked
+from semrec.online.answers import RankedList, ScoredItem
 
 if TYPE_CHECKING:
-    from semrec.online.release import ServedRelease
+    from semrec.online.release import OnlineRelease
 
 __all__ = ["diversified", "diversify", "num_candidates"]
 
@@ -31,16 +31,18 @@ def num_candidates(k: int, diversity: float) -> int:
     return k if diversity == 0 else max(_FEWEST_CANDIDATES, _CANDIDATES_PER_HIT * k)
 
 
-def diversified(served: ServedRelease, ranked: Ranked, k: int, diversity: float, overlay: OverlayView) -> Ranked:
+def diversified(
+    served: OnlineRelease, ranked: RankedList, k: int, diversity: float, overlay: OverlayView
+) -> RankedList:
     """The answer of `k` items from one ranked with `num_candidates`; diversity 0 leaves it as it is."""
     if diversity == 0:
         return ranked
     vectors_ND = served.vectors_of([hit.item_id for hit in ranked.hits], overlay)
     hits = diversify(ranked.hits, vectors_ND, k, diversity)
-    return Ranked(hits, ranked.short_reason if len(hits) < k else None)
+    return RankedList(hits, ranked.short_reason if len(hits) < k else None)
 
 
-def diversify(hits: list[Hit], vectors_ND: np.ndarray, k: int, diversity: float) -> list[Hit]:
+def diversify(hits: list[ScoredItem], vectors_ND: np.ndarray, k: int, diversity: float) -> list[ScoredItem]:
     """Up to `k` of `hits`, in the order in which maximal marginal relevance picks them; they keep their scores.
 
     Each pick is the item with the largest

@@ -11,12 +11,12 @@ import numpy as np
 from semrec.changes.overlay import OverlayView
 from semrec.models.base import WeightedHistory
 from semrec.models.components import ComponentHistory
-from semrec.online.answers import Hit, Question
+from semrec.online.answers import RankQuery, ScoredItem
 from semrec.online.profile import UserProfile
 from semrec.scoring.eligibility import Clause
 
 if TYPE_CHECKING:
-    from semrec.online.release import ServedRelease
+    from semrec.online.release import OnlineRelease
 
 __all__ = ["CountBefore", "Explanation", "Part", "WhyNot", "explain", "why_not"]
 
@@ -54,9 +54,9 @@ class Explanation:
 
 
 def explain(
-    served: ServedRelease,
+    served: OnlineRelease,
     profile: UserProfile,
-    hits: Sequence[Hit],
+    hits: Sequence[ScoredItem],
     overlay: OverlayView,
     *,
     num_parts: int = _MOST_PARTS,
@@ -146,32 +146,32 @@ class WhyNot:
     short_by: float | None = None
 
 
-CountBefore = Callable[[Question, str, np.float32, OverlayView], int]
+CountBefore = Callable[[RankQuery, str, np.float32, OverlayView], int]
 
 
 def why_not(
-    served: ServedRelease,
-    question: Question,
+    served: OnlineRelease,
+    rank_query: RankQuery,
     item_id: str,
     overlay: OverlayView,
-    hits: Sequence[Hit],
+    hits: Sequence[ScoredItem],
     *,
     count_before: CountBefore | None = None,
 ) -> WhyNot:
-    """Why `item_id` is not among `hits`, the answer to `question`. Raises MissingArtefactError for an unknown item.
+    """Why `item_id` is not among `hits`, the answer to `rank_query`. Raises MissingArtefactError for an unknown item.
 
     `count_before` stands for `served.count_before` where several hold the matrix: the sum of what each counts.
     """
     attributes = served.item(item_id, overlay).attributes
-    score = served.score_of(question, item_id, overlay)
-    hidden = _hidden(served, question, item_id, attributes)
+    score = served.score_of(rank_query, item_id, overlay)
+    hidden = _hidden(served, rank_query, item_id, attributes)
     if hidden is not None:
         reason, detail, attribute = hidden
         return WhyNot(item_id, reason, detail, float(score), attribute)
-    rank = (count_before or served.count_before)(question, item_id, score, overlay) + 1
+    rank = (count_before or served.count_before)(rank_query, item_id, score, overlay) + 1
     if any(hit.item_id == item_id for hit in hits):
         return WhyNot(item_id, "shown", f"it is in the answer, at rank {rank} by score", float(score), rank=rank)
-    if rank <= question.k or not hits:
+    if rank <= rank_query.k or not hits:
         detail = f"its rank is {rank}, but it is too like items that are shown"
         return WhyNot(item_id, "diverse", detail, float(score), rank=rank)
     short_by = float(min(hit.score for hit in hits)) - float(score)
@@ -184,31 +184,33 @@ Reason = Literal["seen", "excluded", "filtered", "not_eligible"]
 
 
 def _hidden(
-    served: ServedRelease, question: Question, item_id: str, attributes: dict[str, list[str]]
+    served: OnlineRelease, rank_query: RankQuery, item_id: str, attributes: dict[str, list[str]]
 ) -> tuple[Reason, str, str | None] | None:
     """Why an item may not be shown at all: reason, detail and attribute; None when it may."""
     row = served.items.row_of.get(item_id)
-    if item_id in question.hidden or (row is not None and row in question.seen_rows):
-        return "seen", "it was seen, or the question is made of it", None
-    clause = _failed_clause(served.release.layout.clauses, question, attributes)
+    if item_id in rank_query.hidden or (row is not None and row in rank_query.seen_rows):
+        return "seen", "it was seen, or the query is made of it", None
+    clause = _failed_clause(served.release.layout.clauses, rank_query, attributes)
     if clause is not None:
         has = ", ".join(attributes.get(clause.attribute) or ["none"])
         return "not_eligible", f"the user may see other values of {clause.attribute}; it has: {has}", clause.attribute
-    if item_id in question.filters.exclude:
+    if item_id in rank_query.filters.exclude:
         return "excluded", "the request excludes its id", None
-    attribute = question.filters.failed(attributes)
+    attribute = rank_query.filters.failed(attributes)
     if attribute is not None:
         has = ", ".join(attributes.get(attribute) or ["none"])
         return "filtered", f"the request asks for other values of {attribute}; it has: {has}", attribute
     return None
 
 
-def _failed_clause(clauses: Sequence[Clause], question: Question, attributes: dict[str, list[str]]) -> Clause | None:
-    """The first clause that an item with these attributes does not pass for the question's user."""
+def _failed_clause(clauses: Sequence[Clause], rank_query: RankQuery, attributes: dict[str, list[str]]) -> Clause | None:
+    """The first clause that an item with these attributes does not pass for the query's user."""
     start = 0
     for clause in clauses:
-        words_W = question.words[start : start + clause.num_words]
-        stated = set(question.stated.get(clause.attribute) or ())  # values that no item of the release has are no bits
+        words_W = rank_query.words[start : start + clause.num_words]
+        stated = set(
+            rank_query.stated.get(clause.attribute) or ()
+        )  # values that no item of the release has are no bits
         if not (clause.item_words([attributes])[0] & words_W).any() and stated.isdisjoint(
             attributes.get(clause.attribute) or ()
         ):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from semrec.changes.overlay import OverlayView
-from semrec.online.answers import Question
+from semrec.online.answers import RankQuery
 from semrec.online.filters import Filters
 from semrec.online.items import ItemTable
 from semrec.online.lru import Lru
@@ -54,21 +54,21 @@ class OverlayItems:
                 added = ItemShard.from_vectors(source.added_items(vectors_OD, counts), words, starts)
                 self.engines[source.name] = source.engine(added, engine, num_threads=threads)
 
-    def words(self, question: Question) -> np.ndarray:
-        """The question's eligibility words over the overlay's items, which may state values that no release item has."""
+    def words(self, rank_query: RankQuery) -> np.ndarray:
+        """The query's eligibility words over the overlay's items, which may state values that no release item has."""
         if self._extended.clauses == self._layout.clauses:
-            return question.words
-        return self._extended.extended_words(question.words, question.stated, self._layout)
+            return rank_query.words
+        return self._extended.extended_words(rank_query.words, rank_query.stated, self._layout)
 
-    def never_shown(self, question: Question) -> np.ndarray:
-        """The overlay rows that a question must not be answered with: seen, hidden, or left out by a filter. Ascending."""
+    def never_shown(self, rank_query: RankQuery) -> np.ndarray:
+        """The overlay rows that a query must not be answered with: seen, hidden, or left out by a filter. Ascending."""
         hidden: set[int] = set()
         if self._place_of_row:
             place_of = self._place_of_row
-            hidden.update(place_of[row] for row in question.seen_rows.tolist() if row in place_of)
-        hidden.update(self._places(question.hidden))
-        if question.filters:
-            hidden.update(self._left_out(question.filters).tolist())
+            hidden.update(place_of[row] for row in rank_query.seen_rows.tolist() if row in place_of)
+        hidden.update(self._places(rank_query.hidden))
+        if rank_query.filters:
+            hidden.update(self._left_out(rank_query.filters).tolist())
         return np.array(sorted(hidden), np.int64)
 
     def _left_out(self, filters: Filters) -> np.ndarray:

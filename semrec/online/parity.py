@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from semrec.online.answers import Hit
+from semrec.online.answers import ScoredItem
 from semrec.online.published import Published, PublishedLists
 from semrec.progress import NoProgress, Progress
 
@@ -78,11 +78,11 @@ def difference(published: Published, answer: Mapping[str, Any], release_id: str)
         return f"it is of release {answer['release']}, the run of {release_id}"
     if answer["source"] != published.source:
         return f"its source is {answer['source']}, published {published.source}"
-    hits = [Hit(item["item_id"], np.float32(item["score"])) for item in answer["items"]]
+    hits = [ScoredItem(item["item_id"], np.float32(item["score"])) for item in answer["items"]]
     return hits_differ(hits, published.hits)
 
 
-def hits_differ(hits: Sequence[Hit], published: Sequence[Hit]) -> str | None:
+def hits_differ(hits: Sequence[ScoredItem], published: Sequence[ScoredItem]) -> str | None:
     """Says how a list differs from the published one, items first, then the bytes of the scores; None when it does not."""
     if len(hits) != len(published):
         return f"{len(hits)} items, published {len(published)}"

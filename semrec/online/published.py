@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from semrec.contracts import bucket_of
-from semrec.online.answers import Hit
+from semrec.online.answers import ScoredItem
 from semrec.online.lru import Lru
 from semrec.workspace.manifests import RunManifest
 from semrec.workspace.storage import Storage
@@ -26,7 +26,7 @@ class Published:
     user_id: str
     source: str
     short_reason: str | None
-    hits: list[Hit]
+    hits: list[ScoredItem]
 
 
 class PublishedLists:
@@ -72,5 +72,5 @@ class _Part:
         if place is None:
             return None
         scores = np.array(self._scores[place].as_py(), np.float32)
-        hits = list(map(Hit, self._items[place].as_py(), scores))
+        hits = list(map(ScoredItem, self._items[place].as_py(), scores))
         return Published(user_id, self._sources[place].as_py(), self._reasons[place].as_py(), hits)

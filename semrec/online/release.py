@@ -13,7 +13,7 @@ import orjson
 
 from semrec.changes.overlay import OverlayView
 from semrec.errors import CorruptArtefactError, InputError, MissingArtefactError
-from semrec.online.answers import Hit, Question, Ranked, short_reason, sorted_hits
+from semrec.online.answers import RankedList, RankQuery, ScoredItem, short_reason, sorted_hits
 from semrec.online.filter_layout import CompiledFilters, FilterLayout
 from semrec.online.filters import NO_FILTERS, Filters
 from semrec.online.item_vectors import OnlineVectors, unknown_item
@@ -23,7 +23,7 @@ from semrec.online.overlay_items import OverlayItems
 from semrec.online.parity import hits_differ
 from semrec.online.profile import UserProfile
 from semrec.online.published import Published, PublishedLists
-from semrec.online.users import Users, UserState, question_of
+from semrec.online.users import Users, UserState, rank_query_of
 from semrec.release.arrays import read_popularity
 from semrec.release.oracle import may_see
 from semrec.release.reader import Release
@@ -36,7 +36,7 @@ from semrec.workspace.storage import Storage
 if TYPE_CHECKING:
     from semrec.changes.events import Event
 
-__all__ = ["ServedRelease"]
+__all__ = ["OnlineRelease"]
 
 _KEPT_FILTERS: Final = 1024
 _KEPT_VIEWS: Final = 4
@@ -44,7 +44,7 @@ _NO_ROWS: Final = np.zeros(0, np.int64)
 _NO_VECTOR: Final = np.zeros(1, np.float32)
 
 
-class ServedRelease:
+class OnlineRelease:
     """An opened release, ready to answer; it does not change, but for what it keeps in caches. Threads may share it.
 
     It ranks the matrix rows start:stop, all of them by default and none where both are 0; who holds several such merges
@@ -91,18 +91,18 @@ class ServedRelease:
         """K of the run, None without one."""
         return self._published.k if self._published else None
 
-    def rank(self, questions: Sequence[Question], overlay: OverlayView) -> list[Ranked]:
-        """The exact first K of each question over the release as `overlay` changes it, in the order of `questions`.
+    def rank(self, rank_queries: Sequence[RankQuery], overlay: OverlayView) -> list[RankedList]:
+        """The exact first K of each query over the release as `overlay` changes it, in the order of `rank_queries`.
 
-        By (score descending, item_id ascending). One call of an engine for all questions of a source, at the largest K of
+        By (score descending, item_id ascending). One call of an engine for all queries of a source, at the largest K of
         the batch. A filter by what no item has matches nothing; `check_filters` refuses it.
         """
-        answers: list[Ranked] = [Ranked([])] * len(questions)
+        answers: list[RankedList] = [RankedList([])] * len(rank_queries)
         by_source: dict[str, list[int]] = {}
-        for place, question in enumerate(questions):
-            by_source.setdefault(question.source, []).append(place)
+        for place, rank_query in enumerate(rank_queries):
+            by_source.setdefault(rank_query.source, []).append(place)
         for source, places in by_source.items():
-            alike = self._rank_alike([questions[place] for place in places], overlay, source)
+            alike = self._rank_alike([rank_queries[place] for place in places], overlay, source)
             for place, ranked in zip(places, alike, strict=True):
                 answers[place] = ranked
         return answers
@@ -112,16 +112,16 @@ class ServedRelease:
         if filters.attributes:
             self._filters.check(filters, overlay.values)
 
-    def num_excluded(self, question: Question, hits: Sequence[Hit], overlay: OverlayView) -> int:
-        """How many of the hits the question's user may not see: 0, unless something is broken.
+    def num_excluded(self, rank_query: RankQuery, hits: Sequence[ScoredItem], overlay: OverlayView) -> int:
+        """How many of the hits the query's user may not see: 0, unless something is broken.
 
         By plain sets of what the user and the items state, not by the bits that the engine tested.
         """
-        names, seen_rows = self.release.manifest.settings.eligibility, set(question.seen_rows.tolist())
+        names, seen_rows = self.release.manifest.settings.eligibility, set(rank_query.seen_rows.tolist())
         return sum(
-            hit.item_id in question.hidden
+            hit.item_id in rank_query.hidden
             or self.items.row_of.get(hit.item_id) in seen_rows
-            or not may_see(question.stated, self.item(hit.item_id, overlay).attributes, names)
+            or not may_see(rank_query.stated, self.item(hit.item_id, overlay).attributes, names)
             for hit in hits
         )
 
@@ -154,7 +154,7 @@ class ServedRelease:
             for item_id in item_ids
         ]
 
-    def items_json(self, hits: Sequence[Hit], overlay: OverlayView) -> bytes:
+    def items_json(self, hits: Sequence[ScoredItem], overlay: OverlayView) -> bytes:
         """The JSON list of an answer's items with their scores, each float32 in its shortest form."""
         if not hits:
             return b"[]"
@@ -171,30 +171,32 @@ class ServedRelease:
         """What a user's vector is made of, for explanations. Reads the stored interactions."""
         return self.users.profile(user_id, recent, overlay)
 
-    def similar(self, item_id: str, overlay: OverlayView, *, filters: Filters = NO_FILTERS, k: int = 10) -> Question:
-        """The question for the items most like one, itself left out. Raises MissingArtefactError for an unknown one."""
+    def similar(self, item_id: str, overlay: OverlayView, *, filters: Filters = NO_FILTERS, k: int = 10) -> RankQuery:
+        """The query for the items most like one, itself left out. Raises MissingArtefactError for an unknown one."""
         vector = self.release.components.comparing(self.vectors_of([item_id], overlay))[0]
         nobody = self.users.anonymous()
-        return Question(vector, nobody.words, self.items.rows_of([item_id]), filters, k, frozenset([item_id]))
+        return RankQuery(vector, nobody.words, self.items.rows_of([item_id]), filters, k, frozenset([item_id]))
 
-    def score_of(self, question: Question, item_id: str, overlay: OverlayView) -> np.float32:
+    def score_of(self, rank_query: RankQuery, item_id: str, overlay: OverlayView) -> np.float32:
         """The score of one item, whether or not it may be shown. Raises MissingArtefactError for an unknown item."""
         vector = self.vector_of(item_id, overlay)
-        if question.vector is not None:
-            return np.float32(canonical_scores(question.vector[None], vector[None])[0])
+        if rank_query.vector is not None:
+            return np.float32(canonical_scores(rank_query.vector[None], vector[None])[0])
         row = self.items.row_of.get(item_id)
         return np.float32(0 if row is None else self._popularity_I[row])
 
-    def count_before(self, question: Question, item_id: str, score: np.float32, overlay: OverlayView) -> int:
-        """How many of the items held here that may be shown come before one with this score in the question's order."""
+    def count_before(self, rank_query: RankQuery, item_id: str, score: np.float32, overlay: OverlayView) -> int:
+        """How many of the items held here that may be shown come before one with this score in the query's order."""
         changed = self._overlay(overlay) if overlay else None
-        queries, offsets = self._queries([question], changed), np.array([0, 1])
+        queries, offsets = self._queries([rank_query], changed), np.array([0, 1])
         place = np.array([self.items.place_of(item_id)])
-        count = self._engine_of(question.source).count_before(queries, Targets(offsets, place, np.array([score])))[0]
+        count = self._engine_of(rank_query.source).count_before(queries, Targets(offsets, place, np.array([score])))[0]
         if changed and changed.engines and self.start == 0:
             place = np.array([bisect_left(changed.ids, item_id)])
-            added = self._overlay_queries([question], queries, changed)
-            count += changed.engines[question.source].count_before(added, Targets(offsets, place, np.array([score])))[0]
+            added = self._overlay_queries([rank_query], queries, changed)
+            count += changed.engines[rank_query.source].count_before(added, Targets(offsets, place, np.array([score])))[
+                0
+            ]
         return int(count)
 
     def published(self, user_id: str) -> Published | None:
@@ -206,7 +208,7 @@ class ServedRelease:
         self.release.check()
 
     def probe(
-        self, num_users: int = 16, rank: Callable[[Sequence[Question], OverlayView], list[Ranked]] | None = None
+        self, num_users: int = 16, rank: Callable[[Sequence[RankQuery], OverlayView], list[RankedList]] | None = None
     ) -> None:
         """Answers users spread over the run, and compares with their published lists: ids and score bytes must be equal.
 
@@ -216,7 +218,7 @@ class ServedRelease:
         user_ids = run.sample(num_users)
         states = [self.users.state(user_id) for user_id in user_ids]
         known = [state or self.users.anonymous(user_id) for state, user_id in zip(states, user_ids, strict=True)]
-        answers = (rank or self.rank)([question_of(state, k=run.k) for state in known], OverlayView.empty())
+        answers = (rank or self.rank)([rank_query_of(state, k=run.k) for state in known], OverlayView.empty())
         for state, answer in zip(known, answers, strict=True):
             published = run.list_of(state.user_id)
             reason = "nothing was published" if published is None else hits_differ(answer.hits, published.hits)
@@ -227,44 +229,44 @@ class ServedRelease:
                     remedy="Run `semrec verify`; roll back, or build the release again.",
                 )
 
-    def _rank_alike(self, questions: list[Question], overlay: OverlayView, source: str) -> list[Ranked]:
-        """`rank` for questions of one source."""
+    def _rank_alike(self, rank_queries: list[RankQuery], overlay: OverlayView, source: str) -> list[RankedList]:
+        """`rank` for queries of one source."""
         changed = self._overlay(overlay) if overlay else None
-        queries, k = self._queries(questions, changed), max(question.k for question in questions)
-        lists = _hits(self._engine_of(source).top_k(queries, k), self.items.ids, questions)
+        queries, k = self._queries(rank_queries, changed), max(rank_query.k for rank_query in rank_queries)
+        lists = _hits(self._engine_of(source).top_k(queries, k), self.items.ids, rank_queries)
         if changed and changed.engines and self.start == 0:
-            added = changed.engines[source].top_k(self._overlay_queries(questions, queries, changed), k)
-            more = _hits(added, changed.ids, questions)
-            lists = [sorted_hits(a + b, q.k) if b else a for a, b, q in zip(lists, more, questions, strict=True)]
+            added = changed.engines[source].top_k(self._overlay_queries(rank_queries, queries, changed), k)
+            more = _hits(added, changed.ids, rank_queries)
+            lists = [sorted_hits(a + b, q.k) if b else a for a, b, q in zip(lists, more, rank_queries, strict=True)]
         num_items = changed.num_items if changed else self.num_items
         return [
-            Ranked(hits, None if len(hits) >= q.k else short_reason(len(hits), q.k, num_items, q.filters))
-            for hits, q in zip(lists, questions, strict=True)
+            RankedList(hits, None if len(hits) >= q.k else short_reason(len(hits), q.k, num_items, q.filters))
+            for hits, q in zip(lists, rank_queries, strict=True)
         ]
 
-    def _queries(self, questions: list[Question], changed: OverlayItems | None) -> Queries:
-        """The questions of one source over the release's rows; what the overlay replaces counts as seen."""
+    def _queries(self, rank_queries: list[RankQuery], changed: OverlayItems | None) -> Queries:
+        """The queries of one source over the release's rows; what the overlay replaces counts as seen."""
         # The words of the release's own clauses come first, those of the filters behind them.
-        num, num_own = len(questions), self.release.num_words
+        num, num_own = len(rank_queries), self.release.num_words
         words = np.empty((num, num_own + self._filters.num_words), np.uint64)
-        words[:, :num_own] = np.concatenate([question.words for question in questions]).reshape(num, num_own)
+        words[:, :num_own] = np.concatenate([rank_query.words for rank_query in rank_queries]).reshape(num, num_own)
         words[:, num_own:] = self._filters.plain
-        seen = [question.seen_rows for question in questions]
-        for n, question in enumerate(questions):
-            if question.filters:
-                compiled = self._compile(question.filters)
+        seen = [rank_query.seen_rows for rank_query in rank_queries]
+        for n, rank_query in enumerate(rank_queries):
+            if rank_query.filters:
+                compiled = self._compile(rank_query.filters)
                 words[n, num_own:] = compiled.words_W
                 seen[n] = _merged(seen[n], compiled.rows)
         if changed:
             seen = [_merged(rows, changed.replaced_rows) for rows in seen]
-        stored = [_NO_VECTOR if question.vector is None else question.vector for question in questions]
+        stored = [_NO_VECTOR if rank_query.vector is None else rank_query.vector for rank_query in rank_queries]
         vectors_QD = np.concatenate(stored).reshape(num, -1)
-        return Queries(source_named(questions[0].source).query_vectors(vectors_QD), words, *_csr(seen))
+        return Queries(source_named(rank_queries[0].source).query_vectors(vectors_QD), words, *_csr(seen))
 
-    def _overlay_queries(self, questions: list[Question], queries: Queries, changed: OverlayItems) -> Queries:
-        """The same questions over the overlay's items, where filters have no words: what they leave out counts as seen."""
-        seen = _csr([changed.never_shown(question) for question in questions])
-        return Queries(queries.vectors_QD, np.stack([changed.words(question) for question in questions]), *seen)
+    def _overlay_queries(self, rank_queries: list[RankQuery], queries: Queries, changed: OverlayItems) -> Queries:
+        """The same queries over the overlay's items, where filters have no words: what they leave out counts as seen."""
+        seen = _csr([changed.never_shown(rank_query) for rank_query in rank_queries])
+        return Queries(queries.vectors_QD, np.stack([changed.words(rank_query) for rank_query in rank_queries]), *seen)
 
     def _engine_of(self, source: str) -> Engine:
         if self._engines is None:
@@ -331,11 +333,13 @@ def _run_of(storage: Storage, run_id: str, release_id: str) -> PublishedLists:
     return run
 
 
-def _hits(top: TopK, item_ids: list[str], questions: list[Question]) -> list[list[Hit]]:
-    """Turns an engine's rows into the hits of each question, cut to its own K."""
+def _hits(top: TopK, item_ids: list[str], rank_queries: list[RankQuery]) -> list[list[ScoredItem]]:
+    """Turns an engine's rows into the hits of each query, cut to its own K."""
     ids, scores, edges = [item_ids[row] for row in top.rows.tolist()], list(top.scores), top.offsets.tolist()
-    stops = [min(stop, start + q.k) for (start, stop), q in zip(pairwise(edges), questions, strict=True)]
-    return [list(map(Hit, ids[start:stop], scores[start:stop])) for start, stop in zip(edges, stops, strict=False)]
+    stops = [min(stop, start + q.k) for (start, stop), q in zip(pairwise(edges), rank_queries, strict=True)]
+    return [
+        list(map(ScoredItem, ids[start:stop], scores[start:stop])) for start, stop in zip(edges, stops, strict=False)
+    ]
 
 
 def _csr(lists: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

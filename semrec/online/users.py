@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from semrec.changes.overlay import OverlayView
 from semrec.contracts import bucket_of
-from semrec.online.answers import Question
+from semrec.online.answers import RankQuery
 from semrec.online.filters import NO_FILTERS, Filters
 from semrec.online.histories import Histories
 from semrec.online.item_vectors import OnlineVectors
@@ -24,7 +24,7 @@ from semrec.release.sources import PERSONAL, POPULARITY
 if TYPE_CHECKING:
     from semrec.changes.events import Event
 
-__all__ = ["UserState", "Users", "question_of"]
+__all__ = ["UserState", "Users", "rank_query_of"]
 
 _CACHE_BYTES: Final = 512 << 20
 _CACHED_STATES: Final = 4096
@@ -54,9 +54,9 @@ class UserState:
         return POPULARITY if self.vector is None else PERSONAL
 
 
-def question_of(user: UserState, filters: Filters = NO_FILTERS, k: int = 10) -> Question:
-    """The question for a user's recommendations."""
-    return Question(user.vector, user.words, user.seen_rows, filters, k, user.hidden, user.stated)
+def rank_query_of(user: UserState, filters: Filters = NO_FILTERS, k: int = 10) -> RankQuery:
+    """The query for a user's recommendations."""
+    return RankQuery(user.vector, user.words, user.seen_rows, filters, k, user.hidden, user.stated)
 
 
 class Users:

@@ -72,7 +72,7 @@ def test_every_listener_is_on_loopback(told: dict[str, Any]) -> None:
 def test_the_clusters_store_is_closed_to_whoever_lacks_the_token(told: dict[str, Any]) -> None:
     assert all("AuthenticationError" in answer for answer in told["runs"][-1]["refused"])
     for run in told["runs"]:
-        assert run["result"] == 3 and int(run["known"]) > 0  # and the question is one that is answered
+        assert run["result"] == 3 and int(run["known"]) > 0  # and the query is one that is answered
     assert len({run["token"] for run in told["runs"]}) == 2
 
 

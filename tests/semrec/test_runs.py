@@ -33,7 +33,7 @@ from semrec.errors import (
 )
 from semrec.online.items import items_titled
 from semrec.online.published import PublishedLists
-from semrec.online.release import ServedRelease
+from semrec.online.release import OnlineRelease
 from semrec.release import Release
 from semrec.runs import (
     measure_health,
@@ -389,7 +389,7 @@ def test_unknown_items_releases_and_runs_are_named(workspace: Workspace) -> None
 
 def similar_items(workspace: Workspace, item_id: str, k: int) -> list[str]:
     """Ids of the items most like one."""
-    served, unchanged = ServedRelease(workspace.storage, score(workspace).manifest.release), OverlayView.empty()
+    served, unchanged = OnlineRelease(workspace.storage, score(workspace).manifest.release), OverlayView.empty()
     return [hit.item_id for hit in served.rank([served.similar(item_id, unchanged, k=k)], unchanged)[0].hits]
 
 

@@ -30,12 +30,12 @@ __all__ = ["NAMESPACE", "OverlayActor", "actor_name", "overlay_actor"]
 _log = logging.getLogger(__name__)
 
 NAMESPACE: Final = "semrec"
-_KEPT: Final = 20_000  # rows that a subscriber may lag behind before it is sent to the segments
+_MAX_BUFFERED_ROWS: Final = 20_000  # rows that a subscriber may lag behind before it is sent to the segments
 _PER_UPDATE: Final = 5_000
-_LOOK_S: Final = 2.0  # between looks at what another actor may have written
+_POLL_LOG_S: Final = 2.0  # between looks at what another actor may have written
 _ALIVE_S: Final = 2.0  # a subscriber that asked within this time is waited for
 _FORGOTTEN_S: Final = 60.0
-_TELL_S: Final = 0.5  # but never longer than this
+_NOTIFY_S: Final = 0.5  # but never longer than this
 
 
 @dataclass
@@ -55,7 +55,7 @@ class _Subscriber:
 
 
 @dataclass
-class _Tail:
+class _RecentRows:
     """The last rows of one log, without a gap, for those who follow it; `start` is the sequence before the first."""
 
     start: int
@@ -66,7 +66,7 @@ class _Tail:
             self.rows.clear()
             self.start = rows[0].sequence - 1
         self.rows.extend(rows)
-        while len(self.rows) > _KEPT:
+        while len(self.rows) > _MAX_BUFFERED_ROWS:
             self.start = self.rows.popleft().sequence
 
     def after(self, sequence: int) -> list[Any]:
@@ -89,14 +89,14 @@ class OverlayActor:
         """Makes changes durable, in their order, as one batch. `token` is the caller's name for this batch."""
         await self._open()
         batch = await self._items.append(change_table(changes), token)
-        await self._told(batch.last, 0)
+        await self._notify_replicas(batch.last, 0)
         return batch
 
     async def append_events(self, events: list[Event], token: BatchToken | None = None) -> Batch:
         """As `append_items`; the events were checked by the caller."""
         await self._open()
         batch = await self._events.append(event_table(events), token)
-        await self._told(0, batch.last)
+        await self._notify_replicas(0, batch.last)
         return batch
 
     async def known_items(self, token: BatchToken) -> Batch | None:
@@ -141,8 +141,8 @@ class OverlayActor:
         return {
             "pid": os.getpid(),
             "node": ray.get_runtime_context().get_node_id(),
-            "items": self._items.head,
-            "events": self._events.head,
+            "items": self._items.last_sequence,
+            "events": self._events.last_sequence,
             "subscribers": len(self._subscribers),
         }
 
@@ -153,18 +153,21 @@ class OverlayActor:
                 return
             items, events = await asyncio.to_thread(_opened_logs, self._storage)
             self._items, self._events = GroupCommit(items, self._on_items), GroupCommit(events, self._on_events)
-            self._item_tail, self._event_tail = _Tail(items.head), _Tail(events.head)
+            self._recent_items, self._recent_events = (
+                _RecentRows(items.last_sequence),
+                _RecentRows(events.last_sequence),
+            )
             self._looking = asyncio.create_task(self._keep_looking())
             self._is_open = True
 
     def _update(self, items: int, events: int) -> Update:
-        if items < self._item_tail.start or events < self._event_tail.start:
+        if items < self._recent_items.start or events < self._recent_events.start:
             return Update(reread=True)
-        return Update(self._item_tail.after(items), self._event_tail.after(events))
+        return Update(self._recent_items.after(items), self._recent_events.after(events))
 
-    async def _told(self, items: int, events: int) -> None:
+    async def _notify_replicas(self, items: int, events: int) -> None:
         """Waits until no living subscriber is behind, for 0.5 s at most; who is too slow is not waited for again."""
-        deadline = time.monotonic() + _TELL_S
+        deadline = time.monotonic() + _NOTIFY_S
         while behind := [s for s in self._subscribers.values() if s.is_behind(items, events)]:
             left_s = deadline - time.monotonic()
             if left_s <= 0:
@@ -174,11 +177,11 @@ class OverlayActor:
             await _is_set(self._polled, left_s)
 
     def _on_items(self, segments: list[Segment]) -> None:
-        self._item_tail.extend([change for s in segments for change in changes_of(s.first, s.table)])
+        self._recent_items.extend([change for s in segments for change in changes_of(s.first, s.table)])
         self._announce(segments)
 
     def _on_events(self, segments: list[Segment]) -> None:
-        self._event_tail.extend([event for s in segments for event in events_in(s.first, s.table)])
+        self._recent_events.extend([event for s in segments for event in events_in(s.first, s.table)])
         self._announce(segments)
 
     def _announce(self, segments: list[Segment]) -> None:
@@ -187,7 +190,7 @@ class OverlayActor:
 
     async def _keep_looking(self) -> None:
         while True:
-            await asyncio.sleep(_LOOK_S)
+            await asyncio.sleep(_POLL_LOG_S)
             try:
                 await self._items.catch_up()
                 await self._events.catch_up()

@@ -116,7 +116,7 @@ class OverlayFollower:
     def _follow(self) -> None:
         is_told = False
         while not self._stop.is_set():
-            before = self._state.heads
+            before = self._state.last_applied
             try:
                 self._poll()
                 is_told = False
@@ -125,11 +125,11 @@ class OverlayFollower:
                     _log.warning("the overlay actor does not answer, its segments are read instead: %s", error)
                 is_told = True
                 self._catch_up()
-            if self._state.heads != before:
+            if self._state.last_applied != before:
                 self._changed()
 
     def _poll(self) -> None:
-        items, events = self._state.heads
+        items, events = self._state.last_applied
         call = self._actor.poll.remote(self._name, items, events, _POLL_S)
         try:
             update = ray.get(call, timeout=_POLL_S + _GRACE_S)

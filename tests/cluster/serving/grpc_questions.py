@@ -1,4 +1,4 @@
-"""The same questions over gRPC and over HTTP, and the JSON that a message stands for."""
+"""The same queries over gRPC and over HTTP, and the JSON that a message stands for."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from google.protobuf.message import Message
 
 from cluster.serving.grpc import recommender_pb2 as pb
 
-__all__ = ["QUESTIONS", "Question", "answer_type", "json_of", "rounded"]
+__all__ = ["QUESTIONS", "RankQuery", "answer_type", "json_of", "rounded"]
 
 
 @dataclass(frozen=True)
-class Question:
+class RankQuery:
     """One RPC, and the HTTP request that asks the same."""
 
     rpc: str
@@ -40,19 +40,19 @@ _LIKED = [pb.Weighted(item_id="n01", weight=2.5), pb.Weighted(item_id="n02")]
 _LIKED_JSON = [{"item_id": "n01", "weight": 2.5}, "n02"]
 
 
-def _of_user(user_id: str, **query: Any) -> Question:
+def _of_user(user_id: str, **query: Any) -> RankQuery:
     message = pb.RecommendUserRequest(user_id=user_id, **query)
-    return Question("RecommendUser", message, f"/v1/users/{user_id}/recommendations", query)
+    return RankQuery("RecommendUser", message, f"/v1/users/{user_id}/recommendations", query)
 
 
-def _of_item(item_id: str, **query: Any) -> Question:
+def _of_item(item_id: str, **query: Any) -> RankQuery:
     message = pb.SimilarItemsRequest(item_id=item_id, **query)
-    return Question("SimilarItems", message, f"/v1/items/{item_id}/similar", query)
+    return RankQuery("SimilarItems", message, f"/v1/items/{item_id}/similar", query)
 
 
-def _search(**asked: Any) -> Question:
+def _search(**asked: Any) -> RankQuery:
     body = {**asked, "filters": _FILTERS_JSON}
-    return Question("Search", pb.SearchRequest(**asked, filters=_FILTERS), "/v1/search", body=body)
+    return RankQuery("Search", pb.SearchRequest(**asked, filters=_FILTERS), "/v1/search", body=body)
 
 
 QUESTIONS = {
@@ -67,7 +67,7 @@ QUESTIONS = {
     "none": _of_user("user-1", where=["genre:Nothing"], explain=True),
     "similar": _of_item("n10", k=6),
     "diverse": _of_item("n10", k=6, diversity=0.7, year_min=1990.5, overlay="off"),
-    "liked": Question(
+    "liked": RankQuery(
         "RecommendAnonymous",
         pb.RecommendAnonymousRequest(
             liked=_LIKED, disliked=[pb.Weighted(item_id="n05")], k=9, filters=_FILTERS, diversity=0.2, explain=True
@@ -83,7 +83,7 @@ QUESTIONS = {
         },
     ),
     "search": _search(text="blue", k=4),
-    "batch": Question(
+    "batch": RankQuery(
         "AnswerBatch",
         pb.BatchRequest(
             queries=[pb.BatchQuery(user_id=f"user-{n % 40}") for n in range(600)]  # several pieces of work
@@ -101,8 +101,8 @@ QUESTIONS = {
             "filters": _FILTERS_JSON,
         },
     ),
-    "models": Question("Models", pb.ModelsRequest(), "/v1/models"),
-    "ready": Question("Ready", pb.ReadyRequest(), "/readyz"),
+    "models": RankQuery("Models", pb.ModelsRequest(), "/v1/models"),
+    "ready": RankQuery("Ready", pb.ReadyRequest(), "/readyz"),
 }
 
 

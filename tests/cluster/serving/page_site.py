@@ -29,7 +29,7 @@ from cluster.stages.map import draw_release_map
 from cluster.stages.pipeline import run_pipeline
 from semrec.data import ItemRow, import_interactions, import_items, import_users
 from semrec.demo import film_items, viewer_interactions, viewer_rows
-from semrec.online.release import ServedRelease
+from semrec.online.release import OnlineRelease
 from semrec.progress import NoProgress
 from semrec.settings import ScoreSettings, Settings
 from semrec.workspace.folder import Workspace
@@ -85,7 +85,7 @@ def make_live(workspace: Workspace) -> ReleaseWatcher:
     """The live release, opened."""
 
     def opened(storage: Storage, release_id: str, run_id: str) -> Any:
-        served = ServedRelease(storage, release_id, run_id)
+        served = OnlineRelease(storage, release_id, run_id)
         return served, served.rank
 
     live = ReleaseWatcher(workspace.storage, opened, online_encoder)

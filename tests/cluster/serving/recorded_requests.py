@@ -117,8 +117,8 @@ def replica_for_recording(folder: Path) -> LocalReplica:
 def record_answers(replica: LocalReplica) -> dict[str, Any]:
     """The request in words -> status, headers and body of its answer, with names in place of release and run."""
     answers: dict[str, Any] = {}
-    for name, question in QUESTIONS.items():
-        answers[f"question: {name}"] = _recorded(replica, question.over_http(replica.client))
+    for name, rank_query in QUESTIONS.items():
+        answers[f"query: {name}"] = _recorded(replica, rank_query.over_http(replica.client))
     for number, (method, path, body, headers) in enumerate(_REQUESTS):
         sent = {"json": body} if isinstance(body, dict) else {"content": body}
         response = replica.client.request(method, path, headers=headers, **sent)

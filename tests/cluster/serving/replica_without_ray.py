@@ -22,7 +22,7 @@ from semrec.changes.events import Event
 from semrec.changes.log import Batch, BatchToken
 from semrec.changes.overlay import ItemChange
 from semrec.errors import InputError
-from semrec.online.release import ServedRelease
+from semrec.online.release import OnlineRelease
 from semrec.online.telemetry import AnswerLog, user_key
 from semrec.workspace.storage import Storage
 
@@ -92,7 +92,7 @@ class LocalReplica:
         )
 
     @property
-    def served(self) -> ServedRelease:
+    def served(self) -> OnlineRelease:
         assert self.live.now is not None
         return self.live.now.served
 
@@ -117,6 +117,6 @@ def refused(response: Any, status: int) -> dict[str, Any]:
     return problem
 
 
-def _open(storage: Storage, release_id: str, run_id: str) -> tuple[ServedRelease, Ranker]:
-    served = ServedRelease(storage, release_id, run_id)
+def _open(storage: Storage, release_id: str, run_id: str) -> tuple[OnlineRelease, Ranker]:
+    served = OnlineRelease(storage, release_id, run_id)
     return served, served.rank

@@ -80,10 +80,10 @@ def replica(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalReplica]:
 
 @pytest.mark.parametrize("name", QUESTIONS)
 def test_every_rpc_is_answered_as_over_http(replica: LocalReplica, name: str) -> None:
-    question = QUESTIONS[name]
-    over_http = question.over_http(replica.client)
+    rank_query = QUESTIONS[name]
+    over_http = rank_query.over_http(replica.client)
     assert over_http.status_code == 200, over_http.text
-    called = Called(replica, question.rpc, question.message)
+    called = Called(replica, rank_query.rpc, rank_query.message)
     assert (called.code, called.details) == (StatusCode.OK, "")
     assert json_of(called.answer) == rounded(over_http.json())
 
@@ -100,7 +100,7 @@ def test_the_questions_differ(replica: LocalReplica) -> None:
     (batch,) = (answer for answer in answers if isinstance(answer, pb.BatchAnswers))
     assert (len(batch.answers), batch.answers[601].error.status) == (604, 404)
     assert {rpc.name for rpc in pb.DESCRIPTOR.services_by_name["Recommender"].methods} == {
-        question.rpc for question in QUESTIONS.values()
+        rank_query.rpc for rank_query in QUESTIONS.values()
     }
 
 

@@ -111,14 +111,14 @@ def test_every_rpc_is_answered_as_over_http(served: Served) -> None:
     client = served.running.client
     assert client.delete("/v1/items/n07").json()["sequence"] == 1
     overlays = set()
-    for name, question in QUESTIONS.items():
-        over_http = question.over_http(client)
+    for name, rank_query in QUESTIONS.items():
+        over_http = rank_query.over_http(client)
         if name == "search":  # the vectors of this world come from no encoder
             assert over_http.status_code == 501
             said = (grpc.StatusCode.UNIMPLEMENTED, over_http.json()["detail"])
-            assert served.refusal(question.rpc, question.message) == said
+            assert served.refusal(rank_query.rpc, rank_query.message) == said
             continue
-        answer = served.ask(question.rpc, question.message)
+        answer = served.ask(rank_query.rpc, rank_query.message)
         assert json_of(answer) == rounded(over_http.json()), name
         overlays |= {answer.overlay} if isinstance(answer, pb.Answer) else set()
     assert overlays == {0, 1}

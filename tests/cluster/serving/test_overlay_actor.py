@@ -26,7 +26,7 @@ from cluster.serving.changes.actor import NAMESPACE, actor_name, overlay_actor
 from cluster.serving.changes.client import OverlayClient, OverlayFollower
 from cluster.stages.pipeline import PipelineResult, run_pipeline
 from semrec.changes.events import Event, event_table
-from semrec.changes.log import BatchToken, Folded
+from semrec.changes.log import BatchToken, LogPositions
 from semrec.changes.overlay import ItemChange, change_table
 from semrec.changes.state import OverlayState, event_log, item_log
 from semrec.contracts import bucket_of
@@ -41,7 +41,7 @@ from semrec.workspace.folder import Workspace
 from semrec.workspace.storage import Storage
 from semrec.workspace.tables import read_table
 
-NOTHING = Folded()
+NOTHING = LogPositions()
 
 
 @pytest.fixture(scope="module")
@@ -181,7 +181,7 @@ def test_kills_in_the_middle_of_appends_lose_and_double_nothing(uri: str, follow
     assert all(ids[first - 1] == ids[last - 1] == item_id for first, last, item_id in acknowledged)
     events = [e for s in event_log(Storage(uri)).read(0) for e in s.table.column("item_id").to_pylist()]
     assert sorted(events) == sorted(item_id for _, _, item_id in acknowledged)  # each once
-    wait_until(lambda: state.heads == (len(ids), len(events)))  # the replica went on with each new actor
+    wait_until(lambda: state.last_applied == (len(ids), len(events)))  # the replica went on with each new actor
     assert state.view(NOTHING).ids == tuple(sorted(item_id for _, _, item_id in acknowledged))
 
 
@@ -277,7 +277,7 @@ def test_what_another_actor_wrote_is_heard_of(uri: str, follow: Any) -> None:
     other = item_log(Storage(uri))
     other.open()
     other.append([(change_table([put("theirs")]), None)])
-    wait_until(lambda: state.view(NOTHING).ids == ("theirs",), 6.0)
+    wait_until(lambda: state.view(NOTHING).ids == ("theirs",))
 
     async def main() -> int:
         return (await OverlayClient(uri).append_items([put("ours")])).first
@@ -322,9 +322,9 @@ def test_the_next_run_takes_everything_in_and_its_overlay_is_empty(uri: str, fol
 
     asyncio.run(change())
     second = run(workspace)
-    assert Folded.of(first.release.manifest.applied) == NOTHING
-    folded = Folded.of(second.release.manifest.applied)
-    assert folded == Folded(items=2, events=2)
+    assert LogPositions.of(first.release.manifest.applied) == NOTHING
+    folded = LogPositions.of(second.release.manifest.applied)
+    assert folded == LogPositions(items=2, events=2)
     ids = Release(workspace.storage, second.live.release).item_ids.to_pylist()
     assert "zz-new" in ids and deleted not in ids and len(ids) == 24
     file = second.score.manifest.parts[bucket_of("stranger", 2)]
@@ -338,7 +338,7 @@ def test_the_next_run_takes_everything_in_and_its_overlay_is_empty(uri: str, fol
     third = run(workspace)
     assert (third.live.run, third.score.parts.computed) == (second.live.run, 0)
     assert rollback(workspace.storage).release == first.live.release
-    before = OverlayState(workspace.storage, Folded.of(first.release.manifest.applied))
+    before = OverlayState(workspace.storage, LogPositions.of(first.release.manifest.applied))
     assert before.view(NOTHING).ids == ("zz-new",) and before.view(NOTHING).changes[deleted].deleted
 
 

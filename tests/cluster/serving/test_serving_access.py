@@ -101,8 +101,8 @@ def test_every_documented_operation_asks_for_a_key(guarded: tuple[LocalReplica, 
 def test_what_users_have_seen_needs_a_scope_of_its_own(guarded: tuple[LocalReplica, dict[str, str]]) -> None:
     replica, keys = guarded
     url = "/v1/users/user-1/recommendations"
-    questions = [(url, {"explain": True}), (url, {"why": "n01"}), ("/v1/users", {}), ("/v1/us%65rs", {"limit": 3})]
-    for path, params in questions:
+    rank_queries = [(url, {"explain": True}), (url, {"why": "n01"}), ("/v1/users", {}), ("/v1/us%65rs", {"limit": 3})]
+    for path, params in rank_queries:
         problem = refused(replica.client.get(path, params=params, headers=bearer(keys["reader"])), 403)
         assert "without the scope explain" in problem["detail"] and "--scope explain" in problem["remedy"]
         for name in ("explainer", "admin"):

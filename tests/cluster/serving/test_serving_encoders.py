@@ -19,8 +19,8 @@ from semrec.changes.overlay import ItemChange, OverlayView, change_table
 from semrec.changes.state import item_log
 from semrec.data import ItemRow
 from semrec.errors import EncoderError, InputError
-from semrec.online.release import ServedRelease
-from semrec.online.users import question_of
+from semrec.online.release import OnlineRelease
+from semrec.online.users import rank_query_of
 from semrec.workspace.storage import Storage
 
 
@@ -54,8 +54,8 @@ def put(world: World, item_id: str, text: str, size: int = DIMENSION) -> None:
 
 
 def followed(world: World, encoder: PickyEncoder) -> ReleaseWatcher:
-    def opened(storage: Storage, release_id: str, run_id: str) -> tuple[ServedRelease, Ranker]:
-        served = ServedRelease(storage, release_id, run_id)
+    def opened(storage: Storage, release_id: str, run_id: str) -> tuple[OnlineRelease, Ranker]:
+        served = OnlineRelease(storage, release_id, run_id)
         return served, served.rank
 
     return ReleaseWatcher(world.workspace.storage, opened, lambda release: encoder)
@@ -70,7 +70,7 @@ def shown(live: ReleaseWatcher) -> set[str]:
     """Every item that some of the users could be shown."""
     now = now_of(live)
     users = [now.served.users.anonymous(), *filter(None, (now.served.user(f"user-{n}") for n in range(40)))]
-    answers = now.rank([question_of(user, k=100) for user in users], now.overlay)
+    answers = now.rank([rank_query_of(user, k=100) for user in users], now.overlay)
     return {hit.item_id for ranked in answers for hit in ranked.hits}
 
 
@@ -133,7 +133,7 @@ def test_whatever_fails_looking_does_not_raise_and_what_is_served_stays(
     live = followed(world, PickyEncoder())
     assert live.check_live() and live.state is not None
     before = now_of(live)
-    monkeypatch.setattr(live.state, "forget", lambda folded: {}["nothing"])
+    monkeypatch.setattr(live.state, "drop_through", lambda applied: {}["nothing"])
     live._forget_s = 0.0
     assert not live.check_live()
     assert live.now is before

@@ -18,8 +18,8 @@ from cluster.serving.watcher import ReleaseWatcher
 from semrec.changes.overlay import OverlayView
 from semrec.data import ItemRow, import_interactions, import_items
 from semrec.errors import EncoderError
-from semrec.online.answers import Question, Ranked
-from semrec.online.release import ServedRelease
+from semrec.online.answers import RankedList, RankQuery
+from semrec.online.release import OnlineRelease
 from semrec.runs import publish, read_live, rollback
 from semrec.workspace.manifests import AppliedSequences, CatalogueManifest
 from semrec.workspace.storage import Storage
@@ -47,7 +47,7 @@ def answer(replica: LocalReplica, user: str, **params: Any) -> dict[str, Any]:
 
 def expected(storage: Storage, release_id: str, run_id: str) -> dict[str, list[tuple[str, float]]]:
     """Each user's published list."""
-    served = ServedRelease(storage, release_id, run_id)
+    served = OnlineRelease(storage, release_id, run_id)
     lists = {f"user-{n}": served.published(f"user-{n}") for n in range(40)}
     return {user: [(h.item_id, h.score) for h in found.hits] for user, found in lists.items() if found}
 
@@ -117,8 +117,8 @@ def test_a_release_that_answers_otherwise_than_its_run_is_refused(
     replica: LocalReplica, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     second_release(replica.world)
-    plain = ServedRelease.rank
-    monkeypatch.setattr(ServedRelease, "rank", lambda *a: [type(r)(r.hits[::-1], r.short_reason) for r in plain(*a)])
+    plain = OnlineRelease.rank
+    monkeypatch.setattr(OnlineRelease, "rank", lambda *a: [type(r)(r.hits[::-1], r.short_reason) for r in plain(*a)])
     assert not replica.live.check_live()
     monkeypatch.undo()
     assert "answers user" in next(iter(replica.live.refused.values()))
@@ -183,12 +183,12 @@ class LateEncoder(WordEncoder):
 
 
 def followed(world: World, encoder: LateEncoder) -> ReleaseWatcher:
-    def opened(storage: Storage, release_id: str, run_id: str) -> tuple[ServedRelease, Ranker]:
-        served = ServedRelease(storage, release_id, run_id)
+    def opened(storage: Storage, release_id: str, run_id: str) -> tuple[OnlineRelease, Ranker]:
+        served = OnlineRelease(storage, release_id, run_id)
 
-        def rank(questions: Sequence[Question], overlay: OverlayView) -> list[Ranked]:
+        def rank(rank_queries: Sequence[RankQuery], overlay: OverlayView) -> list[RankedList]:
             encoder.probed.set()
-            return served.rank(questions, overlay)
+            return served.rank(rank_queries, overlay)
 
         return served, rank
 

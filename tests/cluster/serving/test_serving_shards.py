@@ -15,8 +15,8 @@ from cluster.serving.settings import ServeArgs
 from cluster.serving.shards import Shard
 from semrec.data import import_interactions
 from semrec.errors import CorruptArtefactError
-from semrec.online.release import ServedRelease
-from semrec.online.users import question_of
+from semrec.online.release import OnlineRelease
+from semrec.online.users import rank_query_of
 
 WAIT_S = 180.0
 
@@ -27,7 +27,7 @@ def world(tmp_path: Path) -> World:
 
 
 class Openings:
-    """Stands in for ServedRelease in the shard: notes what is opened, holds up and fails what it is told to."""
+    """Stands in for OnlineRelease in the shard: notes what is opened, holds up and fails what it is told to."""
 
     def __init__(self) -> None:
         self.opened: list[str] = []
@@ -35,7 +35,7 @@ class Openings:
         self.broken: set[str] = set()
         self.begun, self.may_end = threading.Event(), threading.Event()
 
-    def __call__(self, storage: Any, release_id: str, *arguments: Any, **options: Any) -> ServedRelease:
+    def __call__(self, storage: Any, release_id: str, *arguments: Any, **options: Any) -> OnlineRelease:
         if options["stop"]:  # not the look at how many items there are
             self.opened.append(release_id)
         if release_id in self.held:
@@ -43,13 +43,13 @@ class Openings:
             assert self.may_end.wait(WAIT_S)
         if release_id in self.broken:
             raise CorruptArtefactError("a block differs", expected="its bytes", remedy="Restore it.")
-        return ServedRelease(storage, release_id, *arguments, **options)
+        return OnlineRelease(storage, release_id, *arguments, **options)
 
 
 @pytest.fixture
 def openings(monkeypatch: pytest.MonkeyPatch) -> Openings:
     made = Openings()
-    monkeypatch.setattr(shards, "ServedRelease", made)
+    monkeypatch.setattr(shards, "OnlineRelease", made)
     return made
 
 
@@ -66,7 +66,7 @@ def shard_of(world: World) -> Shard:
 async def rank(shard: Shard, world: World, release_id: str) -> list[Any]:
     user = world.serve().user("user-1")
     assert user is not None
-    (ranked,) = await shard.rank(release_id, [question_of(user, k=K)], "empty", None) or []
+    (ranked,) = await shard.rank(release_id, [rank_query_of(user, k=K)], "empty", None) or []
     return [(hit.item_id, hit.score.tobytes()) for hit in ranked.hits]
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from serving_world import World, make_world
 
-from semrec.online.release import ServedRelease
+from semrec.online.release import OnlineRelease
 from semrec.workspace.storage import Storage
 
 
@@ -21,7 +21,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 
 @pytest.fixture(scope="module")
-def served(world: World) -> ServedRelease:
+def served(world: World) -> OnlineRelease:
     return world.serve()
 
 

@@ -15,8 +15,8 @@ from cluster.stages.score import score_users
 from semrec.bench.generated import write_catalogue
 from semrec.changes.overlay import ItemChange, OverlayView
 from semrec.data import UserRow, import_interactions, import_users
-from semrec.online.answers import Question
-from semrec.online.release import ServedRelease
+from semrec.online.answers import RankQuery
+from semrec.online.release import OnlineRelease
 from semrec.progress import NoProgress
 from semrec.release import ReleaseSettings
 from semrec.runs import Allowed, ScoreSettings, measure_health, publish, verify_run
@@ -50,8 +50,8 @@ class World:
     items: dict[str, Item]
     stated: dict[str, list[str]]  # user -> platforms
 
-    def serve(self, **options: int) -> ServedRelease:
-        return ServedRelease(self.workspace.storage, self.release_id, self.run_id, **options)
+    def serve(self, **options: int) -> OnlineRelease:
+        return OnlineRelease(self.workspace.storage, self.release_id, self.run_id, **options)
 
 
 def attributes_of(rng: np.random.Generator) -> dict[str, list[str]]:
@@ -137,32 +137,32 @@ def changed_items(items: Mapping[str, Item], view: OverlayView) -> dict[str, Ite
 
 
 def reference(
-    items: Mapping[str, Item], question: Question, seen: set[str], platforms: Sequence[str]
+    items: Mapping[str, Item], rank_query: RankQuery, seen: set[str], platforms: Sequence[str]
 ) -> list[tuple[str, bytes]]:
     """The right answer: (item_id, bytes of the score), one item after the other and then sorted."""
     found = []
     for item_id, item in items.items():
-        if item_id in seen or item_id in question.filters.exclude:
+        if item_id in seen or item_id in rank_query.filters.exclude:
             continue
         if platforms and not set(platforms) & set(item.attributes.get("platform", [])):
             continue
-        if not all(passes(item.attributes.get(name, []), question, name) for name in item_filters(question)):
+        if not all(passes(item.attributes.get(name, []), rank_query, name) for name in item_filters(rank_query)):
             continue
         score = np.float32(item.popularity)
-        if question.vector is not None:
-            score = canonical_scores(question.vector[None], item.vector[None])[0]
+        if rank_query.vector is not None:
+            score = canonical_scores(rank_query.vector[None], item.vector[None])[0]
         found.append((item_id, score))
     found.sort(key=lambda one: (-one[1], one[0]))
-    return [(item_id, score.tobytes()) for item_id, score in found[: question.k]]
+    return [(item_id, score.tobytes()) for item_id, score in found[: rank_query.k]]
 
 
-def item_filters(question: Question) -> set[str]:
-    return {*question.filters.any_of, *question.filters.ranges}
+def item_filters(rank_query: RankQuery) -> set[str]:
+    return {*rank_query.filters.any_of, *rank_query.filters.ranges}
 
 
-def passes(values: Sequence[str], question: Question, name: str) -> bool:
+def passes(values: Sequence[str], rank_query: RankQuery, name: str) -> bool:
     """Whether one of an item's values is asked for."""
-    wanted, between = question.filters.any_of.get(name), question.filters.ranges.get(name)
+    wanted, between = rank_query.filters.any_of.get(name), rank_query.filters.ranges.get(name)
     kept = [value for value in values if wanted is None or value in wanted]
     if between is not None:
         low, high = (-np.inf if between[0] is None else between[0]), (np.inf if between[1] is None else between[1])

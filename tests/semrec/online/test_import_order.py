@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from serving_world import event_table, make_world, publish_world
 
-from semrec.changes.compact import FoldReport, fold_changes
+from semrec.changes.compact import CompactionReport, compact_changes
 from semrec.changes.events import Event
 from semrec.changes.events import event_table as segment_table
-from semrec.changes.log import Folded
+from semrec.changes.log import LogPositions
 from semrec.changes.overlay import ItemChange, change_table
 from semrec.changes.state import OverlayState, event_log, item_log
 from semrec.data import ItemRow, import_interactions, import_items, import_movielens
@@ -69,8 +69,8 @@ def _rows(workspace: Workspace, kind: str) -> list[dict[str, str]]:
 
 def online(workspace: Workspace) -> dict[str, str]:
     """item_id -> title as a replica shows a release of the present catalogue."""
-    folded = CatalogueManifest.read(workspace.storage).applied_sequence
-    view = OverlayState(workspace.storage, Folded(folded)).view(Folded(folded))
+    applied = CatalogueManifest.read(workspace.storage).applied_sequence
+    view = OverlayState(workspace.storage, LogPositions(applied)).view(LogPositions(applied))
     there = {i: title for i, title in catalogue(workspace).items() if i not in view.changes}
     return there | {change.item_id: change.title for change in view.live}
 
@@ -81,11 +81,11 @@ def test_a_later_import_replaces_what_was_changed_online(workspace: Workspace, i
     put(workspace, "a", "old a")
     put(workspace, "only online", "x")
     if is_run_between:
-        fold_changes(workspace)
+        compact_changes(workspace)
     report = import_items(workspace, [ItemRow("a", "newest a"), ItemRow("b", "b is back")])
     assert report.num_online_replaced == (0 if is_run_between else 3)
     assert ("3 changes and events made online before this import replaced" in str(report)) is not is_run_between
-    assert fold_changes(workspace) == FoldReport(0, 0, 0, Folded(3, 0))
+    assert compact_changes(workspace) == CompactionReport(0, 0, 0, LogPositions(3, 0))
     assert catalogue(workspace) == online(workspace) == {"a": "newest a", "b": "b is back"}
 
 
@@ -95,10 +95,10 @@ def test_a_later_append_wins_over_its_own_items_alone(workspace: Workspace, is_r
     put(workspace, "a", "old a")
     put(workspace, "only online", "x")
     if is_run_between:
-        fold_changes(workspace)
+        compact_changes(workspace)
     import_items(workspace, [ItemRow("a", "newest a")], mode="append")
     assert online(workspace) == {"a": "newest a", "only online": "x"}
-    fold_changes(workspace)
+    compact_changes(workspace)
     assert catalogue(workspace) == {"a": "newest a", "only online": "x"}
 
 
@@ -114,7 +114,7 @@ def test_a_change_after_an_import_began_is_newer_than_it(workspace: Workspace, m
     delete(workspace, "b")
     assert catalogue(workspace) == {"a": "imported a", "b": "imported b"}
     assert online(workspace) == {"a": "while the import ran"}
-    fold_changes(workspace)
+    compact_changes(workspace)
     assert catalogue(workspace) == {"a": "while the import ran"}
 
 
@@ -124,13 +124,13 @@ def test_changes_that_a_run_took_in_while_an_import_ran_are_not_lost_with_it(wor
 
         def rows() -> Iterator[ItemRow]:
             put(workspace, "a", "during")
-            fold_changes(workspace)
+            compact_changes(workspace)
             assert catalogue(workspace)["a"] == "during"
             yield ItemRow("a", "imported a")
 
         import_items(workspace, rows(), mode=mode)  # type: ignore[arg-type]
         assert (catalogue(workspace)["a"], online(workspace)["a"]) == ("imported a", "during")
-        fold_changes(workspace)
+        compact_changes(workspace)
         assert catalogue(workspace)["a"] == "during"
 
 
@@ -144,11 +144,11 @@ def test_events_before_an_import_that_replaces_are_replaced_and_later_ones_stay(
 
     post(workspace, ("before", "a", 1.0, 5))
     if is_run_between:
-        fold_changes(workspace)
+        compact_changes(workspace)
     report = import_interactions(workspace, batches())
     assert report.num_online_replaced == (0 if is_run_between else 1)
     import_interactions(workspace, [event_table([("appended", "a", 1.0, 15)])], mode="append")
-    fold_changes(workspace)
+    compact_changes(workspace)
     users = [user for user, *_ in interactions(workspace)]
     assert users == ["appended", "during", "imported"]
 
@@ -158,7 +158,7 @@ def test_events_are_checked_against_the_items_that_exist_online(workspace: Works
     put(workspace, "new", "put online")
     delete(workspace, "b")
     if is_run_between:
-        fold_changes(workspace)
+        compact_changes(workspace)
     events = [("u", item_id, 1.0, 5) for item_id in ("a", "new", "b", "never", "new")]
     report = import_interactions(workspace, [event_table(events)], max_rejected=1.0)
     assert report.rejected["interactions"] == {"unknown item": 2}
@@ -176,7 +176,7 @@ def test_movielens_obeys_the_same_order(workspace: Workspace, tmp_path: Path, mo
         import_interactions(workspace, [event_table([])], repeats="latest", neutral_value=2.5)
         post(workspace, ("w", "a", 1.0, 60))
     import_movielens(workspace, tmp_path, mode=mode)  # type: ignore[arg-type]
-    fold_changes(workspace)
+    compact_changes(workspace)
     stays = {"b": "first b", "other": "before"} if mode == "append" else {}
     assert catalogue(workspace) == {"a": "Imported (1990)", **stays}
     assert [user for user, *_ in interactions(workspace)] == (["u", "w"] if mode == "append" else ["u"])
@@ -199,7 +199,7 @@ def test_any_order_of_imports_changes_and_runs_leaves_what_a_plain_table_holds(s
             "delete": lambda item, title: delete(workspace, item),
             "replace": lambda item, title: import_items(workspace, [ItemRow(item, title)]),
             "append": lambda item, title: import_items(workspace, [ItemRow(item, title)], mode="append"),
-            "run": lambda item, title: fold_changes(workspace),
+            "run": lambda item, title: compact_changes(workspace),
         }
         for number, (action, item_id) in enumerate(steps):
             actions[action](item_id, f"step {number}")
@@ -210,7 +210,7 @@ def test_any_order_of_imports_changes_and_runs_leaves_what_a_plain_table_holds(s
             elif action == "delete":
                 plain.pop(item_id, None)
         assert online(workspace) == plain
-        fold_changes(workspace)
+        compact_changes(workspace)
         assert catalogue(workspace) == plain
 
 

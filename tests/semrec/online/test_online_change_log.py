@@ -44,7 +44,7 @@ def test_sequences_have_no_gap_and_survive_a_restart(storage: Storage) -> None:
     assert [(b.first, b.last) for b in (*first.batches, *second.batches)] == [(1, 2), (3, 3), (4, 5)]
     assert sorted(storage.list_sizes("log")) == ["segment-000000000001.parquet", "segment-000000000003.parquet"]
     again = opened(storage)
-    assert again.head == 5
+    assert again.last_sequence == 5
     assert again.append([(rows(15), None)]).batches[0].first == 6
     assert stored(storage) == [10, 11, 12, 13, 14, 15]
     assert stored(storage, 3) == [12, 13, 14, 15]  # the segment that holds 4 begins at 3
@@ -96,7 +96,7 @@ def test_the_loser_of_a_race_reads_on_and_takes_the_next_numbers(storage: Storag
     found = two.append([(rows(4), None), (rows(9, 9), BatchToken("shared"))])
     assert [(b.first, b.repeated) for b in found.batches] == [(4, False), (1, True)]
     assert [(s.first, s.last) for s in found.segments] == [(1, 2), (3, 3), (4, 4)]  # what others wrote is told as well
-    assert [s.first for s in one.catch_up()] == [4] and one.head == two.head == 4
+    assert [s.first for s in one.catch_up()] == [4] and one.last_sequence == two.last_sequence == 4
     assert stored(storage) == [1, 2, 3, 4]
 
 
@@ -133,7 +133,7 @@ def test_an_answer_that_the_store_lost_does_not_double_the_batch(
 
     monkeypatch.setattr(Storage, "create_exclusive", lossy)
     batch = log.append([(rows(1, 2), None)]).batches[0]
-    assert (batch.first, batch.last, log.head, stored(storage)) == (1, 2, 2, [1, 2])
+    assert (batch.first, batch.last, log.last_sequence, stored(storage)) == (1, 2, 2, [1, 2])
 
 
 def test_a_refused_write_stores_nothing_and_may_be_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,7 +147,7 @@ def test_a_refused_write_stores_nothing_and_may_be_tried_again(tmp_path: Path, m
     with pytest.raises(WorkspaceWriteError):
         log.append([(rows(1), BatchToken("t"))])
     monkeypatch.setattr(Storage, "create_exclusive", create)
-    assert (log.head, stored(storage), log.batch_of("t")) == (0, [], None)
+    assert (log.last_sequence, stored(storage), log.batch_of("t")) == (0, [], None)
     assert log.append([(rows(1), BatchToken("t"))]).batches[0] == Batch(1, 1, "t")
 
 
@@ -174,7 +174,7 @@ def test_a_missing_segment_and_a_damaged_one_are_named(storage: Storage) -> None
 def test_numbers_go_on_after_segments_that_were_removed_because_an_artefact_holds_them(tmp_path: Path) -> None:
     log = opened(Storage(str(tmp_path)), floor=41)
     assert log.append([(rows(1), None)]).batches[0].first == 42
-    assert opened(Storage(str(tmp_path)), floor=41).head == 42
+    assert opened(Storage(str(tmp_path)), floor=41).last_sequence == 42
 
 
 def test_another_reader_finds_ordinary_parquet(tmp_path: Path) -> None:
@@ -210,7 +210,7 @@ def test_what_a_killed_process_had_acknowledged_is_there(tmp_path: Path) -> None
     assert said == [(n, 2 * n + 1) for n in range(len(said))]
     assert found[: 2 * len(said)] == [n for n in range(len(said)) for _ in range(2)]
     assert len(found) - 2 * len(said) in (0, 2)  # at most the batch whose acknowledgement was on its way
-    assert opened(Storage(str(tmp_path))).head == len(found)
+    assert opened(Storage(str(tmp_path))).last_sequence == len(found)
 
 
 class Slow(SegmentLog):

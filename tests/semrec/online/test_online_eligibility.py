@@ -20,8 +20,8 @@ from semrec.errors import InputError
 from semrec.online.answers import merge_ranked
 from semrec.online.explain import why_not
 from semrec.online.filters import Filters
-from semrec.online.release import ServedRelease
-from semrec.online.users import question_of
+from semrec.online.release import OnlineRelease
+from semrec.online.users import rank_query_of
 from semrec.workspace.folder import Workspace
 
 Attributes = dict[str, list[str]]
@@ -37,7 +37,7 @@ def vector_of(item_id: str) -> np.ndarray:
     return np.array([number % 5 - 2, number % 3 + 1], np.float32)
 
 
-def build(folder: Path, items: Mapping[str, Attributes], users: Mapping[str, Attributes]) -> ServedRelease:
+def build(folder: Path, items: Mapping[str, Attributes], users: Mapping[str, Attributes]) -> OnlineRelease:
     """A published release of these items and users, of whom every second one saw two items."""
     workspace = Workspace.create(str(folder), num_buckets=2)
     ids = sorted(items)
@@ -45,7 +45,7 @@ def build(folder: Path, items: Mapping[str, Attributes], users: Mapping[str, Att
     seen = [(user, IDS[(n + step) % NUM_SEEN]) for n, user in enumerate(users) if n % 2 for step in (0, 1)]
     import_interactions(workspace, [event_table([(user, item, 1.0, 10) for user, item in sorted(seen)])])
     import_users(workspace, [UserRow(user, stated) for user, stated in users.items()])
-    return ServedRelease(workspace.storage, *publish_world(workspace, k=EVERY, eligibility=tuple(NAMES)))
+    return OnlineRelease(workspace.storage, *publish_world(workspace, k=EVERY, eligibility=tuple(NAMES)))
 
 
 NAMES = {"platform": ["Atlas", "Nova", "Ghost", "Wraith"], "region": ["north", "south", "é"]}
@@ -77,17 +77,17 @@ def test_the_next_run_the_overlay_and_plain_sets_agree(
         released, rebuilt = build(Path(folder) / "w", items, users), build(Path(folder) / "next", after, users)
         edges = np.linspace(0, NUM_ITEMS, num_shards + 1).astype(int).tolist()
         storage, release_id = released.release.storage, released.release_id
-        shards = [ServedRelease(storage, release_id, start=a, stop=b) for a, b in itertools.pairwise(edges)]
+        shards = [OnlineRelease(storage, release_id, start=a, stop=b) for a, b in itertools.pairwise(edges)]
         for user, attributes in users.items():
-            question = question_of(released.user(user), k=EVERY)
-            (online,) = merge_ranked([shard.rank([question], view) for shard in shards], [EVERY])
+            rank_query = rank_query_of(released.user(user), k=EVERY)
+            (online,) = merge_ranked([shard.rank([rank_query], view) for shard in shards], [EVERY])
             batch = rebuilt.published(user)
             assert batch is not None
-            seen = {released.items.ids[row] for row in question.seen_rows.tolist()}
+            seen = {released.items.ids[row] for row in rank_query.seen_rows.tolist()}
             assert [h.item_id for h in online.hits] == [h.item_id for h in batch.hits]
             assert [h.score.tobytes() for h in online.hits] == [h.score.tobytes() for h in batch.hits]
             assert {hit.item_id for hit in online.hits} == may_see(after, attributes) - seen
-            assert released.num_excluded(question, online.hits, view) == 0
+            assert released.num_excluded(rank_query, online.hits, view) == 0
 
 
 def may_see(items: Mapping[str, Attributes], stated: Attributes) -> set[str]:
@@ -113,18 +113,18 @@ USERS = {
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> ServedRelease:
+def served(tmp_path_factory: pytest.TempPathFactory) -> OnlineRelease:
     items: dict[str, Attributes] = {item_id: {"platform": ["Atlas"]} for item_id in IDS}
     return build(tmp_path_factory.mktemp("ghost") / "w", items, USERS)
 
 
-def shown_to(served: ServedRelease, user: str, view: OverlayView, filters: Filters | None = None) -> set[str]:
-    question = question_of(served.user(user), filters or Filters(), EVERY)
-    (ranked,) = served.rank([question], view)
+def shown_to(served: OnlineRelease, user: str, view: OverlayView, filters: Filters | None = None) -> set[str]:
+    rank_query = rank_query_of(served.user(user), filters or Filters(), EVERY)
+    (ranked,) = served.rank([rank_query], view)
     return {hit.item_id for hit in ranked.hits}
 
 
-def test_a_value_that_came_after_the_release_meets_who_states_it(served: ServedRelease) -> None:
+def test_a_value_that_came_after_the_release_meets_who_states_it(served: OnlineRelease) -> None:
     view = OverlayView.of([put("new", vector_of("new"), {"platform": ["Ghost"]}), put("bare", vector_of("b"), {}, 2)])
     assert shown_to(served, "ghost", OverlayView.empty()) == set()
     assert shown_to(served, "ghost", view) == {"new"}
@@ -133,19 +133,19 @@ def test_a_value_that_came_after_the_release_meets_who_states_it(served: ServedR
     assert shown_to(served, "silent", view) >= {"new", "bare", "n05"}
     reasons = {}
     for user in ("ghost", "atlas"):
-        question = question_of(served.user(user), k=EVERY)
-        (ranked,) = served.rank([question], view)
-        reasons[user] = why_not(served, question, "new", view, ranked.hits).reason
+        rank_query = rank_query_of(served.user(user), k=EVERY)
+        (ranked,) = served.rank([rank_query], view)
+        reasons[user] = why_not(served, rank_query, "new", view, ranked.hits).reason
     assert reasons == {"ghost": "shown", "atlas": "not_eligible"}
 
 
-def test_an_attribute_that_came_after_the_release_meets_who_states_it(served: ServedRelease) -> None:
+def test_an_attribute_that_came_after_the_release_meets_who_states_it(served: OnlineRelease) -> None:
     view = OverlayView.of([put("new", vector_of("new"), {"region": ["south"]})])
     assert shown_to(served, "south", OverlayView.empty()) == set()
     assert shown_to(served, "south", view) == {"new"}
 
 
-def test_what_came_after_the_release_can_be_filtered_by(served: ServedRelease) -> None:
+def test_what_came_after_the_release_can_be_filtered_by(served: OnlineRelease) -> None:
     view = OverlayView.of([put("new", vector_of("new"), {"colour": ["red"], "weight": ["2.5"]}), gone("n05", 2)])
     red, heavy = Filters({"colour": frozenset(["red"])}), Filters({}, {"weight": (2.0, None)})
     for filters in (red, heavy):

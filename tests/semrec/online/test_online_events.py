@@ -15,9 +15,9 @@ import pytest
 from cluster.compute import InProcess
 from cluster.stages.release import ReleaseResult, build_release
 from semrec.bench.generated import write_catalogue, write_embedding
-from semrec.changes.compact import FoldReport, fold_changes
+from semrec.changes.compact import CompactionReport, compact_changes
 from semrec.changes.events import Event, LiveItems, RecentEvents, check_events, event_table
-from semrec.changes.log import Batch, BatchToken, Folded
+from semrec.changes.log import Batch, BatchToken, LogPositions
 from semrec.changes.overlay import ItemChange, OverlayView, change_table
 from semrec.changes.state import OverlayState, event_log, item_log
 from semrec.contracts import INTERACTIONS_SCHEMA, bucket_of
@@ -184,31 +184,31 @@ def test_recent_events_are_in_order_of_time_each_once_whatever_the_order_of_arri
     repeat = Event("u", "a", 1.0, 90, sequence=3)
     recent.add([early, late, repeat, Event("v", "a", 1.0, 1, sequence=4)])
     assert recent.of("u") == (late, early)
-    assert recent.of("u", folded=1) == (late,)  # the release has `early`, and with it what repeats it
+    assert recent.of("u", applied=1) == (late,)  # the release has `early`, and with it what repeats it
     assert (recent.sequence, recent.num_users, len(recent), recent.of("nobody")) == (4, 2, 3, ())
     other = RecentEvents()
     other.add([repeat, early])  # read back from an older place
     assert other.of("u") == (early,)
-    recent.forget(3)
+    recent.drop_through(3)
     assert (recent.num_users, recent.of("u"), len(recent.of("v"))) == (1, (), 1)
 
 
 def test_a_state_follows_a_switch_and_a_rollback(world: Workspace) -> None:
     add_events(world, ("u", "i1", 1.0, 300), ("new user", "i2", 1.0, 310))
-    state = OverlayState(world.storage, Folded())
+    state = OverlayState(world.storage, LogPositions())
     assert [e.item_id for e in state.recent.of("new user")] == ["i2"]
-    fold_changes(world)
-    folded = Folded.of(release_of(world).manifest.applied)
-    assert folded == Folded(0, 2)
+    compact_changes(world)
+    applied = LogPositions.of(release_of(world).manifest.applied)
+    assert applied == LogPositions(0, 2)
     add_events(world, ("u", "i3", 1.0, 400))
     state.catch_up()
-    assert [e.item_id for e in state.recent.of("u", folded.events)] == ["i3"]
-    assert state.recent.of("new user", folded.events) == ()
-    state.forget(folded)
-    fresh = OverlayState(world.storage, folded)
+    assert [e.item_id for e in state.recent.of("u", applied.events)] == ["i3"]
+    assert state.recent.of("new user", applied.events) == ()
+    state.drop_through(applied)
+    fresh = OverlayState(world.storage, applied)
     assert [s.recent.of("u") for s in (state, fresh)] == [(Event("u", "i3", 1.0, 400, 3),)] * 2
     for one in (state, fresh):
-        one.reach(Folded())  # the release before is live again
+        one.load_since(LogPositions())  # the release before is live again
         assert [e.item_id for e in one.recent.of("u")] == ["i1", "i3"]
         assert [e.sequence for e in one.recent.of("new user")] == [2]
 
@@ -218,8 +218,8 @@ def test_a_state_follows_a_switch_and_a_rollback(world: Workspace) -> None:
 
 def test_a_workspace_without_changes_is_left_alone(world: Workspace) -> None:
     before = {path: world.storage.read_bytes(f"{path}/manifest.json") for path in ("catalogue", "interactions")}
-    assert fold_changes(world) == FoldReport(0, 0, 0, Folded())
-    assert not fold_changes(world)
+    assert compact_changes(world) == CompactionReport(0, 0, 0, LogPositions())
+    assert not compact_changes(world)
     assert before == {path: world.storage.read_bytes(f"{path}/manifest.json") for path in before}
     assert "folded" not in release_of(world).manifest.to_json()
 
@@ -230,8 +230,8 @@ def test_changes_and_events_become_part_of_the_next_release(world: Workspace) ->
     put(world, "i1", title="changed")
     put(world, "i2", "i3", "never was", deleted=True)
     add_events(world, ("u", "fresh", 3.0, 300), ("u", "i2", 1.0, 310), ("w", "i1", 1.0, 50))
-    found = fold_changes(world)
-    assert found == FoldReport(2, 3, 3, Folded(items=6, events=3))
+    found = compact_changes(world)
+    assert found == CompactionReport(2, 3, 3, LogPositions(items=6, events=3))
     assert str(found) == "2 items and 3 events taken in, 3 items deleted"
     assert items_of(world) == {
         "fresh": "old", "i0": "title of i0", "i1": "changed", "i4": "title of i4", "i5": "title of i5",
@@ -239,7 +239,10 @@ def test_changes_and_events_become_part_of_the_next_release(world: Workspace) ->
     assert events_of(world) == sorted([*STORED, ("u", "fresh", 3.0, 300), ("u", "i2", 1.0, 310), ("w", "i1", 1.0, 50)])
     second = release_of(world)
     assert second.manifest.to_json()["folded"] == {"items": 6, "events": 3} and second.release_id != first.release_id
-    assert Folded.of(second.manifest.applied) == Folded(6, 3) and Folded.of(first.manifest.applied) == Folded()
+    assert (
+        LogPositions.of(second.manifest.applied) == LogPositions(6, 3)
+        and LogPositions.of(first.manifest.applied) == LogPositions()
+    )
     assert second.manifest.counts["events_of_unknown_items"] == 1  # of the deleted i2
     assert Release(world.storage, second.release_id).item_ids.to_pylist() == sorted(items_of(world))
 
@@ -247,13 +250,13 @@ def test_changes_and_events_become_part_of_the_next_release(world: Workspace) ->
 def test_folding_again_changes_nothing_and_later_changes_come_on_top(world: Workspace) -> None:
     put(world, "fresh")
     add_events(world, ("u", "fresh", 3.0, 300))
-    fold_changes(world)
+    compact_changes(world)
     before = {kind: manifest_of(world, kind) for kind in ("catalogue", "interactions")}
-    assert not fold_changes(world)
+    assert not compact_changes(world)
     assert before == {kind: manifest_of(world, kind) for kind in before}
     put(world, "fresh", deleted=True)
     add_events(world, ("u", "fresh", 3.0, 300), ("u", "i5", 1.0, 300))  # the first repeats what is stored
-    assert fold_changes(world) == FoldReport(0, 1, 2, Folded(2, 3))
+    assert compact_changes(world) == CompactionReport(0, 1, 2, LogPositions(2, 3))
     assert sorted(items_of(world)) == ITEMS
     assert events_of(world) == sorted([*STORED, ("u", "fresh", 3.0, 300), ("u", "i5", 1.0, 300)])
 
@@ -262,7 +265,7 @@ def test_a_release_of_the_same_content_says_how_far_it_goes_by_now(world: Worksp
     first = release_of(world)
     put(world, "fresh")
     put(world, "fresh", deleted=True)
-    assert fold_changes(world).folded == Folded(2, 0)
+    assert compact_changes(world).applied == LogPositions(2, 0)
     second = release_of(world)
     assert second.release_id == first.release_id and second.manifest.applied == AppliedSequences(items=2)
     assert second.manifest.model_copy(update={"applied": AppliedSequences()}) == first.manifest
@@ -277,7 +280,7 @@ def test_an_import_of_the_segments_adds_no_event_twice(world: Workspace) -> None
         report = import_table(world, source, fmt="parquet", kind="interactions", columns=columns, mode="append")
         assert (report.num_interactions, report.num_rejected) == (4, 0)
     before = manifest_of(world, "interactions")
-    assert fold_changes(world).num_events == 2
+    assert compact_changes(world).num_events == 2
     after = manifest_of(world, "interactions")
     assert (after["fingerprint"], after["folded"], "folded" in before) == (before["fingerprint"], 2, False)
     report = import_table(world, source, fmt="parquet", kind="interactions", columns=columns, mode="append")
@@ -287,7 +290,7 @@ def test_an_import_of_the_segments_adds_no_event_twice(world: Workspace) -> None
 def test_the_rule_of_the_stored_interactions_stays(world: Workspace) -> None:
     import_interactions(world, [table(*STORED)], repeats="latest", neutral_value=2.5)
     add_events(world, ("u", "i1", 5.0, 300))
-    fold_changes(world)
+    compact_changes(world)
     manifest = manifest_of(world, "interactions")
     assert (manifest["repeats"], manifest["neutral_value"], manifest["num_rows"]) == ("latest", 2.5, 3)
 
@@ -296,7 +299,7 @@ def test_a_workspace_that_only_ever_had_changes_gets_a_catalogue_and_interaction
     workspace = Workspace.create(str(tmp_path), num_buckets=2)
     put(workspace, "a", "b")
     add_events(workspace, ("u", "a", 1.0, 5))
-    assert fold_changes(workspace) == FoldReport(2, 0, 1, Folded(2, 1))
+    assert compact_changes(workspace) == CompactionReport(2, 0, 1, LogPositions(2, 1))
     assert (sorted(items_of(workspace)), events_of(workspace)) == (["a", "b"], [("u", "a", 1.0, 5)])
 
 
@@ -317,9 +320,9 @@ def test_an_import_in_between_is_not_lost(world: Workspace, monkeypatch: pytest.
     monkeypatch.setattr(Storage, "read_bytes", with_import)
     disturbed: Any = range(10_000)
     with pytest.raises(RunBusyError, match=r"catalogue/manifest\.json was replaced 3 times"):
-        fold_changes(world)
+        compact_changes(world)
     times[0], disturbed = 0, {4}
-    fold_changes(world)
+    compact_changes(world)
     monkeypatch.undo()
     assert {"fresh", "imported-4"} <= items_of(world).keys()
 
@@ -327,7 +330,7 @@ def test_an_import_in_between_is_not_lost(world: Workspace, monkeypatch: pytest.
 KILLED = """
 import os, sys, time
 from semrec.data.staging import Staged
-from semrec.changes.compact import fold_changes
+from semrec.changes.compact import compact_changes
 from semrec.workspace.folder import Workspace
 publish, stop = Staged.publish, sys.argv[2]
 def stopping(self, storage):
@@ -337,7 +340,7 @@ def stopping(self, storage):
     if stop == f"after {self.manifest.KIND}":
         os.kill(os.getpid(), 9)
 Staged.publish = stopping
-fold_changes(Workspace.open(sys.argv[1]))
+compact_changes(Workspace.open(sys.argv[1]))
 """
 
 
@@ -349,7 +352,7 @@ def test_a_fold_that_is_killed_is_done_again_with_the_same_result(world: Workspa
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run([sys.executable, "-c", KILLED, world.uri, moment], env=environment, timeout=180)
     assert done.returncode == -9
-    fold_changes(world)
+    compact_changes(world)
     assert sorted(items_of(world)) == ["fresh", "i1", "i2", "i3", "i4", "i5"]
     assert events_of(world) == sorted([*STORED, ("u", "fresh", 1.0, 300)])
     assert (manifest_of(world, "catalogue")["folded"], manifest_of(world, "interactions")["folded"]) == (2, 1)
@@ -365,7 +368,7 @@ def test_parts_without_new_events_keep_their_files(world: Workspace, monkeypatch
     changed = bucket_of("u", world.num_buckets)
     read, paths = Storage.read_bytes, []
     monkeypatch.setattr(Storage, "read_bytes", lambda self, path: paths.append(path) or read(self, path))
-    fold_changes(world)
+    compact_changes(world)
     assert [path for path in paths if path.startswith("interactions/part")] == [before[changed]["file"]]
     after = {part["part"]: part for part in manifest_of(world, "interactions")["parts"]}
     assert {part for part in after if after[part] != before[part]} == {changed}
@@ -373,10 +376,10 @@ def test_parts_without_new_events_keep_their_files(world: Workspace, monkeypatch
 
 def test_interactions_that_cannot_be_read_may_be_replaced_with_all_that_came_before(world: Workspace) -> None:
     add_events(world, ("u", "i1", 1.0, 300))
-    fold_changes(world)
+    compact_changes(world)
     world.storage.write_bytes("interactions/manifest.json", b"{")
     with pytest.raises(CorruptArtefactError):
         import_interactions(world, [table(*STORED)], mode="append")
     import_interactions(world, [table(*STORED)])
     assert manifest_of(world, "interactions")["folded"] == 1
-    assert fold_changes(world).num_events == 0 and len(events_of(world)) == 2
+    assert compact_changes(world).num_events == 0 and len(events_of(world)) == 2

@@ -13,8 +13,8 @@ from cluster.stages.score import score_users
 from semrec.changes.events import Event
 from semrec.changes.overlay import OverlayView
 from semrec.online.explain import explain
-from semrec.online.release import ServedRelease
-from semrec.online.users import question_of
+from semrec.online.release import OnlineRelease
+from semrec.online.users import rank_query_of
 from semrec.progress import NoProgress
 from semrec.runs import ScoreSettings, verify_run
 from semrec.settings import ReleaseSettings
@@ -39,7 +39,7 @@ def test_a_release_of_learned_models_is_scored_folded_in_and_explained(tmp_path:
         world.workspace, ScoreSettings(k=6), engine="cpu", compute=compute, progress=silent, release_id=built.release_id
     )
     assert verify_run(storage, scored.run_id, num_sampled=20).problems == []
-    served = ServedRelease(storage, built.release_id, scored.run_id)
+    served = OnlineRelease(storage, built.release_id, scored.run_id)
     assert served.dimension == 3 + 4 + 4 + 1
     served.probe(40)  # every published list, by the bytes of its scores
     components, num_personal = set(), 0
@@ -50,7 +50,7 @@ def test_a_release_of_learned_models_is_scored_folded_in_and_explained(tmp_path:
             continue
         num_personal += 1
         assert profile.vector.tobytes() == state.vector.tobytes()
-        (ranked,) = served.rank([question_of(state, k=6)], NOTHING)
+        (ranked,) = served.rank([rank_query_of(state, k=6)], NOTHING)
         for explained in explain(served, profile, ranked.hits, NOTHING, num_parts=200):
             assert abs(explained.rest) < 1e-9
             total = sum(part.contribution for part in explained.parts)
@@ -60,4 +60,4 @@ def test_a_release_of_learned_models_is_scored_folded_in_and_explained(tmp_path:
     assert num_personal > 20
     folded = served.user("somebody-new", [Event("somebody-new", "n07", 3.0, 12_000_000)])
     assert folded.vector[3:7].any() and folded.vector[7:11].any()
-    assert "n07" not in {hit.item_id for hit in served.rank([question_of(folded, k=60)], NOTHING)[0].hits}
+    assert "n07" not in {hit.item_id for hit in served.rank([rank_query_of(folded, k=60)], NOTHING)[0].hits}

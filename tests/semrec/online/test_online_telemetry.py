@@ -52,7 +52,7 @@ def test_a_line_says_what_was_answered(tmp_path: Path) -> None:
 def test_lines_are_written_without_a_close_soon(tmp_path: Path) -> None:
     log = AnswerLog(tmp_path)
     log.add(answer())
-    wait_until(lambda: log.counts.written == 1, 2.0)
+    wait_until(lambda: log.counts.written == 1)
     assert len(lines(tmp_path)) == 1
     log.close()
 
@@ -104,8 +104,8 @@ def test_files_end_by_age_and_an_idle_log_leaves_none_open(tmp_path: Path, monke
     log = AnswerLog(tmp_path, max_file_age_s=0.1)
     log.add(answer(0))
     opened = f"/proc/{os.getpid()}/fd"
-    wait_until(lambda: log.counts.written == 1, 5.0)
-    wait_until(lambda: not any(str(tmp_path) in str(os.path.realpath(fd)) for fd in Path(opened).iterdir()), 5.0)
+    wait_until(lambda: log.counts.written == 1)
+    wait_until(lambda: not any(str(tmp_path) in str(os.path.realpath(fd)) for fd in Path(opened).iterdir()))
     log.add(answer(1))
     log.close()
     assert [len(file.read_text().splitlines()) for file in tmp_path.iterdir()] == [1, 1]
@@ -121,7 +121,7 @@ def test_a_full_queue_drops_and_counts_and_nobody_waits(tmp_path: Path, monkeypa
     monkeypatch.setattr(telemetry, "_line", slow_line)
     log = AnswerLog(tmp_path, max_queued=100)
     log.add(answer(0))
-    wait_until(lambda: log._listener._waiting.empty(), 5.0)  # the thread has it and waits for the disk
+    wait_until(lambda: log._listener._waiting.empty())  # the thread has it and waits for the disk
     accepted = [log.add(answer(n)) for n in range(1, 1_001)]
     assert (sum(accepted), log.counts) == (100, AnswerCounts(written=0, waiting=101, dropped=900, failed=0))
     disk_answers.set()

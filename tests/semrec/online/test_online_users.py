@@ -14,8 +14,8 @@ from semrec.changes.overlay import OverlayView
 from semrec.data import import_interactions
 from semrec.online.lru import Lru
 from semrec.online.profile import UserProfile
-from semrec.online.release import ServedRelease
-from semrec.online.users import question_of
+from semrec.online.release import OnlineRelease
+from semrec.online.users import rank_query_of
 from semrec.workspace.tables import read_table
 
 NOTHING = OverlayView.empty()
@@ -47,7 +47,7 @@ def test_recent_events_count_as_in_a_release_that_has_them(tmp_path: Path, repea
     if repeats == "latest":
         stored = [event for part in range(4) for event in _stored(world.serve(), part)]
         import_interactions(world.workspace, [event_table(stored)], repeats="latest", neutral_value=neutral_value)
-        before = ServedRelease(storage, *publish_world(world.workspace))
+        before = OnlineRelease(storage, *publish_world(world.workspace))
     else:
         before = world.serve()
     users = [f"user-{n}" for n in range(0, 44, 2)]  # the last two are new
@@ -56,7 +56,7 @@ def test_recent_events_count_as_in_a_release_that_has_them(tmp_path: Path, repea
     rows = [(e.user_id, e.item_id, e.value, e.timestamp) for events in recent.values() for e in events]
     rule = {"repeats": repeats, "neutral_value": neutral_value}
     import_interactions(world.workspace, [event_table(rows)], mode="append", **rule)
-    after = ServedRelease(storage, *publish_world(world.workspace))
+    after = OnlineRelease(storage, *publish_world(world.workspace))
     changed = 0
     for user in users:
         was, now, then = before.user(user), states[user], after.user(user)
@@ -67,13 +67,13 @@ def test_recent_events_count_as_in_a_release_that_has_them(tmp_path: Path, repea
         assert now.seen_rows.tolist() == then.seen_rows.tolist()
         assert now.words.tolist() == then.words.tolist()
         assert now.hidden == frozenset()
-        asked = [question_of(state, k=8) for state in (now, then)]
+        asked = [rank_query_of(state, k=8) for state in (now, then)]
         if now.vector is not None:
             assert before.rank(asked, NOTHING)[0] == after.rank(asked, NOTHING)[1]
     assert changed > 12
 
 
-def _stored(served: ServedRelease, bucket: int) -> list[tuple[str, str, float, int]]:
+def _stored(served: OnlineRelease, bucket: int) -> list[tuple[str, str, float, int]]:
     assert served.release.manifest.interactions
     file = served.release.manifest.interactions[bucket]
     return [tuple(row.values()) for row in read_table(served.release.storage, file).to_pylist()]
@@ -83,7 +83,7 @@ def test_an_import_changes_nothing_in_the_answers_of_a_release_opened_before_or_
     world = make_world(tmp_path)
     events = {f"user-{n}": [Event(f"user-{n}", f"n{n:02d}", 2.0, NEWEST_S + n)] for n in range(0, 44, 3)}
 
-    def answers(served: ServedRelease) -> list[tuple[object, ...]]:
+    def answers(served: OnlineRelease) -> list[tuple[object, ...]]:
         profiles = [served.profile(user, recent) for user, recent in events.items()]
         states = [served.user(user, recent) for user, recent in events.items()]
         return [
@@ -114,7 +114,7 @@ def test_a_release_that_does_not_name_its_interactions_says_so_and_reads_those_o
     assert len(named) == 4 and "did not note its interactions" in caplog.text
 
 
-def test_a_stranger_gets_popularity_until_there_is_an_event(served: ServedRelease) -> None:
+def test_a_stranger_gets_popularity_until_there_is_an_event(served: OnlineRelease) -> None:
     assert served.user("nobody") is None
     stranger = served.users.anonymous("nobody")
     assert (stranger.source, len(stranger.seen_rows)) == ("popularity", 0)
@@ -123,34 +123,34 @@ def test_a_stranger_gets_popularity_until_there_is_an_event(served: ServedReleas
     assert (state.source, state.seen_rows.tolist()) == ("personal", [10])
     vector = served.vector_of("n10", NOTHING).astype(np.float64)
     assert state.vector.tobytes() == (vector / np.sqrt((vector**2).sum())).astype(np.float32).tobytes()
-    assert "n10" not in [hit.item_id for hit in served.rank([question_of(state, k=200)], NOTHING)[0].hits]
+    assert "n10" not in [hit.item_id for hit in served.rank([rank_query_of(state, k=200)], NOTHING)[0].hits]
     worthless = served.user("nobody", [Event("nobody", "n10", 0.0, NEWEST_S)])
     assert (worthless.source, worthless.seen_rows.tolist()) == ("popularity", [10])
 
 
-def test_an_event_of_an_item_that_only_the_overlay_has(served: ServedRelease) -> None:
+def test_an_event_of_an_item_that_only_the_overlay_has(served: OnlineRelease) -> None:
     vector = np.array([0, 0, 2], np.float32)
     view = OverlayView.of([put("new", vector, {}, 1), put("new too", vector, {}, 2)])
     event = Event("nobody", "new", 1.0, NEWEST_S)
     state = served.user("nobody", [event], view)
     assert state.vector.tolist() == [0, 0, 1]
-    found = [hit.item_id for hit in served.rank([question_of(state, k=200)], view)[0].hits]
+    found = [hit.item_id for hit in served.rank([rank_query_of(state, k=200)], view)[0].hits]
     assert "new too" in found
     assert "new" not in found
     deleted = served.user("nobody", [event], view.with_changes([gone("new", 3)]))
     assert (deleted.vector, deleted.source) == (None, "popularity")
 
 
-def test_what_was_seen_stays_hidden_when_the_item_is_replaced(served: ServedRelease) -> None:
+def test_what_was_seen_stays_hidden_when_the_item_is_replaced(served: OnlineRelease) -> None:
     user = served.user("user-1")
     seen = [served.items.ids[row] for row in user.seen_rows]
     assert seen
     view = OverlayView.of(put(item_id, np.full(DIMENSION, 2, np.float32), {}, n) for n, item_id in enumerate(seen, 1))
-    (ranked,) = served.rank([question_of(user, k=200)], view)
+    (ranked,) = served.rank([rank_query_of(user, k=200)], view)
     assert not {hit.item_id for hit in ranked.hits} & set(seen)
 
 
-def test_a_profile_is_what_the_vector_was_made_of(served: ServedRelease) -> None:
+def test_a_profile_is_what_the_vector_was_made_of(served: OnlineRelease) -> None:
     for user in (f"user-{n}" for n in range(40)):
         state, profile = served.user(user), served.profile(user)
         assert set(profile.seen) == {served.items.ids[row] for row in state.seen_rows}
@@ -163,7 +163,7 @@ def test_a_profile_is_what_the_vector_was_made_of(served: ServedRelease) -> None
         np.testing.assert_allclose(mean, state.vector, rtol=0, atol=1e-6)
 
 
-def test_user_ids_for_a_page(served: ServedRelease) -> None:
+def test_user_ids_for_a_page(served: OnlineRelease) -> None:
     assert len(set(served.users.some_ids(7))) == 7
     assert set(served.users.some_ids(1000)) == {f"user-{n}" for n in range(40)}
 
@@ -181,7 +181,7 @@ def test_a_bounded_cache_keeps_what_was_used_last() -> None:
     assert cache.num_bytes == 4
 
 
-def test_the_cache_of_parts_may_be_smaller_than_a_part(served: ServedRelease) -> None:
+def test_the_cache_of_parts_may_be_smaller_than_a_part(served: OnlineRelease) -> None:
     from semrec.online.users import Users
 
     small = Users(served.release, served.items, served.vectors, cache_bytes=1)
@@ -191,8 +191,8 @@ def test_the_cache_of_parts_may_be_smaller_than_a_part(served: ServedRelease) ->
     assert len(small._parts._kept) == 1
 
 
-def test_a_user_with_an_unusual_name_and_no_history(served: ServedRelease) -> None:
+def test_a_user_with_an_unusual_name_and_no_history(served: OnlineRelease) -> None:
     for name in ("", "\u0000", "a/b?c", "\U0001f600" * 1000):
         assert served.user(name) is None
         assert served.published(name) is None
-    assert reference({}, question_of(served.users.anonymous()), set(), []) == []
+    assert reference({}, rank_query_of(served.users.anonymous()), set(), []) == []

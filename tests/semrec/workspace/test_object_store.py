@@ -25,7 +25,7 @@ from semrec.changes.overlay import OverlayView
 from semrec.contracts import part_name
 from semrec.data import import_interactions
 from semrec.errors import CorruptArtefactError, MissingArtefactError, WorkspaceWriteError
-from semrec.online.release import ServedRelease
+from semrec.online.release import OnlineRelease
 from semrec.progress import NoProgress
 from semrec.release import Release
 from semrec.runs import measure_health, publish, require_live, rollback, run_folder, verify_run
@@ -124,7 +124,7 @@ def test_the_whole_path_gives_the_bytes_of_a_local_folder(uri: str, tmp_path: Pa
     assert (found.problems, found.num_users) == ([], 9)
     measure_health(remote.storage, result.run_id)
     assert publish(remote.storage, result.run_id) == require_live(Workspace.open(uri).storage)
-    served, unchanged = ServedRelease(remote.storage, released.release_id, result.run_id), OverlayView.empty()
+    served, unchanged = OnlineRelease(remote.storage, released.release_id, result.run_id), OverlayView.empty()
     served.probe()
     assert served.published(silent).source == "popularity"
     (nearest,) = served.rank([served.similar("item-0", unchanged, k=2)], unchanged)
