@@ -171,7 +171,7 @@ def demo(json: Json = None) -> None:
 
 
 def _scoring_problem(workspace: str | None, data: str | None, items: int | None, users: int) -> Any:
-    from semrec.bench.problems import generated_problem, release_problem
+    from semrec.bench.workloads import generated_problem, release_problem
     from semrec.errors import InputError
     from semrec.release import Release, newest_release
     from semrec.workspace.folder import Workspace

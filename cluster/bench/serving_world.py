@@ -11,7 +11,7 @@ from cluster.stages.release import build_release
 from cluster.stages.score import score_users
 from cluster.stages.verify import verify
 from semrec.bench.generated import EMBEDDING_NAME, generated_events, write_catalogue
-from semrec.bench.problems import generated_vectors
+from semrec.bench.workloads import generated_vectors
 from semrec.data import UserRow, import_interactions, import_users
 from semrec.progress import Progress
 from semrec.release import ReleaseSettings

@@ -23,7 +23,7 @@ from typing import Any, Final
 import numpy as np
 import torch
 
-from semrec.bench.problems import DATA, VARIANTS, ScoringProblem, Variant, generated_problem
+from semrec.bench.workloads import DATA, VARIANTS, ScoringProblem, Variant, generated_problem
 from semrec.errors import SemrecError
 from semrec.machine import machine
 from semrec.scoring import ItemShard, TopK

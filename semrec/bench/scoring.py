@@ -12,12 +12,12 @@ from typing import Final
 import numpy as np
 import torch
 
-from semrec.bench.apart import peak_memory, process_seconds, saved_problem
-from semrec.bench.child import ChildSpec
+from semrec.bench.contestants import Contestant, choose_formats, our_contestants, peer_contestants, reference_contestant
+from semrec.bench.engine_process import EngineProcessSpec
 from semrec.bench.kernels import LIBRARY_CHOICE
 from semrec.bench.peers import Product
-from semrec.bench.problems import VARIANTS, ScoringProblem, Variant
-from semrec.bench.ways import Way, choose_formats, our_ways, peer_ways, reference_way
+from semrec.bench.process_measurements import peak_memory, process_seconds, saved_problem
+from semrec.bench.workloads import VARIANTS, ScoringProblem, Variant
 from semrec.errors import InputError
 from semrec.progress import NoProgress, Progress
 from semrec.scoring import TopK, make_engine
@@ -28,7 +28,7 @@ _SAMPLE_USERS: Final = 16  # compared with the reference,
 _SAMPLE_PAIRS: Final = 1 << 21  # but no more than this, of which it scores about 100,000 in a second,
 _FEWEST_SAMPLED: Final = 2  # as long as that leaves so many users
 _WARM_UP_USERS: Final = 64
-_PAUSE_S: Final = 0.05  # OpenMP's threads spin that long after their last work, on cores that the next way needs
+_PAUSE_S: Final = 0.05  # OpenMP's threads spin that long after their last work, on cores that the next contestant needs
 
 
 @dataclass(frozen=True)
@@ -71,10 +71,10 @@ class ScoreBenchRow:
 class _Taken:
     """What the rounds at one K took: seconds per user, one entry per round; results of the last round."""
 
-    seconds: dict[Way, list[float]]
+    seconds: dict[Contestant, list[float]]
     product: dict[str, list[float]]  # by device
     shape: dict[str, str]
-    results: dict[Way, TopK | np.ndarray]
+    results: dict[Contestant, TopK | np.ndarray]
 
 
 def bench_scoring(
@@ -111,16 +111,20 @@ def bench_scoring(
     formats = choose_formats(problem, num_threads, coarse, progress)
     with saved_problem(problem) as folder:
         with ExitStack() as started:
-            ways = our_ways(problem, variants, formats, num_threads)
+            contestants = our_contestants(problem, variants, formats, num_threads)
             if peers:
-                ways += peer_ways(problem, num_threads, folder, started, progress)
-            ways.append(reference_way(problem))
-            if peers and not any(way.engine.startswith("faiss") for way in ways):
+                contestants += peer_contestants(problem, num_threads, folder, started, progress)
+            contestants.append(reference_contestant(problem))
+            if peers and not any(contestant.engine.startswith("faiss") for contestant in contestants):
                 progress.note('faiss is not installed, and so not measured: `pip install "semrec[bench]"`')
             progress.note(f"the reference's lists of {_sample_users(problem)} users")
             expected = _expected(problem, variants, max(ks))
-            taken_at = _timed(ways, _products(problem, ways, num_threads), ks, rounds, progress)
-        rows = [_row(problem, num_threads, k, way, taken, expected) for k, taken in taken_at.items() for way in ways]
+            taken_at = _timed(contestants, _products(problem, contestants, num_threads), ks, rounds, progress)
+        rows = [
+            _row(problem, num_threads, k, contestant, taken, expected)
+            for k, taken in taken_at.items()
+            for contestant in contestants
+        ]
         if memory:
             rows = _with_memory(rows, folder, progress)
         if processes:
@@ -129,8 +133,8 @@ def bench_scoring(
     return sorted(rows, key=lambda row: ks.index(row.k))
 
 
-def _products(problem: ScoringProblem, ways: list[Way], num_threads: int) -> dict[str, Product]:
-    devices = {way.device for way in ways}
+def _products(problem: ScoringProblem, contestants: list[Contestant], num_threads: int) -> dict[str, Product]:
+    devices = {contestant.device for contestant in contestants}
     return {device: Product(problem.users_UD, problem.items.high_ID, device, num_threads) for device in devices}
 
 
@@ -149,13 +153,16 @@ def _sample_users(problem: ScoringProblem) -> int:
 
 
 def _timed(
-    ways: list[Way], products: dict[str, Product], ks: tuple[int, ...], rounds: int, progress: Progress
+    contestants: list[Contestant], products: dict[str, Product], ks: tuple[int, ...], rounds: int, progress: Progress
 ) -> dict[int, _Taken]:
-    for way in ways:
-        way.run(max(ks), min(_WARM_UP_USERS, way.num_users))
+    for contestant in contestants:
+        contestant.run(max(ks), min(_WARM_UP_USERS, contestant.num_users))
     for measured in products.values():
         measured.seconds()
-    taken = {k: _Taken({way: [] for way in ways}, {device: [] for device in products}, {}, {}) for k in ks}
+    taken = {
+        k: _Taken({contestant: [] for contestant in contestants}, {device: [] for device in products}, {}, {})
+        for k in ks
+    }
     for number in range(1, rounds + 1):
         for k in ks:
             progress.note(f"round {number} of {rounds}, K = {k}")
@@ -163,43 +170,48 @@ def _timed(
                 time.sleep(_PAUSE_S)
                 seconds, taken[k].shape[device] = measured.seconds()
                 taken[k].product[device].append(seconds / measured.num_users)
-            for way in ways:
+            for contestant in contestants:
                 time.sleep(_PAUSE_S)
-                taken[k].results[way], seconds = way.run(k, way.num_users)
-                taken[k].seconds[way].append(seconds / way.num_users)
+                taken[k].results[contestant], seconds = contestant.run(k, contestant.num_users)
+                taken[k].seconds[contestant].append(seconds / contestant.num_users)
     return taken
 
 
 def _row(
-    problem: ScoringProblem, num_threads: int, k: int, way: Way, taken: _Taken, expected: dict[Variant, TopK]
+    problem: ScoringProblem,
+    num_threads: int,
+    k: int,
+    contestant: Contestant,
+    taken: _Taken,
+    expected: dict[Variant, TopK],
 ) -> ScoreBenchRow:
     def to(engine: str, variant: Variant = "plain") -> float | None:
-        """How many times as fast as that way on the same device, where there is one."""
-        found = [w for w in taken.seconds if (w.engine, w.variant, w.device) == (engine, variant, way.device)]
-        return _ratio(taken.seconds[found[0]], taken.seconds[way]) if found else None
+        """How many times as fast as that contestant on the same device, where there is one."""
+        found = [w for w in taken.seconds if (w.engine, w.variant, w.device) == (engine, variant, contestant.device)]
+        return _ratio(taken.seconds[found[0]], taken.seconds[contestant]) if found else None
 
-    slower = to(way.engine, "seen") if way.variant == "filters" else None
+    slower = to(contestant.engine, "seen") if contestant.variant == "filters" else None
     row = ScoreBenchRow(
-        way.engine,
-        way.device,
-        way.variant,
+        contestant.engine,
+        contestant.device,
+        contestant.variant,
         k,
         problem.data,
         problem.items.num_items,
         problem.items.dimension,
-        way.num_users,
+        contestant.num_users,
         num_threads,
-        way.coarse,
-        1 / median(taken.seconds[way]),
-        way.kernels,
-        to("faiss-gpu" if way.device == "cuda" else "faiss-cpu"),
+        contestant.coarse,
+        1 / median(taken.seconds[contestant]),
+        contestant.kernels,
+        to("faiss-gpu" if contestant.device == "cuda" else "faiss-cpu"),
         to("torch"),
         filter_cost=1 / slower - 1 if slower else None,
-        of_product=_ratio(taken.product[way.device], taken.seconds[way]),
-        product_users_per_s=1 / median(taken.product[way.device]),
-        product_shape=taken.shape[way.device],
+        of_product=_ratio(taken.product[contestant.device], taken.seconds[contestant]),
+        product_users_per_s=1 / median(taken.product[contestant.device]),
+        product_shape=taken.shape[contestant.device],
     )
-    found = taken.results[way]
+    found = taken.results[contestant]
     if isinstance(found, np.ndarray):
         ours = next(result for w, result in taken.results.items() if w.variant == "plain" and isinstance(result, TopK))
         assert isinstance(ours, TopK)
@@ -209,7 +221,7 @@ def _row(
         candidates_per_row=found.num_candidates / found.num_queries,
         exhaustive_rows=found.num_exhaustive,
         exhaustive_share=found.num_exhaustive / found.num_queries,
-        equal=_same_lists(found, expected[way.variant], k),
+        equal=_same_lists(found, expected[contestant.variant], k),
     )
 
 
@@ -239,7 +251,7 @@ def _with_memory(rows: list[ScoreBenchRow], folder: str, progress: Progress) -> 
             continue
         progress.note(f"peak memory of {row.engine} on {row.device}")
         coarse, kernels = _format_of(rows, row.engine), row.kernels or LIBRARY_CHOICE
-        spec = ChildSpec(folder, row.engine, row.device, coarse, row.threads, kernels)
+        spec = EngineProcessSpec(folder, row.engine, row.device, coarse, row.threads, kernels)
         measured[key] = peak_memory(spec, {r.k for r in rows}, row.num_users)
     found = []
     for row in rows:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from semrec.bench.problems import generated_vectors
+from semrec.bench.workloads import generated_vectors
 from semrec.demo import film_items
 from semrec.errors import EncoderError, InputError
 from semrec.machine import machine

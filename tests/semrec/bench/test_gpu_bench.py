@@ -18,7 +18,7 @@ import sys
 for name in sys.argv[1:]:
     sys.modules[name] = None  # as if it were not installed
 from semrec.bench import gpu
-from semrec.bench.problems import DATA, VARIANTS
+from semrec.bench.workloads import DATA, VARIANTS
 problem = gpu.generated_problem(DATA[0], 200, 5, dimension=16)
 for variant in VARIANTS:
     lists = gpu.ReferenceEngine(problem.shard(variant)).top_k(problem.queries(variant), 3)

@@ -14,18 +14,18 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
+import semrec.bench.contestants
 import semrec.bench.kernels
-import semrec.bench.ways
 from cluster.compute import InProcess
 from cluster.stages.release import build_release
 from jobs.cli import app
-from semrec.bench.child import Child, ChildSpec
+from semrec.bench.engine_process import EngineProcess, EngineProcessSpec
 from semrec.bench.generated import generated_events, write_catalogue
 from semrec.bench.kernels import LIBRARY_CHOICE, kernel_choices
 from semrec.bench.plot import plot_scoring
-from semrec.bench.problems import DATA, generated_problem, generated_vectors, release_problem
 from semrec.bench.scoring import ScoreBenchRow, bench_scoring
 from semrec.bench.table import SEED_FIGURES, score_notes, score_table
+from semrec.bench.workloads import DATA, generated_problem, generated_vectors, release_problem
 from semrec.data import import_interactions
 from semrec.errors import InputError
 from semrec.progress import NoProgress
@@ -112,19 +112,19 @@ def test_a_peer_is_measured_with_the_fastest_kernels_that_it_offers(monkeypatch:
     monkeypatch.setenv("OPENBLAS_CORETYPE", "Prescott")  # which the bench's own process was started with
     seen, notes = [], []
 
-    class Recorded(Child):
-        def __init__(self, spec: ChildSpec) -> None:
+    class Recorded(EngineProcess):
+        def __init__(self, spec: EngineProcessSpec) -> None:
             super().__init__(spec)
             self.spec = spec
 
-        def __enter__(self) -> Child:
+        def __enter__(self) -> EngineProcess:
             super().__enter__()  # it has answered, and so has its environment
             variables = Path(f"/proc/{self._process.pid}/environ").read_bytes().split(b"\0")
             own = [variable for variable in variables if variable.startswith(b"OPENBLAS_CORETYPE")]
             seen.append((self.spec.engine, self.spec.kernels, own))
             return self
 
-    monkeypatch.setattr(semrec.bench.ways, "Child", Recorded)
+    monkeypatch.setattr(semrec.bench.contestants, "EngineProcess", Recorded)
     monkeypatch.setattr(NoProgress, "note", lambda self, text: notes.append(text))
     problem = generated_problem("clusters", NUM_ITEMS, NUM_USERS, dimension=DIMENSION)
     found = bench_scoring(problem, ks=(3,), num_threads=1, rounds=1, memory=False, processes=False, filters=False)
@@ -165,7 +165,7 @@ def test_hard_data_is_still_exact(data: str, coarse: str) -> None:
 
 
 def test_a_wrong_score_is_found_and_fails_the_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    honest = semrec.bench.ways._engine_run
+    honest = semrec.bench.contestants._engine_run
 
     def dishonest(engine, queries):
         def run(k, stop):
@@ -176,7 +176,7 @@ def test_a_wrong_score_is_found_and_fails_the_command(monkeypatch: pytest.Monkey
 
         return run
 
-    monkeypatch.setattr(semrec.bench.ways, "_engine_run", dishonest)
+    monkeypatch.setattr(semrec.bench.contestants, "_engine_run", dishonest)
     result = scoring(*SMALL, "--no-peers", "--k", "3", "--threads", "1", "--json", str(tmp_path / "rows.json"))
     assert (result.exit_code, "differs from the reference" in result.output) == (1, True), result.output
     found = json.loads((tmp_path / "rows.json").read_text())["rows"]

@@ -1,4 +1,4 @@
-"""What the scoring bench scores: items, users, what the users have seen, and what they may see."""
+"""Generates or reads the workloads of the scoring bench: items, users, what users have seen and may see."""
 
 from __future__ import annotations
 

@@ -24,11 +24,11 @@ import torch
 
 from semrec.bench.kernels import LIBRARY_CHOICE, with_kernels
 from semrec.bench.peers import PEERS, make_peer
-from semrec.bench.problems import ScoringProblem
+from semrec.bench.workloads import ScoringProblem
 from semrec.errors import IncompleteRunError
 from semrec.scoring import ItemShard, Queries, make_engine
 
-__all__ = ["Child", "ChildSpec", "main", "save_problem"]
+__all__ = ["EngineProcess", "EngineProcessSpec", "main", "save_problem"]
 
 _WARM_UP_ITEMS = 2_048
 _STATUS = Path("/proc/self/status")
@@ -36,7 +36,7 @@ _CLEAR_REFS = Path("/proc/self/clear_refs")
 
 
 @dataclass(frozen=True)
-class ChildSpec:
+class EngineProcessSpec:
     """What a child is to be. `folder` holds a saved problem."""
 
     folder: str
@@ -47,17 +47,17 @@ class ChildSpec:
     kernels: str = LIBRARY_CHOICE  # of kernel_choices
 
 
-class Child:
+class EngineProcess:
     """A running child, seen from its parent. Leaving the context ends it."""
 
-    def __init__(self, spec: ChildSpec) -> None:
-        command = [sys.executable, "-m", "semrec.bench.child", json.dumps(asdict(spec))]
+    def __init__(self, spec: EngineProcessSpec) -> None:
+        command = [sys.executable, "-m", "semrec.bench.engine_process", json.dumps(asdict(spec))]
         self._name = spec.engine
         self._process = subprocess.Popen(
             with_kernels(spec.kernels, command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
 
-    def __enter__(self) -> Child:
+    def __enter__(self) -> EngineProcess:
         self.receive()
         return self
 
@@ -105,7 +105,7 @@ def save_problem(problem: ScoringProblem, folder: Path) -> None:
 
 def main(argument: str) -> None:
     """The child: warms up on items of its own, maps the problem, obeys until stdin ends."""
-    spec = ChildSpec(**json.loads(argument))
+    spec = EngineProcessSpec(**json.loads(argument))
     folder = Path(spec.folder)
     users = np.load(folder / "users.npy", mmap_mode="r")[:1].repeat(16, axis=0)
     warm_up = ItemShard.from_vectors(np.ones((_WARM_UP_ITEMS, users.shape[1]), np.float32))
@@ -128,7 +128,7 @@ def main(argument: str) -> None:
         print(json.dumps({"peak_bytes": _peak_bytes(spec.device) - before, "seconds": seconds}), flush=True)
 
 
-def _scorer(spec: ChildSpec, shard: ItemShard, vectors: Path | None) -> Callable[[Queries, int], object]:
+def _scorer(spec: EngineProcessSpec, shard: ItemShard, vectors: Path | None) -> Callable[[Queries, int], object]:
     if (spec.engine, spec.device) not in PEERS:
         return make_engine(spec.engine, shard, coarse=spec.coarse, num_threads=spec.num_threads).top_k
     items = np.load(vectors, mmap_mode="c") if vectors else shard.vectors()

@@ -1,4 +1,4 @@
-"""The ways of scoring that the bench times: our engines in every variant, the reference on few users, the peers."""
+"""Lists the contestants that the bench times: our engines in every variant, the reference on few users, the peers."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from typing import Final
 import numpy as np
 import torch
 
-from semrec.bench.child import Child, ChildSpec
+from semrec.bench.engine_process import EngineProcess, EngineProcessSpec
 from semrec.bench.kernels import kernel_choices
 from semrec.bench.peers import Search, available_peers, make_peer
-from semrec.bench.problems import ScoringProblem, Variant
+from semrec.bench.workloads import ScoringProblem, Variant
 from semrec.progress import Progress
 from semrec.scoring import Engine, Queries, TopK, make_engine
 from semrec.scoring.formats.check import usable_formats
 from semrec.scoring.formats.measure import measure_formats
 
-__all__ = ["Way", "choose_formats", "our_ways", "peer_ways", "reference_way"]
+__all__ = ["Contestant", "choose_formats", "our_contestants", "peer_contestants", "reference_contestant"]
 
 _REFERENCE_USERS: Final = 4  # it scores about 100,000 pairs in a second,
 _REFERENCE_PAIRS: Final = 1 << 19  # so that of many items fewer users must do
@@ -35,7 +35,7 @@ _Run = Callable[[int, int], tuple[TopK | np.ndarray, float]]
 
 
 @dataclass(frozen=True)
-class Way:
+class Contestant:
     """Something to be timed. `run(k, stop)` scores the users 0:stop: the lists, and the seconds that they took.
 
     Peers give rows alone, int64 [stop, min(k, I)]. `kernels` is the fastest of those that a peer's library offers.
@@ -64,36 +64,36 @@ def choose_formats(problem: ScoringProblem, num_threads: int, coarse: str | None
     return formats
 
 
-def our_ways(
+def our_contestants(
     problem: ScoringProblem, variants: Iterable[Variant], formats: dict[str, str], num_threads: int
-) -> list[Way]:
+) -> list[Contestant]:
     """Our engines on this machine, in the order of `formats` and `variants`."""
-    return [way for name in formats for way in _ours(problem, name, variants, formats[name], num_threads)]
+    return [contestant for name in formats for contestant in _ours(problem, name, variants, formats[name], num_threads)]
 
 
-def peer_ways(
+def peer_contestants(
     problem: ScoringProblem, num_threads: int, folder: str, processes: ExitStack, progress: Progress
-) -> list[Way]:
+) -> list[Contestant]:
     """The peers that are installed. On the CPU each works in a process of its own, on the problem that `folder` holds, and
     with the fastest kernels that it offers; leaving `processes` ends it.
     """
-    ways = []
+    contestants = []
     for engine, device in available_peers():
         if device == "cpu":
-            spec = ChildSpec(folder, engine, device, None, num_threads)
+            spec = EngineProcessSpec(folder, engine, device, None, num_threads)
             run, kernels = _fastest_child(problem, spec, progress, processes)
         else:  # in this process: a GPU's library has no such choice, and its memory no room for the items twice
             search, kernels = make_peer(engine, device, problem.items.vectors(), num_threads), None
             run = _peer_run(search, problem.users_UD)
-        ways.append(Way(engine, device, "plain", None, problem.num_users, run, kernels))
-    return ways
+        contestants.append(Contestant(engine, device, "plain", None, problem.num_users, run, kernels))
+    return contestants
 
 
-def reference_way(problem: ScoringProblem) -> Way:
+def reference_contestant(problem: ScoringProblem) -> Contestant:
     """The reference, on the few users that it has time for."""
     reference = make_engine("reference", problem.items)
     few = min(_REFERENCE_USERS, max(1, _REFERENCE_PAIRS // problem.items.num_items), problem.num_users)
-    return Way("reference", "cpu", "plain", None, few, _engine_run(reference, problem.queries("plain")))
+    return Contestant("reference", "cpu", "plain", None, few, _engine_run(reference, problem.queries("plain")))
 
 
 def _looks(problem: ScoringProblem, name: str, num_threads: int) -> dict[str, float]:
@@ -110,7 +110,7 @@ def _looks(problem: ScoringProblem, name: str, num_threads: int) -> dict[str, fl
 
 def _ours(
     problem: ScoringProblem, name: str, variants: Iterable[Variant], coarse: str, num_threads: int
-) -> Iterator[Way]:
+) -> Iterator[Contestant]:
     device = "cuda" if name == "cuda" else "cpu"
     without_words = make_engine(name, problem.items, coarse=coarse, num_threads=num_threads)
     for variant in variants:
@@ -118,11 +118,11 @@ def _ours(
         if variant == "filters":
             engine = make_engine(name, problem.shard(variant), coarse=coarse, num_threads=num_threads)
         run = _engine_run(engine, problem.queries(variant))
-        yield Way(name, device, variant, coarse, problem.num_users, run)
+        yield Contestant(name, device, variant, coarse, problem.num_users, run)
 
 
 def _fastest_child(
-    problem: ScoringProblem, spec: ChildSpec, progress: Progress, processes: ExitStack
+    problem: ScoringProblem, spec: EngineProcessSpec, progress: Progress, processes: ExitStack
 ) -> tuple[_Run, str | None]:
     """The run of a peer with the kernels that are fastest in a quick look, and which those are where it has a choice.
 
@@ -131,7 +131,7 @@ def _fastest_child(
     choices, rows_file = kernel_choices(spec.engine), Path(spec.folder, f"rows-{spec.engine}.npy")
     rates = {}
     for choice in choices if len(choices) > 1 else ():
-        with Child(replace(spec, kernels=choice)) as child:
+        with EngineProcess(replace(spec, kernels=choice)) as child:
             run = _child_run(child, rows_file)
             stop = min(_LOOK_QUERIES, problem.num_users)
             rates[choice] = stop / min(run(_LOOK_K, stop)[1] for _ in range(_LOOKS))
@@ -139,11 +139,11 @@ def _fastest_child(
     if rates:
         told = ", ".join(f"{choice} {rate:,.0f}" for choice, rate in rates.items())
         progress.note(f"{spec.engine}: {chosen}, of {told} users/s in a quick look")
-    child = processes.enter_context(Child(replace(spec, kernels=chosen)))
+    child = processes.enter_context(EngineProcess(replace(spec, kernels=chosen)))
     return _child_run(child, rows_file), chosen if rates else None
 
 
-def _child_run(child: Child, rows_file: Path) -> _Run:
+def _child_run(child: EngineProcess, rows_file: Path) -> _Run:
     def run(k: int, stop: int) -> tuple[np.ndarray, float]:
         child.send(k=k, start=0, stop=stop, parts=1, save=str(rows_file))
         seconds = child.receive()["seconds"]

@@ -1,4 +1,4 @@
-"""What takes processes of their own: peak memory per engine, and one process of several threads against several of one."""
+"""Measures what takes processes of their own: an engine's peak memory, and several processes against several threads."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from semrec.bench.child import Child, ChildSpec, save_problem
-from semrec.bench.problems import ScoringProblem
+from semrec.bench.engine_process import EngineProcess, EngineProcessSpec, save_problem
+from semrec.bench.workloads import ScoringProblem
 
 __all__ = ["peak_memory", "process_seconds", "saved_problem"]
 
@@ -28,19 +28,19 @@ def saved_problem(problem: ScoringProblem) -> Iterator[str]:
         yield folder
 
 
-def peak_memory(spec: ChildSpec, ks: Iterable[int], num_users: int) -> dict[int, tuple[int, int]]:
+def peak_memory(spec: EngineProcessSpec, ks: Iterable[int], num_users: int) -> dict[int, tuple[int, int]]:
     """K -> peak bytes over what the process held before it saw the items: the users in one part, and four such parts.
 
     On the CPU these are resident bytes, mapped files included; on a GPU those that torch allocated there. One child does
     it all in ascending K, so that each figure is the peak up to then.
     """
-    with Child(spec) as child:
+    with EngineProcess(spec) as child:
         return {
             k: (_peak(child, k, num_users, _FEW_PARTS), _peak(child, k, num_users, _MANY_PARTS)) for k in sorted(ks)
         }
 
 
-def _peak(child: Child, k: int, num_users: int, parts: int) -> int:
+def _peak(child: EngineProcess, k: int, num_users: int, parts: int) -> int:
     child.send(k=k, start=0, stop=num_users, parts=parts)
     return int(child.receive()["peak_bytes"])
 
@@ -52,13 +52,13 @@ def process_seconds(
 
     Both score the same users, the processes an equal share each; who waits for orders sleeps.
     """
-    one = ChildSpec(folder, "cpu", "cpu", coarse, num_threads)
+    one = EngineProcessSpec(folder, "cpu", "cpu", coarse, num_threads)
     edges = np.linspace(0, num_users, num_threads + 1).astype(int).tolist()
     shares = list(pairwise(edges))
     taken: dict[int, list[tuple[float, float]]] = {k: [] for k in ks}
     with ExitStack() as stack:
-        whole = [stack.enter_context(Child(one))]
-        several = [stack.enter_context(Child(replace(one, num_threads=1))) for _ in shares]
+        whole = [stack.enter_context(EngineProcess(one))]
+        several = [stack.enter_context(EngineProcess(replace(one, num_threads=1))) for _ in shares]
         for k in ks:
             _seconds(whole, [(0, num_users)], k)
             _seconds(several, shares, k)
@@ -68,7 +68,7 @@ def process_seconds(
     return taken
 
 
-def _seconds(children: list[Child], shares: list[tuple[int, int]], k: int) -> float:
+def _seconds(children: list[EngineProcess], shares: list[tuple[int, int]], k: int) -> float:
     """From the first order to the last answer."""
     started_s = time.perf_counter()
     for child, (start, stop) in zip(children, shares, strict=True):
