@@ -5,17 +5,23 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-from collections.abc import Iterator
-from typing import Any, Final
+from collections.abc import Callable, Iterator
+from typing import Any, Final, TypeVar
 
+import psutil
 import ray
 
 from cluster.ray_internals import WORKER_NICENESS, has_token, only_loopback, read_authentication_again
+from semrec.errors import NoWorkersError
 
-__all__ = ["local_ray"]
+__all__ = ["local_ray", "start_ray"]
+
+T = TypeVar("T")
 
 _MODE: Final = "RAY_AUTH_MODE"
 _TOKEN: Final = "RAY_AUTH_TOKEN"
+_TRIES: Final = 4
+_END_S: Final = 10.0
 
 
 @contextlib.contextmanager
@@ -31,11 +37,58 @@ def local_ray(**options: Any) -> Iterator[None]:
     """
     niceness = {WORKER_NICENESS: os.environ.get(WORKER_NICENESS, "0")}
     with only_loopback() as variables, _own_token(), _environment({**variables, **niceness}):
-        ray.init(address="local", **options)
+        start_ray(lambda: ray.init(address="local", **options))
         try:
             yield
         finally:
             ray.shutdown()
+
+
+def start_ray(start: Callable[[], T]) -> T:
+    """Returns what `start` returns, which starts Ray's processes on this machine; tries up to 4 times.
+
+    Ray gives its node 30 s and the node's agents 15 s, and neither can be set: on a machine with more to do than processors
+    they are often too short, and the next try finds the files in memory. What a failed try left running is ended first.
+    Raises NoWorkersError after the last try, and at once what Ray says of its arguments (TypeError, ValueError).
+    """
+    for num_left in reversed(range(_TRIES)):
+        others = set(psutil.Process().children(recursive=True))
+        try:
+            return start()
+        except (TypeError, ValueError):
+            raise
+        except Exception as error:
+            ray.shutdown()
+            _end(
+                [
+                    child
+                    for child in psutil.Process().children(recursive=True)
+                    if child not in others and _is_rays(child)
+                ]
+            )
+            if not num_left:
+                raise NoWorkersError(
+                    f"Ray did not start on this machine in {_TRIES} tries: {error}",
+                    expected="a Ray node that registers within 30 s",
+                    remedy="Look at the machine's load and free memory, and at the logs in /tmp/ray/session_latest/logs; "
+                    "then run again. --in-process needs no Ray.",
+                ) from error
+    raise AssertionError("the last try returns or raises")
+
+
+def _is_rays(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.Error):
+        return any(ray.__path__[0] in word for word in process.cmdline())
+    return False
+
+
+def _end(processes: list[psutil.Process]) -> None:
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.terminate()
+    for process in psutil.wait_procs(processes, timeout=_END_S)[1]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 @contextlib.contextmanager

@@ -21,6 +21,7 @@ from ray.cluster_utils import Cluster
 import cluster.compute
 from cluster.actors import make_actor
 from cluster.compute import ComputeOptions, Devices, InProcess, RayCluster
+from cluster.local_ray import start_ray
 from cluster.stages.embed import embed_catalogue
 from cluster.stages.release import build_release
 from cluster.stages.score import score_users
@@ -37,7 +38,7 @@ _GPU = Devices("cuda", 1, _MEMORY, 1)
 @pytest.fixture(scope="module")
 def head() -> Iterator[Cluster]:
     """A head with one CPU and no GPU."""
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    made = start_ray(lambda: Cluster(initialize_head=True, head_node_args={"num_cpus": 1}))
     ray.init(address=made.address, logging_level="ERROR", log_to_driver=False)
     yield made
     ray.shutdown()

@@ -13,6 +13,7 @@ import ray
 
 from cluster import executor
 from cluster.executor import run_on_pool
+from cluster.local_ray import start_ray
 from cluster.pool import WorkerPool, WorkerSpec
 from semrec.errors import InputError, NoWorkersError, SemrecError, StoreUnavailableError, WorkspaceWriteError
 
@@ -37,9 +38,8 @@ def pool() -> Iterator[WorkerPool]:
     from ray import cloudpickle
 
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    ray.init(
-        address="local", num_cpus=2, object_store_memory=80 * 1024**2, include_dashboard=False, log_to_driver=False
-    )
+    options = {"num_cpus": 2, "object_store_memory": 80 * 1024**2, "include_dashboard": False, "log_to_driver": False}
+    start_ray(lambda: ray.init("local", **options))
     yield WorkerPool()
     ray.shutdown()
 

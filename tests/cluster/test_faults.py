@@ -20,6 +20,7 @@ from local_processes import wait_until
 from ray.cluster_utils import Cluster
 
 from cluster.compute import Compute, ComputeOptions, InProcess, RayCluster
+from cluster.local_ray import start_ray
 from cluster.stages.embed import embed_catalogue
 from cluster.stages.release import build_release
 from cluster.stages.score import ScoreResult, score_users
@@ -44,7 +45,7 @@ def two_nodes() -> Iterator[Cluster]:
     """A real cluster of two nodes with one CPU each, and this process connected to it."""
     fast = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "health_check_failure_threshold": 4}
     options = {"num_cpus": 1, "object_store_memory": 80 * 1024**2, "include_dashboard": False}
-    cluster = Cluster(initialize_head=True, head_node_args={**options, "_system_config": fast})
+    cluster = start_ray(lambda: Cluster(initialize_head=True, head_node_args={**options, "_system_config": fast}))
     cluster.add_node(num_cpus=1, object_store_memory=80 * 1024**2)
     ray.init(address=cluster.address, log_to_driver=False)
     yield cluster

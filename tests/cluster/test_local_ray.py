@@ -9,7 +9,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
+import ray
+
+from cluster.local_ray import start_ray
+from semrec.errors import NoWorkersError
 
 # Works twice in one process, as a second Ray must not be refused for the token of the first.
 COMMAND = """
@@ -90,3 +95,45 @@ def test_what_the_user_chose_stays(tmp_path: Path) -> None:
     assert told["runs"][0]["niceness"] == 3
     assert {run["token"] for run in told["runs"]} == {"sesame" * 6}
     assert int(told["runs"][0]["known"]) > 0 and "AuthenticationError" in told["runs"][0]["refused"][1]
+
+
+def test_a_start_that_failed_is_ended_and_tried_again() -> None:
+    """As Ray does on a machine that is too busy: its processes run, and nobody waits for them any longer."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start() -> int:
+        assert not any(psutil.pid_exists(process.pid) for process in started)
+        if len(started) == 2:
+            return len(started)
+        words = [sys.executable, "-c", "import time; time.sleep(300)", f"{ray.__path__[0]}/core/raylet"]
+        started.append(subprocess.Popen(words))
+        raise Exception("The current node timed out during startup.")
+
+    bystander = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"])
+    assert start_ray(start) == 2
+    assert bystander.poll() is None
+    bystander.kill()
+
+
+def test_a_ray_that_never_starts_is_a_typed_error() -> None:
+    tries = []
+
+    def start() -> None:
+        tries.append(1)
+        raise Exception("The current node timed out during startup.")
+
+    with pytest.raises(NoWorkersError, match="did not start on this machine in 4 tries"):
+        start_ray(start)
+    assert len(tries) == 4
+
+
+def test_wrong_arguments_are_not_tried_again() -> None:
+    tries = []
+
+    def start() -> None:
+        tries.append(1)
+        raise ValueError("Resource quantities must be nonnegative.")
+
+    with pytest.raises(ValueError, match="nonnegative"):
+        start_ray(start)
+    assert len(tries) == 1

@@ -17,6 +17,7 @@ from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.parser import text_string_to_metric_families
 
 from cluster.compute import ComputeOptions, RayCluster
+from cluster.local_ray import start_ray
 from cluster.metrics import RayMetrics
 from cluster.stages.pipeline import PipelineResult, run_pipeline
 from semrec.data import import_interactions, import_items, import_users
@@ -76,10 +77,12 @@ class Scrape:
 def exporter() -> Iterator[str]:
     """The address of the exporter of a Ray started in this process; its numbers begin at zero."""
     port = free_port(NODE)
-    ray.init(
-        "local", num_cpus=NUM_CPUS, num_gpus=0, include_dashboard=False, object_store_memory=80 * 1024**2, log_to_driver=False,
-        _node_ip_address=NODE, _metrics_export_port=port, _system_config={"metrics_report_interval_ms": 500},
-    )  # fmt: skip
+    options = {
+        "num_cpus": NUM_CPUS, "num_gpus": 0, "include_dashboard": False, "object_store_memory": 80 * 1024**2,
+        "log_to_driver": False, "_node_ip_address": NODE, "_metrics_export_port": port,
+        "_system_config": {"metrics_report_interval_ms": 500},
+    }  # fmt: skip
+    start_ray(lambda: ray.init("local", **options))
     yield f"http://{NODE}:{port}/metrics"
     ray.shutdown()
 

@@ -14,6 +14,7 @@ import ray
 from ray.exceptions import GetTimeoutError, RayTaskError
 
 from cluster.executor import run_on_pool
+from cluster.local_ray import start_ray
 from cluster.pool import GroupShape, WorkerPool, WorkerSpec
 from semrec.errors import InputError
 
@@ -27,9 +28,8 @@ def two_cpus() -> Iterator[None]:
     from ray import cloudpickle
 
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    ray.init(
-        address="local", num_cpus=2, object_store_memory=80 * 1024**2, include_dashboard=False, log_to_driver=False
-    )
+    options = {"num_cpus": 2, "object_store_memory": 80 * 1024**2, "include_dashboard": False, "log_to_driver": False}
+    start_ray(lambda: ray.init("local", **options))
     yield
     ray.shutdown()
 

@@ -16,6 +16,7 @@ from ray.cluster_utils import Cluster
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cluster.actors import Assignment, make_actor
+from cluster.local_ray import start_ray
 from infra.drain import Raylet, busy_workers, drain, find_raylets
 
 _PART_S = 5.0
@@ -23,7 +24,7 @@ _PART_S = 5.0
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    made = start_ray(lambda: Cluster(initialize_head=True, head_node_args={"num_cpus": 0}))
     ray.init(address=made.address, logging_level="ERROR", log_to_driver=False)
     yield made
     ray.shutdown()

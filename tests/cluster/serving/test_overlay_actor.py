@@ -22,6 +22,7 @@ from local_processes import wait_until
 from ray.exceptions import RayActorError
 
 from cluster.compute import InProcess
+from cluster.local_ray import start_ray
 from cluster.serving.changes.actor import NAMESPACE, actor_name, overlay_actor
 from cluster.serving.changes.client import OverlayClient, OverlayFollower
 from cluster.stages.pipeline import PipelineResult, run_pipeline
@@ -47,9 +48,8 @@ NOTHING = LogPositions()
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[str]:
     """The address of a local Ray that this process is connected to."""
-    context = ray.init(
-        "local", num_cpus=2, num_gpus=0, object_store_memory=80 * 1024**2, include_dashboard=False, log_to_driver=False
-    )
+    options = {"num_gpus": 0, "object_store_memory": 80 * 1024**2, "include_dashboard": False, "log_to_driver": False}
+    context = start_ray(lambda: ray.init("local", num_cpus=2, **options))
     yield context.address_info["gcs_address"]
     ray.shutdown()
 
