@@ -1,10 +1,9 @@
 """Runs: one all-user scoring of a release, its verification, and what is live."""
 
 from semrec.runs.agreed_settings import settings_of_release
-from semrec.runs.gates import Allowed
+from semrec.runs.gates import NOTHING_ALLOWED, Allowed
 from semrec.runs.health import RunHealth, measure_health, read_health
 from semrec.runs.live import (
-    NOTHING_ALLOWED,
     Live,
     check_against_live,
     check_settings_for_live,

@@ -1,14 +1,26 @@
-"""What a release must not lack before a run of it goes live: users, events and eligibility that the live one has."""
+"""Gates: the conditions under which a release and its run go live, each a function that raises when it is not met.
+
+One more gate is one more function here and its place in RELEASE_GATES, or in RUN_GATES where it looks at the scored lists.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
-from semrec.errors import EligibilityLostError, EmptyResultError
+from semrec.errors import EligibilityLostError, EmptyResultError, IncompleteRunError
 from semrec.release.clauses import lost_clauses
-from semrec.workspace.manifests import ReleaseManifest
+from semrec.release.metrics import EvaluationManifest, MetricValue
+from semrec.runs.agreed_settings import check_release_agreed
+from semrec.runs.health import read_health
+from semrec.runs.plan import run_folder
+from semrec.runs.verify import read_verification
+from semrec.workspace.ledger import Ledger
+from semrec.workspace.manifests import ReleaseManifest, RunManifest
+from semrec.workspace.storage import Storage
 
-__all__ = ["Allowed", "check_release"]
+__all__ = ["NOTHING_ALLOWED", "RELEASE_GATES", "RUN_GATES", "Allowed", "Proposal"]
 
 
 @dataclass(frozen=True)
@@ -23,25 +35,38 @@ class Allowed:
     other_settings: bool = False
 
 
-def check_release(after: ReleaseManifest, before: ReleaseManifest | None, allowed: Allowed) -> None:
-    """Holds a release's manifest against that of the live release, None where nothing is live.
-
-    Raises EmptyResultError naming what became empty, EligibilityLostError naming the clauses that were lost.
-    """
-    if not allowed.empty:
-        _check_not_empty(after, before)
-    lost = {name: fault for name, fault in lost_clauses(before, after).items() if name not in allowed.lost_clauses}
-    if lost:
-        told = " ".join(f"--allow-lost-clause {name}" for name in lost)
-        raise EligibilityLostError(
-            f"release {after.release} limits less than it should: {'; '.join(lost.values())}",
-            expected="every clause of the live release, and items that state what users do",
-            remedy="Import the attribute again, or put it back into release.eligibility (`semrec config show`); if it is "
-            f"meant, say {told}.",
-        )
+NOTHING_ALLOWED: Final = Allowed()
 
 
-def _check_not_empty(after: ReleaseManifest, before: ReleaseManifest | None) -> None:
+@dataclass(frozen=True)
+class Proposal:
+    """A release that shall go live, and the live one that it would replace: None where nothing is live."""
+
+    storage: Storage
+    release: ReleaseManifest
+    live: ReleaseManifest | None
+    allowed: Allowed = NOTHING_ALLOWED
+
+    @property
+    def metrics(self) -> Mapping[str, MetricValue] | None:
+        """How good the release was found to be, by name of the metric; None where it was not evaluated."""
+        return self._metrics_of(self.release)
+
+    @property
+    def live_metrics(self) -> Mapping[str, MetricValue] | None:
+        """The same of the live release."""
+        return self._metrics_of(self.live) if self.live else None
+
+    def _metrics_of(self, release: ReleaseManifest) -> Mapping[str, MetricValue] | None:
+        evaluation = EvaluationManifest.read_if_there(self.storage, release.release)
+        return evaluation.metrics if evaluation else None
+
+
+def require_content(proposal: Proposal) -> None:
+    """Raises EmptyResultError for a release without users, or without events where the live one has some."""
+    after, before = proposal.release, proposal.live
+    if proposal.allowed.empty:
+        return
     empty = []
     if not after.num_users:
         empty.append("users" + (f" (the live release has {before.num_users:,})" if before else ""))
@@ -53,3 +78,70 @@ def _check_not_empty(after: ReleaseManifest, before: ReleaseManifest | None) -> 
             expected="users, and events where there were some",
             remedy="Look at the last imports of interactions and users; if it is meant, say --allow-empty.",
         )
+
+
+def require_clauses(proposal: Proposal) -> None:
+    """Raises EligibilityLostError naming the clauses by which the release limits less than the live one."""
+    faults = lost_clauses(proposal.live, proposal.release)
+    lost = {name: fault for name, fault in faults.items() if name not in proposal.allowed.lost_clauses}
+    if lost:
+        told = " ".join(f"--allow-lost-clause {name}" for name in lost)
+        raise EligibilityLostError(
+            f"release {proposal.release.release} limits less than it should: {'; '.join(lost.values())}",
+            expected="every clause of the live release, and items that state what users do",
+            remedy="Import the attribute again, or put it back into release.eligibility (`semrec config show`); if it is "
+            f"meant, say {told}.",
+        )
+
+
+def require_agreed_settings(proposal: Proposal) -> None:
+    """Raises SettingsNotAgreedError for settings that neither the workspace nor the live release has."""
+    if not proposal.allowed.other_settings:
+        check_release_agreed(proposal.storage, proposal.release, proposal.live)
+
+
+def require_verification(storage: Storage, run: RunManifest) -> None:
+    """Raises IncompleteRunError unless the last verification found the run good as it stands."""
+    verification = read_verification(storage, run.run)
+    if verification is None or not verification.ok or verification.content_digest != run.content_digest:
+        state = "was never verified" if verification is None else "has bad parts or changed since it was verified"
+        raise IncompleteRunError(
+            f"run {run.run} {state}", expected="a run that `semrec verify` found good", remedy="Run `semrec verify`."
+        )
+
+
+def require_health(storage: Storage, run: RunManifest) -> None:
+    """Raises IncompleteRunError unless the run's health was measured as it stands, and it shows no user an excluded item."""
+    health = read_health(storage, run.run)
+    if health is None or health.content_digest != run.content_digest:
+        raise IncompleteRunError(
+            f"the health of run {run.run} was not measured" + (" since it changed" if health else ""),
+            expected="a run whose lists were held against what users may see",
+            remedy="Run `semrec verify`.",
+        )
+    if health.num_excluded:
+        raise IncompleteRunError(
+            f"run {run.run} shows {health.num_excluded:,} items to users who may not see them",
+            expected="none",
+            remedy="Keep what is live, and report this: no repair of the run can help.",
+        )
+
+
+def require_parts(storage: Storage, run: RunManifest) -> None:
+    """Raises IncompleteRunError when a part of the run was lost or cut since it was finished."""
+    ledger = Ledger(storage, run_folder(run.run))
+    ledger.finished_records(ledger.plan())
+
+
+#: Of a release, asked before hours of scoring and again when its run is published.
+RELEASE_GATES: Final[tuple[Callable[[Proposal], None], ...]] = (
+    require_content,
+    require_clauses,
+    require_agreed_settings,
+)
+#: Of a finished run. Bytes altered since they were verified are for another `verify` to find.
+RUN_GATES: Final[tuple[Callable[[Storage, RunManifest], None], ...]] = (
+    require_verification,
+    require_health,
+    require_parts,
+)

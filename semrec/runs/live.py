@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import time
-from typing import Final
 
 from pydantic import Field
 
-from semrec.errors import IncompleteRunError, MissingArtefactError
-from semrec.runs.agreed_settings import check_agreed, check_release_agreed, settings_of_release
-from semrec.runs.gates import Allowed, check_release
-from semrec.runs.health import read_health
-from semrec.runs.plan import run_folder
-from semrec.runs.verify import read_verification
+from semrec.errors import MissingArtefactError
+from semrec.runs.agreed_settings import check_agreed, settings_of_release
+from semrec.runs.gates import NOTHING_ALLOWED, RELEASE_GATES, RUN_GATES, Allowed, Proposal
 from semrec.settings import ReleaseSettings, Settings
-from semrec.workspace.ledger import Ledger
 from semrec.workspace.manifests import AppliedSequences, Manifest, ReleaseManifest, RunManifest
 from semrec.workspace.records import Record
 from semrec.workspace.storage import Storage
 
 __all__ = [
-    "NOTHING_ALLOWED",
     "Live",
     "LivePair",
     "check_against_live",
@@ -33,7 +27,6 @@ __all__ = [
 ]
 
 _MAX_HISTORY = 20
-NOTHING_ALLOWED: Final = Allowed()
 
 
 class LivePair(Record):
@@ -79,33 +72,11 @@ def publish(storage: Storage, run_id: str, allowed: Allowed = NOTHING_ALLOWED) -
     """Makes a verified run and its release live. Publishing what is live changes nothing, unless an import of
     the same content has replaced changes made online since: the overlay of that pair then begins after them.
 
-    Raises IncompleteRunError unless the run is finished, its last verification found it good as it stands, every part still
-    has its size, and its health was measured as it stands and shows no user an excluded item. Bytes altered since then are
-    for another `verify` to find. Raises EmptyResultError, EligibilityLostError and SettingsNotAgreedError as
-    `check_against_live` does.
+    Raises IncompleteRunError for a run that is not finished, and what the gates raise (`semrec.runs.gates`).
     """
     manifest = _finished(storage, run_id)
-    verification = read_verification(storage, run_id)
-    if verification is None or not verification.ok or verification.content_digest != manifest.content_digest:
-        state = "was never verified" if verification is None else "has bad parts or changed since it was verified"
-        raise IncompleteRunError(
-            f"run {run_id} {state}", expected="a run that `semrec verify` found good", remedy="Run `semrec verify`."
-        )
-    health = read_health(storage, run_id)
-    if health is None or health.content_digest != manifest.content_digest:
-        raise IncompleteRunError(
-            f"the health of run {run_id} was not measured" + (" since it changed" if health else ""),
-            expected="a run whose lists were held against what users may see",
-            remedy="Run `semrec verify`.",
-        )
-    if health.num_excluded:
-        raise IncompleteRunError(
-            f"run {run_id} shows {health.num_excluded:,} items to users who may not see them",
-            expected="none",
-            remedy="Keep what is live, and report this: no repair of the run can help.",
-        )
-    ledger = Ledger(storage, run_folder(run_id))
-    ledger.finished_records(ledger.plan())  # raises when a part was lost or cut since
+    for gate in RUN_GATES:
+        gate(storage, manifest)
     live = read_live(storage)
     if live and live.run == run_id:
         is_same = live.applied == _applied(storage, live.release)
@@ -116,14 +87,13 @@ def publish(storage: Storage, run_id: str, allowed: Allowed = NOTHING_ALLOWED) -
 
 
 def check_against_live(storage: Storage, release_id: str, allowed: Allowed = NOTHING_ALLOWED) -> None:
-    """Refuses a release that may not take the live one's place: see `gates.check_release` and `agreed_settings`.
+    """Refuses a release that may not take the live one's place: see `gates.RELEASE_GATES`.
 
-    Raises MissingArtefactError or CorruptArtefactError when either cannot be read.
+    Raises what they raise, MissingArtefactError or CorruptArtefactError when either release cannot be read.
     """
-    after, before = ReleaseManifest.read(storage, release_id), _live_manifest(storage)
-    check_release(after, before, allowed)
-    if not allowed.other_settings:
-        check_release_agreed(storage, after, before)
+    proposal = Proposal(storage, ReleaseManifest.read(storage, release_id), _live_manifest(storage), allowed)
+    for gate in RELEASE_GATES:
+        gate(proposal)
 
 
 def check_settings_for_live(storage: Storage, settings: ReleaseSettings) -> list[str]:

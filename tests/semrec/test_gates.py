@@ -12,6 +12,7 @@ from whole_path import NUM_BUCKETS, directions, events_table, release, score
 from semrec.bench.generated import write_catalogue
 from semrec.data import UserRow, import_interactions, import_users
 from semrec.errors import EligibilityLostError, EmptyResultError
+from semrec.release.metrics import EvaluationManifest, MetricValue
 from semrec.runs import (
     Allowed,
     check_against_live,
@@ -20,8 +21,10 @@ from semrec.runs import (
     require_live,
     verify_run,
 )
+from semrec.runs.gates import Proposal
 from semrec.settings import ReleaseSettings, Settings, read_settings, write_settings
 from semrec.workspace.folder import Workspace
+from semrec.workspace.manifests import ReleaseManifest
 
 ITEM_IDS = ["a", "b", "c", "d"]
 ON_ATLAS = [{"platform": ["Atlas"], "region": ["north"]}] * 4
@@ -154,3 +157,12 @@ def test_a_release_is_refused_before_it_is_scored(workspace: Workspace) -> None:
     with pytest.raises(EligibilityLostError, match="'platform' any more; it does not go by 'region'"):
         check_against_live(workspace.storage, release_id)
     check_against_live(workspace.storage, release_id, Allowed(lost_clauses=BOTH))
+
+
+def test_a_gate_sees_what_the_evaluations_of_both_releases_measured(workspace: Workspace) -> None:
+    storage, live_id = workspace.storage, require_live(workspace.storage).release
+    after, before = release(workspace, half_life_days=90.0).manifest, ReleaseManifest.read(storage, live_id)
+    EvaluationManifest(metrics={"ndcg@10": MetricValue(value=0.3, low=0.2, high=0.4)}).write(storage, after.release)
+    proposal = Proposal(storage, after, before)
+    assert proposal.metrics == {"ndcg@10": MetricValue(value=0.3, low=0.2, high=0.4)}
+    assert proposal.live_metrics is None

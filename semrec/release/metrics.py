@@ -1,0 +1,26 @@
+"""How good a release was found to be, stored beside it."""
+
+from __future__ import annotations
+
+from semrec.workspace.manifests import Manifest
+from semrec.workspace.records import Record
+
+__all__ = ["EvaluationManifest", "MetricValue"]
+
+
+class MetricValue(Record):
+    """One metric of an evaluation: its mean over users, and the 95 % interval where it has one."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+class EvaluationManifest(Manifest):
+    """How good a release's models were found to be on held-out events; publishing looks at it (`semrec.runs.gates`)."""
+
+    KIND = "evaluation"
+    PATH = "releases/{}/evaluation.json"
+    REMEDY = "Evaluate the release again."
+
+    metrics: dict[str, MetricValue]  # by name: "ndcg@10"
