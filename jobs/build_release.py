@@ -29,7 +29,7 @@ __all__ = ["main"]
 
 
 @exit_on_error
-@with_workspace("release.eligibility", "release.half_life_days", "release.as_of")
+@with_workspace("release.eligibility", "release.half_life_days", "release.as_of", "models.kinds")
 @with_compute(*ON_CPUS)
 def main(
     workspace: Workspace,
@@ -38,11 +38,14 @@ def main(
     embedding: Annotated[str | None, typer.Option(help="Embedding to use, where there are several.")] = None,
 ) -> None:
     """Build the immutable release that scoring and serving read."""
-    from cluster.stages.release import build_release
+    from cluster.stages.learn import learn_models
+    from cluster.stages.release import build_release, find_embedding
 
+    name, progress = embedding or find_embedding(workspace.storage), ConsoleProgress()
     with open_compute() as compute:
+        choice = learn_models(workspace, settings, embedding=name, compute=compute, progress=progress)
         result = build_release(
-            workspace, settings.release, embedding=embedding, compute=compute, progress=ConsoleProgress()
+            workspace, settings.release, embedding=name, compute=compute, progress=progress, models=choice.models
         )
     matrix = result.manifest.matrix
     say(

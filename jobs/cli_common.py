@@ -98,6 +98,7 @@ _SETTING_OPTIONS: Final = {
     "release.eligibility": "--eligibility",
     "release.half_life_days": "--half-life-days",
     "release.as_of": "--as-of",
+    "models.kinds": "--models",
     "score.k": "--k",
     "verify.num_sampled_users": "--sample",
     "quarantine.max_share": "--max-rejected",

@@ -1,4 +1,4 @@
-"""The whole path: embed, release, score, verify, publish; redoing only what changed.
+"""The whole path: embed, learn, release, score, verify, publish; redoing only what changed.
 
 semrec run --workspace W
 ray job submit --working-dir . -- python -m jobs.run_pipeline --workspace s3://bucket/w
@@ -36,6 +36,7 @@ __all__ = ["main"]
     "release.eligibility",
     "release.half_life_days",
     "release.as_of",
+    "models.kinds",
     "score.k",
     "quarantine.max_share",
 )
@@ -50,7 +51,7 @@ def main(
     allow_empty: AllowEmpty = False,
     allow_lost_clause: AllowLostClause = None,
 ) -> None:
-    """Embed, release, score, verify and publish."""
+    """Embed, learn, release, score, verify and publish."""
     from cluster.stages.pipeline import run_pipeline
     from semrec.encoders import embed_settings
     from semrec.runs import Allowed

@@ -31,6 +31,7 @@ __all__ = [
     "DEFAULT_MODEL",
     "SETTINGS_FILE",
     "EncoderSettings",
+    "ModelsSettings",
     "QuarantineSettings",
     "ReleaseSettings",
     "ScoreSettings",
@@ -105,6 +106,82 @@ class ReleaseSettings(_Section):
         return names
 
 
+class ModelsSettings(_Section):
+    """Which models rank items for users, and how they are learned. What is not set is chosen on held-out likes."""
+
+    kinds: tuple[str, ...] = Field(
+        ("auto",),
+        min_length=1,
+        description="Models of a release, side by side. auto: content_ridge, nsvd, ials and popularity where there are "
+        "min_interactions, else content. Or their names.",
+    )
+    min_interactions: int = Field(
+        5_000, ge=1, description="Number of interactions below which auto learns nothing and takes the content model."
+    )
+    search: bool = Field(
+        True,
+        description="Whether what is not set here is searched on held-out likes, the first time and when quality falls; "
+        "false: each model's defaults.",
+    )
+    search_users: int = Field(
+        20_000,
+        ge=100,
+        description="About how many users to search and to measure on; of more, whole user buckets are left out.",
+    )
+    max_fall: float = Field(
+        0.1,
+        gt=0,
+        lt=1,
+        description="Share of nDCG@10 on held-out likes that may be lost before settings are searched again.",
+    )
+    content_regularization: float | None = Field(
+        None,
+        gt=0,
+        description="Ridge of content_ridge, in mean eigenvalues of the embeddings' Gram matrix. Not set: searched.",
+    )
+    nsvd_dimension: int | None = Field(None, ge=1, le=4096, description="Dimensions of nsvd. Not set: searched.")
+    nsvd_degree_exponent: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="Power of users' and items' numbers of likes that nsvd divides by. Not set: searched.",
+    )
+    ials_dimension: int | None = Field(None, ge=1, le=4096, description="Dimensions of ials. Not set: searched.")
+    ials_regularization: float | None = Field(
+        None,
+        gt=0,
+        description="Regularisation of ials, times a row's likes plus its share of the rest. Not set: searched.",
+    )
+    ials_unobserved_weight: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="Weight of a pair that nobody liked, where a like has 1, in ials. Not set: searched.",
+    )
+
+    @field_validator("kinds")
+    @classmethod
+    def _check_kinds(cls, kinds: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(kinds) or len(set(kinds)) < len(kinds) or ("auto" in kinds and len(kinds) > 1):
+            raise ValueError("auto alone, or names of models, each once")
+        return kinds
+
+    def by_kind(self) -> dict[str, dict[str, Any]]:
+        """Returns the settings of models that are set: kind -> setting -> value, as `ModelSpec.settings` has them."""
+        named = {
+            "content_ridge": {"regularization": self.content_regularization},
+            "nsvd": {"dimension": self.nsvd_dimension, "degree_exponent": self.nsvd_degree_exponent},
+            "ials": {
+                "dimension": self.ials_dimension,
+                "regularization": self.ials_regularization,
+                "unobserved_weight": self.ials_unobserved_weight,
+            },
+        }
+        return {
+            kind: {name: value for name, value in values.items() if value is not None} for kind, values in named.items()
+        }
+
+
 class ScoreSettings(_Section):
     """What shapes a run beyond its release."""
 
@@ -130,6 +207,7 @@ class Settings(_Section):
 
     encoder: EncoderSettings = EncoderSettings()
     release: ReleaseSettings = ReleaseSettings()
+    models: ModelsSettings = ModelsSettings()
     score: ScoreSettings = ScoreSettings()
     verify: VerifySettings = VerifySettings()
     quarantine: QuarantineSettings = QuarantineSettings()
@@ -226,7 +304,7 @@ def _toml_value(value: Any) -> str:
     if isinstance(value, str):
         # A JSON string is a TOML string, but for the one control character that only TOML wants escaped.
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-    return repr(value)
+    return repr(value).lower() if isinstance(value, bool) else repr(value)
 
 
 def _parsed(field: FieldInfo, value: Any) -> Any:

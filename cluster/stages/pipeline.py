@@ -1,4 +1,4 @@
-"""Runs the whole path in one call: compacts what was changed online, then embeds, releases, scores, verifies, publishes.
+"""Runs the whole path in one call: compacts what was changed online, embeds, learns, releases, scores, verifies, publishes.
 
 Each step redoes only what changed.
 """
@@ -9,12 +9,14 @@ from dataclasses import dataclass
 
 from cluster.compute import Compute
 from cluster.stages.embed import EmbedResult, embed_catalogue
+from cluster.stages.learn import learn_models
 from cluster.stages.release import ReleaseResult, build_release
 from cluster.stages.score import ScoreResult, score_users
 from cluster.stages.verify import export_live, verify
 from semrec.changes.compact import compact_changes
 from semrec.encoders import EmbedSettings
 from semrec.errors import IncompleteRunError
+from semrec.evaluation.choose import ModelChoice
 from semrec.progress import Progress
 from semrec.runs import (
     NOTHING_ALLOWED,
@@ -36,6 +38,7 @@ class PipelineResult:
     """What each stage returned."""
 
     embed: EmbedResult
+    models: ModelChoice
     release: ReleaseResult
     score: ScoreResult
     verification: Verification
@@ -71,7 +74,15 @@ def run_pipeline(
         progress=progress,
         max_rejected=settings.quarantine.max_share,
     )
-    released = build_release(workspace, settings.release, embedding=embedded.name, compute=compute, progress=progress)
+    choice = learn_models(workspace, settings, embedding=embedded.name, compute=compute, progress=progress)
+    released = build_release(
+        workspace,
+        settings.release,
+        embedding=embedded.name,
+        compute=compute,
+        progress=progress,
+        models=choice.models,
+    )
     check_against_live(workspace.storage, released.release_id, allowed)  # before hours of scoring, not after
     scored = score_users(
         workspace,
@@ -97,4 +108,4 @@ def run_pipeline(
         )
     live = publish(workspace.storage, scored.run_id, allowed)
     export_live(live, compute.metrics)
-    return PipelineResult(embedded, released, scored, verification, live)
+    return PipelineResult(embedded, choice, released, scored, verification, live)

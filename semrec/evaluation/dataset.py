@@ -58,11 +58,14 @@ class PublishedSplit:
     candidate_rows: np.ndarray | None = None
 
 
-def read_dataset(workspace: Workspace, *, embedding: str | None = None) -> Dataset:
+def read_dataset(
+    workspace: Workspace, *, embedding: str | None = None, as_of: int | None = None, max_users: int | None = None
+) -> Dataset:
     """The present catalogue, interactions and, where there is one, an embedding of a workspace.
 
-    `embedding` names it where there are several. Raises MissingArtefactError without a catalogue or interactions, InputError
-    when the embedding cannot be told, SchemaError when it is of another catalogue.
+    `embedding` names it where there are several. Events after `as_of` (s UTC) are left out. `max_users` leaves out the user
+    buckets behind the one in which it is reached: a sample, because buckets go by a hash. Raises MissingArtefactError without
+    a catalogue or interactions, InputError when the embedding cannot be told, SchemaError when it is of another catalogue.
     """
     storage = workspace.storage
     catalogue = CatalogueManifest.read(storage)
@@ -70,7 +73,15 @@ def read_dataset(workspace: Workspace, *, embedding: str | None = None) -> Datas
     ids = (
         pa.concat_tables(_parts(workspace, catalogue.parts, ["item_id"])).sort_by("item_id")["item_id"].combine_chunks()
     )
-    table = pa.concat_tables(_parts(workspace, interactions.parts, ["user_id", "item_id", "value", "timestamp"]))
+    num_users_before = np.cumsum([0, *(part.num_users for part in interactions.parts[:-1])])
+    parts = [
+        part
+        for part, num_users in zip(interactions.parts, num_users_before, strict=True)
+        if max_users is None or num_users < max_users
+    ]
+    table = pa.concat_tables(_parts(workspace, parts, ["user_id", "item_id", "value", "timestamp"]))
+    if as_of is not None:
+        table = table.filter(pc.less_equal(table["timestamp"], as_of))
     rows = pc.index_in(table["item_id"], value_set=ids)
     table, rows = table.filter(rows.is_valid()), rows.drop_null()
     users = table["user_id"].unique()

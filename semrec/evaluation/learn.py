@@ -33,6 +33,7 @@ SEARCHED: Final[Mapping[str, Mapping[str, tuple[Any, ...]]]] = {
 #: Weights where there are too few users to choose them by.
 DEFAULT_WEIGHTS: Final = {"content_ridge": 0.25, "nsvd": 1.0, "ials": 1.0, "popularity": 0.25}
 
+_TRIAL_EPOCHS: Final = 5
 _CRITERION_K: Final = 100  # nDCG@100: an item that rises from place 60 to 20 says something, too
 _USERS_PER_BAND: Final = 500  # with fewer validation users, a band's own weights would be chance
 
@@ -69,37 +70,41 @@ def learn(
     *,
     kinds: tuple[str, ...] = BLENDED,
     settings: Mapping[str, Mapping[str, Any]] | None = None,
+    weights: Mapping[str, list[tuple[int, float]]] | None = None,
     search: bool = True,
     progress: Progress | None = None,
 ) -> LearnedModels:
     """Fits the models `kinds` and their blend.
 
     `settings` by kind stand as they are; the others are searched on a validation split where `search` allows and it has at
-    least 100 users, else they are the models' defaults. Raises what `fit_model` raises.
+    least 100 users, else they are the models' defaults. So are the `weights` of the blend. Raises what `fit_model` raises.
     """
     progress = progress or NoProgress()
-    given = {kind: dict((settings or {}).get(kind, {})) for kind in kinds}
-    chosen, trials = dict(given), list[Trial]()
-    notes: list[str] = []
-    validation = _validation(split, neutral_value, notes)
+    chosen = {kind: dict((settings or {}).get(kind, {})) for kind in kinds}
+    trials, notes, tuned = list[Trial](), list[str](), dict[str, ModelVectors]()
+    validation = _validation(split, neutral_value, notes) if search or weights is None else None
     if validation is not None and search:
         for kind in kinds:
-            if not given[kind] and kind in SEARCHED:
-                chosen[kind], tried = _searched(kind, validation, content, neutral_value, progress)
+            if kind in SEARCHED:
+                chosen[kind], tuned[kind], tried = _searched(
+                    kind, chosen[kind], validation, content, neutral_value, progress
+                )
                 trials += tried
     vectors = {}
     for kind in kinds:
         progress.note(f"fits {kind} {chosen[kind] or ''}".rstrip())
         vectors[kind] = fit_model(kind, chosen[kind], split, content, neutral_value)
     blended = tuple(kind for kind in kinds if kind in BLENDED)
-    weights: dict[str, list[tuple[int, float]]] = {}
+    blend_weights = dict(weights or {})
     if len(blended) > 1:
-        weights = {kind: [(0, DEFAULT_WEIGHTS[kind])] for kind in blended}
-        if validation is not None:
-            held = [fit_model(kind, chosen[kind], validation, content, neutral_value) for kind in blended]
-            weights = _weights_by_activity(blended, held, validation)
-        vectors["blend"] = blend_vectors({kind: vectors[kind] for kind in blended}, weights, split.history)
-    return LearnedModels(vectors, chosen, weights, trials, notes)
+        if validation is not None and not weights:
+            held = [
+                tuned.get(kind) or fit_model(kind, chosen[kind], validation, content, neutral_value) for kind in blended
+            ]
+            blend_weights = _weights_by_activity(blended, held, validation)
+        blend_weights = blend_weights or {kind: [(0, DEFAULT_WEIGHTS[kind])] for kind in blended}
+        vectors["blend"] = blend_vectors({kind: vectors[kind] for kind in blended}, blend_weights, split.history)
+    return LearnedModels(vectors, chosen, blend_weights, trials, notes)
 
 
 def fit_model(
@@ -163,25 +168,53 @@ def _validation(split: Split, neutral_value: float, notes: list[str]) -> Split |
 
 
 def _searched(
-    kind: str, validation: Split, content: Mapping[str, np.ndarray], neutral_value: float, progress: Progress
-) -> tuple[dict[str, Any], list[Trial]]:
-    """The best settings that were tried, and all trials. A training that diverges counts as 0."""
-    defaults = dict(getattr(model_class(kind), "defaults", {}))
-    best, trials = defaults, list[Trial]()
+    kind: str,
+    given: Mapping[str, Any],
+    validation: Split,
+    content: Mapping[str, np.ndarray],
+    neutral_value: float,
+    progress: Progress,
+) -> tuple[dict[str, Any], ModelVectors, list[Trial]]:
+    """The best settings that were tried beside the given ones, the model that they gave, and all trials.
+
+    A training that diverges counts as 0. Trainings of a search are short: which settings are best shows early.
+    """
+    best, trials = {**getattr(model_class(kind), "defaults", {}), **given}, list[Trial]()
+    short = {"num_epochs": min(_TRIAL_EPOCHS, best["num_epochs"])} if "num_epochs" in best else {}
+    best_vectors: ModelVectors | None = None
+
+    def tried(settings: dict[str, Any]) -> float:
+        nonlocal best_vectors
+        try:
+            vectors = fit_model(kind, settings | short, validation, content, neutral_value)
+        except TrainingError as error:
+            progress.note(f"{kind} {settings}: {error.got}")
+            ndcg = 0.0
+        else:
+            ndcg = _validation_ndcg(vectors, validation)
+            if best_vectors is None or ndcg > max((trial.ndcg for trial in trials), default=0.0):
+                best_vectors = vectors
+        trials.append(Trial(kind, settings, ndcg))
+        progress.note(f"{kind} {settings}: nDCG@{_CRITERION_K} {ndcg:.4f}")
+        return ndcg
+
+    highest = tried(best)
     for name, values in SEARCHED[kind].items():
+        start = best
         for value in values:
-            tried = {**best, name: value}
-            if any(tried == trial.settings for trial in trials):
+            settings = {**start, name: value}
+            if name in given or settings == start:
                 continue
-            try:
-                ndcg = _validation_ndcg(fit_model(kind, tried, validation, content, neutral_value), validation)
-            except TrainingError as error:
-                progress.note(f"{kind} {tried}: {error.got}")
-                ndcg = 0.0
-            trials.append(Trial(kind, tried, ndcg))
-            progress.note(f"{kind} {name} {value}: nDCG@{_CRITERION_K} {ndcg:.4f}")
-        best = max(trials, key=lambda trial: trial.ndcg).settings
-    return best, trials
+            ndcg = tried(settings)
+            if ndcg > highest:
+                highest, best = ndcg, settings
+    if best_vectors is None:
+        raise TrainingError(
+            f"{len(trials)} trainings of {kind} that all diverged",
+            expected="one that converges",
+            remedy=f"Leave {kind} out of models.kinds, or set its regularization.",
+        )
+    return best, best_vectors, trials
 
 
 def _validation_ndcg(vectors: ModelVectors, validation: Split) -> float:
@@ -204,16 +237,19 @@ def _weights_by_activity(
     seen_offsets = np.concatenate([[0], np.cumsum(num_events_U)]).astype(np.int64)
     seen_rows = validation.history.row[order]
     weights: dict[str, list[tuple[int, float]]] = {kind: [] for kind in kinds}
+    is_personal = [model_class(kind).is_personal for kind in kinds]
     for start, stop in zip(edges, [*edges[1:], np.iinfo(np.int64).max], strict=True):
         is_member_U = (num_events_U >= start) & (num_events_U < stop)
-        chosen, _ = choose_weights(
+        _, table = choose_weights(
             [(vectors.items_ID, vectors.users_UD) for vectors in models],
             *_targets_of(validation, is_member_U),
             seen_offsets,
             seen_rows,
             k=_CRITERION_K,
         )
-        for kind, weight in zip(kinds, chosen.tolist(), strict=True):
+        # What is the same for everybody makes no list of a user's own: where it is best alone, the next best is taken.
+        chosen = next(combination for combination, _ in table if np.any(np.array(combination)[is_personal]))
+        for kind, weight in zip(kinds, chosen, strict=True):
             weights[kind].append((start, weight))
     return weights
 

@@ -184,7 +184,8 @@ class VectorModel(ABC):
     kind: ClassVar[str]
     #: Whether a user's vector comes from the user's events. A user in whom no such model sees anything gets popularity.
     is_personal: ClassVar[bool] = True
-    #: Whether the inner product of two items' vectors says how alike they are. Others do not count in `similar`.
+    #: Whether the inner product of two items' vectors says how alike they are, as cosines do; learned factors are longer for
+    #: popular items. Others have no say in what is similar to an item or to words, where any does.
     compares_items: ClassVar[bool] = True
     #: Whether an item's vector depends on nothing but its content, so that a change of the content changes it.
     is_content_only: ClassVar[bool] = False

@@ -173,11 +173,11 @@ class Components:
     ) -> tuple[np.ndarray | None, list[ComponentHistory]]:
         """The vector of somebody who likes item n by `weights_N[n]` (negative: dislikes), and how it is made.
 
-        A search asks for what is like some words, so models that do not compare items (popularity) have no say in it.
+        A search asks for what is like some words, so models that do not compare items have no say in it.
         """
         histories = [
             c.model.fold_in_weights(weights_N, c.items_of(items))
-            if c.model.compares_items or not is_search
+            if c in self._comparing or not is_search
             else WeightedHistory.without_terms(None, c.model.dimension)
             for c in self.components
         ]
@@ -205,13 +205,16 @@ class Components:
 
     def comparing(self, items_ND: np.ndarray) -> np.ndarray:
         """Stored vectors without the components that do not say how alike two items are, to ask for similar items."""
-        others = [component.columns for component in self.components if not component.model.compares_items]
-        if not others:
-            return items_ND
-        comparing_ND = items_ND.copy()
-        for columns in others:
-            comparing_ND[:, columns] = 0
+        comparing_ND = np.zeros_like(items_ND)
+        for component in self._comparing:
+            comparing_ND[:, component.columns] = items_ND[:, component.columns]
         return comparing_ND
+
+    @property
+    def _comparing(self) -> list[Component]:
+        """The components that compare items; where none does, those that go by a user's events."""
+        comparing = [component for component in self.components if component.model.compares_items]
+        return comparing or [component for component in self.components if component.model.is_personal]
 
     def _counted(self, events: Events) -> Events:
         return events.latest() if self.repeats == "latest" else events

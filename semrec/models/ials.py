@@ -28,6 +28,7 @@ class IalsModel(LearnedModel):
     """
 
     kind = "ials"
+    compares_items = False
     defaults: Mapping[str, Any] = {
         "dimension": 64, "unobserved_weight": 0.1, "regularization": 0.01, "frequency_exponent": 1.0, "num_epochs": 12,
         "seed": 0,

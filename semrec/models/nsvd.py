@@ -41,6 +41,7 @@ class NsvdModel(LearnedModel):
     """
 
     kind = "nsvd"
+    compares_items = False
     defaults: Mapping[str, Any] = {
         "dimension": 128, "degree_exponent": 0.4, "spectral_filter": "ideal", "cutoff": 0.1, "num_passes": 4, "seed": 0,
     }  # fmt: skip

@@ -34,6 +34,17 @@ KEYS = [
     "release.eligibility",
     "release.half_life_days",
     "release.as_of",
+    "models.kinds",
+    "models.min_interactions",
+    "models.search",
+    "models.search_users",
+    "models.max_fall",
+    "models.content_regularization",
+    "models.nsvd_dimension",
+    "models.nsvd_degree_exponent",
+    "models.ials_dimension",
+    "models.ials_regularization",
+    "models.ials_unobserved_weight",
     "score.k",
     "verify.num_sampled_users",
     "quarantine.max_share",
@@ -57,6 +68,7 @@ def test_a_workspace_without_a_file_has_the_defaults(storage: Storage) -> None:
     assert [value_text(setting_value(settings, key)) for key in KEYS] == [
         *("all-MiniLM-L6-v2", "auto", "256"),
         *("platform", "180", ""),
+        *("auto", "5000", "True", "20000", "0.1", "", "", "", "", "", ""),
         *("20", "8", "0.01"),
     ]
     assert list(setting_fields()) == KEYS
@@ -72,7 +84,7 @@ def test_the_file_holds_every_setting_under_its_sentence(storage: Storage) -> No
     text = storage.read_bytes(SETTINGS_FILE).decode()
     assert has_settings(storage)
     assert [f"{section}.{name}" for section, values in tomllib.loads(text).items() for name in values] == [
-        key for key in KEYS if key != "release.as_of"
+        key for key in KEYS if setting_value(Settings(), key) is not None
     ]
     assert "# Recommendations per user. Default: 20.\nk = 20\n" in text
     assert "\n# as_of is not set\n" in text
@@ -123,6 +135,8 @@ def test_a_file_may_name_some_settings_only(storage: Storage) -> None:
         ('[release]\neligibility = "tier"\n', "release.eligibility = 'tier': "),
         ('[release]\neligibility = ["tier", "tier"]\n', "names of attributes must not be empty or repeated"),
         ('[encoder]\ndtype = "float16"\n', "encoder.dtype = 'float16': Input should be 'auto', 'float32' or 'bfloat16'"),
+        ('[models]\nkinds = ["auto", "ials"]\n', "auto alone, or names of models, each once"),
+        ("[models]\nials_unobserved_weight = 0\n", "models.ials_unobserved_weight = 0: Input should be greater than 0"),
         ("[score\n", "is not TOML"),
         ("[score]\nk = 1\nk = 2\n", "is not TOML"),
     ],
@@ -150,6 +164,9 @@ def test_a_file_that_is_not_text_is_refused(storage: Storage) -> None:
         ("release.as_of", "1700000000", 1_700_000_000),
         ("release.as_of", "", None),
         ("encoder.model", "owner/name", "owner/name"),
+        ("models.kinds", "content", ("content",)),
+        ("models.search", "false", False),
+        ("models.ials_dimension", "64", 64),
     ],
 )
 def test_a_setting_is_changed_by_text(key: str, text: str, value: object) -> None:

@@ -52,7 +52,7 @@ def test_the_blend_beats_popularity_with_an_interval_that_excludes_zero(learned:
 def test_the_best_of_the_trials_is_taken(learned: LearnedModels) -> None:
     for kind in ("nsvd", "ials"):
         trials = [trial for trial in learned.trials if trial.kind == kind]
-        assert {trial.settings["dimension"] for trial in trials} == {2, 4}
+        assert {trial.settings["dimension"] for trial in trials} > {2, 4}  # and the default
         assert learned.settings[kind] == max(trials, key=lambda trial: trial.ndcg).settings
     assert learned.notes == []
 
