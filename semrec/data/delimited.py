@@ -81,12 +81,22 @@ def missing_column(name: str, file: str, there: Sequence[str]) -> InputError:
     )
 
 
+def _escaped(error: UnicodeError) -> tuple[str, int]:
+    """The error handler "surrogateescape", for bytes below 128 too: an odd byte of UTF-16 may be any."""
+    assert isinstance(error, UnicodeDecodeError)
+    bad = error.object[error.start : error.end]
+    return "".join(chr(0xDC00 + (byte if byte >= 0x80 else 0xFF)) for byte in bad), error.end
+
+
+codecs.register_error("semrec-escape", _escaped)
+
+
 class _Transcoded:
     """A byte stream of some encoding, read as UTF-8."""
 
     def __init__(self, file: IO[bytes], encoding: str) -> None:
-        # A byte that the encoding lacks survives both ways, and is found later as bad UTF-8 in its row.
-        self._file, self._decoder = file, codecs.getincrementaldecoder(encoding)("surrogateescape")
+        # Bytes that are no text of the encoding become bytes that are no UTF-8, and are found later in their row.
+        self._file, self._decoder = file, codecs.getincrementaldecoder(encoding)("semrec-escape")
 
     def read(self, size: int) -> bytes:
         while chunk := self._file.read(size):

@@ -12,7 +12,6 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from semrec.data.columns import ColumnMap
 from semrec.data.convert import item_rows, user_rows
@@ -20,7 +19,7 @@ from semrec.data.delimited import read_delimited
 from semrec.data.dialects import guess_dialect
 from semrec.data.events import EventRules, events_of
 from semrec.data.jsonl import read_jsonl
-from semrec.data.parquet import read_parquet
+from semrec.data.parquet import open_parquet, read_parquet
 from semrec.data.records import Dialect
 from semrec.data.rejects import ReadStats, RowBlock
 from semrec.data.rows import item_tables, user_tables
@@ -143,7 +142,7 @@ def _names(source: Source, fmt: str) -> list[str]:
     """The columns of a Parquet file, or the keys of the first JSON lines in the order in which they come."""
     if fmt == "parquet":
         with source.open(compression=None) as file:
-            return list(pq.read_schema(file).names)
+            return list(open_parquet(file, source.path).schema_arrow.names)
     import json
 
     with source.open() as file:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +14,7 @@ from semrec.data.rejects import ReadStats, RowBlock
 from semrec.data.sources import Source
 from semrec.errors import InputError
 
-__all__ = ["check_id_type", "read_parquet", "table_block"]
+__all__ = ["check_id_type", "open_parquet", "read_parquet", "table_block"]
 
 _BATCH_ROWS = 65_536
 
@@ -26,7 +27,7 @@ def read_parquet(source: Source, wanted: Sequence[str], *, ids: Sequence[str], s
     """
     wanted = list(dict.fromkeys(wanted))
     with source.open(compression=None) as stream:
-        file = _opened(stream, source.path)
+        file = open_parquet(stream, source.path)
         schema = file.schema_arrow
         for name in wanted:
             if name not in schema.names:
@@ -34,7 +35,7 @@ def read_parquet(source: Source, wanted: Sequence[str], *, ids: Sequence[str], s
         for name in ids:
             check_id_type(schema.field(name).type, name, source.name)
         first = 1
-        for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=wanted):
+        for batch in _batches(file, wanted, source.path):
             stats.count(batch.num_rows)
             rows = np.arange(first, first + batch.num_rows)
             is_readable = _readable(batch, rows, source.name, stats)
@@ -78,13 +79,28 @@ def check_id_type(kind: pa.DataType, name: str, file: str) -> None:
         )
 
 
-def _opened(stream: object, path: str) -> pq.ParquetFile:
+def open_parquet(stream: Any, path: str) -> pq.ParquetFile:
+    """Opens Parquet; pages with a checksum are held against it. Raises InputError for what is not Parquet."""
     try:
-        return pq.ParquetFile(stream)
-    except pa.ArrowInvalid as error:
+        return pq.ParquetFile(stream, page_checksum_verification=True)
+    except (pa.ArrowException, OSError) as error:
         raise InputError(
             f"{path} is not Parquet ({error})", expected="a Parquet file", remedy="Check the format and the file."
         ) from error
+
+
+def _batches(file: pq.ParquetFile, columns: list[str], path: str) -> Iterator[pa.RecordBatch]:
+    batches = file.iter_batches(batch_size=_BATCH_ROWS, columns=columns)
+    while True:
+        try:
+            batch = next(batches, None)
+        except (pa.ArrowException, OSError) as error:
+            raise InputError(
+                f"cannot read {path}: {error}", expected="a whole, undamaged file", remedy="Write or fetch it again."
+            ) from error
+        if batch is None:
+            return
+        yield batch
 
 
 def _one(column: pa.Array | pa.ChunkedArray) -> pa.Array:

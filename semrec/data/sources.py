@@ -183,6 +183,8 @@ def _members(path: str, protocol: str, fmt: str, note: Callable[[str], None]) ->
     """The members of an archive, as fsspec URLs through it. One that is alone is taken whatever its name."""
     with _readable(path):
         fs, _ = fsspec.core.url_to_fs(f"{protocol}://::{path}")
+        if protocol == "tar":
+            _check_end(fs.tar)
         members = sorted(str(name).lstrip("/") for name in fs.find("") if not str(name).startswith("__MACOSX/"))
     visible = [name for name in members if not _is_hidden(name)]
     wanted = visible if len(visible) == 1 else _with_suffix(members, fmt, path, note)
@@ -190,6 +192,20 @@ def _members(path: str, protocol: str, fmt: str, note: Callable[[str], None]) ->
         Source(f"{_base(path)}/{name}", f"{protocol}://{name}::{path}", _partition(PurePosixPath(name).parts))
         for name in wanted
     ]
+
+
+def _check_end(archive: tarfile.TarFile) -> None:
+    """Raises ReadError unless zeros end a tar, and nothing else follows: tarfile takes a damaged header for the end."""
+    archive.getmembers()
+    assert archive.fileobj is not None  # it is open
+    archive.fileobj.seek(archive.offset)
+    num_bytes = 0
+    while chunk := archive.fileobj.read(1 << 20):
+        num_bytes += len(chunk)
+        if chunk.count(0) != len(chunk):
+            raise tarfile.ReadError(f"a damaged header, or another archive, behind byte {archive.offset:,}")
+    if not num_bytes:
+        raise tarfile.ReadError(f"the archive is cut off behind byte {archive.offset:,}")
 
 
 def _with_suffix(names: Sequence[str], fmt: str, where: str, note: Callable[[str], None]) -> list[str]:

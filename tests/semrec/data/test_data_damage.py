@@ -127,6 +127,23 @@ def test_damaged_parquet_rows_are_rejected_without_a_line(stocked: Workspace, tm
     ]
 
 
+def test_damaged_parquet_is_refused_wherever_the_damage_is(stocked: Workspace, tmp_path: Path) -> None:
+    table = pa.table({"u": ["user"] * 50, "i": ["a"] * 50, "v": [1.0] * 50, "t": [5] * 50})
+    source = tmp_path / "events.parquet"
+    pq.write_table(
+        table, source, compression="none", use_dictionary=False, write_statistics=False, write_page_checksum=True
+    )
+    whole = source.read_bytes()
+    at = whole.index(b"user")
+    footer = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")
+    # A changed letter, which the page's checksum tells; a length that reaches behind the page; the footer.
+    for place, byte in ((at, b"U"), (at - 1, b"\xff"), (footer, b"\xff")):
+        write(source, whole[:place] + byte + whole[place + 1 :])
+        with pytest.raises(InputError, match=r"cannot read .*events\.parquet|is not Parquet"):
+            import_table(stocked, source, fmt="parquet", kind="interactions", columns=EVENTS, now_s=NOW_S)
+    assert not stocked.storage.exists("interactions/manifest.json")
+
+
 def test_a_stray_quote_costs_one_row_and_not_those_behind_it(stocked: Workspace, tmp_path: Path) -> None:
     lines = ["u,i,v,t", 'u1,"a,1,5', "u2,b,2,6", 'u3,c,3",7', 'u4,"b",4,8', 'u5",a,5,9']
     source = write(tmp_path / "events.csv", "\n".join(lines) + "\n")

@@ -109,6 +109,15 @@ def test_what_is_not_text_of_its_encoding_is_rejected_and_named(workspace: Works
     assert quarantined(workspace, "items") == [("i.csv", 2, "bad UTF-8: byte 0x81")]
 
 
+def test_an_odd_unit_of_utf_16_costs_one_row(workspace: Workspace, tmp_path: Path) -> None:
+    good = "id,name\n1,Lamp\n2,".encode("utf-16")
+    content = good + b"\x00\xd8" + "x\n3,Mug\n".encode("utf-16-le") + b"4"  # half a pair, and half a unit at the end
+    stored, _ = titles(workspace, tmp_path, content)
+    assert stored == {"1": "Lamp", "3": "Mug"}
+    reasons = [(line, reason) for _, line, reason in quarantined(workspace, "items")]
+    assert reasons == [(3, "bad UTF-8: byte 0xff"), (5, "bad UTF-8: byte 0xff")]
+
+
 def test_a_file_without_header_has_columns_by_position(stocked: Workspace, tmp_path: Path) -> None:
     source = write(tmp_path / "u.data", "196\ta\t3\t881250949\n186\tb\t3\t891717742\n")
     columns = ColumnMap("2", "1", value="3", timestamp="4")

@@ -92,6 +92,19 @@ def test_every_member_of_an_archive_is_read(stocked: Workspace, tmp_path: Path) 
     assert users_in(stocked) == ["u7"]
 
 
+def test_an_archive_that_ends_before_its_last_member_is_refused(stocked: Workspace, tmp_path: Path) -> None:
+    one = write(tmp_path / "one.csv", "u,i\nu1,a\n")
+    with tarfile.open(tmp_path / "a.tar", "w", format=tarfile.USTAR_FORMAT) as archive:
+        archive.add(one, "1.csv")
+        archive.add(one, "2.csv")
+    whole = (tmp_path / "a.tar").read_bytes()
+    assert whole[1024:1029] == b"2.csv"  # a header and a block of content each
+    for damaged in (whole[:1024], whole[:1024] + b"3" + whole[1025:], whole + whole):
+        with pytest.raises(InputError, match=r"cannot read .*damaged\.tar.*behind byte"):
+            import_events(stocked, write(tmp_path / "damaged.tar", damaged))
+    assert import_events(stocked, tmp_path / "a.tar").num_read == {"interactions": 2}
+
+
 def test_what_a_folder_does_not_give_is_said(stocked: Workspace, tmp_path: Path) -> None:
     write(tmp_path / "in" / "1.csv", "u,i\nu1,a\n")
     write(tmp_path / "in" / "2.csv", "")
