@@ -85,8 +85,17 @@ Encoding = Annotated[str | None, typer.Option(help="utf-8, utf-16, latin-1, cp12
 Header = Annotated[
     bool | None, typer.Option("--header/--no-header", help="Without a header columns are named 1, 2, 3 ... (csv).")
 ]
-Repeats = Annotated[str, typer.Option(help="Several events of one user and item: sum them up, or the latest counts.")]
+Repeats = Annotated[
+    str,
+    typer.Option(
+        help="Several events of one user and item: sum them up, where a value below 0 is a return and takes away, "
+        "or the latest counts."
+    ),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check all rows, show the first bad ones, and write nothing.")]
+AllowRepeated = Annotated[
+    bool, typer.Option("--allow-repeated", help="Take a file again that was imported before (interactions).")
+]
 Neutral = Annotated[float, typer.Option(help="Weight of an event is max(value - this, 0).")]
 
 
@@ -178,6 +187,7 @@ def _table_command(fmt: str, what: str) -> None:
         buckets: Buckets = None,
         max_rejected: MaxRejected = None,
         allow_empty: AllowEmpty = False,
+        allow_repeated: AllowRepeated = False,
         unescape_html: Unescape = False,
         dry_run: DryRun = False,
     ) -> None:
@@ -205,6 +215,7 @@ def _table_command(fmt: str, what: str) -> None:
             "kind": kind,
             "mode": "append" if append else "replace",
             "allow_empty": allow_empty,
+            "allow_repeated": allow_repeated,
             "dry_run": dry_run,
         }
         opened = _workspace(workspace, buckets)

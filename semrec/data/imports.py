@@ -17,7 +17,7 @@ from semrec.data.columns import ColumnMap
 from semrec.data.delimited import read_delimited
 from semrec.data.dialects import DialectOptions, settle_dialect
 from semrec.data.events import EventColumns, EventRules, events_of
-from semrec.data.interactions import WeightRule
+from semrec.data.interactions import ImportedFiles, WeightRule
 from semrec.data.jsonl import check_keys, read_jsonl
 from semrec.data.kinds import INTERACTIONS, ITEMS, KINDS, USERS, ImportJob, Kind
 from semrec.data.online import log_ends
@@ -50,6 +50,7 @@ def import_table(
     mode: Mode = "replace",
     max_rejected: float = DEFAULT_MAX_SHARE,
     allow_empty: bool = False,
+    allow_repeated: bool = False,
     repeats: Literal["sum", "latest"] = "sum",
     neutral_value: float = 0.0,
     dialect: DialectOptions | None = None,
@@ -70,15 +71,15 @@ def import_table(
 
     Every accepted event, of whatever value, marks its item as seen. Events that are equal in all columns are as many events;
     `columns.event_id` says which are one. An append takes an event with a time that is stored already for the same one, and
-    adds those without a time. How events become a weight is stored beside them: `repeats` says whether the values of several
-    events of one user and item add up or the newest counts, and the weight is max(value - neutral_value, 0).
+    adds those without a time. How events become a weight, `repeats` and `neutral_value`, is stored too: see `WeightRule`.
 
     `dialect` is that of text files. `time_format` says what times are, see `times.TimeReader`. `now_s` (UTC seconds, default
     now) is what a timestamp may exceed by a day at most.
 
     `dry_run` reads and checks all rows, writes nothing, and reports what would be rejected but for duplicate ids.
 
-    A source without a row is refused with EmptyResultError where it would replace rows, unless `allow_empty`. Bad rows go
+    A source without a row is refused with EmptyResultError where it would replace rows, unless `allow_empty`, and a file of
+    events that was imported before or comes twice, by its SHA-256, with InputError unless `allow_repeated`. Bad rows go
     to quarantine/import/ with file, line and reason (see REASONS). Raises TooManyRejectedError when more
     than the share `max_rejected` of the rows were rejected, InputError for an impossible argument or source,
     MissingArtefactError for interactions without a catalogue; nothing of the import is then live.
@@ -95,11 +96,11 @@ def import_table(
         sources = find_sources(source, fmt, scratch=job.scratch / "pipes", note=job.stats.note)
         keys: set[str] = set()
         read_file = partial(read, ids=ids, options=options, stats=job.stats, keys=keys)
-        return imported.tables(_blocks(sources, wanted, read_file, job.stats, keys), columns, job)
+        return imported.tables(_blocks(sources, wanted, read_file, job, keys), columns, job)
 
     return _import(
         workspace, imported, tables, mode=mode, rule=rule, now_s=now_s, time_format=time_format, dry_run=dry_run,
-        max_rejected=max_rejected, allow_empty=allow_empty, progress=progress,
+        max_rejected=max_rejected, allow_empty=allow_empty, allow_repeated=allow_repeated, progress=progress,
     )  # fmt: skip
 
 
@@ -178,6 +179,7 @@ def _import(
     now_s: int | None = None,
     time_format: str = "s",
     dry_run: bool = False,
+    allow_repeated: bool = False,
 ) -> ImportReport:
     """Writes the rows of `tables(job)`, which counts and rejects as it goes, and makes them live."""
     append, ends = is_append(mode), log_ends(workspace.storage)
@@ -186,7 +188,11 @@ def _import(
         # A dry run leaves the quarantine of the last import alone.
         storage = Storage(str(scratch / "dry-run")) if dry_run else workspace.storage
         stats = ReadStats(storage, kind.name, max_rejected=max_rejected, progress=progress)
-        job = ImportJob(workspace, stats, scratch, append, ends, now_s, rule or WeightRule(), time_format)
+        files = None
+        if kind.stored_files is not None:
+            before = kind.stored_files(workspace.storage) if append else ()
+            files = ImportedFiles(before, allow_repeated, stats.note)
+        job = ImportJob(workspace, stats, scratch, append, ends, now_s, rule or WeightRule(), time_format, files)
         if dry_run:
             for _ in tables(job):
                 pass
@@ -202,14 +208,18 @@ def _blocks(
     sources: Sequence[Source],
     wanted: list[str],
     read: Callable[..., Iterator[RowBlock]],
-    stats: ReadStats,
+    job: ImportJob,
     keys: set[str],
 ) -> Iterator[RowBlock]:
     """The rows of all sources, with the columns that their folders give; `keys` is filled by a format without header."""
+    stats, files = job.stats, job.files
     for source in sources:
         if len(sources) > 1 and _is_empty(source):  # alone it is an error: there is not even a header
             stats.note(f"{source.name} is empty")
             continue
+        digest = source.digest() if files is not None else ""
+        if files is not None:
+            files.check(source.name, digest)
         before = stats.num_read
         constants = {name: source.partition[name] for name in wanted if name in source.partition}
         for block in read(source, [name for name in wanted if name not in constants]):
@@ -217,6 +227,8 @@ def _blocks(
             yield replace(block, columns={**block.columns, **filled}) if filled else block
         if stats.num_read == before:
             stats.note(f"{source.name} has no rows")
+        elif files is not None:
+            files.add(source.name, digest)
     if keys:
         given = {name for source in sources for name in source.partition}
         check_keys(wanted, keys | given, ", ".join(source.name for source in sources[:3]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -22,9 +22,10 @@ from semrec.workspace.folder import Workspace
 from semrec.workspace.manifests import InteractionsManifest, InteractionsPart
 from semrec.workspace.tables import read_table, write_table
 
-__all__ = ["WeightRule", "stage_interactions", "union_of"]
+__all__ = ["ImportedFiles", "WeightRule", "stage_interactions", "union_of"]
 
 _KIND: Final = "interactions"
+_MAX_FILES: Final = 10_000  # whose digests the manifest remembers: 350 KB
 _EVENT_ROWS_SCHEMA: Final = INTERACTIONS_SCHEMA.append(pa.field("event_id", pa.string()))
 
 
@@ -32,7 +33,8 @@ _EVENT_ROWS_SCHEMA: Final = INTERACTIONS_SCHEMA.append(pa.field("event_id", pa.s
 class WeightRule:
     """How a later stage turns the events of one user and item into a weight; here it is only stored.
 
-    repeats "sum": their values add up; "latest": the newest counts. neutral_value: the weight is
+    repeats "sum": they add up, and a value below 0 is a return, which takes away what the same value gave, down to nothing
+    (`models.base.Events.counted`); "latest": the newest counts. neutral_value: the weight of an event is
     max(value - neutral_value, 0). Either way every event, of whatever value, marks its item as seen.
     """
 
@@ -57,6 +59,38 @@ class WeightRule:
         return {"repeats": self.repeats, "neutral_value": float(self.neutral_value)}
 
 
+class ImportedFiles:
+    """Notices a file whose events are about to be imported a second time, by its digest.
+
+    `before` are the digests of files that are stored already; `new` those that were added. With `allow_repeated` such a
+    file is only named, by `note`.
+    """
+
+    def __init__(self, before: Iterable[str], allow_repeated: bool, note: Callable[[str], None]) -> None:
+        self.new: dict[str, str] = {}  # digest -> name
+        self._before, self._allow_repeated, self._note = set(before), allow_repeated, note
+
+    def check(self, name: str, digest: str) -> None:
+        """Raises InputError for a file that stands among those before."""
+        if digest in self._before:
+            self._repeated(f"{name} has been imported before")
+
+    def add(self, name: str, digest: str) -> None:
+        """Takes note of a file with rows. Raises InputError for one that was added already."""
+        if digest in self.new:
+            self._repeated(f"{name} is {self.new[digest]} again")
+        self.new[digest] = name
+
+    def _repeated(self, what: str) -> None:
+        if not self._allow_repeated:
+            raise InputError(
+                f"{what}, byte for byte",
+                expected="each file once, as its events would count twice",
+                remedy="Leave it out; if its events did happen again, say --allow-repeated (allow_repeated=True).",
+            )
+        self._note(f"{what}, byte for byte: its events are imported again")
+
+
 def stage_interactions(
     workspace: Workspace,
     tables: Iterable[pa.Table],
@@ -67,6 +101,7 @@ def stage_interactions(
     scratch: Path,
     applied: int | None = None,
     each_once: bool = False,
+    files: Iterable[str] = (),
 ) -> Staged:
     """Writes the parts of all events in `tables`, with those stored already when `append`.
 
@@ -76,7 +111,8 @@ def stage_interactions(
     they are one.
 
     Memory holds one block of a source, one spill buffer and one bucket. `applied` is the last event received online that the
-    result holds or replaces; by default that of the interactions before. Raises InputError when `append` meets another rule,
+    result holds or replaces; by default that of the interactions before. `files` are the digests of the files that the rows
+    come from; it is read after the rows. Raises InputError when `append` meets another rule,
     TooManyRejectedError before any part is written.
     """
     manifest = _earlier(workspace, append)
@@ -112,7 +148,8 @@ def stage_interactions(
     held = applied_sequence(manifest)
     until = held if applied is None else applied
     num_replaced = 0 if append else max(0, until - held)
-    return Staged(_manifest(parts, rule, until), num_repeats, num_online_replaced=num_replaced)
+    all_files = (*(manifest.files if append and manifest else ()), *files)[-_MAX_FILES:]
+    return Staged(_manifest(parts, rule, until, all_files), num_repeats, num_online_replaced=num_replaced)
 
 
 def union_of(stored: pa.Table, new: pa.Table, *, each_once: bool = False, untimed_add_up: bool = False) -> pa.Table:
@@ -170,7 +207,9 @@ def _write_part(workspace: Workspace, bucket: int, rows: pa.Table) -> Interactio
     return InteractionsPart.of(bucket, file, num_users=num_users, newest_timestamp=newest)
 
 
-def _manifest(parts: list[InteractionsPart], rule: WeightRule, applied: int) -> InteractionsManifest:
+def _manifest(
+    parts: list[InteractionsPart], rule: WeightRule, applied: int, files: tuple[str, ...]
+) -> InteractionsManifest:
     newest = [part.newest_timestamp for part in parts if part.newest_timestamp is not None]
     return InteractionsManifest(
         num_rows=sum(part.num_rows for part in parts),
@@ -182,6 +221,7 @@ def _manifest(parts: list[InteractionsPart], rule: WeightRule, applied: int) -> 
         parts=tuple(parts),
         fingerprint=fingerprint({"parts": [part.content_digest for part in parts], **rule.to_json()}),
         **applied_entry(applied),
+        **({"files": files} if files else {}),
     )
 
 

@@ -5,7 +5,7 @@ One more kind is one more `Kind` in KINDS; nothing else asks which kind it is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -18,14 +18,16 @@ from semrec.data.catalogue import known_items, stage_items
 from semrec.data.columns import ColumnMap
 from semrec.data.convert import item_rows, user_rows
 from semrec.data.events import EventRules, events_of
-from semrec.data.interactions import WeightRule, stage_interactions
+from semrec.data.interactions import ImportedFiles, WeightRule, stage_interactions
 from semrec.data.rejects import ReadStats, RowBlock
 from semrec.data.rows import ITEM_ROWS_SCHEMA, USER_ROWS_SCHEMA, item_tables, user_tables
-from semrec.data.staging import Staged
+from semrec.data.staging import Staged, stored_manifest
 from semrec.data.times import TIME_UNITS, TimeReader
 from semrec.data.users import stage_users
 from semrec.errors import InputError
 from semrec.workspace.folder import Workspace
+from semrec.workspace.manifests import InteractionsManifest
+from semrec.workspace.storage import Storage
 
 __all__ = ["INTERACTIONS", "ITEMS", "KINDS", "USERS", "ImportJob", "Kind"]
 
@@ -36,6 +38,7 @@ class ImportJob:
 
     `ends`: the last online changes that are older than this import. `now_s`: UTC seconds; later times than a day after it
     are impossible. `rule`: how the events of one user and item become a weight. `time_format`: of `times.TimeReader`.
+    `files`: those that were read so far, of a kind whose rows add up; None for the others.
     """
 
     workspace: Workspace
@@ -46,6 +49,7 @@ class ImportJob:
     now_s: int
     rule: WeightRule
     time_format: str = "s"
+    files: ImportedFiles | None = None
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,8 @@ class Kind:
 
     `id_fields` and `fields` name the fields of ColumnMap whose source columns it reads; the first hold ids. `schema` is that
     of the rows that `write` takes. `check` raises InputError for columns that cannot make such a row. `tables` turns source
-    rows into rows of `schema` and rejects the others; `write` puts them into parts that are not live yet.
+    rows into rows of `schema` and rejects the others; `write` puts them into parts that are not live yet. `stored_files`
+    gives the digests of the files that a workspace's rows of this kind come from, where rows that come twice count twice.
     """
 
     name: str
@@ -64,6 +69,7 @@ class Kind:
     check: Callable[[ColumnMap], None]
     tables: Callable[[Iterable[RowBlock], ColumnMap, ImportJob], Iterator[pa.Table]]
     write: Callable[[Iterable[pa.Table], ImportJob], Staged]
+    stored_files: Callable[[Storage], Sequence[str]] | None = None
 
     def columns(self, columns: ColumnMap) -> list[str]:
         """The source columns that an import of this kind reads, each once."""
@@ -109,8 +115,20 @@ def _events(blocks: Iterable[RowBlock], columns: ColumnMap, job: ImportJob) -> I
 def _write_events(tables: Iterable[pa.Table], job: ImportJob) -> Staged:
     applied = None if job.append else job.ends.events
     return stage_interactions(
-        job.workspace, tables, job.rule, append=job.append, stats=job.stats, scratch=job.scratch, applied=applied
+        job.workspace,
+        tables,
+        job.rule,
+        append=job.append,
+        stats=job.stats,
+        scratch=job.scratch,
+        applied=applied,
+        files=() if job.files is None else job.files.new,
     )
+
+
+def _files_of_events(storage: Storage) -> Sequence[str]:
+    manifest = stored_manifest(storage, InteractionsManifest)
+    return manifest.files if manifest else ()
 
 
 def _check_nothing(columns: ColumnMap) -> None:
@@ -129,5 +147,6 @@ INTERACTIONS: Final = Kind(
     _check_nothing,
     _events,
     _write_events,
+    _files_of_events,
 )
 KINDS: Final = {kind.name: kind for kind in (ITEMS, USERS, INTERACTIONS)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import lzma
 import shutil
 import tarfile
@@ -51,6 +52,14 @@ class Source:
             yield stream
         finally:
             file.close()
+
+    def digest(self) -> str:
+        """The first 32 hexadecimal digits of the file's SHA-256, as it lies there; reads it once."""
+        sha = hashlib.sha256()
+        with self.open(compression=None) as file:
+            while chunk := file.read(1 << 20):
+                sha.update(chunk)
+        return sha.hexdigest()[:32]
 
 
 class _SourceFile:

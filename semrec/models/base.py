@@ -14,7 +14,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final, NamedTuple, Self
+from typing import Any, ClassVar, Final, Literal, NamedTuple, Self
 
 import numpy as np
 
@@ -25,6 +25,7 @@ __all__ = [
     "MODELS",
     "Events",
     "ItemVectors",
+    "Repeats",
     "TrainingData",
     "UserVectors",
     "VectorModel",
@@ -32,6 +33,7 @@ __all__ = [
     "model_class",
 ]
 
+Repeats = Literal["sum", "latest"]  # which of several events of a user with an item count
 #: Name of a model, as settings and manifests have it -> module and class. Imported on first use: some load torch.
 MODELS: Final[Registry] = {
     "content": ("semrec.models.content", "ContentModel"),
@@ -73,6 +75,29 @@ class Events:
         mask = np.zeros(len(order), bool)
         mask[order[last]] = True
         return self.keep(mask)
+
+    def counted(self, repeats: Repeats, neutral_value: float) -> Events:
+        """The events that say what a user likes: "latest" ones alone, or with "sum" all, less what was given back.
+
+        With "sum" a value r below 0 is a return. An event says s = max(|r| - neutral_value, 0) with the sign of r, so a
+        return takes away what the same value gave. Where a user and an item have both, the values above neutral become
+        neutral_value + s * max(sum of all s, 0) / (sum of the s above 0), and the returns go; where nothing is left, the
+        returns alone stay. A neutral value below 0 is one of ratings, of which none is a return.
+        """
+        if repeats == "latest":
+            return self.latest()
+        if neutral_value < 0 or not (self.value < 0).any():
+            return self
+        said = np.sign(self.value) * np.maximum(np.abs(self.value.astype(np.float64)) - neutral_value, 0)
+        _, pair = np.unique(self.user * (1 + self.row.max()) + self.row, return_inverse=True)
+        given = np.bincount(pair, np.maximum(said, 0))[pair]
+        left = np.maximum(np.bincount(pair, said)[pair], 0)
+        is_return = self.value < 0
+        has_both = (given > 0) & (np.bincount(pair, is_return)[pair] > 0)
+        share = np.divide(left, given, out=np.ones(len(said)), where=has_both)
+        value = np.where(has_both & (said > 0), neutral_value + said * share, self.value).astype(np.float32)
+        gone = has_both & np.where(left > 0, is_return, ~is_return)
+        return Events(self.user, self.row, value, self.timestamp).keep(~gone)
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,17 +18,14 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Literal
 
 import numpy as np
 
 from semrec.errors import InputError
-from semrec.models.base import Events, ItemVectors, UserVectors, VectorModel, WeightedHistory
+from semrec.models.base import Events, ItemVectors, Repeats, UserVectors, VectorModel, WeightedHistory
 from semrec.workspace.manifests import ModelSpec
 
 __all__ = ["Component", "ComponentHistory", "Components"]
-
-Repeats = Literal["sum", "latest"]
 
 
 @dataclass(frozen=True)
@@ -116,7 +113,7 @@ class ComponentHistory:
 
 @dataclass(frozen=True)
 class Components:
-    """All models of a release. `repeats`: whether of several events of a user with an item all count, or the last.
+    """All models of a release. `repeats` and `neutral_value` say which events count, and for what: see `Events.counted`.
 
     A user has a vector when a model that goes by the user's events gives one with a weight above 0. Raises InputError when
     two models have one name, or none of them goes by events.
@@ -124,6 +121,7 @@ class Components:
 
     components: tuple[Component, ...]
     repeats: Repeats = "sum"
+    neutral_value: float = 0.0
     dimension: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -137,18 +135,24 @@ class Components:
         object.__setattr__(self, "dimension", self.components[-1].columns.stop)
 
     @classmethod
-    def side_by_side(cls, models: Sequence[VectorModel], specs: Sequence[ModelSpec], repeats: Repeats) -> Components:
+    def side_by_side(
+        cls,
+        models: Sequence[VectorModel],
+        specs: Sequence[ModelSpec],
+        repeats: Repeats = "sum",
+        neutral_value: float = 0.0,
+    ) -> Components:
         """Fitted models in the order of their specs, one after the other in the columns of the item matrix."""
         components, start = [], 0
         for model, spec in zip(models, specs, strict=True):
             columns = slice(start, start + model.dimension)
             components.append(Component(model, columns, spec.exponent, spec.weights))
             start = columns.stop
-        return cls(tuple(components), repeats)
+        return cls(tuple(components), repeats, neutral_value)
 
     def user_vectors(self, events: Events, items: ItemVectors, num_users: int) -> UserVectors:
         """Vectors of all components from events whose rows are places in `items`, the stored vectors of all components."""
-        counted = self._counted(events)
+        counted = events.counted(self.repeats, self.neutral_value)
         num_events_U = np.bincount(counted.user, minlength=num_users)
         vectors_UD, has_vector_U = np.zeros((num_users, self.dimension), np.float32), np.zeros(num_users, bool)
         for component in self.components:
@@ -162,7 +166,7 @@ class Components:
 
     def fold_in(self, events: Events, items: ItemVectors) -> tuple[np.ndarray | None, list[ComponentHistory]]:
         """One user's vector, byte for byte that of `user_vectors`, None where there is none, and how it is made."""
-        counted = self._counted(events)
+        counted = events.counted(self.repeats, self.neutral_value)
         return self._joined(
             [component.model.fold_in(counted, component.items_of(items)) for component in self.components],
             len(counted.user),
@@ -215,9 +219,6 @@ class Components:
         """The components that compare items; where none does, those that go by a user's events."""
         comparing = [component for component in self.components if component.model.compares_items]
         return comparing or [component for component in self.components if component.model.is_personal]
-
-    def _counted(self, events: Events) -> Events:
-        return events.latest() if self.repeats == "latest" else events
 
     def _joined(
         self, histories: list[WeightedHistory], num_events: int

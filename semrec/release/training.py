@@ -57,7 +57,7 @@ def fit_models(
                 table = table.filter(pc.less_equal(table["timestamp"], inputs.as_of))
             users = table.column("user_id").unique()
             events, _ = events_of(table, users, item_ids)
-            yield events.latest() if inputs.repeats == "latest" else events
+            yield events.counted(inputs.repeats, inputs.neutral_value)
 
     data = TrainingData(
         num_items=len(item_ids),
@@ -69,7 +69,8 @@ def fit_models(
     )
     specs = inputs.models or DEFAULT_MODELS
     fitted = [model_class(spec.kind).fit(data, spec.settings) for spec in specs]
-    components = Components.side_by_side([model for model, _ in fitted], specs, inputs.repeats)
+    models = [model for model, _ in fitted]
+    components = Components.side_by_side(models, specs, inputs.repeats, inputs.neutral_value)
     return components, [vectors_ID for _, vectors_ID in fitted]
 
 
@@ -87,14 +88,14 @@ def read_components(storage: Storage, matrix: ItemMatrix, inputs: ReleaseInputs)
     if not matrix.models:
         rule = {"half_life_days": inputs.half_life_days, "neutral_value": inputs.neutral_value}
         content: VectorModel = model_class("content").load(rule, matrix.dimension, {})
-        return Components.side_by_side([content], DEFAULT_MODELS, inputs.repeats)
+        return Components.side_by_side([content], DEFAULT_MODELS, inputs.repeats, inputs.neutral_value)
     models = [
         model_class(record.kind).load(
             record.settings, record.dimension, {name: read_array(storage, file) for name, file in record.arrays.items()}
         )
         for record in matrix.models
     ]
-    return Components.side_by_side(models, matrix.models, inputs.repeats)
+    return Components.side_by_side(models, matrix.models, inputs.repeats, inputs.neutral_value)
 
 
 def stored_items(storage: Storage, matrix: ItemMatrix) -> ItemVectors:

@@ -151,7 +151,8 @@ class InteractionsPart(PartFile):
 class InteractionsManifest(Manifest):
     """All interactions, one part per user bucket, and how their values become weights (`semrec.data.WeightRule`).
 
-    `applied_sequence` is the last event received online that the parts hold or replace; 0: none.
+    `applied_sequence` is the last event received online that the parts hold or replace; 0: none. `files` are the SHA-256 of
+    the source files with rows in the parts, the first 32 hexadecimal digits, of the last 10,000 files.
     """
 
     KIND = "interactions"
@@ -167,6 +168,7 @@ class InteractionsManifest(Manifest):
     parts: tuple[InteractionsPart, ...]
     fingerprint: str
     applied_sequence: int = Field(0, alias="folded")
+    files: tuple[str, ...] = ()
 
 
 # What was planned, and finished

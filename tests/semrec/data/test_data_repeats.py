@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from import_cases import events_in, write
@@ -14,6 +15,7 @@ from import_cases import events_in, write
 from semrec.contracts import INTERACTIONS_SCHEMA
 from semrec.data import ColumnMap, import_interactions, import_table
 from semrec.data.interactions import union_of
+from semrec.errors import InputError
 from semrec.workspace.folder import Workspace
 
 Event = tuple[str, str, float, int]
@@ -77,3 +79,29 @@ def test_a_union_counts_as_multisets_do(
     assert rows == sorted(rows, key=lambda row: (row[0].encode(), row[3], row[1].encode(), row[2]))
     assert union.schema == INTERACTIONS_SCHEMA
     assert np.asarray(union.column("value")).dtype == np.float32
+
+
+def test_a_file_that_was_imported_before_is_refused_unless_told(stocked: Workspace, tmp_path: Path) -> None:
+    columns, rules = ColumnMap(user_id="u", item_id="i"), {"fmt": "csv", "kind": "interactions"}
+    first = write(tmp_path / "in" / "1.csv", "u,i\np,a\n")
+    copy = write(tmp_path / "in" / "copy of 1.csv", first.read_bytes())
+    for name in ("empty-1.csv", "empty-2.csv"):  # equal, but without a row
+        write(tmp_path / "in" / name, "u,i\n")
+    with pytest.raises(InputError, match=r"copy of 1\.csv is 1\.csv again, byte for byte"):
+        import_table(stocked, first.parent, columns=columns, **rules)
+    copy.unlink()
+    import_table(stocked, first.parent, columns=columns, **rules)
+    renamed = write(tmp_path / "2.csv", first.read_bytes())
+    for dry_run in (True, False):
+        with pytest.raises(InputError, match=r"2\.csv has been imported before.*--allow-repeated"):
+            import_table(stocked, renamed, columns=columns, mode="append", dry_run=dry_run, **rules)
+    assert len(events_in(stocked)) == 1
+    for total in (2, 3):  # also after an append, whose manifest knows of the file that was there before
+        report = import_table(stocked, renamed, columns=columns, mode="append", allow_repeated=True, **rules)
+        assert report.notes == ("2.csv has been imported before, byte for byte: its events are imported again",)
+        assert len(events_in(stocked)) == total
+    import_table(stocked, renamed, columns=columns, **rules)  # in the place of what was there
+    assert len(events_in(stocked)) == 1
+    users = write(tmp_path / "u.csv", "u\np\n")
+    for _ in range(2):  # of rows that replace one another a repetition does no harm
+        import_table(stocked, users, fmt="csv", kind="users", columns=columns, mode="append")

@@ -97,6 +97,34 @@ def test_of_repeated_events_the_last_counts_where_the_release_says_so() -> None:
     assert found.tobytes() == expected.tobytes() != every.tobytes()
 
 
+def test_a_return_takes_away_what_was_bought() -> None:
+    # User 0 gave item 0 back; user 1 bought three and gave one back; user 2 gave back what nobody knows of.
+    user, row = np.array([0, 0, 0, 1, 1, 1, 2]), np.array([0, 0, 2, 1, 1, 3, 4])
+    value = np.array([1, -1, 1, 3, -1, 1, -1], np.float32)
+    events = Events(user, row, value, np.array([100, 200, 200, 0, 86_400, 86_400, 5]))
+    counted = events.counted("sum", 0.0)
+    assert counted.row.tolist() == [0, 2, 1, 3, 4]
+    assert counted.value.tolist() == [-1, 1, 2, 1, -1]
+    assert events.counted("sum", 0.5).value.tolist() == [-1, 1, np.float32(0.5 + 2.5 * 2 / 2.5), 1, -1]
+    assert events.counted("sum", -2.0) is events  # values around a middle below 0 are ratings
+    assert events.counted("latest", 0.0).value.tolist() == [-1, 1, -1, 1, -1]
+    content_ID, _, _ = problem()
+    items = ItemVectors.from_vectors(content_ID)
+    content = ContentModel({**RULE, "neutral_value": 0.0}, DIMENSION)
+    components = Components.side_by_side([content], [ModelSpec(kind="content")], "sum")
+    vectors_UD, has_vector_U = components.user_vectors(events, items, 3)
+    unit_ID = content_ID / np.linalg.norm(content_ID, axis=1, keepdims=True)
+    np.testing.assert_allclose(vectors_UD[0], unit_ID[2], rtol=1e-6)
+    decay = 2.0 ** (-1 / RULE["half_life_days"])  # bought a day before the other
+    expected_D = 2 * decay * content_ID[1].astype(np.float64) + content_ID[3]
+    np.testing.assert_allclose(vectors_UD[1], expected_D / np.linalg.norm(expected_D), rtol=1e-6)
+    assert has_vector_U.tolist() == [True, True, False]
+    mine = events.keep(events.user == 1)
+    folded_D, _ = components.fold_in(Events(mine.user - 1, mine.row, mine.value, mine.timestamp), items)
+    assert folded_D is not None
+    assert folded_D.tobytes() == vectors_UD[1].tobytes()
+
+
 def test_a_new_item_is_made_of_its_content_and_a_changed_one_keeps_what_was_learned() -> None:
     components, stored_ID, _, _, _ = two_models(exponents=(1, 0))
     content_ND = np.ones((2, DIMENSION), np.float32)
