@@ -2,6 +2,7 @@
 
 semrec bench embedding --texts items.parquet --column text
 semrec bench scoring --json scoring.json --plot scoring.svg
+semrec bench release --items 1000000
 semrec bench run --workspace W --users 50000 --k 100
 semrec bench resume --workspace W --users 400000 --k 100
 semrec bench demo
@@ -110,6 +111,27 @@ def scoring(
     if any(row.equal is False for row in rows):
         say(("an engine differs from the reference", "red"))
         raise typer.Exit(1)
+
+
+@app.command("release")
+@exit_on_error
+def release(
+    items: Annotated[int, typer.Option(min=1, help="Generated items.")] = 1_000_000,
+    users: Users = 40_000,
+    parts: Annotated[int, typer.Option(min=1, help="User buckets.")] = 2,
+    dimension: Annotated[int, typer.Option(min=1, help="Dimensions of a vector.")] = 32,
+    json: Json = None,
+) -> None:
+    """Seconds and memory of building a release: its item matrix, and its users part by part."""
+    from semrec.bench.release import bench_release
+    from semrec.workspace.folder import Workspace
+
+    with tempfile.TemporaryDirectory(prefix="semrec-bench-") as folder:
+        workspace = Workspace.create(folder, num_buckets=parts)
+        result = bench_release(
+            workspace, num_items=items, num_users=users, dimension=dimension, progress=ConsoleProgress()
+        )
+    _show("release", [asdict(result)], json)
 
 
 @app.command("run")

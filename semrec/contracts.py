@@ -6,9 +6,10 @@ Workspace
     catalogue/             items-<part>-<digest>.parquet (CATALOGUE_SCHEMA); equal texts share a part, by text hash
     users/, interactions/  part-<part>-<digest>.parquet (USERS_SCHEMA, INTERACTIONS_SCHEMA); part p = user bucket p
     embeddings/<encoder>/  part-<part>-<digest>.parquet: vectors by text hash; runs/<run>/ plan and ledger; manifest.json
-    releases/<release>/    plan and ledger, items.parquet, matrix/block-<n>.{high,low,norms}.npy, popularity.npy,
-                           models/<kind>/<array>.npy: what a model has beside its columns of the item matrix,
-                           users/part-<part>.parquet, manifest.json
+    releases/<release>/    plan and ledger; ids.{offsets,data}.npy, matrix/block-<n>.{high,low,norms,words}.npy,
+                           popularity.npy: what scoring reads of the items; items.parquet: their titles and attributes,
+                           for who shows and checks; models/<kind>/<array>.npy: what a model has beside its columns of
+                           the item matrix; users/part-<part>.parquet, manifest.json
     runs/<run>/            plan.json, parts/, ledger/, lease.json, manifest.json (last), verified.json, health.json
     quarantine/<stage>/    rejected rows: file, line, reason, row
     current.json           the live pair: release and run
@@ -34,9 +35,10 @@ Changes made online
 Item matrix
     A float32 vector is stored as two 16-bit halves: `high` has the bits of the nearest bfloat16, `low` the difference of
     the bit patterns; both together give the float32 back, bit for bit. `norms` bound what the coarse formats lose
-    (`scoring.formats`). Schema 1 stored float32 blocks, block-<n>.npy, and is still read. The matrix's fingerprint is that of
-    the float32 vectors, the same for both. The coarse format is chosen by measurement when a release is built, stands in its
-    manifest under `coarse`, is part of no fingerprint and changes only the speed.
+    (`scoring.formats`). `words` are the eligibility words. The matrix's fingerprint covers ids, words and float32 vectors,
+    not titles and other attributes. Ids stand in ascending order, end to end in `data`, and are looked up where they lie.
+    Schema 2 had ids and words in items.parquet, and is still read. The coarse format is chosen by measurement when a release
+    is built, stands in its manifest under `coarse`, is part of no fingerprint and changes only the speed.
 
 Scoring
     score(u, i): inner product of two float32 vectors in eight float64 lanes, lane l adding the products of d = l (mod 8)
@@ -82,7 +84,7 @@ __all__ = [
 #: Raised only when the bytes of a result change for the same inputs; guarded by golden digests in the tests.
 CONTRACT_VERSION: Final = 2
 #: Version of every artefact's layout. Readers accept this one and the one before.
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 
 #: Attribute name -> its values, as text: {"genre": ["Drama"], "platform": ["Atlas", "Lumina"], "year": ["1995"]}.
 ATTRIBUTES_TYPE: Final = pa.map_(pa.string(), pa.list_(pa.string()))

@@ -13,7 +13,7 @@ from fastapi import FastAPI, HTTPException
 
 from semrec.contracts import bucket_of
 from semrec.release import Release
-from semrec.release.matrix import attribute_dicts
+from semrec.release.attributes import attribute_dicts
 from semrec.runs import require_live
 from semrec.workspace.folder import Workspace
 

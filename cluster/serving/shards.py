@@ -14,6 +14,7 @@ from cluster.serving.settings import ServeArgs, engine_threads
 from semrec.changes.overlay import ItemChange, OverlayView
 from semrec.online.answers import RankedList, RankQuery, merge_ranked
 from semrec.online.release import OnlineRelease
+from semrec.release.reader import Release
 from semrec.workspace.digests import sha256_hex
 from semrec.workspace.folder import Workspace
 from semrec.workspace.storage import Storage
@@ -100,8 +101,8 @@ class Shard:
 
     def _opened(self, release_id: str) -> OnlineRelease:
         args = self._args
-        whole = OnlineRelease(self._storage, release_id, start=0, stop=0)
-        edges = np.linspace(0, whole.num_items, args.shards + 1).astype(int).tolist()
+        num_items = Release(self._storage, release_id).num_items
+        edges = np.linspace(0, num_items, args.shards + 1).astype(int).tolist()
         start, stop = edges[self._number], edges[self._number + 1]
         threads = engine_threads(args)
         return OnlineRelease(self._storage, release_id, engine=args.engine, num_threads=threads, start=start, stop=stop)

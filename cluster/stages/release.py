@@ -20,6 +20,7 @@ from semrec.release import (
     eligibility_warnings,
     finish_release,
     plan_release,
+    plan_user_parts,
 )
 from semrec.runs import reuse_parts
 from semrec.workspace.folder import Workspace
@@ -57,33 +58,24 @@ def build_release(
     job = plan_release(workspace, embedding or find_embedding(storage), settings, models=models)
     ledger = Ledger(storage, job.folder)
     with Lease(storage, job.folder):
-        compute.run(
-            build_matrix,
-            workspace,
-            job.release_id,
-            catalogue=job.catalogue,
-            embedding=job.embedding,
-            interactions=job.interactions,
-            users=job.users,
-            inputs=job.inputs,
-        )
+        plan = plan_user_parts(job, compute.run(build_matrix, workspace, job))
         devices = compute.devices(kind="cpu")  # no GPU is rented for what uses none
-        spec = WorkerSpec(UserPartWorker, {"workspace": workspace, "job": job}, num_cpus=devices.cpus)
-        sink = ProgressSink(progress, "events", lambda record: job.plan.parts[record.part].num_rows)
+        spec = WorkerSpec(UserPartWorker, {"workspace": workspace, "job": job, "plan": plan}, num_cpus=devices.cpus)
+        sink = ProgressSink(progress, "events", lambda record: plan.parts[record.part].num_rows)
         report = do_parts(
             "release",
             ledger,
-            job.plan,
+            plan,
             spec,
             compute,
             sink,
             num_groups=devices.count,
             reuse=lambda pending: reuse_parts(
-                ledger, job.plan, pending, _other_releases(storage, job.release_id), lambda p: _user_path(job.folder, p)
+                ledger, plan, pending, _other_releases(storage, job.release_id), lambda p: _user_path(job.folder, p)
             ),
         )
         manifest = finish_release(
-            workspace, job, lambda release: compute.run(choose_format, release, num_threads=devices.cpus)
+            workspace, job, plan, lambda release: compute.run(choose_format, release, num_threads=devices.cpus)
         )
     for warning in eligibility_warnings(manifest):
         progress.note(warning)

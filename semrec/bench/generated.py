@@ -14,9 +14,10 @@ from semrec.workspace.digests import fingerprint
 from semrec.workspace.folder import Workspace
 from semrec.workspace.manifests import CatalogueManifest, EmbeddingManifest
 from semrec.workspace.records import PartFile
+from semrec.workspace.storage import Storage
 from semrec.workspace.tables import read_table, write_table
 
-__all__ = ["EMBEDDING_NAME", "generated_events", "write_catalogue", "write_embedding"]
+__all__ = ["EMBEDDING_NAME", "generated_events", "write_catalogue", "write_embedding", "write_embedding_part"]
 
 EMBEDDING_NAME: Final = "generated"
 _NEWEST_S: Final = 1_700_000_000
@@ -45,11 +46,9 @@ def write_embedding(workspace: Workspace, vector_of: dict[str, np.ndarray]) -> N
     for part in catalogue.parts:
         items = read_table(storage, part, ["item_id", "text_hash"])
         items = items.filter(pa.array([i in vector_of for i in items.column("item_id").to_pylist()], pa.bool_()))
-        flat = [np.asarray(vector_of[i], np.float32) for i in items.column("item_id").to_pylist()]
-        values = pa.array(np.concatenate(flat) if flat else np.zeros(0, np.float32))
-        table = items.append_column("vector", pa.FixedSizeListArray.from_arrays(values, dimension))
-        file = write_table(storage, f"embeddings/{EMBEDDING_NAME}/{part_name(part.part)}", table)
-        parts.append(PartFile.of(part.part, file))
+        ids, hashes = items.column("item_id").to_pylist(), items.column("text_hash").to_pylist()
+        vectors_ND = np.array([vector_of[i] for i in ids], np.float32).reshape(-1, dimension)
+        parts.append(write_embedding_part(storage, part.part, ids, hashes, vectors_ND))
     manifest = EmbeddingManifest(
         name=EMBEDDING_NAME,
         encoder={"model": EMBEDDING_NAME},
@@ -60,6 +59,18 @@ def write_embedding(workspace: Workspace, vector_of: dict[str, np.ndarray]) -> N
         fingerprint=fingerprint([part.content_digest for part in parts]),
     )
     manifest.write(storage, EMBEDDING_NAME)
+
+
+def write_embedding_part(
+    storage: Storage, part: int, item_ids: list[str], hashes: list[str], vectors_ND: np.ndarray
+) -> PartFile:
+    """Writes one part of the embedding called `generated`: float32 [N, D] of the items, ascending in their ids."""
+    vectors = pa.FixedSizeListArray.from_arrays(pa.array(vectors_ND.reshape(-1)), vectors_ND.shape[1])
+    table = pa.table(
+        [pa.array(item_ids, pa.string()), pa.array(hashes, pa.string()), vectors],
+        names=["item_id", "text_hash", "vector"],
+    )
+    return PartFile.of(part, write_table(storage, f"embeddings/{EMBEDDING_NAME}/{part_name(part)}", table))
 
 
 def generated_events(

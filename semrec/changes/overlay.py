@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +17,9 @@ from semrec.data.rejects import RejectedRow, RejectedRows
 from semrec.data.rows import ItemRow, clean_attributes, item_tables
 from semrec.errors import InputError
 from semrec.limits import MAX_ID_CHARS
+
+if TYPE_CHECKING:
+    from semrec.sorted_ids import SortedIds
 
 __all__ = ["OVERLAY_SCHEMA", "ItemChange", "OverlayView", "change_table", "changes_of", "checked_item"]
 
@@ -219,12 +222,11 @@ class OverlayView:
         }
         return OverlayView(self.sequence, MappingProxyType({**self.changes, **again}))
 
-    def rows_hidden(self, item_ids: pa.Array) -> np.ndarray:
-        """int64, ascending: the places in `item_ids` (a release's, string) of items that are deleted or replaced here."""
+    def rows_hidden(self, ids: SortedIds) -> np.ndarray:
+        """int64, ascending: the places in `ids` (a release's) of items that are deleted or replaced here."""
         kept = self.__dict__.get("_hidden")
-        if kept is None or kept[0] is not item_ids:
-            changed = pa.array(list(self.changes), item_ids.type)
-            rows = pc.index_in(changed, value_set=item_ids).drop_null().to_numpy(zero_copy_only=False)
-            kept = (item_ids, np.sort(rows.astype(np.int64)))
+        if kept is None or kept[0] is not ids:
+            rows = ids.rows_of(pa.array(list(self.changes), pa.string()))
+            kept = (ids, np.sort(rows[rows >= 0]))
             self.__dict__["_hidden"] = kept  # one assignment: threads that race both hold a right answer
         return kept[1]

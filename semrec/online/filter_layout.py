@@ -17,8 +17,8 @@ import pyarrow.compute as pc
 
 from semrec.errors import InputError
 from semrec.online.filters import Filters, as_number, is_inside
-from semrec.online.items import FlatAttributes
-from semrec.scoring.eligibility import MAX_VALUES
+from semrec.release.attributes import FlatAttributes
+from semrec.scoring.eligibility import MAX_VALUES, set_bits
 
 __all__ = ["CompiledFilters", "FilterLayout"]
 
@@ -134,8 +134,7 @@ class _Column:
     def set_bits(self, words_IW: np.ndarray, flat: FlatAttributes) -> None:
         """Sets the bit of every value that an item states."""
         rows_N, codes_N = self._pairs or flat.codes_of(self._name, self._values.to_pylist())
-        words, bits = self._places(self._group_V[codes_N])
-        np.bitwise_or.at(words_IW, (rows_N, words), bits)
+        set_bits(words_IW, rows_N, self._group_V[codes_N], self.start)
 
     def compile(self, filters: Filters, words_W: np.ndarray) -> np.ndarray:
         """Sets the bits of the groups that are asked for in the place of bit 0; the rows that these let through wrongly."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -13,15 +12,13 @@ from semrec.contracts import INTERACTIONS_SCHEMA, bucket_of
 from semrec.data.interactions import union_of
 from semrec.online.lru import Lru
 from semrec.release.reader import Release
-from semrec.workspace.manifests import InteractionsManifest
-from semrec.workspace.tables import TableFile, read_rows
+from semrec.workspace.tables import read_rows
 
 if TYPE_CHECKING:
     from semrec.changes.events import Event
 
 __all__ = ["Histories"]
 
-_log = logging.getLogger(__name__)
 _CACHE_BYTES: Final = 256 << 20
 
 
@@ -35,7 +32,7 @@ class Histories:
     def __init__(self, release: Release) -> None:
         self._storage, self._as_of = release.storage, release.manifest.as_of
         self._parts: Lru[int, _Part] = Lru(_CACHE_BYTES, lambda part: part.num_bytes)
-        self._files = _files_of(release)
+        self._files = release.manifest.interactions
 
     def events(self, user_id: str, recent: Sequence[Event] = ()) -> pa.Table:
         """A user's stored events and `recent` ones, INTERACTIONS_SCHEMA in its order; one stored already counts once."""
@@ -61,19 +58,6 @@ class Histories:
         if self._as_of is not None:
             table = table.filter(pc.less_equal(table["timestamp"], self._as_of))
         return _Part(table)
-
-
-def _files_of(release: Release) -> Sequence[TableFile]:
-    """One file per bucket of users, none without interactions."""
-    files = release.manifest.interactions
-    if files is None:
-        _log.warning(
-            "release %s is of a version that did not note its interactions: those imported last are read. Build it again",
-            release.release_id,
-        )
-        imported = InteractionsManifest.read_if_there(release.storage)
-        return imported.parts if imported else ()
-    return files
 
 
 class _Part:

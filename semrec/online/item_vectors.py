@@ -12,7 +12,7 @@ from semrec.errors import MissingArtefactError
 from semrec.models.base import ItemVectors
 from semrec.online.items import ItemTable
 from semrec.online.lru import Lru
-from semrec.online.stored_rows import StoredRows
+from semrec.release.arrays import StoredRows
 from semrec.release.reader import Release
 
 __all__ = ["OnlineVectors", "unknown_item"]
@@ -39,7 +39,7 @@ class OnlineVectors:
 
     def __init__(self, release: Release, items: ItemTable) -> None:
         self._release_id, self._items, self._dimension = release.release_id, items, release.dimension
-        self._components, self._stored = release.components, StoredRows(release)
+        self._components, self._stored = release.components, StoredRows(release.storage, release.manifest.matrix)
         self._overlay_vectors: Lru[OverlayView, np.ndarray] = Lru(_KEPT_VIEWS, lambda _: 1)
 
     def of_overlay(self, view: OverlayView) -> np.ndarray:
@@ -73,8 +73,7 @@ class OnlineVectors:
         """
         known = [item_id for item_id in item_ids if item_id in self._items.row_of]
         matrix_rows = np.array([self._items.row_of[item_id] for item_id in known], np.int64)
-        shard = self._stored.shard(matrix_rows)
-        stored = ItemVectors(shard.high_ID, shard.low_ID, matrix_rows)
+        stored = self._stored.items(matrix_rows)
         places = overlay.place_of if overlay else {}
         added = [item_id for item_id in item_ids if item_id not in self._items.row_of and item_id in places]
         if overlay is None or not added:

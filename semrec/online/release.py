@@ -17,7 +17,7 @@ from semrec.online.answers import RankedList, RankQuery, ScoredItem, short_reaso
 from semrec.online.filter_layout import CompiledFilters, FilterLayout
 from semrec.online.filters import NO_FILTERS, Filters
 from semrec.online.item_vectors import OnlineVectors, unknown_item
-from semrec.online.items import FlatAttributes, ItemFacts, ItemTable, fragment
+from semrec.online.items import ItemFacts, ItemTable, fragment
 from semrec.online.lru import Lru
 from semrec.online.overlay_items import OverlayItems
 from semrec.online.parity import hits_differ
@@ -25,6 +25,7 @@ from semrec.online.profile import UserProfile
 from semrec.online.published import Published, PublishedLists
 from semrec.online.users import Users, UserState, rank_query_of
 from semrec.release.arrays import read_popularity
+from semrec.release.attributes import FlatAttributes
 from semrec.release.oracle import may_see
 from semrec.release.reader import Release
 from semrec.release.sources import source_named
@@ -297,8 +298,8 @@ class OnlineRelease:
         """An engine for each source by its name, with the clauses of filters behind the release's own."""
         num_own, coarse = self.release.num_words, self.release.coarse(self._engine)
         starts = (*self.release.layout.clause_starts, *(num_own + start for start in self._filters.clause_starts))
-        rows = slice(self.start, self.stop)
-        words = np.concatenate([self.release.item_words[rows], filter_words[rows]], axis=1)
+        own_words = self.release.words(self.start, self.stop)
+        words = np.concatenate([own_words, filter_words[self.start : self.stop]], axis=1)
         engines = {}
         for source in self.release.sources:
             items = source.items(self.release, self.start, self.stop)

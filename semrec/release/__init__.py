@@ -1,9 +1,10 @@
 """The release: an immutable, fingerprinted set of everything that scoring and serving need."""
 
-from semrec.release.build import ReleaseJob, UserPartWorker, finish_release, plan_release
+from semrec.release.build import UserPartWorker, finish_release
 from semrec.release.clauses import eligibility_warnings, lost_clauses
 from semrec.release.coarse_format import choose_format, describe_choice
 from semrec.release.matrix import build_matrix
+from semrec.release.plan import ReleaseJob, plan_release, plan_user_parts
 from semrec.release.reader import Release, newest_release
 from semrec.settings import ReleaseSettings
 
@@ -20,4 +21,5 @@ __all__ = [
     "lost_clauses",
     "newest_release",
     "plan_release",
+    "plan_user_parts",
 ]

@@ -1,28 +1,46 @@
-"""The stored arrays of an item matrix: blocks of rows, each in three files, and the popularity."""
+"""The stored arrays of an item matrix: ids, blocks of rows, popularity."""
 
 from __future__ import annotations
 
 import hashlib
 import io
 import os
+from collections.abc import Iterator
 from io import BufferedReader
 from typing import Literal
 
 import numpy as np
 
 from semrec.errors import CorruptArtefactError, InputError, MissingArtefactError
+from semrec.models.base import ItemVectors
 from semrec.scoring.formats import STORED_NORMS, row_norms
 from semrec.scoring.halves import join_halves, split_halves
+from semrec.sorted_ids import SortedIds
 from semrec.workspace.digests import sha256_hex
-from semrec.workspace.manifests import Float32Block, ItemMatrix, MatrixBlock
+from semrec.workspace.manifests import IdFiles, ItemMatrix, MatrixBlock
 from semrec.workspace.records import ArrayFile, NormsFile
 from semrec.workspace.storage import Storage
+from semrec.workspace.tables import read_table
 
-__all__ = ["check_matrix", "read_array", "read_popularity", "read_rows", "write_array", "write_block"]
+__all__ = [
+    "StoredRows",
+    "check_matrix",
+    "read_array",
+    "read_ids",
+    "read_popularity",
+    "read_rows",
+    "read_words",
+    "write_array",
+    "write_block",
+    "write_ids",
+]
 
 
-def write_block(storage: Storage, stem: str, block_ID: np.ndarray) -> MatrixBlock:
-    """Writes float32 rows as `<stem>.{high,low,norms}.npy`; returns their records and the digest of the rows."""
+def write_block(storage: Storage, stem: str, block_ID: np.ndarray, words_IW: np.ndarray) -> MatrixBlock:
+    """Writes float32 rows and their eligibility words, uint64, as `<stem>.{high,low,norms,words}.npy`; returns the record.
+
+    Without a clause there are no words, and no file of them: an empty file cannot be mapped.
+    """
     high_ID, low_ID = split_halves(block_ID)
     norms = write_array(storage, f"{stem}.norms.npy", row_norms(block_ID))
     return MatrixBlock(
@@ -31,7 +49,23 @@ def write_block(storage: Storage, stem: str, block_ID: np.ndarray) -> MatrixBloc
         high=write_array(storage, f"{stem}.high.npy", high_ID),
         low=write_array(storage, f"{stem}.low.npy", low_ID),
         norms=NormsFile.model_validate({**norms.to_json(), "columns": STORED_NORMS}),
+        **({"words": write_array(storage, f"{stem}.words.npy", words_IW)} if words_IW.shape[1] else {}),
     )
+
+
+def write_ids(storage: Storage, stem: str, ids: SortedIds) -> IdFiles:
+    """Writes ids as `<stem>.{offsets,data}.npy`; returns their records."""
+    return IdFiles(
+        offsets=write_array(storage, f"{stem}.offsets.npy", ids.offsets),
+        data=write_array(storage, f"{stem}.data.npy", ids.data),
+    )
+
+
+def read_ids(storage: Storage, matrix: ItemMatrix) -> SortedIds:
+    """The ids of the matrix's rows, memory-mapped; those of a matrix of schema 2 are read into memory."""
+    if matrix.ids is None:
+        return SortedIds.of(read_table(storage, matrix.items, ["item_id"]).column("item_id"))
+    return SortedIds(_map_array(storage, matrix.ids.offsets), _map_array(storage, matrix.ids.data))
 
 
 def write_array(storage: Storage, path: str, array: np.ndarray) -> ArrayFile:
@@ -48,14 +82,46 @@ def read_rows(storage: Storage, matrix: ItemMatrix, start: int, stop: int) -> tu
 
     Memory-mapped when one block holds them all. Raises InputError when the matrix has no such rows.
     """
-    _check_range(matrix, start, stop)
-    pieces, first = [], 0
-    for block in matrix.blocks:
-        rows = slice(max(start - first, 0), min(stop - first, block.num_rows))
-        if rows.start < rows.stop:
-            pieces.append(_block_rows(storage, block, rows))
-        first += block.num_rows
+    pieces = [_block_rows(storage, block, rows) for block, rows in _blocks_of(matrix, start, stop)]
     return pieces[0] if len(pieces) == 1 else tuple(map(np.concatenate, zip(*pieces, strict=True)))
+
+
+def read_words(storage: Storage, matrix: ItemMatrix, start: int, stop: int) -> np.ndarray:
+    """The eligibility words of rows start:stop, uint64 [stop - start, W], memory-mapped when one block holds them all.
+
+    Raises InputError when the matrix has no such rows.
+    """
+    blocks = list(_blocks_of(matrix, start, stop))
+    if matrix.ids is None:
+        words = read_table(storage, matrix.items, ["words"]).column("words").combine_chunks().flatten()
+        return words.to_numpy(zero_copy_only=False).reshape(matrix.num_items, -1)[start:stop]
+    pieces = [_map_array(storage, block.words)[rows] for block, rows in blocks if block.words]
+    if not pieces:
+        return np.zeros((stop - start, 0), np.uint64)
+    return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+
+
+class StoredRows:
+    """Reads single rows of a stored item matrix; each block is memory-mapped as it lies, and only the rows are copied."""
+
+    def __init__(self, storage: Storage, matrix: ItemMatrix) -> None:
+        self._edges, self._dimension = np.cumsum([0, *(block.num_rows for block in matrix.blocks)]), matrix.dimension
+        self._halves = [(_map_array(storage, block.high), _map_array(storage, block.low)) for block in matrix.blocks]
+
+    def items(self, rows: np.ndarray) -> ItemVectors:
+        """The items at some rows, int64, in that order; they know which rows they are."""
+        high_ND, low_ND = (np.empty((len(rows), self._dimension), dtype) for dtype in (np.uint16, np.int16))
+        owner = np.searchsorted(self._edges, rows, side="right") - 1
+        for number in np.unique(owner).tolist():
+            in_block = owner == number
+            block_rows = rows[in_block] - self._edges[number]
+            high_ID, low_ID = self._halves[number]
+            high_ND[in_block], low_ND[in_block] = high_ID[block_rows], low_ID[block_rows]
+        return ItemVectors(high_ND, low_ND, rows)
+
+    def vectors(self, rows: np.ndarray) -> np.ndarray:
+        """float32 [len(rows), D], fresh."""
+        return self.items(rows).vectors()
 
 
 def read_popularity(storage: Storage, matrix: ItemMatrix, start: int, stop: int) -> np.ndarray:
@@ -71,14 +137,15 @@ def read_array(storage: Storage, array: ArrayFile) -> np.ndarray:
 
 def check_matrix(storage: Storage, matrix: ItemMatrix) -> None:
     """Raises CorruptArtefactError naming the first stored array that is not the recorded one, byte for byte."""
-    of_blocks = (file for block in matrix.blocks for file in _block_files(block))
+    ids = (matrix.ids.offsets, matrix.ids.data) if matrix.ids else ()
+    of_blocks = (file for block in matrix.blocks for file in (block.high, block.low, block.norms, block.words) if file)
     of_models = (file for model in matrix.models for file in model.arrays.values())
-    for file in (*of_blocks, matrix.popularity, *of_models):
+    for file in (*ids, *of_blocks, matrix.popularity, *of_models):
         _check_array(storage, file)
 
 
 def _npy_sha256(array: np.ndarray) -> str:
-    """SHA-256 of the array as an .npy file. Schema 1 stored that file: so equal matrices have one fingerprint."""
+    """SHA-256 of the array as an .npy file."""
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(array))
     digest = hashlib.sha256(header.getvalue())
@@ -86,17 +153,20 @@ def _npy_sha256(array: np.ndarray) -> str:
     return digest.hexdigest()
 
 
-def _block_files(block: MatrixBlock | Float32Block) -> tuple[ArrayFile, ...]:
-    """The files of a block, in the order of ItemShard; schema 1 had one, of float32 vectors."""
-    return (block,) if isinstance(block, Float32Block) else (block.high, block.low, block.norms)
+def _blocks_of(matrix: ItemMatrix, start: int, stop: int) -> Iterator[tuple[MatrixBlock, slice]]:
+    """The blocks that hold rows start:stop, and which of their own rows these are. Raises InputError for rows beyond."""
+    _check_range(matrix, start, stop)
+    first = 0
+    for block in matrix.blocks:
+        rows = slice(max(start - first, 0), min(stop - first, block.num_rows))
+        if rows.start < rows.stop:
+            yield block, rows
+        first += block.num_rows
 
 
-def _block_rows(storage: Storage, block: MatrixBlock | Float32Block, rows: slice) -> tuple[np.ndarray, ...]:
+def _block_rows(storage: Storage, block: MatrixBlock, rows: slice) -> tuple[np.ndarray, ...]:
     """Some rows of a block: high, low and norms."""
-    arrays = [_map_array(storage, file)[rows] for file in _block_files(block)]
-    if isinstance(block, Float32Block):
-        return *split_halves(arrays[0]), row_norms(arrays[0])
-    high_ID, low_ID, norms_IN = arrays
+    high_ID, low_ID, norms_IN = (_map_array(storage, file)[rows] for file in (block.high, block.low, block.norms))
     if block.norms.columns != STORED_NORMS:
         norms_IN = row_norms(join_halves(high_ID, low_ID))  # written when there were other coarse formats
     return high_ID, low_ID, norms_IN

@@ -1,121 +1,51 @@
-"""Building a release: the plan, the user parts, the manifest."""
+"""Writes the user parts of a release, then its manifest."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from semrec.contracts import ATTRIBUTES_TYPE, CONTRACT_VERSION, part_name
-from semrec.errors import CorruptArtefactError, SchemaError
-from semrec.models.base import Events, model_class
+from semrec.errors import CorruptArtefactError
+from semrec.models.base import Events
+from semrec.release.arrays import StoredRows, read_ids
+from semrec.release.attributes import attribute_dicts
 from semrec.release.clauses import stating_count
-from semrec.release.matrix import attribute_dicts, layout_of, pack_words
+from semrec.release.matrix import layout_of, pack_words
+from semrec.release.plan import ReleaseJob
 from semrec.release.reader import Release
 from semrec.release.sources import PERSONAL, POPULARITY
-from semrec.release.training import events_of, read_components, stored_items
-from semrec.settings import ReleaseSettings
-from semrec.workspace.digests import fingerprint
+from semrec.release.training import events_of, read_components
 from semrec.workspace.folder import Workspace
-from semrec.workspace.ledger import Ledger, PartRecord, Plan, PlannedPart, build_info, sum_counts
+from semrec.workspace.ledger import Ledger, PartRecord, Plan, build_info, sum_counts
 from semrec.workspace.manifests import (
     AppliedSequences,
-    CatalogueManifest,
     CoarseChoice,
-    EmbeddingManifest,
-    InteractionsManifest,
-    InteractionsPart,
     MatrixManifest,
-    ModelSpec,
-    ReleaseInputs,
     ReleaseManifest,
     UserPartFile,
-    UsersManifest,
 )
 from semrec.workspace.storage import Storage
 from semrec.workspace.tables import read_table, write_table
 
-__all__ = ["ReleaseJob", "UserPartWorker", "finish_release", "plan_release"]
-
-
-@dataclass(frozen=True)
-class ReleaseJob:
-    """Everything that the workers of one release need to know; small, and the same on every host."""
-
-    plan: Plan
-    inputs: ReleaseInputs
-    catalogue: CatalogueManifest = field(repr=False)
-    embedding: EmbeddingManifest = field(repr=False)
-    interactions: InteractionsManifest | None = field(repr=False)
-    users: UsersManifest | None = field(repr=False)
-
-    @property
-    def release_id(self) -> str:
-        return self.plan.run_id
-
-    @property
-    def folder(self) -> str:
-        return f"releases/{self.release_id}"
-
-
-def plan_release(
-    workspace: Workspace, embedding_name: str, settings: ReleaseSettings, *, models: Sequence[ModelSpec] = ()
-) -> ReleaseJob:
-    """Fixes the inputs of a release; its id is their fingerprint. Without `models` it has the content model.
-
-    Raises MissingArtefactError when a stage before was not done, SchemaError when the embedding is of another catalogue.
-    """
-    storage = workspace.storage
-    catalogue = CatalogueManifest.read(storage)
-    embedding = EmbeddingManifest.read(storage, embedding_name)
-    if embedding.catalogue != catalogue.fingerprint:
-        raise SchemaError(
-            f"{embedding.path(embedding_name)} was made from catalogue {embedding.catalogue[:12]}",
-            expected=f"the present one, {catalogue.fingerprint[:12]}",
-            remedy="Run `semrec embed`: only changed texts are embedded.",
-        )
-    interactions, users = InteractionsManifest.read_if_there(storage), UsersManifest.read_if_there(storage)
-    newest_timestamp = interactions.newest_timestamp if interactions else None
-    inputs = ReleaseInputs(
-        as_of=settings.as_of if settings.as_of is not None else newest_timestamp,
-        catalogue=catalogue.fingerprint,
-        embedding=embedding.fingerprint,
-        embedding_name=embedding_name,
-        half_life_days=settings.half_life_days,
-        eligibility=settings.eligibility,
-        neutral_value=interactions.neutral_value if interactions else 0.0,
-        repeats=interactions.repeats if interactions else "sum",
-        **({"models": tuple(models)} if models else {}),
-    )
-    shared = inputs.to_json()
-    # A later as_of alone does not change a part: what it leaves out of the part does.
-    timeless = {name: value for name, value in shared.items() if name != "as_of"}
-    if interactions and not all(model_class(spec.kind).is_content_only for spec in models):
-        # What such a model learns from anybody's events can change everybody's vector.
-        timeless |= {"learned_from": interactions.fingerprint, "learned_as_of": inputs.as_of}
-    parts = []
-    for part in range(workspace.num_buckets):
-        events = interactions.parts[part] if interactions else None
-        sources = [table.parts[part].content_digest if table else None for table in (interactions, users)]
-        cut = inputs.as_of if _is_cut(events, inputs.as_of) else None
-        inputs_fingerprint = fingerprint([CONTRACT_VERSION, timeless, cut, *sources])
-        parts.append(PlannedPart(part, inputs_fingerprint, events.num_rows if events else 0))
-    return ReleaseJob(Plan("release", shared, tuple(parts)), inputs, catalogue, embedding, interactions, users)
+__all__ = ["UserPartWorker", "finish_release"]
 
 
 class UserPartWorker:
-    """Writes the user parts of a release: vector, seen rows, eligibility and source of every user of a bucket."""
+    """Writes the user parts of a release: vector, seen rows, eligibility and source of every user of a bucket.
 
-    def __init__(self, workspace: Workspace, job: ReleaseJob) -> None:
-        self._storage, self._job = workspace.storage, job
+    The items are read where they lie: a part takes the time and memory of its own users and of the items they know.
+    """
+
+    def __init__(self, workspace: Workspace, job: ReleaseJob, plan: Plan) -> None:
+        self._storage, self._job, self._plan = workspace.storage, job, plan
         matrix = MatrixManifest.read(self._storage, job.release_id)
-        self._vectors = stored_items(self._storage, matrix)
+        self._stored, self._item_ids = StoredRows(self._storage, matrix), read_ids(self._storage, matrix)
         self._components = read_components(self._storage, matrix, job.inputs)
-        items = read_table(self._storage, matrix.items, ["item_id"])
-        self._item_ids = items.column("item_id").combine_chunks()
         self._layout = layout_of(matrix)
         self._ledger = Ledger(self._storage, job.folder)
 
@@ -124,7 +54,7 @@ class UserPartWorker:
         table, counts = self._part_table(part)
         stem = f"{self._job.folder}/users/{part_name(part)}"
         file = write_table(self._storage, stem, table, digest_in_name=False)
-        planned = self._job.plan.parts[part]
+        planned = self._plan.parts[part]
         record = PartRecord(part, planned.fingerprint, file, counts, build_info())
         self._ledger.commit(record)
         return record
@@ -136,7 +66,11 @@ class UserPartWorker:
         )
         user_ids = user_ids.unique().take(pc.sort_indices(user_ids.unique()))
         events, num_unknown = events_of(interactions, user_ids, self._item_ids)
-        vectors_UD, has_vector_U = self._components.user_vectors(events, self._vectors, len(user_ids))
+        known_rows, places_E = np.unique(events.row, return_inverse=True)
+        among_known = replace(events, row=places_E.reshape(-1))
+        vectors_UD, has_vector_U = self._components.user_vectors(
+            among_known, self._stored.items(known_rows), len(user_ids)
+        )
         stated = self._stated(user_ids, attributes)
         columns = [
             user_ids,
@@ -182,7 +116,7 @@ class UserPartWorker:
 
 
 def finish_release(
-    workspace: Workspace, job: ReleaseJob, choose_format: Callable[[Release], CoarseChoice]
+    workspace: Workspace, job: ReleaseJob, plan: Plan, choose_format: Callable[[Release], CoarseChoice]
 ) -> ReleaseManifest:
     """Writes the release's manifest, last. Raises IncompleteRunError while parts are missing.
 
@@ -190,7 +124,7 @@ def finish_release(
     """
     storage, release_id = workspace.storage, job.release_id
     matrix = MatrixManifest.read(storage, release_id).matrix
-    records = Ledger(storage, job.folder).finished_records(job.plan)
+    records = Ledger(storage, job.folder).finished_records(plan)
     counts = sum_counts(record.counts for record in records)
     interactions = job.interactions.parts if job.interactions else ()
     manifest = ReleaseManifest(
@@ -226,12 +160,6 @@ def _recorded_coarse(storage: Storage, release_id: str) -> CoarseChoice | None:
     except CorruptArtefactError:
         return None  # the manifest is about to be written again
     return recorded.coarse if recorded else None
-
-
-def _is_cut(events: InteractionsPart | None, as_of: int | None) -> bool:
-    """Whether `as_of` leaves out some of a part's events."""
-    newest = events.newest_timestamp if events else None
-    return newest is not None and as_of is not None and newest > as_of
 
 
 def _vector_column(vectors_UD: np.ndarray, has_vector_U: np.ndarray) -> pa.Array:

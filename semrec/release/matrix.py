@@ -13,22 +13,23 @@ import pyarrow.compute as pc
 from semrec.contracts import ATTRIBUTES_TYPE
 from semrec.errors import InputError
 from semrec.models.components import Components
-from semrec.release.arrays import write_array, write_block
+from semrec.release.arrays import write_array, write_block, write_ids
+from semrec.release.attributes import FlatAttributes, attribute_names
+from semrec.release.plan import ReleaseJob
 from semrec.release.training import fit_models, write_models
 from semrec.scoring.eligibility import Clause, Layout
 from semrec.scoring.types import rows_not_finite
 from semrec.settings import DEFAULT_ELIGIBILITY
+from semrec.sorted_ids import SortedIds
 from semrec.workspace.digests import fingerprint
 from semrec.workspace.folder import Workspace
 from semrec.workspace.manifests import (
-    CatalogueManifest,
     ClauseValues,
     EmbeddingManifest,
     InteractionsManifest,
     ItemMatrix,
     MatrixBlock,
     MatrixManifest,
-    ReleaseInputs,
     UsersManifest,
 )
 from semrec.workspace.storage import Storage
@@ -36,8 +37,6 @@ from semrec.workspace.tables import read_table, write_table
 
 __all__ = [
     "ROWS_PER_BLOCK",
-    "attribute_dicts",
-    "attribute_names",
     "build_matrix",
     "layout_of",
     "pack_words",
@@ -48,49 +47,45 @@ __all__ = [
 ROWS_PER_BLOCK = 262_144
 
 
-def build_matrix(
-    workspace: Workspace,
-    release_id: str,
-    *,
-    catalogue: CatalogueManifest,
-    embedding: EmbeddingManifest,
-    interactions: InteractionsManifest | None,
-    users: UsersManifest | None,
-    inputs: ReleaseInputs,
-) -> MatrixManifest:
-    """Fits the release's models and writes items.parquet, matrix/block-*.{high,low,norms}.npy, popularity.npy and what the
-    models have beside their item vectors; then `matrix.json`.
+def build_matrix(workspace: Workspace, job: ReleaseJob) -> MatrixManifest:
+    """Fits the release's models and writes ids, item vectors, words, popularity and what the models have beside, as
+    `semrec.contracts` lists them, and items.parquet; then `matrix.json`.
 
-    Returns what that holds. A release that has its `matrix.json` is left as it is. Needs the ids of the catalogue in memory,
-    not the vectors: those pass through a temporary memory-mapped file. Raises InputError naming an item whose vector is not
-    finite, or an attribute of eligibility that neither an item nor a user has, or a model that cannot learn from the data.
+    Returns what that holds. A release that has its `matrix.json` is left as it is. Needs the ids, titles and attributes of
+    the catalogue in memory as Arrow columns, not the vectors: those pass through a temporary memory-mapped file. Raises
+    InputError naming an item whose vector is not finite, or an attribute of eligibility that neither an item nor a user has,
+    or a model that cannot learn from the data.
     """
-    storage, folder = workspace.storage, f"releases/{release_id}"
-    if MatrixManifest.exists(storage, release_id):
-        return MatrixManifest.read(storage, release_id, remedy="Remove the release's folder.")
-    items, layout = _items_table(storage, catalogue, embedding, users, inputs.eligibility)
-    items_file = write_table(storage, f"{folder}/items", items, digest_in_name=False)
-    item_ids = items.column("item_id").combine_chunks()
-    popularity_I = count_popularity(workspace, items.column("item_id"), interactions, inputs.as_of)
+    storage, folder = workspace.storage, job.folder
+    if MatrixManifest.exists(storage, job.release_id):
+        return MatrixManifest.read(storage, job.release_id, remedy="Remove the release's folder.")
+    ids, shown, flat, names = _read_items(storage, job)
+    layout, words_IW = _words(job, flat, storage, names)
+    del flat
+    items_file = write_table(storage, f"{folder}/items", shown, digest_in_name=False)
+    del shown
+    popularity_I = count_popularity(storage, ids, job.interactions, job.inputs.as_of)
     with tempfile.TemporaryDirectory(prefix="semrec-") as scratch:
-        content_ID = _embeddings(storage, Path(scratch) / "embeddings", item_ids, embedding)
-        components, vectors = fit_models(storage, inputs, interactions, item_ids, content_ID, popularity_I)
-        blocks = _write_blocks(storage, folder, item_ids, components, vectors)
+        content_ID = _embeddings(storage, Path(scratch) / "embeddings", ids, job.embedding)
+        components, vectors = fit_models(storage, job.inputs, job.interactions, ids, content_ID, popularity_I)
+        blocks = _write_blocks(storage, folder, ids, components, vectors, words_IW)
         models = write_models(storage, folder, components)
-    popularity_file = write_array(storage, f"{folder}/popularity.npy", popularity_I)
+    id_files = write_ids(storage, f"{folder}/ids", ids)
+    rows = [[block.sha256, block.words.sha256 if block.words else None] for block in blocks]
     manifest = MatrixManifest(
-        num_items=items.num_rows,
-        num_items_without_vector=catalogue.num_items - items.num_rows,
+        num_items=len(ids),
+        num_items_without_vector=job.catalogue.num_items - len(ids),
         dimension=components.dimension,
-        embedding_dimension=embedding.dimension,
+        embedding_dimension=job.embedding.dimension,
         layout=tuple(ClauseValues(attribute=clause.attribute, values=clause.values) for clause in layout.clauses),
         items=items_file,
+        ids=id_files,
         blocks=blocks,
-        popularity=popularity_file,
+        popularity=write_array(storage, f"{folder}/popularity.npy", popularity_I),
         models=models,
-        fingerprint=fingerprint([items_file.content_digest, [block.sha256 for block in blocks]]),
+        fingerprint=fingerprint([id_files.offsets.sha256, id_files.data.sha256, rows]),
     )
-    manifest.write(storage, release_id)
+    manifest.write(storage, job.release_id)
     return manifest
 
 
@@ -99,33 +94,18 @@ def layout_of(matrix: ItemMatrix) -> Layout:
     return Layout(tuple(Clause(clause.attribute, clause.values) for clause in matrix.layout))
 
 
-def attribute_dicts(column: pa.ChunkedArray) -> list[dict[str, list[str]]]:
-    """A column of ATTRIBUTES_TYPE as dictionaries; null becomes {}."""
-    return [dict(row or ()) for row in column.to_pylist()]
-
-
-def attribute_names(column: pa.ChunkedArray) -> set[str]:
-    """The names of all attributes in a column of ATTRIBUTES_TYPE that have a value somewhere."""
-    names: set[str] = set()
-    for chunk in column.chunks:
-        maps = chunk.drop_null()  # what a null entry covers is not part of the column
-        has_value = pc.greater(pc.list_value_length(maps.items), 0)
-        names |= set(maps.keys.filter(pc.fill_null(has_value, False)).unique().to_pylist())
-    return names
-
-
 def count_popularity(
-    workspace: Workspace, item_ids: pa.ChunkedArray, interactions: InteractionsManifest | None, as_of: int | None
+    storage: Storage, item_ids: SortedIds, interactions: InteractionsManifest | None, as_of: int | None
 ) -> np.ndarray:
     """Distinct users who interacted with each item up to `as_of`: float32 [I]. One part in memory at a time."""
     counts = np.zeros(len(item_ids), np.int64)
     for part in interactions.parts if interactions else ():
-        table = read_table(workspace.storage, part, ["user_id", "item_id", "timestamp"])
+        table = read_table(storage, part, ["user_id", "item_id", "timestamp"])
         if as_of is not None:
             table = table.filter(pc.less_equal(table.column("timestamp"), as_of))
         pairs = table.select(["user_id", "item_id"]).group_by(["user_id", "item_id"]).aggregate([])
-        rows = pc.index_in(pairs.column("item_id"), value_set=item_ids)
-        counts += np.bincount(rows.drop_null().to_numpy(), minlength=len(counts))
+        rows = item_ids.rows_of(pairs.column("item_id"))
+        np.add.at(counts, rows[rows >= 0], 1)
     return counts.astype(np.float32)
 
 
@@ -140,27 +120,25 @@ def unpack_words(column: pa.ChunkedArray, num_words: int) -> np.ndarray:
     return column.combine_chunks().flatten().to_numpy(zero_copy_only=False).reshape(len(column), num_words)
 
 
-def _items_table(
-    storage: Storage,
-    catalogue: CatalogueManifest,
-    embedding: EmbeddingManifest,
-    users: UsersManifest | None,
-    eligibility: tuple[str, ...],
-) -> tuple[pa.Table, Layout]:
-    embedded = pa.concat_tables(read_table(storage, part, ["item_id"]) for part in embedding.parts)
+def _read_items(storage: Storage, job: ReleaseJob) -> tuple[SortedIds, pa.Table, FlatAttributes, set[str]]:
+    """The items that have a vector, ascending in their ids: ids; title and attributes; the attributes flat. And the names of
+    all attributes in the catalogue."""
+    embedded = pa.concat_tables(read_table(storage, part, ["item_id"]) for part in job.embedding.parts)
     columns = ["item_id", "title", "attributes"]
-    items = pa.concat_tables(read_table(storage, part, columns) for part in catalogue.parts)
-    names_of_items = attribute_names(items.column("attributes"))
+    items = pa.concat_tables(read_table(storage, part, columns) for part in job.catalogue.parts)
+    names = attribute_names(items.column("attributes"))
     items = items.filter(pc.is_in(items.column("item_id"), value_set=embedded.column("item_id").combine_chunks()))
     items = items.sort_by("item_id")
-    attributes = attribute_dicts(items.column("attributes"))
-    layout = Layout.of_items(eligibility, attributes)
-    _check_known([clause.attribute for clause in layout.clauses if not clause.values], names_of_items, storage, users)
-    packed = pack_words(layout.item_words(attributes))
-    ids, titles = items.column("item_id"), items.column("title")
-    attribute_column = items.column("attributes").cast(ATTRIBUTES_TYPE)
-    table = pa.table([ids, titles, attribute_column, packed], names=["item_id", "title", "attributes", "words"])
-    return table, layout
+    attributes = items.column("attributes").cast(ATTRIBUTES_TYPE)
+    shown = pa.table([items.column("title"), attributes], names=["title", "attributes"])
+    return SortedIds.of(items.column("item_id")), shown, FlatAttributes(attributes), names
+
+
+def _words(job: ReleaseJob, flat: FlatAttributes, storage: Storage, known: set[str]) -> tuple[Layout, np.ndarray]:
+    """The clauses of the release and the words of all items, uint64 [I, W]; `known` are the items' attributes."""
+    layout = Layout.of_values({name: flat.values_of(name) for name in job.inputs.eligibility})
+    _check_known([clause.attribute for clause in layout.clauses if not clause.values], known, storage, job.users)
+    return layout, layout.words_of([flat.codes_of(c.attribute, list(c.values)) for c in layout.clauses], flat.num_items)
 
 
 def _check_known(
@@ -190,7 +168,7 @@ def _listed(names: set[str]) -> str:
     return ", ".join(sorted(names)) or "there is none"
 
 
-def _embeddings(storage: Storage, path: Path, item_ids: pa.Array, embedding: EmbeddingManifest) -> np.ndarray:
+def _embeddings(storage: Storage, path: Path, item_ids: SortedIds, embedding: EmbeddingManifest) -> np.ndarray:
     """The encoder's vectors in the order of `item_ids`, float32 [I, D], memory-mapped in a new file at `path`."""
     shape = (len(item_ids), embedding.dimension)
     if not shape[0]:
@@ -198,7 +176,7 @@ def _embeddings(storage: Storage, path: Path, item_ids: pa.Array, embedding: Emb
     content_ID = np.memmap(path, np.float32, "w+", shape=shape)
     for part in embedding.parts:
         table = read_table(storage, part, ["item_id", "vector"])
-        rows = pc.index_in(table.column("item_id"), value_set=item_ids).to_numpy()
+        rows = item_ids.rows_of(table.column("item_id"))
         vectors = table.column("vector").combine_chunks().flatten().to_numpy(zero_copy_only=False)
         content_ID[rows] = vectors.astype(np.float32, copy=False).reshape(-1, shape[1])
     _check_finite(content_ID, item_ids)
@@ -206,23 +184,29 @@ def _embeddings(storage: Storage, path: Path, item_ids: pa.Array, embedding: Emb
 
 
 def _write_blocks(
-    storage: Storage, folder: str, item_ids: pa.Array, components: Components, vectors: Sequence[np.ndarray]
+    storage: Storage,
+    folder: str,
+    item_ids: SortedIds,
+    components: Components,
+    vectors: Sequence[np.ndarray],
+    words_IW: np.ndarray,
 ) -> tuple[MatrixBlock, ...]:
-    """Writes the item vectors of each component, float32 [I, D of it], side by side."""
+    """Writes the item vectors of each component, float32 [I, D of it], side by side, and the words, uint64 [I, W]."""
     blocks = []
     for number, start in enumerate(range(0, len(item_ids), ROWS_PER_BLOCK)):
         rows = slice(start, start + ROWS_PER_BLOCK)
         block_ID = components.stored_items([np.asarray(own_ID[rows]) for own_ID in vectors])
-        _check_finite(block_ID, item_ids[rows])
-        blocks.append(write_block(storage, f"{folder}/matrix/block-{number:05d}", block_ID))
+        _check_finite(block_ID, item_ids, start)
+        blocks.append(write_block(storage, f"{folder}/matrix/block-{number:05d}", block_ID, words_IW[rows]))
     return tuple(blocks)
 
 
-def _check_finite(matrix: np.ndarray, item_ids: pa.Array) -> None:
-    bad = rows_not_finite(matrix)
+def _check_finite(vectors_ND: np.ndarray, item_ids: SortedIds, start: int = 0) -> None:
+    """Raises InputError for a vector that is not finite; the first is that of row `start`."""
+    bad = rows_not_finite(vectors_ND)
     if len(bad):
         raise InputError(
-            f"the vector of item {item_ids[int(bad[0])].as_py()!r} is not finite ({len(bad)} such items)",
+            f"the vector of item {item_ids.take(start + bad[:1])[0].as_py()!r} is not finite ({len(bad)} such items)",
             expected="finite numbers",
             remedy="Correct or drop the item, then embed again.",
         )

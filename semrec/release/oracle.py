@@ -17,6 +17,8 @@ from semrec.scoring.types import Queries
 
 __all__ = ["ListChecker", "may_see"]
 
+_ROWS_AT_ONCE = 65_536  # as Python objects
+
 Values = tuple[frozenset[str], ...]  # of one user or item, for each attribute that eligibility goes by
 
 
@@ -31,7 +33,7 @@ class ListChecker:
     def __init__(self, release: Release) -> None:
         self._release_id = release.release_id
         self._names: tuple[str, ...] = release.manifest.settings.eligibility
-        self._kind_I, self._item_kinds = _kinds(release.items.column("attributes"), self._names)
+        self._kind_I, self._item_kinds = _kinds(release.attributes(), self._names)
         self._verdicts: dict[tuple[Values, Values], bool] = {}
 
     def num_excluded(self, users: UserPart, owners_P: np.ndarray, rows_P: np.ndarray) -> int:
@@ -69,13 +71,16 @@ class ListChecker:
 
 def _kinds(column: pa.Array | pa.ChunkedArray, names: Sequence[str]) -> tuple[np.ndarray, list[Values]]:
     """Which of the distinct combinations of values each row of ATTRIBUTES_TYPE has (int64 [N]), and the combinations."""
-    columns = [pc.map_lookup(column, pa.scalar(name), "first").to_pylist() for name in names]
     number_of: dict[Values, int] = {}
-    kinds = [
-        number_of.setdefault(tuple(frozenset(values or ()) for values in row), len(number_of))
-        for row in zip(*columns, strict=True)
-    ]
-    return np.array(kinds or np.zeros(len(column)), np.int64), list(number_of) or [()]
+    kinds = np.zeros(len(column), np.int64)
+    for start in range(0, len(column) if names else 0, _ROWS_AT_ONCE):
+        rows = column.slice(start, _ROWS_AT_ONCE)
+        columns = [pc.map_lookup(rows, pa.scalar(name), "first").to_pylist() for name in names]
+        kinds[start : start + len(rows)] = [
+            number_of.setdefault(tuple(frozenset(values or ()) for values in row), len(number_of))
+            for row in zip(*columns, strict=True)
+        ]
+    return kinds, list(number_of) or [()]
 
 
 def _is_seen(queries: Queries, owners_P: np.ndarray, rows_P: np.ndarray, num_items: int) -> np.ndarray:

@@ -11,12 +11,13 @@ import pyarrow.compute as pc
 
 from semrec.errors import CorruptArtefactError
 from semrec.models.components import Components
-from semrec.release.arrays import check_matrix, read_popularity, read_rows
+from semrec.release.arrays import check_matrix, read_ids, read_popularity, read_rows, read_words
 from semrec.release.matrix import layout_of, unpack_words
 from semrec.release.sources import Source, source_named
 from semrec.release.training import read_components
 from semrec.scoring.formats import DEFAULT_FORMAT, matrix_bytes
 from semrec.scoring.types import ItemShard, Queries
+from semrec.sorted_ids import SortedIds
 from semrec.workspace.manifests import ReleaseManifest, newest_finished
 from semrec.workspace.storage import Storage
 from semrec.workspace.tables import read_table
@@ -45,6 +46,8 @@ class UserPart:
 
 class Release:
     """An opened release. Arrays are read on first use and memory-mapped where that is possible.
+
+    Who scores reads neither titles nor attributes: those are for who shows items and checks lists.
 
     `manifest` is that of a release whose own is not written yet.
     """
@@ -84,13 +87,24 @@ class Release:
         return self.manifest.matrix.embedding_dimension or self.dimension
 
     @cached_property
-    def items(self) -> pa.Table:
-        """item_id, title, attributes, words; row r is row r of the matrix."""
-        return read_table(self.storage, self.manifest.matrix.items)
+    def ids(self) -> SortedIds:
+        """The item ids; row r is row r of the matrix."""
+        return read_ids(self.storage, self.manifest.matrix)
 
     @cached_property
     def item_ids(self) -> pa.Array:
-        return self.items.column("item_id").combine_chunks()
+        """All item ids as text, in memory."""
+        return self.ids.array().cast(pa.string())
+
+    @cached_property
+    def items(self) -> pa.Table:
+        """item_id, title, attributes; row r is row r of the matrix."""
+        shown = read_table(self.storage, self.manifest.matrix.items, ["title", "attributes"])
+        return shown.add_column(0, "item_id", self.item_ids)
+
+    def attributes(self) -> pa.ChunkedArray:
+        """The attributes of all items, ATTRIBUTES_TYPE, read anew."""
+        return read_table(self.storage, self.manifest.matrix.items, ["attributes"]).column("attributes")
 
     def check(self) -> None:
         """Hashes the stored matrix and popularity. Raises CorruptArtefactError naming the first file that differs."""
@@ -114,13 +128,13 @@ class Release:
         """
         stop = self.num_items if stop is None else stop
         high_ID, low_ID, norms_IN = read_rows(self.storage, self.manifest.matrix, start, stop)
-        return ItemShard(high_ID, low_ID, norms_IN, self.item_words[start:stop], self.layout.clause_starts, start)
+        return ItemShard(high_ID, low_ID, norms_IN, self.words(start, stop), self.layout.clause_starts, start)
 
     def popularity_shard(self, start: int = 0, stop: int | None = None) -> ItemShard:
         """The same rows as a matrix of one dimension, whose score is the popularity."""
         stop = self.num_items if stop is None else stop
         counts = read_popularity(self.storage, self.manifest.matrix, start, stop)
-        return ItemShard.from_vectors(counts[:, None], self.item_words[start:stop], self.layout.clause_starts, start)
+        return ItemShard.from_vectors(counts[:, None], self.words(start, stop), self.layout.clause_starts, start)
 
     def user_part(self, part: int) -> UserPart:
         """The users of one part."""
@@ -152,10 +166,9 @@ class Release:
         """Eligibility words per item and user."""
         return sum(clause.num_words for clause in self.layout.clauses)
 
-    @cached_property
-    def item_words(self) -> np.ndarray:
-        """Eligibility words of all items: uint64 [I, W]."""
-        return unpack_words(self.items.column("words"), self.num_words)
+    def words(self, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """Eligibility words of the items of rows start:stop: uint64 [stop - start, W]."""
+        return read_words(self.storage, self.manifest.matrix, start, self.num_items if stop is None else stop)
 
 
 def newest_release(storage: Storage) -> str:

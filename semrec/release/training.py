@@ -8,28 +8,29 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from semrec.models.base import Events, ItemVectors, TrainingData, VectorModel, model_class
+from semrec.models.base import Events, TrainingData, VectorModel, model_class
 from semrec.models.components import Component, Components
-from semrec.release.arrays import read_array, read_rows, write_array
+from semrec.release.arrays import read_array, write_array
+from semrec.sorted_ids import SortedIds
 from semrec.workspace.digests import fingerprint
 from semrec.workspace.manifests import InteractionsManifest, ItemMatrix, ModelRecord, ModelSpec, ReleaseInputs
 from semrec.workspace.storage import Storage
 from semrec.workspace.tables import read_table
 
-__all__ = ["DEFAULT_MODELS", "events_of", "fit_models", "read_components", "stored_items", "write_models"]
+__all__ = ["DEFAULT_MODELS", "events_of", "fit_models", "read_components", "write_models"]
 
 #: The models of a release that names none.
 DEFAULT_MODELS = (ModelSpec(kind="content"),)
 
 
-def events_of(interactions: pa.Table, user_ids: pa.Array, item_ids: pa.Array) -> tuple[Events, int]:
+def events_of(interactions: pa.Table, user_ids: pa.Array, item_ids: SortedIds) -> tuple[Events, int]:
     """Interactions by place of the user in `user_ids` and of the item in `item_ids`, and how many have another item."""
-    rows = pc.index_in(interactions.column("item_id"), value_set=item_ids)
-    is_known = rows.is_valid().to_numpy()
+    rows = item_ids.rows_of(interactions.column("item_id"))
+    is_known = rows >= 0
     users = pc.index_in(interactions.column("user_id"), value_set=user_ids).to_numpy()
     events = Events(
         users[is_known].astype(np.int64),
-        rows.drop_null().to_numpy().astype(np.int64),
+        rows[is_known],
         interactions.column("value").to_numpy()[is_known],
         interactions.column("timestamp").to_numpy()[is_known],
     )
@@ -40,7 +41,7 @@ def fit_models(
     storage: Storage,
     inputs: ReleaseInputs,
     interactions: InteractionsManifest | None,
-    item_ids: pa.Array,
+    item_ids: SortedIds,
     content_ID: np.ndarray,
     popularity_I: np.ndarray,
 ) -> tuple[Components, list[np.ndarray]]:
@@ -96,12 +97,6 @@ def read_components(storage: Storage, matrix: ItemMatrix, inputs: ReleaseInputs)
         for record in matrix.models
     ]
     return Components.side_by_side(models, matrix.models, inputs.repeats, inputs.neutral_value)
-
-
-def stored_items(storage: Storage, matrix: ItemMatrix) -> ItemVectors:
-    """All item vectors of a stored matrix, memory-mapped when one block holds them."""
-    high_ID, low_ID, _ = read_rows(storage, matrix, 0, matrix.num_items)
-    return ItemVectors(high_ID, low_ID)
 
 
 def _write_model(storage: Storage, folder: str, component: Component) -> ModelRecord:

@@ -30,8 +30,8 @@ import pyarrow.compute as pc
 
 from semrec.changes.overlay import OverlayView
 from semrec.errors import CorruptArtefactError, MissingArtefactError, SchemaError
-from semrec.online.stored_rows import StoredRows
-from semrec.release.matrix import attribute_dicts
+from semrec.release.arrays import StoredRows
+from semrec.release.attributes import attribute_dicts
 from semrec.release.reader import Release
 from semrec.reports.projection import project
 from semrec.workspace.digests import fingerprint, sha256_hex
@@ -103,7 +103,9 @@ def draw_map(storage: Storage, release_id: str, *, num_threads: int = 1) -> bool
     with contextlib.suppress(MissingArtefactError, CorruptArtefactError, SchemaError):
         if MapManifest.read(storage, release_id).fingerprint == print_of_map and len(read_map(release)) == len(rows):
             return False
-    positions_N2 = project(StoredRows(release).vectors(rows), _SEED, num_threads=num_threads)
+    positions_N2 = project(
+        StoredRows(release.storage, release.manifest.matrix).vectors(rows), _SEED, num_threads=num_threads
+    )
     buffer = io.BytesIO()
     np.save(buffer, np.rint(positions_N2 * _FULL).astype(np.uint16), allow_pickle=False)
     digest = sha256_hex(buffer.getvalue())
@@ -208,13 +210,13 @@ def map_items(
 def rows_of(release: Release, item_ids: Iterable[str]) -> dict[str, int]:
     """Returns the matrix rows of those ids that the release has."""
     wanted = list(dict.fromkeys(item_ids))
-    rows = pc.index_in(pa.array(wanted, pa.string()), value_set=release.item_ids).to_pylist()
-    return {item_id: row for item_id, row in zip(wanted, rows, strict=True) if row is not None}
+    rows = release.ids.rows_of(pa.array(wanted, pa.string())).tolist()
+    return {item_id: row for item_id, row in zip(wanted, rows, strict=True) if row >= 0}
 
 
 def items_with_title(release: Release, overlay: OverlayView, text: str, limit: int) -> list[dict[str, Any]]:
     """Finds items whose title contains `text`, whatever the case: those that begin with it first, then by item_id."""
-    hidden = overlay.rows_hidden(release.item_ids)
+    hidden = overlay.rows_hidden(release.ids)
     stored = _with_title(release.items.column("title"), text)
     changed = _with_title(pa.array([change.title for change in overlay.live], pa.string()), text)
     matches: list[dict[str, Any]] = []

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from semrec.contracts import CONTRACT_VERSION
 from semrec.release.oracle import ListChecker
 from semrec.release.reader import Release
+from semrec.sorted_ids import SortedIds
 from semrec.workspace.manifests import Manifest, RunManifest
 from semrec.workspace.storage import Storage
 from semrec.workspace.tables import read_table
@@ -68,8 +68,8 @@ def measure_health(storage: Storage, run_id: str) -> RunHealth:
     times_I, excluded = np.zeros(release.num_items, np.int64), 0
     for part in manifest.parts:
         lists = read_table(storage, part, ["item_ids"]).column("item_ids").combine_chunks()
-        owners, rows = _places(lists, release.item_ids)
-        times_I += np.bincount(rows, minlength=release.num_items)
+        owners, rows = _places(lists, release.ids)
+        np.add.at(times_I, rows, 1)
         excluded += checker.num_excluded(release.user_part(part.part), owners, rows)
     counts = manifest.counts
     health = RunHealth(
@@ -110,10 +110,10 @@ def _top_places(times_I: np.ndarray) -> int:
     return int(np.sort(times_I)[len(times_I) - num_top :].sum())
 
 
-def _places(lists: pa.Array, item_ids: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+def _places(lists: pa.Array, ids: SortedIds) -> tuple[np.ndarray, np.ndarray]:
     """All entries of a part's lists: (place of the user in the part, row of the item in the matrix), int64."""
     lengths = lists.value_lengths().to_numpy(zero_copy_only=False)
     flat = lists.flatten()
-    row_of_code = pc.index_in(flat.dictionary, value_set=item_ids).to_numpy(zero_copy_only=False)
+    row_of_code = ids.rows_of(flat.dictionary)
     codes = flat.indices.to_numpy(zero_copy_only=False)
-    return np.repeat(np.arange(len(lengths)), lengths), row_of_code[codes].astype(np.int64)
+    return np.repeat(np.arange(len(lengths)), lengths), row_of_code[codes]

@@ -179,7 +179,7 @@ def _user_fault(
     source = source_named(users.source_of(place))
     expected: TopK = engines[source.name].top_k(source.queries(users.queries.take(np.array([place]))), k)
     row = read_table(release.storage, record.table).slice(place, 1)
-    same_items = row.column("item_ids")[0].as_py() == release.item_ids.take(pa.array(expected.rows)).to_pylist()
+    same_items = row.column("item_ids")[0].as_py() == release.ids.take(expected.rows).to_pylist()
     stored = np.array(row.column("scores")[0].as_py(), np.float32)
     if same_items and stored.tobytes() == expected.scores.tobytes():
         return None

@@ -13,6 +13,7 @@ from semrec.release.reader import Release, UserPart
 from semrec.release.sources import PERSONAL, POPULARITY
 from semrec.runs.plan import run_inputs
 from semrec.scoring.types import TopK
+from semrec.sorted_ids import SortedIds
 from semrec.workspace.ledger import Ledger, PartRecord, Plan, build_info
 from semrec.workspace.storage import Storage
 from semrec.workspace.tables import write_table
@@ -74,7 +75,7 @@ class ScoreWorker:
         """Merges the shards' results, writes the part's file, then its record."""
         users = self._users(part)
         merged = {name: TopK.merge([result.by_source[name] for result in results], self._k) for name in self._engines}
-        table = recommendations_table(users, merged, self._release.item_ids, self._k)
+        table = recommendations_table(users, merged, self._release.ids, self._k)
         file = write_table(self._storage, f"{self._folder}/parts/{part_name(part)}", table, digest_in_name=False)
         counts = {
             "users": table.num_rows,
@@ -95,7 +96,7 @@ class ScoreWorker:
         return self._read[1]
 
 
-def recommendations_table(users: UserPart, by_source: Mapping[str, TopK], item_ids: pa.Array, k: int) -> pa.Table:
+def recommendations_table(users: UserPart, by_source: Mapping[str, TopK], ids: SortedIds, k: int) -> pa.Table:
     """The part's output: RECOMMENDATIONS_SCHEMA, one row per user in the order of `users`."""
     owner = np.concatenate([np.repeat(users.of_source(name), top.lengths) for name, top in by_source.items()])
     order = np.argsort(owner, kind="stable")
@@ -104,13 +105,13 @@ def recommendations_table(users: UserPart, by_source: Mapping[str, TopK], item_i
     lengths = np.bincount(owner, minlength=len(users.user_ids))
     offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int32())
     used, index = np.unique(rows, return_inverse=True)
-    ids = pa.DictionaryArray.from_arrays(pa.array(index.reshape(-1), pa.int32()), item_ids.take(pa.array(used)))
+    item_ids = pa.DictionaryArray.from_arrays(pa.array(index.reshape(-1), pa.int32()), ids.take(used))
     columns = [
         users.user_ids,
-        pa.ListArray.from_arrays(offsets, ids),
+        pa.ListArray.from_arrays(offsets, item_ids),
         pa.ListArray.from_arrays(offsets, pa.array(scores, pa.float32())),
         pa.array(users.sources, pa.string()).take(pa.array(users.source_U)),
-        _short_reasons(lengths, k, len(item_ids)),
+        _short_reasons(lengths, k, len(ids)),
     ]
     return pa.table(columns, schema=RECOMMENDATIONS_SCHEMA)
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from semrec.errors import InputError
 
-__all__ = ["MAX_VALUES", "Clause", "Layout", "eligible_items"]
+__all__ = ["MAX_VALUES", "Clause", "Layout", "eligible_items", "set_bits"]
 
 MAX_VALUES = 256
 _BITS = 64
@@ -67,11 +67,16 @@ class Layout:
 
     @classmethod
     def of_items(cls, names: Sequence[str], attributes: Sequence[dict[str, list[str]]]) -> Layout:
-        """One clause for each of `names`, with the values that the items state, ascending; no name is left out.
+        """One clause for each of `names`, with the values that the items state. Raises InputError as `of_values` does."""
+        return cls.of_values({name: _values_of(name, attributes) for name in names})
+
+    @classmethod
+    def of_values(cls, values: Mapping[str, Sequence[str]]) -> Layout:
+        """One clause for each attribute, with its distinct values, ascending; an attribute without any is not left out.
 
         Raises InputError for an attribute with more than 256 values.
         """
-        clauses = [Clause(name, tuple(_values_of(name, attributes))) for name in dict.fromkeys(names)]
+        clauses = [Clause(name, tuple(of_name)) for name, of_name in values.items()]
         for clause in clauses:
             if len(clause.values) > MAX_VALUES:
                 raise InputError(
@@ -119,6 +124,16 @@ class Layout:
         """uint64 [I, W]"""
         return self._beside([clause.item_words(attributes) for clause in self.clauses], len(attributes))
 
+    def words_of(self, codes: Sequence[tuple[np.ndarray, np.ndarray]], num_items: int) -> np.ndarray:
+        """`item_words` of items whose values are known by number, uint64 [I, W].
+
+        For each clause the items that state a value of it, int64 [N], and the place of that value in the clause, int64 [N].
+        """
+        words_IW = self.item_words([{}]).repeat(num_items, axis=0)
+        for start, (rows_N, values_N) in zip(self.clause_starts, codes, strict=True):
+            set_bits(words_IW, rows_N, values_N, start)
+        return words_IW
+
     def user_words(self, attributes: Sequence[dict[str, list[str]]]) -> np.ndarray:
         """uint64 [U, W]"""
         return self._beside([clause.user_words(attributes) for clause in self.clauses], len(attributes))
@@ -138,6 +153,13 @@ class Layout:
 def _values_of(name: str, attributes: Sequence[dict[str, list[str]]]) -> list[str]:
     """The distinct values that items state of an attribute, ascending."""
     return sorted({value for attrs in attributes for value in attrs.get(name) or ()})
+
+
+def set_bits(words_IW: np.ndarray, rows_N: np.ndarray, values_N: np.ndarray, start: int) -> None:
+    """Sets the bit of value `values_N[n]` of the clause at word `start` on item `rows_N[n]`."""
+    bits_N = values_N + 1
+    masks_N = np.left_shift(np.uint64(1), (bits_N % _BITS).astype(np.uint64))
+    np.bitwise_or.at(words_IW, (rows_N, start + bits_N // _BITS), masks_N)
 
 
 def eligible_items(words_IW: np.ndarray, words_W: np.ndarray, clause_ranges: Sequence[tuple[int, int]]) -> np.ndarray:

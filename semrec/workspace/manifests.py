@@ -15,7 +15,7 @@ from semrec.errors import MissingArtefactError, SchemaError
 from semrec.workspace.records import (
     ArrayFile,
     ClauseValues,
-    Float32Block,
+    IdFiles,
     MatrixBlock,
     ModelRecord,
     ModelSpec,
@@ -33,7 +33,7 @@ __all__ = [
     "EmbeddingManifest",
     "EmbeddingRunManifest",
     "FinishedManifest",
-    "Float32Block",
+    "IdFiles",
     "InteractionsManifest",
     "InteractionsPart",
     "ItemMatrix",
@@ -234,7 +234,8 @@ class ItemMatrix(Record):
     """The stored item matrix: rows in ascending item_id, the vectors of `models` side by side in their order.
 
     No `models`: the content model, whose settings are those of the release. `embedding_dimension` is that of the encoder's
-    vectors, `dimension` where it is not said.
+    vectors, `dimension` where it is not said. `items` are titles and attributes. No `ids`: schema 2, whose `items` have ids
+    and words, too.
     """
 
     num_items: int
@@ -242,7 +243,8 @@ class ItemMatrix(Record):
     dimension: int
     layout: tuple[ClauseValues, ...]
     items: TableFile
-    blocks: tuple[MatrixBlock | Float32Block, ...]
+    ids: IdFiles | None = None
+    blocks: tuple[MatrixBlock, ...]
     popularity: ArrayFile
     models: tuple[ModelRecord, ...] = ()
     embedding_dimension: int | None = None
@@ -300,8 +302,8 @@ class CoarseChoice(Record):
 class ReleaseManifest(Manifest):
     """A finished release: all that scoring and serving read.
 
-    `newest_timestamp` is that of all imported events, also of those that `as_of` leaves out; `interactions` has one file
-    per user bucket. Either is None in a release that did not note it.
+    `newest_timestamp` is that of all imported events, also of those that `as_of` leaves out, None in a release that did not
+    note it. `interactions` has one file per user bucket: those that it was built from, none without interactions.
     """
 
     KIND = "release"
@@ -321,7 +323,7 @@ class ReleaseManifest(Manifest):
         "personal",
         "popularity",
     )  # what its users' lists are ranked by, see semrec.release.sources
-    interactions: tuple[TableFile, ...] | None = None
+    interactions: tuple[TableFile, ...]
     users: tuple[UserPartFile, ...]
     applied: AppliedSequences = Field(AppliedSequences(), alias="folded")
     coarse: CoarseChoice | None = None

@@ -12,7 +12,7 @@ from semrec.errors import CorruptArtefactError
 __all__ = [
     "ArrayFile",
     "ClauseValues",
-    "Float32Block",
+    "IdFiles",
     "MatrixBlock",
     "ModelRecord",
     "ModelSpec",
@@ -108,17 +108,24 @@ class ClauseValues(Record):
 
 
 class MatrixBlock(Record):
-    """A block of rows of the item matrix as two 16-bit halves and norms; `sha256` is that of the float32 rows as .npy."""
+    """A block of rows of the item matrix as two 16-bit halves, norms and eligibility words.
+
+    `sha256` is that of the float32 rows as .npy. No `words`: the release has no clause, or schema 2 wrote it.
+    """
 
     num_rows: int
     sha256: str
     high: ArrayFile
     low: ArrayFile
     norms: NormsFile
+    words: ArrayFile | None = None
 
 
-class Float32Block(ArrayFile):
-    """A block of rows of the item matrix as schema 1 stored it: float32."""
+class IdFiles(Record):
+    """Ids in ascending order of their UTF-8 bytes, see `semrec.sorted_ids`: offsets int64 [N + 1], and the bytes."""
+
+    offsets: ArrayFile
+    data: ArrayFile
 
 
 class ModelSpec(Record):

@@ -22,9 +22,11 @@ from whole_path import (
 import semrec.data.catalogue
 import semrec.release.matrix
 from semrec.bench.generated import write_catalogue, write_embedding
+from semrec.changes.overlay import OverlayView
 from semrec.contracts import bucket_of
 from semrec.data import ItemRow, import_interactions, import_items
 from semrec.errors import CorruptArtefactError, InputError, MissingArtefactError, SchemaError
+from semrec.online.release import OnlineRelease
 from semrec.release import Release
 from semrec.workspace.folder import Workspace
 from semrec.workspace.manifests import CatalogueManifest, InteractionsManifest
@@ -166,16 +168,16 @@ def test_an_embedding_of_another_catalogue_is_refused_by_name(tmp_path: Path) ->
 )
 def test_an_input_of_a_newer_schema_is_refused_by_name(tmp_path: Path, path: str) -> None:
     workspace = make_world(tmp_path)
-    workspace.storage.write_json(path, {**workspace.storage.read_json(path), "schema": 3})
-    with pytest.raises(SchemaError, match=f"{path} has schema 3; expected schema 2 or 1. Upgrade semrec"):
+    workspace.storage.write_json(path, {**workspace.storage.read_json(path), "schema": 4})
+    with pytest.raises(SchemaError, match=f"{path} has schema 4; expected schema 3 or 2. Upgrade semrec"):
         release(workspace)
 
 
 def test_a_release_of_a_newer_schema_is_refused_by_name(tmp_path: Path) -> None:
     workspace = make_world(tmp_path)
     path = f"releases/{release(workspace).release_id}/manifest.json"
-    workspace.storage.write_json(path, {**workspace.storage.read_json(path), "schema": 3})
-    with pytest.raises(SchemaError, match=f"{path} has schema 3"):
+    workspace.storage.write_json(path, {**workspace.storage.read_json(path), "schema": 4})
+    with pytest.raises(SchemaError, match=f"{path} has schema 4"):
         score(workspace)
 
 
@@ -288,3 +290,38 @@ def test_a_lost_user_part_alone_is_made_again(tmp_path: Path) -> None:
     assert (again.parts.computed, again.parts.committed) == (1, 3)
     assert workspace.storage.read_bytes(path) == data
     assert again.manifest == before.manifest
+
+
+def test_an_edited_title_rescores_nobody_and_is_shown(tmp_path: Path) -> None:
+    workspace = make_world(tmp_path)
+    before = score(workspace, release_id=release(workspace).release_id).manifest
+    edited = [ItemRow("item-3", "A new title", "text of item-3", {"price": ["7"]})]
+    import_items(workspace, edited, mode="append")
+    write_embedding(workspace, dict(zip(ITEM_IDS, directions(), strict=True)))
+    after = release(workspace)
+    assert after.release_id != before.release
+    assert (after.parts.computed, after.parts.reused) == (0, 4)
+    scored = score(workspace, release_id=after.release_id)
+    assert (scored.parts.computed, scored.parts.reused) == (0, 4)
+    assert scored.manifest.content_digest == before.content_digest
+    served = OnlineRelease(workspace.storage, after.release_id, scored.run_id)
+    facts = served.item("item-3", OverlayView.empty())
+    assert (facts.title, facts.attributes) == ("A new title", {"price": ["7"]})
+    served.probe()
+
+
+def test_an_attribute_that_eligibility_goes_by_remakes_the_lists(tmp_path: Path) -> None:
+    workspace = make_world(tmp_path)
+    score(workspace, release_id=release(workspace, eligibility=("platform",)).release_id)
+    import_items(workspace, [ItemRow("item-3", "t", "text of item-3", {"platform": ["Atlas"]})], mode="append")
+    write_embedding(workspace, dict(zip(ITEM_IDS, directions(), strict=True)))
+    assert release(workspace, eligibility=("platform",)).parts.computed == 4
+    assert score(workspace).parts.computed == 4
+
+
+def test_scoring_reads_neither_titles_nor_attributes(tmp_path: Path) -> None:
+    workspace = make_world(tmp_path)
+    found = release(workspace)
+    workspace.storage.delete(found.manifest.matrix.items.file)
+    for num_shards in (None, 3):
+        assert score(workspace, release_id=found.release_id, num_shards=num_shards).manifest.num_rows == 8

@@ -115,11 +115,12 @@ def test_a_fault_of_the_bits_is_found_in_the_lists_that_they_made(
     asking = {"user-1": {"platform": ["a"]}, "user-2": {"platform": ["b"], "region": ["y"]}, "user-3": {}}
     import_users(workspace, [UserRow(user, stated) for user, stated in asking.items()])
     if damaged == "layout":
-        monkeypatch.setattr(Layout, "of_items", lambda names, attributes: Layout())
+        monkeypatch.setattr(Layout, "of_values", lambda values: Layout())
+    elif damaged == "items":
+        monkeypatch.setattr(Layout, "words_of", lambda layout, codes, rows: np.full((rows, 2), 2**64 - 1, np.uint64))
     else:
-        method = {"items": "item_words", "users": "user_words"}[damaged]
         monkeypatch.setattr(
-            Clause, method, lambda clause, rows: np.full((len(rows), clause.num_words), 2**64 - 1, np.uint64)
+            Clause, "user_words", lambda clause, rows: np.full((len(rows), clause.num_words), 2**64 - 1, np.uint64)
         )
     release(workspace, eligibility=("platform", "region"))
     run_id = score(workspace, 8).run_id

@@ -362,8 +362,8 @@ def test_a_rollback_to_a_run_that_is_gone_is_refused(two_published: tuple[Worksp
 
 def test_a_live_pointer_of_a_newer_schema_is_refused(two_published: tuple[Workspace, str, str]) -> None:
     storage = two_published[0].storage
-    storage.write_json("current.json", {**storage.read_json("current.json"), "schema": 3})
-    with pytest.raises(SchemaError, match=r"current\.json has schema 3"):
+    storage.write_json("current.json", {**storage.read_json("current.json"), "schema": 4})
+    with pytest.raises(SchemaError, match=r"current\.json has schema 4"):
         require_live(storage)
 
 

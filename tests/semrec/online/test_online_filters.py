@@ -14,8 +14,7 @@ from semrec.contracts import ATTRIBUTES_TYPE
 from semrec.errors import InputError
 from semrec.online.filter_layout import FilterLayout
 from semrec.online.filters import NO_FILTERS, Filters
-from semrec.online.items import FlatAttributes
-from semrec.release.matrix import attribute_dicts
+from semrec.release.attributes import FlatAttributes, attribute_dicts
 from semrec.scoring.eligibility import MAX_VALUES, eligible_items
 
 VALUES = ["", "A", "1999", "2000.5", "-3", "nan", "inf", "1e3", "é"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 import numpy as np
@@ -98,20 +97,6 @@ def test_an_import_changes_nothing_in_the_answers_of_a_release_opened_before_or_
     import_interactions(world.workspace, [event_table(rows)])
     assert len(before) == len(events)
     assert answers(opened_before) == answers(world.serve()) == before
-
-
-def test_a_release_that_does_not_name_its_interactions_says_so_and_reads_those_of_today(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    world = make_world(tmp_path)
-    path = f"releases/{world.release_id}/manifest.json"
-    manifest = world.workspace.storage.read_json(path)
-    named = manifest.pop("interactions")
-    expected = world.serve().profile("user-1").names
-    world.workspace.storage.write_json(path, manifest)
-    with caplog.at_level(logging.WARNING):
-        assert world.serve().profile("user-1").names == expected
-    assert len(named) == 4 and "did not note its interactions" in caplog.text
 
 
 def test_a_stranger_gets_popularity_until_there_is_an_event(served: OnlineRelease) -> None:

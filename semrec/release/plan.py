@@ -1,0 +1,101 @@
+"""What a release is built from: its inputs and id, and the plan of its user parts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from semrec.contracts import CONTRACT_VERSION
+from semrec.errors import SchemaError
+from semrec.settings import ReleaseSettings
+from semrec.workspace.digests import fingerprint
+from semrec.workspace.folder import Workspace
+from semrec.workspace.ledger import Plan, PlannedPart
+from semrec.workspace.manifests import (
+    CatalogueManifest,
+    EmbeddingManifest,
+    InteractionsManifest,
+    InteractionsPart,
+    ItemMatrix,
+    ModelSpec,
+    ReleaseInputs,
+    UsersManifest,
+)
+
+__all__ = ["ReleaseJob", "plan_release", "plan_user_parts"]
+
+
+@dataclass(frozen=True)
+class ReleaseJob:
+    """Everything that the workers of one release need to know; small, and the same on every host."""
+
+    release_id: str
+    num_parts: int
+    inputs: ReleaseInputs
+    catalogue: CatalogueManifest = field(repr=False)
+    embedding: EmbeddingManifest = field(repr=False)
+    interactions: InteractionsManifest | None = field(repr=False)
+    users: UsersManifest | None = field(repr=False)
+
+    @property
+    def folder(self) -> str:
+        return f"releases/{self.release_id}"
+
+
+def plan_release(
+    workspace: Workspace, embedding_name: str, settings: ReleaseSettings, *, models: Sequence[ModelSpec] = ()
+) -> ReleaseJob:
+    """Fixes the inputs of a release; its id is their fingerprint. Without `models` it has the content model.
+
+    Raises MissingArtefactError when a stage before was not done, SchemaError when the embedding is of another catalogue.
+    """
+    storage = workspace.storage
+    catalogue = CatalogueManifest.read(storage)
+    embedding = EmbeddingManifest.read(storage, embedding_name)
+    if embedding.catalogue != catalogue.fingerprint:
+        raise SchemaError(
+            f"{embedding.path(embedding_name)} was made from catalogue {embedding.catalogue[:12]}",
+            expected=f"the present one, {catalogue.fingerprint[:12]}",
+            remedy="Run `semrec embed`: only changed texts are embedded.",
+        )
+    interactions, users = InteractionsManifest.read_if_there(storage), UsersManifest.read_if_there(storage)
+    newest_timestamp = interactions.newest_timestamp if interactions else None
+    inputs = ReleaseInputs(
+        as_of=settings.as_of if settings.as_of is not None else newest_timestamp,
+        catalogue=catalogue.fingerprint,
+        embedding=embedding.fingerprint,
+        embedding_name=embedding_name,
+        half_life_days=settings.half_life_days,
+        eligibility=settings.eligibility,
+        neutral_value=interactions.neutral_value if interactions else 0.0,
+        repeats=interactions.repeats if interactions else "sum",
+        **({"models": tuple(models)} if models else {}),
+    )
+    sources = [table.fingerprint if table else None for table in (interactions, users)]
+    release_id = fingerprint([CONTRACT_VERSION, inputs.to_json(), *sources])[:16]
+    return ReleaseJob(release_id, workspace.num_buckets, inputs, catalogue, embedding, interactions, users)
+
+
+def plan_user_parts(job: ReleaseJob, matrix: ItemMatrix) -> Plan:
+    """The plan of a release's user parts, whose item matrix is there.
+
+    A part's fingerprint covers what its bytes depend on: the events and attributes of its users, and of the items their
+    ids, words and vectors, with what else the models go by. Titles are not among it, nor attributes that eligibility does
+    not go by, nor a later as_of that leaves out the same events of the part: such a change takes the part over as it is.
+    """
+    models = [[model.fingerprint, model.exponent, model.weights] for model in matrix.models]
+    layout = [clause.to_json() for clause in matrix.layout]
+    shared = [CONTRACT_VERSION, matrix.fingerprint, layout, models, job.inputs.repeats]
+    parts = []
+    for part in range(job.num_parts):
+        events = job.interactions.parts[part] if job.interactions else None
+        sources = [table.parts[part].content_digest if table else None for table in (job.interactions, job.users)]
+        cut = job.inputs.as_of if _is_cut(events, job.inputs.as_of) else None
+        parts.append(PlannedPart(part, fingerprint([*shared, cut, *sources]), events.num_rows if events else 0))
+    return Plan("release", job.inputs.to_json(), tuple(parts))
+
+
+def _is_cut(events: InteractionsPart | None, as_of: int | None) -> bool:
+    """Whether `as_of` leaves out some of a part's events."""
+    newest = events.newest_timestamp if events else None
+    return newest is not None and as_of is not None and newest > as_of

@@ -1,0 +1,95 @@
+"""Ids in ascending order, looked up by binary search in the arrays that hold them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+
+from semrec.compiled import compiled
+from semrec.errors import CorruptArtefactError
+
+__all__ = ["SortedIds"]
+
+
+class SortedIds:
+    """N distinct ids in ascending order of their UTF-8 bytes; id n is `data[offsets[n] : offsets[n + 1]]`.
+
+    `offsets` int64 [N + 1] and `data` uint8 may be memory-mapped: looking M ids up takes M log N steps and builds nothing,
+    where a hash table of N ids takes N steps for each part of the users that is looked up. Raises CorruptArtefactError for
+    arrays that do not belong together.
+    """
+
+    def __init__(self, offsets: np.ndarray, data: np.ndarray) -> None:
+        if not len(offsets) or offsets[0] != 0 or offsets[-1] != len(data):
+            raise CorruptArtefactError(
+                f"{len(offsets)} offsets of ids for {len(data)} bytes",
+                expected="offsets that begin at 0 and end with the bytes",
+                remedy="Remove the release's folder and build it again.",
+            )
+        self.offsets, self.data = offsets, data
+
+    @classmethod
+    def of(cls, ids: pa.Array | pa.ChunkedArray) -> SortedIds:
+        """The ids of an Arrow column that is ascending and distinct, without nulls."""
+        return cls(*_offsets_and_data(ids))
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def rows_of(self, ids: pa.Array | pa.ChunkedArray) -> np.ndarray:
+        """The row of each id (text, no nulls), -1 of one that is not here: int64 [len(ids)]."""
+        encoded = _joined(ids).dictionary_encode()  # each distinct id is looked up once
+        rows = np.empty(len(encoded.dictionary), np.int64)
+        _find(self.offsets, self.data, *_offsets_and_data(encoded.dictionary), rows)
+        return rows[encoded.indices.to_numpy(zero_copy_only=False)]
+
+    def take(self, rows: np.ndarray) -> pa.Array:
+        """The ids of some rows, int64: a string array."""
+        return self.array().take(pa.array(rows)).cast(pa.string())
+
+    def array(self) -> pa.LargeStringArray:
+        """All ids, without a copy."""
+        return pa.LargeStringArray.from_buffers(len(self), pa.py_buffer(self.offsets), pa.py_buffer(self.data))
+
+
+def _joined(ids: pa.Array | pa.ChunkedArray) -> pa.Array:
+    if isinstance(ids, pa.ChunkedArray):
+        ids = pa.concat_arrays(ids.chunks) if ids.num_chunks else pa.array([], ids.type)
+    return ids.dictionary_decode() if pa.types.is_dictionary(ids.type) else ids
+
+
+def _offsets_and_data(ids: pa.Array | pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
+    """The offsets, int64 from 0, and the bytes of a column of texts."""
+    large = _joined(ids).cast(pa.large_string())
+    if not len(large):
+        return np.zeros(1, np.int64), np.zeros(0, np.uint8)
+    _, offset_buffer, data_buffer = large.buffers()
+    offsets = np.frombuffer(offset_buffer, np.int64)[large.offset : large.offset + len(large) + 1]
+    data = np.frombuffer(data_buffer, np.uint8) if data_buffer else np.zeros(0, np.uint8)
+    return offsets - offsets[0], data[offsets[0] : offsets[-1]]
+
+
+@compiled
+def _find(offsets, data, wanted_offsets, wanted_data, rows):  # type: ignore[no-untyped-def]
+    """Fills rows[m] with the place of wanted id m among the sorted ids, or -1."""
+    num_ids = len(offsets) - 1
+    for m in range(len(rows)):
+        wanted = wanted_data[wanted_offsets[m] : wanted_offsets[m + 1]]
+        low, high = 0, num_ids
+        while low < high:  # the first id that is not before the wanted one
+            middle = (low + high) // 2
+            if _compare(data[offsets[middle] : offsets[middle + 1]], wanted) < 0:
+                low = middle + 1
+            else:
+                high = middle
+        is_there = low < num_ids and _compare(data[offsets[low] : offsets[low + 1]], wanted) == 0
+        rows[m] = low if is_there else -1
+
+
+@compiled
+def _compare(first, second):  # type: ignore[no-untyped-def]
+    """Negative, zero or positive as `first` stands before, with or behind `second`: by bytes, a prefix first."""
+    for n in range(min(len(first), len(second))):
+        if first[n] != second[n]:
+            return 1 if first[n] > second[n] else -1
+    return len(first) - len(second)
