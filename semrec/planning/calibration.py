@@ -22,6 +22,8 @@ __all__ = ["Calibration", "calibrate", "read_calibration", "write_calibration"]
 
 _NUM_ITEMS: Final = (8_192, 32_768, 131_072)
 _NUM_QUERIES: Final = 2_048
+_FEWEST_QUERIES: Final = 128
+_FEWEST_TEXTS: Final = 32
 _FEWEST_ROUNDS: Final = 3
 _SCORING_SHARE: Final = 0.75  # of the budget; the rest is for the encoder
 
@@ -97,15 +99,23 @@ def read_calibration(storage: Storage, engine: str) -> Calibration | None:
 
 
 def _seconds_per_user(engine: Engine, queries: Queries, k: int, budget_s: float) -> float:
-    """The median over as many rounds as the budget allows, at least three; a first one warms up."""
-    engine.top_k(queries.between(0, 256), k)
+    """The median over as many rounds as the budget allows, at least three; two smaller ones warm up and say how many users
+    fit into a round.
+    """
+    few = queries.between(0, _FEWEST_QUERIES)
+    engine.top_k(few, k)
+    started_s = time.perf_counter()
+    engine.top_k(few, k)
+    few_s = time.perf_counter() - started_s
+    num_affordable = int(budget_s / _FEWEST_ROUNDS / few_s * few.num_queries)
+    round_queries = queries.between(0, min(max(num_affordable, few.num_queries), queries.num_queries))
     rounds: list[float] = []
     started_s = time.perf_counter()
     while len(rounds) < _FEWEST_ROUNDS or time.perf_counter() - started_s < budget_s:
         round_s = time.perf_counter()
-        engine.top_k(queries, k)
+        engine.top_k(round_queries, k)
         rounds.append(time.perf_counter() - round_s)
-    return float(np.median(rounds)) / queries.num_queries
+    return float(np.median(rounds)) / round_queries.num_queries
 
 
 def _embedding(rates: Rates, device: str, num_threads: int, budget_s: float) -> Rates:
@@ -119,7 +129,12 @@ def _embedding(rates: Rates, device: str, num_threads: int, budget_s: float) -> 
         estimated = with_embedding(rates)
         return replace(estimated, embed_source=f"{estimated.embed_source} ({error.got})")
     texts = [film.text for film in film_items(1)]
-    encoder.embed(texts)  # compiles, allocates
+    few = texts[:: len(texts) // _FEWEST_TEXTS]
+    encoder.embed(few)  # compiles, allocates
+    started_s = time.perf_counter()
+    encoder.embed(few)
+    if len(texts) * (time.perf_counter() - started_s) > budget_s * len(few):
+        texts = few
     rounds: list[float] = []
     started_s = time.perf_counter()
     while not rounds or time.perf_counter() - started_s < budget_s:

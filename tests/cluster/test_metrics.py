@@ -15,13 +15,12 @@ import ray
 from local_processes import free_port
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.parser import text_string_to_metric_families
+from small_world import make_small_world
 
 from cluster.compute import ComputeOptions, RayCluster
 from cluster.local_ray import start_ray
 from cluster.metrics import RayMetrics
 from cluster.stages.pipeline import PipelineResult, run_pipeline
-from semrec.data import import_interactions, import_items, import_users
-from semrec.demo import film_items, viewer_interactions, viewer_rows
 from semrec.metrics import METRICS, Metric
 from semrec.progress import NoProgress
 from semrec.runs import read_health
@@ -29,7 +28,7 @@ from semrec.settings import ScoreSettings, Settings
 from semrec.workspace.folder import Workspace
 
 NODE = "127.0.0.3"  # loopback, where Ray would replace 127.0.0.1 by the machine's address
-NUM_VIEWERS, NUM_BUCKETS, NUM_FILMS, NUM_CPUS = 60, 2, 389, 2
+NUM_VIEWERS, NUM_BUCKETS, NUM_FILMS, NUM_CPUS = 60, 2, 40, 2
 SCRAPE_S = 60
 GAUGE_S = 26
 PARTS = {"embed": 1, "release": 2, "score": 2}
@@ -89,12 +88,9 @@ def exporter() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """The films and some viewers."""
-    found = Workspace.create(str(tmp_path_factory.mktemp("metrics") / "w"), num_buckets=NUM_BUCKETS)
-    import_items(found, film_items())
-    import_users(found, viewer_rows(NUM_VIEWERS))
-    import_interactions(found, viewer_interactions(NUM_VIEWERS, 7), repeats="latest", neutral_value=2.5)
-    return found
+    """Some films and some viewers."""
+    folder = tmp_path_factory.mktemp("metrics") / "w"
+    return make_small_world(folder, num_films=NUM_FILMS, num_viewers=NUM_VIEWERS, num_buckets=NUM_BUCKETS)
 
 
 @pytest.fixture(scope="module")

@@ -210,7 +210,7 @@ def test_a_calibration_measures_and_comes_back_from_the_workspace(tmp_path: Path
     assert [items for items, _ in made.points] == [8_192, 32_768, 131_072]
     assert made.rates.per_item_s > 0
     assert made.rates.texts_per_s and made.rates.texts_per_s > 1
-    assert re.match(r"measured: all-MiniLM-L6-v2, \w+, 389 texts of \d+ characters", made.rates.embed_source)
+    assert re.match(r"measured: all-MiniLM-L6-v2, \w+, \d+ texts of \d+ characters", made.rates.embed_source)
     write_calibration(workspace.storage, made)
     assert read_calibration(workspace.storage, "cpu") == made
 
