@@ -226,7 +226,8 @@ def _table_command(fmt: str, what: str) -> None:
 
 _table_command("csv", "text files with a delimiter")
 _table_command("parquet", "Parquet files")
-_table_command("jsonl", "files of one JSON object a line")
+_table_command("jsonl", "files of one JSON object a line, or of one array of objects")
+_table_command("lists", "files of lines 'user item item ...'")
 
 
 def _columns(

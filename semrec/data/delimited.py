@@ -19,7 +19,7 @@ from semrec.data.rejects import ReadStats, RowBlock
 from semrec.data.sources import Source
 from semrec.errors import InputError
 
-__all__ = ["CSV", "DAT", "Dialect", "is_utf8", "missing_column", "read_delimited", "text_stream"]
+__all__ = ["CSV", "DAT", "Dialect", "is_utf8", "line_blocks", "missing_column", "read_delimited", "text_stream"]
 
 BLOCK_BYTES = 4 << 20
 MAX_LINE_BYTES = 16 << 20
@@ -57,6 +57,33 @@ def read_delimited(
 def text_stream(file: IO[bytes], encoding: str) -> Any:
     """A byte stream of `encoding` as one of UTF-8. Bytes that are no text of it stay as they are."""
     return file if encoding == "utf-8" else _Transcoded(file, encoding)
+
+
+def line_blocks(file: IO[bytes], name: str) -> Iterator[tuple[bytes, int]]:
+    """Whole lines of a stream, a few megabytes at a time, with the number of the first; a byte order mark is dropped.
+
+    Raises InputError for a line above 16 MiB.
+    """
+    carry, line = file.read(len(codecs.BOM_UTF8)).removeprefix(codecs.BOM_UTF8), 1
+    while chunk := file.read(BLOCK_BYTES):
+        data = carry + chunk
+        used = data.rfind(b"\n") + 1
+        if used:
+            yield data[:used], line
+        line, carry = line + data.count(b"\n"), data[used:]
+        check_line(carry, line, name)
+    if carry:
+        yield carry, line
+
+
+def check_line(data: bytes, line: int, name: str) -> None:
+    """Raises InputError when `data`, which is part of one line, has more than 16 MiB."""
+    if len(data) > MAX_LINE_BYTES:
+        raise InputError(
+            f"line {line} of {name} has more than {MAX_LINE_BYTES:,} bytes",
+            expected="lines of text that end in a newline",
+            remedy="Check that the file is the format it is imported as.",
+        )
 
 
 def is_utf8(source: Source) -> bool:
@@ -128,7 +155,7 @@ class _Reader:
             row_blocks, used, num_lines = self._take(data, line, at_end)
             yield from row_blocks
             carry, line = data[used:], line + num_lines
-            self._check_line(carry, line)
+            check_line(carry, line, self._name)
 
     def _begin(self, file: Any, names: Sequence[str] | None) -> tuple[bytes, int]:
         """Learns the columns; returns the bytes read beyond them and the line on which those begin."""
@@ -138,7 +165,7 @@ class _Reader:
             header = records.scan_record(data, 0, self._dialect) if has_header else None
             if header is not None or (not has_header and data.count(b"\n") > _SAMPLE_LINES):
                 break
-            self._check_line(data, 1)
+            check_line(data, 1, self._name)
             if not (chunk := file.read(BLOCK_BYTES)):
                 break
             data += chunk
@@ -176,14 +203,6 @@ class _Reader:
                     )
                 )
         self._width, self._positions = width, [list(names).index(name) for name in self._wanted]
-
-    def _check_line(self, data: bytes, line: int) -> None:
-        if len(data) > MAX_LINE_BYTES:
-            raise InputError(
-                f"line {line} of {self._name} has more than {MAX_LINE_BYTES:,} bytes",
-                expected="lines of text that end in a newline",
-                remedy="Check that the file is the format it is imported as.",
-            )
 
     def _take(self, data: bytes, line: int, at_end: bool) -> tuple[list[RowBlock], int, int]:
         """Reads the whole records of `data`: the blocks, the bytes and the physical lines that they took."""

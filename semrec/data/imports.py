@@ -20,6 +20,7 @@ from semrec.data.events import EventColumns, EventRules, events_of
 from semrec.data.interactions import ImportedFiles, WeightRule
 from semrec.data.jsonl import check_keys, read_jsonl
 from semrec.data.kinds import INTERACTIONS, ITEMS, KINDS, USERS, ImportJob, Kind
+from semrec.data.lists import read_lists
 from semrec.data.online import log_ends
 from semrec.data.parquet import read_parquet, table_block
 from semrec.data.rejects import Progress, ReadStats, RowBlock
@@ -44,7 +45,7 @@ def import_table(
     workspace: Workspace,
     source: str | Path | Sequence[str | Path],
     *,
-    fmt: Literal["csv", "parquet", "jsonl"],
+    fmt: Literal["csv", "parquet", "jsonl", "lists"],
     kind: Literal["items", "users", "interactions"],
     columns: ColumnMap,
     mode: Mode = "replace",
@@ -262,7 +263,13 @@ def _read_parquet(
     return read_parquet(source, wanted, ids=ids, stats=stats)
 
 
-_READERS: Final = {"csv": _read_csv, "jsonl": _read_jsonl, "parquet": _read_parquet}
+def _read_lists(
+    source: Source, wanted: list[str], *, ids: list[str], options: DialectOptions, stats: ReadStats, keys: set[str]
+) -> Iterator[RowBlock]:
+    return read_lists(source, wanted, stats=stats)
+
+
+_READERS: Final = {"csv": _read_csv, "jsonl": _read_jsonl, "parquet": _read_parquet, "lists": _read_lists}
 
 
 def _columns_of(batch: pa.RecordBatch | pa.Table) -> EventColumns:

@@ -18,7 +18,7 @@ from semrec.data.convert import item_rows, user_rows
 from semrec.data.delimited import read_delimited
 from semrec.data.dialects import guess_dialect
 from semrec.data.events import EventRules, events_of
-from semrec.data.jsonl import read_jsonl
+from semrec.data.jsonl import json_objects, read_jsonl
 from semrec.data.parquet import open_parquet, read_parquet
 from semrec.data.records import Dialect
 from semrec.data.rejects import ReadStats, RowBlock
@@ -95,8 +95,9 @@ def inspect(path: str | Path) -> Inspection:
     with scratch_folder() as scratch:
         source = _first_source(str(path), scratch)
         fmt = _format_of(source)
-        dialect, names = guess_dialect(source) if fmt == "csv" else (Dialect(), _names(source, fmt))
-        block = _first_block(source, fmt, dialect, names, ReadStats(Storage(str(scratch)), "sample", max_rejected=1.0))
+        sample = ReadStats(Storage(str(scratch)), "sample", max_rejected=1.0)
+        dialect, names = guess_dialect(source) if fmt == "csv" else (Dialect(), _names(source, fmt, sample))
+        block = _first_block(source, fmt, dialect, names, sample)
         columns = [] if block is None else [_column(name, block) for name in names]
         kind, mapped = _proposal([column.name for column in columns])
         stats = ReadStats(Storage(str(scratch)), kind or "rows", max_rejected=1.0)
@@ -129,32 +130,16 @@ def _format_of(source: Source) -> str:
             return "parquet"
     with source.open() as file:
         start = file.read(4096).lstrip(b"\xef\xbb\xbf \r\n\t")
-    if start.startswith(b"["):
-        raise InputError(
-            f"{source.name} is one JSON array",
-            expected="JSON lines, one object a line",
-            remedy=f"Write jq -c '.[]' {source.name} > lines.jsonl, and import that.",
-        )
-    return "jsonl" if start.startswith(b"{") else "csv"
+    return "jsonl" if start.startswith((b"{", b"[")) else "csv"
 
 
-def _names(source: Source, fmt: str) -> list[str]:
-    """The columns of a Parquet file, or the keys of the first JSON lines in the order in which they come."""
+def _names(source: Source, fmt: str, stats: ReadStats) -> list[str]:
+    """The columns of a Parquet file, or the keys of the first JSON objects in the order in which they come."""
     if fmt == "parquet":
         with source.open(compression=None) as file:
             return list(open_parquet(file, source.path).schema_arrow.names)
-    import json
-
-    with source.open() as file:
-        lines = file.read(1 << 20).split(b"\n")[:_SAMPLE_ROWS]
-    names: dict[str, None] = {}
-    for line in lines:
-        try:
-            value = json.loads(line)
-        except ValueError:  # rejected by the reader, or cut off
-            continue
-        names |= dict.fromkeys(value) if isinstance(value, dict) else {}
-    return list(names)
+    objects = next((objects for _, _, objects in json_objects(source, stats)), [])
+    return list(dict.fromkeys(name for row in objects[:_SAMPLE_ROWS] for name in row))
 
 
 def _first_block(source: Source, fmt: str, dialect: Dialect, names: list[str], stats: ReadStats) -> RowBlock | None:

@@ -37,7 +37,7 @@ class PresetTable:
     kind: Literal["items", "users", "interactions"]
     files: tuple[str, ...]
     columns: ColumnMap
-    fmt: Literal["csv", "parquet", "jsonl"] = "csv"
+    fmt: Literal["csv", "parquet", "jsonl", "lists"] = "csv"
     dialect: DialectOptions = field(default_factory=DialectOptions)
     rules: dict[str, Any] = field(default_factory=dict)
     is_optional: bool = False
@@ -172,6 +172,16 @@ _ALL: Final = (
                 ColumnMap("parent_asin", "user_id", value="rating", timestamp="timestamp"),
                 fmt="jsonl", rules={**_FIVE_STARS, "time_format": "ms"}, max_rejected=0.1,
             ),
+        ),
+    ),
+    Preset(
+        "lightgcn",
+        "LightGCN, BARS: item_list.txt, and train.txt, test.txt of lines \"user item item ...\"",
+        (
+            PresetTable(
+                "items", ("item_list.txt",), ColumnMap("remap_id", title="org_id"), dialect=replace(_PLAIN, delimiter=" ")
+            ),
+            PresetTable("interactions", ("train.txt", "test.txt"), ColumnMap(), fmt="lists"),
         ),
     ),
     Preset(

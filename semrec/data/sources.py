@@ -17,16 +17,23 @@ from urllib.parse import unquote
 
 import fsspec
 import pyarrow as pa
+from fsspec.compression import compr, register_compression
 
 from semrec.errors import InputError
 from semrec.workspace.manifests import WorkspaceManifest
 
 __all__ = ["Source", "SourceFolder", "find_sources"]
 
-_SUFFIXES: Final = {"csv": (".csv", ".tsv", ".txt"), "jsonl": (".jsonl", ".ndjson", ".json"), "parquet": (".parquet",)}
+_SUFFIXES: Final = {
+    "csv": (".csv", ".tsv", ".txt"),
+    "jsonl": (".jsonl", ".ndjson", ".json"),
+    "parquet": (".parquet",),
+    "lists": (".txt",),
+}
 _COMPRESSED: Final = ("", ".gz", ".bz2", ".xz", ".zst")
-_ARCHIVES: Final = {".zip": "zip", ".tar": "tar", ".tar.gz": "tar", ".tar.bz2": "tar", ".tar.xz": "tar"}
+_ARCHIVES: Final = {".zip": "zip", ".tar": "tar", ".tar.gz": "tar", ".tar.bz2": "tar", ".tar.xz": "tar", ".tgz": "tar"}
 _MANY: Final = 5
+register_compression("tgz", compr["gzip"], "tgz", force=True)  # an ending that fsspec does not know
 
 
 @dataclass(frozen=True)
@@ -54,8 +61,8 @@ class Source:
             file.close()
 
     def digest(self) -> str:
-        """The first 32 hexadecimal digits of the file's SHA-256, as it lies there; reads it once."""
-        sha = hashlib.sha256()
+        """32 hexadecimal digits of the SHA-256 of the file as it lies there, and its partition; reads it once."""
+        sha = hashlib.sha256(repr(sorted(self.partition.items())).encode() if self.partition else b"")
         with self.open(compression=None) as file:
             while chunk := file.read(1 << 20):
                 sha.update(chunk)
@@ -197,10 +204,12 @@ def _members(path: str, protocol: str, fmt: str, note: Callable[[str], None]) ->
         members = sorted(str(name).lstrip("/") for name in fs.find("") if not str(name).startswith("__MACOSX/"))
     visible = [name for name in members if not _is_hidden(name)]
     wanted = visible if len(visible) == 1 else _with_suffix(members, fmt, path, note)
-    return [
-        Source(f"{_base(path)}/{name}", f"{protocol}://{name}::{path}", _partition(PurePosixPath(name).parts))
-        for name in wanted
-    ]
+    files: list[Source] = []
+    for name in wanted:
+        member = Source(f"{_base(path)}/{name}", f"{protocol}://{name}::{path}", _partition(PurePosixPath(name).parts))
+        inner = _archive_protocol(name)
+        files += [member] if inner is None else _members(member.path, inner, fmt, note)
+    return files
 
 
 def _check_end(archive: tarfile.TarFile) -> None:

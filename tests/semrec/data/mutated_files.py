@@ -187,7 +187,15 @@ def check(folder: Path, name: str, data: bytes) -> str:
     texts = _unpacked(name, data)
     try:
         report = import_table(
-            workspace, path, fmt=fmt, kind=kind, columns=columns, max_rejected=1, allow_empty=True, now_s=NOW_S
+            workspace,
+            path,
+            fmt=fmt,
+            kind=kind,
+            columns=columns,
+            max_rejected=1,
+            allow_empty=True,
+            allow_repeated=True,
+            now_s=NOW_S,
         )  # type: ignore[arg-type]
     except SemrecError as error:
         assert str(error)

@@ -45,6 +45,12 @@ FILES: dict[str, dict[str, str | bytes]] = {
         '"categories": ["Home"], "store": null}\n',
         "Books.jsonl": '{"user_id": "A1", "parent_asin": "B1", "rating": 5.0, "timestamp": 1588687728923}\n',
     },
+    "lightgcn": {
+        "item_list.txt": "org_id remap_id\nB01 0\nB02 1\n",
+        "train.txt": "0 0 1\n1 1\n2 \n",
+        "test.txt": "1 0\n",
+        "README.md": "",
+    },
     "netflix-titles": {
         "netflix_titles.csv": "show_id,type,title,director,cast,country,date_added,release_year,rating,duration,listed_in,"
         'description\r\ns1,Movie,Ganglands,,,"France, Italy","May 1, 2021",2021,TV-MA,90 min,"Dramas, Crime","A turf war."\r\n',
@@ -63,6 +69,7 @@ TITLES = {
     "steam-200k": {"The, Scrolls": "The, Scrolls"},
     "amazon-2018": {"B1": "Pot & Pan"},
     "amazon-2023": {"B1": "Pot"},
+    "lightgcn": {"0": "B01", "1": "B02"},
     "netflix-titles": {"s1": "Ganglands"},
     "recbole-ml": {"1": "Toy Story"},
 }
@@ -83,6 +90,7 @@ EVENTS = {
     "steam-200k": [("151603712", "The, Scrolls", 1.0, 0), ("151603712", "The, Scrolls", 273.0, 0)],
     "amazon-2018": [("A1", "B1", 5.0, 1252800000)],
     "amazon-2023": [("A1", "B1", 5.0, 1588687728)],
+    "lightgcn": [("0", "0", 1.0, 0), ("0", "1", 1.0, 0), ("1", "0", 1.0, 0), ("1", "1", 1.0, 0)],
     "netflix-titles": None,
     "recbole-ml": [("196", "1", 3.0, 881250949)],
 }

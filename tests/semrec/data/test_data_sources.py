@@ -80,7 +80,7 @@ def test_every_member_of_an_archive_is_read(stocked: Workspace, tmp_path: Path) 
     assert users_in(stocked) == ["u1", "u3"]
     assert quarantined(stocked, "interactions") == [("two.csv.zip/in/two.csv", 2, "unknown item: i = 'z'")]
     assert f"left out of {tmp_path}/two.csv.zip, not csv by name: readme.md" in str(report)
-    for name, mode in (("a.tar", "w"), ("a.tar.gz", "w:gz")):
+    for name, mode in (("a.tar", "w"), ("a.tar.gz", "w:gz"), ("a.tgz", "w:gz")):
         with tarfile.open(tmp_path / name, mode) as archive:  # type: ignore[call-overload]
             archive.add(one, "one.csv")
             archive.add(two, "two.csv")
@@ -90,13 +90,18 @@ def test_every_member_of_an_archive_is_read(stocked: Workspace, tmp_path: Path) 
         archive.writestr("ratings", "u,i\nu7,a\n")
     import_events(stocked, tmp_path / "alone.zip")
     assert users_in(stocked) == ["u7"]
+    with zipfile.ZipFile(tmp_path / "outer.zip", "w") as archive:
+        archive.write(tmp_path / "two.csv.zip", "in/two.csv.zip")
+        archive.write(tmp_path / "a.tgz", "in/a.csv.tgz")
+    import_events(stocked, tmp_path / "outer.zip", max_rejected=1, allow_repeated=True)
+    assert users_in(stocked) == ["u1", "u1", "u3", "u3"]
 
 
 def test_an_archive_that_ends_before_its_last_member_is_refused(stocked: Workspace, tmp_path: Path) -> None:
     one = write(tmp_path / "one.csv", "u,i\nu1,a\n")
     with tarfile.open(tmp_path / "a.tar", "w", format=tarfile.USTAR_FORMAT) as archive:
         archive.add(one, "1.csv")
-        archive.add(one, "2.csv")
+        archive.add(write(tmp_path / "two.csv", "u,i\nu2,a\n"), "2.csv")
     whole = (tmp_path / "a.tar").read_bytes()
     assert whole[1024:1029] == b"2.csv"  # a header and a block of content each
     for damaged in (whole[:1024], whole[:1024] + b"3" + whole[1025:], whole + whole):
