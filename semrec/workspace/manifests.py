@@ -13,15 +13,19 @@ from pydantic import Field
 from semrec.contracts import SCHEMA_VERSION
 from semrec.errors import MissingArtefactError, SchemaError
 from semrec.workspace.records import (
+    AppliedSequences,
     ArrayFile,
     ClauseValues,
+    CoarseChoice,
     IdFiles,
+    InteractionsPart,
     MatrixBlock,
     ModelRecord,
     ModelSpec,
     PartFile,
     Record,
     TableFile,
+    UserPartFile,
 )
 from semrec.workspace.storage import Storage
 
@@ -141,13 +145,6 @@ class UsersManifest(Manifest):
     fingerprint: str
 
 
-class InteractionsPart(PartFile):
-    """The interactions of one user bucket. `newest_timestamp` in seconds since 1970 UTC; None without any."""
-
-    num_users: int
-    newest_timestamp: int | None
-
-
 class InteractionsManifest(Manifest):
     """All interactions, one part per user bucket, and how their values become weights (`semrec.data.WeightRule`).
 
@@ -264,12 +261,6 @@ class MatrixManifest(ItemMatrix, Manifest):
         return ItemMatrix.model_validate({name: getattr(self, name) for name in ItemMatrix.model_fields})
 
 
-class UserPartFile(PartFile):
-    """The users of one part; `popularity` counts those who have no vector."""
-
-    popularity: int
-
-
 class ReleaseInputs(Record):
     """What a release was planned from: fingerprints of its inputs, and the settings that shape it."""
 
@@ -282,21 +273,6 @@ class ReleaseInputs(Record):
     neutral_value: float
     repeats: Literal["sum", "latest"]
     models: tuple[ModelSpec, ...] = ()  # none: the content model
-
-
-class AppliedSequences(Record):
-    """The last item change and the last event made online that an artefact holds or replaces; 0: none."""
-
-    items: int = 0
-    events: int = 0
-
-
-class CoarseChoice(Record):
-    """The coarse format for the cpu engine, the measured users/s of each format, and the machine that was measured."""
-
-    cpu: str
-    measured: dict[str, int] | None = None
-    machine: str | None = None
 
 
 class ReleaseManifest(Manifest):

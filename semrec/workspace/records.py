@@ -10,9 +10,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from semrec.errors import CorruptArtefactError
 
 __all__ = [
+    "AppliedSequences",
     "ArrayFile",
     "ClauseValues",
+    "CoarseChoice",
     "IdFiles",
+    "InteractionsPart",
     "MatrixBlock",
     "ModelRecord",
     "ModelSpec",
@@ -20,6 +23,7 @@ __all__ = [
     "PartFile",
     "Record",
     "TableFile",
+    "UserPartFile",
 ]
 
 _SHOWN_PROBLEMS = 3
@@ -151,3 +155,31 @@ class ModelRecord(ModelSpec):
 
 def _table_fields(table: TableFile) -> dict[str, object]:
     return {name: getattr(table, name) for name in TableFile.model_fields}
+
+
+class InteractionsPart(PartFile):
+    """The interactions of one user bucket. `newest_timestamp` in seconds since 1970 UTC; None without any."""
+
+    num_users: int
+    newest_timestamp: int | None
+
+
+class UserPartFile(PartFile):
+    """The users of one part; `popularity` counts those who have no vector."""
+
+    popularity: int
+
+
+class AppliedSequences(Record):
+    """The last item change and the last event made online that an artefact holds or replaces; 0: none."""
+
+    items: int = 0
+    events: int = 0
+
+
+class CoarseChoice(Record):
+    """The coarse format for the cpu engine, the measured users/s of each format, and the machine that was measured."""
+
+    cpu: str
+    measured: dict[str, int] | None = None
+    machine: str | None = None
