@@ -62,6 +62,12 @@ Attributes = Annotated[
         help="NAME=COLUMN, repeatable; a repeated NAME adds a column (items, users). COLUMN[].KEY: of a list of objects.",
     ),
 ]
+Content = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--content", help="MODALITY=COLUMN, repeatable: a text or URI beside the text, as in image=poster (items)."
+    ),
+]
 Value = Annotated[str | None, typer.Option(help="Column of the value (interactions); 1.0 without.")]
 Timestamp = Annotated[str | None, typer.Option(help="Column of the time (interactions).")]
 EventId = Annotated[
@@ -170,6 +176,7 @@ def _table_command(fmt: str, what: str) -> None:
         title: Title = None,
         text: Text = None,
         attribute: Attributes = None,
+        content: Content = None,
         value: Value = None,
         timestamp: Timestamp = None,
         time_format: TimeFormat = "auto",
@@ -203,7 +210,7 @@ def _table_command(fmt: str, what: str) -> None:
                 remedy="Leave them out.",
             )
         columns = _columns(item_id, user_id, title, text, attribute, value, timestamp, event_id, list_separator or "|")
-        columns = replace(columns, unescape=unescape_html)
+        columns = replace(columns, unescape=unescape_html, content=dict(_pairs("--content", content)))
         rules: dict[str, Any] = {
             "repeats": repeats,
             "neutral_value": neutral_value,
@@ -236,15 +243,22 @@ def _columns(
 ) -> Any:  # fmt: skip
     from semrec.data import ColumnMap
 
-    pairs = [pair.partition("=") for pair in attribute or ()]
-    bad = next((f"{name}{equals}{column}" for name, equals, column in pairs if not name or not column), None)
-    if bad is not None:
-        raise InputError(f"--attribute {bad!r}", expected="NAME=COLUMN", remedy="Name both, as in genre=genres.")
     attributes: dict[str, list[str]] = {}
-    for name, _, column in pairs:  # a repeated name adds a column
+    for name, column in _pairs("--attribute", attribute):  # a repeated name adds a column
         attributes.setdefault(name, []).append(column)
     texts = tuple(text.split(",")) if text else ()
     return ColumnMap(item_id, user_id, title, texts, attributes, value, timestamp, event_id, list_separator)
+
+
+def _pairs(option: str, given: list[str] | None) -> list[tuple[str, str]]:
+    """The names and columns of a repeatable option. Raises InputError for what is not NAME=COLUMN."""
+    pairs = []
+    for text in given or ():
+        name, _, column = text.partition("=")
+        if not name or not column:
+            raise InputError(f"{option} {text!r}", expected="NAME=COLUMN", remedy="Name both, as in genre=genres.")
+        pairs.append((name, column))
+    return pairs
 
 
 def _max_share(workspace: Any, max_rejected: float | None) -> float:

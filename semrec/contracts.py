@@ -3,7 +3,8 @@
 Workspace
     workspace.json         schema version and number of user buckets, fixed at creation
     settings.toml          what shapes results, for people to edit (semrec/settings.py); absent: the defaults
-    catalogue/             items-<part>-<digest>.parquet (CATALOGUE_SCHEMA); equal texts share a part, by text hash
+    catalogue/             items-<part>-<digest>.parquet (CATALOGUE_SCHEMA); equal texts share a part, by text hash.
+                           `content` has what an item shows beside its text, by modality, each with a hash
     users/, interactions/  part-<part>-<digest>.parquet (USERS_SCHEMA, INTERACTIONS_SCHEMA); part p = user bucket p
     embeddings/<encoder>/  part-<part>-<digest>.parquet: vectors by text hash; runs/<run>/ plan and ledger; manifest.json
     releases/<release>/    plan and ledger; ids.{offsets,data}.npy, matrix/block-<n>.{high,low,norms,words}.npy,
@@ -69,6 +70,7 @@ import pyarrow as pa
 __all__ = [
     "ATTRIBUTES_TYPE",
     "CATALOGUE_SCHEMA",
+    "CONTENT_TYPE",
     "CONTRACT_VERSION",
     "INTERACTIONS_SCHEMA",
     "QUARANTINE_SCHEMA",
@@ -88,6 +90,9 @@ SCHEMA_VERSION: Final = 3
 
 #: Attribute name -> its values, as text: {"genre": ["Drama"], "platform": ["Atlas", "Lumina"], "year": ["1995"]}.
 ATTRIBUTES_TYPE: Final = pa.map_(pa.string(), pa.list_(pa.string()))
+#: Content beside the text, by modality: {"image": {"value": URI, "hash": ...}}. The hash is that of the value as text: what a
+#: URI names is taken not to change, other content has another URI.
+CONTENT_TYPE: Final = pa.map_(pa.string(), pa.struct([("value", pa.string()), ("hash", pa.string())]))
 
 CATALOGUE_SCHEMA: Final = pa.schema(
     [
@@ -96,6 +101,7 @@ CATALOGUE_SCHEMA: Final = pa.schema(
         pa.field("text", pa.string(), nullable=False),
         pa.field("text_hash", pa.string(), nullable=False),
         pa.field("attributes", ATTRIBUTES_TYPE),
+        pa.field("content", CONTENT_TYPE),  # parts of schema 2 have no such column
     ]
 )
 USERS_SCHEMA: Final = pa.schema(

@@ -89,6 +89,7 @@ def _write_catalogue(workspace: Workspace, num_items: int, dimension: int) -> No
             "text": texts,
             "text_hash": hashes,
             "attributes": [list(attributes.items()) for attributes in stated],
+            "content": [None] * len(ids),
         }
         file = write_table(storage, f"catalogue/{part_name(part)}", pa.table(columns, schema=CATALOGUE_SCHEMA))
         catalogue.append(PartFile.of(part, file))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Final
@@ -10,7 +11,7 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from semrec.contracts import CATALOGUE_SCHEMA, buckets_of, part_name, text_hash
+from semrec.contracts import CATALOGUE_SCHEMA, CONTENT_TYPE, buckets_of, part_name, text_hash
 from semrec.data.known import ChangedItems, HasItems, KnownItems
 from semrec.data.online import ItemChanges, item_changes, log_ends
 from semrec.data.rejects import ReadStats
@@ -56,7 +57,7 @@ def stage_items(
     changes = item_changes(storage, held, until) if append else ItemChanges()
     stored = stored_parts(manifest) if append else {}
     by_id = BucketSpill(scratch / "items-by-id", ITEM_ROWS_SCHEMA, NUM_ID_BUCKETS)
-    for table in chain(tables, _changed(storage, changes), _stored_rows(storage, stored, changes)):
+    for table in chain(tables, _changed(storage, stored, changes), _stored_rows(storage, stored, changes)):
         by_id.add(table, buckets_of(table.column("item_id").combine_chunks(), NUM_ID_BUCKETS))
     most_parts = max(num_parts_for(by_id.num_rows), manifest.num_parts if manifest else 1)
     by_text = BucketSpill(scratch / "items-by-text", CATALOGUE_SCHEMA, most_parts)
@@ -117,19 +118,42 @@ def num_parts_for(num_items: int, present: int | None = None) -> int:
     return ideal
 
 
-def _changed(storage: Storage, changes: ItemChanges) -> Iterator[pa.Table]:
-    """The items put online. What is rejected was acknowledged once: it is set aside and told, and stops no release."""
+def _changed(storage: Storage, stored: dict[int, TableFile], changes: ItemChanges) -> Iterator[pa.Table]:
+    """The items put online. What is rejected was acknowledged once: it is set aside and told, and stops no release.
+
+    A change made online states no content beside the text, so what an item has of it stays.
+    """
     if changes.put:
         stats = ReadStats(storage, "online-items", max_rejected=1.0)
-        yield from changes.tables(stats)
+        content_of = _stored_content(storage, stored, changes.item_ids)
+        put = [replace(row, content=content_of.get(row.item_id, {})) for row in changes.put]
+        yield from replace(changes, put=put).tables(stats)
         stats.flush()
+
+
+def _stored_content(storage: Storage, stored: dict[int, TableFile], item_ids: pa.Array) -> dict[str, dict[str, str]]:
+    """item_id -> modality -> value, of those stored items among `item_ids` that have content beside the text."""
+    content_of = {}
+    for file in stored.values():
+        items = _with_content(read_table(storage, file))
+        known = items.filter(pc.and_(pc.is_in(items["item_id"], value_set=item_ids), items["content"].is_valid()))
+        for row in known.to_pylist():
+            content_of[row["item_id"]] = {modality: entry["value"] for modality, entry in row["content"]}
+    return content_of
+
+
+def _with_content(items: pa.Table) -> pa.Table:
+    """The rows of a part, with an empty column `content` where the part is of a schema that had none."""
+    if "content" in items.column_names:
+        return items
+    return items.append_column("content", pa.nulls(items.num_rows, CONTENT_TYPE))
 
 
 def _stored_rows(storage: Storage, stored: dict[int, TableFile], changes: ItemChanges) -> Iterator[pa.Table]:
     """The stored rows of unchanged items. They come last, and so lose against a new row with their id."""
-    names, changed = ["item_id", "title", "text", "attributes"], changes.item_ids
+    names, changed = ["item_id", "title", "text", "attributes", "content"], changes.item_ids
     for file in stored.values():
-        table = read_table(storage, file, names)
+        table = _with_content(read_table(storage, file))
         if len(changed):
             table = table.filter(pc.invert(pc.is_in(table.column("item_id"), value_set=changed)))
         nothing = pa.nulls(table.num_rows)

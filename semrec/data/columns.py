@@ -21,6 +21,7 @@ class ColumnMap:
     items and users: `attributes`, from attribute name to source column, or to several whose values are put together. A list
     gives several values; in CSV so does text, at every `list_separator`. Values are kept as text, whole numbers as decimal
     text; empty ones are dropped. Of a list of objects a column takes one field, as in `genres[].name`.
+    `content`: modality, such as image, -> column with a text or URI for it, beside the text (items).
     `unescape`: texts hold HTML entities, as in `&amp;`, which become the characters that they stand for.
     interactions: `user_id`, `item_id`; `value`, 1.0 without; `timestamp`, 0 without, in any form that `times.TimeReader` reads;
     `event_id`, of equal ones of which the first row counts.
@@ -36,21 +37,27 @@ class ColumnMap:
     event_id: str | None = None
     list_separator: str = "|"
     unescape: bool = False
+    content: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if isinstance(self.text, str):
             raise InputError(f"text = {self.text!r}", expected="a tuple of column names", remedy="Write ('column',).")
-        if not self.list_separator or not all(self.names(*(field.name for field in fields(self)[:-2]))):
+        named = [field.name for field in fields(self) if field.name not in ("list_separator", "unescape", "content")]
+        if not self.list_separator or not all((*self.names(*named), *self.content, *self.content.values())):
             raise InputError(
                 f"an empty name in {self}", expected="names of columns", remedy="Leave an unused field at its default."
             )
+        if "text" in self.content:
+            raise InputError("content text=...", expected="another modality", remedy="Name the columns as `text`.")
 
     def names(self, *fields: str) -> list[str]:
         """The source columns of some fields of this map, each once, without the fields of objects in them."""
         names: list[str] = []
         for name in fields:
             value = getattr(self, name)
-            if isinstance(value, Mapping):
+            if name == "content":
+                names += value.values()
+            elif isinstance(value, Mapping):
                 names += [column for attribute in value for column in self.attribute_columns(attribute)]
             elif value is not None:
                 names += [value] if isinstance(value, str) else value

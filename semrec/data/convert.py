@@ -38,9 +38,11 @@ def item_rows(blocks: Iterable[RowBlock], columns: ColumnMap, *, stats: ReadStat
         titles = [""] * block.num_rows if columns.title is None else texts.joined(columns.title)
         text_columns = [texts.joined(name) for name in columns.text]
         attributes = _attributes(texts, columns)
+        contents = {modality: texts.joined(name) for modality, name in columns.content.items()}
         for row, item_id in _good_ids(texts, columns.item_id, stats):
             text = _sentences([column[row] for column in text_columns])
-            yield ItemRow(item_id, titles[row], text, attributes[row], block.file, block.line(row))
+            content = {modality: values[row] for modality, values in contents.items()}
+            yield ItemRow(item_id, titles[row], text, attributes[row], block.file, block.line(row), content)
 
 
 def user_rows(blocks: Iterable[RowBlock], columns: ColumnMap, *, stats: ReadStats) -> Iterator[UserRow]:

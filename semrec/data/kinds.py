@@ -136,7 +136,13 @@ def _check_nothing(columns: ColumnMap) -> None:
 
 
 ITEMS: Final = Kind(
-    "items", ("item_id",), ("title", "text", "attributes"), ITEM_ROWS_SCHEMA, _check_items, _items, _write_items
+    "items",
+    ("item_id",),
+    ("title", "text", "attributes", "content"),
+    ITEM_ROWS_SCHEMA,
+    _check_items,
+    _items,
+    _write_items,
 )
 USERS: Final = Kind("users", ("user_id",), ("attributes",), USER_ROWS_SCHEMA, _check_nothing, _users, _write_users)
 INTERACTIONS: Final = Kind(

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-from semrec.contracts import ATTRIBUTES_TYPE
+from semrec.contracts import ATTRIBUTES_TYPE, CONTENT_TYPE, text_hash
 from semrec.data.rejects import ReadStats, RejectsRows
 from semrec.ids import id_fault
 
@@ -40,6 +40,7 @@ ITEM_ROWS_SCHEMA: Final = pa.schema(
         pa.field("title", pa.string(), nullable=False),
         pa.field("text", pa.string(), nullable=False),
         pa.field("attributes", ATTRIBUTES_TYPE),
+        pa.field("content", CONTENT_TYPE),
         *_ORIGIN,
     ]
 )
@@ -50,7 +51,10 @@ USER_ROWS_SCHEMA: Final = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class ItemRow:
-    """One item of a source. An empty `text` is replaced by the title. `file` and `line` (from 1) say where it stood."""
+    """One item of a source. An empty `text` is replaced by the title. `file` and `line` (from 1) say where it stood.
+
+    `content`: modality -> text or URI, beside the text.
+    """
 
     item_id: str
     title: str = ""
@@ -58,6 +62,7 @@ class ItemRow:
     attributes: Mapping[str, Sequence[str]] = field(default_factory=dict)
     file: str = ""
     line: int | None = None
+    content: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +147,7 @@ def _id_fault(value: Any) -> str:
 def _item_fault(row: ItemRow) -> str:
     if not clean_text(row.title) and not clean_text(row.text):
         return "no title and no text"
-    return _nul_fault(row.title + row.text, row.attributes)
+    return _nul_fault("".join((row.title, row.text, *row.content.values())), row.attributes)
 
 
 def _nul_fault(text: str, attributes: Mapping[str, Sequence[str]]) -> str:
@@ -154,7 +159,7 @@ def _item_table(rows: Sequence[ItemRow]) -> pa.Table:
     ids = [row.item_id for row in rows]
     titles = [clean_text(row.title) for row in rows]
     texts = [clean_text(row.text) or title for row, title in zip(rows, titles, strict=True)]
-    return pa.table([ids, titles, texts, _attributes(rows), *_origin(rows)], schema=ITEM_ROWS_SCHEMA)
+    return pa.table([ids, titles, texts, _attributes(rows), _contents(rows), *_origin(rows)], schema=ITEM_ROWS_SCHEMA)
 
 
 def _user_table(rows: Sequence[UserRow]) -> pa.Table:
@@ -164,6 +169,13 @@ def _user_table(rows: Sequence[UserRow]) -> pa.Table:
 def _attributes(rows: Sequence[ItemRow] | Sequence[UserRow]) -> pa.Array:
     """Equal rows have equal bytes."""
     return pa.array([list(clean_attributes(row.attributes).items()) for row in rows], ATTRIBUTES_TYPE)
+
+
+def _contents(rows: Sequence[ItemRow]) -> pa.Array:
+    """The content of each item beside its text, CONTENT_TYPE, modalities ascending; null for an item without any."""
+    cleaned = (sorted((modality, clean_text(value)) for modality, value in row.content.items()) for row in rows)
+    stated = ([(name, {"value": value, "hash": text_hash(value)}) for name, value in row if value] for row in cleaned)
+    return pa.array([row or None for row in stated], CONTENT_TYPE)
 
 
 def _origin(rows: Sequence[ItemRow] | Sequence[UserRow]) -> list[pa.Array]:

@@ -10,7 +10,7 @@ Axes: N contents, D dimensions.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar, Final, Protocol, Self
 
 import numpy as np
@@ -19,14 +19,12 @@ from semrec.encoders.devices import DeviceKind
 from semrec.encoders.settings import EmbedSettings
 from semrec.registry import Registry, import_class
 
-__all__ = ["CONTENT_COLUMNS", "ENCODERS", "Encoder", "EncoderIdentity", "encoder_class"]
+__all__ = ["ENCODERS", "Encoder", "EncoderIdentity", "encoder_class"]
 
 #: Kind of encoder, as identities have it -> module and class. Imported on first use: they load torch.
 ENCODERS: Final[Registry] = {
     "text": ("semrec.encoders.text", "TextEncoder"),
 }
-#: Modality -> the columns of the catalogue that hold an item's content and its hash.
-CONTENT_COLUMNS: Final[Mapping[str, tuple[str, str]]] = {"text": ("text", "text_hash")}
 
 
 def encoder_class(kind: str) -> type[Encoder]:
@@ -66,7 +64,7 @@ class Encoder(ABC):
     """A loaded encoder. `halved_calls` counts the calls that did not fit into the device's memory."""
 
     kind: ClassVar[str]
-    modality: ClassVar[str]  # a key of CONTENT_COLUMNS
+    modality: ClassVar[str]  # text, or a modality of the catalogue's content
     halved_calls: int = 0
 
     @classmethod

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from semrec.encoders.base import encoder_class
 from semrec.encoders.plan import HASH_COLUMN, EmbeddingJob, KnownRun, run_folder
 from semrec.errors import CorruptArtefactError, MissingArtefactError
 from semrec.workspace.digests import sha256_hex
@@ -60,10 +61,11 @@ class KnownVectors:
 
     def _files(self, part: int) -> list[TableFile]:
         """Parts of earlier runs that can share content with `part`: both numbers are its hash's bucket modulo their counts,
-        so they agree modulo the counts' greatest common divisor."""
+        so they agree modulo the counts' greatest common divisor. Items are not in the bucket of other content than text."""
+        by_text = encoder_class(self._job.identity.kind).modality == "text"
         files: dict[str, TableFile] = {}
         for run, records in self._read_runs():
-            step = gcd(run.num_parts, self._job.num_parts)
+            step = gcd(run.num_parts, self._job.num_parts) if by_text else 1
             for other, record in sorted(records.items()):
                 if other % step == part % step:
                     files[record.table.file] = record.table

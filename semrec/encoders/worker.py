@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from semrec.contracts import part_name
-from semrec.encoders.base import CONTENT_COLUMNS, Encoder, encoder_class
+from semrec.encoders.base import Encoder, encoder_class
 from semrec.encoders.known import KnownVectors
 from semrec.encoders.plan import EmbeddingJob, embedding_schema
 from semrec.encoders.settings import EmbedSettings
@@ -75,13 +75,17 @@ class EmbedWorker:
         return record
 
     def _read_items(self, source: TableFile) -> pa.Table:
-        """The part's items: item_id, content and hash, strings."""
-        columns = ["item_id", *CONTENT_COLUMNS[self._encoder_class.modality]]
-        return (
-            read_table(self._storage, source, columns=columns)
-            .select(columns)
-            .rename_columns(["item_id", "content", "hash"])
-        )
+        """The part's items that have content of the encoder's modality: item_id, content and hash, strings."""
+        names, modality = ["item_id", "content", "hash"], self._encoder_class.modality
+        if modality == "text":
+            columns = ["item_id", "text", "text_hash"]
+            return read_table(self._storage, source, columns=columns).select(columns).rename_columns(names)
+        items = read_table(self._storage, source)
+        if "content" not in items.column_names:  # a part of schema 2
+            return pa.table([pa.array([], pa.string())] * 3, names=names)
+        entries = pc.map_lookup(items["content"], pa.scalar(modality), "first")
+        columns = [items["item_id"], *(pc.struct_field(entries, name) for name in ("value", "hash"))]
+        return pa.table(columns, names=names).filter(entries.is_valid())
 
     def _embed(self, contents: list[str], missing: np.ndarray, vectors_ND: np.ndarray) -> dict[int, str]:
         """Fills the rows `missing` of `vectors_ND`; returns the rows that have no vector, with the reason."""

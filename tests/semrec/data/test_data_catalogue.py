@@ -1,15 +1,20 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from import_cases import items_in, manifest, quarantined
+from import_cases import items_in, manifest, quarantined, write
 
-from semrec.contracts import bucket_of
-from semrec.data import ItemRow, import_items, spill
+from semrec.changes.compact import compact_changes
+from semrec.changes.overlay import ItemChange, change_table
+from semrec.changes.state import item_log
+from semrec.contracts import bucket_of, text_hash
+from semrec.data import ColumnMap, ItemRow, import_items, import_table, spill
 from semrec.data.catalogue import num_parts_for
-from semrec.errors import TooManyRejectedError
+from semrec.errors import InputError, TooManyRejectedError
 from semrec.workspace.folder import Workspace
 
 
@@ -100,3 +105,27 @@ def test_growth_keeps_the_parts_of_texts_that_stayed(workspace: Workspace) -> No
     assert manifest(workspace, "catalogue")["num_parts"] == 1
     import_items(workspace, items(2_048 * 8 + 1))
     assert manifest(workspace, "catalogue")["num_parts"] == 16
+
+
+def test_content_beside_the_text_is_imported_by_modality_and_outlives_other_changes(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    source = write(tmp_path / "items.csv", "item_id,name,image\na,First,s3://a.png\nb,Second,\n")
+    columns = ColumnMap(title="name", text=("name",), content={"poster": "image"})
+    import_table(workspace, source, fmt="csv", kind="items", columns=columns)
+    stored = [("poster", {"value": "s3://a.png", "hash": text_hash("s3://a.png")})]
+    assert {item_id: row["content"] for item_id, row in items_in(workspace).items()} == {"a": stored, "b": None}
+    log = item_log(workspace.storage)
+    log.open()
+    put = ItemChange(1, "a", False, "First, again", "", {}, np.ones(2, np.float32))
+    log.append([(change_table([put]), None)])  # made online, where nothing is said of posters
+    compact_changes(workspace)
+    import_items(workspace, [ItemRow("c", "Third")], mode="append")
+    now = items_in(workspace)
+    assert (now["a"]["title"], now["a"]["content"], now["c"]["content"]) == ("First, again", stored, None)
+
+
+@pytest.mark.parametrize("content", [{"text": "blurb"}, {"poster": ""}, {"": "image"}])
+def test_content_without_a_name_or_named_as_the_text_is_refused(content: dict[str, str]) -> None:
+    with pytest.raises(InputError, match=r"content text|an empty name"):
+        ColumnMap(title="name", content=content)

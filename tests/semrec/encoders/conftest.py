@@ -45,7 +45,7 @@ def write_catalogue(workspace: Workspace) -> CatalogueWriter:
         parts = []
         for part in range(num_parts):
             mine = sorted(item for item in texts if bucket_of(hashes[item], num_parts) == part)
-            rows = [(item, item, texts[item], hashes[item], None) for item in mine]
+            rows = [(item, item, texts[item], hashes[item], None, None) for item in mine]
             columns = [list(column) for column in zip(*rows, strict=True)] or [[]] * len(CATALOGUE_SCHEMA)
             table = pa.table(columns, schema=CATALOGUE_SCHEMA)
             file = write_table(to.storage, f"catalogue/{part_name(part).replace('part', 'items')}", table)

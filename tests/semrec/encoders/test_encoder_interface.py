@@ -11,6 +11,7 @@ import pytest
 
 from cluster.compute import InProcess
 from cluster.stages.embed import EmbedResult, embed_catalogue
+from semrec.data import ItemRow, import_items
 from semrec.encoders import EmbedSettings, Encoder, encoder_class
 from semrec.encoders.base import ENCODERS
 from semrec.encoders.devices import DeviceKind
@@ -105,6 +106,24 @@ def test_only_what_changed_is_embedded_again(workspace: Workspace, write_catalog
     assert embed(workspace).parts.computed_counts["embedded"] == 1
     assert LetterEncoder.embedded.count("cab") == 1
     assert not {"abba", "dad"} & set(LetterEncoder.embedded)
+
+
+def test_an_encoder_of_another_modality_embeds_the_content_of_that_modality(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LetterEncoder, "modality", "poster")
+    posters = {"one": "s3://a/b", "two": "s3://d", "three": "s3://a/b"}
+    rows = [
+        ItemRow(item_id, "a title", text, content={"poster": posters.get(item_id, "")})
+        for item_id, text in ITEMS.items()
+    ]
+    import_items(workspace, rows)
+    first = embed(workspace)
+    assert sorted(LetterEncoder.embedded) == ["s3://a/b", "s3://d"]  # equal content once, no content not at all
+    assert (first.manifest.num_items, first.manifest.num_rejected) == (3, 0)
+    import_items(workspace, [ItemRow("two", "a title", "another text", content={"poster": "s3://d"})], mode="append")
+    assert embed(workspace).parts.computed_counts["embedded"] == 0  # another text is no other poster
+    assert len(LetterEncoder.embedded) == 2
 
 
 def test_an_unknown_kind_is_refused() -> None:
