@@ -85,7 +85,7 @@ def plan_user_parts(job: ReleaseJob, matrix: ItemMatrix) -> Plan:
     """
     models = [[model.fingerprint, model.exponent, model.weights] for model in matrix.models]
     layout = [clause.to_json() for clause in matrix.layout]
-    shared = [CONTRACT_VERSION, matrix.fingerprint, layout, models, job.inputs.repeats]
+    shared = [CONTRACT_VERSION, matrix.fingerprint, layout, models, job.inputs.repeats, job.inputs.neutral_value]
     parts = []
     for part in range(job.num_parts):
         events = job.interactions.parts[part] if job.interactions else None

@@ -295,10 +295,8 @@ class ReleaseManifest(Manifest):
     counts: dict[str, int]
     num_users: int
     matrix: ItemMatrix
-    sources: tuple[str, ...] = (
-        "personal",
-        "popularity",
-    )  # what its users' lists are ranked by, see semrec.release.sources
+    #: What its users' lists are ranked by, see semrec.release.sources.
+    sources: tuple[str, ...] = ("personal", "popularity")
     interactions: tuple[TableFile, ...]
     users: tuple[UserPartFile, ...]
     applied: AppliedSequences = Field(AppliedSequences(), alias="folded")
