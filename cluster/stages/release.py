@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from cluster.compute import Compute
 from cluster.pool import WorkerSpec
 from cluster.stages.parts import PartsReport, ProgressSink, do_parts
+from cluster.stages.train import train_factors
 from semrec.contracts import part_name
 from semrec.errors import InputError, MissingArtefactError
 from semrec.progress import Progress
@@ -49,15 +50,17 @@ def build_release(
     compute: Compute,
     progress: Progress,
     models: Sequence[ModelSpec] = (),
+    **training: int,
 ) -> ReleaseResult:
     """Builds the release of the present inputs, or finds that it is there. `embedding` None means the only one.
 
-    `models` stand side by side in it; none: the content model.
+    `models` stand side by side in it; none: the content model. `training` are options of `train_factors`.
     """
     storage = workspace.storage
     job = plan_release(workspace, embedding or find_embedding(storage), settings, models=models)
     ledger = Ledger(storage, job.folder)
     with Lease(storage, job.folder):
+        train_factors(workspace, job, compute=compute, progress=progress, **training)
         plan = plan_user_parts(job, compute.run(build_matrix, workspace, job))
         devices = compute.devices(kind="cpu")  # no GPU is rented for what uses none
         spec = WorkerSpec(UserPartWorker, {"workspace": workspace, "job": job, "plan": plan}, num_cpus=devices.cpus)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final, Literal, NamedTuple, Self
 
 import numpy as np
@@ -187,7 +187,8 @@ class TrainingData:
     `content`: modality -> float32 [I, D], the encoder's vectors in the order of the item matrix, may be memory-mapped;
     `popularity_I` float32, distinct users of each item; `read_events` gives the events of one part after the other, users
     counted from 0 in each, rows those of the item matrix; events up to `neutral_value` say nothing in favour of an item,
-    and after `half_life_days` an event counts half.
+    and after `half_life_days` an event counts half. `trained`: kind of model -> reads what its training gave, where that was
+    done before by many workers.
     """
 
     num_items: int
@@ -196,6 +197,7 @@ class TrainingData:
     read_events: Callable[[], Iterator[Events]]
     neutral_value: float = 0.0
     half_life_days: float = 180.0
+    trained: Mapping[str, Callable[[], Any]] = field(default_factory=dict)
 
 
 class VectorModel(ABC):

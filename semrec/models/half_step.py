@@ -15,7 +15,7 @@ A = H_S P^-1/2, which is n x n.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,9 +23,9 @@ import numpy as np
 
 from semrec.compiled import compiled
 from semrec.errors import TrainingError
-from semrec.models.sparse import SparseRows, gram_of_rows
+from semrec.models.sparse import ROWS_PER_BLOCK, SparseRows, gram_of_rows
 
-__all__ = ["FixedSide", "fixed_side", "solve_rows"]
+__all__ = ["FixedSide", "eigenbasis", "fixed_side", "rotated_side", "solve_rows"]
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,22 @@ def fixed_side(factors_CD: np.ndarray) -> FixedSide:
 
     Raises TrainingError when a factor is not finite.
     """
-    gram_DD = gram_of_rows(factors_CD)
+    eigenvalues_D, basis_DD = eigenbasis(gram_of_rows(factors_CD))
+    blocks = [factors_CD[start : start + ROWS_PER_BLOCK] for start in range(0, len(factors_CD), ROWS_PER_BLOCK)]
+    return rotated_side(blocks, eigenvalues_D, basis_DD)
+
+
+def rotated_side(blocks: Iterable[np.ndarray], eigenvalues_D: np.ndarray, basis_DD: np.ndarray) -> FixedSide:
+    """Blocks of factors (float32), rotated one by one: a matrix product may give a row other last bits in a larger block."""
+    rotated = [(block_RD.astype(np.float64) @ basis_DD).astype(np.float32) for block_RD in blocks]
+    return FixedSide(np.concatenate(rotated), eigenvalues_D)
+
+
+def eigenbasis(gram_DD: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Eigenvalues, not negative, and eigenvectors as columns, of a Gram matrix: float64 [D], float64 [D, D].
+
+    Raises TrainingError when the Gram matrix is not finite.
+    """
     if not np.isfinite(gram_DD).all():
         raise TrainingError(
             "factors that are not finite",
@@ -54,9 +69,7 @@ def fixed_side(factors_CD: np.ndarray) -> FixedSide:
     eigenvalues_D, basis_DD = np.linalg.eigh(gram_DD)
     # LAPACK leaves the sign of an eigenvector open; the largest component is made positive.
     largest_D = basis_DD[np.abs(basis_DD).argmax(axis=0), np.arange(len(basis_DD))]
-    basis_DD *= np.where(largest_D < 0, -1.0, 1.0)
-    rotated_CD = (factors_CD.astype(np.float64) @ basis_DD).astype(np.float32)
-    return FixedSide(np.ascontiguousarray(rotated_CD), np.maximum(eigenvalues_D, 0.0))
+    return np.maximum(eigenvalues_D, 0.0), basis_DD * np.where(largest_D < 0, -1.0, 1.0)
 
 
 def solve_rows(

@@ -19,18 +19,21 @@ from semrec.errors import InputError
 from semrec.models.base import Events, TrainingData
 
 __all__ = [
+    "ROWS_PER_BLOCK",
     "SparseRows",
     "add_products",
     "gram_of_rows",
     "liked_matrix",
     "liked_of_data",
+    "liked_pairs",
     "map_ranges",
     "multiply_rows",
     "row_ranges",
 ]
 
 _ENTRIES_PER_RANGE = 1 << 18  # a range of rows holds about as many, so that ranges take about equally long
-_ROWS_PER_GRAM = 1 << 15
+#: Sums over rows are sums of blocks of as many rows, in order, so that blocks may be summed by different workers.
+ROWS_PER_BLOCK = 1 << 15
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,20 @@ def liked_matrix(events: Events, num_users: int, num_items: int, neutral_value: 
     return SparseRows.from_pairs(liked.user, liked.row, ones, num_users, num_items)
 
 
+def liked_pairs(events: Events, neutral_value: float) -> tuple[np.ndarray, np.ndarray, int]:
+    """Users and rows of the likes among the events of one part, int64 [n] each, and how many users the part has.
+
+    Raises InputError for a value that is not finite.
+    """
+    if not np.isfinite(events.value).all():
+        raise InputError(
+            "an interaction whose value is not finite", expected="finite values", remedy="Import it again without it."
+        )
+    latest = events.latest()
+    liked = latest.keep(latest.value > neutral_value)
+    return liked.user, liked.row, 1 + int(events.user.max(initial=-1))
+
+
 def liked_of_data(data: TrainingData) -> SparseRows:
     """The liked matrix of all parts one after the other, users x items; users who liked nothing may be missing at the end.
 
@@ -102,16 +119,9 @@ def liked_of_data(data: TrainingData) -> SparseRows:
     """
     parts, num_users = [], 0
     for events in data.read_events():
-        if not np.isfinite(events.value).all():
-            raise InputError(
-                "an interaction whose value is not finite",
-                expected="finite values",
-                remedy="Import it again without it.",
-            )
-        latest = events.latest()
-        liked = latest.keep(latest.value > data.neutral_value)
-        parts.append((liked.user + num_users, liked.row))
-        num_users += 1 + int(events.user.max(initial=-1))
+        liked_user, liked_row, num_users_of_part = liked_pairs(events, data.neutral_value)
+        parts.append((liked_user + num_users, liked_row))
+        num_users += num_users_of_part
     nothing = np.zeros(0, np.int64)
     user = np.concatenate([nothing, *(part[0] for part in parts)])
     row = np.concatenate([nothing, *(part[1] for part in parts)])
@@ -179,8 +189,8 @@ def gram_of_rows(factors_RD: np.ndarray, weights_R: np.ndarray | None = None) ->
     """
     dimension = factors_RD.shape[1]
     gram_DD = np.zeros((dimension, dimension))
-    for start in range(0, len(factors_RD), _ROWS_PER_GRAM):
-        block_RD = factors_RD[start : start + _ROWS_PER_GRAM].astype(np.float64)
-        weighted_RD = block_RD if weights_R is None else block_RD * weights_R[start : start + _ROWS_PER_GRAM, None]
+    for start in range(0, len(factors_RD), ROWS_PER_BLOCK):
+        block_RD = factors_RD[start : start + ROWS_PER_BLOCK].astype(np.float64)
+        weighted_RD = block_RD if weights_R is None else block_RD * weights_R[start : start + ROWS_PER_BLOCK, None]
         gram_DD += weighted_RD.T @ block_RD
     return (gram_DD + gram_DD.T) / 2

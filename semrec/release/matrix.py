@@ -15,6 +15,7 @@ from semrec.errors import InputError
 from semrec.models.components import Components
 from semrec.release.arrays import write_array, write_block, write_ids
 from semrec.release.attributes import FlatAttributes, attribute_names
+from semrec.release.factors import read_trained
 from semrec.release.plan import ReleaseJob
 from semrec.release.training import fit_models, write_models
 from semrec.scoring.eligibility import Clause, Layout
@@ -67,7 +68,9 @@ def build_matrix(workspace: Workspace, job: ReleaseJob) -> MatrixManifest:
     popularity_I = count_popularity(storage, ids, job.interactions, job.inputs.as_of)
     with tempfile.TemporaryDirectory(prefix="semrec-") as scratch:
         content_ID = _embeddings(storage, Path(scratch) / "embeddings", ids, job.embedding)
-        components, vectors = fit_models(storage, job.inputs, job.interactions, ids, content_ID, popularity_I)
+        components, vectors = fit_models(
+            storage, job.inputs, job.interactions, ids, content_ID, popularity_I, read_trained(storage, job.release_id)
+        )
         blocks = _write_blocks(storage, folder, ids, components, vectors, words_IW)
         models = write_models(storage, folder, components)
     id_files = write_ids(storage, f"{folder}/ids", ids)

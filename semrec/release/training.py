@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,9 +16,16 @@ from semrec.sorted_ids import SortedIds
 from semrec.workspace.digests import fingerprint
 from semrec.workspace.manifests import InteractionsManifest, ItemMatrix, ModelRecord, ModelSpec, ReleaseInputs
 from semrec.workspace.storage import Storage
-from semrec.workspace.tables import read_table
+from semrec.workspace.tables import TableFile, read_table
 
-__all__ = ["DEFAULT_MODELS", "events_of", "fit_models", "read_components", "write_models"]
+__all__ = [
+    "DEFAULT_MODELS",
+    "events_of",
+    "fit_models",
+    "part_events",
+    "read_components",
+    "write_models",
+]
 
 #: The models of a release that names none.
 DEFAULT_MODELS = (ModelSpec(kind="content"),)
@@ -37,6 +45,15 @@ def events_of(interactions: pa.Table, user_ids: pa.Array, item_ids: SortedIds) -
     return events, int((~is_known).sum())
 
 
+def part_events(storage: Storage, inputs: ReleaseInputs, part: TableFile, item_ids: SortedIds) -> Events:
+    """The events of one user bucket that a release learns from, users counted from 0."""
+    table = read_table(storage, part)
+    if inputs.as_of is not None:
+        table = table.filter(pc.less_equal(table["timestamp"], inputs.as_of))
+    events, _ = events_of(table, table.column("user_id").unique(), item_ids)
+    return events.counted(inputs.repeats, inputs.neutral_value)
+
+
 def fit_models(
     storage: Storage,
     inputs: ReleaseInputs,
@@ -44,21 +61,17 @@ def fit_models(
     item_ids: SortedIds,
     content_ID: np.ndarray,
     popularity_I: np.ndarray,
+    trained: Mapping[str, Callable[[], Any]] | None = None,
 ) -> tuple[Components, list[np.ndarray]]:
     """Fits the models that `inputs` names on the release's data: side by side, and the item vectors of each, [I, D of it].
 
-    `content_ID` are the embeddings in the order of `item_ids`, may be memory-mapped. Raises InputError for models that
-    cannot stand in one release or cannot learn from this data.
+    `content_ID` are the embeddings in the order of `item_ids`, may be memory-mapped; `trained` is as `TrainingData` has it.
+    Raises InputError for models that cannot stand in one release or cannot learn from this data.
     """
 
     def read_events() -> Iterator[Events]:
         for part in interactions.parts if interactions else ():
-            table = read_table(storage, part)
-            if inputs.as_of is not None:
-                table = table.filter(pc.less_equal(table["timestamp"], inputs.as_of))
-            users = table.column("user_id").unique()
-            events, _ = events_of(table, users, item_ids)
-            yield events.counted(inputs.repeats, inputs.neutral_value)
+            yield part_events(storage, inputs, part, item_ids)
 
     data = TrainingData(
         num_items=len(item_ids),
@@ -67,6 +80,7 @@ def fit_models(
         read_events=read_events,
         neutral_value=inputs.neutral_value,
         half_life_days=inputs.half_life_days,
+        trained=trained or {},
     )
     specs = inputs.models or DEFAULT_MODELS
     fitted = [model_class(spec.kind).fit(data, spec.settings) for spec in specs]

@@ -10,12 +10,19 @@ import pytest
 
 from semrec.errors import TrainingError
 from semrec.models.half_step import FixedSide, fixed_side, solve_rows
-from semrec.models.ials import IalsModel, ials_loss, train_ials
+from semrec.models.ials import IalsModel
+from semrec.models.ials_training import solve_block, train_ials, training_loss
 from semrec.models.sparse import SparseRows, liked_matrix
 from tests.semrec.models.learned_contract import LearnedModelContract
 from tests.semrec.models.learned_world import NUM_ITEMS, NUM_USERS, planted_events
 
-SETTINGS: dict[str, Any] = {**IalsModel.defaults, "dimension": 6, "unobserved_weight": 0.2, "regularization": 0.02}
+SETTINGS: dict[str, Any] = {
+    **IalsModel.defaults,
+    "dimension": 6,
+    "unobserved_weight": 0.2,
+    "regularization": 0.02,
+    "min_improvement": 0.0,
+}
 STEP: dict[str, Any] = {"unobserved_weight": 0.2, "regularization": 0.02, "frequency_exponent": 0.7}
 
 
@@ -69,22 +76,34 @@ def test_the_loss_is_the_plain_one_and_falls_every_epoch() -> None:
     losses = [loss for _, loss in seen]
     assert all(after < before for before, after in pairwise(losses))
     users = fixed_side(solve_rows(liked(), sides[-1], SETTINGS))
-    items_ID = solve_rows(liked().transposed(), users, SETTINGS)
+    user_sums = solve_block(liked(), sides[-1], SETTINGS)[1]
+    items_ID, item_sums = solve_block(liked().transposed(), users, SETTINGS)
     scores_UI = users.factors_CD.astype(np.float64) @ items_ID.T
     R = np.zeros((NUM_USERS, NUM_ITEMS))
     R[np.repeat(np.arange(NUM_USERS), liked().lengths), liked().columns] = 1
     plain = (R * (1 - scores_UI) ** 2).sum() + 0.2 * (scores_UI**2).sum()
     for counts, factors, others in ((R.sum(1), users.factors_CD, NUM_ITEMS), (R.sum(0), items_ID, NUM_USERS)):
         plain += (0.02 * (counts + 0.2 * others) * (factors.astype(np.float64) ** 2).sum(axis=1)).sum()
-    assert ials_loss(liked(), users, items_ID, SETTINGS) == pytest.approx(plain, rel=1e-5)
+    assert training_loss(users.eigenvalues_D, user_sums, item_sums, SETTINGS) == pytest.approx(plain, rel=1e-5)
     assert plain < losses[-1]
 
 
-def test_any_division_into_ranges_gives_the_same_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_any_number_of_threads_gives_the_same_bytes() -> None:
+    one, two = (train_ials(liked(), SETTINGS, num_threads=number, rows_per_block=17) for number in (1, 2))
+    assert one.factors_CD.tobytes() == two.factors_CD.tobytes()
     whole = train_ials(liked(), SETTINGS)
-    monkeypatch.setattr("semrec.models.sparse._ENTRIES_PER_RANGE", 50)
-    divided = train_ials(liked(), SETTINGS, num_threads=2)
-    assert whole.factors_CD.tobytes() == divided.factors_CD.tobytes()
+    assert whole.factors_CD @ whole.factors_CD.T == pytest.approx(one.factors_CD @ one.factors_CD.T, abs=1e-4)
+
+
+def test_training_stops_when_an_epoch_gains_little() -> None:
+    epochs: list[int] = []
+
+    def note(epoch: int, loss: float, items: FixedSide) -> bool:
+        epochs.append(epoch)
+        return False
+
+    train_ials(liked(), {**SETTINGS, "min_improvement": 0.5, "num_epochs": 50}, on_epoch=note)
+    assert 2 <= len(epochs) < 50
 
 
 def test_a_warm_start_begins_where_the_last_training_ended() -> None:

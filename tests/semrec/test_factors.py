@@ -1,0 +1,102 @@
+"""Factors that are trained in parts of a workspace are those of one process, byte for byte, interrupted or not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from whole_path import events_table
+
+from cluster.compute import InProcess
+from cluster.stages.release import ReleaseResult, build_release
+from semrec.bench.generated import EMBEDDING_NAME, write_catalogue
+from semrec.data import import_interactions
+from semrec.models.ials import IalsModel
+from semrec.models.ials_training import train_ials
+from semrec.models.sparse import liked_of_data
+from semrec.progress import NoProgress
+from semrec.release import Release, ReleaseSettings
+from semrec.workspace.folder import Workspace
+from semrec.workspace.manifests import ModelSpec
+from tests.semrec.models.learned_world import NUM_ITEMS, embeddings, planted_events
+
+ROWS_PER_BLOCK = 17
+SETTINGS = {"dimension": 6, "num_epochs": 4, "min_improvement": 0.0}
+MODELS = (ModelSpec(kind="content"), ModelSpec(kind="ials", settings=SETTINGS))
+
+
+def make_world(folder: Path) -> Workspace:
+    """The planted users and items, in four buckets."""
+    workspace = Workspace.create(str(folder / "w"), num_buckets=4)
+    write_catalogue(workspace, [f"i{row:02}" for row in range(NUM_ITEMS)], embeddings())
+    events = planted_events()
+    columns = zip(
+        events.user.tolist(), events.row.tolist(), events.value.tolist(), events.timestamp.tolist(), strict=True
+    )
+    rows = [(f"u{user}", f"i{row:02}", value, time_s) for user, row, value, time_s in columns]
+    import_interactions(workspace, [events_table(rows)], repeats="latest", neutral_value=2.5)
+    return workspace
+
+
+def build(workspace: Workspace, progress: NoProgress | None = None, min_interactions: int = 1) -> ReleaseResult:
+    return build_release(
+        workspace, ReleaseSettings(), embedding=EMBEDDING_NAME, compute=InProcess(), progress=progress or NoProgress(),
+        models=MODELS, min_interactions=min_interactions, rows_per_block=ROWS_PER_BLOCK,
+    )  # fmt: skip
+
+
+def item_vectors(workspace: Workspace, result: ReleaseResult) -> np.ndarray:
+    return Release(workspace.storage, result.release_id).shard().vectors()
+
+
+class Interrupted(NoProgress):
+    """Raises at the n-th step of a stage."""
+
+    def __init__(self, step: int) -> None:
+        self.steps_left = step
+
+    def advance(self, count: int) -> None:
+        self.steps_left -= 1
+        if self.steps_left == 0:
+            raise KeyboardInterrupt
+
+
+def test_parts_give_the_bytes_of_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    workspace = make_world(tmp_path)
+    fitted = []
+
+    def kept(data, settings):  # type: ignore[no-untyped-def]
+        """The training of one process on the data of the release, in the same blocks."""
+        fitted.append(
+            train_ials(liked_of_data(data), {**IalsModel.defaults, **settings}, rows_per_block=ROWS_PER_BLOCK)
+        )
+        return original(data, settings)
+
+    original = IalsModel.fit
+    monkeypatch.setattr(IalsModel, "fit", kept)
+    result = build(workspace)
+    stored_ID = item_vectors(workspace, result)[:, embeddings().shape[1] :]
+    liked = np.flatnonzero(np.arange(NUM_ITEMS) < NUM_ITEMS - 6)  # the others' are predicted from content
+    assert stored_ID[liked].tobytes() == fitted[0].factors_CD[liked].tobytes()
+    training = f"releases/{result.release_id}/training/ials"
+    assert sorted(workspace.storage.list_sizes(training)) == [f"epoch-{epoch:05d}.json" for epoch in (1, 2, 3, 4)]
+    assert workspace.storage.list_sizes(f"{training}/epoch-00003/items") == {}  # replaced by those of epoch 4
+    assert len(workspace.storage.list_sizes(f"{training}/epoch-00004/items")) == 1 + -(-NUM_ITEMS // ROWS_PER_BLOCK)
+
+
+def test_an_interrupted_training_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
+    workspace, other = make_world(tmp_path), make_world(tmp_path / "undisturbed")
+    for step in (4, 5):  # within the second epoch; at the end of the third, but before its checkpoint
+        with pytest.raises(KeyboardInterrupt):
+            build(workspace, Interrupted(step))
+    last = Interrupted(100)
+    result = build(workspace, last)
+    assert item_vectors(workspace, result).tobytes() == item_vectors(other, build(other)).tobytes()
+    assert 100 - last.steps_left == 1 + 2 * 2 + 4  # likes, half-steps of two epochs, user parts of the release
+
+
+def test_few_interactions_are_trained_by_one_process(tmp_path: Path) -> None:
+    workspace = make_world(tmp_path)
+    result = build(workspace, min_interactions=10**6)
+    assert workspace.storage.list_folders(f"releases/{result.release_id}/training") == []
