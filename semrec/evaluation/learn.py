@@ -15,6 +15,7 @@ from semrec.errors import InputError, TrainingError
 from semrec.evaluation.metrics import user_metrics
 from semrec.evaluation.ranks import ModelVectors, count_popularity, rank_split
 from semrec.evaluation.splits import Split, split_events
+from semrec.evaluation.yardsticks import YARDSTICKS, fit_yardstick
 from semrec.models.base import Events, ItemVectors, TrainingData, model_class
 from semrec.models.blend import MIN_VALIDATION_USERS, choose_weights
 from semrec.models.unit_scores import score_covariance, unit_score_users
@@ -28,6 +29,8 @@ BLENDED: Final = ("content_ridge", "nsvd", "ials", "popularity")
 SEARCHED: Final[Mapping[str, Mapping[str, tuple[Any, ...]]]] = {
     "content_ridge": {"regularization": (0.3, 1.0, 3.0)},
     "nsvd": {"degree_exponent": (0.3, 0.4, 0.5), "dimension": (64, 128, 256), "spectral_filter": ("ideal", "smooth")},
+    "ease": {"regularization": (100.0, 300.0, 1000.0)},
+    "item_knn": {"num_neighbours": (50, 100, 200), "shrinkage": (1.0, 10.0, 100.0)},
     "ials": {"regularization": (0.003, 0.01, 0.03), "unobserved_weight": (0.03, 0.1, 0.3), "dimension": (64, 128, 192)},
 }
 #: Weights where there are too few users to choose them by.
@@ -115,6 +118,8 @@ def fit_model(
     User vectors of models beside popularity come as the model gives them; that of popularity has unit score variance, too.
     Raises InputError for an unknown model or when it cannot learn from the data, TrainingError when training diverges.
     """
+    if kind in YARDSTICKS:
+        return fit_yardstick(kind, settings, split, neutral_value)
     popularity_I = count_popularity(split.train, split.num_items)
     data = TrainingData(split.num_items, content, popularity_I, lambda: iter([split.train]), neutral_value)
     if kind == "content":
@@ -179,7 +184,8 @@ def _searched(
 
     A training that diverges counts as 0. Trainings of a search are short: which settings are best shows early.
     """
-    best, trials = {**getattr(model_class(kind), "defaults", {}), **given}, list[Trial]()
+    defaults = YARDSTICKS[kind][1] if kind in YARDSTICKS else getattr(model_class(kind), "defaults", {})
+    best, trials = {**defaults, **given}, list[Trial]()
     short = {"num_epochs": min(_TRIAL_EPOCHS, best["num_epochs"])} if "num_epochs" in best else {}
     best_vectors: ModelVectors | None = None
 
