@@ -20,6 +20,7 @@ resource "helm_release" "autoscaler" {
 
   values = [yamlencode({
     cloudProvider      = "aws"
+    image              = { tag = "v${var.kubernetes_minor}.0" } # the chart's own is of one minor, whatever the cluster's
     awsRegion          = var.region
     autoDiscovery      = { clusterName = var.cluster_name }
     nodeSelector       = { "semrec.io/pool" = "cpu" }

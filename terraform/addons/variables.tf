@@ -24,6 +24,12 @@ variable "cluster_name" {
   nullable    = false
 }
 
+variable "kubernetes_minor" {
+  type        = string
+  description = "Minor version of Kubernetes, which the autoscaler's has to be too."
+  nullable    = false
+}
+
 variable "gpu_driver" {
   type        = string
   description = "Who brings the GPU driver: managed (the cloud), or none (an operator of yours, which brings the device plugin too)."

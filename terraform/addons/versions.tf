@@ -1,5 +1,5 @@
 terraform {
-  required_version = ">= 1.9"
+  required_version = ">= 1.11" # the same for all clouds; GCP and Azure have write-only arguments
 
   required_providers {
     helm = {

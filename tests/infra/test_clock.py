@@ -68,6 +68,22 @@ def test_the_example_has_the_hours_of_the_manifests(cloud: str) -> None:
     assert _cron(values["resume_cron"]) == schedules["semrec-resume"]
 
 
+def test_aks_is_upgraded_while_its_nodes_are_up_and_no_run_is() -> None:
+    windows = re.findall(
+        r'maintenance_window_(\w+) \{\n    frequency   = "Weekly"\n.*?day_of_week = "(\w+)"\n    start_time  = "(\d\d:00)"\n'
+        r'    utc_offset  = "\+00:00"\n    duration    = (\d+)',
+        _terraform("modules/azure/cluster/aks.tf"),
+        re.DOTALL,
+    )
+    assert {name for name, *_ in windows} == {"auto_upgrade", "node_os"}
+    schedules = _schedules()
+    for _, day, start, hours in windows:
+        begins = 60 * int(start[:2])
+        assert day in ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday")
+        assert schedules["semrec-resume"] <= (begins, "MON-FRI")
+        assert begins + 60 * int(hours) <= schedules["semrec-daily"][0]
+
+
 def test_alerts_are_muted_while_the_nodes_are_gone_and_no_longer() -> None:
     config = yaml.safe_load((ROOT / "infra/prometheus/alertmanager.yml").read_text())
     (interval,) = [one for one in config["time_intervals"] if one["name"] == "nightly-suspend"]

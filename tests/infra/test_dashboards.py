@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from typing import Any
 
 import pytest
@@ -58,7 +59,7 @@ def test_ids_and_places_are_each_panels_own(dashboard: dict[str, Any]) -> None:
 
 def test_thresholds_of_panels_are_those_of_the_alerts() -> None:
     def limit(alert: str) -> float:
-        return float(alerts()[alert]["expr"].rpartition(" ")[2])
+        return float(re.findall(r" [<>] ([\d.]+)", alerts()[alert]["expr"])[0])
 
     def steps(name: str, title: str) -> list[float]:
         found = next(panel for panel in panels(dashboards()[name]) if panel["title"] == title)

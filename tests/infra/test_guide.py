@@ -28,7 +28,7 @@ def test_the_settings_that_it_writes_are_the_settings() -> None:
 
 
 def test_its_secrets_are_those_that_the_pods_ask_for() -> None:
-    made = dict(re.findall(r"create secret generic (\S+) --from-\w+=([\w.]+)", SHELL))
+    made = dict(re.findall(r"-n semrec create secret generic (\S+) --from-\w+=([\w.]+)", SHELL))
     text = json.dumps(render("aws"))
     asked = set(re.findall(r'"secretName": "([^"]+)"', text))
     asked |= {re.sub(r'.*"name": "', "", found) for found in re.findall(r'"secretKeyRef": \{[^}]*"name": "[^"]+', text)}
@@ -36,6 +36,36 @@ def test_its_secrets_are_those_that_the_pods_ask_for() -> None:
     assert made["semrec-ray-token"] == "auth_token"  # the key that KubeRay reads
     local = {secret["metadata"]["name"]: secret["stringData"] for secret in by_kind(render("kind"), "Secret")}
     assert all(made[name] in values for name, values in local.items())
+
+
+def test_the_addons_get_what_they_expect_to_find() -> None:
+    """The Secrets that charts are told to read, and the variables without which Terraform's providers find no cluster."""
+    addons = ROOT / "terraform/addons"
+    if not addons.exists():
+        pytest.skip("NOT TESTED: no Terraform here to compare the guide with")
+    text = "\n".join(path.read_text() for path in addons.glob("*.tf"))
+    before = SHELL[: SHELL.index("terraform -chdir=terraform/addons apply")]
+    secrets = set(re.findall(r'existingSecret\s*= "([^"]+)"', text))
+    secrets |= set(re.findall(r'secrets\s*= \["([^"]+)"\]', text))
+    assert len(secrets) == 2 and all(f"monitoring create secret generic {name} " in before for name in secrets)
+    variables = set(re.findall(r"read (KUBE_\w+)", text))
+    assert variables and all(f"export {name}=" in before for name in variables)
+
+
+@pytest.mark.parametrize("cloud", ["aws", "gcp", "azure"])
+def test_the_states_of_cluster_and_addons_are_two(cloud: str) -> None:
+    example = ROOT / f"terraform/live/{cloud}/backend.tf.example"
+    if not example.exists():
+        pytest.skip("NOT TESTED: no Terraform here to compare the guide with")
+    (expression,) = re.findall(r"^sed '(.*?)' terraform/live/\$CLOUD/backend.tf", SHELL, re.MULTILINE)
+    changed = subprocess.run(["sed", expression, example], capture_output=True, text=True, check=True).stdout
+    differing = [
+        (ours, theirs)
+        for ours, theirs in zip(example.read_text().splitlines(), changed.splitlines(), strict=True)
+        if ours != theirs
+    ]
+    ((ours, theirs),) = differing
+    assert "semrec/prod/cluster" in ours and "semrec/prod/addons" in theirs
 
 
 def test_the_jobs_that_it_starts_exist() -> None:
@@ -60,9 +90,10 @@ def test_the_outputs_that_it_reads_exist(cloud: str) -> None:
     outputs = ROOT / f"terraform/live/{cloud}/outputs.tf"
     if not outputs.exists():
         pytest.skip("NOT TESTED: no Terraform here to compare the guide with")
-    asked = set(re.findall(r"\bout (\w+)\)|output -json (\w+)", TEXT))
+    asked = set(re.findall(r"\b(?:out|outputs) (\w+)(?:\)| \||`| >)", TEXT))
+    assert len(asked) >= 8
     text = outputs.read_text()
-    assert [name for pair in asked for name in pair if name and f'output "{name}"' not in text] == []
+    assert [name for name in asked if f'output "{name}"' not in text] == []
 
 
 def test_the_sums_of_the_prices_are_right() -> None:
@@ -71,8 +102,8 @@ def test_the_sums_of_the_prices_are_right() -> None:
         for cells in (line.split("|") for line in TEXT.splitlines() if line[:1] == "|")
         if len(cells) > 4
     }
-    parts = [name for name in rows if name.startswith(("Kubernetes", "two CPU", "NAT", "Redis"))]
-    assert len(parts) == 4
+    parts = [name for name in rows if name.startswith(("Kubernetes", "two CPU", "NAT", "way to", "Redis"))]
+    assert len(parts) == 5
     for column in range(3):
         total = sum(_dollars(rows[name][column]) for name in parts)
         assert _dollars(rows["idle, all workers at zero"][column]) == pytest.approx(total, abs=0.011)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from itertools import product
@@ -68,7 +69,7 @@ def test_other_resources_fit_the_schemas_of_kubernetes(overlay: str) -> None:
         "kubernetes_validate", reason="NOT TESTED: no Kubernetes schemas; pip install kubernetes-validate"
     )
     others = [document for document in render(overlay) if not document["apiVersion"].startswith("ray.io/")]
-    assert len(others) >= 13
+    assert len(others) >= 12
     for document in others:
         checker.validate(document, checker.latest_version(), strict=True)
 
@@ -104,11 +105,11 @@ def _without_the_cloud(overlay: str) -> list[Document]:
         groups = cluster["workerGroupSpecs"]
         for template in (cluster["headGroupSpec"]["template"], *(group["template"] for group in groups)):
             template["metadata"]["labels"].pop("azure.workload.identity/use", None)
-        for group in groups:
-            if group["groupName"] == "gpu":
-                assert group["template"]["spec"].pop("nodeSelector")
-                assert group["template"]["spec"].pop("tolerations")
-    return documents
+            pod, (container,) = template["spec"], template["spec"]["containers"]
+            container["env"] = [entry for entry in container["env"] if "REDIS" not in entry["name"]]
+            for part in (pod["volumes"], container["volumeMounts"], pod.get("tolerations", [])):
+                part[:] = [e for e in part if e.get("name") != "redis-ca" and "azure" not in e.get("key", "")]
+    return [document for document in documents if document["metadata"]["name"] != "gke"]
 
 
 @pytest.mark.parametrize("part", ["", "/jobs"])
@@ -124,6 +125,7 @@ def test_the_settings_have_the_same_names_everywhere() -> None:
 
 def test_kind_has_all_that_the_clouds_have_and_no_gpu() -> None:
     ours, theirs = ({(d["kind"], d["metadata"]["name"]) for d in render(name)} for name in ("kind", "aws"))
+    theirs.remove(("ResourceQuota", "semrec-gpus"))
     extra = {("Secret", "semrec-ray-token"), ("Secret", "semrec-redis"), ("Service", "semrec-redis")}
     assert ours - theirs == extra | {("Deployment", "semrec-redis"), ("PersistentVolumeClaim", "semrec-workspace")}
     assert theirs <= ours
@@ -196,7 +198,8 @@ def test_the_operator_takes_the_clusters() -> None:
     for cluster in made.values():
         for pod in pod_specs(cluster):
             assert pod["restartPolicy"] == "Never"
-            assert not any("REDIS" in entry["name"] for entry in pod["containers"][0]["env"])
+            names = {entry["name"] for entry in pod["containers"][0]["env"]}
+            assert not names & {"RAY_REDIS_ADDRESS", "REDIS_PASSWORD", "REDIS_USERNAME"}
         assert tuple(map(int, cluster["rayVersion"].split("."))) >= (2, 52, 0)
 
 
@@ -222,7 +225,9 @@ def _check_container(container: Document) -> None:
     assert context["readOnlyRootFilesystem"] is True
     assert context["capabilities"] == {"drop": ["ALL"]}
     assert container["resources"]["limits"]["memory"]
-    assert re.search(r":[0-9v][^:/]*$", container["image"]), "a tag that is a version"
+    assert re.search(r"@sha256:[0-9a-f]{64}$|:[0-9v][^:/]*$", container["image"]), (
+        "a digest, or a tag that is a version"
+    )
 
 
 def test_only_what_asks_kubernetes_has_a_token() -> None:
@@ -259,9 +264,46 @@ def test_the_hook_takes_its_options() -> None:
 
 def test_disruption_budgets_count_pods() -> None:
     budgets = by_kind(render("aws"), "PodDisruptionBudget")
-    assert [budget["spec"]["minAvailable"] for budget in budgets] == [1, 1]
-    chosen = [budget["spec"]["selector"]["matchLabels"] for budget in budgets]
-    assert {"ray.io/cluster": "semrec", "ray.io/node-type": "head"} in chosen
+    assert [budget["spec"]["minAvailable"] for budget in budgets] == [1]
+    (chosen,) = [budget["spec"]["selector"]["matchLabels"] for budget in budgets]
+    heads = {
+        "app.kubernetes.io/part-of": "semrec",
+        "ray.io/node-type": "head",
+    }  # and no ray.io/serve
+    assert not chosen.items() <= heads.items(), "the only head could never be drained"
+
+
+def _head_pods(documents: list[Document]) -> Any:
+    return {name: cluster["headGroupSpec"]["template"]["spec"] for name, cluster in clusters(documents).items()}
+
+
+def test_heads_on_gke_know_the_authority_of_their_redis() -> None:
+    for name, pod in _head_pods(render("gcp") + render("gcp/jobs")).items():
+        (head,) = pod["containers"]
+        path = next(entry["value"] for entry in head["env"] if entry["name"] == "RAY_REDIS_CA_CERT")
+        folder = next(mount["mountPath"] for mount in head["volumeMounts"] if mount["name"] == "redis-ca")
+        source = next(volume["configMap"]["name"] for volume in pod["volumes"] if volume["name"] == "redis-ca")
+        assert (source, path) == ("semrec-redis-ca", f"{folder}/ca.pem"), name
+
+
+def test_gpus_are_as_many_as_the_settings_say_for_all_clusters_together() -> None:
+    documents, jobs = render("aws"), render("aws/jobs")
+    workers = one(documents, "ConfigMap", "semrec-settings")["data"]["gpuWorkers"]
+    assert one(documents, "ResourceQuota", "semrec-gpus")["spec"]["hard"] == {"requests.nvidia.com/gpu": workers}
+    limits = {cluster["workerGroupSpecs"][0]["maxReplicas"] for cluster in clusters(documents + jobs).values()}
+    assert limits == {int(workers)}
+    lines = [one(documents, "RayCronJob", "semrec-daily")["spec"]["jobTemplate"]["entrypoint"]]
+    lines += [one(jobs, "RayJob", f"semrec-{verb}")["spec"]["entrypoint"] for verb in ("run", "embed", "score")]
+    assert {line.rpartition("--workers ")[2] for line in lines} == {workers}
+
+
+def test_without_redis_no_cluster_asks_for_one(tmp_path: Path) -> None:
+    shutil.copytree(KUBERAY, tmp_path / "kuberay")
+    overlay = tmp_path / "kuberay/overlays/aws/kustomization.yaml"
+    overlay.write_text(overlay.read_text().replace("../../redis, ", ""))
+    done = subprocess.run(["kubectl", "kustomize", overlay.parent], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "gcsFaultToleranceOptions" not in done.stdout and "semrec-redis" not in done.stdout
 
 
 RAY_PODS = {"app.kubernetes.io/part-of": "semrec", "ray.io/is-ray-node": "yes"}
@@ -278,8 +320,9 @@ ASKED = {6379, 8000, 8080, 8265, 9000, 10002, 19999, 44217, 44227} | HAPROXY | R
     ("namespace", "pod", "ports"),
     [
         ({"kubernetes.io/metadata.name": "semrec"}, RAY_PODS, ASKED),
-        ({"kubernetes.io/metadata.name": "monitoring"}, {}, {8080, 44217, 44227}),
+        ({"kubernetes.io/metadata.name": "monitoring"}, {}, {8080, 44217, 44227, RAY_SERVE_HAPROXY_METRICS_PORT}),
         ({"kubernetes.io/metadata.name": "kuberay-system"}, OPERATOR, {8265, 8000}),
+        ({"kubernetes.io/metadata.name": "shop"}, OPERATOR, set()),
         ({"kubernetes.io/metadata.name": "shop", "semrec.io/client": "true"}, {}, {8000, 9000}),
         ({"kubernetes.io/metadata.name": "shop"}, {}, set()),
         ({"kubernetes.io/metadata.name": "semrec"}, {"app": "stranger"}, set()),
@@ -311,11 +354,20 @@ def _matches(selector: Document, labels: dict[str, str]) -> bool:
     return selector.get("matchLabels", {}).items() <= labels.items()
 
 
-def test_a_pod_cannot_ask_for_the_nodes_credentials() -> None:
-    policy = one(render("aws"), "NetworkPolicy", "ray")["spec"]
-    open_blocks = [peer["ipBlock"] for rule in policy["egress"] for peer in rule["to"] if "ipBlock" in peer]
-    assert all("169.254.0.0/16" in block["except"] for block in open_blocks if block["cidr"] == "0.0.0.0/0")
-    assert not any(block["cidr"].startswith("169.254.169.254") for block in open_blocks)
+@pytest.mark.parametrize("cloud", CLOUDS)
+def test_a_pod_asks_a_metadata_server_only_where_that_gives_it_its_own_credentials(cloud: str) -> None:
+    """GKE's answers on the node's address (Dataplane V2); elsewhere the node's own credentials would be there."""
+    rules = [rule for policy in by_kind(render(cloud), "NetworkPolicy") for rule in policy["spec"].get("egress", [])]
+    blocks = [(peer["ipBlock"], rule["ports"]) for rule in rules for peer in rule["to"] if "ipBlock" in peer]
+    assert all("169.254.0.0/16" in block["except"] for block, _ in blocks if block["cidr"] == "0.0.0.0/0")
+    asked = {
+        (block["cidr"], port["port"])
+        for block, ports in blocks
+        for port in ports
+        if block["cidr"].startswith("169.254.")
+    }
+    metadata = {("169.254.169.254/32", 80), ("169.254.169.254/32", 53), ("169.254.20.10/32", 53)}
+    assert asked == (metadata if cloud == "gcp" else set())
 
 
 def test_the_hours_change_what_they_may_and_nothing_else() -> None:
@@ -370,7 +422,7 @@ def test_every_node_starts_serve_with_the_variables_of_the_measured_speed(cloud:
         for pod in pod_specs(cluster):
             (container,) = pod["containers"]
             cores = int(container["resources"]["limits"]["cpu"])
-            given = [(entry["name"], entry["value"]) for entry in container["env"]]
+            given = [(entry["name"], entry["value"]) for entry in container["env"] if "REDIS" not in entry["name"]]
             assert len(dict(given)) == len(given)
             assert dict(given) == serving_environment(cores=cores), name
 

@@ -80,11 +80,12 @@ def test_the_pod_monitor_scrapes_as_the_configuration_does() -> None:
     job = next(job for job in config["scrape_configs"] if job["job_name"] == "ray")
     monitor = yaml.safe_load((PROMETHEUS / "podmonitor.yaml").read_text(encoding="utf-8"))
     endpoints = monitor["spec"]["podMetricsEndpoints"]
-    assert [one["port"] for one in endpoints] == [
-        "metrics",
-        "as-metrics",
-        "dash-metrics",
-    ]  # as KubeRay's samples name them
+    haproxy = endpoints.pop()
+    assert (haproxy["port"], haproxy["relabelings"][0]["replacement"]) == ("haproxy-metrics", "serve")
+    # As KubeRay's samples name them.
+    assert [one["port"] for one in endpoints] == ["metrics", "as-metrics", "dash-metrics"]
+    # Of several Ray clusters, rules must tell which: semrec:gcs:up by (ray_io_cluster).
+    assert "ray.io/cluster" in monitor["spec"]["podTargetLabels"]
     snake = {"sourceLabels": "source_labels", "targetLabel": "target_label"}
     for one in endpoints:
         assert one["interval"] == config["global"]["scrape_interval"]

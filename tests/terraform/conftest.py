@@ -22,4 +22,6 @@ def terraform(terraform_binary: str, tmp_path_factory: pytest.TempPathFactory) -
     tree = tmp_path_factory.mktemp("checkout") / "terraform"
     local_state = shutil.ignore_patterns(".terraform*", "*.tfstate*", "*.tfvars", "*.tfvars.json", "backend.tf")
     shutil.copytree(REPO / "terraform", tree, ignore=local_state)
+    for read in ("infra/prometheus", "infra/grafana/dashboards"):  # by the add-ons
+        shutil.copytree(REPO / read, tree.parent / read)
     return Terraform(terraform_binary, tree, config)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -90,3 +91,14 @@ def provider_mirror(script: Path) -> Path:
         if done.returncode:
             pytest.skip(f"NOT TESTED: no provider mirror could be built: {(done.stdout + done.stderr)[-1000:]}")
     return config
+
+
+def values(cloud: str) -> dict[str, Any]:
+    """The variables that have no default, as the tests give them."""
+    of_the_cloud: dict[str, dict[str, Any]] = {
+        "aws": {"account": "123456789012", "region": "us-east-1", "zones": ["us-east-1a", "us-east-1b"]},
+        "gcp": {"account": "films-test", "region": "us-central1", "zones": ["us-central1-a", "us-central1-b"]},
+        "azure": {"account": "00000000-0000-0000-0000-000000000000", "region": "westeurope", "zones": ["1", "2"]},
+    }
+    budget = {"monthly": 500, "emails": ["ops@example.com"]}
+    return {"name": "semrec", "environment": "test", "budget": budget, **of_the_cloud[cloud]}

@@ -105,7 +105,10 @@ def deployment(terraform: Terraform, endpoint: str) -> Deployment:
         return boto3.client(service, endpoint_url=endpoint, region_name="us-east-1", **keys)
 
     return Deployment(
-        int(num_resources), outputs, client, lambda: run("destroy", "-auto-approve", "-input=false", "-parallelism=20")
+        int(num_resources),
+        outputs,
+        client,
+        lambda: run("destroy", "-auto-approve", "-input=false", "-parallelism=20", "-refresh=false"),
     )
 
 
@@ -134,7 +137,8 @@ def test_the_pools_are_2_to_20_and_0_to_8_spot_first(deployment: Deployment) -> 
         "gpu-spot": "SPOT",
         "gpu-ondemand": "ON_DEMAND",
     }
-    assert pools["gpu-spot"]["instanceTypes"] == ["g6.2xlarge"]
+    assert pools["gpu-spot"]["instanceTypes"] == ["g6.2xlarge", "gr6.4xlarge", "g6.4xlarge", "g6.8xlarge"]
+    assert {pool["releaseVersion"] for pool in pools.values()} == {"1.36.2-20261120"}
     assert pools["gpu-spot"]["amiType"] == "AL2023_x86_64_NVIDIA"
     taint = [{"key": "nvidia.com/gpu", "value": "present", "effect": "NO_SCHEDULE"}]
     assert pools["gpu-spot"]["taints"] == pools["gpu-ondemand"]["taints"] == taint
@@ -150,6 +154,7 @@ def test_an_empty_gpu_pool_says_what_its_nodes_would_have(deployment: Deployment
     prefix = "k8s.io/cluster-autoscaler/node-template/"
     assert {key.removeprefix(prefix): value for key, value in tags.items() if key.startswith(prefix)} == {
         "label/eks.amazonaws.com/capacityType": "SPOT",
+        "label/k8s.amazonaws.com/accelerator": "nvidia-l4",
         "label/semrec.io/pool": "gpu",
         "resources/nvidia.com/gpu": "1",
         "taint/nvidia.com/gpu": "present:NoSchedule",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +48,22 @@ def test_the_example_backend_is_encrypted(cloud: str) -> None:
         "azure": ("use_azuread_auth",),
     }
     assert all(word in text for word in wanted[cloud])
+
+
+def test_the_kubernetes_version_is_supported_for_two_months_more() -> None:
+    variables = (TERRAFORM / "modules" / "variables.tf").read_text()
+    default = re.findall(r'variable "kubernetes_version" \{.*?default     = "([^"]+)"', variables, re.S)[0]
+    ends = yaml.safe_load((TERRAFORM / "kubernetes_versions.yaml").read_text())[default]["ends"]
+    left_days = (ends - datetime.now(UTC).date()).days
+    assert left_days > 60, f"{default} leaves standard support in {left_days} days: choose a newer kubernetes_version"
+
+
+@pytest.mark.parametrize("cloud", ["aws", "gcp", "azure", "kind"])
+def test_kubectl_in_the_cluster_is_of_the_same_minor(cloud: str) -> None:
+    variables = (TERRAFORM / "modules" / "variables.tf").read_text()
+    settings = (REPO / f"infra/kuberay/clouds/{cloud}/settings.yaml").read_text()
+    (minor,) = re.findall(r"kubectl: v(\d+\.\d+)\.\d+", settings)
+    assert f'default     = "{minor}"' in variables
 
 
 def _steps(steps: list[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:

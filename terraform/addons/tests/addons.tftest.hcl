@@ -8,6 +8,7 @@ variables {
   cloud             = "aws"
   region            = "us-east-1"
   cluster_name      = "semrec-test"
+  kubernetes_minor  = "1.36"
   gpu_driver        = "managed"
   gpu_node_selector = { "semrec.io/pool" = "gpu" }
   gpu_tolerations   = [{ key = "nvidia.com/gpu", operator = "Equal", value = "present", effect = "NoSchedule" }]
@@ -21,6 +22,26 @@ run "aws_brings_everything" {
   assert {
     condition     = yamldecode(helm_release.autoscaler[0].values[0]).autoDiscovery.clusterName == "semrec-test" && yamldecode(helm_release.autoscaler[0].values[0]).rbac.serviceAccount.name == "cluster-autoscaler"
     error_message = "the autoscaler must find its groups and its rights"
+  }
+  assert {
+    condition     = yamldecode(helm_release.autoscaler[0].values[0]).image.tag == "v1.36.0"
+    error_message = "the autoscaler must be of the cluster's minor"
+  }
+  assert {
+    condition     = yamldecode(helm_release.prometheus.values[0]).alertmanager.config.route.receiver == "tickets" && yamldecode(helm_release.prometheus.values[0]).alertmanager.alertmanagerSpec.secrets == ["receivers"]
+    error_message = "alerts must reach the receivers of infra/prometheus"
+  }
+  assert {
+    condition     = sort(keys(yamldecode(helm_release.prometheus.values[0]).additionalPrometheusRulesMap)) == tolist(["semrec-cluster", "semrec-jobs", "semrec-recommendations", "semrec-recording", "semrec-serving"])
+    error_message = "all rules must be installed"
+  }
+  assert {
+    condition     = length(kubernetes_config_map_v1.dashboard) == 4 && alltrue([for map in kubernetes_config_map_v1.dashboard : map.metadata[0].labels["grafana_dashboard"] == "1"])
+    error_message = "dashboards must come by themselves, and again after a night"
+  }
+  assert {
+    condition     = yamldecode(helm_release.prometheus.values[0]).grafana.persistence.enabled && yamldecode(helm_release.prometheus.values[0]).alertmanager.alertmanagerSpec.storage.volumeClaimTemplate.spec.storageClassName == "semrec-encrypted"
+    error_message = "silences and tokens must outlive the night"
   }
   assert {
     condition     = yamldecode(yamldecode(helm_release.autoscaler[0].values[0]).expanderPriorities) == { "10" = [".*"], "90" = [".*gpu-ondemand.*"], "100" = [".*gpu-spot.*"] }
@@ -87,16 +108,4 @@ run "an_operator_brings_the_device_plugin" {
     condition     = length(helm_release.device_plugin) == 0
     error_message = "two device plugins would fight"
   }
-}
-
-run "values_that_are_not_the_modules" {
-  command = plan
-  variables {
-    cloud             = "metal"
-    gpu_driver        = "mine"
-    gpu_node_selector = {}
-    gpu_tolerations   = []
-    gpu_pool_names    = []
-  }
-  expect_failures = [var.cloud, var.gpu_driver, var.gpu_node_selector, var.gpu_tolerations, var.gpu_pool_names]
 }

@@ -16,6 +16,8 @@ module "cluster" {
   kubernetes_version  = var.kubernetes_version
   network             = var.network
   private_api         = var.private_api
+  tunnel              = var.tunnel
+  admins              = var.admins
   allowed_cidrs       = var.allowed_cidrs
   cpu_pool            = var.cpu_pool
   gpu_pool            = var.gpu_pool

@@ -1,5 +1,5 @@
 terraform {
-  required_version = ">= 1.9" # validations that look at locals and other variables
+  required_version = ">= 1.11" # write-only arguments keep passwords out of the state
 
   required_providers {
     google = {

@@ -1,4 +1,4 @@
-# The types of the cluster modules' outputs, of which Terraform 1.9 has no declaration of its own.
+# The types of the cluster modules' outputs, of which Terraform has no declaration of its own.
 
 variable "cluster_name" {
   type = string
@@ -9,6 +9,10 @@ variable "cluster_endpoint" {
 }
 
 variable "kubeconfig_command" {
+  type = string
+}
+
+variable "tunnel_command" {
   type = string
 }
 
@@ -29,7 +33,7 @@ variable "gpu_tolerations" {
 }
 
 variable "gpu_machine" {
-  type = object({ type = string, accelerator = string, count = number })
+  type = object({ type = string, accelerator = string, count = number, max_nodes = number })
 }
 
 variable "data_uri" {
@@ -60,6 +64,10 @@ variable "redis_address" {
   type = string
 }
 
+variable "redis_ca" {
+  type = string
+}
+
 variable "budget_id" {
   type = string
 }
@@ -77,6 +85,7 @@ variable "addons" {
     cloud             = string
     region            = string
     cluster_name      = string
+    kubernetes_minor  = string
     gpu_driver        = string
     gpu_node_selector = map(string)
     gpu_tolerations   = list(object({ key = string, operator = string, value = string, effect = string }))

@@ -46,6 +46,24 @@ resource "aws_eks_cluster" "this" {
   depends_on = [aws_iam_role_policy_attachment.cluster, aws_cloudwatch_log_group.cluster]
 }
 
+resource "aws_eks_access_entry" "admin" {
+  for_each      = var.admins
+  cluster_name  = aws_eks_cluster.this.name
+  principal_arn = each.key
+  tags          = local.tags
+}
+
+resource "aws_eks_access_policy_association" "admin" {
+  for_each      = var.admins
+  cluster_name  = aws_eks_cluster.this.name
+  principal_arn = aws_eks_access_entry.admin[each.key].principal_arn
+  policy_arn    = "arn:${local.partition}:eks::aws:cluster-access-policy/AmazonEKSClusterAdminPolicy"
+
+  access_scope {
+    type = "cluster"
+  }
+}
+
 # The private endpoint answers inside the VPC; VPN and peered networks are let in by name.
 resource "aws_vpc_security_group_ingress_rule" "api" {
   for_each          = toset(var.private_api ? var.allowed_cidrs : [])
@@ -58,12 +76,29 @@ resource "aws_vpc_security_group_ingress_rule" "api" {
   tags              = local.tags
 }
 
+# Add-ons and nodes move with each apply, to the newest that fits the cluster's version: neither does so by itself.
+locals {
+  addons = {
+    network = ["vpc-cni", "kube-proxy", "eks-pod-identity-agent"]
+    # The agent finds GPUs that fell off the bus and drivers that report errors; node_repair_config acts on what it finds.
+    on_nodes = ["coredns", "aws-ebs-csi-driver", "eks-node-monitoring-agent"]
+  }
+}
+
+data "aws_eks_addon_version" "newest" {
+  for_each           = toset(flatten(values(local.addons)))
+  addon_name         = each.key
+  kubernetes_version = var.kubernetes_version
+  most_recent        = true
+}
+
 # preserve: should the add-on's record go before the nodes (a targeted destroy, another name), its pods stay. Without them
 # the nodes could not give back the interfaces they attached, and the subnets, so destroy, would wait for ever.
 resource "aws_eks_addon" "network" {
-  for_each                    = toset(["vpc-cni", "kube-proxy", "eks-pod-identity-agent"])
+  for_each                    = toset(local.addons.network)
   cluster_name                = aws_eks_cluster.this.name
   addon_name                  = each.key
+  addon_version               = data.aws_eks_addon_version.newest[each.key].version
   preserve                    = true
   resolve_conflicts_on_create = "OVERWRITE"
   resolve_conflicts_on_update = "OVERWRITE"
@@ -80,9 +115,10 @@ resource "aws_eks_addon" "network" {
 
 # These run as ordinary pods and are "active" only once nodes exist.
 resource "aws_eks_addon" "on_nodes" {
-  for_each                    = toset(["coredns", "aws-ebs-csi-driver"])
+  for_each                    = toset(local.addons.on_nodes)
   cluster_name                = aws_eks_cluster.this.name
   addon_name                  = each.key
+  addon_version               = data.aws_eks_addon_version.newest[each.key].version
   resolve_conflicts_on_create = "OVERWRITE"
   resolve_conflicts_on_update = "OVERWRITE"
   tags                        = local.tags

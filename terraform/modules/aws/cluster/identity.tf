@@ -26,7 +26,11 @@ resource "aws_iam_role" "node" {
 # The CNI policy is the nodes' own and not a service account's: whatever still runs on the last node during destroy can
 # then give its network interfaces back. An orphan interface keeps subnets, and so destroy, waiting for ever.
 resource "aws_iam_role_policy_attachment" "node" {
-  for_each   = toset(["AmazonEKSWorkerNodePolicy", "AmazonEC2ContainerRegistryPullOnly", "AmazonEKS_CNI_Policy"])
+  for_each = toset(concat(
+    ["AmazonEKSWorkerNodePolicy", "AmazonEC2ContainerRegistryPullOnly", "AmazonEKS_CNI_Policy"],
+    # The way to a private API: whoever IAM lets start a session forwards a port through a node (and gets a shell there).
+    var.private_api && var.tunnel ? ["AmazonSSMManagedInstanceCore"] : [],
+  ))
   role       = aws_iam_role.node.name
   policy_arn = "arn:${local.partition}:iam::aws:policy/${each.key}"
 }

@@ -15,6 +15,10 @@ resource "aws_vpc" "this" {
       condition     = data.aws_caller_identity.current.account_id == var.account
       error_message = "The credentials are those of account ${data.aws_caller_identity.current.account_id}, but account is ${var.account}; use the right profile."
     }
+    precondition {
+      condition     = length(setsubtract(var.zones, data.aws_availability_zones.control_plane.names)) == 0
+      error_message = "EKS has no control plane in ${join(", ", setsubtract(var.zones, data.aws_availability_zones.control_plane.names))} of this account; choose among ${join(", ", data.aws_availability_zones.control_plane.names)}."
+    }
   }
 }
 

@@ -22,6 +22,17 @@ output "kubeconfig_command" {
   value       = "aws eks update-kubeconfig --region ${var.region} --name ${aws_eks_cluster.this.name}"
 }
 
+output "tunnel_command" {
+  description = "Command that, after kubeconfig_command, leads kubectl into the private network; empty where none is needed."
+  value = !var.private_api || !var.tunnel ? "" : join("", [
+    "aws ssm start-session --region ${var.region} --document-name AWS-StartPortForwardingSessionToRemoteHost",
+    " --parameters host=${trimprefix(aws_eks_cluster.this.endpoint, "https://")},portNumber=443,localPortNumber=8443",
+    " --target \"$(aws ec2 describe-instances --region ${var.region} --filters Name=tag:Name,Values=${local.name}-cpu Name=instance-state-name,Values=running",
+    " --query 'Reservations[0].Instances[0].InstanceId' --output text)\" >tunnel.log 2>&1 & sleep 10;",
+    " kubectl config set-cluster ${aws_eks_cluster.this.arn} --server=https://localhost:8443 --tls-server-name=${trimprefix(aws_eks_cluster.this.endpoint, "https://")}",
+  ])
+}
+
 output "subnet_ids" {
   description = "Subnets of the nodes."
   value       = [for zone in var.zones : aws_subnet.private[zone].id]
@@ -46,8 +57,8 @@ output "gpu_tolerations" {
 }
 
 output "gpu_machine" {
-  description = "Machine type of the GPU pools, and the accelerator that it really has."
-  value       = { type = local.gpu_machine, accelerator = var.gpu_pool.accelerator, count = var.gpu_pool.accelerator_count }
+  description = "Machine type of the GPU pools, the accelerator that it really has, how many, and nodes at most."
+  value       = { type = local.gpu_machine, accelerator = var.gpu_pool.accelerator, count = var.gpu_pool.accelerator_count, max_nodes = var.gpu_pool.max }
 }
 
 output "data_uri" {
@@ -81,8 +92,13 @@ output "secret_references" {
 }
 
 output "redis_address" {
-  description = "RAY_REDIS_ADDRESS of the global control store (TLS), null without fault tolerance; its password is the secret redis-password."
-  value       = var.gcs_fault_tolerance ? "rediss://${aws_elasticache_replication_group.this[0].primary_endpoint_address}:6379" : null
+  description = "RAY_REDIS_ADDRESS of the global control store (TLS), empty without fault tolerance; its password is the secret redis-password."
+  value       = var.gcs_fault_tolerance ? "rediss://${aws_elasticache_replication_group.this[0].primary_endpoint_address}:6379" : ""
+}
+
+output "redis_ca" {
+  description = "Certificates (PEM) of the authority that signs Redis's own; empty where it is a public one."
+  value       = ""
 }
 
 output "budget_id" {
@@ -106,6 +122,7 @@ output "addons" {
     cloud             = "aws"
     region            = var.region
     cluster_name      = aws_eks_cluster.this.name
+    kubernetes_minor  = var.kubernetes_version
     gpu_driver        = var.gpu_pool.driver
     gpu_node_selector = local.gpu_node_selector
     gpu_tolerations   = local.gpu_tolerations

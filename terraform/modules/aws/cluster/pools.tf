@@ -6,7 +6,7 @@
 locals {
   cpu_pool = {
     role     = "cpu"
-    machine  = local.cpu_machine
+    machines = [local.cpu_machine]
     gpus     = 0
     spot     = false
     min      = var.cpu_pool.min
@@ -17,7 +17,7 @@ locals {
   }
   gpu_pool = {
     role     = "gpu"
-    machine  = local.gpu_machine
+    machines = [local.gpu_machine]
     gpus     = var.gpu_pool.accelerator_count
     max      = var.gpu_pool.max
     disk_gib = 200
@@ -26,13 +26,23 @@ locals {
     zones    = length(var.gpu_pool.zones) == 0 ? var.zones : var.gpu_pool.zones
   }
   gpu_pools = {
-    gpu-spot = merge(local.gpu_pool, { spot = true, min = var.gpu_pool.min })
+    gpu-spot = merge(local.gpu_pool, {
+      spot     = true
+      min      = var.gpu_pool.min
+      machines = concat([local.gpu_machine], lookup(local.gpu_spot_machines, "${var.gpu_pool.accelerator}x${var.gpu_pool.accelerator_count}", []))
+    })
     # As a fallback it waits at 0; alone it keeps the minimum.
     gpu-ondemand = merge(local.gpu_pool, { spot = false, min = var.gpu_pool.spot ? 0 : var.gpu_pool.min })
   }
   pools = merge({ cpu = local.cpu_pool }, {
     for name, pool in local.gpu_pools : name => pool if pool.spot == var.gpu_pool.spot || var.gpu_pool.on_demand_fallback && !pool.spot
   })
+
+  # AWS sells A100 and H100 for a fixed time (Capacity Blocks), L4 as an open-ended reservation.
+  capacity_block = var.gpu_pool.reservation != "" && var.gpu_pool.accelerator != "L4"
+  capacity_types = {
+    for name, pool in local.pools : name => pool.spot ? "SPOT" : pool.gpus > 0 && local.capacity_block ? "CAPACITY_BLOCK" : "ON_DEMAND"
+  }
 
   gpu_taint = { key = "nvidia.com/gpu", value = "present", effect = "NO_SCHEDULE" }
 }
@@ -65,6 +75,24 @@ resource "aws_launch_template" "this" {
     enabled = true
   }
 
+  dynamic "capacity_reservation_specification" {
+    for_each = each.value.gpus > 0 && var.gpu_pool.reservation != "" ? [var.gpu_pool.reservation] : []
+    content {
+      capacity_reservation_target {
+        capacity_reservation_id = capacity_reservation_specification.value
+      }
+    }
+  }
+
+  instance_type = local.capacity_types[each.key] == "CAPACITY_BLOCK" ? each.value.machines[0] : null # a block wants it here
+
+  dynamic "instance_market_options" {
+    for_each = local.capacity_types[each.key] == "CAPACITY_BLOCK" ? ["capacity-block"] : []
+    content {
+      market_type = instance_market_options.value
+    }
+  }
+
   # A node group's own tags stop at its Auto Scaling group.
   dynamic "tag_specifications" {
     for_each = ["instance", "volume", "network-interface"]
@@ -75,6 +103,11 @@ resource "aws_launch_template" "this" {
   }
 }
 
+data "aws_ssm_parameter" "node_image" {
+  for_each = local.pools
+  name     = "/aws/service/eks/optimized-ami/${var.kubernetes_version}/amazon-linux-2023/x86_64/${endswith(each.value.ami_type, "NVIDIA") ? "nvidia" : "standard"}/recommended/release_version"
+}
+
 resource "aws_eks_node_group" "this" {
   for_each        = local.pools
   cluster_name    = aws_eks_cluster.this.name
@@ -82,10 +115,11 @@ resource "aws_eks_node_group" "this" {
   node_role_arn   = aws_iam_role.node.arn
   subnet_ids      = [for zone in each.value.zones : aws_subnet.private[zone].id]
   version         = var.kubernetes_version
+  release_version = data.aws_ssm_parameter.node_image[each.key].insecure_value # it is public
   ami_type        = each.value.ami_type
-  capacity_type   = each.value.spot ? "SPOT" : "ON_DEMAND"
-  instance_types  = [each.value.machine]
-  labels          = { "semrec.io/pool" = each.value.role }
+  capacity_type   = local.capacity_types[each.key]
+  instance_types  = local.capacity_types[each.key] == "CAPACITY_BLOCK" ? null : each.value.machines
+  labels          = merge({ "semrec.io/pool" = each.value.role }, each.value.gpus > 0 ? { "k8s.amazonaws.com/accelerator" = local.gpu_label } : {})
   tags            = local.tags
 
   launch_template {
@@ -117,7 +151,9 @@ resource "aws_eks_node_group" "this" {
   }
 
   lifecycle {
-    ignore_changes = [scaling_config[0].desired_size] # the autoscaler's
+    # Desired is the autoscaler's. The minimum is the power machine's: an apply by night, when all groups are at 0, would raise it
+    # over the desired size, which EKS refuses. A new minimum comes with the next resume.
+    ignore_changes = [scaling_config[0].desired_size, scaling_config[0].min_size]
   }
 
   # Destroyed in reverse: the groups first, then the CNI's record, and the node role's policies last.
@@ -131,11 +167,13 @@ locals {
     for tag, value in merge(
       {
         "label/semrec.io/pool"                 = pool.role
-        "label/eks.amazonaws.com/capacityType" = pool.spot ? "SPOT" : "ON_DEMAND"
+        "label/eks.amazonaws.com/capacityType" = local.capacity_types[name]
       },
       pool.gpus == 0 ? {} : {
         "resources/nvidia.com/gpu" = tostring(pool.gpus)
         "taint/nvidia.com/gpu"     = "present:NoSchedule"
+        # Without it a node counts as useless until its device plugin has spoken, and a second one is rented.
+        "label/k8s.amazonaws.com/accelerator" = local.gpu_label
       },
     ) : "${name}/${tag}" => { pool = name, key = "k8s.io/cluster-autoscaler/node-template/${tag}", value = value }
   }]...)

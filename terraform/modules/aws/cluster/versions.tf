@@ -1,5 +1,5 @@
 terraform {
-  required_version = ">= 1.9" # validations that look at locals and other variables
+  required_version = ">= 1.11" # the same for all clouds; GCP and Azure have write-only arguments
 
   required_providers {
     aws = {

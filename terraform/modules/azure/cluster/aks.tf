@@ -18,7 +18,7 @@ resource "azurerm_kubernetes_cluster" "this" {
   workload_identity_enabled           = true
   azure_policy_enabled                = true
   run_command_enabled                 = false # a way around the private API
-  private_cluster_public_fqdn_enabled = false
+  private_cluster_public_fqdn_enabled = true  # a private address under a public name, which peers and VPNs resolve too
   image_cleaner_enabled               = true
   image_cleaner_interval_hours        = 168
   automatic_upgrade_channel           = "patch"
@@ -97,11 +97,12 @@ resource "azurerm_kubernetes_cluster" "this" {
     }
   }
 
+  # Inside the hours in which the nodes are up (auto_shutdown's example) and before the daily run: a stopped cluster is never patched.
   maintenance_window_auto_upgrade {
     frequency   = "Weekly"
     interval    = 1
-    day_of_week = "Saturday"
-    start_time  = "06:00"
+    day_of_week = "Tuesday"
+    start_time  = "08:00"
     utc_offset  = "+00:00"
     duration    = 6
   }
@@ -109,8 +110,8 @@ resource "azurerm_kubernetes_cluster" "this" {
   maintenance_window_node_os {
     frequency   = "Weekly"
     interval    = 1
-    day_of_week = "Sunday"
-    start_time  = "06:00"
+    day_of_week = "Wednesday"
+    start_time  = "08:00"
     utc_offset  = "+00:00"
     duration    = 6
   }

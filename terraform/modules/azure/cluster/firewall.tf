@@ -17,10 +17,11 @@ locals {
       inside = { priority = 100, sources = [local.node_range, local.api_range], ports = ["443", "10000"], protocol = "Tcp" }
     }
   }
-  # VPN and peered networks reach the private API; a public one checks the caller's address itself.
-  inbound_allowed = var.private_api && length(var.allowed_cidrs) > 0 ? {
-    "api/allowed"       = { subnet = "api", priority = 120, sources = var.allowed_cidrs, ports = ["443"], protocol = "Tcp" }
-    "endpoints/allowed" = { subnet = "endpoints", priority = 120, sources = var.allowed_cidrs, ports = ["443"], protocol = "Tcp" }
+  # VPN, peered networks and Bastion reach the private API; a public one checks the caller's address itself.
+  private_cidrs = var.private_api ? concat(tolist(setsubtract(var.allowed_cidrs, local.public_cidrs)), flatten(azurerm_subnet.bastion[*].address_prefixes)) : []
+  inbound_allowed = length(local.private_cidrs) > 0 ? {
+    "api/allowed"       = { subnet = "api", priority = 120, sources = local.private_cidrs, ports = ["443"], protocol = "Tcp" }
+    "endpoints/allowed" = { subnet = "endpoints", priority = 120, sources = local.private_cidrs, ports = ["443"], protocol = "Tcp" }
   } : {}
   inbound_rules = merge(local.inbound_allowed, merge([
     for subnet, rules in local.inbound : { for name, rule in rules : "${subnet}/${name}" => merge(rule, { subnet = subnet }) }

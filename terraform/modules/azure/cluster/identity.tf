@@ -26,10 +26,18 @@ resource "azurerm_role_assignment" "kubelet_pull" {
   principal_id         = azurerm_user_assigned_identity.this["kubelet"].principal_id
 }
 
-# Who applies this can use the cluster; everyone else is given a role on it.
+# Who applies this, and whoever `admins` names, can use the cluster.
 resource "azurerm_role_assignment" "admin" {
+  for_each             = merge({ deployer = data.azurerm_client_config.current.object_id }, { for admin in var.admins : admin => admin })
   scope                = azurerm_kubernetes_cluster.this.id
   role_definition_name = "Azure Kubernetes Service RBAC Cluster Admin"
+  principal_id         = each.value
+}
+
+# Owning a subscription is not the right to touch its blobs either, and the first data are uploaded by whoever applies this.
+resource "azurerm_role_assignment" "upload" {
+  scope                = azurerm_storage_container.data.id
+  role_definition_name = "Storage Blob Data Contributor"
   principal_id         = data.azurerm_client_config.current.object_id
 }
 

@@ -1,5 +1,9 @@
-# One key per purpose, in a vault of their own: who reads secrets cannot reach keys. Who applies this must reach the vault:
-# from the network, a peer or a VPN of it, or, with a public API, from one of allowed_cidrs.
+# One key per purpose, in a vault of their own: who reads secrets cannot reach keys. Who applies this reaches the vaults, the
+# bucket and the registry from one of the public ranges in allowed_cidrs; pods reach them by private endpoints.
+
+locals {
+  public_cidrs = [for cidr in var.allowed_cidrs : cidr if !can(regex(local.private_range, cidr))]
+}
 
 resource "azurerm_key_vault" "this" {
   for_each                      = toset(["keys", "secrets"])
@@ -11,13 +15,13 @@ resource "azurerm_key_vault" "this" {
   rbac_authorization_enabled    = true
   purge_protection_enabled      = true # storage and disks refuse a vault whose key could vanish
   soft_delete_retention_days    = 90
-  public_network_access_enabled = !var.private_api
+  public_network_access_enabled = true # for the ip_rules alone
   tags                          = local.labels
 
   network_acls {
     default_action = "Deny"
     bypass         = "AzureServices"
-    ip_rules       = var.private_api ? [] : var.allowed_cidrs
+    ip_rules       = local.public_cidrs
   }
 }
 
@@ -35,8 +39,9 @@ resource "azurerm_key_vault_key" "this" {
   key_vault_id = azurerm_key_vault.this["keys"].id
   key_type     = "RSA-HSM"
   key_size     = 3072
-  key_opts     = ["wrapKey", "unwrapKey"]
-  tags         = local.labels
+  # AKS's plugin for etcd encrypts with the key itself; the others wrap keys of theirs.
+  key_opts = each.key == "etcd" ? ["encrypt", "decrypt"] : ["wrapKey", "unwrapKey"]
+  tags     = local.labels
 
   rotation_policy {
     automatic {

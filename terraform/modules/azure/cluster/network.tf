@@ -1,5 +1,5 @@
 # A network with private nodes that leave through a NAT gateway. Ranges inside network.cidr: the network is its lower half
-# (nodes /20 at 0, the API server /28 and private endpoints /24 in the second quarter), pods the upper half (overlay).
+# (nodes /20 at 0, the API server /28, private endpoints /24 and Bastion /26 in the second quarter), pods the upper half (overlay).
 
 resource "azurerm_virtual_network" "this" {
   name                = local.name

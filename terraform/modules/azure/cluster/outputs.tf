@@ -17,12 +17,21 @@ output "cluster_name" {
 
 output "cluster_endpoint" {
   description = "Address of the Kubernetes API."
-  value       = "https://${var.private_api ? azurerm_kubernetes_cluster.this.private_fqdn : azurerm_kubernetes_cluster.this.fqdn}"
+  value       = "https://${azurerm_kubernetes_cluster.this.fqdn}"
 }
 
 output "kubeconfig_command" {
   description = "Command that adds the cluster to ~/.kube/config."
-  value       = "az aks get-credentials --subscription ${var.account} --resource-group ${azurerm_resource_group.this.name} --name ${azurerm_kubernetes_cluster.this.name}"
+  value       = "az aks get-credentials --subscription ${var.account} --resource-group ${azurerm_resource_group.this.name} --name ${azurerm_kubernetes_cluster.this.name}${var.private_api ? " --public-fqdn" : ""} && kubelogin convert-kubeconfig -l azurecli"
+}
+
+output "tunnel_command" {
+  description = "Command that, after kubeconfig_command, leads kubectl into the private network; empty where none is needed."
+  value = local.bastion == 0 ? "" : join("", [
+    "az network bastion tunnel --subscription ${var.account} --resource-group ${azurerm_resource_group.this.name} --name ${azurerm_bastion_host.this[0].name}",
+    " --target-resource-id ${azurerm_kubernetes_cluster.this.id} --resource-port 443 --port 8443 >tunnel.log 2>&1 & sleep 10;",
+    " kubectl config set-cluster ${azurerm_kubernetes_cluster.this.name} --server=https://localhost:8443 --tls-server-name=${azurerm_kubernetes_cluster.this.fqdn}",
+  ])
 }
 
 output "subnet_ids" {
@@ -49,8 +58,8 @@ output "gpu_tolerations" {
 }
 
 output "gpu_machine" {
-  description = "Machine type of the GPU pools, and the accelerator that it really has."
-  value       = { type = local.gpu_machine, accelerator = local.gpu_accelerator, count = var.gpu_pool.accelerator_count }
+  description = "Machine type of the GPU pools, the accelerator that it really has, how many, and nodes at most."
+  value       = { type = local.gpu_machine, accelerator = local.gpu_accelerator, count = var.gpu_pool.accelerator_count, max_nodes = var.gpu_pool.max }
 }
 
 output "data_uri" {
@@ -84,8 +93,13 @@ output "secret_references" {
 }
 
 output "redis_address" {
-  description = "RAY_REDIS_ADDRESS of the global control store (TLS), null without fault tolerance; its password is the secret redis-password."
-  value       = var.gcs_fault_tolerance ? "rediss://${azurerm_managed_redis.this[0].hostname}:${azurerm_managed_redis.this[0].default_database[0].port}" : null
+  description = "RAY_REDIS_ADDRESS of the global control store (TLS), empty without fault tolerance; its password is the secret redis-password."
+  value       = var.gcs_fault_tolerance ? "rediss://${azurerm_managed_redis.this[0].hostname}:${azurerm_managed_redis.this[0].default_database[0].port}" : ""
+}
+
+output "redis_ca" {
+  description = "Certificates (PEM) of the authority that signs Redis's own; empty where it is a public one."
+  value       = ""
 }
 
 output "budget_id" {
@@ -109,6 +123,7 @@ output "addons" {
     cloud             = "azure"
     region            = var.region
     cluster_name      = azurerm_kubernetes_cluster.this.name
+    kubernetes_minor  = var.kubernetes_version
     gpu_driver        = var.gpu_pool.driver
     gpu_node_selector = local.gpu_node_selector
     gpu_tolerations   = local.gpu_tolerations

@@ -16,13 +16,18 @@ resource "azurerm_storage_account" "data" {
   local_user_enabled                = false
   allow_nested_items_to_be_public   = false
   cross_tenant_replication_enabled  = false
-  public_network_access_enabled     = false
+  public_network_access_enabled     = true # for the ip_rules alone
   infrastructure_encryption_enabled = true
   tags                              = local.labels
 
   network_rules {
     default_action = "Deny"
     bypass         = ["AzureServices"]
+    # Storage takes addresses where others take ranges of one or two.
+    ip_rules = flatten([
+      for cidr in local.public_cidrs :
+      endswith(cidr, "/32") ? [cidrhost(cidr, 0)] : endswith(cidr, "/31") ? [cidrhost(cidr, 0), cidrhost(cidr, 1)] : [cidr]
+    ])
   }
 
   blob_properties {
@@ -83,11 +88,23 @@ resource "azurerm_container_registry" "this" {
   sku                           = "Premium" # private endpoints and own keys
   admin_enabled                 = false
   anonymous_pull_enabled        = false
-  public_network_access_enabled = false
+  public_network_access_enabled = true # for the ip_rules alone: images are pushed from where this is applied
   data_endpoint_enabled         = true
   zone_redundancy_enabled       = true
   retention_policy_in_days      = 7
   tags                          = local.labels
+
+  network_rule_set {
+    default_action = "Deny"
+
+    dynamic "ip_rule" {
+      for_each = local.public_cidrs
+      content {
+        action   = "Allow"
+        ip_range = ip_rule.value
+      }
+    }
+  }
 
   identity {
     type         = "UserAssigned"
@@ -100,4 +117,17 @@ resource "azurerm_container_registry" "this" {
   }
 
   depends_on = [azurerm_role_assignment.key]
+}
+
+# destroy refuses what holds data or computes it until deletion_protection is false, which takes the locks away.
+resource "azurerm_management_lock" "this" {
+  for_each = var.deletion_protection ? {
+    data     = azurerm_storage_account.data.id
+    registry = azurerm_container_registry.this.id
+    cluster  = azurerm_kubernetes_cluster.this.id
+  } : {}
+  name       = "deletion-protection"
+  scope      = each.value
+  lock_level = "CanNotDelete"
+  notes      = "deletion_protection of ${local.name}"
 }

@@ -52,9 +52,17 @@ resource "google_billing_budget" "this" {
     monitoring_notification_channels = [for channel in google_monitoring_notification_channel.this : channel.id]
     disable_default_iam_recipients   = true
   }
+
+  lifecycle {
+    precondition {
+      condition     = try(length(data.google_project.this.billing_account), 0) > 0
+      error_message = "Project ${local.project} shows no billing account: link one, and run gcloud services enable cloudbilling.googleapis.com cloudresourcemanager.googleapis.com serviceusage.googleapis.com --project ${local.project}."
+    }
+  }
 }
 
-# The budget publishes cost and limit several times a day, whatever they are; the workflow compares them.
+# Eventarc's service agent comes minutes after its API; "Permission denied while using the Eventarc Service Agent" in a new
+# project goes away by applying again. The budget publishes cost and limit several times a day, whatever they are; the workflow compares them.
 resource "google_eventarc_trigger" "hard_stop" {
   count           = var.budget.hard_stop ? 1 : 0
   project         = local.project

@@ -49,6 +49,15 @@ resource "google_container_cluster" "this" {
     private_endpoint_subnetwork = google_compute_subnetwork.control_plane.name
   }
 
+  # A name on the internet behind which IAM, not an address, decides (container.clusters.connect): the way to a private API.
+  control_plane_endpoints_config {
+    dns_endpoint_config {
+      allow_external_traffic = local.dns_endpoint
+    }
+  }
+
+  in_transit_encryption_config = "IN_TRANSIT_ENCRYPTION_INTER_NODE_TRANSPARENT" # WireGuard between nodes
+
   # Present even when it names nobody: absent, a public endpoint would answer the whole internet.
   master_authorized_networks_config {
     gcp_public_cidrs_access_enabled = false

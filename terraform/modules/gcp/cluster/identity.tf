@@ -33,6 +33,14 @@ resource "google_service_account_iam_member" "workload" {
   depends_on         = [google_container_cluster.this] # the identity pool exists from the project's first cluster on
 }
 
+# GKE's roles are of the project, which is why each environment has its own.
+resource "google_project_iam_member" "admin" {
+  for_each = var.admins
+  project  = local.project
+  role     = "roles/container.admin"
+  member   = each.key
+}
+
 # Read and write the one bucket, read the named secrets: nothing else. Decryption is the bucket's own business.
 resource "google_storage_bucket_iam_member" "workload" {
   bucket = google_storage_bucket.data.name

@@ -1,5 +1,5 @@
 # One network with private nodes that leave through Cloud NAT. Ranges inside network.cidr: nodes /20 at 0, the API's
-# endpoint /28 and Redis /24 in the second quarter, pods the upper half (a /24 per node, so 128 nodes).
+# endpoint /28 and Redis /29 in the second quarter, pods the upper half (a /24 per node, so 128 nodes).
 
 resource "google_compute_network" "this" {
   project                 = local.project

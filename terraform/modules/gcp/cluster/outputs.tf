@@ -4,6 +4,7 @@ locals {
   # In the order in which they should be tried.
   gpu_pool_names    = [for name in ["gpu-spot", "gpu-ondemand"] : google_container_node_pool.gpu[name].name if contains(keys(local.gpu_pools), name)]
   gpu_node_selector = { "semrec.io/pool" = "gpu" }
+  dns_endpoint      = var.private_api && var.tunnel
   gpu_tolerations   = [{ key = "nvidia.com/gpu", operator = "Equal", value = "present", effect = "NoSchedule" }]
 }
 
@@ -14,12 +15,17 @@ output "cluster_name" {
 
 output "cluster_endpoint" {
   description = "Address of the Kubernetes API."
-  value       = "https://${google_container_cluster.this.endpoint}"
+  value       = "https://${local.dns_endpoint ? google_container_cluster.this.control_plane_endpoints_config[0].dns_endpoint_config[0].endpoint : google_container_cluster.this.endpoint}"
 }
 
 output "kubeconfig_command" {
   description = "Command that adds the cluster to ~/.kube/config."
-  value       = "gcloud container clusters get-credentials ${google_container_cluster.this.name} --project ${local.project} --region ${var.region}${var.private_api ? " --internal-ip" : ""}"
+  value       = "gcloud container clusters get-credentials ${google_container_cluster.this.name} --project ${local.project} --region ${var.region}${local.dns_endpoint ? " --dns-endpoint" : var.private_api ? " --internal-ip" : ""}"
+}
+
+output "tunnel_command" {
+  description = "Command that, after kubeconfig_command, leads kubectl into the private network; empty where none is needed."
+  value       = "" # kubeconfig_command names the DNS endpoint
 }
 
 output "subnet_ids" {
@@ -46,8 +52,8 @@ output "gpu_tolerations" {
 }
 
 output "gpu_machine" {
-  description = "Machine type of the GPU pools, and the accelerator that it really has."
-  value       = { type = local.gpu_machine, accelerator = var.gpu_pool.accelerator, count = var.gpu_pool.accelerator_count }
+  description = "Machine type of the GPU pools, the accelerator that it really has, how many, and nodes at most."
+  value       = { type = local.gpu_machine, accelerator = var.gpu_pool.accelerator, count = var.gpu_pool.accelerator_count, max_nodes = var.gpu_pool.max }
 }
 
 output "data_uri" {
@@ -81,8 +87,13 @@ output "secret_references" {
 }
 
 output "redis_address" {
-  description = "RAY_REDIS_ADDRESS of the global control store (TLS), null without fault tolerance; its password is the secret redis-password."
-  value       = var.gcs_fault_tolerance ? "rediss://${google_redis_instance.this[0].host}:${google_redis_instance.this[0].port}" : null
+  description = "RAY_REDIS_ADDRESS of the global control store (TLS), empty without fault tolerance; its password is the secret redis-password."
+  value       = var.gcs_fault_tolerance ? "rediss://${google_redis_instance.this[0].host}:${google_redis_instance.this[0].port}" : ""
+}
+
+output "redis_ca" {
+  description = "Certificates (PEM) of the authority that signs Redis's own; empty where it is a public one."
+  value       = join("", [for authority in flatten(google_redis_instance.this[*].server_ca_certs) : authority.cert])
 }
 
 output "budget_id" {
@@ -106,6 +117,7 @@ output "addons" {
     cloud             = "gcp"
     region            = var.region
     cluster_name      = google_container_cluster.this.name
+    kubernetes_minor  = var.kubernetes_version
     gpu_driver        = var.gpu_pool.driver
     gpu_node_selector = local.gpu_node_selector
     gpu_tolerations   = local.gpu_tolerations

@@ -71,7 +71,8 @@ resource "google_container_node_pool" "cpu" {
   }
 
   lifecycle {
-    ignore_changes = [initial_node_count] # would make the pool again
+    # initial_node_count would make the pool again; autoscaling is the power workflow's, which takes it away by night.
+    ignore_changes = [initial_node_count, autoscaling]
   }
 }
 
@@ -117,7 +118,16 @@ resource "google_container_node_pool" "gpu" {
       count = var.gpu_pool.accelerator_count
 
       gpu_driver_installation_config {
-        gpu_driver_version = var.gpu_pool.driver == "managed" ? "DEFAULT" : "INSTALLATION_DISABLED"
+        gpu_driver_version = var.gpu_pool.driver == "managed" ? "LATEST" : "INSTALLATION_DISABLED" # the image asks for 580; DEFAULT is what the minor shipped with
+      }
+    }
+
+    dynamic "reservation_affinity" {
+      for_each = var.gpu_pool.reservation == "" ? [] : [var.gpu_pool.reservation]
+      content {
+        consume_reservation_type = "SPECIFIC_RESERVATION"
+        key                      = "compute.googleapis.com/reservation-name"
+        values                   = [reservation_affinity.value]
       }
     }
 
@@ -138,7 +148,7 @@ resource "google_container_node_pool" "gpu" {
   }
 
   lifecycle {
-    ignore_changes = [initial_node_count]
+    ignore_changes = [initial_node_count, autoscaling]
   }
 
   # Not before the CPU pool: as the first pool, GPU nodes would be left untainted and the system's pods would fill them.

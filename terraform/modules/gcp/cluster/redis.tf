@@ -1,23 +1,5 @@
 # Where Ray's global control store survives its head: a primary and a replica in two zones, encrypted, password in the vault.
 
-resource "google_compute_global_address" "redis" {
-  count         = var.gcs_fault_tolerance ? 1 : 0
-  project       = local.project
-  name          = "${local.name}-services"
-  network       = google_compute_network.this.id
-  purpose       = "VPC_PEERING"
-  address_type  = "INTERNAL"
-  address       = cidrhost(cidrsubnet(var.network.cidr, 8, 65), 0)
-  prefix_length = 24
-}
-
-resource "google_service_networking_connection" "redis" {
-  count                   = var.gcs_fault_tolerance ? 1 : 0
-  network                 = google_compute_network.this.id
-  service                 = "servicenetworking.googleapis.com"
-  reserved_peering_ranges = [google_compute_global_address.redis[0].name]
-}
-
 resource "google_redis_instance" "this" {
   count                   = var.gcs_fault_tolerance ? 1 : 0
   project                 = local.project
@@ -30,12 +12,14 @@ resource "google_redis_instance" "this" {
   location_id             = var.zones[0]
   alternative_location_id = var.zones[1]
   authorized_network      = google_compute_network.this.id
-  connect_mode            = "PRIVATE_SERVICE_ACCESS"
+  # Not PRIVATE_SERVICE_ACCESS: its connection outlives the instance for hours, and destroy of the network fails meanwhile.
+  connect_mode            = "DIRECT_PEERING"
+  reserved_ip_range       = cidrsubnet(var.network.cidr, 13, 2080)
   auth_enabled            = true
   transit_encryption_mode = "SERVER_AUTHENTICATION"
   customer_managed_key    = google_kms_crypto_key.this["secrets"].id
   labels                  = local.labels
-  depends_on              = [google_service_networking_connection.redis, google_kms_crypto_key_iam_member.this]
+  depends_on              = [google_kms_crypto_key_iam_member.this, google_project_service.this]
 }
 
 resource "google_secret_manager_secret_version" "redis" {

@@ -1,10 +1,11 @@
-# The APIs that this module calls. They stay enabled on destroy: something else in the project may use them.
+# The APIs that this module calls. The first plan reads the project and its billing account before anything is enabled: cloudbilling,
+# cloudresourcemanager and serviceusage are therefore enabled by hand before (infra/README.md). All stay enabled on destroy: something else in the project may use them.
 
 resource "google_project_service" "this" {
   for_each = toset([
-    "artifactregistry", "billingbudgets", "cloudkms", "cloudscheduler", "compute", "container", "eventarc", "iam",
-    "logging", "monitoring", "orgpolicy", "pubsub", "redis", "secretmanager", "servicenetworking", "workflowexecutions",
-    "workflows",
+    "artifactregistry", "billingbudgets", "binaryauthorization", "cloudbilling", "cloudkms", "cloudresourcemanager",
+    "cloudscheduler", "compute", "container", "containersecurity", "eventarc", "iam", "logging", "monitoring", "orgpolicy",
+    "pubsub", "redis", "secretmanager", "serviceusage", "workflowexecutions", "workflows",
   ])
   project            = local.project
   service            = "${each.key}.googleapis.com"

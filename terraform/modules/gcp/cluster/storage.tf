@@ -38,8 +38,10 @@ resource "google_storage_bucket" "data" {
   depends_on = [google_kms_crypto_key_iam_member.this]
 }
 
-# A GCS bucket has no policy of its own that refuses plain HTTP; the project does. Needs roles/orgpolicy.policyAdmin.
+# A GCS bucket has no policy of its own that refuses plain HTTP; the project does, where it has an
+# organisation (a trial account has none). Needs roles/orgpolicy.policyAdmin.
 resource "google_org_policy_policy" "tls_only" {
+  count  = length(compact([data.google_project.this.org_id, data.google_project.this.folder_id])) > 0 ? 1 : 0
   name   = "projects/${local.project}/policies/storage.secureHttpTransport"
   parent = "projects/${local.project}"
 

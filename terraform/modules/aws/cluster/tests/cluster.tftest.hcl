@@ -7,6 +7,15 @@ mock_provider "aws" {
   mock_data "aws_partition" {
     defaults = { partition = "aws" }
   }
+  mock_data "aws_eks_addon_version" {
+    defaults = { version = "v1.36.0-eksbuild.1" }
+  }
+  mock_data "aws_ssm_parameter" {
+    defaults = { insecure_value = "1.36.2-20261120" }
+  }
+  mock_data "aws_availability_zones" {
+    defaults = { names = ["us-east-1a", "us-east-1b", "us-east-1c"] }
+  }
 }
 
 variables {
@@ -47,6 +56,22 @@ run "defaults_are_private_encrypted_and_scale_from_zero" {
     error_message = "GPU nodes must have the driver and the taint"
   }
   assert {
+    condition     = aws_eks_node_group.this["gpu-spot"].labels["k8s.amazonaws.com/accelerator"] == "nvidia-l4" && one(aws_autoscaling_group_tag.this["gpu-spot/label/k8s.amazonaws.com/accelerator"].tag).value == "nvidia-l4"
+    error_message = "the autoscaler must know that a new GPU node will have GPUs, or it rents a second one"
+  }
+  assert {
+    condition     = length(aws_eks_node_group.this["gpu-spot"].instance_types) == 4 && aws_eks_node_group.this["gpu-ondemand"].instance_types == tolist(["g6.2xlarge"])
+    error_message = "spot must ask for several types, on demand for the one"
+  }
+  assert {
+    condition     = contains(keys(aws_eks_addon.on_nodes), "eks-node-monitoring-agent")
+    error_message = "without the agent nobody sees a GPU that fell off the bus"
+  }
+  assert {
+    condition     = contains(keys(aws_iam_role_policy_attachment.node), "AmazonSSMManagedInstanceCore")
+    error_message = "a private API must have a way in"
+  }
+  assert {
     condition     = length(aws_eks_node_group.this["cpu"].taint) == 0
     error_message = "CPU nodes must take the system's pods"
   }
@@ -84,6 +109,7 @@ run "public_on_demand_and_without_extras" {
   command = plan
   variables {
     private_api         = false
+    admins              = ["arn:aws:iam::123456789012:role/platform"]
     allowed_cidrs       = ["203.0.113.0/24"]
     gpu_pool            = { spot = false, min = 2, max = 4 }
     gcs_fault_tolerance = false
@@ -104,8 +130,12 @@ run "public_on_demand_and_without_extras" {
     error_message = "Redis and its password must not be made"
   }
   assert {
-    condition     = output.redis_address == null
-    error_message = "redis_address must be null"
+    condition     = output.redis_address == "" && output.tunnel_command == "" && !contains(keys(aws_iam_role_policy_attachment.node), "AmazonSSMManagedInstanceCore")
+    error_message = "there is no Redis, and no tunnel to a public API"
+  }
+  assert {
+    condition     = aws_eks_access_policy_association.admin["arn:aws:iam::123456789012:role/platform"].principal_arn == "arn:aws:iam::123456789012:role/platform"
+    error_message = "admins must get in"
   }
   assert {
     condition     = length(aws_scheduler_schedule.shutdown) == 0 && length(aws_scheduler_schedule.hard_stop) == 0
@@ -138,10 +168,27 @@ run "spot_alone_by_day" {
   }
 }
 
-run "the_wrong_credentials" {
+run "a_capacity_block" {
+  command = plan
+  variables {
+    gpu_pool = { accelerator = "H100", accelerator_count = 8, spot = false, reservation = "cr-0123", zones = ["us-east-1b"] }
+  }
+
+  assert {
+    condition     = aws_eks_node_group.this["gpu-ondemand"].capacity_type == "CAPACITY_BLOCK" && aws_launch_template.this["gpu-ondemand"].instance_type == "p5.48xlarge" && aws_launch_template.this["gpu-ondemand"].instance_market_options[0].market_type == "capacity-block"
+    error_message = "a block must be asked for as one"
+  }
+  assert {
+    condition     = aws_launch_template.this["gpu-ondemand"].capacity_reservation_specification[0].capacity_reservation_target[0].capacity_reservation_id == "cr-0123" && length(aws_launch_template.this["cpu"].capacity_reservation_specification) == 0
+    error_message = "the GPU group alone must fill it"
+  }
+}
+
+run "the_wrong_credentials_and_a_zone_without_a_control_plane" {
   command = plan
   variables {
     account = "999999999999"
+    zones   = ["us-east-1a", "us-east-1e"]
   }
   expect_failures = [aws_vpc.this]
 }

@@ -17,6 +17,8 @@ variables {
   region      = "westeurope"
   zones       = ["1", "2"]
   budget      = { monthly = 500, emails = ["ops@example.com"] }
+
+  allowed_cidrs = ["203.0.113.7/32"]
 }
 
 run "defaults_are_private_encrypted_and_scale_from_zero" {
@@ -59,8 +61,28 @@ run "defaults_are_private_encrypted_and_scale_from_zero" {
     error_message = "every key must rotate after 90 days"
   }
   assert {
-    condition     = azurerm_storage_account.data.https_traffic_only_enabled && azurerm_storage_account.data.min_tls_version == "TLS1_2" && azurerm_storage_account.data.blob_properties[0].versioning_enabled && !azurerm_storage_account.data.shared_access_key_enabled && !azurerm_storage_account.data.public_network_access_enabled
+    condition     = azurerm_storage_account.data.https_traffic_only_enabled && azurerm_storage_account.data.min_tls_version == "TLS1_2" && azurerm_storage_account.data.blob_properties[0].versioning_enabled && !azurerm_storage_account.data.shared_access_key_enabled && azurerm_storage_account.data.network_rules[0].default_action == "Deny"
     error_message = "the bucket must be versioned, private and TLS only"
+  }
+  assert {
+    condition     = azurerm_key_vault.this["keys"].network_acls[0].ip_rules == toset(["203.0.113.7/32"]) && azurerm_storage_account.data.network_rules[0].ip_rules == toset(["203.0.113.7"]) && one(azurerm_container_registry.this.network_rule_set[0].ip_rule).ip_range == "203.0.113.7/32"
+    error_message = "whoever applies must reach the vaults, the bucket and the registry"
+  }
+  assert {
+    condition     = toset(azurerm_key_vault_key.this["etcd"].key_opts) == toset(["encrypt", "decrypt"]) && toset(azurerm_key_vault_key.this["data"].key_opts) == toset(["wrapKey", "unwrapKey"])
+    error_message = "AKS encrypts etcd with the key itself"
+  }
+  assert {
+    condition     = azurerm_role_assignment.upload.role_definition_name == "Storage Blob Data Contributor" && azurerm_role_assignment.upload.principal_id == "22222222-2222-2222-2222-222222222222"
+    error_message = "whoever applies must be able to upload"
+  }
+  assert {
+    condition     = sort(keys(azurerm_management_lock.this)) == tolist(["cluster", "data", "registry"])
+    error_message = "destroy must be refused while protected"
+  }
+  assert {
+    condition     = azurerm_bastion_host.this[0].tunneling_enabled && azurerm_subnet.bastion[0].address_prefixes == tolist(["10.40.66.0/26"]) && azurerm_network_security_rule.allow["api/allowed"].source_address_prefixes == toset(["10.40.66.0/26"])
+    error_message = "a private API must have a way in"
   }
   assert {
     condition     = azurerm_virtual_network.this.address_space == toset(["10.40.0.0/17"]) && azurerm_kubernetes_cluster.this.network_profile[0].pod_cidr == "10.40.128.0/17" && azurerm_kubernetes_cluster.this.network_profile[0].dns_service_ip == "172.20.0.10"
@@ -84,6 +106,8 @@ run "public_on_demand_and_without_extras" {
   command = plan
   variables {
     private_api         = false
+    deletion_protection = false
+    admins              = ["33333333-3333-3333-3333-333333333333"]
     allowed_cidrs       = ["203.0.113.0/24"]
     gpu_pool            = { spot = false, min = 2, max = 4 }
     gcs_fault_tolerance = false
@@ -104,8 +128,12 @@ run "public_on_demand_and_without_extras" {
     error_message = "there is no spot taint to tolerate"
   }
   assert {
-    condition     = length(azurerm_managed_redis.this) == 0 && length(azurerm_key_vault_secret.redis) == 0 && output.redis_address == null
+    condition     = length(azurerm_managed_redis.this) == 0 && length(azurerm_key_vault_secret.redis) == 0 && output.redis_address == ""
     error_message = "Redis and its password must not be made"
+  }
+  assert {
+    condition     = length(azurerm_bastion_host.this) == 0 && length(azurerm_management_lock.this) == 0 && sort([for role in azurerm_role_assignment.admin : role.principal_id])[1] == "33333333-3333-3333-3333-333333333333"
+    error_message = "neither tunnel nor lock was asked for; admins are named"
   }
   assert {
     condition     = length(azurerm_logic_app_trigger_recurrence.shutdown) == 0 && length(azurerm_consumption_budget_subscription.hard_stop) == 0
@@ -118,7 +146,8 @@ run "spot_alone_by_day" {
   variables {
     gpu_pool      = { accelerator = "H100", accelerator_count = 1, on_demand_fallback = false, min = 1, zones = ["2"] }
     auto_shutdown = { cron = "30 20 * * *", resume_cron = "0 6 * * MON-FRI", timezone = "Europe/Berlin" }
-    allowed_cidrs = ["10.8.0.0/16"]
+    allowed_cidrs = ["10.8.0.0/16", "203.0.113.7/32"]
+    tunnel        = false
   }
 
   assert {
@@ -147,18 +176,11 @@ run "spot_alone_by_day" {
   }
 }
 
-run "a_timezone_that_azure_cannot_say" {
+run "the_wrong_credentials_and_nobody_at_the_vaults" {
   command = plan
   variables {
-    auto_shutdown = { timezone = "Antarctica/Troll" }
-  }
-  expect_failures = [var.auto_shutdown]
-}
-
-run "the_wrong_credentials" {
-  command = plan
-  variables {
-    account = "99999999-9999-9999-9999-999999999999"
+    account       = "99999999-9999-9999-9999-999999999999"
+    allowed_cidrs = ["10.8.0.0/16"]
   }
   expect_failures = [azurerm_resource_group.this]
 }

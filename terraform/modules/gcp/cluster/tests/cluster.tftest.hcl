@@ -2,7 +2,7 @@
 
 mock_provider "google" {
   mock_data "google_project" {
-    defaults = { number = "123456789012", billing_account = "000000-AAAAAA-BBBBBB" }
+    defaults = { number = "123456789012", billing_account = "000000-AAAAAA-BBBBBB", org_id = "1234", folder_id = "" }
   }
 }
 
@@ -51,7 +51,7 @@ run "defaults_are_private_encrypted_and_scale_from_zero" {
     error_message = "GPU pools must say their taint themselves"
   }
   assert {
-    condition     = alltrue([for pool in google_container_node_pool.gpu : pool.node_config[0].guest_accelerator[0].type == "nvidia-l4" && pool.node_config[0].guest_accelerator[0].gpu_driver_installation_config[0].gpu_driver_version == "DEFAULT"])
+    condition     = alltrue([for pool in google_container_node_pool.gpu : pool.node_config[0].guest_accelerator[0].type == "nvidia-l4" && pool.node_config[0].guest_accelerator[0].gpu_driver_installation_config[0].gpu_driver_version == "LATEST"])
     error_message = "GPU pools must have the accelerator and its driver"
   }
   assert {
@@ -59,7 +59,7 @@ run "defaults_are_private_encrypted_and_scale_from_zero" {
     error_message = "every key must rotate after 90 days"
   }
   assert {
-    condition     = google_storage_bucket.data.versioning[0].enabled && google_storage_bucket.data.public_access_prevention == "enforced" && google_org_policy_policy.tls_only.spec[0].rules[0].enforce == "TRUE"
+    condition     = google_storage_bucket.data.versioning[0].enabled && google_storage_bucket.data.public_access_prevention == "enforced" && google_org_policy_policy.tls_only[0].spec[0].rules[0].enforce == "TRUE"
     error_message = "the bucket must be versioned, private and TLS only"
   }
   assert {
@@ -71,6 +71,18 @@ run "defaults_are_private_encrypted_and_scale_from_zero" {
     error_message = "Redis must be encrypted and survive a zone"
   }
   assert {
+    condition     = google_redis_instance.this[0].connect_mode == "DIRECT_PEERING" && google_redis_instance.this[0].reserved_ip_range == "10.40.65.0/29"
+    error_message = "no service connection may outlive Redis and hold up destroy"
+  }
+  assert {
+    condition     = google_container_cluster.this.control_plane_endpoints_config[0].dns_endpoint_config[0].allow_external_traffic && endswith(output.kubeconfig_command, " --dns-endpoint")
+    error_message = "a private API must have a way in"
+  }
+  assert {
+    condition     = length(setsubtract(["binaryauthorization", "cloudbilling", "cloudresourcemanager", "containersecurity", "serviceusage"], keys(google_project_service.this))) == 0
+    error_message = "every API that is called must be enabled"
+  }
+  assert {
     condition     = google_redis_instance.this[0].location_id != google_redis_instance.this[0].alternative_location_id
     error_message = "the replica must stand in another zone"
   }
@@ -80,6 +92,7 @@ run "public_on_demand_and_without_extras" {
   command = plan
   variables {
     private_api         = false
+    admins              = ["group:ops@example.com"]
     allowed_cidrs       = ["203.0.113.0/24"]
     gpu_pool            = { spot = false, min = 2, max = 4 }
     gcs_fault_tolerance = false
@@ -96,8 +109,12 @@ run "public_on_demand_and_without_extras" {
     error_message = "only an on-demand pool of at least two was asked for"
   }
   assert {
-    condition     = length(google_redis_instance.this) == 0 && length(google_secret_manager_secret.this) == 0 && output.redis_address == null
+    condition     = length(google_redis_instance.this) == 0 && length(google_secret_manager_secret.this) == 0 && output.redis_address == "" && output.redis_ca == ""
     error_message = "Redis and its password must not be made"
+  }
+  assert {
+    condition     = !google_container_cluster.this.control_plane_endpoints_config[0].dns_endpoint_config[0].allow_external_traffic && google_project_iam_member.admin["group:ops@example.com"].role == "roles/container.admin"
+    error_message = "a public API has its allowed ranges and no other way in; admins are named"
   }
   assert {
     condition     = length(google_cloud_scheduler_job.shutdown) == 0 && length(google_eventarc_trigger.hard_stop) == 0
@@ -126,16 +143,26 @@ run "spot_alone_by_day" {
   }
 }
 
-run "a_machine_that_is_spot_only_has_no_fallback" {
+run "a_project_without_organisation_and_without_a_bill" {
   command = plan
-  variables {
-    gpu_pool = { accelerator = "H100", accelerator_count = 1 }
+  override_data {
+    target = data.google_project.this
+    values = { number = "123456789012", billing_account = "", org_id = "", folder_id = "" }
   }
-  expect_failures = [var.gpu_pool]
+  expect_failures = [google_billing_budget.this]
+
+  assert {
+    condition     = length(google_org_policy_policy.tls_only) == 0
+    error_message = "a policy needs an organisation"
+  }
 }
 
 run "outputs_after_an_apply" {
   command = apply
+  override_resource {
+    target = google_redis_instance.this
+    values = { server_ca_certs = [{ cert = "PEM 1\n" }, { cert = "PEM 2\n" }] }
+  }
   variables {
     secret_names = ["grafana-token"]
   }
@@ -147,6 +174,10 @@ run "outputs_after_an_apply" {
   assert {
     condition     = sort(keys(output.secret_references)) == tolist(["grafana-token", "redis-password"]) && startswith(output.redis_address, "rediss://")
     error_message = "secrets must be named and Redis asked by TLS"
+  }
+  assert {
+    condition     = output.redis_ca == "PEM 1\nPEM 2\n"
+    error_message = "Ray must be given the authority that signs Redis's certificate"
   }
   assert {
     condition     = output.pool_names.gpu == ["gpu-spot", "gpu-ondemand"] && output.addons.gpu_pool_names == ["gpu-spot", "gpu-ondemand"]
