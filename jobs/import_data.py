@@ -1,7 +1,8 @@
-"""Import a catalogue, users and interactions.
+"""Import a catalogue, users, interactions and relations.
 
 semrec import movielens ml-latest-small --workspace W
 semrec import csv items.csv --kind items --item-id sku --title name --text name,blurb --attribute genre=genres -w W
+semrec import csv edges.csv --kind relations --subject from --predicate how --object to -w W
 semrec import --list
 semrec import preset goodbooks-10k goodbooks-10k-master -w W
 semrec import parquet events/ --kind interactions --timestamp ts --value plays -w W
@@ -11,7 +12,6 @@ python -m jobs.import_data jsonl users.jsonl --kind users --attribute platform=s
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(no_args_is_help=True, help="Import a catalogue, users and interactions.")
+app = typer.Typer(no_args_is_help=True, help="Import a catalogue, users, interactions and relations.")
 
 Source = Annotated[str, typer.Argument(help="Folder; any fsspec URL.")]
 Sources = Annotated[
@@ -47,7 +47,7 @@ Buckets = Annotated[
     int | None, typer.Option(min=1, help="User buckets of a new workspace, fixed at creation (default 64).")
 ]
 Append = Annotated[bool, typer.Option("--append", help="Add to what is there instead of replacing it.")]
-Kind = Annotated[str, typer.Option(help="items, users or interactions.")]
+Kind = Annotated[str, typer.Option(help="items, users, interactions or relations.")]
 ItemId = Annotated[str, typer.Option(help="Column of the item's id.")]
 UserId = Annotated[str, typer.Option(help="Column of the user's id.")]
 Title = Annotated[str | None, typer.Option(help="Column of the title (items).")]
@@ -73,6 +73,10 @@ Timestamp = Annotated[str | None, typer.Option(help="Column of the time (interac
 EventId = Annotated[
     str | None, typer.Option(help="Column of the event's id: rows with the same one are one event (interactions).")
 ]
+Subject = Annotated[str, typer.Option(help="Column of the subject (relations).")]
+Predicate = Annotated[str, typer.Option(help="Column of the predicate (relations).")]
+Object = Annotated[str, typer.Option(help="Column of the object (relations).")]
+Weight = Annotated[str | None, typer.Option(help="Column of the weight (relations); 1.0 without.")]
 TimeFormat = Annotated[
     str,
     typer.Option(
@@ -162,7 +166,7 @@ def _list(
         say(context.get_help())
 
 
-def _table_command(fmt: str, what: str) -> None:
+def _table_command(fmt: str, what: str, default_kind: Any = ...) -> None:
     """Adds the command that imports tables of one format."""
 
     @app.command(fmt, help=f"Import {what}.")
@@ -170,7 +174,7 @@ def _table_command(fmt: str, what: str) -> None:
     def command(
         source: Sources,
         workspace: WorkspaceOption,
-        kind: Kind,
+        kind: Kind = default_kind,
         item_id: ItemId = "item_id",
         user_id: UserId = "user_id",
         title: Title = None,
@@ -181,6 +185,10 @@ def _table_command(fmt: str, what: str) -> None:
         timestamp: Timestamp = None,
         time_format: TimeFormat = "auto",
         event_id: EventId = None,
+        subject: Subject = "subject",
+        predicate: Predicate = "predicate",
+        object: Object = "object",
+        weight: Weight = None,
         list_separator: Separator = None,
         delimiter: Delimiter = None,
         quotes: Quotes = None,
@@ -198,7 +206,7 @@ def _table_command(fmt: str, what: str) -> None:
         unescape_html: Unescape = False,
         dry_run: DryRun = False,
     ) -> None:
-        from semrec.data import DialectOptions, import_table
+        from semrec.data import ColumnMap, DialectOptions, import_table
 
         named = {"tab": "\t", "\\t": "\t"}
         tab_or = named.get(delimiter, delimiter) if delimiter else delimiter
@@ -209,8 +217,12 @@ def _table_command(fmt: str, what: str) -> None:
                 expected="them with csv only",
                 remedy="Leave them out.",
             )
-        columns = _columns(item_id, user_id, title, text, attribute, value, timestamp, event_id, list_separator or "|")
-        columns = replace(columns, unescape=unescape_html, content=dict(_pairs("--content", content)))
+        columns = ColumnMap(
+            item_id=item_id, user_id=user_id, title=title, text=tuple(text.split(",")) if text else (),
+            attributes=_attributes(attribute), value=value, timestamp=timestamp, event_id=event_id, subject=subject,
+            predicate=predicate, object=object, weight=weight, list_separator=list_separator or "|", unescape=unescape_html,
+            content=dict(_pairs("--content", content)),
+        )  # fmt: skip
         rules: dict[str, Any] = {
             "repeats": repeats,
             "neutral_value": neutral_value,
@@ -234,20 +246,17 @@ def _table_command(fmt: str, what: str) -> None:
 _table_command("csv", "text files with a delimiter")
 _table_command("parquet", "Parquet files")
 _table_command("jsonl", "files of one JSON object a line, or of one array of objects")
-_table_command("lists", "files of lines 'user item item ...'")
+_table_command("lists", "files of lines 'user item item ...'", "interactions")
+_table_command("ntriples", "relations from RDF, one triple a line", "relations")
+_table_command("turtle", "relations from RDF in Turtle", "relations")
 
 
-def _columns(
-    item_id: str, user_id: str, title: str | None, text: str | None, attribute: list[str] | None,
-    value: str | None, timestamp: str | None, event_id: str | None, list_separator: str,
-) -> Any:  # fmt: skip
-    from semrec.data import ColumnMap
-
+def _attributes(given: list[str] | None) -> dict[str, list[str]]:
+    """The columns of each attribute: a repeated name adds one."""
     attributes: dict[str, list[str]] = {}
-    for name, column in _pairs("--attribute", attribute):  # a repeated name adds a column
+    for name, column in _pairs("--attribute", given):
         attributes.setdefault(name, []).append(column)
-    texts = tuple(text.split(",")) if text else ()
-    return ColumnMap(item_id, user_id, title, texts, attributes, value, timestamp, event_id, list_separator)
+    return attributes
 
 
 def _pairs(option: str, given: list[str] | None) -> list[tuple[str, str]]:

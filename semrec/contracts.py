@@ -6,6 +6,7 @@ Workspace
     catalogue/             items-<part>-<digest>.parquet (CATALOGUE_SCHEMA); equal texts share a part, by text hash.
                            `content` has what an item shows beside its text, by modality, each with a hash
     users/, interactions/  part-<part>-<digest>.parquet (USERS_SCHEMA, INTERACTIONS_SCHEMA); part p = user bucket p
+    relations/             part-<part>-<digest>.parquet (RELATIONS_SCHEMA); part p = bucket p of the subject
     embeddings/<encoder>/  part-<part>-<digest>.parquet: vectors by text hash; runs/<run>/ plan and ledger; manifest.json
     releases/<release>/    plan and ledger; ids.{offsets,data}.npy, matrix/block-<n>.{high,low,norms,words}.npy,
                            popularity.npy: what scoring reads of the items; items.parquet: their titles and attributes,
@@ -75,6 +76,7 @@ __all__ = [
     "INTERACTIONS_SCHEMA",
     "QUARANTINE_SCHEMA",
     "RECOMMENDATIONS_SCHEMA",
+    "RELATIONS_SCHEMA",
     "SCHEMA_VERSION",
     "USERS_SCHEMA",
     "bucket_of",
@@ -114,6 +116,16 @@ INTERACTIONS_SCHEMA: Final = pa.schema(
         pa.field("item_id", pa.string(), nullable=False),
         pa.field("value", pa.float32(), nullable=False),
         pa.field("timestamp", pa.int64(), nullable=False),
+    ]
+)
+#: Sorted by (subject, predicate, object, is_literal), which no two rows share. A literal is a text or number, and no id.
+RELATIONS_SCHEMA: Final = pa.schema(
+    [
+        pa.field("subject", pa.string(), nullable=False),
+        pa.field("predicate", pa.string(), nullable=False),
+        pa.field("object", pa.string(), nullable=False),
+        pa.field("is_literal", pa.bool_(), nullable=False),
+        pa.field("weight", pa.float32(), nullable=False),
     ]
 )
 #: `file` and `line` (counted from 1; null where a format has no lines) say where the row stood, `row` is an excerpt of it.

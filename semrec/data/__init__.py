@@ -1,8 +1,8 @@
-"""Imports catalogues, users and interactions into a workspace.
+"""Imports catalogues, users, interactions and relations into a workspace.
 
-A source is read in blocks (delimited, jsonl, lists, parquet), its rows are checked (events, rows), spilled into buckets on the
-local disk (spill), written as parts (catalogue, users, interactions), and made live by one manifest each (staging). Bad
-rows go to the quarantine with file, line and reason. Memory does not grow with the source.
+A source is read in blocks (delimited, jsonl, lists, parquet, rdf), its rows are checked (events, relations, rows), spilled
+into buckets on the local disk (spill), written as parts (catalogue, users, interactions, relations), and made live by one
+manifest each (staging). Bad rows go to the quarantine with file, line and reason. Memory does not grow with the source.
 """
 
 from __future__ import annotations

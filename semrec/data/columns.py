@@ -25,6 +25,7 @@ class ColumnMap:
     `unescape`: texts hold HTML entities, as in `&amp;`, which become the characters that they stand for.
     interactions: `user_id`, `item_id`; `value`, 1.0 without; `timestamp`, 0 without, in any form that `times.TimeReader` reads;
     `event_id`, of equal ones of which the first row counts.
+    relations: `subject`, `predicate`, `object`; `weight`, 1.0 without.
     """
 
     item_id: str = "item_id"
@@ -35,6 +36,10 @@ class ColumnMap:
     value: str | None = None
     timestamp: str | None = None
     event_id: str | None = None
+    subject: str = "subject"
+    predicate: str = "predicate"
+    object: str = "object"
+    weight: str | None = None
     list_separator: str = "|"
     unescape: bool = False
     content: Mapping[str, str] = field(default_factory=dict)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -18,7 +19,7 @@ from semrec.data.times import TimeReader
 from semrec.ids import id_faults
 from semrec.limits import MAX_EVENT_VALUE
 
-__all__ = ["EventColumns", "EventRules", "events_of"]
+__all__ = ["EventColumns", "EventRules", "RowChecks", "events_of"]
 
 _DAY_S: Final = 86_400
 _EARLY_1973_S: Final = 100_000_000  # what is younger after a division by 1000 may well have been milliseconds
@@ -63,7 +64,7 @@ def events_of(block: RowBlock, columns: EventColumns, rules: EventRules, *, stat
     A row is rejected under the first that applies of: "id is not text", those of `semrec.ids.ID_FAULTS`, "non-numeric
     value", "non-finite value", "value out of range", "bad time", "impossible time", "unknown item".
     """
-    checks = _Checks(block.num_rows)
+    checks = RowChecks(block.num_rows)
     ids = {}
     for role, name in (("user_id", columns.user_id), ("item_id", columns.item_id)):
         ids[role], not_id = ids_of(block.columns[name], name, block.file)
@@ -80,12 +81,13 @@ def events_of(block: RowBlock, columns: EventColumns, rules: EventRules, *, stat
         checks.reject("id is not text", not_id, columns.event_id)
         table = table.append_column("event_id", pc.if_else(pc.equal(event_ids, ""), None, event_ids))
     if checks.reasons.any():
-        _reject_rows(block, checks, rules, seconds, stats)
+        times = columns.timestamp
+        checks.report(block, stats, lambda row, why, text: _detail(why, text, times, int(seconds[row]), rules))
         table = table.filter(pa.array(checks.reasons == 0))
     return table
 
 
-class _Checks:
+class RowChecks:
     """The first reason against each row: index + 1 into `checks`, 0 while there is none."""
 
     def __init__(self, num_rows: int) -> None:
@@ -96,8 +98,21 @@ class _Checks:
         self.checks.append((reason, column))
         self.reasons[mask & (self.reasons == 0)] = len(self.checks)
 
+    def report(
+        self,
+        block: RowBlock,
+        stats: RejectsRows,
+        detail_of: Callable[[int, str, str], str | None] = lambda row, reason, text: None,
+    ) -> None:
+        """Rejects the rows with a reason. `detail_of` row, reason and value says what was wrong; None: the value."""
+        for row in np.flatnonzero(self.reasons).tolist():
+            reason, column = self.checks[self.reasons[row] - 1]
+            value = _shown(block.columns[column][row])
+            detail = detail_of(row, reason, value)
+            stats.reject_row(block, row, reason, detail=f"{column} = {value}" if detail is None else detail)
 
-def _values(block: RowBlock, columns: EventColumns, checks: _Checks, rules: EventRules) -> np.ndarray:
+
+def _values(block: RowBlock, columns: EventColumns, checks: RowChecks, rules: EventRules) -> np.ndarray:
     if columns.value is None:
         return np.ones(block.num_rows, dtype=np.float32)
     values, not_number, not_finite = numbers_of(block.columns[columns.value])
@@ -107,7 +122,7 @@ def _values(block: RowBlock, columns: EventColumns, checks: _Checks, rules: Even
     return values
 
 
-def _seconds(block: RowBlock, columns: EventColumns, checks: _Checks, rules: EventRules) -> np.ndarray:
+def _seconds(block: RowBlock, columns: EventColumns, checks: RowChecks, rules: EventRules) -> np.ndarray:
     if columns.timestamp is None:
         return np.zeros(block.num_rows, dtype=np.int64)
     seconds, bad = rules.times.seconds(block.columns[columns.timestamp])
@@ -116,17 +131,10 @@ def _seconds(block: RowBlock, columns: EventColumns, checks: _Checks, rules: Eve
     return seconds
 
 
-def _reject_rows(block: RowBlock, checks: _Checks, rules: EventRules, seconds: np.ndarray, stats: RejectsRows) -> None:
-    for row in np.flatnonzero(checks.reasons).tolist():
-        reason, column = checks.checks[checks.reasons[row] - 1]
-        if reason == "impossible time":
-            detail = _time_detail(int(seconds[row]), rules)
-        else:
-            shown = _shown(block.columns[column][row])
-            detail = f"{column} = {shown}"
-            if reason == "bad time":
-                detail += rules.times.hint(shown.strip("'"))
-        stats.reject_row(block, row, reason, detail=detail)
+def _detail(reason: str, value: str, column: str | None, seconds: int, rules: EventRules) -> str | None:
+    if reason == "impossible time":
+        return _time_detail(seconds, rules)
+    return f"{column} = {value}{rules.times.hint(value.strip(chr(39)))}" if reason == "bad time" else None
 
 
 def _shown(value: Any) -> str:

@@ -23,6 +23,7 @@ from semrec.data.kinds import INTERACTIONS, ITEMS, KINDS, USERS, ImportJob, Kind
 from semrec.data.lists import read_lists
 from semrec.data.online import log_ends
 from semrec.data.parquet import read_parquet, table_block
+from semrec.data.rdf import read_ntriples, read_turtle
 from semrec.data.rejects import Progress, ReadStats, RowBlock
 from semrec.data.report import ImportReport, report_of
 from semrec.data.rows import ItemRow, UserRow, item_tables, user_tables
@@ -45,8 +46,8 @@ def import_table(
     workspace: Workspace,
     source: str | Path | Sequence[str | Path],
     *,
-    fmt: Literal["csv", "parquet", "jsonl", "lists"],
-    kind: Literal["items", "users", "interactions"],
+    fmt: Literal["csv", "parquet", "jsonl", "lists", "ntriples", "turtle"],
+    kind: Literal["items", "users", "interactions", "relations"],
     columns: ColumnMap,
     mode: Mode = "replace",
     max_rejected: float = DEFAULT_MAX_SHARE,
@@ -62,8 +63,8 @@ def import_table(
 ) -> ImportReport:
     """Imports one kind of rows from files, folders, globs, archives or pipes; any fsspec URL, compressed or not.
 
-    mode "replace" puts the source in the place of what was there; "append" adds to it: items and users by id, the new
-    row winning, interactions as a union. Interactions need a catalogue, and an event of an item outside it is rejected;
+    mode "replace" puts the source in the place of what was there; "append" adds to it: items, users and relations by id, the
+    new row winning, interactions as a union. Interactions need a catalogue, and an event of an item outside it is rejected;
     replacing the catalogue later may leave events of items that are gone, which later stages skip.
 
     The import is newer than every change made online that was acknowledged before it began, and older than the later ones.
@@ -79,8 +80,9 @@ def import_table(
 
     `dry_run` reads and checks all rows, writes nothing, and reports what would be rejected but for duplicate ids.
 
-    A source without a row is refused with EmptyResultError where it would replace rows, unless `allow_empty`, and a file of
-    events that was imported before or comes twice, by its SHA-256, with InputError unless `allow_repeated`. Bad rows go
+    A source without a row is refused with EmptyResultError where it would replace rows, unless `allow_empty`, and a file that
+    was imported before or comes twice, by its SHA-256, with InputError where its events would add up, unless
+    `allow_repeated`. Bad rows go
     to quarantine/import/ with file, line and reason (see REASONS). Raises TooManyRejectedError when more
     than the share `max_rejected` of the rows were rejected, InputError for an impossible argument or source,
     MissingArtefactError for interactions without a catalogue; nothing of the import is then live.
@@ -102,6 +104,7 @@ def import_table(
     return _import(
         workspace, imported, tables, mode=mode, rule=rule, now_s=now_s, time_format=time_format, dry_run=dry_run,
         max_rejected=max_rejected, allow_empty=allow_empty, allow_repeated=allow_repeated, progress=progress,
+        is_timed=columns.timestamp is not None,
     )  # fmt: skip
 
 
@@ -181,6 +184,7 @@ def _import(
     time_format: str = "s",
     dry_run: bool = False,
     allow_repeated: bool = False,
+    is_timed: bool = False,
 ) -> ImportReport:
     """Writes the rows of `tables(job)`, which counts and rejects as it goes, and makes them live."""
     append, ends = is_append(mode), log_ends(workspace.storage)
@@ -192,7 +196,9 @@ def _import(
         files = None
         if kind.stored_files is not None:
             before = kind.stored_files(workspace.storage) if append else ()
-            files = ImportedFiles(before, allow_repeated, stats.note)
+            # An append takes events with a time that are stored already for the same ones.
+            is_sum = rule is None or rule.repeats == "sum"
+            files = ImportedFiles(frozenset(before), is_sum and not is_timed, is_sum, allow_repeated, stats.note)
         job = ImportJob(workspace, stats, scratch, append, ends, now_s, rule or WeightRule(), time_format, files)
         if dry_run:
             for _ in tables(job):
@@ -263,13 +269,19 @@ def _read_parquet(
     return read_parquet(source, wanted, ids=ids, stats=stats)
 
 
-def _read_lists(
-    source: Source, wanted: list[str], *, ids: list[str], options: DialectOptions, stats: ReadStats, keys: set[str]
-) -> Iterator[RowBlock]:
-    return read_lists(source, wanted, stats=stats)
+def _plain(read: Callable[..., Iterator[RowBlock]]) -> Callable[..., Iterator[RowBlock]]:
+    """A reader that needs to know nothing but the source and the columns."""
+    return lambda source, wanted, *, stats, **_: read(source, wanted, stats=stats)
 
 
-_READERS: Final = {"csv": _read_csv, "jsonl": _read_jsonl, "parquet": _read_parquet, "lists": _read_lists}
+_READERS: Final[Mapping[str, Callable[..., Iterator[RowBlock]]]] = {
+    "csv": _read_csv,
+    "jsonl": _read_jsonl,
+    "parquet": _read_parquet,
+    "lists": _plain(read_lists),
+    "ntriples": _plain(read_ntriples),
+    "turtle": _plain(read_turtle),
+}
 
 
 def _columns_of(batch: pa.RecordBatch | pa.Table) -> EventColumns:

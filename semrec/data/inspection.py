@@ -5,32 +5,35 @@ from __future__ import annotations
 import re
 import shlex
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 
+from semrec.changes.log import LogPositions
 from semrec.data.columns import ColumnMap
-from semrec.data.convert import item_rows, user_rows
 from semrec.data.delimited import read_delimited
 from semrec.data.dialects import guess_dialect
-from semrec.data.events import EventRules, events_of
+from semrec.data.interactions import WeightRule
 from semrec.data.jsonl import json_objects, read_jsonl
+from semrec.data.kinds import KINDS, ImportJob
 from semrec.data.parquet import open_parquet, read_parquet
+from semrec.data.rdf import read_ntriples, read_turtle
 from semrec.data.records import Dialect
 from semrec.data.rejects import ReadStats, RowBlock
-from semrec.data.rows import item_tables, user_tables
 from semrec.data.sources import Source, find_sources
 from semrec.data.staging import scratch_folder
 from semrec.data.times import TimeReader
 from semrec.errors import InputError
+from semrec.workspace.folder import Workspace
 from semrec.workspace.storage import Storage
 
 __all__ = ["Column", "Inspection", "inspect"]
 
+_RDF: Final = {"ntriples": "nt", "turtle": "ttl"}  # told by the ending of the name
 _SAMPLE_ROWS: Final = 1_000
 _NUM_EXAMPLES: Final = 3
 _EXAMPLE_CHARS: Final = 40
@@ -48,6 +51,9 @@ _NAMES: Final[Mapping[str, Sequence[str]]] = {
     "text": ("description", "overview", "about", "plot", "summary", "synopsis", "abstract", "blurb", "text", "content"),
     "value": ("rating", "bookrating", "overall", "value", "score", "stars", "weight", "plays", "count", "quantity"),
     "timestamp": ("timestamp", "ts", "time", "datetime", "date", "unixreviewtime", "createdat", "eventtime", "eventdate"),
+    "subject": ("subject", "subj", "head"),
+    "predicate": ("predicate", "relation", "property"),
+    "object": ("object", "obj", "tail"),
     "event_id": ("eventid", "transactionid", "orderid", "reviewid"),
     "attributes": (
         "genres", "genre", "category", "categories", "tags", "listedin", "platform", "platforms", "language", "languagecode",
@@ -104,8 +110,7 @@ def inspect(path: str | Path) -> Inspection:
         num_rows = 0
         if block is not None and kind:
             num_rows = block.num_rows
-            for _ in _tried(block, kind, mapped, stats):
-                pass
+            _try(block, kind, mapped, stats, scratch)
         command = _command(str(path), fmt, dialect, kind, mapped) if kind else ""
         return Inspection(
             source.name, fmt, str(dialect) if fmt == "csv" else "", tuple(columns), kind, command, num_rows,
@@ -115,7 +120,7 @@ def inspect(path: str | Path) -> Inspection:
 
 def _first_source(path: str, scratch: Path) -> Source:
     problem: InputError | None = None
-    for fmt in ("csv", "jsonl", "parquet"):
+    for fmt in ("csv", "jsonl", "parquet", *_RDF):
         try:
             return find_sources(path, fmt, scratch=scratch)[0]
         except InputError as error:
@@ -128,6 +133,9 @@ def _format_of(source: Source) -> str:
     with source.open(compression=None) as file:
         if file.read(4) == b"PAR1":
             return "parquet"
+    endings = source.path.lower().split(".")
+    if rdf := next((fmt for fmt, ending in _RDF.items() if ending in endings[-2:]), None):
+        return rdf
     with source.open() as file:
         start = file.read(4096).lstrip(b"\xef\xbb\xbf \r\n\t")
     return "jsonl" if start.startswith((b"{", b"[")) else "csv"
@@ -138,6 +146,8 @@ def _names(source: Source, fmt: str, stats: ReadStats) -> list[str]:
     if fmt == "parquet":
         with source.open(compression=None) as file:
             return list(open_parquet(file, source.path).schema_arrow.names)
+    if fmt in _RDF:
+        return ["subject", "predicate", "object"]
     objects = next((objects for _, _, objects in json_objects(source, stats)), [])
     return list(dict.fromkeys(name for row in objects[:_SAMPLE_ROWS] for name in row))
 
@@ -145,10 +155,12 @@ def _names(source: Source, fmt: str, stats: ReadStats) -> list[str]:
 def _first_block(source: Source, fmt: str, dialect: Dialect, names: list[str], stats: ReadStats) -> RowBlock | None:
     if fmt == "csv":
         blocks = read_delimited(source, names, stats=stats, dialect=dialect)
-    elif fmt == "jsonl":
-        blocks = read_jsonl(source, names, stats=stats)
-    else:
+    elif fmt == "parquet":
         blocks = read_parquet(source, names, ids=[], stats=stats)
+    else:
+        blocks = {"jsonl": read_jsonl, "ntriples": read_ntriples, "turtle": read_turtle}[fmt](
+            source, names, stats=stats
+        )
     return next(iter(blocks), None) if names else None
 
 
@@ -180,6 +192,9 @@ def _proposal(names: Sequence[str]) -> tuple[str, ColumnMap]:
     first = {role: columns[0] for role, columns in meaning.items() if columns}
     if "id" in plain:  # of whom it is follows from what stands beside it
         first.setdefault("item_id" if "title" in first or "text" in first else "user_id", plain["id"])
+    if {"subject", "predicate", "object"} <= set(first):
+        said = ColumnMap(subject=first["subject"], predicate=first["predicate"], object=first["object"])
+        return "relations", replace(said, weight=plain.get("weight"))
     attributes = {re.sub(r"\W+", "_", name.partition(":")[0]).lower(): name for name in meaning["attributes"]}
     if "user_id" in first and "item_id" in first:
         value, timestamp, event_id = (first.get(role) for role in ("value", "timestamp", "event_id"))
@@ -194,29 +209,29 @@ def _proposal(names: Sequence[str]) -> tuple[str, ColumnMap]:
     return "", ColumnMap()
 
 
-def _tried(block: RowBlock, kind: str, columns: ColumnMap, stats: ReadStats) -> Iterator[pa.Table]:
-    if kind == "items":
-        yield from item_tables(item_rows([block], columns, stats=stats), stats=stats)
-    elif kind == "users":
-        yield from user_tables(user_rows([block], columns, stats=stats), stats=stats)
-    else:
-        rules = EventRules(_EveryItem(), int(time.time()), times=TimeReader("auto"))
-        yield events_of(block, columns.events, rules, stats=stats)
+def _try(block: RowBlock, kind: str, columns: ColumnMap, stats: ReadStats, scratch: Path) -> None:
+    """Checks the rows of a block as rows of a kind, and keeps none."""
+    workspace = Workspace.create(str(scratch / "workspace"), num_buckets=1)
+    now_s = int(time.time())
+    job = ImportJob(
+        workspace, stats, scratch, False, LogPositions(0, 0), now_s, WeightRule(), "auto", known=_EveryItem()
+    )
+    for _ in KINDS[kind].tables([block], columns, job):
+        pass
 
 
 def _command(path: str, fmt: str, dialect: Dialect, kind: str, columns: ColumnMap) -> str:
     """The import command for a mapping; a dialect is spelt out, so that it does not depend on a sample."""
     words = ["semrec", "import", fmt, path, "--kind", kind]
-    roles = {"items": ("item_id", "title"), "users": ("user_id",)}.get(
-        kind, ("user_id", "item_id", "value", "timestamp", "event_id")
-    )
-    for role in roles:
-        if (name := getattr(columns, role)) is not None:
-            words += [f"--{role.replace('_', '-')}", name]
-    if kind == "items" and columns.text:
-        words += ["--text", ",".join(columns.text)]
-    if kind != "interactions":
-        words += [word for name in columns.attributes for word in ("--attribute", f"{name}={columns.attributes[name]}")]
+    for role in (*KINDS[kind].id_fields, *KINDS[kind].fields):
+        value = getattr(columns, role)
+        if isinstance(value, str):
+            words += [f"--{role.replace('_', '-')}", value]
+        elif isinstance(value, tuple) and value:
+            words += [f"--{role}", ",".join(value)]
+        elif isinstance(value, Mapping):
+            option = f"--{role.removesuffix('s')}"
+            words += [word for name in value for word in (option, f"{name}={value[name]}")]
     if fmt == "csv":
         plain = Dialect()
         words += (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
@@ -59,36 +59,41 @@ class WeightRule:
         return {"repeats": self.repeats, "neutral_value": float(self.neutral_value)}
 
 
+@dataclass
 class ImportedFiles:
-    """Notices a file whose events are about to be imported a second time, by its digest.
+    """Notices a file that is imported a second time, by its digest.
 
-    `before` are the digests of files that are stored already; `new` those that were added. With `allow_repeated` such a
-    file is only named, by `note`.
+    `before` are the digests of files that are stored already, `new` those that were added, by name. A file that repeats one is
+    named by `note`, and refused where its events would count twice: `repeats_add_up` for one stored before, `twins_add_up` for
+    one of the same import; unless `allow_repeated`.
     """
 
-    def __init__(self, before: Iterable[str], allow_repeated: bool, note: Callable[[str], None]) -> None:
-        self.new: dict[str, str] = {}  # digest -> name
-        self._before, self._allow_repeated, self._note = set(before), allow_repeated, note
+    before: frozenset[str]
+    repeats_add_up: bool
+    twins_add_up: bool
+    allow_repeated: bool
+    note: Callable[[str], None]
+    new: dict[str, str] = field(default_factory=dict)
 
     def check(self, name: str, digest: str) -> None:
-        """Raises InputError for a file that stands among those before."""
-        if digest in self._before:
-            self._repeated(f"{name} has been imported before")
+        """Raises InputError for a file that stands among those before, and may not."""
+        if digest in self.before:
+            self._repeated(f"{name} has been imported before, byte for byte", self.repeats_add_up)
 
     def add(self, name: str, digest: str) -> None:
-        """Takes note of a file with rows. Raises InputError for one that was added already."""
+        """Takes note of a file with rows. Raises InputError for one that was added already, and may not be."""
         if digest in self.new:
-            self._repeated(f"{name} is {self.new[digest]} again")
+            self._repeated(f"{name} is {self.new[digest]} again, byte for byte", self.twins_add_up)
         self.new[digest] = name
 
-    def _repeated(self, what: str) -> None:
-        if not self._allow_repeated:
+    def _repeated(self, what: str, adds_up: bool) -> None:
+        if adds_up and not self.allow_repeated:
             raise InputError(
-                f"{what}, byte for byte",
+                what,
                 expected="each file once, as its events would count twice",
                 remedy="Leave it out; if its events did happen again, say --allow-repeated (allow_repeated=True).",
             )
-        self._note(f"{what}, byte for byte: its events are imported again")
+        self.note(f"{what}: its events {'count again' if adds_up else 'are there already'}")
 
 
 def stage_interactions(

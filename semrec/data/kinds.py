@@ -13,13 +13,15 @@ from typing import Final
 import pyarrow as pa
 
 from semrec.changes.log import LogPositions
-from semrec.contracts import INTERACTIONS_SCHEMA
+from semrec.contracts import INTERACTIONS_SCHEMA, RELATIONS_SCHEMA
 from semrec.data.catalogue import known_items, stage_items
 from semrec.data.columns import ColumnMap
 from semrec.data.convert import item_rows, user_rows
 from semrec.data.events import EventRules, events_of
 from semrec.data.interactions import ImportedFiles, WeightRule, stage_interactions
+from semrec.data.known import HasItems
 from semrec.data.rejects import ReadStats, RowBlock
+from semrec.data.relations import relations_of, stage_relations
 from semrec.data.rows import ITEM_ROWS_SCHEMA, USER_ROWS_SCHEMA, item_tables, user_tables
 from semrec.data.staging import Staged, stored_manifest
 from semrec.data.times import TIME_UNITS, TimeReader
@@ -29,7 +31,7 @@ from semrec.workspace.folder import Workspace
 from semrec.workspace.manifests import InteractionsManifest
 from semrec.workspace.storage import Storage
 
-__all__ = ["INTERACTIONS", "ITEMS", "KINDS", "USERS", "ImportJob", "Kind"]
+__all__ = ["INTERACTIONS", "ITEMS", "KINDS", "RELATIONS", "USERS", "ImportJob", "Kind"]
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,8 @@ class ImportJob:
 
     `ends`: the last online changes that are older than this import. `now_s`: UTC seconds; later times than a day after it
     are impossible. `rule`: how the events of one user and item become a weight. `time_format`: of `times.TimeReader`.
-    `files`: those that were read so far, of a kind whose rows add up; None for the others.
+    `files`: those that were read so far, of a kind whose rows add up; None for the others. `known`: the items that events may
+    name; None for those of the workspace.
     """
 
     workspace: Workspace
@@ -50,6 +53,7 @@ class ImportJob:
     rule: WeightRule
     time_format: str = "s"
     files: ImportedFiles | None = None
+    known: HasItems | None = None
 
 
 @dataclass(frozen=True)
@@ -104,7 +108,8 @@ def _write_users(tables: Iterable[pa.Table], job: ImportJob) -> Staged:
 
 
 def _events(blocks: Iterable[RowBlock], columns: ColumnMap, job: ImportJob) -> Iterator[pa.Table]:
-    rules = EventRules(known_items(job.workspace.storage), job.now_s, times=TimeReader(job.time_format))
+    known = job.known or known_items(job.workspace.storage)
+    rules = EventRules(known, job.now_s, times=TimeReader(job.time_format))
     for block in blocks:
         yield events_of(block, columns.events, rules, stats=job.stats)
     unit = rules.times.unit
@@ -131,6 +136,14 @@ def _files_of_events(storage: Storage) -> Sequence[str]:
     return manifest.files if manifest else ()
 
 
+def _relations(blocks: Iterable[RowBlock], columns: ColumnMap, job: ImportJob) -> Iterator[pa.Table]:
+    return (relations_of(block, columns, stats=job.stats) for block in blocks)
+
+
+def _write_relations(tables: Iterable[pa.Table], job: ImportJob) -> Staged:
+    return stage_relations(job.workspace, tables, append=job.append, stats=job.stats, scratch=job.scratch)
+
+
 def _check_nothing(columns: ColumnMap) -> None:
     """Ids have a default, and all else is optional."""
 
@@ -155,4 +168,13 @@ INTERACTIONS: Final = Kind(
     _write_events,
     _files_of_events,
 )
-KINDS: Final = {kind.name: kind for kind in (ITEMS, USERS, INTERACTIONS)}
+RELATIONS: Final = Kind(
+    "relations",
+    ("subject", "predicate", "object"),
+    ("weight",),
+    RELATIONS_SCHEMA,
+    _check_nothing,
+    _relations,
+    _write_relations,
+)
+KINDS: Final = {kind.name: kind for kind in (ITEMS, USERS, INTERACTIONS, RELATIONS)}

@@ -39,6 +39,7 @@ REASONS: Final = (
     "text behind a quote",
     "repeated header",
     "not a JSON object",
+    "not a triple",
     "id is not text",
     "value is not text",
     "missing id",

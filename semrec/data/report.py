@@ -7,20 +7,20 @@ from dataclasses import dataclass
 
 from semrec.data.rejects import ReadStats
 from semrec.data.staging import Staged
-from semrec.workspace.manifests import CatalogueManifest, InteractionsManifest, UsersManifest
+from semrec.workspace.manifests import CatalogueManifest, InteractionsManifest, RelationsManifest, UsersManifest
 
 __all__ = ["ImportReport", "report_of"]
 
 
 @dataclass(frozen=True)
 class ImportReport:
-    """The result of one import. The four totals are those of the workspace afterwards, None for what it did not touch.
+    """The result of one import. The five totals are those of the workspace afterwards, None for what it did not touch.
 
     num_items: items of the catalogue; num_users: users with at least one interaction; num_interactions: stored events;
-    num_listed_users: rows of the users table. num_read: rows met in the sources by kind ("items", "users",
-    "interactions", "tags"), blank lines and headers aside; rejected: of those, the rejected ones by kind and reason;
-    num_repeats: events that repeat a stored one, or an event id; num_online_replaced: changes and events made
-    online before the import that it replaced before any run had taken them in.
+    num_listed_users: rows of the users table; num_relations: stored relations. num_read: rows met in the sources by kind
+    ("items", "users", "interactions", "relations", "tags"), blank lines and headers aside; rejected: of those, the rejected
+    ones by kind and reason; num_repeats: events that repeat a stored one or an event id, and relations that came before;
+    num_online_replaced: changes and events made online before the import that it replaced before any run had taken them in.
     notes: how the source was read. examples: the first rejected rows, for people. manifests and quarantine: where to look.
     """
 
@@ -37,6 +37,7 @@ class ImportReport:
     notes: tuple[str, ...] = ()
     examples: tuple[str, ...] = ()
     is_dry_run: bool = False
+    num_relations: int | None = None
 
     @property
     def num_rejected(self) -> int:
@@ -48,11 +49,12 @@ class ImportReport:
             (self.num_interactions, "interactions"),
             (self.num_users, "users with interactions"),
             (self.num_listed_users, "users listed"),
+            (self.num_relations, "relations"),
         )
         lines = [", ".join(f"{count:,} {what}" for count, what in totals if count is not None)]
         lines += [f"{kind}: {count:,} rows read{self._rejected(kind)}" for kind, count in self.num_read.items()]
         if self.num_repeats:
-            lines.append(f"{self.num_repeats:,} repeats of stored events or event ids dropped")
+            lines.append(f"{self.num_repeats:,} repeats of stored rows or event ids dropped")
         if self.num_online_replaced:
             lines.append(
                 f"{self.num_online_replaced:,} changes and events made online before this import replaced by it"
@@ -75,6 +77,7 @@ def report_of(staged: Sequence[Staged], stats_of_kind: Sequence[ReadStats]) -> I
     catalogue = next((one.manifest for one in staged if isinstance(one.manifest, CatalogueManifest)), None)
     interactions = next((one.manifest for one in staged if isinstance(one.manifest, InteractionsManifest)), None)
     users = next((one.manifest for one in staged if isinstance(one.manifest, UsersManifest)), None)
+    relations = next((one.manifest for one in staged if isinstance(one.manifest, RelationsManifest)), None)
     rejecting = [stats for stats in stats_of_kind if stats.rejected]
     return ImportReport(
         num_items=catalogue.num_items if catalogue else None,
@@ -88,5 +91,6 @@ def report_of(staged: Sequence[Staged], stats_of_kind: Sequence[ReadStats]) -> I
         quarantine=tuple(stats.quarantine_path for stats in rejecting),
         num_online_replaced=sum(one.num_online_replaced for one in staged),
         notes=tuple(note for stats in stats_of_kind for note in stats.notes),
+        num_relations=relations.num_rows if relations else None,
         examples=tuple(example for stats in stats_of_kind for example in stats.examples),
     )

@@ -29,6 +29,8 @@ _SUFFIXES: Final = {
     "jsonl": (".jsonl", ".ndjson", ".json"),
     "parquet": (".parquet",),
     "lists": (".txt",),
+    "ntriples": (".nt",),
+    "turtle": (".ttl",),
 }
 _COMPRESSED: Final = ("", ".gz", ".bz2", ".xz", ".zst")
 _ARCHIVES: Final = {".zip": "zip", ".tar": "tar", ".tar.gz": "tar", ".tar.bz2": "tar", ".tar.xz": "tar", ".tgz": "tar"}

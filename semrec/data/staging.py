@@ -10,7 +10,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from semrec.errors import EmptyResultError, InputError
-from semrec.workspace.manifests import CatalogueManifest, InteractionsManifest, Manifest, UsersManifest
+from semrec.workspace.manifests import (
+    CatalogueManifest,
+    InteractionsManifest,
+    Manifest,
+    RelationsManifest,
+    UsersManifest,
+)
 from semrec.workspace.storage import Storage
 from semrec.workspace.tables import TableFile
 
@@ -28,7 +34,7 @@ __all__ = [
 ]
 
 
-ImportManifest = CatalogueManifest | UsersManifest | InteractionsManifest
+ImportManifest = CatalogueManifest | UsersManifest | InteractionsManifest | RelationsManifest
 _M = TypeVar("_M", bound=Manifest)
 
 

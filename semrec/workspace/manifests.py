@@ -168,6 +168,19 @@ class InteractionsManifest(Manifest):
     files: tuple[str, ...] = ()
 
 
+class RelationsManifest(Manifest):
+    """What is known of items and other things, as subject, predicate and object: one part per bucket of subjects."""
+
+    KIND = "relations"
+    PATH = "relations/manifest.json"
+    REMEDY = "Import the relations again."
+
+    num_rows: int
+    num_buckets: int
+    parts: tuple[PartFile, ...]
+    fingerprint: str
+
+
 # What was planned, and finished
 
 

@@ -98,10 +98,25 @@ def test_a_file_that_was_imported_before_is_refused_unless_told(stocked: Workspa
     assert len(events_in(stocked)) == 1
     for total in (2, 3):  # also after an append, whose manifest knows of the file that was there before
         report = import_table(stocked, renamed, columns=columns, mode="append", allow_repeated=True, **rules)
-        assert report.notes == ("2.csv has been imported before, byte for byte: its events are imported again",)
+        assert report.notes == ("2.csv has been imported before, byte for byte: its events count again",)
         assert len(events_in(stocked)) == total
     import_table(stocked, renamed, columns=columns, **rules)  # in the place of what was there
     assert len(events_in(stocked)) == 1
     users = write(tmp_path / "u.csv", "u\np\n")
     for _ in range(2):  # of rows that replace one another a repetition does no harm
         import_table(stocked, users, fmt="csv", kind="users", columns=columns, mode="append")
+
+
+def test_a_repeated_file_whose_events_do_not_add_up_is_named_alone(stocked: Workspace, tmp_path: Path) -> None:
+    timed = ColumnMap(user_id="u", item_id="i", timestamp="t")
+    source = write(tmp_path / "1.csv", "u,i,t\np,a,5\n")
+    write(tmp_path / "copy.csv", source.read_bytes())
+    import_table(stocked, source, fmt="csv", kind="interactions", columns=timed)
+    report = import_table(stocked, source, fmt="csv", kind="interactions", columns=timed, mode="append")
+    assert report.notes == ("1.csv has been imported before, byte for byte: its events are there already",)
+    assert events_in(stocked) == [("p", "a", 1.0, 5)]
+    with pytest.raises(InputError, match=r"copy\.csv is 1\.csv again"):  # in one import, equal rows are as many events
+        import_table(stocked, tmp_path / "*.csv", fmt="csv", kind="interactions", columns=timed)
+    report = import_table(stocked, tmp_path / "*.csv", fmt="csv", kind="interactions", columns=timed, repeats="latest")
+    assert report.notes == ("copy.csv is 1.csv again, byte for byte: its events are there already",)
+    assert events_in(stocked) == [("p", "a", 1.0, 5)]

@@ -1,0 +1,102 @@
+"""Relations: which rows of a block say one, and the table of them, one part per bucket of subjects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from semrec.contracts import RELATIONS_SCHEMA, buckets_of, part_name
+from semrec.data.columns import ColumnMap
+from semrec.data.events import RowChecks
+from semrec.data.rdf import IS_LITERAL
+from semrec.data.rejects import ReadStats, RejectsRows, RowBlock
+from semrec.data.scalars import ids_of, numbers_of
+from semrec.data.spill import BucketSpill
+from semrec.data.staging import Staged, stored_manifest, stored_parts
+from semrec.ids import id_faults
+from semrec.limits import MAX_EVENT_VALUE
+from semrec.workspace.digests import fingerprint
+from semrec.workspace.folder import Workspace
+from semrec.workspace.manifests import RelationsManifest
+from semrec.workspace.records import PartFile
+from semrec.workspace.tables import read_table, write_table
+
+__all__ = ["relations_of", "stage_relations"]
+
+_KEY: Final = ("subject", "predicate", "object", IS_LITERAL)
+
+
+def relations_of(block: RowBlock, columns: ColumnMap, *, stats: RejectsRows) -> pa.Table:
+    """The rows of `block` that are relations, RELATIONS_SCHEMA in source order; the others go to the quarantine.
+
+    Rejected, under the first that applies: "id is not text", those of `semrec.ids.ID_FAULTS` (of a literal only "NUL byte"
+    and "missing id"), "non-numeric value", "non-finite value", "value out of range". Without a weight it is 1.
+    """
+    checks = RowChecks(block.num_rows)
+    nothing = pa.array(np.zeros(block.num_rows, dtype=bool))
+    is_literal = block.columns.get(IS_LITERAL, nothing)
+    is_id = ~is_literal.to_numpy(zero_copy_only=False)
+    texts = []
+    for role, name in zip(_KEY, (columns.subject, columns.predicate, columns.object), strict=False):
+        ids, not_id = ids_of(block.columns[name], name, block.file)
+        checks.reject("id is not text", not_id, name)
+        for fault, is_bad in id_faults(ids):
+            is_free = role == "object" and fault not in ("NUL byte", "missing id")
+            checks.reject(fault, is_bad & is_id if is_free else is_bad, name)
+        texts.append(ids)
+    weights = np.ones(block.num_rows, dtype=np.float32)
+    if columns.weight is not None:
+        weights, not_number, not_finite = numbers_of(block.columns[columns.weight])
+        checks.reject("non-numeric value", not_number, columns.weight)
+        checks.reject("non-finite value", not_finite, columns.weight)
+        checks.reject("value out of range", np.abs(weights) > MAX_EVENT_VALUE, columns.weight)
+    checks.report(block, stats)
+    table = pa.table([*texts, is_literal, weights], schema=RELATIONS_SCHEMA)
+    return table.filter(pa.array(checks.reasons == 0)) if checks.reasons.any() else table
+
+
+def stage_relations(
+    workspace: Workspace, tables: Iterable[pa.Table], *, append: bool, stats: ReadStats, scratch: Path
+) -> Staged:
+    """Writes the parts of all relations in `tables` (RELATIONS_SCHEMA); with `append`, with those stored already.
+
+    A relation stands there once: of several rows with one subject, predicate and object the first counts, and a new one wins
+    over a stored one. Raises TooManyRejectedError before any part is written.
+    """
+    stored = stored_parts(stored_manifest(workspace.storage, RelationsManifest)) if append else {}
+    spill = BucketSpill(scratch / RelationsManifest.KIND, RELATIONS_SCHEMA, workspace.num_buckets)
+    for table in tables:
+        spill.add(table, buckets_of(table.column("subject").combine_chunks(), workspace.num_buckets))
+    stats.check()
+    parts: list[PartFile] = []
+    num_repeats = 0
+    for bucket in range(workspace.num_buckets):
+        rows = spill.read(bucket)
+        if bucket in stored:
+            rows = pa.concat_tables([rows, read_table(workspace.storage, stored[bucket])])
+        distinct = _distinct(rows)
+        num_repeats += rows.num_rows - distinct.num_rows
+        file = write_table(workspace.storage, f"relations/{part_name(bucket)}", distinct)
+        parts.append(PartFile.of(bucket, file))
+        stats.report(sum(part.num_rows for part in parts), "write relations")
+    manifest = RelationsManifest(
+        num_rows=sum(part.num_rows for part in parts),
+        num_buckets=len(parts),
+        parts=tuple(parts),
+        fingerprint=fingerprint([part.content_digest for part in parts]),
+    )
+    return Staged(manifest, num_repeats)
+
+
+def _distinct(rows: pa.Table) -> pa.Table:
+    """The first row of each relation, ascending by subject, predicate and object (UTF-8 bytes)."""
+    numbered = rows.append_column("row", pa.array(np.arange(rows.num_rows)))
+    first = numbered.group_by(list(_KEY), use_threads=False).aggregate([("row", "min")]).column("row_min")
+    distinct = rows.take(first)
+    order = pc.sort_indices(distinct, sort_keys=[(name, "ascending") for name in _KEY])
+    return distinct.take(order).cast(RELATIONS_SCHEMA)
