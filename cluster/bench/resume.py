@@ -20,7 +20,7 @@ from semrec.workspace.folder import Workspace
 from semrec.workspace.ledger import Ledger
 from semrec.workspace.manifests import CatalogueManifest
 from semrec.workspace.storage import Storage
-from semrec.workspace.tables import read_table
+from semrec.workspace.tables import read_parts
 
 __all__ = ["ResumeBench", "RunBench", "bench_resume", "bench_run", "release_of_generated_users"]
 
@@ -60,8 +60,7 @@ def release_of_generated_users(
     """Replaces the interactions by those of generated users, 10 events each, and builds the release; returns its id."""
     remedy = "Import a catalogue."
     catalogue = CatalogueManifest.read(workspace.storage, remedy=remedy)
-    tables = [read_table(workspace.storage, part, ["item_id"]) for part in catalogue.parts]
-    item_ids = sorted(i for table in tables for i in table.column("item_id").to_pylist())
+    item_ids = sorted(read_parts(workspace.storage, catalogue.parts, ["item_id"]).column("item_id").to_pylist())
     import_interactions(workspace, generated_events(item_ids, num_users, events_per_user=10, seed=seed))
     return build_release(workspace, ReleaseSettings(), embedding=None, compute=compute, progress=progress).release_id
 

@@ -11,8 +11,8 @@ import pyarrow.compute as pc
 from semrec.contracts import INTERACTIONS_SCHEMA, bucket_of
 from semrec.data.interactions import union_of
 from semrec.online.lru import Lru
+from semrec.release.interactions import read_interactions
 from semrec.release.reader import Release
-from semrec.workspace.tables import read_rows
 
 if TYPE_CHECKING:
     from semrec.changes.events import Event
@@ -54,10 +54,7 @@ class Histories:
         return self._parts.get(bucket, lambda: self._read(bucket)).of(user_id)
 
     def _read(self, bucket: int) -> _Part:
-        table = read_rows(self._storage, self._files[bucket]).cast(INTERACTIONS_SCHEMA)
-        if self._as_of is not None:
-            table = table.filter(pc.less_equal(table["timestamp"], self._as_of))
-        return _Part(table)
+        return _Part(read_interactions(self._storage, self._files[bucket], self._as_of))
 
 
 class _Part:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from semrec.release.attributes import FlatAttributes
+from semrec.release.reader import Release
 
 __all__ = ["ItemFacts", "ItemTable", "fragment", "items_titled"]
 
@@ -27,23 +29,36 @@ class ItemFacts:
 
 
 class ItemTable:
-    """All items of a release in matrix order: `ids`, `row_of` (id -> matrix row), and each item's JSON without its score."""
+    """All items of a release in matrix order: `ids`, `row_of` (id -> matrix row), and each item's JSON without its score.
 
-    def __init__(self, items: pa.Table, flat: FlatAttributes) -> None:
-        self.ids: list[str] = items.column("item_id").to_pylist()
+    The JSON is made by `prepare`, or when it is first asked for: who only ranks reads no titles.
+    """
+
+    def __init__(self, release: Release) -> None:
+        self._release = release
+        self.ids: list[str] = release.ids.array().to_pylist()
         self.row_of = {item_id: row for row, item_id in enumerate(self.ids)}
-        titles = items.column("title").to_pylist()
-        fragments = [fragment(*facts) for facts in zip(self.ids, titles, flat.dicts(), strict=True)]
-        edges = np.cumsum([0, *map(len, fragments)])
-        # One buffer instead of a million small objects; a memoryview gives plain numbers quickly.
-        self._json, self._edges = b"".join(fragments), edges.astype(np.int64).data
 
     def __len__(self) -> int:
         return len(self.ids)
 
+    def prepare(self) -> None:
+        """Makes what `fragment` gives."""
+        _ = self._fragments
+
     def fragment(self, row: int) -> bytes:
         """`fragment` of a row."""
-        return self._json[self._edges[row] : self._edges[row + 1]]
+        fragments, edges = self._fragments
+        return fragments[edges[row] : edges[row + 1]]
+
+    @cached_property
+    def _fragments(self) -> tuple[bytes, memoryview]:
+        """The fragments end to end, and where each begins: one buffer instead of a million small objects."""
+        items = self._release.items
+        columns = items.column("title").to_pylist(), FlatAttributes(items.column("attributes")).dicts()
+        fragments = [fragment(*facts) for facts in zip(self.ids, *columns, strict=True)]
+        edges = np.cumsum([0, *map(len, fragments)])
+        return b"".join(fragments), edges.astype(np.int64).data  # a memoryview gives plain numbers quickly
 
     def facts(self, row: int) -> ItemFacts:
         """Id, title and attributes of a row."""

@@ -69,8 +69,10 @@ class OnlineRelease:
         self.release_id, self._engine, self._threads = release_id, engine, num_threads
         self.start, self.stop = start, self.release.num_items if stop is None else stop
         self._published = _run_of(storage, run_id, release_id) if run_id else None
-        flat = FlatAttributes(self.release.items.column("attributes"))
-        self.items, self._filters = ItemTable(self.release.items, flat), FilterLayout(flat)
+        flat = FlatAttributes(self.release.attributes())
+        self.items, self._filters = ItemTable(self.release), FilterLayout(flat)
+        if self.stop - self.start in (0, self.num_items):
+            self.items.prepare()  # a shard ranks, and shows nothing
         self.attributes = self._filters.attributes
         self.vectors = OnlineVectors(self.release, self.items)
         self.users = Users(self.release, self.items, self.vectors)

@@ -9,12 +9,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from semrec.contracts import ATTRIBUTES_TYPE, CONTRACT_VERSION, part_name
+from semrec.contracts import ATTRIBUTES_TYPE, CONTRACT_VERSION, USERS_SCHEMA, part_name
 from semrec.errors import CorruptArtefactError
 from semrec.models.base import Events
 from semrec.release.arrays import StoredRows, read_ids
 from semrec.release.attributes import attribute_dicts
 from semrec.release.clauses import stating_count
+from semrec.release.interactions import read_interactions
 from semrec.release.matrix import layout_of, pack_words
 from semrec.release.plan import ReleaseJob
 from semrec.release.reader import Release
@@ -92,17 +93,10 @@ class UserPartWorker:
         return table, counts
 
     def _read(self, part: int) -> tuple[pa.Table, pa.Table]:
-        job, empty = self._job, {"user_id": pa.array([], pa.string())}
-        if job.interactions:
-            interactions = read_table(self._storage, job.interactions.parts[part])
-            if job.inputs.as_of is not None:
-                interactions = interactions.filter(pc.less_equal(interactions["timestamp"], job.inputs.as_of))
-        else:
-            kinds = {"item_id": pa.string(), "value": pa.float32(), "timestamp": pa.int64()}
-            interactions = pa.table(empty | {name: pa.array([], kind) for name, kind in kinds.items()})
-        if job.users:
-            return interactions, read_table(self._storage, job.users.parts[part])
-        return interactions, pa.table(empty)
+        job = self._job
+        file = job.interactions.parts[part] if job.interactions else None
+        attributes = read_table(self._storage, job.users.parts[part]) if job.users else USERS_SCHEMA.empty_table()
+        return read_interactions(self._storage, file, job.inputs.as_of), attributes
 
     def _stated(self, user_ids: pa.Array, attributes: pa.Table) -> list[dict[str, list[str]]]:
         """What each user states of the attributes that eligibility goes by, known to an item or not."""

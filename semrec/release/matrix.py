@@ -16,6 +16,7 @@ from semrec.models.components import Components
 from semrec.release.arrays import write_array, write_block, write_ids
 from semrec.release.attributes import FlatAttributes, attribute_names
 from semrec.release.factors import read_trained
+from semrec.release.interactions import read_interactions
 from semrec.release.plan import ReleaseJob
 from semrec.release.training import fit_models, write_models
 from semrec.scoring.eligibility import Clause, Layout
@@ -34,7 +35,7 @@ from semrec.workspace.manifests import (
     UsersManifest,
 )
 from semrec.workspace.storage import Storage
-from semrec.workspace.tables import read_table, write_table
+from semrec.workspace.tables import read_parts, read_table, write_table
 
 __all__ = [
     "ROWS_PER_BLOCK",
@@ -103,10 +104,12 @@ def count_popularity(
     """Distinct users who interacted with each item up to `as_of`: float32 [I]. One part in memory at a time."""
     counts = np.zeros(len(item_ids), np.int64)
     for part in interactions.parts if interactions else ():
-        table = read_table(storage, part, ["user_id", "item_id", "timestamp"])
-        if as_of is not None:
-            table = table.filter(pc.less_equal(table.column("timestamp"), as_of))
-        pairs = table.select(["user_id", "item_id"]).group_by(["user_id", "item_id"]).aggregate([])
+        pairs = (
+            read_interactions(storage, part, as_of)
+            .select(["user_id", "item_id"])
+            .group_by(["user_id", "item_id"])
+            .aggregate([])
+        )
         rows = item_ids.rows_of(pairs.column("item_id"))
         np.add.at(counts, rows[rows >= 0], 1)
     return counts.astype(np.float32)
@@ -126,11 +129,10 @@ def unpack_words(column: pa.ChunkedArray, num_words: int) -> np.ndarray:
 def _read_items(storage: Storage, job: ReleaseJob) -> tuple[SortedIds, pa.Table, FlatAttributes, set[str]]:
     """The items that have a vector, ascending in their ids: ids; title and attributes; the attributes flat. And the names of
     all attributes in the catalogue."""
-    embedded = pa.concat_tables(read_table(storage, part, ["item_id"]) for part in job.embedding.parts)
-    columns = ["item_id", "title", "attributes"]
-    items = pa.concat_tables(read_table(storage, part, columns) for part in job.catalogue.parts)
+    embedded = read_parts(storage, job.embedding.parts, ["item_id"]).column("item_id")
+    items = read_parts(storage, job.catalogue.parts, ["item_id", "title", "attributes"])
     names = attribute_names(items.column("attributes"))
-    items = items.filter(pc.is_in(items.column("item_id"), value_set=embedded.column("item_id").combine_chunks()))
+    items = items.filter(pc.is_in(items.column("item_id"), value_set=embedded.combine_chunks()))
     items = items.sort_by("item_id")
     attributes = items.column("attributes").cast(ATTRIBUTES_TYPE)
     shown = pa.table([items.column("title"), attributes], names=["title", "attributes"])

@@ -12,11 +12,12 @@ import pyarrow.compute as pc
 from semrec.models.base import Events, TrainingData, VectorModel, model_class
 from semrec.models.components import Component, Components
 from semrec.release.arrays import read_array, write_array
+from semrec.release.interactions import read_interactions
 from semrec.sorted_ids import SortedIds
 from semrec.workspace.digests import fingerprint
 from semrec.workspace.manifests import InteractionsManifest, ItemMatrix, ModelRecord, ModelSpec, ReleaseInputs
 from semrec.workspace.storage import Storage
-from semrec.workspace.tables import TableFile, read_table
+from semrec.workspace.tables import TableFile
 
 __all__ = [
     "DEFAULT_MODELS",
@@ -47,9 +48,7 @@ def events_of(interactions: pa.Table, user_ids: pa.Array, item_ids: SortedIds) -
 
 def part_events(storage: Storage, inputs: ReleaseInputs, part: TableFile, item_ids: SortedIds) -> Events:
     """The events of one user bucket that a release learns from, users counted from 0."""
-    table = read_table(storage, part)
-    if inputs.as_of is not None:
-        table = table.filter(pc.less_equal(table["timestamp"], inputs.as_of))
+    table = read_interactions(storage, part, inputs.as_of)
     events, _ = events_of(table, table.column("user_id").unique(), item_ids)
     return events.counted(inputs.repeats, inputs.neutral_value)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -10,7 +12,7 @@ from semrec.workspace.digests import content_digest, sha256_hex
 from semrec.workspace.records import TableFile
 from semrec.workspace.storage import Storage
 
-__all__ = ["TableFile", "parquet_bytes", "read_rows", "read_table", "write_table"]
+__all__ = ["TableFile", "parquet_bytes", "read_parts", "read_rows", "read_table", "write_table"]
 
 
 def parquet_bytes(table: pa.Table) -> bytes:
@@ -51,6 +53,11 @@ def read_table(storage: Storage, file: TableFile, columns: list[str] | None = No
             expected="the table that its record describes",
             remedy="Restore file and record, or run the stage that writes them again.",
         ) from None
+
+
+def read_parts(storage: Storage, files: Iterable[TableFile], columns: list[str]) -> pa.Table:
+    """Some columns of several tables, one after the other: what `read_table` gives of each."""
+    return pa.concat_tables(read_table(storage, file, columns) for file in files)
 
 
 def read_rows(storage: Storage, file: TableFile) -> pa.Table:

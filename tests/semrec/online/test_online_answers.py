@@ -226,6 +226,7 @@ def test_who_holds_no_rows_knows_items_and_users_but_ranks_nothing(world: World,
             [h.rank(rank_queries, view) for h in halves], [q.k for q in rank_queries]
         ),
     )
+    assert all("items" not in vars(half.release) for half in halves)  # a shard ranks without titles
 
 
 def test_a_run_that_says_otherwise_is_found_by_the_probe(tmp_path: Path) -> None:

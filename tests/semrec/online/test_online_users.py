@@ -11,6 +11,7 @@ from serving_world import DIMENSION, NUM_ITEMS, event_table, gone, make_world, p
 from semrec.changes.events import Event
 from semrec.changes.overlay import OverlayView
 from semrec.data import import_interactions
+from semrec.online.explain import explain
 from semrec.online.lru import Lru
 from semrec.online.profile import UserProfile
 from semrec.online.release import OnlineRelease
@@ -86,10 +87,11 @@ def test_an_import_changes_nothing_in_the_answers_of_a_release_opened_before_or_
         profiles = [served.profile(user, recent) for user, recent in events.items()]
         states = [served.user(user, recent) for user, recent in events.items()]
         return [
-            (profile.names, weights_of(profile), profile.seen, state.vector.tobytes(), state.seen_rows.tolist())
+            (profile.names, weights_of(profile), profile.seen, state.vector.tobytes(), state.seen_rows.tolist(),
+             explain(served, profile, served.rank([rank_query_of(state, k=3)], NOTHING)[0].hits, NOTHING))
             for profile, state in zip(profiles, states, strict=True)
             if state is not None and state.vector is not None
-        ]
+        ]  # fmt: skip
 
     opened_before = world.serve()  # reads nothing of the interactions until it is asked
     before = answers(world.serve())
