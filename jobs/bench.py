@@ -1,6 +1,7 @@
 """Measure: each figure of the README comes from one of these commands.
 
 semrec bench embedding --texts items.parquet --column text
+semrec bench import --ratings 25000000
 semrec bench scoring --json scoring.json --plot scoring.svg
 semrec bench release --items 1000000
 semrec bench run --workspace W --users 50000 --k 100
@@ -55,6 +56,22 @@ def embedding(
     say(f"{len(chosen):,} texts of {sum(map(len, chosen)) / len(chosen):.0f} characters on average")
     rows = [asdict(row) for row in bench_embedding(chosen, num_threads=threads, rounds=rounds)]
     _show("embedding", rows, json)
+
+
+@app.command("import")
+@exit_on_error
+def import_(
+    ratings: Annotated[int, typer.Option(min=1_000, help="Ratings with MovieLens' distribution.")] = 25_000_000,
+    append: Annotated[int, typer.Option(min=1_000, help="Ratings of new users that are then appended.")] = 250_000,
+    rounds: Rounds = 1,
+    json: Json = None,
+) -> None:
+    """Time and memory of an import of ratings, of an append to it, and of DuckDB's plain copy of the same file."""
+    from semrec.bench.imports import bench_import
+
+    with tempfile.TemporaryDirectory(prefix="semrec-bench-") as folder:
+        rows = [asdict(row) for row in bench_import(folder, ratings, append, rounds=rounds)]
+    _show("import", rows, json)
 
 
 @app.command("scoring")

@@ -51,12 +51,14 @@ def id_fault(text: str) -> str:
 
 def id_faults(ids: pa.Array) -> Iterator[tuple[str, np.ndarray]]:
     """Those of ID_FAULTS that apply to some of `ids` (string, no nulls), in order: the fault, and bool [len(ids)] where."""
-    if pc.any(pc.match_substring_regex(ids, _ANY)).as_py():  # good ids are looked at once
+    encoded = ids.dictionary_encode()  # each distinct id is looked at once
+    distinct, rows = encoded.dictionary, encoded.indices.to_numpy(zero_copy_only=False)
+    if pc.any(pc.match_substring_regex(distinct, _ANY)).as_py():
         for fault, pattern in _PATTERNS.items():
-            yield fault, _mask(pc.match_substring_regex(ids, pattern))
-    too_long = _mask(pc.greater(pc.utf8_length(ids), MAX_ID_CHARS))
+            yield fault, _mask(pc.match_substring_regex(distinct, pattern))[rows]
+    too_long = _mask(pc.greater(pc.utf8_length(distinct), MAX_ID_CHARS))
     if too_long.any():
-        yield _TOO_LONG, too_long
+        yield _TOO_LONG, too_long[rows]
 
 
 def check_id(text: str, what: str = "id") -> None:

@@ -138,12 +138,10 @@ def stage_interactions(
         rows = spill.read(bucket)
         if rows.num_rows or bucket not in stored:
             events = _first_of_each_event_id(rows)
-            if each_once:
-                events = union_of(INTERACTIONS_SCHEMA.empty_table(), events, each_once=True)
             before = INTERACTIONS_SCHEMA.empty_table()
             if bucket in stored:
                 before = read_table(workspace.storage, stored[bucket]).cast(INTERACTIONS_SCHEMA)
-            union = union_of(before, events, untimed_add_up=not each_once)
+            union = union_of(before, events, each_once=each_once, untimed_add_up=not each_once)
             num_repeats += rows.num_rows + before.num_rows - union.num_rows
             parts.append(_write_part(workspace, bucket, union))
         else:
@@ -170,7 +168,7 @@ def union_of(stored: pa.Table, new: pa.Table, *, each_once: bool = False, untime
     values = rows.column("value").to_numpy()
     seconds = rows.column("timestamp").to_numpy()
     is_new = np.arange(rows.num_rows) >= stored.num_rows
-    order = np.lexsort((is_new, values, items, seconds, users))
+    order = np.lexsort((values, items, seconds, users))  # stable, so of equal events the stored ones come first
     users, items, values, seconds, is_new = (key[order] for key in (users, items, values, seconds, is_new))
     starts = np.ones(len(order), dtype=bool)  # where the next event begins; its stored rows come first
     if len(order):

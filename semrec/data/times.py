@@ -90,6 +90,14 @@ class TimeReader:
         if self._pattern is not None:
             pattern = self._pattern
             return _by_distinct(texts, lambda text: _parse_pattern(text, pattern))
+        try:
+            numbers = texts.cast(pa.int64()).to_numpy(zero_copy_only=False)
+            if not pc.any(
+                pc.match_substring(texts, "x", ignore_case=True)
+            ).as_py():  # Arrow reads 0x10, which is no time
+                return self._scaled(numbers, np.zeros(len(numbers), dtype=bool))
+        except pa.ArrowInvalid:  # some are no whole numbers
+            pass
         is_digits = pc.match_substring_regex(texts, _DIGITS)
         numbers = pc.if_else(is_digits, texts, "0").cast(pa.int64()).to_numpy(zero_copy_only=False).copy()
         is_number = is_digits.to_numpy(zero_copy_only=False).copy()

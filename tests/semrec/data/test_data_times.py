@@ -133,3 +133,11 @@ def test_every_day_of_a_calendar_is_that_day() -> None:
     seconds, bad = TimeReader("day").seconds(pa.array(digits))
     assert not bad.any()
     assert (seconds == days.astype("datetime64[s]").astype(np.int64)).all()
+
+
+def test_a_column_of_whole_numbers_holds_no_hexadecimal_ones() -> None:
+    """Arrow's own parser takes them, so the fast way must not."""
+    seconds, bad = TimeReader("s").seconds(pa.array(["5", " 6 ", "-7"]))
+    assert (seconds.tolist(), bad.any()) == ([5, 6, -7], False)
+    seconds, bad = TimeReader("s").seconds(pa.array(["5", "0x10", "0X10"]))
+    assert (seconds[0], bad.tolist()) == (5, [False, True, True])
