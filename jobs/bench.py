@@ -3,6 +3,7 @@
 semrec bench embedding --texts items.parquet --column text
 semrec bench import --ratings 25000000
 semrec bench scoring --json scoring.json --plot scoring.svg
+semrec bench fuzz --minutes 10
 semrec bench release --items 1000000
 semrec bench run --workspace W --users 50000 --k 100
 semrec bench resume --workspace W --users 400000 --k 100
@@ -127,6 +128,32 @@ def scoring(
         plot_scoring(rows, plot, machine())
     if any(row.equal is False for row in rows):
         say(("an engine differs from the reference", "red"))
+        raise typer.Exit(1)
+
+
+@app.command("fuzz")
+@exit_on_error
+def fuzz_scoring(
+    minutes: Annotated[float, typer.Option(min=0.0, help="How long.")] = 1.0,
+    seed: Annotated[int, typer.Option(min=0, help="The first case.")] = 0,
+    case: Annotated[int | None, typer.Option(min=0, help="Only this case, of a search before.")] = None,
+) -> None:
+    """Generated problems of 32 kinds of vectors: every list and rank of the cpu engine is held against the reference."""
+    from semrec.bench.fuzz import fuzz, generate_case
+    from semrec.machine import machine
+
+    if case is not None:
+        generated = generate_case(case)
+        fault = generated.find_fault()
+        say(f"case {case}: {generated.description}: {f'{fault} differ' if fault else 'as the reference has it'}")
+        raise typer.Exit(1 if fault else 0)
+    report = fuzz(seconds=60 * minutes, first_seed=seed, progress=ConsoleProgress())
+    say(
+        f"{report.num_lists:,} lists of {report.num_cases:,} cases from {seed} on in {report.seconds:,.0f} s, "
+        f"{len(report.faults)} cases differ from the reference"
+    )
+    say((machine(), "dim"))
+    if report.faults:
         raise typer.Exit(1)
 
 
