@@ -8,23 +8,18 @@ semrec bench release --items 1000000
 semrec bench run --workspace W --users 50000 --k 100
 semrec bench resume --workspace W --users 400000 --k 100
 semrec bench demo
-semrec bench serving --json serving.json
-semrec bench soak --minutes 10
-semrec bench attack --short
 """
 
 from __future__ import annotations
 
-import contextlib
 import tempfile
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
-from jobs.cli_common import ConsoleProgress, OpenCompute, exit_on_error, with_compute, with_workspace
-from jobs.printing import console, say, show_table
+from jobs.cli_common import ConsoleProgress, Json, OpenCompute, exit_on_error, with_compute, with_workspace
+from jobs.printing import console, say, show_rows, show_table, write_rows
 
 if TYPE_CHECKING:
     from semrec.workspace.folder import Workspace
@@ -35,7 +30,6 @@ app = typer.Typer(no_args_is_help=True, help="Measure, side by side with a peer 
 
 Threads = Annotated[int, typer.Option(min=1, help="CPU threads.")]
 Rounds = Annotated[int, typer.Option(min=1, help="Rounds; the median counts.")]
-Json = Annotated[str | None, typer.Option("--json", help="Also write the rows to this file.")]
 Users = Annotated[int, typer.Option(min=1, help="Generated users, 10 events each.")]
 K = Annotated[int, typer.Option(min=1, help="Recommendations per user.")]
 
@@ -56,7 +50,7 @@ def embedding(
     chosen = _texts(texts, column, count)
     say(f"{len(chosen):,} texts of {sum(map(len, chosen)) / len(chosen):.0f} characters on average")
     rows = [asdict(row) for row in bench_embedding(chosen, num_threads=threads, rounds=rounds)]
-    _show("embedding", rows, json)
+    show_rows("embedding", rows, json)
 
 
 @app.command("import")
@@ -72,7 +66,7 @@ def import_(
 
     with tempfile.TemporaryDirectory(prefix="semrec-bench-") as folder:
         rows = [asdict(row) for row in bench_import(folder, ratings, append, rounds=rounds)]
-    _show("import", rows, json)
+    show_rows("import", rows, json)
 
 
 @app.command("scoring")
@@ -123,7 +117,7 @@ def scoring(
     show_table(score_table(rows), width=max(console.width, 120))
     for line in (*score_notes(rows), machine()):
         say((line, "dim"))
-    _write(json, [asdict(row) for row in rows])
+    write_rows(json, [asdict(row) for row in rows])
     if plot:
         plot_scoring(rows, plot, machine())
     if any(row.equal is False for row in rows):
@@ -175,7 +169,7 @@ def release(
         result = bench_release(
             workspace, num_items=items, num_users=users, dimension=dimension, progress=ConsoleProgress()
         )
-    _show("release", [asdict(result)], json)
+    show_rows("release", [asdict(result)], json)
 
 
 @app.command("run")
@@ -190,7 +184,7 @@ def run(workspace: Workspace, open_compute: OpenCompute, users: Users = 50_000, 
         where: dict[str, Any] = {"compute": compute, "progress": ConsoleProgress()}
         release = release_of_generated_users(workspace, users, **where)
         result = bench_run(workspace, release, k, **where)
-    _show("run", [asdict(result)], json)
+    show_rows("run", [asdict(result)], json)
 
 
 @app.command("resume")
@@ -216,7 +210,7 @@ def resume(
         result = bench_resume(workspace, release, k, kill_at=kill_at, **where)
     row = asdict(result)
     full = {f"full_{name}": value for name, value in row.pop("full").items()}
-    _show("resume", [full | row], json)
+    show_rows("resume", [full | row], json)
 
 
 @app.command("demo")
@@ -233,7 +227,7 @@ def demo(json: Json = None) -> None:
         subprocess.run([sys.executable, "-m", "jobs.run_demo", *options], check=True, stdout=subprocess.DEVNULL)
         where = "in process" if options else "on a local Ray"
         rows.append({"demo": where, "seconds": time.perf_counter() - started_s})
-    _show("demo", rows, json)
+    show_rows("demo", rows, json)
 
 
 def _scoring_problem(workspace: str | None, data: str | None, items: int | None, users: int) -> Any:
@@ -272,146 +266,6 @@ def _texts(path: str | None, column: str, count: int) -> list[str]:
 
     texts = pq.read_table(path, columns=[column]).column(column)
     return texts.take(list(range(0, len(texts), max(1, len(texts) // count)))).to_pylist()[:count]
-
-
-@app.command("serving")
-@exit_on_error
-def serving(
-    workspace: Annotated[
-        str | None, typer.Option("--workspace", "-w", help="Serve its live pair (default: a generated one).")
-    ] = None,
-    platform: Annotated[
-        str | None, typer.Option(help="Platform that requests ask for (default: none; Lumina in a generated one).")
-    ] = None,
-    items: Annotated[int, typer.Option(min=1, help="Generated items, of 384 dimensions.")] = 62_423,
-    users: Annotated[int, typer.Option(min=1, help="Generated users, 100 events each.")] = 2_000,
-    seconds: Annotated[float, typer.Option(min=1.0, help="Length of each measurement.")] = 10.0,
-    rate: Annotated[float, typer.Option(min=1.0, help="Requests per second of the steady load.")] = 1_000.0,
-    json: Json = None,
-) -> None:
-    """Requests per second of each endpoint, beside Serve's default proxy, faiss behind FastAPI, and an empty endpoint."""
-    from cluster.bench.serving import bench_serving
-
-    with tempfile.TemporaryDirectory(prefix="semrec-bench-") as folder:
-        if workspace is None:
-            workspace, platform = _serving_world(folder, items, users), platform or "Lumina"
-        ready_s, rows = bench_serving(workspace, platform, seconds=seconds, rate=rate)
-    say(f"start to ready {ready_s:.1f} s; wrk, and at a steady rate a Python client, on the same cores")
-    table = Table("", "answers/s", "of ping", "p50", "p95", "p99 ms", "errors", title_justify="left")
-    for row in rows:
-        times = (f"{value:,.0f}" for value in (row.p50_ms, row.p95_ms, row.p99_ms))
-        label = f"{row.server} {row.endpoint}\n  {row.load}" + (f", {row.kernels}" if row.kernels else "")
-        table.add_row(label, f"{row.answers_per_s:,.0f}", f"{row.of_ping:.0%}", *times, f"{row.errors:,}")
-    show_table(table)
-    _write(json, [asdict(row) for row in rows])
-
-
-@app.command("soak")
-@exit_on_error
-def soak_service(
-    workspace: Annotated[
-        str | None, typer.Option("--workspace", "-w", help="Serve its live pair (default: a generated one).")
-    ] = None,
-    items: Annotated[int, typer.Option(min=1, help="Generated items, of 384 dimensions.")] = 62_423,
-    users: Annotated[int, typer.Option(min=1, help="Generated users, 100 events each.")] = 2_000,
-    minutes: Annotated[float, typer.Option(min=0.5, help="How long.")] = 10.0,
-    rate: Annotated[float, typer.Option(min=1.0, help="Requests per second.")] = 200.0,
-    switches: Annotated[int, typer.Option(min=0, help="Release switches.")] = 3,
-    json: Json = None,
-) -> None:
-    """A steady load while releases switch, one replica is killed every minute and the proxy once: counts what failed."""
-    from cluster.bench.soak import soak
-    from cluster.compute import InProcess
-    from semrec.workspace.folder import Workspace
-
-    with tempfile.TemporaryDirectory(prefix="semrec-soak-") as folder:
-        opened = Workspace.open(workspace or _serving_world(folder, items, users))
-        result = soak(
-            opened, minutes=minutes, rate=rate, num_switches=switches, compute=InProcess(), progress=ConsoleProgress()
-        )
-    row = asdict(result)
-    _show("soak", [{**row.pop("load"), **row}], json)
-
-
-@app.command("attack")
-@exit_on_error
-def attack(
-    url: Annotated[str | None, typer.Option(help="A running service (default: one of its own, generated).")] = None,
-    key: Annotated[
-        str | None, typer.Option(envvar="SEMREC_KEY", help="API key of it; with admin its memory is seen, too.")
-    ] = None,
-    grpc: Annotated[str | None, typer.Option(help="HOST:PORT where it takes gRPC.")] = None,
-    anywhere: Annotated[bool, typer.Option("--anywhere", help="Also a service on another machine; be sure.")] = False,
-    short: Annotated[bool, typer.Option("--short", help="Without what lasts by itself.")] = False,
-    json: Json = None,
-) -> None:
-    """Requests that are meant to hurt; fails where a refusal is missing, others wait, or memory grows too much."""
-    from cluster.bench.attack import attack_service, own_service
-    from cluster.bench.attack_target import Target
-    from semrec.bench.attacks import ATTACKS
-
-    chosen = [attack for attack in ATTACKS if not (short and attack.slow_s)]
-    with contextlib.ExitStack() as stack:
-        if url:
-            target = Target(url, key, grpc, anywhere)
-        else:
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="semrec-attack-"))
-            target = stack.enter_context(own_service(_serving_world(folder, 5_000, 200)))
-        rows = attack_service(target, chosen)
-    table = Table("attack", "status", "s", "/healthz s", "query s", "grown MB", "broken", title_justify="left")
-    for row in rows:
-        times = (f"{value:.2f}" for value in (row.seconds, row.worst_health_s, row.worst_question_s))
-        grown = "" if row.memory_mb is None else f"{row.memory_mb:,.0f}"
-        table.add_row(row.attack, " ".join(map(str, row.statuses)), *times, grown, "; ".join(row.broken))
-    show_table(table, width=max(console.width, 120))
-    _write(json, [asdict(row) for row in rows])
-    if any(row.broken for row in rows):
-        raise typer.Exit(1)
-
-
-def _serving_world(folder: str, items: int, users: int) -> str:
-    from cluster.bench.serving_world import make_serving_world
-    from cluster.compute import InProcess
-    from semrec.workspace.folder import Workspace
-
-    workspace = Workspace.create(folder, num_buckets=8)
-    make_serving_world(workspace, items, users, dimension=384, compute=InProcess(), progress=ConsoleProgress())
-    return workspace.uri
-
-
-def _show(title: str, rows: list[dict[str, Any]], path: str | None) -> None:
-    from semrec.machine import machine
-
-    title = f"{title}, on {machine()}"
-    if len(rows) == 1:
-        table = Table("", "value", title=title, title_justify="left", show_header=False)
-        for name, value in rows[0].items():
-            table.add_row(name, _cell(value))
-    else:
-        table = Table(*rows[0], title=title, title_justify="left")
-        for row in rows:
-            table.add_row(*map(_cell, row.values()))
-    show_table(table)
-    _write(path, rows)
-
-
-def _write(path: str | None, rows: list[dict[str, Any]]) -> None:
-    if path is None:
-        return
-    import json
-    from pathlib import Path
-
-    from semrec.machine import machine
-
-    Path(path).write_text(json.dumps({"machine": machine(), "rows": rows}, indent=2) + "\n")
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, float):
-        return f"{value:,.4f}" if abs(value) < 10 else f"{value:,.0f}"
-    return str(value) if isinstance(value, bool | str) else f"{value:,}"
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import typer
 
 from jobs import (
     bench,
+    bench_serving,
     build_release,
     check_parity,
     configure_workspace,
@@ -58,6 +59,7 @@ app.command("plan")(plan_capacity.main)
 app.command("query")(query_release.main)
 app.command("serve")(serve_release.main)
 app.command("parity")(check_parity.main)
+bench.app.add_typer(bench_serving.app)  # without a name: its commands stand among the others
 app.add_typer(bench.app, name="bench")
 
 

@@ -50,6 +50,7 @@ __all__ = [
     "AllowLostClause",
     "ConsoleProgress",
     "Engine",
+    "Json",
     "MaxRejected",
     "OpenCompute",
     "Shards",
@@ -71,6 +72,7 @@ WorkspaceOption = Annotated[
 ]
 Address = Annotated[str | None, typer.Option(help=_ADDRESS_HELP)]
 Engine = Annotated[str | None, typer.Option(help="reference, cpu or cuda (default: by device).")]
+Json = Annotated[str | None, typer.Option("--json", help="Also write the rows to this file.")]
 Shards = Annotated[int | None, typer.Option(min=1, help="Force this many shards of the item matrix.")]
 MaxRejected = Annotated[
     float | None,

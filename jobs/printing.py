@@ -15,7 +15,7 @@ from rich.text import Text
 
 from semrec.limits import CONTROL_CHARACTERS
 
-__all__ = ["Piece", "complain", "console", "one_line", "say", "show_table", "styled"]
+__all__ = ["Piece", "complain", "console", "one_line", "say", "show_rows", "show_table", "styled", "write_rows"]
 
 #: A text, or a text and its style ("red", "bold", "dim").
 Piece = str | tuple[str, str]
@@ -66,3 +66,40 @@ def show_table(table: Table, *, width: int | None = None) -> None:
 def _harmless(text: str) -> str:
     """A text without control characters but for line breaks."""
     return "\n".join(map(one_line, text.split("\n")))
+
+
+def show_rows(title: str, rows: list[dict[str, Any]], path: str | None) -> None:
+    """Prints the rows of a bench as a table under the machine's name, one row as a list; writes them as `write_rows` does."""
+    from semrec.machine import machine
+
+    title = f"{title}, on {machine()}"
+    if len(rows) == 1:
+        table = Table("", "value", title=title, title_justify="left", show_header=False)
+        for name, value in rows[0].items():
+            table.add_row(name, _cell(value))
+    else:
+        table = Table(*rows[0], title=title, title_justify="left")
+        for row in rows:
+            table.add_row(*map(_cell, row.values()))
+    show_table(table)
+    write_rows(path, rows)
+
+
+def write_rows(path: str | None, rows: list[dict[str, Any]]) -> None:
+    """Writes {"machine": ..., "rows": [...]} to a JSON file, where one is asked for."""
+    if path is None:
+        return
+    import json
+    from pathlib import Path
+
+    from semrec.machine import machine
+
+    Path(path).write_text(json.dumps({"machine": machine(), "rows": rows}, indent=2) + "\n")
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:,.4f}" if abs(value) < 10 else f"{value:,.0f}"
+    return str(value) if isinstance(value, bool | str) else f"{value:,}"
