@@ -85,6 +85,11 @@ output "redis_ca" {
   value       = module.cluster.redis_ca
 }
 
+output "commands" {
+  description = "What this cloud's command line does in the guide: docker_login, redis_password (prints it), and upload (of the folder incoming)."
+  value       = module.cluster.commands
+}
+
 output "budget_id" {
   description = "Budget that alerts, and stops the nodes if asked to."
   value       = module.cluster.budget_id

@@ -81,7 +81,7 @@ class Cluster:
     def run(self, *arguments: str) -> None:
         """One job, by a driver of its own."""
         command = [sys.executable, "-m", *arguments, "--address", self.address]
-        done = subprocess.run(command, cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=200)
+        done = subprocess.run(command, cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=500)
         assert done.returncode == 0, done.stdout + done.stderr
 
 

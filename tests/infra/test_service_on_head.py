@@ -1,5 +1,6 @@
 """The RayService as its operator starts it: a real Ray node with the environment of the image and of the manifest's pods,
-the manifest's own Serve configuration sent to its dashboard with the token, and then what Kubernetes' probes ask.
+the manifest's own Serve configuration sent to its dashboard with the token, and then what Kubernetes' probes and the image's
+own health check ask.
 
 NOT TESTED here: several nodes, and Kubernetes.
 """
@@ -18,21 +19,25 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
+from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 import psutil
 import pytest
 import yaml
-from local_processes import free_ports
+from image_steps import exec_form, read_stages
+from local_processes import free_port, free_ports
 from rendered import clusters, one, pod_specs, render
-from test_image_health import IMAGE_ENVIRONMENT
 
 from cluster.serving.access.keys import append_key, make_key
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "semrec/online"))
 from serving_world import make_world
 
+ROOT = Path(__file__).parents[2]
+FINAL = read_stages(ROOT / "infra/docker/Dockerfile")["semrec"]
+IMAGE_ENVIRONMENT = dict(pair.split("=", 1) for value in FINAL.values("ENV") for pair in value.split())
+AGENT_PORT = "52365"  # what the image's health check asks, and what Ray takes when nothing else is said
 READY_S = 150.0
 TOKEN = "sesame"
 KEY, STORED_KEY = make_key("probe", ["read", "explain"], None, None)
@@ -79,7 +84,7 @@ def _environment(ports: dict[str, int]) -> dict[str, str]:
         **{entry["name"]: entry["value"] for entry in pod["containers"][0]["env"]},
         "RAY_AUTH_TOKEN": TOKEN,
         "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
-        "PYTHONPATH": str(Path(__file__).parents[2]),
+        "PYTHONPATH": str(ROOT),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(ports["stats"]),
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(ports["haproxy_metrics"]),
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(ports["fallback"]),
@@ -146,3 +151,38 @@ def test_haproxys_own_pages_are_open_to_whoever_reaches_them(service: dict[str, 
     """So the network policy must keep them (test_who_may_reach_a_ray_node): when this fails, Ray has mended it."""
     _await(lambda: _listeners(service["stats"]) == _listeners(service["haproxy_metrics"]) == {"haproxy"})
     assert "haproxy_process" in _get(service["haproxy_metrics"], "/metrics")[1]
+
+
+def _health_check(agent_port: int) -> int:
+    """The exit code of the image's HEALTHCHECK, asked on another port."""
+    if shutil.which("wget") is None:
+        pytest.skip("NOT TESTED: no wget here, so the health check of the image was not run")
+    words = exec_form(FINAL.values("HEALTHCHECK")[0])
+    assert any(f":{AGENT_PORT}/" in word for word in words)
+    return subprocess.run([word.replace(AGENT_PORT, str(agent_port)) for word in words], capture_output=True).returncode
+
+
+def test_the_images_health_check_finds_the_head_and_nothing_where_nothing_is(service: dict[str, int]) -> None:
+    _await(lambda: _health_check(service["agent"]) == 0)
+    assert _health_check(free_port()) != 0
+
+
+@pytest.mark.parametrize(("token", "expected"), [(TOKEN, 200), ("wrong", 403)])
+def test_only_the_token_opens_the_jobs(service: dict[str, int], token: str, expected: int) -> None:
+    assert "RAY_AUTH_TOKEN" not in os.environ
+    request = Request(
+        f"http://127.0.0.1:{service['dashboard']}/api/jobs/", headers={"Authorization": f"Bearer {token}"}
+    )
+    try:
+        status = urlopen(request, timeout=30).status
+    except HTTPError as error:
+        status = error.code
+    assert status == expected
+
+
+def test_without_a_token_the_image_starts_no_cluster(tmp_path: Path) -> None:
+    environment = {**os.environ, **IMAGE_ENVIRONMENT, "HOME": str(tmp_path)}
+    command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", f"--port={free_port()}"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=180)
+    assert done.returncode != 0
+    assert "token" in (done.stdout + done.stderr).lower()

@@ -190,6 +190,18 @@ def test_the_registry_is_the_repository_that_images_are_pushed_to(deployment: De
     assert repository["repositoryUri"].endswith(f"/{NAME}")
 
 
+def test_the_guides_commands_name_what_was_made(deployment: Deployment) -> None:
+    commands, bucket = deployment.outputs["commands"], deployment.outputs["data_uri"]
+    assert commands["docker_login"].endswith(
+        f"docker login --username AWS --password-stdin {deployment.outputs['registry'].split('/')[0]}"
+    )
+    assert commands["upload"] == f"aws s3 cp --recursive incoming {bucket}/incoming"
+    assert commands["redis_password"] == "true"  # there is none here
+    tunnel = deployment.outputs["tunnel_command"]
+    assert f"host={deployment.outputs['cluster_endpoint'].removeprefix('https://')},portNumber=443" in tunnel
+    assert subprocess.run(["bash", "-n", "-c", tunnel]).returncode == 0
+
+
 def test_every_key_rotates(deployment: Deployment) -> None:
     kms = deployment.client("kms")
     for purpose in ("data", "disks", "etcd", "logs", "secrets"):

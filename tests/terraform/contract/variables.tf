@@ -68,6 +68,10 @@ variable "redis_ca" {
   type = string
 }
 
+variable "commands" {
+  type = map(string)
+}
+
 variable "budget_id" {
   type = string
 }

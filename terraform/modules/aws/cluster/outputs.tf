@@ -101,6 +101,15 @@ output "redis_ca" {
   value       = ""
 }
 
+output "commands" {
+  description = "What this cloud's command line does in the guide: docker_login, redis_password (prints it), and upload (of the folder incoming)."
+  value = tomap({
+    docker_login   = "aws ecr get-login-password --region ${var.region} | docker login --username AWS --password-stdin ${split("/", aws_ecr_repository.this.repository_url)[0]}"
+    redis_password = var.gcs_fault_tolerance ? "aws secretsmanager get-secret-value --region ${var.region} --secret-id ${aws_secretsmanager_secret.this["redis-password"].arn} --query SecretString --output text" : "true"
+    upload         = "aws s3 cp --recursive incoming s3://${aws_s3_bucket.data.bucket}/incoming"
+  })
+}
+
 output "budget_id" {
   description = "Budget that alerts, and stops the nodes if asked to."
   value       = aws_budgets_budget.this.id

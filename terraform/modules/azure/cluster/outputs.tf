@@ -102,6 +102,15 @@ output "redis_ca" {
   value       = ""
 }
 
+output "commands" {
+  description = "What this cloud's command line does in the guide: docker_login, redis_password (prints it), and upload (of the folder incoming)."
+  value = tomap({
+    docker_login   = "az acr login --subscription ${var.account} --name ${azurerm_container_registry.this.name}"
+    redis_password = var.gcs_fault_tolerance ? "az keyvault secret show --id ${azurerm_key_vault.this["secrets"].vault_uri}secrets/redis-password --query value --output tsv" : "true"
+    upload         = "az storage blob upload-batch --auth-mode login --account-name ${azurerm_storage_account.data.name} --source incoming --destination ${azurerm_storage_container.data.name} --destination-path incoming"
+  })
+}
+
 output "budget_id" {
   description = "Budget that alerts, and stops the nodes if asked to."
   value       = azurerm_consumption_budget_subscription.this.id

@@ -96,6 +96,15 @@ output "redis_ca" {
   value       = join("", [for authority in flatten(google_redis_instance.this[*].server_ca_certs) : authority.cert])
 }
 
+output "commands" {
+  description = "What this cloud's command line does in the guide: docker_login, redis_password (prints it), and upload (of the folder incoming)."
+  value = tomap({
+    docker_login   = "gcloud auth configure-docker --quiet ${var.region}-docker.pkg.dev"
+    redis_password = var.gcs_fault_tolerance ? "gcloud secrets versions access latest --project ${local.project} --secret ${google_secret_manager_secret.this["redis-password"].secret_id}" : "true"
+    upload         = "gcloud storage cp --recursive incoming gs://${google_storage_bucket.data.name}/"
+  })
+}
+
 output "budget_id" {
   description = "Budget that alerts, and stops the nodes if asked to."
   value       = google_billing_budget.this.id

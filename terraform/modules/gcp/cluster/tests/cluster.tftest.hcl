@@ -180,6 +180,10 @@ run "outputs_after_an_apply" {
     error_message = "Ray must be given the authority that signs Redis's certificate"
   }
   assert {
+    condition     = output.commands.docker_login == "gcloud auth configure-docker --quiet us-central1-docker.pkg.dev" && output.commands.upload == "gcloud storage cp --recursive incoming gs://films-test-semrec-test-data/" && endswith(output.commands.redis_password, "--secret semrec-test-redis-password")
+    error_message = "the guide's commands must name what was made"
+  }
+  assert {
     condition     = output.pool_names.gpu == ["gpu-spot", "gpu-ondemand"] && output.addons.gpu_pool_names == ["gpu-spot", "gpu-ondemand"]
     error_message = "spot must come first"
   }
