@@ -38,14 +38,13 @@ def main(
     embedding: Annotated[str | None, typer.Option(help="Embedding to use, where there are several.")] = None,
 ) -> None:
     """Build the immutable release that scoring and serving read."""
-    from cluster.stages.learn import learn_models
-    from cluster.stages.release import build_release, find_embedding
+    from cluster.stages.learn import build_learned_release
+    from cluster.stages.release import find_embedding
 
-    name, progress = embedding or find_embedding(workspace.storage), ConsoleProgress()
+    name = embedding or find_embedding(workspace.storage)
     with open_compute() as compute:
-        choice = learn_models(workspace, settings, embedding=name, compute=compute, progress=progress)
-        result = build_release(
-            workspace, settings.release, embedding=name, compute=compute, progress=progress, models=choice.models
+        _, result = build_learned_release(
+            workspace, settings, embedding=name, compute=compute, progress=ConsoleProgress()
         )
     matrix = result.manifest.matrix
     say(

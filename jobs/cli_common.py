@@ -48,11 +48,13 @@ __all__ = [
     "Address",
     "AllowEmpty",
     "AllowLostClause",
+    "AllowWorse",
     "ConsoleProgress",
     "Engine",
     "Json",
     "MaxRejected",
     "OpenCompute",
+    "Require",
     "Shards",
     "WorkspaceOption",
     "exit_on_error",
@@ -83,6 +85,18 @@ MaxRejected = Annotated[
 ]
 AllowEmpty = Annotated[
     bool, typer.Option("--allow-empty", help="Accept a table or a run that became empty; it is refused otherwise.")
+]
+AllowWorse = Annotated[
+    bool,
+    typer.Option(
+        "--allow-worse", help="Accept recommendations that are measured worse than the live ones, or not at all."
+    ),
+]
+Require = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="METRIC>=VALUE", help="Refuse a release that does not reach it, as ndcg@10>=0.03; repeatable."
+    ),
 ]
 AllowLostClause = Annotated[
     list[str] | None,

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jobs.cli_common import AllowEmpty, AllowLostClause, exit_on_error, run_as_program, with_workspace
+from jobs.cli_common import (
+    AllowEmpty,
+    AllowLostClause,
+    AllowWorse,
+    Require,
+    exit_on_error,
+    run_as_program,
+    with_workspace,
+)
 from jobs.printing import say
 
 if TYPE_CHECKING:
@@ -26,12 +34,14 @@ def main(
     run_id: Annotated[str | None, typer.Option("--run", help="Run to publish (default: the newest).")] = None,
     allow_empty: AllowEmpty = False,
     allow_lost_clause: AllowLostClause = None,
+    allow_worse: AllowWorse = False,
+    require: Require = None,
 ) -> None:
     """Publish a verified run: release and run go live in one step."""
     from semrec.runs import Allowed, newest_run, publish
 
     storage = workspace.storage
-    allowed = Allowed(allow_empty, frozenset(allow_lost_clause or ()))
+    allowed = Allowed(allow_empty, frozenset(allow_lost_clause or ()), allow_worse, required=tuple(require or ()))
     live = publish(storage, run_id or newest_run(storage), allowed)
     say(f"live: release {live.release}, run {live.run}")
 

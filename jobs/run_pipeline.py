@@ -12,9 +12,11 @@ from jobs.cli_common import (
     ON_GPUS,
     AllowEmpty,
     AllowLostClause,
+    AllowWorse,
     ConsoleProgress,
     Engine,
     OpenCompute,
+    Require,
     Shards,
     exit_on_error,
     run_as_program,
@@ -50,6 +52,8 @@ def main(
     shards: Shards = None,
     allow_empty: AllowEmpty = False,
     allow_lost_clause: AllowLostClause = None,
+    allow_worse: AllowWorse = False,
+    require: Require = None,
 ) -> None:
     """Embed, learn, release, score, verify and publish."""
     from cluster.stages.pipeline import run_pipeline
@@ -67,7 +71,9 @@ def main(
             encoder=encoder,
             engine=engine,
             num_shards=shards,
-            allowed=Allowed(allow_empty, frozenset(allow_lost_clause or ())),
+            allowed=Allowed(
+                allow_empty, frozenset(allow_lost_clause or ()), allow_worse, required=tuple(require or ())
+            ),
         )
     say(f"live: release {result.live.release}, run {result.live.run}")
 

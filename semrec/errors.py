@@ -15,6 +15,7 @@ __all__ = [
     "MissingArtefactError",
     "NoWorkersError",
     "PlanChangedError",
+    "QualityLostError",
     "RunBusyError",
     "SchemaError",
     "SemrecError",
@@ -115,6 +116,10 @@ class EmptyResultError(SemrecError):
 
 class EligibilityLostError(SemrecError):
     """A release limits what users may see less than the live one, and nobody said that it may."""
+
+
+class QualityLostError(SemrecError):
+    """A release whose recommendations were measured worse than they must be, or not measured."""
 
 
 class NoWorkersError(SemrecError):

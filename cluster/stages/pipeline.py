@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from cluster.compute import Compute
 from cluster.stages.embed import EmbedResult, embed_catalogue
-from cluster.stages.learn import learn_models
-from cluster.stages.release import ReleaseResult, build_release
+from cluster.stages.learn import build_learned_release
+from cluster.stages.release import ReleaseResult
 from cluster.stages.score import ScoreResult, score_users
 from cluster.stages.verify import export_live, verify
 from semrec.changes.compact import compact_changes
@@ -74,14 +74,8 @@ def run_pipeline(
         progress=progress,
         max_rejected=settings.quarantine.max_share,
     )
-    choice = learn_models(workspace, settings, embedding=embedded.name, compute=compute, progress=progress)
-    released = build_release(
-        workspace,
-        settings.release,
-        embedding=embedded.name,
-        compute=compute,
-        progress=progress,
-        models=choice.models,
+    choice, released = build_learned_release(
+        workspace, settings, embedding=embedded.name, compute=compute, progress=progress
     )
     check_against_live(workspace.storage, released.release_id, allowed)  # before hours of scoring, not after
     scored = score_users(

@@ -33,9 +33,9 @@ class ModelChoice(Manifest):
     """The models of releases from now on, and why: without any, a release has the content model.
 
     `settings` and `weights` (pairs of a number of events and the weight from there on, of scores with unit variance) by kind.
-    `ndcg`: nDCG@10 of popularity and of what was chosen, on `num_users` held-out likes; `gain`: difference and its 95 %
-    interval. `searched_ndcg` is what the settings reached when they were found. `trials`: kind, settings and nDCG@100 of each.
-    `inputs` are fingerprints of the settings and data: the choice holds while they are the same.
+    `ndcg`: nDCG@10 of popularity and of what was chosen, on `num_users` held-out likes; `interval`: 95 %, of what was chosen;
+    `gain`: the difference and its 95 % interval. `searched_ndcg`: what the settings reached when they were found. `trials`:
+    kind, settings and nDCG@100 of each. `inputs`: fingerprints of settings and data, while which are the same the choice holds.
     """
 
     KIND = "model_choice"
@@ -47,6 +47,7 @@ class ModelChoice(Manifest):
     weights: dict[str, tuple[tuple[int, float], ...]] = Field(default_factory=dict)
     num_users: int = 0
     ndcg: dict[str, float] = Field(default_factory=dict)
+    interval: tuple[float, float] | None = None
     gain: tuple[float, float, float] | None = None
     searched_ndcg: float = 0.0
     trials: tuple[tuple[str, dict[str, Any], float], ...] = ()
@@ -149,6 +150,7 @@ def _measured(
             "models": _specs(learned, found),
             "num_users": len(split.tested_users),
             "ndcg": ndcg,
+            "interval": report.results[name].intervals[_METRIC],
             "gain": _gain(report, name),
         }
     )

@@ -36,6 +36,8 @@ SEARCHED: Final[Mapping[str, Mapping[str, tuple[Any, ...]]]] = {
 #: Weights where there are too few users to choose them by.
 DEFAULT_WEIGHTS: Final = {"content_ridge": 0.25, "nsvd": 1.0, "ials": 1.0, "popularity": 0.25}
 
+#: Words, similar items and items that nobody liked are compared by content, also where it adds nothing for who is tested.
+_LEAST_WEIGHTS: Final = {"content_ridge": 1 / 16}
 _TRIAL_EPOCHS: Final = 5
 _CRITERION_K: Final = 100  # nDCG@100: an item that rises from place 60 to 20 says something, too
 _USERS_PER_BAND: Final = 500  # with fewer validation users, a band's own weights would be chance
@@ -256,7 +258,7 @@ def _weights_by_activity(
         # What is the same for everybody makes no list of a user's own: where it is best alone, the next best is taken.
         chosen = next(combination for combination, _ in table if np.any(np.array(combination)[is_personal]))
         for kind, weight in zip(kinds, chosen, strict=True):
-            weights[kind].append((start, weight))
+            weights[kind].append((start, max(weight, _LEAST_WEIGHTS.get(kind, 0.0))))
     return weights
 
 

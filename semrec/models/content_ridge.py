@@ -6,7 +6,7 @@ points, and the few items that lie there are recommended to everybody. So embedd
     p = (E'E + l)^-1 E'x       E centred embeddings, x the liked items
 
 the iALS half-step with content as item factors and all pairs weighted alike: directions in which all items differ say less
-about a taste than rare ones.
+about a taste than rare ones. Centred embeddings are brought back to unit length, so that their products are cosines.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = ["ContentRidgeModel"]
 
 
 class ContentRidgeModel(LearnedModel):
-    """Users by ridge regression over centred embeddings.
+    """Users by ridge regression over centred embeddings of unit length.
 
     Settings: `regularization`, relative to the mean eigenvalue of E'E, so that it suits any encoder.
     """
@@ -66,7 +66,8 @@ class ContentRidgeModel(LearnedModel):
         return terms_LD
 
     def cold_items(self, content: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Centred embeddings: to this model no item is cold. An item without an embedding (zeros) has none."""
-        centred_ND = (content[TEXT] - self._arrays["mean_D"]).astype(np.float32)
+        """Centred embeddings of unit length: to this model no item is cold. An item without an embedding (zeros) has none."""
+        centred_ND = content[TEXT].astype(np.float64) - self._arrays["mean_D"]
         centred_ND[~content[TEXT].any(axis=1)] = 0
-        return centred_ND
+        lengths_N = np.sqrt((centred_ND * centred_ND).sum(axis=1))
+        return (centred_ND / np.where(lengths_N > 0, lengths_N, 1.0)[:, None]).astype(np.float32)

@@ -5,11 +5,12 @@ One more gate is one more function here and its place in RELEASE_GATES, or in RU
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from semrec.errors import EligibilityLostError, EmptyResultError, IncompleteRunError
+from semrec.errors import EligibilityLostError, EmptyResultError, IncompleteRunError, InputError, QualityLostError
 from semrec.release.clauses import lost_clauses
 from semrec.release.metrics import EvaluationManifest, MetricValue
 from semrec.runs.agreed_settings import check_release_agreed
@@ -22,6 +23,8 @@ from semrec.workspace.storage import Storage
 
 __all__ = ["NOTHING_ALLOWED", "RELEASE_GATES", "RUN_GATES", "Allowed", "Proposal"]
 
+_CONDITION: Final = re.compile(r"([a-z_]+@\d+)\s*>=\s*(\d*\.?\d+)")
+
 
 @dataclass(frozen=True)
 class Allowed:
@@ -31,8 +34,12 @@ class Allowed:
     empty: bool = False
     #: --allow-lost-clause: attributes that eligibility need not go by any more, or that no item or no user need state.
     lost_clauses: frozenset[str] = frozenset()
+    #: --allow-worse: recommendations that are measured worse than the live release's, or not measured where those were.
+    worse: bool = False
     #: Settings that neither the workspace nor the live release has (`agreed_settings`). For benches; no command allows it.
     other_settings: bool = False
+    #: --require: the other way round, what must be reached: ndcg@10>=0.03.
+    required: tuple[str, ...] = ()
 
 
 NOTHING_ALLOWED: Final = Allowed()
@@ -100,6 +107,49 @@ def require_agreed_settings(proposal: Proposal) -> None:
         check_release_agreed(proposal.storage, proposal.release, proposal.live)
 
 
+def require_metrics(proposal: Proposal) -> None:
+    """Raises QualityLostError for a release that was not found to reach what is required, InputError for no such condition."""
+    for condition in proposal.allowed.required:
+        parsed = _CONDITION.fullmatch(condition)
+        if not parsed:
+            raise InputError(
+                f"--require {condition}",
+                expected="a metric and the least value of it",
+                remedy="Write ndcg@10>=0.03, say.",
+            )
+        name, least = parsed[1], float(parsed[2])
+        measured = (proposal.metrics or {}).get(name)
+        if measured is None or measured.value < least:
+            raise QualityLostError(
+                f"release {proposal.release.release} has {_text(name, measured)}",
+                expected=f"{name} of at least {least:g} on held-out likes",
+                remedy="Keep what is live; look at models/choice.json, or import more interactions.",
+            )
+
+
+def require_no_loss(proposal: Proposal) -> None:
+    """Raises QualityLostError where the live release was measured better by more than chance, or this one was not measured.
+
+    By more than chance: the 95 % intervals do not meet. Each was measured on likes held out of its own interactions.
+    """
+    for name, live in () if proposal.allowed.worse else (proposal.live_metrics or {}).items():
+        measured = (proposal.metrics or {}).get(name)
+        is_below = measured is not None and None not in (measured.high, live.low) and measured.high < live.low  # type: ignore[operator]
+        if measured is None or is_below:
+            raise QualityLostError(
+                f"release {proposal.release.release} has {_text(name, measured)}",
+                expected=f"no less than the live release, which has {_text(name, live)}",
+                remedy="Look at the last imports of interactions and at models.kinds; if it is meant, say --allow-worse.",
+            )
+
+
+def _text(name: str, measured: MetricValue | None) -> str:
+    if measured is None:
+        return f"no measured {name}"
+    interval = "" if measured.low is None else f" [{measured.low:.4f}, {measured.high:.4f}]"
+    return f"{name} {measured.value:.4f}{interval}"
+
+
 def require_verification(storage: Storage, run: RunManifest) -> None:
     """Raises IncompleteRunError unless the last verification found the run good as it stands."""
     verification = read_verification(storage, run.run)
@@ -138,6 +188,8 @@ RELEASE_GATES: Final[tuple[Callable[[Proposal], None], ...]] = (
     require_content,
     require_clauses,
     require_agreed_settings,
+    require_metrics,
+    require_no_loss,
 )
 #: Of a finished run. Bytes altered since they were verified are for another `verify` to find.
 RUN_GATES: Final[tuple[Callable[[Storage, RunManifest], None], ...]] = (

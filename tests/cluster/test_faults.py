@@ -34,6 +34,7 @@ from semrec.release import Release, ReleaseSettings
 from semrec.runs import ScoreSettings, measure_health, plan_run, publish, require_live, run_folder, verify_run
 from semrec.workspace.folder import Workspace
 from semrec.workspace.ledger import Ledger
+from semrec.workspace.manifests import ModelSpec
 
 NUM_PARTS = 24
 K = 10
@@ -216,6 +217,7 @@ def test_a_driver_killed_between_a_file_and_its_record(workspace: Workspace, und
     fatal = """
 import os, signal
 from semrec.workspace.ledger import Ledger
+from semrec.workspace.manifests import ModelSpec
 commit = Ledger.commit
 def commit_or_die(self, record):
     if record.part == 5:
@@ -314,3 +316,33 @@ def test_a_damaged_part_is_found_and_repaired(
     repaired = score(workspace, InProcess(), engine="cpu")
     assert repaired.parts.computed == 1
     assert_undisturbed(workspace, repaired, undisturbed)
+
+
+def test_a_training_whose_worker_is_killed_gives_the_bytes_of_one_process(
+    workspace: Workspace,
+    prepared: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    two_nodes: Cluster,
+    on_ray: RayCluster,
+) -> None:
+    models = (ModelSpec(kind="ials", settings={"dimension": 16, "num_epochs": 4, "min_improvement": 0.0}),)
+    options = {"embedding": None, "models": models, "min_interactions": 1, "rows_per_block": 500}
+    killed: list[int] = []
+
+    def kill_after_the_first_epoch() -> None:
+        folders = (f"releases/{name}/training/ials" for name in workspace.storage.list_folders("releases"))
+        if not killed and any(workspace.storage.exists(f"{folder}/epoch-00001.json") for folder in folders):
+            killed.append(actor_pids(two_nodes)[-1])
+            os.kill(killed[0], signal.SIGKILL)
+
+    class Watching(NoProgress):
+        def advance(self, count: int) -> None:
+            kill_after_the_first_epoch()
+
+    built = build_release(workspace, ReleaseSettings(), compute=on_ray, progress=Watching(), **options)
+    alone = copied(prepared, tmp_path_factory.mktemp("alone"))
+    other = build_release(alone, ReleaseSettings(), compute=InProcess(), progress=NoProgress(), **options)
+    assert killed and not psutil.pid_exists(killed[0])
+    assert built.release_id == other.release_id
+    assert built.manifest.matrix.fingerprint == other.manifest.matrix.fingerprint
+    assert [part.content_digest for part in built.manifest.users] == [p.content_digest for p in other.manifest.users]

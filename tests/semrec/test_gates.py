@@ -11,7 +11,7 @@ from whole_path import NUM_BUCKETS, directions, events_table, release, score
 
 from semrec.bench.generated import write_catalogue
 from semrec.data import UserRow, import_interactions, import_users
-from semrec.errors import EligibilityLostError, EmptyResultError
+from semrec.errors import EligibilityLostError, EmptyResultError, InputError, QualityLostError
 from semrec.release.metrics import EvaluationManifest, MetricValue
 from semrec.runs import (
     Allowed,
@@ -25,6 +25,7 @@ from semrec.runs.gates import Proposal
 from semrec.settings import ReleaseSettings, Settings, read_settings, write_settings
 from semrec.workspace.folder import Workspace
 from semrec.workspace.manifests import ReleaseManifest
+from semrec.workspace.storage import Storage
 
 ITEM_IDS = ["a", "b", "c", "d"]
 ON_ATLAS = [{"platform": ["Atlas"], "region": ["north"]}] * 4
@@ -166,3 +167,34 @@ def test_a_gate_sees_what_the_evaluations_of_both_releases_measured(workspace: W
     proposal = Proposal(storage, after, before)
     assert proposal.metrics == {"ndcg@10": MetricValue(value=0.3, low=0.2, high=0.4)}
     assert proposal.live_metrics is None
+
+
+def measured(storage: Storage, release_id: str, value: float) -> None:
+    metric = MetricValue(value=value, low=value - 0.05, high=value + 0.05)
+    EvaluationManifest(metrics={"ndcg@10": metric}).write(storage, release_id)
+
+
+def test_a_release_must_reach_what_is_required_and_lose_nothing(workspace: Workspace) -> None:
+    storage, live_id = workspace.storage, require_live(workspace.storage).release
+    state(workspace, eligibility=("platform", "region"), half_life_days=90.0)
+    release_id = release(workspace, eligibility=("platform", "region"), half_life_days=90.0).release_id
+    check_against_live(storage, release_id)
+    with pytest.raises(QualityLostError, match=r"has no measured ndcg@10; expected ndcg@10 of at least 0\.3 "):
+        check_against_live(storage, release_id, Allowed(required=("ndcg@10>=0.3",)))
+    measured(storage, release_id, 0.30)
+    check_against_live(storage, release_id, Allowed(required=("ndcg@10>=0.3",)))
+    with pytest.raises(
+        QualityLostError, match=r"has ndcg@10 0\.3000 \[0\.2500, 0\.3500\]; expected .* of at least 0\.31 "
+    ):
+        check_against_live(storage, release_id, Allowed(required=("ndcg@10 >= .31",)))
+    measured(storage, live_id, 0.39)  # better, but the intervals meet
+    check_against_live(storage, release_id)
+    measured(storage, live_id, 0.41)
+    with pytest.raises(QualityLostError, match=r"no less than the live release, which has ndcg@10 0\.4100"):
+        check_against_live(storage, release_id)
+    check_against_live(storage, release_id, Allowed(worse=True))
+    storage.delete(f"releases/{release_id}/evaluation.json")
+    with pytest.raises(QualityLostError, match=r"has no measured ndcg@10; .*--allow-worse"):
+        check_against_live(storage, release_id)
+    with pytest.raises(InputError, match="--require good"):
+        check_against_live(storage, release_id, Allowed(required=("good",)))

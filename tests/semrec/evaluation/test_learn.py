@@ -57,6 +57,15 @@ def test_the_best_of_the_trials_is_taken(learned: LearnedModels) -> None:
     assert learned.notes == []
 
 
+def test_content_keeps_a_say_though_it_adds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    ials_alone = [((0.0, 0.0, 1.0, 0.0), 0.5)]
+    monkeypatch.setattr(learning, "choose_weights", lambda *_, **__: (np.array(ials_alone[0][0]), ials_alone))
+    chosen = learn(divided(planted()[0]), {"text": planted()[1]}, 2.5, search=False)
+    assert chosen.weights == {
+        "content_ridge": [(0, 1 / 16)], "nsvd": [(0, 0.0)], "ials": [(0, 1.0)], "popularity": [(0, 0.0)]
+    }  # fmt: skip
+
+
 def test_no_target_leaks_into_what_is_learned(learned: LearnedModels) -> None:
     """With the targets' items replaced by others, everything that is chosen and trained stays the same."""
     events, embeddings = planted()

@@ -21,6 +21,7 @@ def test_users_are_the_ridge_solution_over_centred_embeddings() -> None:
         training_data(planted_events(), content=embeddings()), {"regularization": 0.3}
     )
     E = embeddings().astype(np.float64) - embeddings().mean(axis=0, dtype=np.float64)
+    E /= np.linalg.norm(E, axis=1, keepdims=True)
     assert items_ID == pytest.approx(E, abs=1e-6)
     users = model.user_vectors(planted_events(), ItemVectors.from_vectors(items_ID), NUM_USERS)
     gram = E.T @ E

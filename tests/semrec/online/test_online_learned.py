@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
-from serving_world import make_world
+from serving_world import make_world, put
 
 from cluster.compute import InProcess
 from cluster.stages.release import build_release
@@ -60,4 +61,11 @@ def test_a_release_of_learned_models_is_scored_folded_in_and_explained(tmp_path:
     assert num_personal > 20
     folded = served.user("somebody-new", [Event("somebody-new", "n07", 3.0, 12_000_000)])
     assert folded.vector[3:7].any() and folded.vector[7:11].any()
+    learned = [c.columns for c in served.release.components.components if c.name in ("nsvd", "ials")]
+    view = OverlayView.of([put("zz", np.array([1, 2, 0], np.float32), {}, 1)])
+    new_item = served.vector_of("zz", view)
+    assert all(new_item[columns].any() for columns in learned)  # predicted from its content
+    by_new_item = served.user("somebody-new", [Event("somebody-new", "zz", 3.0, 12_000_000)], view)
+    assert all(by_new_item.vector[columns].any() for columns in learned)
+    assert not any(served.similar("n07", NOTHING).vector[columns].any() for columns in learned)
     assert "n07" not in {hit.item_id for hit in served.rank([rank_query_of(folded, k=60)], NOTHING)[0].hits}
