@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from semrec.compiled import compiled
 from semrec.errors import CorruptArtefactError
@@ -14,9 +15,9 @@ __all__ = ["SortedIds"]
 class SortedIds:
     """N distinct ids in ascending order of their UTF-8 bytes; id n is `data[offsets[n] : offsets[n + 1]]`.
 
-    `offsets` int64 [N + 1] and `data` uint8 may be memory-mapped: looking M ids up takes M log N steps and builds nothing,
-    where a hash table of N ids takes N steps for each part of the users that is looked up. Raises CorruptArtefactError for
-    arrays that do not belong together.
+    `offsets` int64 [N + 1] and `data` uint8 may be memory-mapped. Looking M ids up takes M log (N / M) steps, builds nothing,
+    and a hash table of N ids takes N steps for each part of the users. Raises CorruptArtefactError for arrays that do not
+    belong together.
     """
 
     def __init__(self, offsets: np.ndarray, data: np.ndarray) -> None:
@@ -39,8 +40,9 @@ class SortedIds:
     def rows_of(self, ids: pa.Array | pa.ChunkedArray) -> np.ndarray:
         """The row of each id (text, no nulls), -1 of one that is not here: int64 [len(ids)]."""
         encoded = _joined(ids).dictionary_encode()  # each distinct id is looked up once
-        rows = np.empty(len(encoded.dictionary), np.int64)
-        _find(self.offsets, self.data, *_offsets_and_data(encoded.dictionary), rows)
+        order = pc.sort_indices(encoded.dictionary)
+        rows = np.empty(len(order), np.int64)
+        rows[order.to_numpy()] = _find(self.offsets, self.data, *_offsets_and_data(encoded.dictionary.take(order)))
         return rows[encoded.indices.to_numpy(zero_copy_only=False)]
 
     def take(self, rows: np.ndarray) -> pa.Array:
@@ -70,12 +72,20 @@ def _offsets_and_data(ids: pa.Array | pa.ChunkedArray) -> tuple[np.ndarray, np.n
 
 
 @compiled
-def _find(offsets, data, wanted_offsets, wanted_data, rows):  # type: ignore[no-untyped-def]
-    """Fills rows[m] with the place of wanted id m among the sorted ids, or -1."""
-    num_ids = len(offsets) - 1
+def _find(offsets, data, wanted_offsets, wanted_data):  # type: ignore[no-untyped-def]
+    """The place of each wanted id, ascending and distinct, among the sorted ids, or -1: int64 [M].
+
+    From the place of the one before steps double until they pass the wanted id (Bentley, Yao 1976), so that neighbours are
+    looked for in memory that was just read.
+    """
+    num_ids, low = len(offsets) - 1, 0
+    rows = np.empty(len(wanted_offsets) - 1, np.int64)
     for m in range(len(rows)):
         wanted = wanted_data[wanted_offsets[m] : wanted_offsets[m + 1]]
-        low, high = 0, num_ids
+        high, step = low, 1
+        while high < num_ids and _compare(data[offsets[high] : offsets[high + 1]], wanted) < 0:
+            low, high, step = high + 1, high + step, 2 * step
+        high = min(high, num_ids)
         while low < high:  # the first id that is not before the wanted one
             middle = (low + high) // 2
             if _compare(data[offsets[middle] : offsets[middle + 1]], wanted) < 0:
@@ -84,6 +94,7 @@ def _find(offsets, data, wanted_offsets, wanted_data, rows):  # type: ignore[no-
                 high = middle
         is_there = low < num_ids and _compare(data[offsets[low] : offsets[low + 1]], wanted) == 0
         rows[m] = low if is_there else -1
+    return rows
 
 
 @compiled
