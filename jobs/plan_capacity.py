@@ -27,7 +27,7 @@ __all__ = ["main"]
 
 _DEVICE_THREADS = 4  # a device of a cpu node, as the price table counts them
 _K_WITHOUT_WORKSPACE = 100
-_WIDTH = 118  # of the table, also where the output is no terminal
+_WIDTH = 128  # of the table, also where the output is no terminal
 
 
 def _count(text: str) -> int:
@@ -184,7 +184,7 @@ def _curve_table(estimates: list[Estimate]) -> Table:
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     headings = (
-        "devices", "shards x\nreplicas", "users/s", "minutes\nembed", "minutes\nscore", "minutes\nin all",
+        "devices", "shards x\nreplicas", "users/s", "minutes\nembed", "minutes\nrelease", "minutes\nscore", "minutes\nin all",
         "network\nGB", "store\nrequests", "dollars\non demand", "dollars\nspot",
     )  # fmt: skip
     for heading in headings:
@@ -194,7 +194,8 @@ def _curve_table(estimates: list[Estimate]) -> Table:
         first = limits(row)[0]
         table.add_row(
             str(row.num_devices), f"{row.topology.num_shards} x {row.topology.num_replicas}",
-            f"{row.users_per_s:,.0f}", f"{row.embed_s / 60:,.2f}", f"{row.score_s / 60:,.1f}", f"{row.total_s / 60:,.1f}",
+            f"{row.users_per_s:,.0f}", f"{row.embed_s / 60:,.2f}", f"{row.release_s / 60:,.1f}",
+            f"{row.score_s / 60:,.1f}", f"{row.total_s / 60:,.1f}",
             f"{row.network_bytes / 1e9:,.0f}", f"{row.store_requests:,}",
             f"{row.on_demand_usd:,.2f}", f"{row.spot_usd:,.2f}", first.name + (" BREAKS" if first.use > 1 else ""),
         )  # fmt: skip

@@ -21,6 +21,12 @@ _ID_BYTES: Final = 16
 _SCORED_BYTES: Final = 12  # of a row and a score on their way to the merge
 _DRIVER_S_PER_PART: Final = 0.002
 _REQUESTS_PER_PART: Final = 5  # user part, parts file, ledger record, and two lookups
+#: CPU seconds of building a release, by `semrec bench release` (see semrec/planning/README.md): of an item in the matrix and
+#: for each of its dimensions, and of an event in a user part and for each dimension of its item. Taken for every machine.
+_MATRIX_S_PER_ITEM: Final = 1.2e-5
+_MATRIX_S_PER_NUMBER: Final = 1.9e-7
+_PART_S_PER_EVENT: Final = 6.0e-6
+_PART_S_PER_NUMBER: Final = 3.5e-8
 _STORE_REQUESTS_PER_S: Final = 3_500.0  # what S3 promises for writes to one prefix; GCS and Azure start lower
 
 
@@ -75,6 +81,7 @@ class Estimate:
     topology: Topology
     device_bytes: int
     embed_s: float
+    release_s: float  # the item matrix by one process, the user parts by all devices' processors
     load_s: float
     compute_s: float
     network_s: float
@@ -95,7 +102,7 @@ class Estimate:
     @property
     def total_s(self) -> float:
         """From the request for nodes to the last committed part."""
-        return NODE_START_S + self.embed_s + self.load_s + self.score_s
+        return NODE_START_S + self.embed_s + self.release_s + self.load_s + self.score_s
 
     @property
     def users_per_s(self) -> float:
@@ -144,6 +151,7 @@ def estimate(workload: Workload, node: Node, rates: Rates, num_devices: int) -> 
         topology,
         device_bytes=workload.matrix_bytes // shards,
         embed_s=num_texts / (rates.texts_per_s * num_devices) if num_texts and rates.texts_per_s else 0.0,
+        release_s=_matrix_s(workload) + _parts_s(workload) / num_devices,
         load_s=_WORKER_START_S + loaded_bytes / bytes_per_s,
         compute_s=rounds * per_part_s,
         network_s=scored_bytes / bytes_per_s,
@@ -152,3 +160,14 @@ def estimate(workload: Workload, node: Node, rates: Rates, num_devices: int) -> 
         network_bytes=scored_bytes + loaded_bytes,
         store_requests=store_requests,
     )
+
+
+def _matrix_s(workload: Workload) -> float:
+    """Seconds of one process for the item matrix: linear in items and dimensions."""
+    return workload.num_items * (_MATRIX_S_PER_ITEM + _MATRIX_S_PER_NUMBER * workload.dimension)
+
+
+def _parts_s(workload: Workload) -> float:
+    """Seconds of one process for all user parts: linear in events and dimensions, and the same whatever the items."""
+    num_events = workload.num_users * workload.seen_per_user
+    return num_events * (_PART_S_PER_EVENT + _PART_S_PER_NUMBER * workload.dimension)

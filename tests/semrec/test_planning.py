@@ -69,10 +69,25 @@ def test_an_estimate_is_the_sum_done_by_hand() -> None:
     loaded = WORK.matrix_bytes * 16
     assert made.network_bytes == read + written + loaded
     assert made.store_requests == 200 * 5  # part, file, record, two lookups
-    assert made.total_s == pytest.approx(NODE_START_S + 1 + 10 + WORK.matrix_bytes * 16 / 20e9 + made.compute_s)
+    loading_s = 10 + WORK.matrix_bytes * 16 / 20e9
+    assert made.total_s == pytest.approx(NODE_START_S + 1 + made.release_s + loading_s + made.compute_s)
     assert made.on_demand_usd == pytest.approx(2 * made.total_s / 3600 * 36)
     assert made.spot_usd == pytest.approx(made.on_demand_usd / 2)
     assert limits(made)[0].name == "devices"
+
+
+def test_building_a_release_is_linear_in_items_and_in_events() -> None:
+    """The matrix is one process's work, the parts are everybody's, and do not grow with the items."""
+
+    def release_s(num_devices: int, **changes: float) -> float:
+        return estimate(replace(WORK, **changes), NODE, RATES, num_devices).release_s
+
+    parts_s = (release_s(8) - release_s(16)) * 16
+    matrix_s = release_s(16) - parts_s / 16
+    assert release_s(16, num_items=3_000_000) == pytest.approx(3 * matrix_s + parts_s / 16)
+    assert release_s(16, num_users=12_000_000) == pytest.approx(matrix_s + 3 * parts_s / 16)
+    assert release_s(16, seen_per_user=150) == pytest.approx(matrix_s + 3 * parts_s / 16)
+    assert min(matrix_s, parts_s) > 0
 
 
 def test_a_matrix_that_needs_shards() -> None:
