@@ -17,7 +17,8 @@ import pyarrow as pa
 
 from semrec.changes.overlay import OverlayView
 from semrec.contracts import INTERACTIONS_SCHEMA
-from semrec.data.events import EventColumns, EventRules, events_of
+from semrec.data.columns import ColumnMap
+from semrec.data.events import EventRules, events_of
 from semrec.data.known import HasItems
 from semrec.data.rejects import RejectedRow, RejectedRows, RowBlock
 from semrec.limits import MAX_EVENT_VALUE
@@ -33,7 +34,7 @@ __all__ = [
 ]
 
 _FEW_EVENTS: Final = 64  # of one user in one batch: more of them are merged with a copy of what is known
-_COLUMNS: Final = EventColumns("user_id", "item_id", "value", "timestamp")
+_COLUMNS: Final = ColumnMap(value="value", timestamp="timestamp")
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from semrec.contracts import CATALOGUE_SCHEMA, CONTENT_TYPE, buckets_of, part_na
 from semrec.data.known import ChangedItems, HasItems, KnownItems
 from semrec.data.online import ItemChanges, item_changes, log_ends
 from semrec.data.rejects import ReadStats
-from semrec.data.rows import ITEM_ROWS_SCHEMA, first_of_each
+from semrec.data.rows import ITEM_ROWS_SCHEMA, first_of_each, stored_rows
 from semrec.data.spill import BucketSpill
 from semrec.data.staging import Staged, applied_entry, applied_sequence, stored_manifest, stored_parts
 from semrec.data.tags import TagSpill
@@ -151,14 +151,12 @@ def _with_content(items: pa.Table) -> pa.Table:
 
 def _stored_rows(storage: Storage, stored: dict[int, TableFile], changes: ItemChanges) -> Iterator[pa.Table]:
     """The stored rows of unchanged items. They come last, and so lose against a new row with their id."""
-    names, changed = ["item_id", "title", "text", "attributes", "content"], changes.item_ids
+    changed = changes.item_ids
     for file in stored.values():
         table = _with_content(read_table(storage, file))
         if len(changed):
             table = table.filter(pc.invert(pc.is_in(table.column("item_id"), value_set=changed)))
-        nothing = pa.nulls(table.num_rows)
-        origin = [nothing.cast(pa.string()), nothing.cast(pa.int64()), pa.array([True] * table.num_rows, pa.bool_())]
-        yield pa.table([*(table.column(name) for name in names), *origin], schema=ITEM_ROWS_SCHEMA)
+        yield stored_rows(table, ITEM_ROWS_SCHEMA)
 
 
 def _distinct(by_id: BucketSpill, tags: TagSpill | None, stats: ReadStats) -> Iterator[pa.Table]:

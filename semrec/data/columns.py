@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 
-from semrec.data.events import EventColumns
 from semrec.errors import InputError
 
 __all__ = ["ColumnMap", "column_and_field"]
@@ -72,10 +71,6 @@ class ColumnMap:
         """The columns whose values make an attribute, in order."""
         columns = self.attributes[attribute]
         return (columns,) if isinstance(columns, str) else tuple(columns)
-
-    @property
-    def events(self) -> EventColumns:
-        return EventColumns(self.user_id, self.item_id, self.value, self.timestamp, self.event_id)
 
 
 def column_and_field(name: str) -> tuple[str, str]:

@@ -19,7 +19,18 @@ from semrec.data.rejects import ReadStats, RowBlock
 from semrec.data.sources import Source
 from semrec.errors import InputError
 
-__all__ = ["CSV", "DAT", "Dialect", "is_utf8", "line_blocks", "missing_column", "read_delimited", "text_stream"]
+__all__ = [
+    "CSV",
+    "DAT",
+    "Dialect",
+    "is_text",
+    "is_utf8",
+    "line_blocks",
+    "missing_column",
+    "one_array",
+    "read_delimited",
+    "text_stream",
+]
 
 BLOCK_BYTES = 4 << 20
 MAX_LINE_BYTES = 16 << 20
@@ -241,17 +252,17 @@ class _Reader:
 
     def _whole_lines(self, block: bytes, line: int) -> Iterator[tuple[int, bytes]]:
         """The lines of `block` that are whole rows, without their line ends; the others but blank ones are rejected."""
-        is_text = b"\0" not in block and _is_text(block)
+        is_plain = b"\0" not in block and is_text(block)
         for number, raw in enumerate(block.split(b"\n")[:-1], start=line):
             content = raw.removesuffix(b"\r")
-            if content and (is_text or self._decoded([content], number, content) is not None):
+            if content and (is_plain or self._decoded([content], number, content) is not None):
                 num_fields = content.count(self._delimiter) + 1
                 if self._fits(num_fields, number, content) and not self._is_header(content, number):
                     yield number, content
 
     def _parse(self, block: bytes, lines: np.ndarray) -> RowBlock | None:
         """The fast path: None unless every line of `block`, numbered by `lines`, is one whole row of plain UTF-8."""
-        if b"\0" in block or _UNIT in block or block.count(b"\r") != block.count(b"\r\n") or not _is_text(block):
+        if b"\0" in block or _UNIT in block or block.count(b"\r") != block.count(b"\r\n") or not is_text(block):
             return None
         if self._raw_header and (block.startswith(self._raw_header) or b"\n" + self._raw_header in block):
             return None
@@ -278,7 +289,7 @@ class _Reader:
         if table.num_rows != len(lines):  # blank lines, which would shift the line numbers
             return None
         self._stats.count(len(lines))
-        columns = {name: _one(table.column(i)) for i, name in enumerate(self._wanted)}
+        columns = {name: one_array(table.column(i)) for i, name in enumerate(self._wanted)}
         if self._dialect.skip_blanks:
             columns = {name: pc.utf8_trim(column, characters=" ") for name, column in columns.items()}
         return RowBlock(self._name, columns, len(lines), lines, _excerpts(block), is_text=True)
@@ -361,7 +372,8 @@ def _usual_width(data: bytes, dialect: Dialect, least: int) -> int:
     return max(usual, least)
 
 
-def _is_text(block: bytes) -> bool:
+def is_text(block: bytes) -> bool:
+    """Whether bytes are UTF-8."""
     if block.isascii():
         return True
     try:
@@ -379,5 +391,6 @@ def _excerpts(block: bytes) -> Any:
     return lambda i: lines()[i].removesuffix(b"\r").decode()
 
 
-def _one(column: pa.ChunkedArray) -> pa.Array:
-    return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks)
+def one_array(column: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """A column in one piece."""
+    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from semrec.contracts import INTERACTIONS_SCHEMA
+from semrec.data.columns import ColumnMap
 from semrec.data.known import HasItems
 from semrec.data.rejects import RejectsRows, RowBlock
 from semrec.data.scalars import ids_of, numbers_of
@@ -19,27 +20,10 @@ from semrec.data.times import TimeReader
 from semrec.ids import id_faults
 from semrec.limits import MAX_EVENT_VALUE
 
-__all__ = ["EventColumns", "EventRules", "RowChecks", "events_of"]
+__all__ = ["EventRules", "RowChecks", "events_of"]
 
 _DAY_S: Final = 86_400
 _EARLY_1973_S: Final = 100_000_000  # what is younger after a division by 1000 may well have been milliseconds
-
-
-@dataclass(frozen=True)
-class EventColumns:
-    """The source columns of an event. Without `value` it is 1.0, without `timestamp` 0."""
-
-    user_id: str
-    item_id: str
-    value: str | None = None
-    timestamp: str | None = None
-    event_id: str | None = None
-
-    @property
-    def names(self) -> list[str]:
-        """Every source column that is read."""
-        names = (self.user_id, self.item_id, self.value, self.timestamp, self.event_id)
-        return [name for name in names if name is not None]
 
 
 @dataclass(frozen=True)
@@ -57,9 +41,9 @@ class EventRules:
         return self.now_s + _DAY_S
 
 
-def events_of(block: RowBlock, columns: EventColumns, rules: EventRules, *, stats: RejectsRows) -> pa.Table:
+def events_of(block: RowBlock, columns: ColumnMap, rules: EventRules, *, stats: RejectsRows) -> pa.Table:
     """The rows of `block` that are events, INTERACTIONS_SCHEMA in source order, with event_id (string) if it is
-    mapped; the others go to the quarantine.
+    mapped; the others go to the quarantine. Without `value` it is 1.0, without `timestamp` 0.
 
     A row is rejected under the first that applies of: "id is not text", those of `semrec.ids.ID_FAULTS`, "non-numeric
     value", "non-finite value", "value out of range", "bad time", "impossible time", "unknown item".
@@ -112,7 +96,7 @@ class RowChecks:
             stats.reject_row(block, row, reason, detail=f"{column} = {value}" if detail is None else detail)
 
 
-def _values(block: RowBlock, columns: EventColumns, checks: RowChecks, rules: EventRules) -> np.ndarray:
+def _values(block: RowBlock, columns: ColumnMap, checks: RowChecks, rules: EventRules) -> np.ndarray:
     if columns.value is None:
         return np.ones(block.num_rows, dtype=np.float32)
     values, not_number, not_finite = numbers_of(block.columns[columns.value])
@@ -122,7 +106,7 @@ def _values(block: RowBlock, columns: EventColumns, checks: RowChecks, rules: Ev
     return values
 
 
-def _seconds(block: RowBlock, columns: EventColumns, checks: RowChecks, rules: EventRules) -> np.ndarray:
+def _seconds(block: RowBlock, columns: ColumnMap, checks: RowChecks, rules: EventRules) -> np.ndarray:
     if columns.timestamp is None:
         return np.zeros(block.num_rows, dtype=np.int64)
     seconds, bad = rules.times.seconds(block.columns[columns.timestamp])

@@ -16,7 +16,7 @@ from semrec.data.catalogue import known_items
 from semrec.data.columns import ColumnMap
 from semrec.data.delimited import read_delimited
 from semrec.data.dialects import DialectOptions, settle_dialect
-from semrec.data.events import EventColumns, EventRules, events_of
+from semrec.data.events import EventRules, events_of
 from semrec.data.interactions import ImportedFiles, WeightRule
 from semrec.data.jsonl import check_keys, read_jsonl
 from semrec.data.kinds import INTERACTIONS, ITEMS, KINDS, USERS, ImportJob, Kind
@@ -246,9 +246,7 @@ def _is_empty(source: Source) -> bool:
         return not file.read(1)
 
 
-def _read_csv(
-    source: Source, wanted: list[str], *, ids: list[str], options: DialectOptions, stats: ReadStats, keys: set[str]
-) -> Iterator[RowBlock]:
+def _read_csv(source: Source, wanted: list[str], *, options: DialectOptions, stats: ReadStats) -> Iterator[RowBlock]:
     dialect = settle_dialect(source, wanted, options, stats.note)
     yield from read_delimited(source, wanted, stats=stats, dialect=dialect)
     if options.encoding is None and stats.rejected.get("bad UTF-8"):
@@ -257,42 +255,30 @@ def _read_csv(
         )
 
 
-def _read_jsonl(
-    source: Source, wanted: list[str], *, ids: list[str], options: DialectOptions, stats: ReadStats, keys: set[str]
-) -> Iterator[RowBlock]:
-    return read_jsonl(source, wanted, stats=stats, keys=keys)
-
-
-def _read_parquet(
-    source: Source, wanted: list[str], *, ids: list[str], options: DialectOptions, stats: ReadStats, keys: set[str]
-) -> Iterator[RowBlock]:
-    return read_parquet(source, wanted, ids=ids, stats=stats)
-
-
-def _plain(read: Callable[..., Iterator[RowBlock]]) -> Callable[..., Iterator[RowBlock]]:
-    """A reader that needs to know nothing but the source and the columns."""
-    return lambda source, wanted, *, stats, **_: read(source, wanted, stats=stats)
+def _with(read: Callable[..., Iterator[RowBlock]], *names: str) -> Callable[..., Iterator[RowBlock]]:
+    """A reader that is given those of the further arguments that it needs."""
+    return lambda source, wanted, **more: read(source, wanted, **{name: more[name] for name in ("stats", *names)})
 
 
 _READERS: Final[Mapping[str, Callable[..., Iterator[RowBlock]]]] = {
-    "csv": _read_csv,
-    "jsonl": _read_jsonl,
-    "parquet": _read_parquet,
-    "lists": _plain(read_lists),
-    "ntriples": _plain(read_ntriples),
-    "turtle": _plain(read_turtle),
+    "csv": _with(_read_csv, "options"),
+    "jsonl": _with(read_jsonl, "keys"),
+    "parquet": _with(read_parquet, "ids"),
+    "lists": _with(read_lists),
+    "ntriples": _with(read_ntriples),
+    "turtle": _with(read_turtle),
 }
 
 
-def _columns_of(batch: pa.RecordBatch | pa.Table) -> EventColumns:
+def _columns_of(batch: pa.RecordBatch | pa.Table) -> ColumnMap:
     there = batch.schema.names
     missing = [name for name in ("user_id", "item_id") if name not in there]
     if missing:
         raise InputError(
             f"a batch without {missing[0]}", expected=f"user_id and item_id among {there}", remedy="Rename the columns."
         )
-    optional = [name if name in there else None for name in ("value", "timestamp")]
-    return EventColumns("user_id", "item_id", *optional)
+    value, timestamp = (name if name in there else None for name in ("value", "timestamp"))
+    return ColumnMap(value=value, timestamp=timestamp)
 
 
 def _counted(rows: Iterable[Any], stats: ReadStats) -> Iterator[Any]:

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from semrec.contracts import INTERACTIONS_SCHEMA, buckets_of, part_name
+from semrec.data.delimited import one_array
 from semrec.data.rejects import ReadStats
 from semrec.data.spill import BucketSpill
 from semrec.data.staging import Staged, applied_entry, applied_sequence, stored_manifest
@@ -130,7 +131,7 @@ def stage_interactions(
     for table in tables:
         if "event_id" not in table.schema.names:
             table = table.append_column("event_id", pa.nulls(table.num_rows, pa.string()))
-        spill.add(table, buckets_of(_one(table.column("user_id")), workspace.num_buckets))
+        spill.add(table, buckets_of(one_array(table.column("user_id")), workspace.num_buckets))
     stats.check()
     parts: list[InteractionsPart] = []
     num_repeats = num_rows = 0
@@ -186,7 +187,7 @@ def union_of(stored: pa.Table, new: pa.Table, *, each_once: bool = False, untime
 
 def _first_of_each_event_id(rows: pa.Table) -> pa.Table:
     """INTERACTIONS_SCHEMA of the rows without an event id, and of the first with each."""
-    encoded = _one(rows.column("event_id")).dictionary_encode()
+    encoded = one_array(rows.column("event_id")).dictionary_encode()
     codes = pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False)
     is_first = codes < 0
     is_first[np.unique(codes, return_index=True)[1]] = True
@@ -196,7 +197,7 @@ def _first_of_each_event_id(rows: pa.Table) -> pa.Table:
 
 def _ranked(column: pa.ChunkedArray) -> tuple[np.ndarray, pa.Array]:
     """For each row the rank of its text by UTF-8 bytes, and the distinct texts in that order."""
-    encoded = _one(column).dictionary_encode()
+    encoded = one_array(column).dictionary_encode()
     order = pc.sort_indices(encoded.dictionary)  # Arrow compares text by bytes
     ranks = np.empty(len(order), dtype=np.int32)
     ranks[order.to_numpy(zero_copy_only=False)] = np.arange(len(order), dtype=np.int32)
@@ -246,7 +247,3 @@ def _check_rule(manifest: InteractionsManifest, rule: WeightRule) -> None:
             expected=f"the rule of the stored interactions, {stored_rule.to_json()}",
             remedy="Use the same rule, or import with mode='replace'.",
         )
-
-
-def _one(column: pa.ChunkedArray) -> pa.Array:
-    return column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)

@@ -111,7 +111,7 @@ def _events(blocks: Iterable[RowBlock], columns: ColumnMap, job: ImportJob) -> I
     known = job.known or known_items(job.workspace.storage)
     rules = EventRules(known, job.now_s, times=TimeReader(job.time_format))
     for block in blocks:
-        yield events_of(block, columns.events, rules, stats=job.stats)
+        yield events_of(block, columns, rules, stats=job.stats)
     unit = rules.times.unit
     if columns.timestamp is not None and unit not in (None, "s"):
         job.stats.note(f"{columns.timestamp}: digits were read as {TIME_UNITS[unit]}")

@@ -11,8 +11,9 @@ from typing import Final, Literal
 
 from semrec.changes.log import LogPositions
 from semrec.data.catalogue import NUM_ID_BUCKETS, items_in, stage_items
+from semrec.data.columns import ColumnMap
 from semrec.data.delimited import CSV, DAT, is_utf8, read_delimited
-from semrec.data.events import EventColumns, EventRules, events_of
+from semrec.data.events import EventRules, events_of
 from semrec.data.interactions import WeightRule, stage_interactions
 from semrec.data.online import log_ends
 from semrec.data.rejects import Progress, ReadStats, RowBlock
@@ -32,7 +33,8 @@ __all__ = ["import_movielens", "item_of"]
 #: Five stars and half stars: what lies at or below 2.5 is no reason to recommend, and a new rating replaces the old.
 _RULE: Final = WeightRule(repeats="latest", neutral_value=2.5)
 _MOVIES: Final = ("movieId", "title", "genres")
-_RATINGS: Final = EventColumns("userId", "movieId", "rating", "timestamp")
+_RATINGS: Final = ("userId", "movieId", "rating", "timestamp")
+_EVENTS: Final = ColumnMap("movieId", "userId", value="rating", timestamp="timestamp")
 _USERS: Final = ("userId", "gender", "age", "occupation", "zip")
 _YEAR: Final = re.compile(r"\((\d{4})(?:[-–]\d{0,4})?\)$")
 _NO_GENRE: Final = "(no genres listed)"
@@ -136,8 +138,8 @@ def _stage(
             staged.append(stage_users(workspace, tables, append=append, stats=stats_of_kind["users"], scratch=scratch))
         rules = EventRules(items_in(workspace.storage, items.manifest.parts), now_s)
         stats = stats_of_kind["interactions"]
-        blocks = files.blocks(files.ratings, _RATINGS.names, tuple(_RATINGS.names), stats)
-        tables = (events_of(block, _RATINGS, rules, stats=stats) for block in blocks)
+        blocks = files.blocks(files.ratings, _RATINGS, _RATINGS, stats)
+        tables = (events_of(block, _EVENTS, rules, stats=stats) for block in blocks)
         applied = None if append else ends.events
         staged.append(
             stage_interactions(workspace, tables, _RULE, append=append, stats=stats, scratch=scratch, applied=applied)

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from semrec.data.delimited import missing_column
+from semrec.data.delimited import missing_column, one_array
 from semrec.data.rejects import ReadStats, RowBlock
 from semrec.data.sources import Source
 from semrec.errors import InputError
@@ -47,7 +47,7 @@ def read_parquet(source: Source, wanted: Sequence[str], *, ids: Sequence[str], s
 
 def table_block(table: pa.Table | pa.RecordBatch, name: str, rows: np.ndarray) -> RowBlock:
     """A block of Arrow rows; `rows` int64 [rows] numbers them, from 1, for the excerpts."""
-    columns = {field: _one(table.column(field)) for field in table.schema.names}
+    columns = {field: one_array(table.column(field)) for field in table.schema.names}
     return RowBlock(name, columns, table.num_rows, None, lambda i: f"row {rows[i]}: {table.slice(i, 1).to_pylist()[0]}")
 
 
@@ -101,7 +101,3 @@ def _batches(file: pq.ParquetFile, columns: list[str], path: str) -> Iterator[pa
         if batch is None:
             return
         yield batch
-
-
-def _one(column: pa.Array | pa.ChunkedArray) -> pa.Array:
-    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column

@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-from semrec.data.delimited import line_blocks, missing_column
+from semrec.data.delimited import is_text, line_blocks, missing_column
 from semrec.data.rejects import ReadStats, RowBlock
 from semrec.data.sources import Source
 from semrec.errors import InputError
@@ -49,7 +49,7 @@ def read_ntriples(source: Source, wanted: Sequence[str], *, stats: ReadStats) ->
                         triples.append(_texts(quad, source.name))
                         numbers.append(number)
                     except (SyntaxError, ValueError) as error:
-                        reason = "not a triple" if _is_utf8(raw) else "bad UTF-8"
+                        reason = "not a triple" if is_text(raw) else "bad UTF-8"
                         excerpt = raw.decode("utf-8", "backslashreplace")
                         stats.reject(source.name, number, reason, excerpt, detail=str(error))
             stats.count(len(lines))
@@ -111,14 +111,6 @@ def _check_columns(source: Source, wanted: Sequence[str]) -> None:
 def _is_triple(raw: bytes) -> bool:
     content = raw.strip()
     return bool(content) and not content.startswith(b"#")
-
-
-def _is_utf8(raw: bytes) -> bool:
-    try:
-        raw.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def _pyoxigraph() -> tuple[Any, Any]:

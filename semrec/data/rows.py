@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from itertools import islice
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +24,7 @@ __all__ = [
     "clean_text",
     "first_of_each",
     "item_tables",
+    "stored_rows",
     "user_tables",
 ]
 
@@ -75,6 +77,9 @@ class UserRow:
     line: int | None = None
 
 
+_Row = TypeVar("_Row", ItemRow, UserRow)
+
+
 def clean_text(text: str) -> str:
     """`text` without blanks around it; empty when no character of it can be seen, such as a lone zero-width space."""
     stripped = text.strip()
@@ -92,34 +97,52 @@ def clean_attributes(attributes: Mapping[str, Sequence[str]]) -> dict[str, list[
 
 def item_tables(rows: Iterable[ItemRow], *, stats: RejectsRows) -> Iterator[pa.Table]:
     """The good rows, ITEM_ROWS_SCHEMA. Rejected: "id is not text", those of `ID_FAULTS`, "NUL byte", "no title and no text"."""
-    good: list[ItemRow] = []
-    for row in rows:
-        reason = _id_fault(row.item_id) or _item_fault(row)
-        if reason:
-            stats.reject(row.file, row.line, reason, f"{row.item_id},{row.title},{row.text}")
-            continue
-        good.append(row)
-        if len(good) == _ROWS_PER_TABLE:
-            yield _item_table(good)
-            good = []
-    if good:
-        yield _item_table(good)
+    return _tables(
+        rows,
+        lambda row: _id_fault(row.item_id) or _item_fault(row),
+        lambda row: f"{row.item_id},{row.title},{row.text}",
+        _item_table,
+        stats,
+    )
 
 
-def user_tables(rows: Iterable[UserRow], *, stats: ReadStats) -> Iterator[pa.Table]:
+def user_tables(rows: Iterable[UserRow], *, stats: RejectsRows) -> Iterator[pa.Table]:
     """The good rows, USER_ROWS_SCHEMA. Rejected: "id is not text", those of `ID_FAULTS`, "NUL byte"."""
-    good: list[UserRow] = []
-    for row in rows:
-        reason = _id_fault(row.user_id) or _nul_fault("", row.attributes)
-        if reason:
-            stats.reject(row.file, row.line, reason, f"{row.user_id},{dict(row.attributes)}")
-            continue
-        good.append(row)
-        if len(good) == _ROWS_PER_TABLE:
-            yield _user_table(good)
-            good = []
-    if good:
-        yield _user_table(good)
+    return _tables(
+        rows,
+        lambda row: _id_fault(row.user_id) or _nul_fault("", row.attributes),
+        lambda row: f"{row.user_id},{dict(row.attributes)}",
+        _user_table,
+        stats,
+    )
+
+
+def _tables(
+    rows: Iterable[_Row],
+    fault_of: Callable[[_Row], str],
+    excerpt_of: Callable[[_Row], str],
+    table_of: Callable[[list[_Row]], pa.Table],
+    stats: RejectsRows,
+) -> Iterator[pa.Table]:
+    """Tables of some thousand rows without a fault each; the others are rejected."""
+    rest = iter(rows)
+    while batch := list(islice(rest, _ROWS_PER_TABLE)):
+        good: list[_Row] = []
+        for row in batch:
+            if reason := fault_of(row):
+                stats.reject(row.file, row.line, reason, excerpt_of(row))
+            else:
+                good.append(row)
+        if good:
+            yield table_of(good)
+
+
+def stored_rows(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Rows of a part in one of the schemas above: they come from no file, and lose against a new row with their id."""
+    nothing = pa.nulls(table.num_rows)
+    origin = {"file": nothing, "line": nothing, "is_stored": pa.array([True] * table.num_rows, pa.bool_())}
+    columns = [origin[name] if name in origin else table.column(name) for name in schema.names]
+    return pa.table(columns, names=schema.names).cast(schema)
 
 
 def first_of_each(rows: pa.Table, key: str, *, stats: ReadStats) -> pa.Table:

@@ -11,15 +11,14 @@ import pyarrow.compute as pc
 
 from semrec.contracts import USERS_SCHEMA, buckets_of, part_name
 from semrec.data.rejects import ReadStats
-from semrec.data.rows import USER_ROWS_SCHEMA, first_of_each
+from semrec.data.rows import USER_ROWS_SCHEMA, first_of_each, stored_rows
 from semrec.data.spill import BucketSpill
 from semrec.data.staging import Staged, stored_manifest, stored_parts
 from semrec.workspace.digests import fingerprint
 from semrec.workspace.folder import Workspace
 from semrec.workspace.manifests import UsersManifest
 from semrec.workspace.records import PartFile
-from semrec.workspace.storage import Storage
-from semrec.workspace.tables import TableFile, read_table, write_table
+from semrec.workspace.tables import read_table, write_table
 
 __all__ = ["stage_users"]
 
@@ -41,7 +40,9 @@ def stage_users(
     for bucket in range(workspace.num_buckets):
         rows = spill.read(bucket)
         if bucket in stored:
-            rows = pa.concat_tables([rows, _stored_rows(workspace.storage, stored[bucket])])
+            rows = pa.concat_tables(
+                [rows, stored_rows(read_table(workspace.storage, stored[bucket]), USER_ROWS_SCHEMA)]
+            )
         rows = first_of_each(rows, "user_id", stats=stats).select(USERS_SCHEMA.names).cast(USERS_SCHEMA)
         rows = rows.take(pc.sort_indices(rows, sort_keys=[("user_id", "ascending")]))  # Arrow compares text by bytes
         file = write_table(workspace.storage, f"users/{part_name(bucket)}", rows)
@@ -55,10 +56,3 @@ def stage_users(
         fingerprint=fingerprint([part.content_digest for part in parts]),
     )
     return Staged(manifest)
-
-
-def _stored_rows(storage: Storage, file: TableFile) -> pa.Table:
-    table = read_table(storage, file)
-    nothing = pa.nulls(table.num_rows)
-    origin = [nothing.cast(pa.string()), nothing.cast(pa.int64()), pa.array([True] * table.num_rows, pa.bool_())]
-    return pa.table([table.column("user_id"), table.column("attributes"), *origin], schema=USER_ROWS_SCHEMA)

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from semrec.workspace.folder import Workspace
-from semrec.workspace.manifests import CatalogueManifest, InteractionsManifest, UsersManifest
+from semrec.workspace.manifests import CatalogueManifest, InteractionsManifest, RelationsManifest, UsersManifest
 from semrec.workspace.tables import read_table
 
 NOW_S = 1_700_000_000
@@ -36,7 +36,7 @@ def movielens(folder: Path, *, movies: str | None = None, ratings: str | bytes |
     return folder
 
 
-KINDS = {kind.KIND: kind for kind in (CatalogueManifest, UsersManifest, InteractionsManifest)}
+KINDS = {kind.KIND: kind for kind in (CatalogueManifest, UsersManifest, InteractionsManifest, RelationsManifest)}
 
 
 def manifest(workspace: Workspace, kind: str) -> dict[str, Any]:

@@ -19,12 +19,13 @@ import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from import_cases import NOW_S, events_in, items_in, quarantined
+from import_cases import NOW_S, quarantined, rows_of
 
 from semrec.data import ColumnMap, ItemRow, import_items, import_table
 from semrec.errors import SemrecError
@@ -120,6 +121,22 @@ def _tar(mode: str) -> bytes:
     return sink.getvalue()
 
 
+def _array() -> bytes:
+    return json.dumps([json.loads(line) for line in _jsonl().splitlines()], indent=1, ensure_ascii=False).encode()
+
+
+def _lists() -> bytes:
+    return b"".join(f"u{n} {' '.join(_ITEMS[: n % 5])}\n".encode() for n in range(20))
+
+
+def _triples() -> bytes:
+    rows = [
+        f'<http://x/{n}> <http://x/p{n % 3}> <http://x/{n * n}> .\n_:b{n} <http://x/name> "a \\"ü\\""@en .\n'
+        for n in range(15)
+    ]
+    return "".join(rows).encode()
+
+
 #: File name -> its undamaged bytes, the format, the kind and the columns.
 FILES: Final[dict[str, tuple[Callable[[], bytes], str, str, ColumnMap]]] = {
     "plain.csv": (_csv, "csv", "interactions", EVENTS),
@@ -127,6 +144,8 @@ FILES: Final[dict[str, tuple[Callable[[], bytes], str, str, ColumnMap]]] = {
     "utf16.csv": (lambda: _csv().decode().encode("utf-16"), "csv", "interactions", EVENTS),
     "events.jsonl": (_jsonl, "jsonl", "interactions", EVENTS),
     "items.jsonl": (_item_lines, "jsonl", "items", ITEMS),
+    "array.json": (_array, "jsonl", "interactions", EVENTS),
+    "train.txt": (_lists, "lists", "interactions", ColumnMap()),
     "plain.parquet": (lambda: _parquet(compression="none", use_dictionary=False), "parquet", "interactions", EVENTS),
     "snappy.parquet": (lambda: _parquet(compression="snappy"), "parquet", "interactions", EVENTS),
     "events.csv.gz": (lambda: gzip.compress(_csv(), mtime=0), "csv", "interactions", EVENTS),
@@ -138,6 +157,9 @@ FILES: Final[dict[str, tuple[Callable[[], bytes], str, str, ColumnMap]]] = {
     "plain.tar": (lambda: _tar("w"), "csv", "interactions", EVENTS),
     "packed.tar.gz": (lambda: _tar("w:gz"), "csv", "interactions", EVENTS),
 }
+if find_spec("pyoxigraph"):
+    FILES["triples.nt"] = (_triples, "ntriples", "relations", ColumnMap())
+    FILES["triples.ttl"] = (_triples, "turtle", "relations", ColumnMap())
 
 
 def damaged(data: bytes, chance: random.Random) -> bytes:
@@ -202,9 +224,9 @@ def check(folder: Path, name: str, data: bytes) -> str:
         return "refused"
     assert texts != [], "what cannot be unpacked was imported"
     rejected = quarantined(workspace, kind)
-    num_rows = len(items_in(workspace)) if kind == "items" else len(events_in(workspace))
+    num_rows = len(rows_of(workspace, {"items": "catalogue"}.get(kind, kind))) + report.num_repeats
     assert report.num_read[kind] == num_rows + len(rejected), f"{report.num_read} rows, {num_rows} and {len(rejected)}"
-    if texts is not None and (fmt == "jsonl" or b'"' not in texts[0]):
+    if texts is not None and (name.endswith(".jsonl") or b'"' not in texts[0]):
         _check_lines(fmt, texts[0], rejected, report.num_read[kind])
     return "imported"
 

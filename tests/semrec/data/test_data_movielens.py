@@ -63,6 +63,7 @@ def test_a_movie_becomes_an_item_with_genres_year_and_tags(workspace: Workspace,
         "text": text,
         "text_hash": text_hash(text),
         "attributes": [("genre", ["Adventure", "Animation"]), ("year", ["1995"])],
+        "content": None,
     }
     assert (items["3"]["text"], items["3"]["attributes"]) == ("Odd (2006–2007).", [("year", ["2006"])])
     assert (items["4"]["text"], items["4"]["attributes"]) == ("Plain. Genres: Drama.", [("genre", ["Drama"])])

@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from import_cases import NOW_S
 
-from semrec.data import delimited
-from semrec.data.events import EventColumns, EventRules, events_of
+from semrec.data import ColumnMap, delimited
+from semrec.data.events import EventRules, events_of
 from semrec.data.known import KnownItems
 from semrec.data.rejects import ReadStats
 from semrec.data.sources import Source
@@ -26,7 +26,7 @@ Event = tuple[str, str, float, int]
 RejectedLine = tuple[int, str]
 ITEMS = ["1", "2", "10", "a b"]
 BLANKS = " \t\n\r\v\f"
-COLUMNS = EventColumns("u", "i", "v", "t")
+COLUMNS = ColumnMap("i", "u", value="v", timestamp="t")
 
 
 class Recorder(ReadStats):
@@ -202,7 +202,7 @@ def by_blocks(path: Path, workspace: Workspace, is_quoted: bool) -> tuple[list[E
 
     def events() -> Iterator[Event]:
         source = Source("f", str(path))
-        for block in delimited.read_delimited(source, COLUMNS.names, stats=stats, dialect=dialect, names=names):
+        for block in delimited.read_delimited(source, ["u", "i", "v", "t"], stats=stats, dialect=dialect, names=names):
             table = events_of(block, COLUMNS, rules, stats=stats)
             assert [block.excerpt(i) for i in range(block.num_rows)]
             yield from zip(*(column.to_pylist() for column in table.columns), strict=True)
