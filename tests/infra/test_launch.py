@@ -66,6 +66,13 @@ def test_no_machine_is_open_to_the_world() -> None:
         assert all("accessConfigs" not in face for face in one["node_config"]["networkInterfaces"])
 
 
+@pytest.mark.parametrize(("cloud", "field"), [("aws", "IamInstanceProfile"), ("gcp", "serviceAccounts")])
+def test_what_runs_on_workers_has_not_the_heads_identity(cloud: str, field: str) -> None:
+    types = _config(cloud)["available_node_types"]
+    identities = {name: str(one["node_config"][field]) for name, one in types.items()}
+    assert identities["cpu"] == identities["gpu"] != identities["head"]
+
+
 @pytest.mark.parametrize("cloud", CLOUDS)
 @pytest.mark.parametrize("role", ["head", "worker"])
 def test_ray_starts_with_a_token_and_options_that_exist(cloud: str, role: str) -> None:

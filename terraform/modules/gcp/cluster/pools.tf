@@ -61,6 +61,10 @@ resource "google_container_node_pool" "cpu" {
     resource_labels   = local.labels
     metadata          = { disable-legacy-endpoints = "true" }
 
+    gcfs_config {
+      enabled = true # a pod starts while the rest of its 6 GB image is still on the way
+    }
+
     shielded_instance_config {
       enable_secure_boot          = true
       enable_integrity_monitoring = true
@@ -112,6 +116,10 @@ resource "google_container_node_pool" "gpu" {
     labels            = { "semrec.io/pool" = each.value.role }
     resource_labels   = local.labels
     metadata          = { disable-legacy-endpoints = "true" }
+
+    gcfs_config {
+      enabled = true # a pod starts while the rest of its 6 GB image is still on the way
+    }
 
     guest_accelerator {
       type  = local.gpu_accelerator

@@ -64,6 +64,10 @@ run "defaults_are_private_encrypted_and_scale_from_zero" {
     error_message = "spot must ask for several types, on demand for the one"
   }
   assert {
+    condition     = strcontains(base64decode(aws_launch_template.this["gpu-spot"].user_data), "\"strategy\": \"RAID0\"") && aws_launch_template.this["cpu"].user_data == null
+    error_message = "GPU nodes must spill to their own disks"
+  }
+  assert {
     condition     = contains(keys(aws_eks_addon.on_nodes), "eks-node-monitoring-agent")
     error_message = "without the agent nobody sees a GPU that fell off the bus"
   }

@@ -75,6 +75,10 @@ run "defaults_are_private_encrypted_and_scale_from_zero" {
     error_message = "no service connection may outlive Redis and hold up destroy"
   }
   assert {
+    condition     = alltrue([for pool in merge(google_container_node_pool.cpu, google_container_node_pool.gpu) : pool.node_config[0].gcfs_config[0].enabled])
+    error_message = "a fresh node must not wait for the whole image"
+  }
+  assert {
     condition     = google_container_cluster.this.control_plane_endpoints_config[0].dns_endpoint_config[0].allow_external_traffic && endswith(output.kubeconfig_command, " --dns-endpoint")
     error_message = "a private API must have a way in"
   }
