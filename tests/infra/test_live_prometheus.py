@@ -52,7 +52,7 @@ EMPTY_PANELS = {
         "Waiting requests", "Answers by release", "Overlay", "Healthy replicas",
     },
     "recommendations": {"Batch and online agree"},
-    "cost": {"Nodes lost", "GPU utilisation", "GPU memory", "GPU power"},
+    "cost": {"GPU utilisation", "GPU memory", "GPU power"},
     "batch": set(),
 }  # fmt: skip
 VARIABLES = {"$stage": ".*", "$endpoint": ".*", "$node_price": "0.20", "$gpu_price": "1.20"}
