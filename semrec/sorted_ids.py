@@ -54,19 +54,20 @@ class SortedIds:
         return pa.LargeStringArray.from_buffers(len(self), pa.py_buffer(self.offsets), pa.py_buffer(self.data))
 
 
-def _joined(ids: pa.Array | pa.ChunkedArray) -> pa.Array:
-    if isinstance(ids, pa.ChunkedArray):
-        ids = pa.concat_arrays(ids.chunks) if ids.num_chunks else pa.array([], ids.type)
-    return ids.dictionary_decode() if pa.types.is_dictionary(ids.type) else ids
+def _joined(ids: pa.Array | pa.ChunkedArray) -> pa.LargeStringArray:
+    """A column of texts as one array, which may have more than 2 GB of them."""
+    chunks = ids.chunks if isinstance(ids, pa.ChunkedArray) else [ids]
+    plain = (chunk.dictionary_decode() if pa.types.is_dictionary(chunk.type) else chunk for chunk in chunks)
+    return pa.concat_arrays([chunk.cast(pa.large_string()) for chunk in plain] or [pa.array([], pa.large_string())])
 
 
 def _offsets_and_data(ids: pa.Array | pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
     """The offsets, int64 from 0, and the bytes of a column of texts."""
-    large = _joined(ids).cast(pa.large_string())
-    if not len(large):
+    joined = _joined(ids)
+    if not len(joined):
         return np.zeros(1, np.int64), np.zeros(0, np.uint8)
-    _, offset_buffer, data_buffer = large.buffers()
-    offsets = np.frombuffer(offset_buffer, np.int64)[large.offset : large.offset + len(large) + 1]
+    _, offset_buffer, data_buffer = joined.buffers()
+    offsets = np.frombuffer(offset_buffer, np.int64)[joined.offset : joined.offset + len(joined) + 1]
     data = np.frombuffer(data_buffer, np.uint8) if data_buffer else np.zeros(0, np.uint8)
     return offsets - offsets[0], data[offsets[0] : offsets[-1]]
 

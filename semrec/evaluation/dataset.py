@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -15,9 +15,10 @@ import pyarrow.compute as pc
 from semrec.errors import InputError, SchemaError
 from semrec.evaluation.splits import Split, check_no_overlap
 from semrec.models.base import Events
+from semrec.sorted_ids import SortedIds
 from semrec.workspace.folder import Workspace
 from semrec.workspace.manifests import CatalogueManifest, EmbeddingManifest, InteractionsManifest
-from semrec.workspace.tables import TableFile, read_table
+from semrec.workspace.tables import read_parts, read_table
 
 __all__ = ["Dataset", "PublishedSplit", "read_dataset", "read_published"]
 
@@ -70,29 +71,27 @@ def read_dataset(
     storage = workspace.storage
     catalogue = CatalogueManifest.read(storage)
     interactions = InteractionsManifest.read(storage, remedy="Import interactions.")
-    ids = (
-        pa.concat_tables(_parts(workspace, catalogue.parts, ["item_id"])).sort_by("item_id")["item_id"].combine_chunks()
-    )
+    ids = SortedIds.of(read_parts(storage, catalogue.parts, ["item_id"]).sort_by("item_id")["item_id"])
     num_users_before = np.cumsum([0, *(part.num_users for part in interactions.parts[:-1])])
     parts = [
         part
         for part, num_users in zip(interactions.parts, num_users_before, strict=True)
         if max_users is None or num_users < max_users
     ]
-    table = pa.concat_tables(_parts(workspace, parts, ["user_id", "item_id", "value", "timestamp"]))
+    table = read_parts(storage, parts, ["user_id", "item_id", "value", "timestamp"])
     if as_of is not None:
         table = table.filter(pc.less_equal(table["timestamp"], as_of))
-    rows = pc.index_in(table["item_id"], value_set=ids)
-    table, rows = table.filter(rows.is_valid()), rows.drop_null()
+    rows = ids.rows_of(table["item_id"])
+    table, rows = table.filter(pa.array(rows >= 0)), rows[rows >= 0]
     users = table["user_id"].unique()
     events = Events(
         pc.index_in(table["user_id"], value_set=users).to_numpy().astype(np.int64),
-        rows.to_numpy().astype(np.int64),
+        rows,
         table["value"].to_numpy(),
         table["timestamp"].to_numpy(),
     )
     content = _embedding(workspace, ids, embedding, catalogue.fingerprint)
-    return Dataset(ids.to_pylist(), len(users), events, interactions.neutral_value, content)
+    return Dataset(ids.array().to_pylist(), len(users), events, interactions.neutral_value, content)
 
 
 def read_published(train: Path, test: Path, candidates: Path | None = None) -> PublishedSplit:
@@ -138,12 +137,8 @@ def read_published(train: Path, test: Path, candidates: Path | None = None) -> P
     return PublishedSplit(dataset, split, np.concatenate([[0], np.cumsum(lengths)]), np.concatenate(lists))
 
 
-def _parts(workspace: Workspace, parts: Sequence[TableFile], columns: list[str]) -> list[pa.Table]:
-    return [read_table(workspace.storage, part, columns) for part in parts]
-
-
 def _embedding(
-    workspace: Workspace, ids: pa.Array, name: str | None, catalogue_fingerprint: str
+    workspace: Workspace, ids: SortedIds, name: str | None, catalogue_fingerprint: str
 ) -> dict[str, np.ndarray]:
     """The vectors of the items as {"text": float32 [I, D]}; {} in a workspace without an embedding."""
     storage = workspace.storage
@@ -164,11 +159,11 @@ def _embedding(
             remedy="Run `semrec embed`: only changed texts are embedded.",
         )
     vectors_ID = np.zeros((len(ids), manifest.dimension), np.float32)
-    for table in _parts(workspace, manifest.parts, ["item_id", "vector"]):
-        rows = pc.index_in(table["item_id"], value_set=ids)
-        is_known = rows.is_valid().to_numpy()
+    for part in manifest.parts:
+        table = read_table(storage, part, ["item_id", "vector"])
+        rows = ids.rows_of(table["item_id"])
         flat = table["vector"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-        vectors_ID[rows.drop_null().to_numpy()] = flat.reshape(-1, manifest.dimension)[is_known]
+        vectors_ID[rows[rows >= 0]] = flat.reshape(-1, manifest.dimension)[rows >= 0]
     return {"text": vectors_ID}
 
 
