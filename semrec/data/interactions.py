@@ -169,7 +169,7 @@ def union_of(stored: pa.Table, new: pa.Table, *, each_once: bool = False, untime
     values = rows.column("value").to_numpy()
     seconds = rows.column("timestamp").to_numpy()
     is_new = np.arange(rows.num_rows) >= stored.num_rows
-    order = np.lexsort((values, items, seconds, users))  # stable, so of equal events the stored ones come first
+    order = _event_order(users, seconds, items, values)
     users, items, values, seconds, is_new = (key[order] for key in (users, items, values, seconds, is_new))
     starts = np.ones(len(order), dtype=bool)  # where the next event begins; its stored rows come first
     if len(order):
@@ -183,6 +183,26 @@ def union_of(stored: pa.Table, new: pa.Table, *, each_once: bool = False, untime
     users, items, values, seconds = (key[~is_new | is_more] for key in (users, items, values, seconds))
     columns = [user_ids.take(pa.array(users)), item_ids.take(pa.array(items)), values, seconds]
     return pa.table(columns, schema=INTERACTIONS_SCHEMA)
+
+
+def _event_order(users: np.ndarray, seconds: np.ndarray, items: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """The stable order by (user, second, item, value), so that of equal events the stored ones come first: int64 [rows].
+
+    Few events share user and second: one sort by both, and one of those that do, take a third of the time of four.
+    """
+    if not len(users):
+        return np.zeros(0, dtype=np.int64)
+    first, span = int(seconds.min()), int(seconds.max()) - int(seconds.min()) + 1
+    if (int(users.max()) + 1) * span >= 2**63:
+        return np.lexsort((values, items, seconds, users))
+    moment = users.astype(np.int64) * span + (seconds - first)
+    order = np.argsort(moment, kind="stable")
+    is_tied = np.zeros(len(order) + 1, dtype=bool)  # with the row before; one more, which is never tied
+    is_tied[1:-1] = moment[order[1:]] == moment[order[:-1]]
+    places = np.flatnonzero(is_tied[:-1] | is_tied[1:])
+    rows = np.sort(order[places])  # in their first order, on which a stable sort builds
+    order[places] = rows[np.lexsort((values[rows], items[rows], moment[rows]))]
+    return order
 
 
 def _first_of_each_event_id(rows: pa.Table) -> pa.Table:

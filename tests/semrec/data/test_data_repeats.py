@@ -14,7 +14,7 @@ from import_cases import events_in, write
 
 from semrec.contracts import INTERACTIONS_SCHEMA
 from semrec.data import ColumnMap, import_interactions, import_table
-from semrec.data.interactions import union_of
+from semrec.data.interactions import _event_order, union_of
 from semrec.errors import InputError
 from semrec.workspace.folder import Workspace
 
@@ -120,3 +120,12 @@ def test_a_repeated_file_whose_events_do_not_add_up_is_named_alone(stocked: Work
     report = import_table(stocked, tmp_path / "*.csv", fmt="csv", kind="interactions", columns=timed, repeats="latest")
     assert report.notes == ("copy.csv is 1.csv again, byte for byte: its events are there already",)
     assert events_in(stocked) == [("p", "a", 1.0, 5)]
+
+
+@pytest.mark.parametrize("span_s", [1, 50, 2**62])  # all share a second, some do, and more than one integer holds
+def test_events_are_ordered_as_by_all_their_keys(span_s: int) -> None:
+    chance = np.random.default_rng(0)
+    users, items, values = (chance.integers(0, 4, 500).astype(np.int32) for _ in range(3))
+    seconds = chance.integers(0, span_s, 500)
+    order = _event_order(users, seconds, items, values.astype(np.float32))
+    assert order.tolist() == np.lexsort((values, items, seconds, users)).tolist()
