@@ -68,6 +68,7 @@ def main(
     from semrec.evaluation.learn import learn
     from semrec.evaluation.report import evaluate_listed, evaluate_models
     from semrec.evaluation.splits import split_events
+    from semrec.models.base import MODELS, model_class
     from semrec.workspace.folder import Workspace
 
     ks, progress = tuple(sorted(set(k or (10, 20, 100)))), ConsoleProgress()
@@ -85,7 +86,7 @@ def main(
             neutral_value=neutral_value, share=share, seed=seed,
         )  # fmt: skip
     if not dataset.content:
-        without = [kind for kind in kinds if kind.startswith("content")]
+        without = [kind for kind in kinds if kind in MODELS and model_class(kind).is_content_only]
         if without:
             progress.note(f"no embedding: without {', '.join(without)}")
         kinds = tuple(kind for kind in kinds if kind not in without)

@@ -55,7 +55,7 @@ def train_factors(
     if not specs or is_few or MatrixManifest.exists(workspace.storage, job.release_id):
         return
     assert job.interactions is not None
-    settings = {**getattr(model_class("ials"), "defaults", {}), **specs[0].settings}
+    settings = {**model_class("ials").defaults, **specs[0].settings}
     training = TrainingJob(job.release_id, settings, job.inputs, job.embedding, job.interactions, rows_per_block)
     _Training(workspace, training, compute, progress).run()
 

@@ -14,10 +14,10 @@ from pydantic import Field
 
 from semrec.errors import InputError
 from semrec.evaluation.dataset import Dataset, read_dataset
-from semrec.evaluation.learn import BLENDED, LearnedModels, fit_model, learn
+from semrec.evaluation.learn import AUTO_KINDS, LearnedModels, fit_model, learn
 from semrec.evaluation.report import EvaluationReport, evaluate_models
 from semrec.evaluation.splits import split_events
-from semrec.models.base import model_class
+from semrec.models.base import MODELS, model_class
 from semrec.settings import ModelsSettings
 from semrec.workspace.digests import fingerprint
 from semrec.workspace.folder import Workspace
@@ -85,7 +85,7 @@ def choose_models(
     storage = workspace.storage
     interactions = InteractionsManifest.read_if_there(storage)
     is_auto = settings.kinds == ("auto",)
-    kinds = BLENDED if is_auto else settings.kinds
+    kinds = AUTO_KINDS if is_auto else settings.kinds
     if kinds == _CONTENT_ALONE:
         return ModelChoice()
     _check_kinds(kinds)
@@ -190,11 +190,11 @@ def _specs(learned: LearnedModels, choice: ModelChoice) -> tuple[ModelSpec, ...]
 
 def _check_kinds(kinds: tuple[str, ...]) -> None:
     """Raises InputError for models of which a release cannot be made."""
-    personal = [kind for kind in kinds if model_class(kind).is_personal]
-    if not personal or "content" in kinds:
+    is_blend = all(model_class(kind).default_weight is not None for kind in kinds)
+    if not is_blend or not any(model_class(kind).is_personal for kind in kinds):
         raise InputError(
             f"models.kinds {', '.join(kinds)}",
             expected="auto, content alone, or models of unit score variance of which one goes by users' events: "
-            f"{', '.join(BLENDED)}",
+            f"{', '.join(kind for kind in MODELS if model_class(kind).default_weight is not None)}",
             remedy="Set it with `semrec config set models.kinds`; content_ridge stands beside others, content alone.",
         )

@@ -21,23 +21,11 @@ from semrec.models.blend import MIN_VALIDATION_USERS, choose_weights
 from semrec.models.unit_scores import score_covariance, unit_score_users
 from semrec.progress import NoProgress, Progress
 
-__all__ = ["BLENDED", "SEARCHED", "LearnedModels", "Trial", "blend_vectors", "fit_model", "learn"]
+__all__ = ["AUTO_KINDS", "LearnedModels", "Trial", "blend_vectors", "fit_model", "learn"]
 
-#: The models that a blend adds up, where the data allow.
-BLENDED: Final = ("content_ridge", "nsvd", "ials", "popularity")
-#: Quick search: settings that are tried one after the other, each beside the best values so far of those before.
-SEARCHED: Final[Mapping[str, Mapping[str, tuple[Any, ...]]]] = {
-    "content_ridge": {"regularization": (0.3, 1.0, 3.0)},
-    "nsvd": {"degree_exponent": (0.3, 0.4, 0.5), "dimension": (64, 128, 256), "spectral_filter": ("ideal", "smooth")},
-    "ease": {"regularization": (100.0, 300.0, 1000.0)},
-    "item_knn": {"num_neighbours": (50, 100, 200), "shrinkage": (1.0, 10.0, 100.0)},
-    "ials": {"regularization": (0.003, 0.01, 0.03), "unobserved_weight": (0.03, 0.1, 0.3), "dimension": (64, 128, 192)},
-}
-#: Weights where there are too few users to choose them by.
-DEFAULT_WEIGHTS: Final = {"content_ridge": 0.25, "nsvd": 1.0, "ials": 1.0, "popularity": 0.25}
+#: What `models.kinds = auto` stands for.
+AUTO_KINDS: Final = ("content_ridge", "nsvd", "ials", "popularity")
 
-#: Words, similar items and items that nobody liked are compared by content, also where it adds nothing for who is tested.
-_LEAST_WEIGHTS: Final = {"content_ridge": 1 / 16}
 _TRIAL_EPOCHS: Final = 5
 _CRITERION_K: Final = 100  # nDCG@100: an item that rises from place 60 to 20 says something, too
 _USERS_PER_BAND: Final = 500  # with fewer validation users, a band's own weights would be chance
@@ -56,9 +44,9 @@ class Trial:
 class LearnedModels:
     """Models fitted on a split's train part, and how they were chosen.
 
-    `vectors` by name, with "blend" where two models or more are blended. `weights`: model -> pairs (number of events, weight),
-    ascending: from so many events on a user has that weight, as a release's components take them. `notes` say what could
-    not be chosen, and why.
+    `vectors` by name, with "blend" where two models or more can stand side by side. `weights`: model -> pairs (number of
+    events, weight), ascending: from so many events on a user has that weight, as a release's components take them. `notes`
+    say what could not be chosen, and why.
     """
 
     vectors: dict[str, ModelVectors]
@@ -73,7 +61,7 @@ def learn(
     content: Mapping[str, np.ndarray],
     neutral_value: float,
     *,
-    kinds: tuple[str, ...] = BLENDED,
+    kinds: tuple[str, ...] = AUTO_KINDS,
     settings: Mapping[str, Mapping[str, Any]] | None = None,
     weights: Mapping[str, list[tuple[int, float]]] | None = None,
     search: bool = True,
@@ -90,7 +78,7 @@ def learn(
     validation = _validation(split, neutral_value, notes) if search or weights is None else None
     if validation is not None and search:
         for kind in kinds:
-            if kind in SEARCHED:
+            if _defaults_and_grid(kind)[1]:
                 chosen[kind], tuned[kind], tried = _searched(
                     kind, chosen[kind], validation, content, neutral_value, progress
                 )
@@ -99,15 +87,16 @@ def learn(
     for kind in kinds:
         progress.note(f"fits {kind} {chosen[kind] or ''}".rstrip())
         vectors[kind] = fit_model(kind, chosen[kind], split, content, neutral_value)
-    blended = tuple(kind for kind in kinds if kind in BLENDED)
+    default_weights = {kind: model_class(kind).default_weight for kind in kinds if kind not in YARDSTICKS}
+    blended = {kind: weight for kind, weight in default_weights.items() if weight is not None}
     blend_weights = dict(weights or {})
     if len(blended) > 1:
         if validation is not None and not weights:
             held = [
                 tuned.get(kind) or fit_model(kind, chosen[kind], validation, content, neutral_value) for kind in blended
             ]
-            blend_weights = _weights_by_activity(blended, held, validation)
-        blend_weights = blend_weights or {kind: [(0, DEFAULT_WEIGHTS[kind])] for kind in blended}
+            blend_weights = _weights_by_activity(tuple(blended), held, validation)
+        blend_weights = blend_weights or {kind: [(0, weight)] for kind, weight in blended.items()}
         vectors["blend"] = blend_vectors({kind: vectors[kind] for kind in blended}, blend_weights, split.history)
     return LearnedModels(vectors, chosen, blend_weights, trials, notes)
 
@@ -186,7 +175,7 @@ def _searched(
 
     A training that diverges counts as 0. Trainings of a search are short: which settings are best shows early.
     """
-    defaults = YARDSTICKS[kind][1] if kind in YARDSTICKS else getattr(model_class(kind), "defaults", {})
+    defaults, grid = _defaults_and_grid(kind)
     best, trials = {**defaults, **given}, list[Trial]()
     short = {"num_epochs": min(_TRIAL_EPOCHS, best["num_epochs"])} if "num_epochs" in best else {}
     best_vectors: ModelVectors | None = None
@@ -207,7 +196,7 @@ def _searched(
         return ndcg
 
     highest = tried(best)
-    for name, values in SEARCHED[kind].items():
+    for name, values in grid.items():
         start = best
         for value in values:
             settings = {**start, name: value}
@@ -223,6 +212,11 @@ def _searched(
             remedy=f"Leave {kind} out of models.kinds, or set its regularization.",
         )
     return best, best_vectors, trials
+
+
+def _defaults_and_grid(kind: str) -> tuple[Mapping[str, Any], Mapping[str, tuple[Any, ...]]]:
+    described = YARDSTICKS[kind] if kind in YARDSTICKS else model_class(kind)
+    return described.defaults, described.search_grid
 
 
 def _validation_ndcg(vectors: ModelVectors, validation: Split) -> float:
@@ -258,7 +252,7 @@ def _weights_by_activity(
         # What is the same for everybody makes no list of a user's own: where it is best alone, the next best is taken.
         chosen = next(combination for combination, _ in table if np.any(np.array(combination)[is_personal]))
         for kind, weight in zip(kinds, chosen, strict=True):
-            weights[kind].append((start, max(weight, _LEAST_WEIGHTS.get(kind, 0.0))))
+            weights[kind].append((start, max(weight, model_class(kind).least_weight)))
     return weights
 
 

@@ -8,7 +8,7 @@ likes and column i.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from semrec.evaluation.ranks import ModelVectors
 from semrec.evaluation.splits import Split
 from semrec.models.sparse import liked_matrix
 
-__all__ = ["YARDSTICKS", "ease_weights", "fit_yardstick", "item_knn_weights"]
+__all__ = ["YARDSTICKS", "Yardstick", "ease_weights", "fit_yardstick", "item_knn_weights"]
 
 _MOST_ITEMS: Final = 15_000  # whose square in float64 is 1.8 GB
 
@@ -51,16 +51,28 @@ def item_knn_weights(counts_JJ: np.ndarray, *, num_neighbours: int, shrinkage: f
     return cosines_JJ
 
 
-#: Name -> weights of it, and its settings with their defaults.
-YARDSTICKS: Final[Mapping[str, tuple[Callable[..., np.ndarray], Mapping[str, Any]]]] = {
-    "ease": (ease_weights, {"regularization": 300.0}),
-    "item_knn": (item_knn_weights, {"num_neighbours": 100, "shrinkage": 10.0}),
+class Yardstick(NamedTuple):
+    """How an item-item model weighs its neighbours, its settings with their defaults, and the values to search."""
+
+    weigh: Callable[..., np.ndarray]
+    defaults: Mapping[str, Any]
+    search_grid: Mapping[str, tuple[Any, ...]]
+
+
+#: By a name that no model of a release has.
+YARDSTICKS: Final[Mapping[str, Yardstick]] = {
+    "ease": Yardstick(ease_weights, {"regularization": 300.0}, {"regularization": (100.0, 300.0, 1000.0)}),
+    "item_knn": Yardstick(
+        item_knn_weights,
+        {"num_neighbours": 100, "shrinkage": 10.0},
+        {"num_neighbours": (50, 100, 200), "shrinkage": (1.0, 10.0, 100.0)},
+    ),
 }
 
 
 def fit_yardstick(kind: str, settings: Mapping[str, Any], split: Split, neutral_value: float) -> ModelVectors:
     """Fits one of `YARDSTICKS` on a split's train part. Raises InputError where too many items are liked for a square."""
-    weigh, defaults = YARDSTICKS[kind]
+    yardstick = YARDSTICKS[kind]
     trained, folded_in = (
         liked_matrix(events, split.num_users, split.num_items, neutral_value) for events in (split.train, split.history)
     )
@@ -75,7 +87,8 @@ def fit_yardstick(kind: str, settings: Mapping[str, Any], split: Split, neutral_
     likes_UI[np.repeat(np.arange(split.num_users), trained.lengths), trained.columns] = 1
     likes_UJ = likes_UI[:, rows_J]
     # Whole numbers: float32 adds them exactly up to 16 million users.
-    weights_JJ = weigh((likes_UJ.T @ likes_UJ).astype(np.float64), **{**defaults, **settings})
+    counts_JJ = (likes_UJ.T @ likes_UJ).astype(np.float64)
+    weights_JJ = yardstick.weigh(counts_JJ, **{**yardstick.defaults, **settings})
     items_IJ = np.zeros((split.num_items, len(rows_J)), np.float32)
     items_IJ[rows_J] = weights_JJ.T
     likes_UI[:] = 0

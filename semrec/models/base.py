@@ -216,6 +216,15 @@ class VectorModel(ABC):
     compares_items: ClassVar[bool] = True
     #: Whether an item's vector depends on nothing but its content, so that a change of the content changes it.
     is_content_only: ClassVar[bool] = False
+    #: Settings and their defaults.
+    defaults: ClassVar[Mapping[str, Any]] = {}
+    #: Settings to search on held-out likes, one after the other, each beside the best values of those before.
+    search_grid: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
+    #: Weight beside other models where too few users tell a better one. None: a user's scores do not have unit variance over
+    #: the items (`unit_scores`), so that no weight would mean the same for two users, and the model stands alone.
+    default_weight: ClassVar[float | None] = None
+    #: What remains of its weight where others alone would be better.
+    least_weight: ClassVar[float] = 0.0
 
     def __init__(self, settings: Mapping[str, Any], dimension: int) -> None:
         """`settings`: everything, as JSON, that the model's results depend on beside `arrays`."""

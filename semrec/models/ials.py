@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -26,10 +26,15 @@ class IalsModel(LearnedModel):
 
     kind = "ials"
     compares_items = False
-    defaults: Mapping[str, Any] = {
+    defaults: ClassVar[Mapping[str, Any]] = {
         "dimension": 64, "unobserved_weight": 0.1, "regularization": 0.01, "frequency_exponent": 1.0, "num_epochs": 12,
         "min_improvement": 0.001, "seed": 0,
     }  # fmt: skip
+    search_grid: ClassVar[Mapping[str, tuple[Any, ...]]] = {
+        "regularization": (0.003, 0.01, 0.03),
+        "unobserved_weight": (0.03, 0.1, 0.3),
+        "dimension": (64, 128, 192),
+    }
 
     @classmethod
     def fit(cls, data: TrainingData, settings: Mapping[str, Any]) -> tuple[Self, np.ndarray]:

@@ -30,7 +30,7 @@ class LearnedModel(VectorModel):
     items that it does not have last: so the order in which a call lists its items changes no byte.
     """
 
-    defaults: Mapping[str, Any] = {}
+    default_weight = 1.0
 
     def __init__(
         self, settings: Mapping[str, Any], dimension: int, arrays: Mapping[str, np.ndarray] | None = None

@@ -23,6 +23,7 @@ class PopularityModel(VectorModel):
     kind = "popularity"
     is_personal = False
     compares_items = False
+    default_weight = 0.25  # of its scores divided by their standard deviation over the items
 
     def __init__(self, settings: Mapping[str, Any], dimension: int = 1) -> None:
         super().__init__(settings, dimension)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from test_learn import NUM_ITEMS, NUM_USERS, planted
+from test_learn import NUM_ITEMS, NUM_USERS, planted, search_little
 from whole_path import events_table
 
 from cluster.compute import InProcess
@@ -13,20 +13,21 @@ from semrec.bench.generated import EMBEDDING_NAME, write_catalogue
 from semrec.data import import_interactions
 from semrec.errors import InputError
 from semrec.evaluation import choose as choosing
-from semrec.evaluation import learn as learning
 from semrec.evaluation.choose import ModelChoice, choose_models
+from semrec.models.base import MODELS
+from semrec.models.nsvd import NsvdModel
 from semrec.progress import NoProgress
 from semrec.release.reader import Release
 from semrec.settings import ModelsSettings, ReleaseSettings
 from semrec.workspace.folder import Workspace
 
 SETTINGS = ModelsSettings(min_interactions=500, ials_dimension=4)
-SEARCHED = {"nsvd": {"dimension": (2, 4)}, "ials": {"dimension": (2, 4), "regularization": (0.01, 0.03)}}
+IALS_GRID = {"dimension": (2, 4), "regularization": (0.01, 0.03)}
 
 
 @pytest.fixture(autouse=True)
 def small_search(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(learning, "SEARCHED", SEARCHED)
+    search_little(monkeypatch, IALS_GRID)
 
 
 def import_events(workspace: Workspace, num_users: int = NUM_USERS) -> None:
@@ -44,7 +45,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     write_catalogue(workspace, [f"i{row:02}" for row in range(NUM_ITEMS)], embeddings)
     import_events(workspace)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(learning, "SEARCHED", SEARCHED)
+        search_little(patch, IALS_GRID)
         choose_models(workspace, SETTINGS, embedding=EMBEDDING_NAME)
     return workspace
 
@@ -124,3 +125,20 @@ def test_one_model_alone_needs_no_weights(world: Workspace) -> None:
     (spec,) = choice.models
     assert (spec.kind, spec.settings, spec.weights) == ("nsvd", {"dimension": 3}, ((0, 2.0**-spec.exponent),))
     assert choice.trials == ()
+
+
+class AnotherModel(NsvdModel):
+    """A model that is listed and known to nothing else."""
+
+    kind = "another"
+
+
+@pytest.mark.parametrize("kinds", [("another", "popularity"), ("another", "ials", "popularity")])
+def test_a_model_is_blended_that_is_only_listed(
+    world: Workspace, kinds: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(MODELS, "another", (__name__, "AnotherModel"))
+    choice = choose_models(world, SETTINGS.model_copy(update={"kinds": kinds}), embedding=EMBEDDING_NAME)
+    assert set(choice.weights) == set(kinds) and choice.gain is not None and choice.gain[1] > 0
+    assert {spec.kind for spec in choice.models} == {kind for kind, pairs in choice.weights.items() if dict(pairs)[0]}
+    assert {trial[1]["dimension"] for trial in choice.trials if trial[0] == "another"} > {2, 4}

@@ -6,11 +6,15 @@ import numpy as np
 import pytest
 
 from semrec.evaluation import learn as learning
-from semrec.evaluation.learn import DEFAULT_WEIGHTS, LearnedModels, blend_vectors, learn
+from semrec.evaluation.learn import AUTO_KINDS, LearnedModels, blend_vectors, learn
 from semrec.evaluation.ranks import ModelVectors
 from semrec.evaluation.report import evaluate_models
 from semrec.evaluation.splits import Split, split_events
-from semrec.models.base import Events
+from semrec.evaluation.yardsticks import YARDSTICKS
+from semrec.models.base import MODELS, Events, model_class
+from semrec.models.content_ridge import ContentRidgeModel
+from semrec.models.ials import IalsModel
+from semrec.models.nsvd import NsvdModel
 
 NUM_USERS, NUM_ITEMS = 150, 80
 
@@ -29,6 +33,13 @@ def planted(seed: int = 0) -> tuple[Events, np.ndarray]:
     return Events(user, row, value.astype(np.float32), time_s), embeddings.astype(np.float32)
 
 
+def search_little(patch: pytest.MonkeyPatch, ials_grid: dict[str, tuple[float, ...]]) -> None:
+    """Has nsvd and ials searched over a few values, and content_ridge not at all."""
+    patch.setattr(ContentRidgeModel, "search_grid", {})
+    patch.setattr(NsvdModel, "search_grid", {"dimension": (2, 4)})
+    patch.setattr(IalsModel, "search_grid", ials_grid)
+
+
 def divided(events: Events) -> Split:
     return split_events(events, "leave-last-out", num_users=NUM_USERS, num_items=NUM_ITEMS, neutral_value=2.5)
 
@@ -37,7 +48,7 @@ def divided(events: Events) -> Split:
 def learned() -> LearnedModels:
     events, embeddings = planted()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(learning, "SEARCHED", {"nsvd": {"dimension": (2, 4)}, "ials": {"dimension": (2, 4)}})
+        search_little(patch, {"dimension": (2, 4)})
         return learn(divided(events), {"text": embeddings}, 2.5)
 
 
@@ -84,7 +95,7 @@ def test_too_few_users_choose_nothing_and_say_so() -> None:
     split = split_events(few, "leave-last-out", num_users=40, num_items=NUM_ITEMS, neutral_value=2.5)
     found = learn(split, {"text": embeddings}, 2.5)
     assert found.trials == []
-    assert found.weights == {kind: [(0, weight)] for kind, weight in DEFAULT_WEIGHTS.items()}
+    assert found.weights == {kind: [(0, model_class(kind).default_weight)] for kind in AUTO_KINDS}
     assert "40 users to choose settings by, fewer than 100" in found.notes[0]
 
 
@@ -98,3 +109,7 @@ def test_weights_go_by_the_number_of_events() -> None:
     blended = blend_vectors(models, {"a": [(0, 1.0), (2, 0.5)], "b": [(0, 0.0), (2, 1.0)]}, history)
     assert blended.users_UD.tolist() == [[1, 0], [1, 0], [0.5, 2]]
     assert blended.items_ID.tolist() == [[1, 2], [1, 2]]
+
+
+def test_a_yardstick_has_no_name_of_a_model() -> None:
+    assert not set(YARDSTICKS) & set(MODELS)
