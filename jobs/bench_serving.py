@@ -126,3 +126,7 @@ def _serving_world(folder: str, items: int, users: int) -> str:
     workspace = Workspace.create(folder, num_buckets=8)
     make_serving_world(workspace, items, users, dimension=384, compute=InProcess(), progress=ConsoleProgress())
     return workspace.uri
+
+
+if __name__ == "__main__":
+    app()

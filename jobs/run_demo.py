@@ -7,7 +7,7 @@ semrec demo --viewers 50000 --copies 20 --workspace /tmp/big-demo
 from __future__ import annotations
 
 import tempfile
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
@@ -26,8 +26,6 @@ from semrec.settings import change_settings, has_settings, setting_fields, write
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from rich.console import RenderableType
 
     from cluster.stages.pipeline import PipelineResult
     from semrec.online.answers import ScoredItem
@@ -120,7 +118,7 @@ def _show(workspace: Workspace, result: PipelineResult) -> None:
         viewer = f"viewer-{number:07d}"
         published = served.published(viewer)
         assert published is not None  # the demo's own viewers
-        taste_cells: list[RenderableType] = [styled(f"{taste.name}\n", (viewer, "dim")), "\n".join(taste.platforms)]
+        taste_cells: list[Any] = [styled(f"{taste.name}\n", (viewer, "dim")), "\n".join(taste.platforms)]
         lists_by: list[tuple[str, Sequence[ScoredItem]]] = [("content", published.hits)]
         if len(result.models.models) > 1:
             lists_by = [("content", _hits_by_content(served, viewer)), ("all models", published.hits)]

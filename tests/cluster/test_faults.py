@@ -244,7 +244,8 @@ def test_a_killed_node(two_nodes: Cluster, on_ray: RayCluster, workspace: Worksp
     result = score(workspace, on_ray)
     killer.join()
     two_nodes.add_node(num_cpus=1, object_store_memory=80 * 1024**2)
-    assert 1 <= result.parts.retried <= 2
+    assert result.parts.retried <= 2  # none where the node's worker had not begun yet
+    assert result.parts.computed == NUM_PARTS
     assert_undisturbed(workspace, result, undisturbed)
 
 

@@ -15,6 +15,7 @@ from semrec.changes.overlay import OVERLAY_SCHEMA, ItemChange, OverlayView, chan
 from semrec.changes.state import OverlayState, Update
 from semrec.data import ItemRow, import_items
 from semrec.errors import InputError
+from semrec.sorted_ids import SortedIds
 from semrec.workspace.folder import Workspace
 from semrec.workspace.manifests import CatalogueManifest
 from semrec.workspace.storage import Storage
@@ -45,11 +46,11 @@ def test_a_view_has_the_latest_change_of_each_item_in_order() -> None:
 
 
 def test_rows_hidden_are_those_of_changed_and_deleted_items() -> None:
-    item_ids = pa.array(["a", "b", "c", "d"])
+    item_ids = SortedIds.of(pa.array(["a", "b", "c", "d"]))
     view = OverlayView.of([gone("d", 1), put("b", sequence=2), put("new", sequence=3), gone("never", 4)])
     assert view.rows_hidden(item_ids).tolist() == [1, 3]
     assert view.rows_hidden(item_ids) is view.rows_hidden(item_ids)  # kept
-    assert view.rows_hidden(pa.array(["d"])).tolist() == [0]
+    assert view.rows_hidden(SortedIds.of(pa.array(["d"]))).tolist() == [0]
     empty = OverlayView.empty()
     assert (bool(empty), empty.ids, empty.vectors_OD.shape, empty.rows_hidden(item_ids).tolist()) == (
         False,
@@ -79,7 +80,7 @@ def test_an_item_without_a_vector_is_in_no_answer_and_its_older_self_stays_hidde
     view = OverlayView.of([put("a", 1, 0, sequence=1), put("b", 1, 0, 0, sequence=2)])
     lacking = view.with_vectors({"b": None}, "e")
     assert (lacking.ids, lacking.num_without_vector, lacking.foreign("e", 2)) == (("a",), 1, ())
-    assert lacking.rows_hidden(pa.array(["b", "z"])).tolist() == [0]
+    assert lacking.rows_hidden(SortedIds.of(pa.array(["b", "z"]))).tolist() == [0]
     assert lacking.changes["b"].title == "title of b"
 
 
