@@ -59,13 +59,8 @@ def start_ray(start: Callable[[], T]) -> T:
             raise
         except Exception as error:
             ray.shutdown()
-            _end(
-                [
-                    child
-                    for child in psutil.Process().children(recursive=True)
-                    if child not in others and _is_rays(child)
-                ]
-            )
+            started = set(psutil.Process().children(recursive=True)) - others
+            _end(list(filter(_is_rays, started)))
             if not num_left:
                 raise NoWorkersError(
                     f"Ray did not start on this machine in {_TRIES} tries: {error}",

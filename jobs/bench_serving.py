@@ -22,18 +22,22 @@ __all__ = ["app"]
 
 app = typer.Typer()
 
+Served = Annotated[
+    str | None, typer.Option("--workspace", "-w", help="Serve its live pair (default: a generated one).")
+]
+Items = Annotated[int, typer.Option(min=1, help="Generated items, of 384 dimensions.")]
+Users = Annotated[int, typer.Option(min=1, help="Generated users, 100 events each.")]
+
 
 @app.command("serving")
 @exit_on_error
 def serving(
-    workspace: Annotated[
-        str | None, typer.Option("--workspace", "-w", help="Serve its live pair (default: a generated one).")
-    ] = None,
+    workspace: Served = None,
     platform: Annotated[
         str | None, typer.Option(help="Platform that requests ask for (default: none; Lumina in a generated one).")
     ] = None,
-    items: Annotated[int, typer.Option(min=1, help="Generated items, of 384 dimensions.")] = 62_423,
-    users: Annotated[int, typer.Option(min=1, help="Generated users, 100 events each.")] = 2_000,
+    items: Items = 62_423,
+    users: Users = 2_000,
     seconds: Annotated[float, typer.Option(min=1.0, help="Length of each measurement.")] = 10.0,
     rate: Annotated[float, typer.Option(min=1.0, help="Requests per second of the steady load.")] = 1_000.0,
     json: Json = None,
@@ -58,11 +62,9 @@ def serving(
 @app.command("soak")
 @exit_on_error
 def soak_service(
-    workspace: Annotated[
-        str | None, typer.Option("--workspace", "-w", help="Serve its live pair (default: a generated one).")
-    ] = None,
-    items: Annotated[int, typer.Option(min=1, help="Generated items, of 384 dimensions.")] = 62_423,
-    users: Annotated[int, typer.Option(min=1, help="Generated users, 100 events each.")] = 2_000,
+    workspace: Served = None,
+    items: Items = 62_423,
+    users: Users = 2_000,
     minutes: Annotated[float, typer.Option(min=0.5, help="How long.")] = 10.0,
     rate: Annotated[float, typer.Option(min=1.0, help="Requests per second.")] = 200.0,
     switches: Annotated[int, typer.Option(min=0, help="Release switches.")] = 3,

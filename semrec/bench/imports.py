@@ -78,15 +78,15 @@ def bench_import(folder: str, num_ratings: int, num_appended: int, *, rounds: in
     num_more = write_ratings(more, num_appended, seed=1, first_user=1 + num_ratings, num_items=num_movies(num_ratings))
     opened = Workspace.create(workspace, num_buckets=NUM_BUCKETS)
     import_items(opened, (ItemRow(str(n + 1), f"Movie {n + 1}") for n in range(num_movies(num_ratings))))
-    taken: dict[str, list[ImportMeasurement]] = {}
+    measured: dict[str, list[ImportMeasurement]] = {}
     for n in range(rounds):
         if find_spec("duckdb"):
-            taken.setdefault("duckdb", []).append(
+            measured.setdefault("duckdb", []).append(
                 _measured("duckdb", num_whole, _DUCKDB, f"{folder}/duckdb-{n}", whole)
             )
-        taken.setdefault("import", []).append(_measured("import", num_whole, _IMPORT, workspace, whole, "replace"))
-        taken.setdefault("append", []).append(_measured("append", num_more, _IMPORT, workspace, more, "append"))
-    for measurements in taken.values():
+        measured.setdefault("import", []).append(_measured("import", num_whole, _IMPORT, workspace, whole, "replace"))
+        measured.setdefault("append", []).append(_measured("append", num_more, _IMPORT, workspace, more, "append"))
+    for measurements in measured.values():
         yield min(measurements, key=lambda measurement: measurement.cpu_s)
 
 
@@ -108,12 +108,12 @@ def write_ratings(
         for start in range(0, num_users, _BLOCK_USERS):
             lengths = lengths_U[start : start + _BLOCK_USERS]
             users = np.repeat(np.arange(first_user + start, first_user + start + len(lengths)), lengths)
-            places = chance.random(len(users)) ** _POPULARITY_POWER
+            popularity_ranks = chance.random(len(users)) ** _POPULARITY_POWER
             sitting_s = np.repeat(chance.integers(_FIRST_S, _LAST_S, len(lengths)), lengths)
             table = pa.table(
                 {
                     "userId": users,
-                    "movieId": 1 + (places * num_items).astype(np.int64),
+                    "movieId": 1 + (popularity_ranks * num_items).astype(np.int64),
                     "rating": chance.choice(np.arange(1, 11) / 2, len(users), p=_RATING_SHARES),
                     "timestamp": sitting_s + chance.integers(0, 7_200, len(users)),
                 }

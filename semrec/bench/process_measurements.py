@@ -52,13 +52,13 @@ def process_seconds(
 
     Both score the same users, the processes an equal share each; who waits for orders sleeps.
     """
-    one = EngineProcessSpec(folder, "cpu", "cpu", coarse, num_threads)
+    spec = EngineProcessSpec(folder, "cpu", "cpu", coarse, num_threads)
     edges = np.linspace(0, num_users, num_threads + 1).astype(int).tolist()
     shares = list(pairwise(edges))
     taken: dict[int, list[tuple[float, float]]] = {k: [] for k in ks}
     with ExitStack() as stack:
-        whole = [stack.enter_context(EngineProcess(one))]
-        several = [stack.enter_context(EngineProcess(replace(one, num_threads=1))) for _ in shares]
+        whole = [stack.enter_context(EngineProcess(spec))]
+        several = [stack.enter_context(EngineProcess(replace(spec, num_threads=1))) for _ in shares]
         for k in ks:
             _seconds(whole, [(0, num_users)], k)
             _seconds(several, shares, k)

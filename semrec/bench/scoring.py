@@ -187,8 +187,8 @@ def _row(
 ) -> ScoreBenchRow:
     def to(engine: str, variant: Variant = "plain") -> float | None:
         """How many times as fast as that contestant on the same device, where there is one."""
-        found = [w for w in taken.seconds if (w.engine, w.variant, w.device) == (engine, variant, contestant.device)]
-        return _ratio(taken.seconds[found[0]], taken.seconds[contestant]) if found else None
+        compared = [w for w in taken.seconds if (w.engine, w.variant, w.device) == (engine, variant, contestant.device)]
+        return _ratio(taken.seconds[compared[0]], taken.seconds[contestant]) if compared else None
 
     slower = to(contestant.engine, "seen") if contestant.variant == "filters" else None
     row = ScoreBenchRow(
@@ -211,17 +211,17 @@ def _row(
         product_users_per_s=1 / median(taken.product[contestant.device]),
         product_shape=taken.shape[contestant.device],
     )
-    found = taken.results[contestant]
-    if isinstance(found, np.ndarray):
+    lists = taken.results[contestant]
+    if isinstance(lists, np.ndarray):
         ours = next(result for w, result in taken.results.items() if w.variant == "plain" and isinstance(result, TopK))
         assert isinstance(ours, TopK)
-        return replace(row, agreement=float((found == ours.rows.reshape(found.shape)).all(axis=1).mean()))
+        return replace(row, agreement=float((lists == ours.rows.reshape(lists.shape)).all(axis=1).mean()))
     return replace(
         row,
-        candidates_per_row=found.num_candidates / found.num_queries,
-        exhaustive_rows=found.num_exhaustive,
-        exhaustive_share=found.num_exhaustive / found.num_queries,
-        equal=_same_lists(found, expected[contestant.variant], k),
+        candidates_per_row=lists.num_candidates / lists.num_queries,
+        exhaustive_rows=lists.num_exhaustive,
+        exhaustive_share=lists.num_exhaustive / lists.num_queries,
+        equal=_same_lists(lists, expected[contestant.variant], k),
     )
 
 

@@ -88,7 +88,7 @@ def import_table(
     MissingArtefactError for interactions without a catalogue; nothing of the import is then live.
     """
     imported = _choice("kind", kind, KINDS)
-    read = _choice("fmt", fmt, _READERS)
+    read = _choice("fmt", fmt, READERS)
     rule = WeightRule(repeats, neutral_value)
     imported.check(columns)
     options = dialect or DialectOptions()
@@ -260,7 +260,8 @@ def _with(read: Callable[..., Iterator[RowBlock]], *names: str) -> Callable[...,
     return lambda source, wanted, **more: read(source, wanted, **{name: more[name] for name in ("stats", *names)})
 
 
-_READERS: Final[Mapping[str, Callable[..., Iterator[RowBlock]]]] = {
+#: Format -> reads the rows of a source, of the columns named, in blocks; takes the arguments of all readers by name.
+READERS: Final[Mapping[str, Callable[..., Iterator[RowBlock]]]] = {
     "csv": _with(_read_csv, "options"),
     "jsonl": _with(read_jsonl, "keys"),
     "parquet": _with(read_parquet, "ids"),

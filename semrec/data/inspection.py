@@ -17,11 +17,11 @@ from semrec.changes.log import LogPositions
 from semrec.data.columns import ColumnMap
 from semrec.data.delimited import read_delimited
 from semrec.data.dialects import guess_dialect
+from semrec.data.imports import READERS
 from semrec.data.interactions import WeightRule
-from semrec.data.jsonl import json_objects, read_jsonl
+from semrec.data.jsonl import json_objects
 from semrec.data.kinds import KINDS, ImportJob
-from semrec.data.parquet import open_parquet, read_parquet
-from semrec.data.rdf import read_ntriples, read_turtle
+from semrec.data.parquet import open_parquet
 from semrec.data.records import Dialect
 from semrec.data.rejects import ReadStats, RowBlock
 from semrec.data.sources import Source, find_sources
@@ -155,12 +155,8 @@ def _names(source: Source, fmt: str, stats: ReadStats) -> list[str]:
 def _first_block(source: Source, fmt: str, dialect: Dialect, names: list[str], stats: ReadStats) -> RowBlock | None:
     if fmt == "csv":
         blocks = read_delimited(source, names, stats=stats, dialect=dialect)
-    elif fmt == "parquet":
-        blocks = read_parquet(source, names, ids=[], stats=stats)
     else:
-        blocks = {"jsonl": read_jsonl, "ntriples": read_ntriples, "turtle": read_turtle}[fmt](
-            source, names, stats=stats
-        )
+        blocks = READERS[fmt](source, names, ids=[], keys=None, stats=stats)
     return next(iter(blocks), None) if names else None
 
 

@@ -199,9 +199,9 @@ def _event_order(users: np.ndarray, seconds: np.ndarray, items: np.ndarray, valu
     order = np.argsort(moment, kind="stable")
     is_tied = np.zeros(len(order) + 1, dtype=bool)  # with the row before; one more, which is never tied
     is_tied[1:-1] = moment[order[1:]] == moment[order[:-1]]
-    places = np.flatnonzero(is_tied[:-1] | is_tied[1:])
-    rows = np.sort(order[places])  # in their first order, on which a stable sort builds
-    order[places] = rows[np.lexsort((values[rows], items[rows], moment[rows]))]
+    tied = np.flatnonzero(is_tied[:-1] | is_tied[1:])
+    rows = np.sort(order[tied])  # in their first order, on which a stable sort builds
+    order[tied] = rows[np.lexsort((values[rows], items[rows], moment[rows]))]
     return order
 
 

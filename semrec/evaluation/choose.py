@@ -138,16 +138,16 @@ def _measured(
     popularity = popularity or fit_model("popularity", {}, split, dataset.content, dataset.neutral_value)
     report = evaluate_models({"popularity": popularity, name: learned.vectors[name]}, split, ks=(10,))
     ndcg = {"popularity": report.results["popularity"].means[_METRIC], "chosen": report.results[name].means[_METRIC]}
-    found = before or ModelChoice(
+    choice = before or ModelChoice(
         settings={kind: learned.settings[kind] for kind in kinds},
         weights={kind: tuple(learned.weights.get(kind, ((0, 1.0),))) for kind in kinds},
         searched_ndcg=ndcg["chosen"],
         trials=tuple((trial.kind, trial.settings, trial.ndcg) for trial in learned.trials),
         notes=tuple(learned.notes),
     )
-    return found.model_copy(
+    return choice.model_copy(
         update={
-            "models": _specs(learned, found),
+            "models": _specs(learned, choice),
             "num_users": len(split.tested_users),
             "ndcg": ndcg,
             "interval": report.results[name].intervals[_METRIC],

@@ -19,7 +19,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from semrec.contracts import part_name
 from semrec.models.half_step import FixedSide, eigenbasis, fixed_side, rotated_side
@@ -34,7 +33,7 @@ from semrec.workspace.ledger import Ledger, PartRecord, build_info
 from semrec.workspace.manifests import EmbeddingManifest, InteractionsManifest, Manifest, ReleaseInputs
 from semrec.workspace.records import ArrayFile, TableFile
 from semrec.workspace.storage import Storage
-from semrec.workspace.tables import read_table
+from semrec.workspace.tables import read_parts
 
 __all__ = [
     "FactorsCheckpoint",
@@ -111,7 +110,7 @@ class LikesWorker:
 
     def __init__(self, workspace: Workspace, job: TrainingJob) -> None:
         self._storage, self._job = workspace.storage, job
-        ids = pa.concat_tables(read_table(self._storage, part, ["item_id"]) for part in job.embedding.parts)
+        ids = read_parts(self._storage, job.embedding.parts, ["item_id"])
         self._item_ids = SortedIds.of(ids.sort_by("item_id").column("item_id"))
         self._ledger = Ledger(self._storage, f"{job.folder}/likes")
 

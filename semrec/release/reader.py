@@ -36,7 +36,7 @@ class UserPart:
     stated: pa.Array | None = None  # ATTRIBUTES_TYPE [U]: their values of the attributes that eligibility goes by
 
     def of_source(self, name: str) -> np.ndarray:
-        """The source_indices of the users who have a source: int64, ascending."""
+        """The rows of the users who have a source: int64, ascending."""
         return np.flatnonzero(self.source_U == self.sources.index(name))
 
     def source_of(self, user: int) -> str:

@@ -38,11 +38,11 @@ _GPU = Devices("cuda", 1, _MEMORY, 1)
 @pytest.fixture(scope="module")
 def head() -> Iterator[Cluster]:
     """A head with one CPU and no GPU."""
-    made = start_ray(lambda: Cluster(initialize_head=True, head_node_args={"num_cpus": 1}))
-    ray.init(address=made.address, logging_level="ERROR", log_to_driver=False)
-    yield made
+    cluster = start_ray(lambda: Cluster(initialize_head=True, head_node_args={"num_cpus": 1}))
+    ray.init(address=cluster.address, logging_level="ERROR", log_to_driver=False)
+    yield cluster
     ray.shutdown()
-    made.shutdown()
+    cluster.shutdown()
 
 
 @pytest.fixture

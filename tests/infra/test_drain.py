@@ -24,11 +24,11 @@ _PART_S = 5.0
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    made = start_ray(lambda: Cluster(initialize_head=True, head_node_args={"num_cpus": 0}))
-    ray.init(address=made.address, logging_level="ERROR", log_to_driver=False)
-    yield made
+    cluster = start_ray(lambda: Cluster(initialize_head=True, head_node_args={"num_cpus": 0}))
+    ray.init(address=cluster.address, logging_level="ERROR", log_to_driver=False)
+    yield cluster
     ray.shutdown()
-    made.shutdown()
+    cluster.shutdown()
 
 
 def _node(cluster: Cluster) -> Raylet:
