@@ -235,17 +235,34 @@ Ledger.commit = commit_or_die
     assert_undisturbed(workspace, result, undisturbed)
 
 
-def test_a_killed_node(two_nodes: Cluster, on_ray: RayCluster, workspace: Workspace, undisturbed: ScoreResult) -> None:
+def test_a_killed_node(
+    two_nodes: Cluster,
+    on_ray: RayCluster,
+    prepared: Path,
+    workspace: Workspace,
+    undisturbed: ScoreResult,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
     def kill_node() -> None:
         other = next(node for node in two_nodes.list_all_nodes() if node != two_nodes.head_node)
+        raylet = psutil.Process(other.all_processes["raylet"][0].process.pid)
+
+        def is_at_work() -> bool:
+            with contextlib.suppress(psutil.Error):  # a child that ends meanwhile
+                return any("run_part" in word for child in raylet.children() for word in child.cmdline())
+            return False
+
+        wait_until(is_at_work, WAIT_S, every_s=0.005)
         two_nodes.remove_node(other, allow_graceful=False)
 
+    # Actors outlive a plan: both have started before the run that one is killed in, and this one has a part at hand then.
+    score(copied(prepared, tmp_path_factory.mktemp("warm")), on_ray)
+    wait_until(lambda: len(actor_pids(two_nodes)) == 2, WAIT_S)
     killer = when_committed(workspace, 3, kill_node)
     result = score(workspace, on_ray)
     killer.join()
     two_nodes.add_node(num_cpus=1, object_store_memory=80 * 1024**2)
-    assert result.parts.retried <= 2  # none where the node's worker had not begun yet
-    assert result.parts.computed == NUM_PARTS
+    assert 1 <= result.parts.retried <= 2
     assert_undisturbed(workspace, result, undisturbed)
 
 
