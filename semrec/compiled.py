@@ -1,18 +1,21 @@
 """Compile loops for the machine they run on, and keep the code on disk for the next process.
 
-numba compiles the functions that a loop calls into the loop, but looks only at the loop's own file to see whether kept code is
-still true. Code of a changed callee would live on. So the folder of what is kept is named after a hash of all our files that
-hold compiled code, and of the compiler: after any change, all of it is compiled anew.
+numba's own cache looks at the file of a loop alone to see whether kept code is still true, so code of a changed callee would
+live on; it compiles anew for each place that the same sources are unpacked at, as every submitted job is; and two processes
+that write at once may exchange the code of two signatures. Here the folder of what is kept is named after a hash of all our
+files that hold compiled code, and each piece of code has a file of its own, named after what it was compiled for.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import pickle
 import re
 import shutil
+import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -21,26 +24,64 @@ from typing import Any, Final
 
 import llvmlite
 import numba
+from numba.core.caching import FunctionCache
+from numba.core.compiler import CompileResult
+from numba.core.serialize import dumps
 
 __all__ = ["compiled", "compiled_sources"]
 
 _PACKAGE: Final = Path(__file__).parent
 _IMPORTS_COMPILER: Final = re.compile(rb"^(from|import) (numba|semrec\.compiled)\b", re.MULTILINE)
 _KEPT_DAYS: Final = 30  # so long code stays that no process has asked for
-_LOCK: Final = threading.Lock()  # numba takes its folder from a setting of the process
 
 
 def compiled(function: Callable[..., Any]) -> Any:
     """Compiled on first use without the interpreter's lock; kept on disk where there is a place to write."""
+    dispatcher = numba.njit(nogil=True)(function)
     folder = _cache_folder()
-    if folder is None:
-        return numba.njit(nogil=True)(function)
-    with _LOCK:
-        before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(folder)
+    if folder is not None:
+        dispatcher._cache = _CodeFiles(function, folder)
+    return dispatcher
+
+
+class _CodeFiles(FunctionCache):
+    """Keeps the machine code of one function: a file per signature and processor, replaced as a whole."""
+
+    def __init__(self, function: Callable[..., Any], folder: Path) -> None:
+        self._py_func = function
+        self._folder = folder
+        self.enable()
+
+    @property
+    def cache_path(self) -> str:
+        return str(self._folder)
+
+    def flush(self) -> None:
+        """Forgets the code of all signatures."""
+        for path in self._folder.glob(f"{self._name}-*"):
+            path.unlink(missing_ok=True)
+
+    def _load_overload(self, signature: Any, target_context: Any) -> Any:
+        key = self._index_key(signature, target_context.codegen())
         try:
-            return numba.njit(nogil=True, cache=True)(function)
-        finally:
-            numba.config.CACHE_DIR = before
+            kept_key, code = pickle.loads(self._path_of(key).read_bytes())
+        except OSError:
+            return None
+        return CompileResult._rebuild(target_context, *code) if kept_key == key else None
+
+    def _save_overload(self, signature: Any, result: Any) -> None:
+        key = self._index_key(signature, result.codegen)
+        with tempfile.NamedTemporaryFile(dir=self._folder, delete=False) as file:
+            file.write(dumps((key, result._reduce())))
+        Path(file.name).replace(self._path_of(key))
+
+    @property
+    def _name(self) -> str:
+        return f"{self._py_func.__module__}.{self._py_func.__qualname__}".replace("<", "").replace(">", "")
+
+    def _path_of(self, key: Any) -> Path:
+        """The file for a signature, a processor and its instruction set, and the bytes of the function and its closure."""
+        return self._folder / f"{self._name}-{hashlib.sha256(repr(key).encode()).hexdigest()[:16]}.code"
 
 
 def compiled_sources() -> list[Path]:
@@ -51,7 +92,8 @@ def compiled_sources() -> list[Path]:
 @cache
 def _cache_folder() -> Path | None:
     """The folder for the code of these sources, or None where nothing can be written."""
-    digest = hashlib.sha256(f"numba {numba.__version__} llvmlite {llvmlite.__version__}".encode())
+    build = f"{sys.implementation.cache_tag} numba {numba.__version__} llvmlite {llvmlite.__version__}"
+    digest = hashlib.sha256(build.encode())
     for path in compiled_sources():
         digest.update(str(path.relative_to(_PACKAGE)).encode() + b"\0" + path.read_bytes() + b"\0")
     for root in _cache_roots():
@@ -64,15 +106,13 @@ def _cache_folder() -> Path | None:
 
 
 def _cache_roots() -> Iterator[Path]:
-    """Where numba is told to keep code; else beside the source or, where that is read-only, in the user's cache."""
+    """Where numba is told to keep code; else in the user's cache, or beside the source for a user without a writable home."""
     if numba.config.CACHE_DIR:
         yield Path(numba.config.CACHE_DIR)
         return
-    yield _PACKAGE / "__pycache__"
-    try:
+    with contextlib.suppress(RuntimeError):  # a user without a home
         yield Path("~/.cache/semrec").expanduser()
-    except RuntimeError:  # a user without a home
-        return
+    yield _PACKAGE / "__pycache__"
 
 
 def _can_write(folder: Path) -> bool:

@@ -55,7 +55,7 @@ def result(package: Path, **environment: str) -> str:
     """What a new process computes from 0."""
     command = [sys.executable, "-c", "from semrec.caller import shifted_twice; print(shifted_twice(0))"]
     clean = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA")}
-    home = str(package.parents[1] / "home")
+    home = str(home_of(package))
     done = subprocess.run(
         command, env={**clean, "HOME": home, **environment}, cwd=package.parent, capture_output=True, text=True
     )
@@ -63,9 +63,13 @@ def result(package: Path, **environment: str) -> str:
     return done.stdout.strip()
 
 
+def home_of(package: Path) -> Path:
+    return package.parents[1] / "home"
+
+
 def kept(root: Path) -> dict[Path, int]:
     """The files of machine code and when they were written."""
-    return {path: path.stat().st_mtime_ns for path in root.rglob("*.nbc")}
+    return {path: path.stat().st_mtime_ns for path in root.rglob("*.code")}
 
 
 def test_a_changed_callee_changes_the_result(package: Path) -> None:
@@ -76,11 +80,27 @@ def test_a_changed_callee_changes_the_result(package: Path) -> None:
 
 def test_unchanged_sources_are_not_compiled_again(package: Path) -> None:
     result(package)
-    before = kept(package / "__pycache__")
+    before = kept(home_of(package))
     assert len(before) == 2
     (package / "other.py").write_text("# a source without compiled code\n")
     result(package)
-    assert kept(package / "__pycache__") == before
+    assert kept(home_of(package)) == before
+
+
+def test_the_same_sources_elsewhere_are_not_compiled_again(package: Path) -> None:
+    result(package)
+    before = kept(home_of(package))
+    unpacked = shutil.copytree(package.parent, package.parents[1] / "unpacked") / package.name
+    (unpacked / "caller.py").touch()
+    assert result(unpacked) == "2"
+    assert kept(home_of(package)) == before
+
+
+def test_code_of_another_signature_is_not_taken(package: Path) -> None:
+    result(package)
+    (first, second) = kept(home_of(package))
+    shutil.copy(first, second)  # as after a write that failed
+    assert result(package) == "2"
 
 
 def test_code_is_kept_where_numba_is_told(package: Path, tmp_path: Path) -> None:
@@ -91,17 +111,17 @@ def test_code_is_kept_where_numba_is_told(package: Path, tmp_path: Path) -> None
     assert result(package, NUMBA_CACHE_DIR=str(tmp_path / "told")) == "20"
 
 
-def test_beside_a_read_only_source_code_is_kept_in_the_users_cache(package: Path, tmp_path: Path) -> None:
-    (package / "__pycache__").touch()  # nobody, the superuser included, can make a folder of this name now
+def test_without_a_writable_home_code_is_kept_beside_the_source(package: Path) -> None:
+    home_of(package).touch()  # nobody, the superuser included, can make a folder in it now
     assert result(package) == "2"
-    assert len(kept(tmp_path / "home" / ".cache" / "semrec")) == 2
+    assert len(kept(package / "__pycache__")) == 2
     write_callee(package, shift=10)
     assert result(package) == "20"
 
 
 def test_where_nothing_can_be_written_the_result_is_the_same(package: Path, tmp_path: Path) -> None:
     (package / "__pycache__").touch()
-    (tmp_path / "home").touch()
+    home_of(package).touch()
     assert result(package) == "2"
     assert not kept(tmp_path)
     write_callee(package, shift=10)
@@ -110,7 +130,7 @@ def test_where_nothing_can_be_written_the_result_is_the_same(package: Path, tmp_
 
 def test_code_that_nobody_asked_for_in_a_month_is_removed(package: Path) -> None:
     result(package)
-    (first,) = (package / "__pycache__").glob("semrec-*")
+    (first,) = (home_of(package) / ".cache" / "semrec").glob("semrec-*")
     for shift, age_days in ((2, 29), (3, 31)):
         write_callee(package, shift=shift)
         os.utime(first, (time.time() - age_days * 86_400,) * 2)
