@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import ray
-import torch
 from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 
 from cluster.compute_options import ComputeOptions
@@ -78,6 +77,8 @@ class InProcess:
 
     def devices(self, at_least: int = 1, *, kind: str | None = None) -> Devices:
         threads = os.cpu_count() or 1
+        import torch  # seconds, which a service's driver need not wait for
+
         wanted = _wanted(kind, self._device)
         if wanted != "cpu" and torch.cuda.is_available():
             return Devices("cuda", at_least, _gpu_memory_bytes() // at_least, threads)
@@ -248,4 +249,6 @@ def _alive() -> list[dict[str, float]]:
 
 
 def _gpu_memory_bytes() -> int:
+    import torch
+
     return int(torch.cuda.mem_get_info()[1])

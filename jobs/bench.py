@@ -233,7 +233,7 @@ def demo(json: Json = None) -> None:
 def _scoring_problem(workspace: str | None, data: str | None, items: int | None, users: int) -> Any:
     from semrec.bench.workloads import generated_problem, release_problem
     from semrec.errors import InputError
-    from semrec.release import Release, newest_release
+    from semrec.release.reader import Release, newest_release
     from semrec.workspace.folder import Workspace
 
     if not workspace:
@@ -248,7 +248,7 @@ def _scoring_problem(workspace: str | None, data: str | None, items: int | None,
 
 def _recorded_format(workspace: str | None) -> str | None:
     """Name of the coarse format that the newest release was measured to be scored in fastest."""
-    from semrec.release import Release, newest_release
+    from semrec.release.reader import Release, newest_release
     from semrec.workspace.folder import Workspace
 
     if workspace is None:

@@ -40,7 +40,7 @@ def main(
     from cluster.compute import open_compute
     from semrec.online.parity import check_parity
     from semrec.online.published import PublishedLists
-    from semrec.runs import require_live
+    from semrec.runs.live import require_live
 
     storage = workspace.storage
     lists = PublishedLists(storage, require_live(storage).run)

@@ -71,7 +71,7 @@ def set_value(
     value: Annotated[str, typer.Argument(help="Its value; several names with commas between; '' for none or not set.")],
 ) -> None:
     """Change one setting for all later calls. What is live changes with the next `semrec run`."""
-    from semrec.runs import initial_settings
+    from semrec.runs.publish import initial_settings
 
     storage = workspace.storage
     before = read_settings(storage) if has_settings(storage) else initial_settings(storage)

@@ -32,7 +32,7 @@ __all__ = ["main"]
 def main(workspace: Workspace, settings: Settings, open_compute: OpenCompute, device: str) -> None:
     """Embed the catalogue: only texts that have no committed vector."""
     from cluster.stages.embed import embed_catalogue
-    from semrec.encoders import embed_settings
+    from semrec.encoders.settings import embed_settings
 
     chosen = embed_settings({**settings.encoder.model_dump(), "device": device})
     with open_compute() as compute:

@@ -38,7 +38,7 @@ def main(
     ] = None,
 ) -> None:
     """Create a workspace and write its settings; one that something is live in starts with the live release's."""
-    from semrec.runs import initial_settings
+    from semrec.runs.publish import initial_settings
     from semrec.workspace.folder import DEFAULT_NUM_BUCKETS, Workspace
 
     given = dict(_pair(text) for text in values or ())

@@ -106,7 +106,7 @@ def _k_of(workspace: str | None) -> int:
 
 def _workload(workspace: str | None, items: int | None, users: int | None, dimension: int, k: int) -> Workload:
     from semrec.planning import Workload
-    from semrec.release import Release, newest_release
+    from semrec.release.reader import Release, newest_release
     from semrec.workspace.folder import Workspace
 
     if workspace is not None and (items is None or users is None):

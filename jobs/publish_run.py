@@ -38,7 +38,9 @@ def main(
     require: Require = None,
 ) -> None:
     """Publish a verified run: release and run go live in one step."""
-    from semrec.runs import Allowed, newest_run, publish
+    from semrec.runs.gates import Allowed
+    from semrec.runs.plan import newest_run
+    from semrec.runs.publish import publish
 
     storage = workspace.storage
     allowed = Allowed(allow_empty, frozenset(allow_lost_clause or ()), allow_worse, required=tuple(require or ()))

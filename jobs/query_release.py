@@ -36,7 +36,7 @@ def main(
     if sum(value is not None for value in (item, user, search)) != 1:
         raise typer.BadParameter("give exactly one of --item, --user, --search")
     from semrec.online.release import OnlineRelease
-    from semrec.runs import require_live
+    from semrec.runs.live import require_live
 
     storage = workspace.storage
     live = require_live(storage)

@@ -21,7 +21,7 @@ __all__ = ["main"]
 @with_workspace()
 def main(workspace: Workspace) -> None:
     """Roll back: the earlier release and run go live in one step."""
-    from semrec.runs import rollback
+    from semrec.runs.publish import rollback
 
     live = rollback(workspace.storage)
     say(f"live: release {live.release}, run {live.run}")

@@ -57,8 +57,8 @@ def main(
 ) -> None:
     """Embed, learn, release, score, verify and publish."""
     from cluster.stages.pipeline import run_pipeline
-    from semrec.encoders import embed_settings
-    from semrec.runs import Allowed
+    from semrec.encoders.settings import embed_settings
+    from semrec.runs.gates import Allowed
 
     encoder = embed_settings({**settings.encoder.model_dump(), "device": device})
     with open_compute() as compute:

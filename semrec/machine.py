@@ -6,13 +6,13 @@ import os
 import platform
 from pathlib import Path
 
-import torch
-
 __all__ = ["machine"]
 
 
 def machine() -> str:
     """Processor, cores, memory, GPU and the builds that matter, in one line."""
+    import torch  # seconds, which only who asks should wait for
+
     cpu = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():

@@ -102,7 +102,10 @@ print(*sorted({name.partition(".")[0] for name in sys.modules}))
 @cache
 def loaded_by(package: str) -> set[str]:
     """The top-level modules in memory after every module of `package` was imported in a fresh interpreter."""
-    modules = [name for name in MODULES if name.partition(".")[0] == package and importable(name)]
+    return loaded_by_modules(*(name for name in MODULES if name.partition(".")[0] == package and importable(name)))
+
+
+def loaded_by_modules(*modules: str) -> set[str]:
     command = [sys.executable, "-W", "ignore", "-c", IMPORTED, *modules]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr[-2000:]
@@ -130,6 +133,12 @@ def test_ray_and_the_web_framework_do_not_come_in_by_a_side_door(package: str) -
 
 def test_the_commands_load_neither_ray_nor_an_encoder_before_they_run() -> None:
     assert not loaded_by("jobs") & {"ray", "fastapi", "sentence_transformers"}
+
+
+def test_what_only_starts_or_watches_others_loads_no_engine() -> None:
+    """Seconds of CPU in each process that starts a service, takes its changes or hands out parts of a run."""
+    modules = ("cluster.serving.launch", "cluster.serving.changes.actor", "cluster.executor", "semrec.runs.live")
+    assert not loaded_by_modules(*modules) & {"torch", "numba", "scipy", "sentence_transformers"}
 
 
 @pytest.mark.parametrize("path", FILES, ids=MODULES)

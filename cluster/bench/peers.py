@@ -12,9 +12,9 @@ import uvicorn
 from fastapi import FastAPI, HTTPException
 
 from semrec.contracts import bucket_of
-from semrec.release import Release
 from semrec.release.attributes import attribute_dicts
-from semrec.runs import require_live
+from semrec.release.reader import Release
+from semrec.runs.live import require_live
 from semrec.workspace.folder import Workspace
 
 __all__ = ["main"]

@@ -14,8 +14,9 @@ from semrec.bench.generated import generated_events
 from semrec.data import import_interactions
 from semrec.errors import IncompleteRunError
 from semrec.progress import Progress
-from semrec.release import Release, ReleaseSettings
-from semrec.runs import ScoreSettings, plan_run, run_folder
+from semrec.release.reader import Release
+from semrec.runs.plan import plan_run, run_folder
+from semrec.settings import ReleaseSettings, ScoreSettings
 from semrec.workspace.folder import Workspace
 from semrec.workspace.ledger import Ledger
 from semrec.workspace.manifests import CatalogueManifest

@@ -21,8 +21,8 @@ import numpy as np
 from semrec.bench.kernels import kernel_choices, with_kernels
 from semrec.bench.load import Load, Request, saturate, steady
 from semrec.errors import NoWorkersError
-from semrec.release import Release
-from semrec.runs import require_live
+from semrec.release.reader import Release
+from semrec.runs.live import require_live
 from semrec.workspace.folder import Workspace
 
 __all__ = ["ServingRow", "bench_serving", "free_port", "serve_command", "serving_requests", "started_server"]

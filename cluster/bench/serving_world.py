@@ -14,8 +14,8 @@ from semrec.bench.generated import EMBEDDING_NAME, generated_events, write_catal
 from semrec.bench.workloads import generated_vectors
 from semrec.data import UserRow, import_interactions, import_users
 from semrec.progress import Progress
-from semrec.release import ReleaseSettings
-from semrec.runs import ScoreSettings, publish
+from semrec.runs.publish import publish
+from semrec.settings import ReleaseSettings, ScoreSettings
 from semrec.workspace.folder import Workspace
 
 __all__ = ["PLATFORMS", "make_serving_world"]

@@ -21,8 +21,11 @@ from cluster.stages.verify import verify
 from semrec.bench.load import Load, steady
 from semrec.errors import NoWorkersError
 from semrec.progress import Progress
-from semrec.release import Release, ReleaseSettings
-from semrec.runs import Allowed, ScoreSettings, publish, read_live, require_live
+from semrec.release.reader import Release
+from semrec.runs.gates import Allowed
+from semrec.runs.live import read_live, require_live
+from semrec.runs.publish import publish
+from semrec.settings import ReleaseSettings, ScoreSettings
 from semrec.workspace.folder import Workspace
 
 __all__ = ["Soak", "soak"]

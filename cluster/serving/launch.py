@@ -20,7 +20,7 @@ from cluster.serving.grpc import SERVICER
 from cluster.serving.ray_serve import local_haproxy, own_ports, serving_environment
 from cluster.serving.settings import ServeArgs
 from semrec.errors import InputError, NoWorkersError
-from semrec.runs import require_live
+from semrec.runs.live import require_live
 from semrec.workspace.folder import Workspace
 
 __all__ = ["Listen", "serve_release"]

@@ -14,12 +14,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from cluster.serving.errors import InvalidRequestError, MalformedRequestError
 from cluster.serving.queries import AnonymousQuery, ListOptions, Query, QueryBatch, SimilarQuery, UserQuery
+from cluster.serving.settings import MAX_LIST
 from semrec.limits import MAX_ID_CHARS, MAX_K
 from semrec.online.anonymous import Weighted as WeightedItem
 from semrec.online.filters import NO_FILTERS, Filters
 
 __all__ = [
-    "MAX_LIST",
     "BatchBody",
     "BatchQuery",
     "EventIn",
@@ -37,8 +37,6 @@ __all__ = [
     "invalid_request",
 ]
 
-#: The longest list of ids, queries or events that any server takes; its settings may lower it.
-MAX_LIST: Final = 10_000
 _MAX_ATTRIBUTES: Final = 256
 _MAX_ERRORS: Final = 20  # that an answer shows
 _MAX_PLACE: Final = 200  # characters of where an error is: a member's name may be megabytes long

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import ray
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from cluster.serving.requests import MAX_LIST
 from semrec.limits import MAX_EVENT_VALUE, MAX_K
 
-__all__ = ["ServeArgs", "engine_threads"]
+__all__ = ["MAX_LIST", "ServeArgs", "engine_threads"]
+
+#: The longest list of ids, queries or events that any server takes; its settings may lower it.
+MAX_LIST: Final = 10_000
 
 
 def _listed(value: Any) -> Any:

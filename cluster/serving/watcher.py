@@ -14,7 +14,7 @@ from semrec.changes.log import LogPositions
 from semrec.changes.state import OverlayState
 from semrec.online.release import OnlineRelease
 from semrec.release.reader import Release
-from semrec.runs import Live, require_live
+from semrec.runs.live import Live, require_live
 from semrec.workspace.storage import Storage
 
 __all__ = ["Opener", "ReleaseWatcher"]

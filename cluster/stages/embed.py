@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from cluster.compute import Compute
 from cluster.pool import WorkerSpec
 from cluster.stages.parts import PartsReport, ProgressSink, do_parts
-from semrec.encoders import EmbedSettings, EmbedWorker, embedding_folder, encoder_class, plan_embedding
-from semrec.encoders import finish_embedding as finish
+from semrec.encoders.base import encoder_class
+from semrec.encoders.plan import embedding_folder, plan_embedding
+from semrec.encoders.plan import finish_embedding as finish
+from semrec.encoders.settings import EmbedSettings
+from semrec.encoders.worker import EmbedWorker
 from semrec.metrics import Metrics
 from semrec.progress import Progress
 from semrec.workspace.folder import Workspace

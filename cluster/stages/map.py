@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from cluster.compute import Compute
 from semrec.progress import Progress
-from semrec.release import newest_release
+from semrec.release.reader import newest_release
 from semrec.reports.map import draw_map
-from semrec.runs import read_live
+from semrec.runs.live import read_live
 from semrec.workspace.folder import Workspace
 
 __all__ = ["draw_release_map"]

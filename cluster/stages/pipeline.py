@@ -14,19 +14,14 @@ from cluster.stages.release import ReleaseResult
 from cluster.stages.score import ScoreResult, score_users
 from cluster.stages.verify import export_live, verify
 from semrec.changes.compact import compact_changes
-from semrec.encoders import EmbedSettings
+from semrec.encoders.settings import EmbedSettings
 from semrec.errors import IncompleteRunError
 from semrec.evaluation.choose import ModelChoice
 from semrec.progress import Progress
-from semrec.runs import (
-    NOTHING_ALLOWED,
-    Allowed,
-    Live,
-    Verification,
-    check_against_live,
-    check_settings_for_live,
-    publish,
-)
+from semrec.runs.gates import NOTHING_ALLOWED, Allowed
+from semrec.runs.live import Live
+from semrec.runs.publish import check_against_live, check_settings_for_live, publish
+from semrec.runs.verify import Verification
 from semrec.settings import Settings
 from semrec.workspace.folder import Workspace
 

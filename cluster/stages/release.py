@@ -12,18 +12,13 @@ from cluster.stages.train import train_factors
 from semrec.contracts import part_name
 from semrec.errors import InputError, MissingArtefactError
 from semrec.progress import Progress
-from semrec.release import (
-    ReleaseSettings,
-    UserPartWorker,
-    build_matrix,
-    choose_format,
-    describe_choice,
-    eligibility_warnings,
-    finish_release,
-    plan_release,
-    plan_user_parts,
-)
-from semrec.runs import reuse_parts
+from semrec.release.build import UserPartWorker, finish_release
+from semrec.release.clauses import eligibility_warnings
+from semrec.release.coarse_format import choose_format, describe_choice
+from semrec.release.matrix import build_matrix
+from semrec.release.plan import plan_release, plan_user_parts
+from semrec.runs.plan import reuse_parts
+from semrec.settings import ReleaseSettings
 from semrec.workspace.folder import Workspace
 from semrec.workspace.lease import Lease
 from semrec.workspace.ledger import Ledger

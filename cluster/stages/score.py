@@ -13,9 +13,12 @@ from semrec.errors import InputError, PlanChangedError
 from semrec.metrics import Metrics
 from semrec.planning import predicted_s, read_calibration
 from semrec.progress import Progress
-from semrec.release import Release, newest_release
-from semrec.runs import ScoreSettings, ScoreWorker, find_runs, plan_run, read_verification, reuse_parts, run_folder
+from semrec.release.reader import Release, newest_release
+from semrec.runs.plan import find_runs, plan_run, reuse_parts, run_folder
+from semrec.runs.verify import read_verification
+from semrec.runs.worker import ScoreWorker
 from semrec.scoring.engine import check_engine
+from semrec.settings import ScoreSettings
 from semrec.topology import Topology, choose_topology, shard_ranges
 from semrec.workspace.folder import Workspace
 from semrec.workspace.lease import Lease

@@ -14,7 +14,6 @@ from semrec.models.base import model_class
 from semrec.models.ials_training import BlockSums, block_edges, stops_after, training_loss
 from semrec.models.sparse import ROWS_PER_BLOCK
 from semrec.progress import NoProgress, Progress
-from semrec.release import ReleaseJob
 from semrec.release.arrays import write_array
 from semrec.release.factors import (
     FactorsCheckpoint,
@@ -24,6 +23,7 @@ from semrec.release.factors import (
     TrainingJob,
     sum_half_step,
 )
+from semrec.release.plan import ReleaseJob
 from semrec.workspace.digests import fingerprint
 from semrec.workspace.folder import Workspace
 from semrec.workspace.ledger import Ledger, PartRecord, Plan, PlannedPart

@@ -7,7 +7,10 @@ import time
 from cluster.compute import Compute
 from semrec.metrics import Metrics
 from semrec.progress import Progress
-from semrec.runs import Live, RunHealth, Verification, measure_health, newest_run, read_health, read_live, verify_run
+from semrec.runs.health import RunHealth, measure_health, read_health
+from semrec.runs.live import Live, read_live
+from semrec.runs.plan import newest_run
+from semrec.runs.verify import Verification, verify_run
 from semrec.settings import VerifySettings
 from semrec.workspace.folder import Workspace
 from semrec.workspace.quarantine import quarantine_shares

@@ -17,9 +17,10 @@ from semrec.bench.kernels import kernel_choices
 from semrec.bench.peers import Search, available_peers, make_peer
 from semrec.bench.workloads import ScoringProblem, Variant
 from semrec.progress import Progress
-from semrec.scoring import Engine, Queries, TopK, make_engine
+from semrec.scoring.engine import Engine, make_engine
 from semrec.scoring.formats.check import usable_formats
 from semrec.scoring.formats.measure import measure_formats
+from semrec.scoring.types import Queries, TopK
 
 __all__ = ["Contestant", "choose_formats", "our_contestants", "peer_contestants", "reference_contestant"]
 

@@ -26,7 +26,8 @@ from semrec.bench.kernels import LIBRARY_CHOICE, with_kernels
 from semrec.bench.peers import PEERS, make_peer
 from semrec.bench.workloads import ScoringProblem
 from semrec.errors import IncompleteRunError
-from semrec.scoring import ItemShard, Queries, make_engine
+from semrec.scoring.engine import make_engine
+from semrec.scoring.types import ItemShard, Queries
 
 __all__ = ["EngineProcess", "EngineProcessSpec", "main", "save_problem"]
 

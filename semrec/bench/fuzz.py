@@ -14,11 +14,11 @@ from typing import Final
 import numpy as np
 
 from semrec.progress import Progress
-from semrec.scoring import ItemShard, Queries, Targets, TopK
 from semrec.scoring.canonical import canonical_scores
 from semrec.scoring.cpu.engine import CpuEngine
 from semrec.scoring.formats.check import usable_formats
 from semrec.scoring.reference import ReferenceEngine
+from semrec.scoring.types import ItemShard, Queries, Targets, TopK
 
 __all__ = ["KINDS", "FuzzCase", "FuzzReport", "fuzz", "generate_case"]
 

@@ -26,13 +26,12 @@ import torch
 from semrec.bench.workloads import DATA, VARIANTS, ScoringProblem, Variant, generated_problem
 from semrec.errors import SemrecError
 from semrec.machine import machine
-from semrec.scoring import ItemShard, TopK
 from semrec.scoring.cuda.engine import CudaEngine
 from semrec.scoring.cuda.items import DeviceShard
 from semrec.scoring.formats import get_format
 from semrec.scoring.formats.check import usable_formats
 from semrec.scoring.reference import ReferenceEngine
-from semrec.scoring.types import Targets
+from semrec.scoring.types import ItemShard, Targets, TopK
 
 __all__ = ["main", "measure"]
 

@@ -18,7 +18,10 @@ from semrec.bench.workloads import generated_vectors
 from semrec.contracts import CATALOGUE_SCHEMA, part_name, text_hash
 from semrec.data import import_interactions
 from semrec.progress import Progress
-from semrec.release import ReleaseJob, ReleaseSettings, UserPartWorker, build_matrix, plan_release, plan_user_parts
+from semrec.release.build import UserPartWorker
+from semrec.release.matrix import build_matrix
+from semrec.release.plan import ReleaseJob, plan_release, plan_user_parts
+from semrec.settings import ReleaseSettings
 from semrec.workspace.digests import fingerprint
 from semrec.workspace.folder import Workspace
 from semrec.workspace.manifests import CatalogueManifest, EmbeddingManifest, MatrixManifest

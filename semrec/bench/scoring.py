@@ -20,7 +20,8 @@ from semrec.bench.process_measurements import peak_memory, process_seconds, save
 from semrec.bench.workloads import VARIANTS, ScoringProblem, Variant
 from semrec.errors import InputError
 from semrec.progress import NoProgress, Progress
-from semrec.scoring import TopK, make_engine
+from semrec.scoring.engine import make_engine
+from semrec.scoring.types import TopK
 
 __all__ = ["ScoreBenchRow", "bench_scoring"]
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Final, Literal, get_args
 import numpy as np
 
 from semrec.errors import InputError
-from semrec.scoring import ItemShard, Queries
+from semrec.scoring.types import ItemShard, Queries
 
 if TYPE_CHECKING:  # a release is read by means that a bare GPU machine need not have
-    from semrec.release import Release
+    from semrec.release.reader import Release
 
 __all__ = ["DATA", "VARIANTS", "ScoringProblem", "Variant", "generated_problem", "generated_vectors", "release_problem"]
 

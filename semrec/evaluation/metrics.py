@@ -18,7 +18,7 @@ from typing import Final
 import numpy as np
 
 from semrec.errors import InputError
-from semrec.scoring import TopK
+from semrec.scoring.types import TopK
 
 __all__ = ["ACCURACY_METRICS", "item_cohorts", "list_metrics", "parse_metric", "user_cohorts", "user_metrics"]
 

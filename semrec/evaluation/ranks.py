@@ -13,10 +13,11 @@ import numpy as np
 from semrec.errors import InputError
 from semrec.evaluation.splits import Split
 from semrec.models.base import Events
-from semrec.scoring import Engine, ItemShard, Queries, TopK, exact_ranks, make_engine
 from semrec.scoring.canonical import canonical_scores
+from semrec.scoring.engine import Engine, make_engine
 from semrec.scoring.popularity import PopularityEngine
-from semrec.scoring.types import take_lists
+from semrec.scoring.ranks import exact_ranks
+from semrec.scoring.types import ItemShard, Queries, TopK, take_lists
 
 __all__ = ["ModelVectors", "Ranking", "count_popularity", "rank_listed", "rank_split"]
 

@@ -120,7 +120,8 @@ def _seconds_per_user(engine: Engine, queries: Queries, k: int, budget_s: float)
 
 def _embedding(rates: Rates, device: str, num_threads: int, budget_s: float) -> Rates:
     """The rates with the texts per second of the default encoder: measured, or without its weights estimated."""
-    from semrec.encoders import EmbedSettings, TextEncoder  # loads sentence-transformers
+    from semrec.encoders.settings import EmbedSettings  # loads sentence-transformers
+    from semrec.encoders.text import TextEncoder
 
     settings = EmbedSettings(device=device)
     try:

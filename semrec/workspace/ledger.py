@@ -12,11 +12,8 @@ import sys
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from typing import Any, TypeVar
-
-import numpy as np
-import pyarrow as pa
-import torch
 
 from semrec.contracts import CONTRACT_VERSION, SCHEMA_VERSION, part_name
 from semrec.errors import CorruptArtefactError, IncompleteRunError, PlanChangedError
@@ -220,7 +217,7 @@ def sum_counts(counts: Iterable[dict[str, int]]) -> dict[str, int]:
 
 def build_info() -> dict[str, Any]:
     """The build and process that made a part: recorded beside the digest, never part of a fingerprint."""
-    versions = {"numpy": np.__version__, "pyarrow": pa.__version__, "torch": torch.__version__}
+    versions = {name: version(name) for name in ("numpy", "pyarrow", "torch")}
     host = {"host": platform.node(), "machine": platform.machine(), "python": platform.python_version()}
     return {**host, **versions, "peak_memory_bytes": _peak_memory_bytes()}
 

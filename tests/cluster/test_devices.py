@@ -25,11 +25,10 @@ from cluster.local_ray import start_ray
 from cluster.stages.embed import embed_catalogue
 from cluster.stages.release import build_release
 from cluster.stages.score import score_users
-from semrec.encoders import EmbedSettings
+from semrec.encoders.settings import EmbedSettings
 from semrec.errors import DeviceError, InputError
 from semrec.progress import NoProgress
-from semrec.release import ReleaseSettings
-from semrec.runs import ScoreSettings
+from semrec.settings import ReleaseSettings, ScoreSettings
 
 _MEMORY = 24_000_000_000
 _GPU = Devices("cuda", 1, _MEMORY, 1)

@@ -27,11 +27,16 @@ from cluster.stages.score import ScoreResult, score_users
 from cluster.stages.verify import verify
 from semrec.bench.generated import generated_events, write_catalogue
 from semrec.data import ItemRow, catalogue, import_interactions, import_items
-from semrec.encoders import EmbedSettings
+from semrec.encoders.settings import EmbedSettings
 from semrec.errors import IncompleteRunError, RunBusyError, WorkspaceWriteError
 from semrec.progress import NoProgress
-from semrec.release import Release, ReleaseSettings
-from semrec.runs import ScoreSettings, measure_health, plan_run, publish, require_live, run_folder, verify_run
+from semrec.release.reader import Release
+from semrec.runs.health import measure_health
+from semrec.runs.live import require_live
+from semrec.runs.plan import plan_run, run_folder
+from semrec.runs.publish import publish
+from semrec.runs.verify import verify_run
+from semrec.settings import ReleaseSettings, ScoreSettings
 from semrec.workspace.folder import Workspace
 from semrec.workspace.ledger import Ledger
 from semrec.workspace.manifests import ModelSpec
@@ -147,7 +152,7 @@ import sys
 from cluster.compute import ComputeOptions, open_compute
 from cluster.stages.score import score_users
 from semrec.progress import NoProgress
-from semrec.runs import ScoreSettings
+from semrec.settings import ScoreSettings
 from semrec.workspace.folder import Workspace
 
 workspace, address = sys.argv[1:]
@@ -161,7 +166,7 @@ EMBED_DRIVER = """
 import sys
 from cluster.compute import ComputeOptions, open_compute
 from cluster.stages.embed import embed_catalogue
-from semrec.encoders import EmbedSettings
+from semrec.encoders.settings import EmbedSettings
 from semrec.progress import NoProgress
 from semrec.workspace.folder import Workspace
 

@@ -22,8 +22,9 @@ from cluster.stages.score import score_users
 from semrec.bench.generated import generated_events, write_catalogue
 from semrec.data import import_interactions
 from semrec.progress import NoProgress
-from semrec.release import ReleaseSettings
-from semrec.runs import ScoreSettings, find_runs, run_folder, verify_run
+from semrec.runs.plan import find_runs, run_folder
+from semrec.runs.verify import verify_run
+from semrec.settings import ReleaseSettings, ScoreSettings
 from semrec.workspace.folder import Workspace
 from semrec.workspace.manifests import RunManifest
 
@@ -37,7 +38,7 @@ import ray
 from cluster.compute import ComputeOptions, open_compute
 from cluster.stages.score import score_users
 from semrec.progress import NoProgress
-from semrec.runs import ScoreSettings
+from semrec.settings import ScoreSettings
 from semrec.workspace.folder import Workspace
 
 workspace, address, node = sys.argv[1:]

@@ -16,7 +16,8 @@ import pytest
 from job_cluster import CHECKOUT, Job, JobCluster, install_wheel, started_cluster
 from small_world import make_small_world
 
-from semrec.runs import find_runs, read_live, run_folder
+from semrec.runs.live import read_live
+from semrec.runs.plan import find_runs, run_folder
 from semrec.workspace.folder import Workspace
 from semrec.workspace.ledger import Ledger
 

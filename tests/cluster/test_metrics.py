@@ -23,7 +23,7 @@ from cluster.metrics import RayMetrics
 from cluster.stages.pipeline import PipelineResult, run_pipeline
 from semrec.metrics import METRICS, Metric
 from semrec.progress import NoProgress
-from semrec.runs import read_health
+from semrec.runs.health import read_health
 from semrec.settings import ScoreSettings, Settings
 from semrec.workspace.folder import Workspace
 

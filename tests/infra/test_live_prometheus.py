@@ -30,7 +30,8 @@ from monitoring import PROMETHEUS, ROOT, dashboards, expressions, need, rules
 
 from semrec.data import import_interactions, import_items, import_users
 from semrec.demo import film_items, viewer_interactions, viewer_rows
-from semrec.runs import read_health, read_live
+from semrec.runs.health import read_health
+from semrec.runs.live import read_live
 from semrec.workspace.folder import Workspace
 
 NODE = "127.0.0.4"  # loopback, where Ray would replace 127.0.0.1 by the machine's address

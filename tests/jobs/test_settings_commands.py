@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from jobs.cli import app
-from semrec.runs import require_live
+from semrec.runs.live import require_live
 from semrec.settings import SETTINGS_FILE, Settings, read_settings
 from semrec.workspace.folder import Workspace
 from semrec.workspace.storage import Storage

@@ -10,16 +10,13 @@ from whole_path import history, make_world, release, score
 
 from semrec.data import UserRow, import_users
 from semrec.errors import MissingArtefactError, SettingsNotAgreedError
-from semrec.release import Release
-from semrec.runs import (
-    Allowed,
-    check_settings_for_live,
-    measure_health,
-    publish,
-    require_live,
-    settings_of_release,
-    verify_run,
-)
+from semrec.release.reader import Release
+from semrec.runs.agreed_settings import settings_of_release
+from semrec.runs.gates import Allowed
+from semrec.runs.health import measure_health
+from semrec.runs.live import require_live
+from semrec.runs.publish import check_settings_for_live, publish
+from semrec.runs.verify import verify_run
 from semrec.settings import SETTINGS_FILE, ReleaseSettings, Settings, write_settings
 from semrec.workspace.folder import Workspace
 

@@ -15,9 +15,11 @@ from whole_path import ITEM_IDS, directions, make_world, release, score
 import semrec
 from semrec.api import OpenRelease
 from semrec.errors import InputError, MissingArtefactError, WorkspaceError
-from semrec.runs import measure_health, publish, verify_run
-from semrec.scoring import ItemShard, Queries
+from semrec.runs.health import measure_health
+from semrec.runs.publish import publish
+from semrec.runs.verify import verify_run
 from semrec.scoring.reference import ReferenceEngine
+from semrec.scoring.types import ItemShard, Queries
 from semrec.workspace.folder import Workspace
 from semrec.workspace.tables import read_table
 

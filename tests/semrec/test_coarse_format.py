@@ -13,9 +13,11 @@ from whole_path import Event, directions, events_table, make_world, release, sco
 import semrec.release.coarse_format
 from semrec.bench.generated import write_catalogue
 from semrec.data import import_interactions
-from semrec.release import Release, choose_format, describe_choice
-from semrec.runs import ScoreSettings, plan_run, run_folder
+from semrec.release.coarse_format import choose_format, describe_choice
+from semrec.release.reader import Release
+from semrec.runs.plan import plan_run, run_folder
 from semrec.scoring.formats import FORMATS
+from semrec.settings import ScoreSettings
 from semrec.workspace.folder import Workspace
 from semrec.workspace.ledger import Ledger
 from semrec.workspace.manifests import CoarseChoice

@@ -14,7 +14,8 @@ from semrec.bench.generated import write_catalogue
 from semrec.data import UserRow, import_interactions, import_users
 from semrec.errors import InputError
 from semrec.progress import NoProgress
-from semrec.release import Release, ReleaseSettings
+from semrec.release.reader import Release
+from semrec.settings import ReleaseSettings
 from semrec.workspace.folder import Workspace
 from semrec.workspace.tables import read_table
 

@@ -16,7 +16,8 @@ from semrec.models.ials import IalsModel
 from semrec.models.ials_training import train_ials
 from semrec.models.sparse import liked_of_data
 from semrec.progress import NoProgress
-from semrec.release import Release, ReleaseSettings
+from semrec.release.reader import Release
+from semrec.settings import ReleaseSettings
 from semrec.workspace.folder import Workspace
 from semrec.workspace.manifests import ModelSpec
 from tests.semrec.models.learned_world import NUM_ITEMS, embeddings, planted_events

@@ -13,15 +13,11 @@ from semrec.bench.generated import write_catalogue
 from semrec.data import UserRow, import_interactions, import_users
 from semrec.errors import EligibilityLostError, EmptyResultError, InputError, QualityLostError
 from semrec.release.metrics import EvaluationManifest, MetricValue
-from semrec.runs import (
-    Allowed,
-    check_against_live,
-    measure_health,
-    publish,
-    require_live,
-    verify_run,
-)
-from semrec.runs.gates import Proposal
+from semrec.runs.gates import Allowed, Proposal
+from semrec.runs.health import measure_health
+from semrec.runs.live import require_live
+from semrec.runs.publish import check_against_live, publish
+from semrec.runs.verify import verify_run
 from semrec.settings import ReleaseSettings, Settings, read_settings, write_settings
 from semrec.workspace.folder import Workspace
 from semrec.workspace.manifests import ReleaseManifest

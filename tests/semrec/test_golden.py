@@ -9,7 +9,7 @@ from whole_path import Event, events_table, part_digests, release, score
 from semrec.bench.generated import write_catalogue
 from semrec.contracts import CONTRACT_VERSION
 from semrec.data import UserRow, import_interactions, import_users
-from semrec.runs import verify_run
+from semrec.runs.verify import verify_run
 from semrec.workspace.folder import Workspace
 
 #: What these digests belong to. Whoever must change them raises CONTRACT_VERSION in semrec/contracts.py, and this.

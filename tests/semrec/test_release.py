@@ -27,7 +27,7 @@ from semrec.contracts import bucket_of
 from semrec.data import ItemRow, import_interactions, import_items
 from semrec.errors import CorruptArtefactError, InputError, MissingArtefactError, SchemaError
 from semrec.online.release import OnlineRelease
-from semrec.release import Release
+from semrec.release.reader import Release
 from semrec.workspace.folder import Workspace
 from semrec.workspace.manifests import CatalogueManifest, InteractionsManifest
 from semrec.workspace.tables import read_table

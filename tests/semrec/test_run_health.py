@@ -14,9 +14,11 @@ from semrec.bench.generated import write_catalogue
 from semrec.contracts import part_name
 from semrec.data import UserRow, import_users
 from semrec.errors import IncompleteRunError, MissingArtefactError
-from semrec.release import Release
-from semrec.runs import measure_health, publish, read_health, run_folder, verify_run
-from semrec.runs.health import _top_places
+from semrec.release.reader import Release
+from semrec.runs.health import _top_places, measure_health, read_health
+from semrec.runs.plan import run_folder
+from semrec.runs.publish import publish
+from semrec.runs.verify import verify_run
 from semrec.scoring.eligibility import Clause, Layout
 from semrec.workspace.digests import content_digest
 from semrec.workspace.folder import Workspace

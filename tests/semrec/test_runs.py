@@ -34,17 +34,12 @@ from semrec.errors import (
 from semrec.online.items import items_titled
 from semrec.online.published import PublishedLists
 from semrec.online.release import OnlineRelease
-from semrec.release import Release
-from semrec.runs import (
-    measure_health,
-    publish,
-    read_live,
-    read_verification,
-    require_live,
-    rollback,
-    run_folder,
-    verify_run,
-)
+from semrec.release.reader import Release
+from semrec.runs.health import measure_health
+from semrec.runs.live import read_live, require_live
+from semrec.runs.plan import run_folder
+from semrec.runs.publish import publish, rollback
+from semrec.runs.verify import read_verification, verify_run
 from semrec.workspace.digests import sha256_hex
 from semrec.workspace.folder import Workspace
 from semrec.workspace.ledger import Ledger, PartRecord

@@ -16,8 +16,9 @@ from semrec.bench.generated import write_catalogue
 from semrec.data import UserRow, import_interactions, import_users
 from semrec.ids import id_fault
 from semrec.progress import NoProgress
-from semrec.release import ReleaseSettings
-from semrec.runs import ScoreSettings, run_folder, verify_run
+from semrec.runs.plan import run_folder
+from semrec.runs.verify import verify_run
+from semrec.settings import ReleaseSettings, ScoreSettings
 from semrec.workspace.folder import Workspace
 
 ID = st.text(st.characters(codec="utf-8"), min_size=1, max_size=6).filter(lambda text: not id_fault(text))

@@ -9,9 +9,10 @@ from whole_path import make_world, release, score
 
 from semrec.contracts import bucket_of
 from semrec.errors import CorruptArtefactError, InputError
-from semrec.release import Release
+from semrec.release.reader import Release
 from semrec.release.sources import SOURCES
-from semrec.runs import ScoreWorker, plan_run, run_folder
+from semrec.runs.plan import plan_run, run_folder
+from semrec.runs.worker import ScoreWorker
 from semrec.settings import ScoreSettings
 from semrec.workspace.tables import read_table
 

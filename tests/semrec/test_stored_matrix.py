@@ -10,7 +10,7 @@ import pytest
 from whole_path import directions, make_world, release
 
 from semrec.errors import CorruptArtefactError, InputError
-from semrec.release import Release
+from semrec.release.reader import Release
 from semrec.scoring.formats import STORED_NORMS, row_norms
 from semrec.scoring.halves import split_halves
 from semrec.workspace.digests import sha256_hex

@@ -15,8 +15,7 @@ from semrec.bench.generated import write_catalogue
 from semrec.contracts import bucket_of
 from semrec.data import UserRow, import_interactions, import_users
 from semrec.progress import NoProgress
-from semrec.release import ReleaseSettings
-from semrec.runs import ScoreSettings
+from semrec.settings import ReleaseSettings, ScoreSettings
 from semrec.workspace.folder import Workspace
 from semrec.workspace.tables import TableFile
 

@@ -16,7 +16,6 @@ from cluster.serving.errors import InvalidRequestError, MalformedRequestError
 from cluster.serving.grpc import recommender_pb2 as pb
 from cluster.serving.queries import AnonymousQuery, QueryBatch, SimilarQuery, UserQuery
 from cluster.serving.requests import (
-    MAX_LIST,
     BatchBody,
     RecommendBody,
     SearchBody,
@@ -25,6 +24,7 @@ from cluster.serving.requests import (
     check_id,
     invalid_request,
 )
+from cluster.serving.settings import MAX_LIST
 
 __all__ = ["anonymous_query", "query_batch", "search_query", "similar_query", "user_query"]
 

@@ -29,8 +29,9 @@ from cluster.serving.execute import Answer
 from cluster.serving.execute import Response as ListResponse
 from cluster.serving.http.problems import PROBLEM_TYPE, log_problem, problem_of
 from cluster.serving.http.route import SAFE_HEADERS, ApiRoute, decoded_id
-from cluster.serving.requests import MAX_LIST, ListParameters, invalid_request
+from cluster.serving.requests import ListParameters, invalid_request
 from cluster.serving.service import Service
+from cluster.serving.settings import MAX_LIST
 
 __all__ = ["CALLBACK", "FastPath", "FastRoute", "install_fast_path", "middlewares", "parse_query", "remove_fast_path"]
 

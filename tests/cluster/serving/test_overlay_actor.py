@@ -35,8 +35,8 @@ from semrec.data import ItemRow, import_interactions, import_items
 from semrec.demo import film_items
 from semrec.errors import CorruptArtefactError, InputError, WorkspaceWriteError
 from semrec.progress import NoProgress
-from semrec.release import Release
-from semrec.runs import rollback
+from semrec.release.reader import Release
+from semrec.runs.publish import rollback
 from semrec.settings import ScoreSettings, Settings
 from semrec.workspace.folder import Workspace
 from semrec.workspace.storage import Storage

@@ -25,7 +25,8 @@ from typer.testing import CliRunner
 from jobs.cli import app
 from semrec.data import import_interactions
 from semrec.online.release import OnlineRelease
-from semrec.runs import publish, read_live
+from semrec.runs.live import read_live
+from semrec.runs.publish import publish
 from semrec.workspace.folder import Workspace
 
 READY_S = 240.0  # on a busy machine; alone it takes some 12 s

@@ -20,7 +20,8 @@ from semrec.data import ItemRow, import_interactions, import_items
 from semrec.errors import EncoderError
 from semrec.online.answers import RankedList, RankQuery
 from semrec.online.release import OnlineRelease
-from semrec.runs import publish, read_live, rollback
+from semrec.runs.live import read_live
+from semrec.runs.publish import publish, rollback
 from semrec.workspace.manifests import AppliedSequences, CatalogueManifest
 from semrec.workspace.storage import Storage
 from semrec.workspace.tables import read_table

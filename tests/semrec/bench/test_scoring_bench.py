@@ -29,9 +29,10 @@ from semrec.bench.workloads import DATA, generated_problem, generated_vectors, r
 from semrec.data import import_interactions
 from semrec.errors import InputError
 from semrec.progress import NoProgress
-from semrec.release import Release, ReleaseSettings, newest_release
+from semrec.release.reader import Release, newest_release
 from semrec.scoring.eligibility import eligible_items
 from semrec.scoring.formats import FORMATS
+from semrec.settings import ReleaseSettings
 from semrec.workspace.folder import Workspace
 
 NUM_ITEMS, NUM_USERS, DIMENSION = 300, 40, 16

@@ -9,7 +9,10 @@ import pyarrow as pa
 import pytest
 
 from semrec.contracts import CATALOGUE_SCHEMA, bucket_of, part_name, text_hash
-from semrec.encoders import EmbedSettings, TextEncoder, resolve_model, text_identity
+from semrec.encoders.identity import text_identity
+from semrec.encoders.settings import EmbedSettings
+from semrec.encoders.sources import resolve_model
+from semrec.encoders.text import TextEncoder
 from semrec.workspace.digests import fingerprint
 from semrec.workspace.folder import Workspace
 from semrec.workspace.manifests import CatalogueManifest

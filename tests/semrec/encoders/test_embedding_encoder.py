@@ -10,8 +10,10 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from semrec.encoders import EmbedSettings, TextEncoder, resolve_model, text_identity
-from semrec.encoders.text import normalise_rows
+from semrec.encoders.identity import text_identity
+from semrec.encoders.settings import EmbedSettings
+from semrec.encoders.sources import resolve_model
+from semrec.encoders.text import TextEncoder, normalise_rows
 from semrec.errors import DeviceError, EncoderError
 
 _SENTENCES = (

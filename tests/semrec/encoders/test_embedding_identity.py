@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from semrec.encoders import EmbedSettings, TextIdentity, embed_settings, resolve_model, text_identity
-from semrec.encoders.identity import call_shapes
-from semrec.encoders.sources import DEFAULT_WEIGHTS_SHA256
+from semrec.encoders.identity import TextIdentity, call_shapes, text_identity
+from semrec.encoders.settings import EmbedSettings, embed_settings
+from semrec.encoders.sources import DEFAULT_WEIGHTS_SHA256, resolve_model
 from semrec.errors import DeviceError, EncoderError, InputError
 
 pytestmark = pytest.mark.usefixtures("model_installed")

@@ -13,15 +13,12 @@ import pytest
 from cluster.compute import InProcess
 from cluster.stages.embed import EmbedResult, embed_catalogue
 from semrec.contracts import bucket_of, text_hash
-from semrec.encoders import (
-    EmbedSettings,
-    EmbedWorker,
-    TextEncoder,
-    finish_embedding,
-    plan_embedding,
-    text_identity,
-)
 from semrec.encoders import worker as worker_module
+from semrec.encoders.identity import text_identity
+from semrec.encoders.plan import finish_embedding, plan_embedding
+from semrec.encoders.settings import EmbedSettings
+from semrec.encoders.text import TextEncoder
+from semrec.encoders.worker import EmbedWorker
 from semrec.errors import CorruptArtefactError, IncompleteRunError, MissingArtefactError, TooManyRejectedError
 from semrec.progress import NoProgress
 from semrec.workspace.folder import Workspace

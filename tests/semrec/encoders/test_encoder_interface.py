@@ -12,9 +12,9 @@ import pytest
 from cluster.compute import InProcess
 from cluster.stages.embed import EmbedResult, embed_catalogue
 from semrec.data import ItemRow, import_items
-from semrec.encoders import EmbedSettings, Encoder, encoder_class
-from semrec.encoders.base import ENCODERS
+from semrec.encoders.base import ENCODERS, Encoder, encoder_class
 from semrec.encoders.devices import DeviceKind
+from semrec.encoders.settings import EmbedSettings
 from semrec.errors import InputError
 from semrec.progress import NoProgress
 from semrec.workspace.digests import fingerprint

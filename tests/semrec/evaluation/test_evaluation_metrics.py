@@ -14,7 +14,7 @@ import pytest
 
 from semrec.errors import InputError
 from semrec.evaluation.metrics import item_cohorts, list_metrics, parse_metric, user_cohorts, user_metrics
-from semrec.scoring import TopK
+from semrec.scoring.types import TopK
 
 OFFSETS = np.array([0, 2, 2, 3, 6])
 RANKS = np.array([3, 1, 12, 40, 2, 11])

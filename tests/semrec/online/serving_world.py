@@ -18,10 +18,12 @@ from semrec.data import UserRow, import_interactions, import_users
 from semrec.online.answers import RankQuery
 from semrec.online.release import OnlineRelease
 from semrec.progress import NoProgress
-from semrec.release import ReleaseSettings
-from semrec.runs import Allowed, ScoreSettings, measure_health, publish, verify_run
+from semrec.runs.gates import Allowed
+from semrec.runs.health import measure_health
+from semrec.runs.publish import publish
+from semrec.runs.verify import verify_run
 from semrec.scoring.canonical import canonical_scores
-from semrec.settings import Settings, write_settings
+from semrec.settings import ReleaseSettings, ScoreSettings, Settings, write_settings
 from semrec.workspace.folder import Workspace
 
 K = 5

@@ -25,7 +25,8 @@ from semrec.data import ColumnMap, ItemRow, import_interactions, import_items, i
 from semrec.data.known import KnownItems
 from semrec.errors import CorruptArtefactError, RunBusyError
 from semrec.progress import NoProgress
-from semrec.release import Release, ReleaseSettings
+from semrec.release.reader import Release
+from semrec.settings import ReleaseSettings
 from semrec.workspace.folder import Workspace
 from semrec.workspace.manifests import AppliedSequences, CatalogueManifest, InteractionsManifest
 from semrec.workspace.storage import Storage

@@ -17,8 +17,8 @@ from semrec.online.explain import explain
 from semrec.online.release import OnlineRelease
 from semrec.online.users import rank_query_of
 from semrec.progress import NoProgress
-from semrec.runs import ScoreSettings, verify_run
-from semrec.settings import ReleaseSettings
+from semrec.runs.verify import verify_run
+from semrec.settings import ReleaseSettings, ScoreSettings
 from semrec.workspace.manifests import ModelSpec
 
 NOTHING = OverlayView.empty()

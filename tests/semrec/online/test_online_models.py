@@ -23,9 +23,11 @@ from semrec.online.published import PublishedLists
 from semrec.online.release import OnlineRelease
 from semrec.online.users import rank_query_of
 from semrec.progress import NoProgress
-from semrec.release import Release
-from semrec.runs import ScoreSettings, measure_health, publish, verify_run
-from semrec.settings import ReleaseSettings
+from semrec.release.reader import Release
+from semrec.runs.health import measure_health
+from semrec.runs.publish import publish
+from semrec.runs.verify import verify_run
+from semrec.settings import ReleaseSettings, ScoreSettings
 from semrec.workspace.folder import Workspace
 from semrec.workspace.manifests import ModelSpec
 

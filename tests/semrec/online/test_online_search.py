@@ -14,7 +14,7 @@ from cluster.stages.embed import embed_catalogue
 from semrec.changes.overlay import OverlayView
 from semrec.data import UserRow, import_items, import_users
 from semrec.demo import film_items
-from semrec.encoders import EmbedSettings
+from semrec.encoders.settings import EmbedSettings
 from semrec.errors import EncoderError, InputError
 from semrec.online.anonymous import anonymous_profile, anonymous_query
 from semrec.online.filters import Filters

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from scoring_problems import PLATFORMS, assert_same, catalogue, filtered_problem, problems
 
 from semrec.errors import DeviceError, InputError
-from semrec.scoring import ItemShard, Queries, Targets, TopK, exact_ranks
 from semrec.scoring.canonical import canonical_scores
 from semrec.scoring.eligibility import Clause, Layout
 from semrec.scoring.engine import Engine
+from semrec.scoring.ranks import exact_ranks
 from semrec.scoring.reference import ReferenceEngine
+from semrec.scoring.types import ItemShard, Queries, Targets, TopK
 
 
 def engine_contract(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from ctypes import c_float
 from itertools import pairwise
 
-from semrec.scoring import ItemShard, Queries
+from semrec.scoring.types import ItemShard, Queries
 
 
 def canonical_score(user: Sequence[float], item: Sequence[float]) -> float:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import strategies as st
 
-from semrec.scoring import ItemShard, Queries, TopK
 from semrec.scoring.eligibility import Clause, Layout
+from semrec.scoring.types import ItemShard, Queries, TopK
 
 PLATFORMS = ("Atlas", "Lumina", "Marquee")
 KINDS = (

@@ -15,13 +15,12 @@ from hypothesis import strategies as st
 from scoring_problems import KINDS, PLATFORMS, assert_same, catalogue
 
 from semrec.errors import DeviceError, InputError
-from semrec.scoring import ItemShard, Queries, TopK
 from semrec.scoring.cuda.engine import CudaEngine
 from semrec.scoring.eligibility import Clause, Layout
 from semrec.scoring.engine import Engine
 from semrec.scoring.formats import FORMATS
 from semrec.scoring.reference import ReferenceEngine
-from semrec.scoring.types import Targets
+from semrec.scoring.types import ItemShard, Queries, Targets, TopK
 
 ON_GPU = torch.cuda.is_available()
 # Triton decides when it is imported whether it interprets.

@@ -16,13 +16,13 @@ from oracle import canonical_score, ranked_lists
 from scoring_problems import KINDS, assert_same, catalogue, filtered_problem, problems
 
 from semrec.errors import DeviceError, InputError
-from semrec.scoring import ItemShard, Queries, Targets, make_engine
 from semrec.scoring.canonical import canonical_scores
 from semrec.scoring.cpu.engine import CpuEngine, _pool
 from semrec.scoring.eligibility import Layout
-from semrec.scoring.engine import Engine
+from semrec.scoring.engine import Engine, make_engine
 from semrec.scoring.formats import FORMATS
 from semrec.scoring.reference import ReferenceEngine
+from semrec.scoring.types import ItemShard, Queries, Targets
 
 
 class TestReference(engine_contract()):

@@ -16,11 +16,12 @@ from scoring_problems import assert_same, filtered_problem
 from wrong_products import saturated
 
 from semrec.errors import DeviceError
-from semrec.scoring import Targets, make_engine
 from semrec.scoring.cpu.engine import CpuEngine
+from semrec.scoring.engine import make_engine
 from semrec.scoring.formats import FORMATS, check
 from semrec.scoring.formats.check import measured_fault, usable_format, usable_formats
 from semrec.scoring.reference import ReferenceEngine
+from semrec.scoring.types import Targets
 
 DIMENSIONS = (2, 16, 24, 64, 128, 384)
 

@@ -11,15 +11,15 @@ from scoring_problems import KINDS as CATALOGUES
 from scoring_problems import assert_same, filtered_problem
 
 from semrec.errors import DeviceError, InputError
-from semrec.scoring import ItemShard, make_engine
 from semrec.scoring.canonical import canonical_scores
 from semrec.scoring.cpu.engine import CpuEngine
 from semrec.scoring.cuda.items import gpu_form
-from semrec.scoring.engine import Engine
+from semrec.scoring.engine import Engine, make_engine
 from semrec.scoring.formats import FORMATS, STORED_NORMS, CoarseFormat, get_format, row_norms
 from semrec.scoring.formats.base import ItemTiles, vector_norms
 from semrec.scoring.formats.check import measured_fault, product_fault
 from semrec.scoring.reference import ReferenceEngine
+from semrec.scoring.types import ItemShard
 
 
 class Float16(CoarseFormat):

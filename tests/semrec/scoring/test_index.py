@@ -14,8 +14,8 @@ from scoring_problems import KINDS, assert_same, catalogue, filtered_problem
 
 import semrec
 from semrec.errors import InputError
-from semrec.scoring import ItemShard, Queries
 from semrec.scoring.reference import ReferenceEngine
+from semrec.scoring.types import ItemShard, Queries
 
 VECTORS = np.random.default_rng(0).standard_normal((60, 8)).astype(np.float32)
 QUERIES, ITEMS = VECTORS[:10], VECTORS[10:]

@@ -16,7 +16,8 @@ import pytest
 COMPARED = """
 import numpy as np
 from scoring_problems import assert_same, catalogue
-from semrec.scoring import ItemShard, Queries, make_engine
+from semrec.scoring.engine import make_engine
+from semrec.scoring.types import ItemShard, Queries
 from semrec.scoring.formats.check import usable_formats
 from semrec.scoring.reference import ReferenceEngine
 

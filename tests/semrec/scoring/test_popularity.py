@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from scoring_problems import assert_same, problems
 
 from semrec.errors import InputError
-from semrec.scoring import ItemShard, Queries, Targets, TopK
 from semrec.scoring.popularity import PopularityEngine
 from semrec.scoring.reference import ReferenceEngine
+from semrec.scoring.types import ItemShard, Queries, Targets, TopK
 
 
 def by_popularity(problem: tuple[ItemShard, Queries, int], seed: int) -> tuple[ItemShard, Queries, int]:

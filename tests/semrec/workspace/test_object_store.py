@@ -27,8 +27,12 @@ from semrec.data import import_interactions
 from semrec.errors import CorruptArtefactError, MissingArtefactError, WorkspaceWriteError
 from semrec.online.release import OnlineRelease
 from semrec.progress import NoProgress
-from semrec.release import Release
-from semrec.runs import measure_health, publish, require_live, rollback, run_folder, verify_run
+from semrec.release.reader import Release
+from semrec.runs.health import measure_health
+from semrec.runs.live import require_live
+from semrec.runs.plan import run_folder
+from semrec.runs.publish import publish, rollback
+from semrec.runs.verify import verify_run
 from semrec.workspace.folder import Workspace
 from semrec.workspace.lease import Lease
 from semrec.workspace.storage import Storage

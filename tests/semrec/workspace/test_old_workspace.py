@@ -20,7 +20,10 @@ from semrec.changes.state import OverlayState
 from semrec.contracts import SCHEMA_VERSION
 from semrec.online.release import OnlineRelease
 from semrec.online.users import rank_query_of
-from semrec.runs import measure_health, publish, require_live, rollback, verify_run
+from semrec.runs.health import measure_health
+from semrec.runs.live import require_live
+from semrec.runs.publish import publish, rollback
+from semrec.runs.verify import verify_run
 from semrec.workspace.folder import Workspace
 from semrec.workspace.manifests import CatalogueManifest, ReleaseManifest, RunManifest
 from semrec.workspace.tables import read_table
