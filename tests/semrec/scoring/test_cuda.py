@@ -218,11 +218,11 @@ def test_triton_is_imported_late_and_missed_by_name() -> None:
     program = """
 import sys
 import numpy as np
-import semrec.scoring, semrec.scoring.cuda.engine
+from semrec.scoring.cuda.engine import CudaEngine
+from semrec.scoring.types import ItemShard
 assert not any(name.startswith("semrec.scoring.triton") for name in sys.modules)
 sys.modules["triton"] = None
-shard = semrec.scoring.ItemShard.from_vectors(np.ones((1, 1), np.float32))
-semrec.scoring.cuda.engine.CudaEngine(shard, device=sys.argv[1])
+CudaEngine(ItemShard.from_vectors(np.ones((1, 1), np.float32)), device=sys.argv[1])
 """
     environment = {**os.environ, "TRITON_INTERPRET": "1"}
     done = subprocess.run([sys.executable, "-c", program, DEVICE], env=environment, capture_output=True, text=True)
