@@ -247,15 +247,6 @@ def test_a_process_finds_the_store_by_its_environment(s3: str, s3_uri: str, righ
     assert ("127.0.0.1:9" in done.stderr) is not right
 
 
-def test_ray_workers_find_the_store_by_their_environment(s3_uri: str, tmp_path: Path) -> None:
-    workspace, local = make_world(s3_uri), make_world(tmp_path)
-    assert release(workspace).manifest == release(local).manifest
-    with open_compute(ComputeOptions(num_workers=1)) as compute:
-        result = score(workspace, compute=compute)
-    assert result.parts.computed == 4
-    assert result.manifest == score(local).manifest
-
-
 class DownAfterFirstPart(NoProgress):
     """Takes the store away for some seconds when the first part is committed; the last ones are not handed out then."""
 
@@ -268,7 +259,7 @@ class DownAfterFirstPart(NoProgress):
             self.restart.start()
 
 
-def test_a_run_waits_for_a_store_that_is_down_for_seconds(
+def test_ray_workers_find_the_store_by_their_environment_and_wait_while_it_is_down(
     server: Server, s3_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workspace, local = make_world(s3_uri), make_world(tmp_path)
