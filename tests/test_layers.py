@@ -107,7 +107,7 @@ def loaded_by(package: str) -> set[str]:
 
 def loaded_by_modules(*modules: str) -> set[str]:
     command = [sys.executable, "-W", "ignore", "-c", IMPORTED, *modules]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
     return set(done.stdout.splitlines()[-1].split())
 

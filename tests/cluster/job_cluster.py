@@ -22,7 +22,7 @@ from local_processes import family, free_ports
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 NODE = "127.0.0.2"  # loopback, where Ray would replace 127.0.0.1 by the machine's address
-START_S, JOB_S, END_S = 90, 240, 30
+START_S, JOB_S, END_S = 240, 280, 60
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from semrec.workspace.folder import Workspace
 
 NODE = "127.0.0.3"  # loopback, where Ray would replace 127.0.0.1 by the machine's address
 NUM_VIEWERS, NUM_BUCKETS, NUM_FILMS, NUM_CPUS = 60, 2, 40, 2
-SCRAPE_S = 60
+SCRAPE_S = 180
 GAUGE_S = 26
 PARTS = {"embed": 1, "release": 2, "score": 2}
 TOUCHED = {
@@ -119,7 +119,7 @@ def _scrape_when_verified(address: str, times: int) -> Scrape:
 
 
 def _scrape(address: str) -> Scrape:
-    with urllib.request.urlopen(address, timeout=10) as answer:
+    with urllib.request.urlopen(address, timeout=60) as answer:
         families = text_string_to_metric_families(answer.read().decode())
     return Scrape({family.name.removeprefix("ray_"): family for family in families})
 

@@ -30,7 +30,7 @@ def need(tool: str) -> str:
 
 def run(*command: str | Path, cwd: Path = PROMETHEUS) -> str:
     """What a program prints; fails the test, with that and its complaints, when the program fails."""
-    done = subprocess.run([str(part) for part in command], cwd=cwd, capture_output=True, text=True, timeout=120)
+    done = subprocess.run([str(part) for part in command], cwd=cwd, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

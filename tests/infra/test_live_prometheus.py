@@ -36,7 +36,7 @@ from semrec.workspace.folder import Workspace
 
 NODE = "127.0.0.4"  # loopback, where Ray would replace 127.0.0.1 by the machine's address
 NUM_VIEWERS, NUM_BUCKETS, NUM_FILMS = 60, 2, 389
-GONE_S = 90
+GONE_S = 180
 #: Exported only by what is not here: the service, a GPU's exporter, an autoscaler with a cloud.
 ABSENT = {
     "a service (Ray Serve)": r"ray_serve_\w+|ray_semrec_(request|serving|parity|releases)_?\w+",

@@ -68,7 +68,7 @@ def port(authority: Path) -> Iterator[int]:
 
 def clean_up(port: int, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", CLEAN_UP, str(port), PASSWORD]
-    return subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, timeout=300)
 
 
 def test_ray_reaches_a_redis_of_a_private_authority_by_the_heads_variable(authority: Path, port: int) -> None:

@@ -38,7 +38,7 @@ ROOT = Path(__file__).parents[2]
 FINAL = read_stages(ROOT / "infra/docker/Dockerfile")["semrec"]
 IMAGE_ENVIRONMENT = dict(pair.split("=", 1) for value in FINAL.values("ENV") for pair in value.split())
 AGENT_PORT = "52365"  # what the image's health check asks, and what Ray takes when nothing else is said
-READY_S = 150.0
+READY_S = 300.0
 TOKEN = "sesame"
 KEY, STORED_KEY = make_key("probe", ["read", "explain"], None, None)
 
@@ -61,7 +61,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, int]
         family = psutil.Process(head.pid).children(recursive=True)
         os.killpg(head.pid, signal.SIGTERM)
         head.wait(60)
-        for left in psutil.wait_procs(family, timeout=20)[1]:
+        for left in psutil.wait_procs(family, timeout=60)[1]:
             left.kill()
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -122,7 +122,7 @@ def _await(is_done: Any) -> None:
 
 def _get(port: int, path: str) -> tuple[int, str]:
     request = Request(f"http://127.0.0.1:{port}{path}", headers={"Authorization": f"Bearer {KEY}"})
-    with urlopen(request, timeout=10) as response:
+    with urlopen(request, timeout=60) as response:
         return response.status, response.read().decode()
 
 

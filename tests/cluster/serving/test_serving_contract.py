@@ -85,7 +85,7 @@ def test_generated_requests_are_answered_as_the_document_says(
     )
     @given(case=operation.as_strategy(generation_mode=mode))
     def check(case: Case) -> None:
-        response = case.call(timeout=20)
+        response = case.call(timeout=60)
         # Request lines above 64 KiB and bodies above the limit are refused before anybody looks at what they say.
         if response.status_code != 413 and response.content != b"Invalid HTTP request received.":
             case.validate_response(response, checks=CHECKS)

@@ -86,8 +86,8 @@ class Running:
     def stop(self, number: int = signal.SIGINT) -> None:
         children = psutil.Process(self._process.pid).children(recursive=True)
         self._process.send_signal(number)
-        assert self._process.wait(60) == 0, self._log.read_text()
-        _, alive = psutil.wait_procs(children, timeout=20)
+        assert self._process.wait(180) == 0, self._log.read_text()
+        _, alive = psutil.wait_procs(children, timeout=60)
         assert not alive, alive
         self.client.close()
         self.client = self.new_client()
