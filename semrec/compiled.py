@@ -70,6 +70,8 @@ class _CodeFiles(FunctionCache):
         return CompileResult._rebuild(target_context, *code) if kept_key == key else None
 
     def _save_overload(self, signature: Any, result: Any) -> None:
+        if result.lifted or result.library.has_dynamic_globals:  # holds addresses of this process
+            return
         key = self._index_key(signature, result.codegen)
         with tempfile.NamedTemporaryFile(dir=self._folder, delete=False) as file:
             file.write(dumps((key, result._reduce())))
