@@ -14,8 +14,9 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
 from semrec.data import records
+from semrec.data.encodings import is_text, text_stream
 from semrec.data.records import Dialect
-from semrec.data.rejects import ReadStats, RowBlock
+from semrec.data.rejects import RowBlock, RowStats
 from semrec.data.sources import Source
 from semrec.errors import InputError
 
@@ -23,13 +24,10 @@ __all__ = [
     "CSV",
     "DAT",
     "Dialect",
-    "is_text",
-    "is_utf8",
     "line_blocks",
     "missing_column",
     "one_array",
     "read_delimited",
-    "text_stream",
 ]
 
 BLOCK_BYTES = 4 << 20
@@ -46,11 +44,13 @@ def read_delimited(
     source: Source,
     wanted: Sequence[str],
     *,
-    stats: ReadStats,
+    stats: RowStats,
     dialect: Dialect = CSV,
     names: Sequence[str] | None = None,
+    ids: Sequence[str] = (),
 ) -> Iterator[RowBlock]:
-    """The rows of a text file, columns `wanted` as Arrow string arrays, nothing stripped, "" where a field is empty.
+    """The rows of a text file, columns `wanted` as Arrow string arrays, nothing stripped, "" where a field is empty; those
+    among `ids` are dictionary-encoded where a block could be read at once.
 
     Columns are found by name in the header, or in `names` where there is none (by default "1", "2" and so on); further ones
     are then allowed. Blank lines are no rows. Lines end in LF or CRLF; a byte order mark is dropped.
@@ -60,14 +60,9 @@ def read_delimited(
     next), "bad UTF-8" (bytes that are no text of the encoding), "NUL byte", "ragged line", "text behind a quote" and
     "repeated header". Raises InputError for a wanted column that is missing or doubled, or a line above 16 MiB.
     """
-    reader = _Reader(source.name, wanted, stats, dialect)
+    reader = _Reader(source.name, wanted, ids, stats, dialect)
     with source.open() as file:
         yield from reader.blocks(text_stream(file, dialect.encoding), names)
-
-
-def text_stream(file: IO[bytes], encoding: str) -> Any:
-    """A byte stream of `encoding` as one of UTF-8. Bytes that are no text of it stay as they are."""
-    return file if encoding == "utf-8" else _Transcoded(file, encoding)
 
 
 def line_blocks(file: IO[bytes], name: str) -> Iterator[tuple[bytes, int]]:
@@ -97,19 +92,6 @@ def check_line(data: bytes, line: int, name: str) -> None:
         )
 
 
-def is_utf8(source: Source) -> bool:
-    """Whether the whole file is UTF-8; reads it once."""
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    try:
-        with source.open() as file:
-            while chunk := file.read(BLOCK_BYTES):
-                decoder.decode(chunk)
-            decoder.decode(b"", final=True)
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
 def missing_column(name: str, file: str, there: Sequence[str]) -> InputError:
     """The error for a mapped column that a source does not have."""
     return InputError(
@@ -119,35 +101,13 @@ def missing_column(name: str, file: str, there: Sequence[str]) -> InputError:
     )
 
 
-def _escaped(error: UnicodeError) -> tuple[str, int]:
-    """The error handler "surrogateescape", for bytes below 128 too: an odd byte of UTF-16 may be any."""
-    assert isinstance(error, UnicodeDecodeError)
-    bad = error.object[error.start : error.end]
-    return "".join(chr(0xDC00 + (byte if byte >= 0x80 else 0xFF)) for byte in bad), error.end
-
-
-codecs.register_error("semrec-escape", _escaped)
-
-
-class _Transcoded:
-    """A byte stream of some encoding, read as UTF-8."""
-
-    def __init__(self, file: IO[bytes], encoding: str) -> None:
-        # Bytes that are no text of the encoding become bytes that are no UTF-8, and are found later in their row.
-        self._file, self._decoder = file, codecs.getincrementaldecoder(encoding)("semrec-escape")
-
-    def read(self, size: int) -> bytes:
-        while chunk := self._file.read(size):
-            if text := self._decoder.decode(chunk):  # nothing yet, where a character is cut
-                return text.encode("utf-8", "surrogateescape")
-        return self._decoder.decode(b"", final=True).encode("utf-8", "surrogateescape")
-
-
 class _Reader:
     """The state of reading one file: its width, and which fields are wanted."""
 
-    def __init__(self, name: str, wanted: Sequence[str], stats: ReadStats, dialect: Dialect) -> None:
+    def __init__(self, name: str, wanted: Sequence[str], ids: Sequence[str], stats: RowStats, dialect: Dialect) -> None:
         self._name, self._wanted, self._stats = name, list(dict.fromkeys(wanted)), stats
+        encoded = pa.dictionary(pa.int32(), pa.string())
+        self._types = [encoded if name in ids and not dialect.skip_blanks else pa.string() for name in self._wanted]
         self._dialect, self._delimiter = dialect, dialect.delimiter.encode()
         self._width, self._positions = 0, [0]
         self._header: list[bytes] = []  # its fields, where it stands in the file
@@ -221,21 +181,22 @@ class _Reader:
         block = data[:used]
         if not used:
             return [], 0, 0
+        lines = np.arange(line, line + block.count(b"\n"))
         if not self._dialect.quoted or b'"' not in block:
-            return self._read_plain(block, line), used, block.count(b"\n")
+            return self._read_plain(block, lines), used, len(lines)
         has_escape = bool(self._dialect.escape) and b"\\" in block
         if not has_escape and not self._dialect.skip_blanks and records.is_cleanly_quoted(block, self._delimiter):
-            whole = self._parse(block, np.arange(line, line + block.count(b"\n")))
+            whole = self._parse(block, lines)
             if whole is not None:
-                return [whole], used, block.count(b"\n")
+                return [whole], used, len(lines)
         return self._scan(data, line, at_end)
 
-    def _read_plain(self, block: bytes, line: int) -> list[RowBlock]:
+    def _read_plain(self, block: bytes, numbers: np.ndarray) -> list[RowBlock]:
         """Lines without quotes: the whole block at once, or without the lines that are rejected."""
-        whole = self._parse(block, np.arange(line, line + block.count(b"\n")))
+        whole = self._parse(block, numbers)
         if whole is not None:
             return [whole]
-        lines = list(self._whole_lines(block, line))
+        lines = list(self._whole_lines(block, int(numbers[0])))
         if not lines:
             return []
         # CRLF, lest a carriage return that ends a field be taken for part of the line end.
@@ -262,7 +223,8 @@ class _Reader:
 
     def _parse(self, block: bytes, lines: np.ndarray) -> RowBlock | None:
         """The fast path: None unless every line of `block`, numbered by `lines`, is one whole row of plain UTF-8."""
-        if b"\0" in block or _UNIT in block or block.count(b"\r") != block.count(b"\r\n") or not is_text(block):
+        has_odd_return = b"\r" in block and block.count(b"\r") != block.count(b"\r\n")
+        if b"\0" in block or _UNIT in block or has_odd_return or not is_text(block):
             return None
         if self._raw_header and (block.startswith(self._raw_header) or b"\n" + self._raw_header in block):
             return None
@@ -281,7 +243,7 @@ class _Reader:
                     ignore_empty_lines=True,
                 ),
                 convert_options=pacsv.ConvertOptions(
-                    include_columns=wanted, column_types=dict.fromkeys(wanted, pa.string())
+                    include_columns=wanted, column_types=dict(zip(wanted, self._types, strict=True))
                 ),
             )
         except pa.ArrowInvalid:
@@ -370,17 +332,6 @@ def _usual_width(data: bytes, dialect: Dialect, least: int) -> int:
     widths = Counter(len(record.fields) for line in lines if (record := records.scan_record(line, 0, dialect)))
     usual = widths.most_common(1)[0][0] if widths else least
     return max(usual, least)
-
-
-def is_text(block: bytes) -> bool:
-    """Whether bytes are UTF-8."""
-    if block.isascii():
-        return True
-    try:
-        block.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def _excerpts(block: bytes) -> Any:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from semrec.data.delimited import text_stream
+from semrec.data.encodings import text_stream
 from semrec.data.records import Dialect, scan_record
 from semrec.data.sources import Source
 

@@ -11,7 +11,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from semrec.contracts import INTERACTIONS_SCHEMA
 from semrec.data.columns import ColumnMap
 from semrec.data.known import HasItems
 from semrec.data.rejects import RejectsRows, RowBlock
@@ -42,8 +41,8 @@ class EventRules:
 
 
 def events_of(block: RowBlock, columns: ColumnMap, rules: EventRules, *, stats: RejectsRows) -> pa.Table:
-    """The rows of `block` that are events, INTERACTIONS_SCHEMA in source order, with event_id (string) if it is
-    mapped; the others go to the quarantine. Without `value` it is 1.0, without `timestamp` 0.
+    """The rows of `block` that are events, the columns of INTERACTIONS_SCHEMA in source order, and event_id if it is
+    mapped, with ids dictionary-encoded; the others go to the quarantine. Without `value` it is 1.0, without `timestamp` 0.
 
     A row is rejected under the first that applies of: "id is not text", those of `semrec.ids.ID_FAULTS`, "non-numeric
     value", "non-finite value", "value out of range", "bad time", "impossible time", "unknown item".
@@ -59,11 +58,13 @@ def events_of(block: RowBlock, columns: ColumnMap, rules: EventRules, *, stats: 
     values = _values(block, columns, checks, rules)
     seconds = _seconds(block, columns, checks, rules)
     checks.reject("unknown item", ~rules.known.contains(ids["item_id"]), columns.item_id)
-    table = pa.table([ids["user_id"], ids["item_id"], values, seconds], schema=INTERACTIONS_SCHEMA)
+    table = pa.table({**ids, "value": values, "timestamp": seconds})
     if columns.event_id is not None:
         event_ids, not_id = ids_of(block.columns[columns.event_id], columns.event_id, block.file)
         checks.reject("id is not text", not_id, columns.event_id)
-        table = table.append_column("event_id", pc.if_else(pc.equal(event_ids, ""), None, event_ids))
+        table = table.append_column(
+            "event_id", pc.if_else(pc.equal(event_ids, ""), None, event_ids).dictionary_encode()
+        )
     if checks.reasons.any():
         times = columns.timestamp
         checks.report(block, stats, lambda row, why, text: _detail(why, text, times, int(seconds[row]), rules))

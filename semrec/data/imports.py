@@ -12,6 +12,7 @@ from typing import Any, Final, Literal, TypeVar
 import numpy as np
 import pyarrow as pa
 
+from semrec.data.ahead import read_ahead
 from semrec.data.catalogue import known_items
 from semrec.data.columns import ColumnMap
 from semrec.data.delimited import read_delimited
@@ -24,7 +25,7 @@ from semrec.data.lists import read_lists
 from semrec.data.online import log_ends
 from semrec.data.parquet import read_parquet, table_block
 from semrec.data.rdf import read_ntriples, read_turtle
-from semrec.data.rejects import Progress, ReadStats, RowBlock
+from semrec.data.rejects import Progress, ReadStats, RowBlock, RowStats
 from semrec.data.report import ImportReport, report_of
 from semrec.data.rows import ItemRow, UserRow, item_tables, user_tables
 from semrec.data.sources import Source, find_sources
@@ -98,7 +99,7 @@ def import_table(
         wanted, ids = imported.columns(columns), imported.id_columns(columns)
         sources = find_sources(source, fmt, scratch=job.scratch / "pipes", note=job.stats.note)
         keys: set[str] = set()
-        read_file = partial(read, ids=ids, options=options, stats=job.stats, keys=keys)
+        read_file = partial(read, ids=ids, options=options, keys=keys)
         return imported.tables(_blocks(sources, wanted, read_file, job, keys), columns, job)
 
     return _import(
@@ -229,7 +230,8 @@ def _blocks(
             files.check(source.name, digest)
         before = stats.num_read
         constants = {name: source.partition[name] for name in wanted if name in source.partition}
-        for block in read(source, [name for name in wanted if name not in constants]):
+        columns = [name for name in wanted if name not in constants]
+        for block in read_ahead(partial(read, source, columns), stats):
             filled = {name: pa.array([value] * block.num_rows, pa.string()) for name, value in constants.items()}
             yield replace(block, columns={**block.columns, **filled}) if filled else block
         if stats.num_read == before:
@@ -246,9 +248,11 @@ def _is_empty(source: Source) -> bool:
         return not file.read(1)
 
 
-def _read_csv(source: Source, wanted: list[str], *, options: DialectOptions, stats: ReadStats) -> Iterator[RowBlock]:
+def _read_csv(
+    source: Source, wanted: list[str], *, ids: Sequence[str], options: DialectOptions, stats: RowStats
+) -> Iterator[RowBlock]:
     dialect = settle_dialect(source, wanted, options, stats.note)
-    yield from read_delimited(source, wanted, stats=stats, dialect=dialect)
+    yield from read_delimited(source, wanted, stats=stats, dialect=dialect, ids=ids)
     if options.encoding is None and stats.rejected.get("bad UTF-8"):
         stats.note(
             "rows that are not UTF-8 were rejected: --encoding cp1252 or latin-1 reads a file in another encoding"
@@ -262,7 +266,7 @@ def _with(read: Callable[..., Iterator[RowBlock]], *names: str) -> Callable[...,
 
 #: Format -> reads the rows of a source, of the columns named, in blocks; takes the arguments of all readers by name.
 READERS: Final[Mapping[str, Callable[..., Iterator[RowBlock]]]] = {
-    "csv": _with(_read_csv, "options"),
+    "csv": _with(_read_csv, "ids", "options"),
     "jsonl": _with(read_jsonl, "keys"),
     "parquet": _with(read_parquet, "ids"),
     "lists": _with(read_lists),

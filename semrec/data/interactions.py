@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
@@ -26,6 +27,7 @@ from semrec.workspace.tables import read_table, write_table
 __all__ = ["ImportedFiles", "WeightRule", "stage_interactions", "union_of"]
 
 _KIND: Final = "interactions"
+_MAX_THREADS: Final = 4
 _MAX_FILES: Final = 10_000  # whose digests the manifest remembers: 350 KB
 _EVENT_ROWS_SCHEMA: Final = INTERACTIONS_SCHEMA.append(pa.field("event_id", pa.string()))
 
@@ -133,22 +135,28 @@ def stage_interactions(
             table = table.append_column("event_id", pa.nulls(table.num_rows, pa.string()))
         spill.add(table, buckets_of(one_array(table.column("user_id")), workspace.num_buckets))
     stats.check()
+
+    def write_bucket(bucket: int) -> tuple[InteractionsPart, int]:
+        """The part of one bucket, and how many of its rows were repeats."""
+        rows = spill.read(bucket)
+        if not rows.num_rows and bucket in stored:
+            return stored[bucket], 0  # nothing new: its file stands
+        events = _first_of_each_event_id(rows)
+        before = INTERACTIONS_SCHEMA.empty_table()
+        if bucket in stored:
+            before = read_table(workspace.storage, stored[bucket]).cast(INTERACTIONS_SCHEMA)
+        union = union_of(before, events, each_once=each_once, untimed_add_up=not each_once)
+        return _write_part(workspace, bucket, union), rows.num_rows + before.num_rows - union.num_rows
+
     parts: list[InteractionsPart] = []
     num_repeats = num_rows = 0
-    for bucket in range(workspace.num_buckets):
-        rows = spill.read(bucket)
-        if rows.num_rows or bucket not in stored:
-            events = _first_of_each_event_id(rows)
-            before = INTERACTIONS_SCHEMA.empty_table()
-            if bucket in stored:
-                before = read_table(workspace.storage, stored[bucket]).cast(INTERACTIONS_SCHEMA)
-            union = union_of(before, events, each_once=each_once, untimed_add_up=not each_once)
-            num_repeats += rows.num_rows + before.num_rows - union.num_rows
-            parts.append(_write_part(workspace, bucket, union))
-        else:
-            parts.append(stored[bucket])  # nothing new: its file stands
-        num_rows += parts[-1].num_rows
-        stats.report(num_rows, "write interactions")
+    # Sorting, hashing and compressing release the interpreter. Each thread holds one bucket in memory.
+    with ThreadPoolExecutor(min(_MAX_THREADS, pa.cpu_count())) as threads:
+        for part, num_repeated in threads.map(write_bucket, range(workspace.num_buckets)):
+            parts.append(part)
+            num_repeats += num_repeated
+            num_rows += part.num_rows
+            stats.report(num_rows, "write interactions")
     held = applied_sequence(manifest)
     until = held if applied is None else applied
     num_replaced = 0 if append else max(0, until - held)
@@ -207,7 +215,10 @@ def _event_order(users: np.ndarray, seconds: np.ndarray, items: np.ndarray, valu
 
 def _first_of_each_event_id(rows: pa.Table) -> pa.Table:
     """INTERACTIONS_SCHEMA of the rows without an event id, and of the first with each."""
-    encoded = one_array(rows.column("event_id")).dictionary_encode()
+    event_ids = rows.column("event_id")
+    if event_ids.null_count == rows.num_rows:
+        return rows.select(INTERACTIONS_SCHEMA.names)
+    encoded = one_array(event_ids).dictionary_encode()
     codes = pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False)
     is_first = codes < 0
     is_first[np.unique(codes, return_index=True)[1]] = True
@@ -227,7 +238,7 @@ def _ranked(column: pa.ChunkedArray) -> tuple[np.ndarray, pa.Array]:
 def _write_part(workspace: Workspace, bucket: int, rows: pa.Table) -> InteractionsPart:
     file = write_table(workspace.storage, f"interactions/{part_name(bucket)}", rows)
     newest = pc.max(rows.column("timestamp")).as_py()
-    num_users = pc.count_distinct(rows.column("user_id")).as_py()
+    num_users = len(pc.run_end_encode(one_array(rows.column("user_id"))).values)  # rows are by user
     return InteractionsPart.of(bucket, file, num_users=num_users, newest_timestamp=newest)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from semrec.data.arrays import array_elements, is_array
 from semrec.data.delimited import line_blocks, missing_column
-from semrec.data.rejects import ReadStats, RowBlock
+from semrec.data.rejects import RowBlock, RowStats
 from semrec.data.sources import Source
 
 __all__ = ["check_keys", "json_objects", "read_jsonl"]
@@ -25,7 +25,7 @@ _ESCAPED_NUL: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
 
 def read_jsonl(
-    source: Source, wanted: Sequence[str], *, stats: ReadStats, keys: set[str] | None = None
+    source: Source, wanted: Sequence[str], *, stats: RowStats, keys: set[str] | None = None
 ) -> Iterator[RowBlock]:
     """The rows of a JSON file, columns `wanted` as lists of Python values, None where a key is absent or null.
 
@@ -58,7 +58,7 @@ def _excerpts(texts: list[bytes]) -> Callable[[int], str]:
     return lambda i: texts[i].decode()
 
 
-def json_objects(source: Source, stats: ReadStats) -> Iterator[tuple[list[int], list[bytes], list[dict[str, Any]]]]:
+def json_objects(source: Source, stats: RowStats) -> Iterator[tuple[list[int], list[bytes], list[dict[str, Any]]]]:
     """The good rows of a file, some at a time: their line numbers, raw text and objects. Counts and rejects."""
     with source.open() as file:
         start = file.read(_PEEKED_BYTES)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from typing import Protocol
+from typing import Final, Protocol
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 __all__ = ["ChangedItems", "HasItems", "KnownItems"]
+
+_MAX_RECENT: Final = 65_536
 
 
 class HasItems(Protocol):
@@ -27,6 +29,8 @@ class KnownItems:
     """
 
     def __init__(self, ids: Iterable[pa.Array]) -> None:
+        # Most rows name the popular items, whose hashes need not be computed again for each block.
+        self._recent = pa.array([], pa.large_string())
         arrays = [array.cast(pa.large_string()) for array in ids]
         joined = pa.concat_arrays(arrays) if arrays else pa.array([], pa.large_string())
         hashes = np.concatenate([np.zeros(0, np.uint64), *(_hashes(array) for array in arrays)])
@@ -40,7 +44,13 @@ class KnownItems:
         """Which of `ids` (text, no nulls) exist: bool [len(ids)]. Each distinct id is looked up once."""
         encoded = ids.dictionary_encode()
         distinct = encoded.dictionary.cast(pa.large_string())
-        return self._contains_distinct(distinct)[encoded.indices.to_numpy(zero_copy_only=False)]
+        is_known = pc.is_in(distinct, value_set=self._recent).to_numpy(zero_copy_only=False).copy()
+        others = np.flatnonzero(~is_known)
+        is_known[others] = self._contains_distinct(distinct.take(pa.array(others)))
+        newly_known = distinct.take(pa.array(others[is_known[others]]))
+        recent = pa.concat_arrays([self._recent, newly_known])
+        self._recent = recent if len(recent) <= _MAX_RECENT else newly_known
+        return is_known[encoded.indices.to_numpy(zero_copy_only=False)]
 
     def _contains_distinct(self, ids: pa.Array) -> np.ndarray:
         hashes = _hashes(ids)

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from semrec.data.delimited import line_blocks, missing_column
-from semrec.data.rejects import ReadStats, RowBlock
+from semrec.data.rejects import RowBlock, RowStats
 from semrec.data.sources import Source
 
 __all__ = ["read_lists"]
@@ -18,7 +18,7 @@ __all__ = ["read_lists"]
 _COLUMNS: Final = ("user_id", "item_id")
 
 
-def read_lists(source: Source, wanted: Sequence[str], *, stats: ReadStats) -> Iterator[RowBlock]:
+def read_lists(source: Source, wanted: Sequence[str], *, stats: RowStats) -> Iterator[RowBlock]:
     """One row for each item of each line, columns `user_id` and `item_id`; blanks or tabs stand between ids.
 
     A user without items has no row, and is counted in a note. Rejected as one row: a line with "bad UTF-8" or a "NUL byte".

@@ -12,7 +12,8 @@ from typing import Final, Literal
 from semrec.changes.log import LogPositions
 from semrec.data.catalogue import NUM_ID_BUCKETS, items_in, stage_items
 from semrec.data.columns import ColumnMap
-from semrec.data.delimited import CSV, DAT, is_utf8, read_delimited
+from semrec.data.delimited import CSV, DAT, read_delimited
+from semrec.data.encodings import is_utf8
 from semrec.data.events import EventRules, events_of
 from semrec.data.interactions import WeightRule, stage_interactions
 from semrec.data.online import log_ends

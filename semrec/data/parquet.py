@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from semrec.data.delimited import missing_column, one_array
-from semrec.data.rejects import ReadStats, RowBlock
+from semrec.data.rejects import RowBlock, RowStats
 from semrec.data.sources import Source
 from semrec.errors import InputError
 
@@ -19,7 +19,7 @@ __all__ = ["check_id_type", "open_parquet", "read_parquet", "table_block"]
 _BATCH_ROWS = 65_536
 
 
-def read_parquet(source: Source, wanted: Sequence[str], *, ids: Sequence[str], stats: ReadStats) -> Iterator[RowBlock]:
+def read_parquet(source: Source, wanted: Sequence[str], *, ids: Sequence[str], stats: RowStats) -> Iterator[RowBlock]:
     """The rows of a Parquet file, columns `wanted` as Arrow arrays of the types they have, without line numbers.
 
     Raises InputError for a file that is not Parquet, a missing column, or a column among `ids` that is neither text nor
@@ -51,7 +51,7 @@ def table_block(table: pa.Table | pa.RecordBatch, name: str, rows: np.ndarray) -
     return RowBlock(name, columns, table.num_rows, None, lambda i: f"row {rows[i]}: {table.slice(i, 1).to_pylist()[0]}")
 
 
-def _readable(batch: pa.RecordBatch, rows: np.ndarray, name: str, stats: ReadStats) -> np.ndarray:
+def _readable(batch: pa.RecordBatch, rows: np.ndarray, name: str, stats: RowStats) -> np.ndarray:
     """bool [rows]: which rows are UTF-8. Parquet does not check that its text is; the others are rejected."""
     is_text = np.ones(batch.num_rows, dtype=bool)
     try:

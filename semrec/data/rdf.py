@@ -9,8 +9,9 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-from semrec.data.delimited import is_text, line_blocks, missing_column
-from semrec.data.rejects import ReadStats, RowBlock
+from semrec.data.delimited import line_blocks, missing_column
+from semrec.data.encodings import is_text
+from semrec.data.rejects import RowBlock, RowStats
 from semrec.data.sources import Source
 from semrec.errors import InputError
 
@@ -23,7 +24,7 @@ _BATCH_ROWS: Final = 65_536
 Triple = tuple[str, str, str, bool]
 
 
-def read_ntriples(source: Source, wanted: Sequence[str], *, stats: ReadStats) -> Iterator[RowBlock]:
+def read_ntriples(source: Source, wanted: Sequence[str], *, stats: RowStats) -> Iterator[RowBlock]:
     """The triples of an N-Triples file: columns `subject`, `predicate`, `object` (string) and `is_literal` (bool).
 
     An IRI is its text, a literal its value without language or type, a blank node `_:<file>/<name>`. Blank lines and
@@ -57,7 +58,7 @@ def read_ntriples(source: Source, wanted: Sequence[str], *, stats: ReadStats) ->
                 yield _block(source.name, triples, np.array(numbers, dtype=np.int64))
 
 
-def read_turtle(source: Source, wanted: Sequence[str], *, stats: ReadStats) -> Iterator[RowBlock]:
+def read_turtle(source: Source, wanted: Sequence[str], *, stats: RowStats) -> Iterator[RowBlock]:
     """The triples of a Turtle file, as `read_ntriples`, without lines: a triple may span lines, and a line hold several.
 
     Raises InputError with the line for a file that is damaged anywhere, as what stands behind cannot be told.

@@ -22,6 +22,7 @@ __all__ = [
     "RejectedRows",
     "RejectsRows",
     "RowBlock",
+    "RowStats",
     "check_max_rejected",
 ]
 
@@ -76,6 +77,19 @@ class RowBlock:
 
     def line(self, row: int) -> int | None:
         return None if self.lines is None else int(self.lines[row])
+
+
+class RowStats(Protocol):
+    """What readers tell of the rows that they meet; as `ReadStats` has it."""
+
+    @property
+    def rejected(self) -> Mapping[str, int]: ...
+
+    def reject(self, file: str, line: int | None, reason: str, row: str, *, detail: str = "") -> None: ...
+
+    def count(self, num_rows: int) -> None: ...
+
+    def note(self, text: str) -> None: ...
 
 
 class RejectsRows(Protocol):

@@ -16,19 +16,20 @@ _NUMBER: Final = r"^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?$"
 _NON_FINITE: Final = r"^[+-]?([nN][aA][nN]|[iI][nN][fF]([iI][nN][iI][tT][yY])?)$"
 
 
-def ids_of(column: Any, name: str, file: str) -> tuple[pa.Array, np.ndarray]:
+def ids_of(column: Any, name: str, file: str) -> tuple[pa.DictionaryArray, np.ndarray]:
     """Ids as text ("" where there is none), and bool [rows] where the value is no id at all (a float, a list).
 
-    Text is kept as it is; integers become decimal text. Raises InputError for an Arrow column of another type.
+    They are dictionary-encoded, as all that is asked of an id is asked once of each. Text is kept as it is; integers become
+    decimal text. Raises InputError for an Arrow column of another type.
     """
     if isinstance(column, list):
         not_id = np.array(
             [not isinstance(v, (str, int, type(None))) or isinstance(v, bool) for v in column], dtype=bool
         )
         texts = ["" if v is None or bad else str(v) for v, bad in zip(column, not_id, strict=True)]
-        return pa.array(texts, pa.string()), not_id
+        return pa.array(texts, pa.string()).dictionary_encode(), not_id
     check_id_type(column.type, name, file)
-    return _text(column), np.zeros(len(column), dtype=bool)
+    return _encoded(column), np.zeros(len(column), dtype=bool)
 
 
 def numbers_of(column: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -41,9 +42,9 @@ def numbers_of(column: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         wide, bad = filled(column.cast(pa.float64(), safe=False), 0.0), nulls(column)
         special = np.zeros(len(bad), dtype=bool)
     else:
-        encoded = trimmed_texts(column).dictionary_encode()
+        encoded = _encoded(_texts_of(column))
         at = encoded.indices.to_numpy(zero_copy_only=False)
-        wide, bad, special = (array[at] for array in _parsed_numbers(encoded.dictionary))
+        wide, bad, special = (array[at] for array in _parsed_numbers(pc.ascii_trim_whitespace(encoded.dictionary)))
     with np.errstate(over="ignore"):
         # Adding zero turns -0.0 into 0.0, also the one that a tiny negative number rounds to.
         values = wide.astype(np.float32) + np.float32(0)
@@ -64,8 +65,11 @@ def _parsed_numbers(texts: pa.Array) -> tuple[np.ndarray, np.ndarray, np.ndarray
 
 def trimmed_texts(column: Any) -> pa.Array:
     """A column as text without ASCII blanks around it, "" for null and for what is no scalar."""
-    texts = pa.array([_plain_text(v) for v in column], pa.string()) if isinstance(column, list) else _text(column)
-    return pc.ascii_trim_whitespace(texts)
+    return pc.ascii_trim_whitespace(_text(_texts_of(column)))
+
+
+def _texts_of(column: Any) -> pa.Array:
+    return pa.array([_plain_text(v) for v in column], pa.string()) if isinstance(column, list) else column
 
 
 def _plain_text(value: Any) -> str:
@@ -81,6 +85,11 @@ def _text(column: pa.Array) -> pa.Array:
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     return pc.fill_null(column.cast(pa.string()), "")
+
+
+def _encoded(column: pa.Array) -> pa.DictionaryArray:
+    is_encoded = column.type == pa.dictionary(pa.int32(), pa.string()) and not column.null_count
+    return column if is_encoded else _text(column).dictionary_encode()
 
 
 def nulls(column: pa.Array) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from threading import Lock
 from typing import Final
 
 import numpy as np
@@ -18,7 +19,7 @@ _LENGTH_BYTES: Final = 8
 
 
 class BucketSpill:
-    """Rows by bucket, in the order in which they came.
+    """Rows by bucket, in the order in which they came. Text may come dictionary-encoded, and is read plain.
 
     Up to BUFFER_BYTES stay in memory; each time there are more, all of them are appended to one file per bucket under
     `folder`. A file is opened only while it is appended to, so thousands of buckets need one descriptor. `folder` is the
@@ -32,6 +33,7 @@ class BucketSpill:
         self._buckets: list[np.ndarray] = []
         self._num_bytes = 0
         self._sorted: tuple[pa.Table, np.ndarray] | None = None
+        self._lock = Lock()
 
     def add(self, table: pa.Table, buckets: np.ndarray) -> None:
         """Adds rows; `buckets` is int [rows]."""
@@ -46,10 +48,11 @@ class BucketSpill:
             self._flush()
 
     def read(self, bucket: int) -> pa.Table:
-        """All rows of one bucket."""
-        if self._sorted is None:
-            self._sorted = self._by_bucket()
-        table, starts = self._sorted
+        """All rows of one bucket. Several threads may read at once."""
+        with self._lock:
+            if self._sorted is None:
+                self._sorted = self._by_bucket()
+            table, starts = self._sorted
         held = table.slice(starts[bucket], starts[bucket + 1] - starts[bucket])
         return pa.concat_tables([*self._from_disk(bucket), held]).combine_chunks()
 
@@ -62,7 +65,10 @@ class BucketSpill:
         if not self._tables:
             return self._schema.empty_table(), np.zeros(self.num_buckets + 1, dtype=np.int64)
         buckets = np.concatenate(self._buckets)
-        table = pa.concat_tables(self._tables).take(pa.array(np.argsort(buckets, kind="stable")))
+        # The codes of text are moved, and not the text; small integers are sorted by their digits.
+        order = np.argsort(buckets.astype(np.min_scalar_type(self.num_buckets)), kind="stable")
+        table = pa.concat_tables(self._tables).unify_dictionaries().combine_chunks().take(pa.array(order))
+        table = table.cast(self._schema)
         starts = np.concatenate([[0], np.cumsum(np.bincount(buckets, minlength=self.num_buckets))])
         return table, starts
 

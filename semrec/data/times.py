@@ -92,9 +92,9 @@ class TimeReader:
             return _by_distinct(texts, lambda text: _parse_pattern(text, pattern))
         try:
             numbers = texts.cast(pa.int64()).to_numpy(zero_copy_only=False)
-            if not pc.any(
-                pc.match_substring(texts, "x", ignore_case=True)
-            ).as_py():  # Arrow reads 0x10, which is no time
+            letters = texts.buffers()[2]
+            data = b"" if letters is None else letters.to_pybytes()
+            if b"x" not in data and b"X" not in data:  # Arrow reads 0x10, which is no time
                 return self._scaled(numbers, np.zeros(len(numbers), dtype=bool))
         except pa.ArrowInvalid:  # some are no whole numbers
             pass
