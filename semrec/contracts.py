@@ -5,7 +5,8 @@ Workspace
     settings.toml          what shapes results, for people to edit (semrec/settings.py); absent: the defaults
     catalogue/             items-<part>-<digest>.parquet (CATALOGUE_SCHEMA); equal texts share a part, by text hash.
                            `content` has what an item shows beside its text, by modality, each with a hash
-    users/, interactions/  part-<part>-<digest>.parquet (USERS_SCHEMA, INTERACTIONS_SCHEMA); part p = user bucket p
+    users/, interactions/  part-<part>-<digest>.parquet (USERS_SCHEMA, INTERACTIONS_SCHEMA); part p = user bucket p. A part
+                           of the interactions may be several such files: the rows of all, in the schema's order
     relations/             part-<part>-<digest>.parquet (RELATIONS_SCHEMA); part p = bucket p of the subject
     embeddings/<encoder>/  part-<part>-<digest>.parquet: vectors by text hash; runs/<run>/ plan and ledger; manifest.json
     releases/<release>/    plan and ledger; ids.{offsets,data}.npy, matrix/block-<n>.{high,low,norms,words}.npy,

@@ -75,7 +75,7 @@ class _Training:
         if checkpoint and checkpoint.is_last:
             return
         self._progress.start("train", 0, "likes")
-        likes = self._do("likes", [part.num_rows for part in job.interactions.parts], LikesWorker, {})
+        likes = self._do("likes", [part.num_events for part in job.interactions.parts], LikesWorker, {})
         items: Any = {}
         loss_before, first_epoch = math.inf, 1
         if checkpoint:

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from semrec.contracts import INTERACTIONS_SCHEMA, buckets_of, part_name
 from semrec.data.delimited import one_array
+from semrec.data.event_files import event_tables, in_order, union_of
 from semrec.data.rejects import ReadStats
 from semrec.data.spill import BucketSpill
 from semrec.data.staging import Staged, applied_entry, applied_sequence, stored_manifest
@@ -22,11 +23,15 @@ from semrec.errors import CorruptArtefactError, InputError, SchemaError
 from semrec.workspace.digests import fingerprint
 from semrec.workspace.folder import Workspace
 from semrec.workspace.manifests import InteractionsManifest, InteractionsPart
-from semrec.workspace.tables import read_table, write_table
+from semrec.workspace.tables import write_table
 
-__all__ = ["ImportedFiles", "WeightRule", "stage_interactions", "union_of"]
+__all__ = ["ImportedFiles", "WeightRule", "stage_interactions"]
 
 _KIND: Final = "interactions"
+#: When a part is written again as one file: see `_appended`.
+MAX_APPENDED_FILES = 8
+MAX_APPENDED_SHARE = 0.25
+MIN_ROWS_TO_APPEND_TO = 10_000
 _MAX_THREADS: Final = 4
 _MAX_FILES: Final = 10_000  # whose digests the manifest remembers: 350 KB
 _EVENT_ROWS_SCHEMA: Final = INTERACTIONS_SCHEMA.append(pa.field("event_id", pa.string()))
@@ -138,15 +143,15 @@ def stage_interactions(
 
     def write_bucket(bucket: int) -> tuple[InteractionsPart, int]:
         """The part of one bucket, and how many of its rows were repeats."""
-        rows = spill.read(bucket)
-        if not rows.num_rows and bucket in stored:
-            return stored[bucket], 0  # nothing new: its file stands
+        rows, part = spill.read(bucket), stored.get(bucket)
         events = _first_of_each_event_id(rows)
-        before = INTERACTIONS_SCHEMA.empty_table()
-        if bucket in stored:
-            before = read_table(workspace.storage, stored[bucket]).cast(INTERACTIONS_SCHEMA)
-        union = union_of(before, events, each_once=each_once, untimed_add_up=not each_once)
-        return _write_part(workspace, bucket, union), rows.num_rows + before.num_rows - union.num_rows
+        if part is None:
+            events = union_of(INTERACTIONS_SCHEMA.empty_table(), events, each_once=each_once, untimed_add_up=True)
+            return _write_part(workspace, bucket, events), rows.num_rows - events.num_rows
+        if not rows.num_rows:
+            return part, 0  # nothing new: its files stand
+        events, part = _appended(workspace, part, events, each_once=each_once)
+        return part, rows.num_rows - events.num_rows
 
     parts: list[InteractionsPart] = []
     num_repeats = num_rows = 0
@@ -155,62 +160,13 @@ def stage_interactions(
         for part, num_repeated in threads.map(write_bucket, range(workspace.num_buckets)):
             parts.append(part)
             num_repeats += num_repeated
-            num_rows += part.num_rows
+            num_rows += part.num_events
             stats.report(num_rows, "write interactions")
     held = applied_sequence(manifest)
     until = held if applied is None else applied
     num_replaced = 0 if append else max(0, until - held)
     all_files = (*(manifest.files if append and manifest else ()), *files)[-_MAX_FILES:]
     return Staged(_manifest(parts, rule, until, all_files), num_repeats, num_online_replaced=num_replaced)
-
-
-def union_of(stored: pa.Table, new: pa.Table, *, each_once: bool = False, untimed_add_up: bool = False) -> pa.Table:
-    """The events of both by (user_id, timestamp, item_id, value), ids by UTF-8 bytes; INTERACTIONS_SCHEMA.
-
-    An event stands there as often as in the one of both that has it more often: what is stored already and comes again, in
-    a newer export or from a client that tries twice, is the same event. With `untimed_add_up` those without a time (0) are
-    others each time; with `each_once` equal ones of `new` are one.
-    """
-    rows = pa.concat_tables([stored, new])
-    users, user_ids = _ranked(rows.column("user_id"))
-    items, item_ids = _ranked(rows.column("item_id"))
-    values = rows.column("value").to_numpy()
-    seconds = rows.column("timestamp").to_numpy()
-    is_new = np.arange(rows.num_rows) >= stored.num_rows
-    order = _event_order(users, seconds, items, values)
-    users, items, values, seconds, is_new = (key[order] for key in (users, items, values, seconds, is_new))
-    starts = np.ones(len(order), dtype=bool)  # where the next event begins; its stored rows come first
-    if len(order):
-        starts[1:] = np.logical_or.reduce([key[1:] != key[:-1] for key in (users, items, values, seconds)])
-    event = np.cumsum(starts) - 1
-    num_stored = np.bincount(event, weights=~is_new, minlength=int(starts.sum())).astype(np.int64)
-    place = np.arange(len(order)) - np.flatnonzero(starts)[event]  # among the rows of its event
-    place_among_new = place - num_stored[event]
-    is_more = place_among_new == 0 if each_once else np.ones(len(order), dtype=bool)
-    is_more &= (place_among_new >= num_stored[event]) | (untimed_add_up & (seconds == 0))
-    users, items, values, seconds = (key[~is_new | is_more] for key in (users, items, values, seconds))
-    columns = [user_ids.take(pa.array(users)), item_ids.take(pa.array(items)), values, seconds]
-    return pa.table(columns, schema=INTERACTIONS_SCHEMA)
-
-
-def _event_order(users: np.ndarray, seconds: np.ndarray, items: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """The stable order by (user, second, item, value), so that of equal events the stored ones come first: int64 [rows].
-
-    Few events share user and second: one sort by both, and one of those that do, take a third of the time of four.
-    """
-    if not len(users):
-        return np.zeros(0, dtype=np.int64)
-    first, span = int(seconds.min()), int(seconds.max()) - int(seconds.min()) + 1
-    if (int(users.max()) + 1) * span >= 2**63:
-        return np.lexsort((values, items, seconds, users))
-    moment = users.astype(np.int64) * span + (seconds - first)
-    order = np.argsort(moment, kind="stable")
-    is_tied = np.zeros(len(order) + 1, dtype=bool)  # with the row before; one more, which is never tied
-    is_tied[1:-1] = moment[order[1:]] == moment[order[:-1]]
-    tied = np.flatnonzero(is_tied[:-1] | is_tied[1:])
-    rows = np.sort(order[tied])  # in their first order, on which a stable sort builds
-    order[tied] = rows[np.lexsort((values[rows], items[rows], moment[rows]))]
-    return order
 
 
 def _first_of_each_event_id(rows: pa.Table) -> pa.Table:
@@ -226,13 +182,30 @@ def _first_of_each_event_id(rows: pa.Table) -> pa.Table:
     return rows if is_first.all() else rows.filter(pa.array(is_first))
 
 
-def _ranked(column: pa.ChunkedArray) -> tuple[np.ndarray, pa.Array]:
-    """For each row the rank of its text by UTF-8 bytes, and the distinct texts in that order."""
-    encoded = one_array(column).dictionary_encode()
-    order = pc.sort_indices(encoded.dictionary)  # Arrow compares text by bytes
-    ranks = np.empty(len(order), dtype=np.int32)
-    ranks[order.to_numpy(zero_copy_only=False)] = np.arange(len(order), dtype=np.int32)
-    return ranks[encoded.indices.to_numpy(zero_copy_only=False)], encoded.dictionary.take(order)
+def _appended(
+    workspace: Workspace, part: InteractionsPart, events: pa.Table, *, each_once: bool
+) -> tuple[pa.Table, InteractionsPart]:
+    """Appends those of `events` that are not among the stored ones: these, and the part with them.
+
+    They become a file of their own, which costs their own size. A part is written again, as one file, once it would have
+    more than MAX_APPENDED_FILES such files, or more than a quarter of its rows in them: reading joins them each time. So is
+    a small part, which costs no more than another file.
+    """
+    stored = pa.concat_tables(event_tables(workspace.storage, part))
+    of_users = stored.filter(pc.is_in(stored["user_id"], value_set=events["user_id"].unique()))
+    added = union_of(of_users, events, each_once=each_once, untimed_add_up=not each_once, only_new=True)
+    if not added.num_rows:
+        return added, part
+    num_appended = part.num_events - part.num_rows + added.num_rows
+    is_small = part.num_rows < MIN_ROWS_TO_APPEND_TO
+    if is_small or len(part.appended) >= MAX_APPENDED_FILES or num_appended > MAX_APPENDED_SHARE * part.num_rows:
+        return added, _write_part(workspace, part.part, in_order(pa.concat_tables([stored, added])))
+    users = added["user_id"].unique()
+    num_new_users = len(users) - pc.sum(pc.is_in(users, value_set=of_users["user_id"].unique())).as_py()
+    newest = max(part.newest_timestamp or 0, pc.max(added["timestamp"]).as_py())
+    file = write_table(workspace.storage, f"interactions/{part_name(part.part)}", added)
+    more = {"appended": (*part.appended, file), "num_users": part.num_users + num_new_users, "newest_timestamp": newest}
+    return added, part.model_copy(update=more)
 
 
 def _write_part(workspace: Workspace, bucket: int, rows: pa.Table) -> InteractionsPart:
@@ -247,14 +220,14 @@ def _manifest(
 ) -> InteractionsManifest:
     newest = [part.newest_timestamp for part in parts if part.newest_timestamp is not None]
     return InteractionsManifest(
-        num_rows=sum(part.num_rows for part in parts),
+        num_rows=sum(part.num_events for part in parts),
         num_users=sum(part.num_users for part in parts),
         num_buckets=len(parts),
         newest_timestamp=max(newest, default=None),
         repeats=rule.repeats,
         neutral_value=float(rule.neutral_value),
         parts=tuple(parts),
-        fingerprint=fingerprint({"parts": [part.content_digest for part in parts], **rule.to_json()}),
+        fingerprint=fingerprint({"parts": [part.digest for part in parts], **rule.to_json()}),
         **applied_entry(applied),
         **({"files": files} if files else {}),
     )

@@ -12,6 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from semrec.contracts import INTERACTIONS_SCHEMA
+from semrec.data.event_files import read_events
 from semrec.errors import InputError, SchemaError
 from semrec.evaluation.splits import Split, check_no_overlap
 from semrec.models.base import Events
@@ -78,7 +80,7 @@ def read_dataset(
         for part, num_users in zip(interactions.parts, num_users_before, strict=True)
         if max_users is None or num_users < max_users
     ]
-    table = read_parts(storage, parts, ["user_id", "item_id", "value", "timestamp"])
+    table = pa.concat_tables([INTERACTIONS_SCHEMA.empty_table(), *(read_events(storage, part) for part in parts)])
     if as_of is not None:
         table = table.filter(pc.less_equal(table["timestamp"], as_of))
     rows = ids.rows_of(table["item_id"])

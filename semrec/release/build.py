@@ -132,7 +132,7 @@ def finish_release(
         num_users=counts.get("users", 0),
         matrix=matrix,
         sources=(PERSONAL, POPULARITY),
-        interactions=tuple(part.table for part in interactions),
+        interactions=tuple(part.files for part in interactions),
         users=tuple(UserPartFile.of(r.part, r.table, popularity=r.counts[POPULARITY]) for r in records),
         **_applied_entry(job),
     )

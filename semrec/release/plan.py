@@ -89,9 +89,12 @@ def plan_user_parts(job: ReleaseJob, matrix: ItemMatrix) -> Plan:
     parts = []
     for part in range(job.num_parts):
         events = job.interactions.parts[part] if job.interactions else None
-        sources = [table.parts[part].content_digest if table else None for table in (job.interactions, job.users)]
+        sources = [
+            events.digest if events else None,
+            job.users.parts[part].content_digest if job.users else None,
+        ]
         cut = job.inputs.as_of if _is_cut(events, job.inputs.as_of) else None
-        parts.append(PlannedPart(part, fingerprint([*shared, cut, *sources]), events.num_rows if events else 0))
+        parts.append(PlannedPart(part, fingerprint([*shared, cut, *sources]), events.num_events if events else 0))
     return Plan("release", job.inputs.to_json(), tuple(parts))
 
 

@@ -16,8 +16,8 @@ from semrec.release.interactions import read_interactions
 from semrec.sorted_ids import SortedIds
 from semrec.workspace.digests import fingerprint
 from semrec.workspace.manifests import InteractionsManifest, ItemMatrix, ModelRecord, ModelSpec, ReleaseInputs
+from semrec.workspace.records import EventFiles
 from semrec.workspace.storage import Storage
-from semrec.workspace.tables import TableFile
 
 __all__ = [
     "DEFAULT_MODELS",
@@ -46,7 +46,7 @@ def events_of(interactions: pa.Table, user_ids: pa.Array, item_ids: SortedIds) -
     return events, int((~is_known).sum())
 
 
-def part_events(storage: Storage, inputs: ReleaseInputs, part: TableFile, item_ids: SortedIds) -> Events:
+def part_events(storage: Storage, inputs: ReleaseInputs, part: EventFiles, item_ids: SortedIds) -> Events:
     """The events of one user bucket that a release learns from, users counted from 0."""
     table = read_interactions(storage, part, inputs.as_of)
     events, _ = events_of(table, table.column("user_id").unique(), item_ids)

@@ -17,6 +17,7 @@ from semrec.workspace.records import (
     ArrayFile,
     ClauseValues,
     CoarseChoice,
+    EventFiles,
     IdFiles,
     InteractionsPart,
     MatrixBlock,
@@ -36,6 +37,7 @@ __all__ = [
     "CoarseChoice",
     "EmbeddingManifest",
     "EmbeddingRunManifest",
+    "EventFiles",
     "FinishedManifest",
     "IdFiles",
     "InteractionsManifest",
@@ -292,7 +294,7 @@ class ReleaseManifest(Manifest):
     """A finished release: all that scoring and serving read.
 
     `newest_timestamp` is that of all imported events, also of those that `as_of` leaves out, None in a release that did not
-    note it. `interactions` has one file per user bucket: those that it was built from, none without interactions.
+    note it. `interactions` has the files of each user bucket that it was built from, none without interactions.
     """
 
     KIND = "release"
@@ -310,7 +312,7 @@ class ReleaseManifest(Manifest):
     matrix: ItemMatrix
     #: What its users' lists are ranked by, see semrec.release.sources.
     sources: tuple[str, ...] = ("personal", "popularity")
-    interactions: tuple[TableFile, ...]
+    interactions: tuple[EventFiles, ...]
     users: tuple[UserPartFile, ...]
     applied: AppliedSequences = Field(AppliedSequences(), alias="folded")
     coarse: CoarseChoice | None = None

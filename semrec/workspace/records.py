@@ -8,12 +8,14 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from semrec.errors import CorruptArtefactError
+from semrec.workspace.digests import fingerprint
 
 __all__ = [
     "AppliedSequences",
     "ArrayFile",
     "ClauseValues",
     "CoarseChoice",
+    "EventFiles",
     "IdFiles",
     "InteractionsPart",
     "MatrixBlock",
@@ -157,11 +159,34 @@ def _table_fields(table: TableFile) -> dict[str, object]:
     return {name: getattr(table, name) for name in TableFile.model_fields}
 
 
-class InteractionsPart(PartFile):
+class EventFiles(TableFile):
+    """The events of one user bucket: a table, and those that were `appended` to it, whose rows come on top of it."""
+
+    appended: tuple[TableFile, ...] = ()
+
+    @property
+    def num_events(self) -> int:
+        """The rows of all files."""
+        return self.num_rows + sum(file.num_rows for file in self.appended)
+
+    @property
+    def digest(self) -> str:
+        """What the events depend on: the content digest of the rows, or of those of each file where there are several."""
+        digests = [self.content_digest, *(file.content_digest for file in self.appended)]
+        return fingerprint(digests) if self.appended else self.content_digest
+
+
+class InteractionsPart(EventFiles, PartFile):
     """The interactions of one user bucket. `newest_timestamp` in seconds since 1970 UTC; None without any."""
 
     num_users: int
     newest_timestamp: int | None
+
+    @property
+    def files(self) -> EventFiles:
+        """The files alone."""
+        appended = {"appended": self.appended} if self.appended else {}
+        return EventFiles.model_validate({**_table_fields(self), **appended})
 
 
 class UserPartFile(PartFile):

@@ -24,8 +24,9 @@ import semrec.release.matrix
 from semrec.bench.generated import write_catalogue, write_embedding
 from semrec.changes.overlay import OverlayView
 from semrec.contracts import bucket_of
-from semrec.data import ItemRow, import_interactions, import_items
+from semrec.data import ItemRow, import_interactions, import_items, interactions
 from semrec.errors import CorruptArtefactError, InputError, MissingArtefactError, SchemaError
+from semrec.online.histories import Histories
 from semrec.online.release import OnlineRelease
 from semrec.release.reader import Release
 from semrec.workspace.folder import Workspace
@@ -248,6 +249,25 @@ def test_new_events_of_one_user_remake_one_part(tmp_path: Path, later: int) -> N
     for part in range(4):
         path = f"releases/{full.release_id}/users/part-{part:05d}.parquet"
         assert workspace.storage.read_bytes(path) == scratch.storage.read_bytes(path)
+
+
+def test_events_in_appended_files_make_the_bytes_of_one_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ids of the releases differ, which cover the files; nothing that is read from them does."""
+    monkeypatch.setattr(interactions, "MIN_ROWS_TO_APPEND_TO", 1)
+    monkeypatch.setattr(interactions, "MAX_APPENDED_SHARE", 100)
+    new = [(user, f"item-{n}", 1.0, 500 + n) for n in range(3) for user in users_of(2, 2)]
+    grown, scratch = make_world(tmp_path / "grown"), make_world(tmp_path / "scratch", history() + new)
+    for event in new:
+        import_interactions(grown, [events_table([event])], mode="append")
+    several, one = opened(grown), opened(scratch)
+    assert len(several.manifest.interactions[2].appended) == 6
+    for part in range(4):
+        name = f"users/part-{part:05d}.parquet"
+        files = [found.storage.read_bytes(f"releases/{found.release_id}/{name}") for found in (several, one)]
+        assert files[0] == files[1]
+    assert several.manifest.matrix.popularity.sha256 == one.manifest.matrix.popularity.sha256
+    histories = [Histories(found).events(new[0][0]) for found in (several, one)]
+    assert histories[0].equals(histories[1])
 
 
 def test_an_as_of_that_leaves_out_events_remakes_only_the_parts_that_had_them(tmp_path: Path) -> None:

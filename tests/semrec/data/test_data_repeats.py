@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from import_cases import events_in, write
+from import_cases import events_in, manifest, write
 
-from semrec.contracts import INTERACTIONS_SCHEMA
-from semrec.data import ColumnMap, import_interactions, import_table
-from semrec.data.interactions import _event_order, union_of
+from semrec.contracts import INTERACTIONS_SCHEMA, bucket_of
+from semrec.data import ColumnMap, ItemRow, import_interactions, import_items, import_table, interactions
+from semrec.data.event_files import _event_order, read_events, union_of
 from semrec.errors import InputError
 from semrec.workspace.folder import Workspace
+from semrec.workspace.manifests import InteractionsManifest
 
 Event = tuple[str, str, float, int]
 
@@ -79,6 +81,61 @@ def test_a_union_counts_as_multisets_do(
     assert rows == sorted(rows, key=lambda row: (row[0].encode(), row[3], row[1].encode(), row[2]))
     assert union.schema == INTERACTIONS_SCHEMA
     assert np.asarray(union.column("value")).dtype == np.float32
+
+
+@settings(max_examples=8, deadline=None, derandomize=True, database=None)
+@given(st.lists(EVENTS, min_size=2, max_size=5), st.sampled_from(["sum", "latest"]))
+def test_appended_files_are_read_as_a_part_that_is_written_again(imports: list[list[Event]], repeats: str) -> None:
+    workspaces = []
+    with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        for name, max_files in (("rewritten", 0), ("appended", 100)):
+            patch.setattr(interactions, "MAX_APPENDED_FILES", max_files)
+            patch.setattr(interactions, "MAX_APPENDED_SHARE", 100)
+            patch.setattr(interactions, "MIN_ROWS_TO_APPEND_TO", 1)
+            workspace = Workspace.create(f"{folder}/{name}", num_buckets=1)
+            import_items(workspace, [ItemRow(item, item) for item in "ab"])
+            import_interactions(workspace, [table_of([("u", "a", 1.0, 1)])], repeats=repeats)  # type: ignore[arg-type]
+            reports = [
+                import_interactions(workspace, [table_of(events)], mode="append", repeats=repeats)  # type: ignore[arg-type]
+                for events in imports
+            ]
+            workspaces.append((workspace, [(report.num_repeats, report.num_interactions) for report in reports]))
+        (rewritten, _), (appended, _) = workspaces
+        assert workspaces[0][1] == workspaces[1][1]
+        before, after = (InteractionsManifest.read(workspace.storage) for workspace in (rewritten, appended))
+        assert not before.parts[0].appended
+        assert bool(after.parts[0].appended) == (after.num_rows > 1)
+        assert read_events(appended.storage, after.parts[0]).equals(read_events(rewritten.storage, before.parts[0]))
+        totals = [(table.num_rows, table.num_users, table.newest_timestamp) for table in (before, after)]
+        assert totals[0] == totals[1]
+        # Written again, it is the file of one import.
+        import_interactions(appended, [table_of([])], mode="append", repeats=repeats)  # type: ignore[arg-type]
+        patch.setattr(interactions, "MAX_APPENDED_FILES", 0)
+        for workspace in (rewritten, appended):
+            import_interactions(workspace, [table_of([("new", "a", 1.0, 9)])], mode="append", repeats=repeats)  # type: ignore[arg-type]
+        assert manifest(appended, "interactions") == manifest(rewritten, "interactions")
+
+
+def test_appended_files_are_joined_when_they_pile_up_or_are_large(
+    stocked: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(interactions, "MIN_ROWS_TO_APPEND_TO", 100)
+
+    def append(user: str, num_events: int) -> tuple[int, int]:
+        events = table_of([(user, "a", 1.0, second) for second in range(1, num_events + 1)])
+        import_interactions(stocked, [events], mode="append")
+        part = InteractionsManifest.read(stocked.storage).parts[bucket_of("u", stocked.num_buckets)]
+        return part.num_rows, len(part.appended)
+
+    users = [
+        f"{n}" for n in range(200) if bucket_of(f"{n}", stocked.num_buckets) == bucket_of("u", stocked.num_buckets)
+    ]
+    import_interactions(stocked, [table_of([("u", "a", 1.0, second) for second in range(1, 101)])])
+    assert [append(user, 1) for user in users[:9]] == [(100, n) for n in range(1, 9)] + [(109, 0)]
+    assert append(users[10], 27) == (109, 1)  # up to a quarter
+    assert append(users[11], 1) == (137, 0)
+    monkeypatch.setattr(interactions, "MIN_ROWS_TO_APPEND_TO", 200)
+    assert append(users[12], 1) == (138, 0)
 
 
 def test_a_file_that_was_imported_before_is_refused_unless_told(stocked: Workspace, tmp_path: Path) -> None:

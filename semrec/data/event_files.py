@@ -1,0 +1,95 @@
+"""The stored events of a user bucket: read from its files, joined with new ones, in their order."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from semrec.contracts import INTERACTIONS_SCHEMA
+from semrec.data.delimited import one_array
+from semrec.workspace.records import EventFiles
+from semrec.workspace.storage import Storage
+from semrec.workspace.tables import read_rows
+
+__all__ = ["event_tables", "in_order", "read_events", "union_of"]
+
+
+def read_events(storage: Storage, files: EventFiles) -> pa.Table:
+    """The events of a bucket, INTERACTIONS_SCHEMA in its order.
+
+    Raises CorruptArtefactError or MissingArtefactError for a file that is not the recorded one.
+    """
+    tables = event_tables(storage, files)
+    return in_order(pa.concat_tables(tables)) if files.appended else tables[0]
+
+
+def event_tables(storage: Storage, files: EventFiles) -> list[pa.Table]:
+    """The events of each file of a bucket, INTERACTIONS_SCHEMA; those of all files together are the bucket's."""
+    return [read_rows(storage, file).cast(INTERACTIONS_SCHEMA) for file in (files, *files.appended)]
+
+
+def in_order(events: pa.Table) -> pa.Table:
+    """All of `events` by (user_id, timestamp, item_id, value), ids by UTF-8 bytes."""
+    return union_of(events, INTERACTIONS_SCHEMA.empty_table())
+
+
+def union_of(
+    stored: pa.Table, new: pa.Table, *, each_once: bool = False, untimed_add_up: bool = False, only_new: bool = False
+) -> pa.Table:
+    """The events of both by (user_id, timestamp, item_id, value), ids by UTF-8 bytes; INTERACTIONS_SCHEMA.
+
+    An event stands there as often as in the one of both that has it more often: what is stored already and comes again, in
+    a newer export or from a client that tries twice, is the same event. With `untimed_add_up` those without a time (0) are
+    others each time; with `each_once` equal ones of `new` are one. With `only_new`: those that are not in `stored`.
+    """
+    rows = pa.concat_tables([stored, new])
+    users, user_ids = _ranked(rows.column("user_id"))
+    items, item_ids = _ranked(rows.column("item_id"))
+    values = rows.column("value").to_numpy()
+    seconds = rows.column("timestamp").to_numpy()
+    is_new = np.arange(rows.num_rows) >= stored.num_rows
+    order = _event_order(users, seconds, items, values)
+    users, items, values, seconds, is_new = (key[order] for key in (users, items, values, seconds, is_new))
+    starts = np.ones(len(order), dtype=bool)  # where the next event begins; its stored rows come first
+    if len(order):
+        starts[1:] = np.logical_or.reduce([key[1:] != key[:-1] for key in (users, items, values, seconds)])
+    event = np.cumsum(starts) - 1
+    num_stored = np.bincount(event, weights=~is_new, minlength=int(starts.sum())).astype(np.int64)
+    place = np.arange(len(order)) - np.flatnonzero(starts)[event]  # among the rows of its event
+    place_among_new = place - num_stored[event]
+    is_more = place_among_new == 0 if each_once else np.ones(len(order), dtype=bool)
+    is_more &= (place_among_new >= num_stored[event]) | (untimed_add_up & (seconds == 0))
+    stays = is_new & is_more if only_new else ~is_new | is_more
+    users, items, values, seconds = (key[stays] for key in (users, items, values, seconds))
+    columns = [user_ids.take(pa.array(users)), item_ids.take(pa.array(items)), values, seconds]
+    return pa.table(columns, schema=INTERACTIONS_SCHEMA)
+
+
+def _event_order(users: np.ndarray, seconds: np.ndarray, items: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """The stable order by (user, second, item, value), so that of equal events the stored ones come first: int64 [rows].
+
+    Few events share user and second: one sort by both, and one of those that do, take a third of the time of four.
+    """
+    if not len(users):
+        return np.zeros(0, dtype=np.int64)
+    first, span = int(seconds.min()), int(seconds.max()) - int(seconds.min()) + 1
+    if (int(users.max()) + 1) * span >= 2**63:
+        return np.lexsort((values, items, seconds, users))
+    moment = users.astype(np.int64) * span + (seconds - first)
+    order = np.argsort(moment, kind="stable")
+    is_tied = np.zeros(len(order) + 1, dtype=bool)  # with the row before; one more, which is never tied
+    is_tied[1:-1] = moment[order[1:]] == moment[order[:-1]]
+    tied = np.flatnonzero(is_tied[:-1] | is_tied[1:])
+    rows = np.sort(order[tied])  # in their first order, on which a stable sort builds
+    order[tied] = rows[np.lexsort((values[rows], items[rows], moment[rows]))]
+    return order
+
+
+def _ranked(column: pa.ChunkedArray) -> tuple[np.ndarray, pa.Array]:
+    """For each row the rank of its text by UTF-8 bytes, and the distinct texts in that order."""
+    encoded = one_array(column).dictionary_encode()
+    order = pc.sort_indices(encoded.dictionary)  # Arrow compares text by bytes
+    ranks = np.empty(len(order), dtype=np.int32)
+    ranks[order.to_numpy(zero_copy_only=False)] = np.arange(len(order), dtype=np.int32)
+    return ranks[encoded.indices.to_numpy(zero_copy_only=False)], encoded.dictionary.take(order)
