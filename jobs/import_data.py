@@ -3,6 +3,7 @@
 semrec import movielens ml-latest-small --workspace W
 semrec import csv items.csv --kind items --item-id sku --title name --text name,blurb --attribute genre=genres -w W
 semrec import csv edges.csv --kind relations --subject from --predicate how --object to -w W
+semrec import parquet s3://lake/events/ --by-file --kind interactions --timestamp ts -w s3://lake/W
 semrec import --list
 semrec import preset goodbooks-10k goodbooks-10k-master -w W
 semrec import parquet events/ --kind interactions --timestamp ts --value plays -w W
@@ -18,12 +19,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from jobs.cli_common import (
+    ON_CPUS,
     AllowEmpty,
     ConsoleProgress,
     MaxRejected,
+    OpenCompute,
     WorkspaceOption,
     exit_on_error,
     settings_for_call,
+    with_compute,
 )
 from jobs.printing import say
 from semrec.errors import InputError
@@ -103,6 +107,14 @@ Repeats = Annotated[
     ),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check all rows, show the first bad ones, and write nothing.")]
+ByFile = Annotated[
+    bool,
+    typer.Option(
+        "--by-file",
+        help="Have the workers of a Ray cluster, which must reach them, read the files, each once: after a kill the same "
+        "command goes on with those that are missing.",
+    ),
+]
 AllowRepeated = Annotated[
     bool, typer.Option("--allow-repeated", help="Take a file again that was imported before (interactions).")
 ]
@@ -171,6 +183,7 @@ def _table_command(fmt: str, what: str, default_kind: Any = ...) -> None:
 
     @app.command(fmt, help=f"Import {what}.")
     @exit_on_error
+    @with_compute(*ON_CPUS)
     def command(
         source: Sources,
         workspace: WorkspaceOption,
@@ -205,6 +218,9 @@ def _table_command(fmt: str, what: str, default_kind: Any = ...) -> None:
         allow_repeated: AllowRepeated = False,
         unescape_html: Unescape = False,
         dry_run: DryRun = False,
+        by_file: ByFile = False,
+        *,
+        open_compute: OpenCompute,
     ) -> None:
         from semrec.data import ColumnMap, DialectOptions, import_table
 
@@ -238,9 +254,16 @@ def _table_command(fmt: str, what: str, default_kind: Any = ...) -> None:
             "dry_run": dry_run,
         }
         opened = _workspace(workspace, buckets)
-        max_share = _max_share(opened, max_rejected)
-        work = partial(import_table, opened, source, columns=columns, max_rejected=max_share, **choice, **rules)
-        _told(lambda tell: work(progress=tell))
+        choice = {**choice, **rules, "columns": columns, "max_rejected": _max_share(opened, max_rejected)}
+        if not by_file:
+            _told(lambda tell: import_table(opened, source, progress=tell, **choice))
+            return
+        if choice.pop("dry_run"):
+            raise InputError("--dry-run with --by-file", expected="one of them", remedy="Leave out --by-file.")
+        from cluster.stages.import_files import import_files
+
+        with open_compute() as compute:
+            say(str(import_files(opened, source, compute=compute, progress=ConsoleProgress(), **choice)))
 
 
 _table_command("csv", "text files with a delimiter")

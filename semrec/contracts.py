@@ -14,6 +14,7 @@ Workspace
                            for who shows and checks; models/<kind>/<array>.npy: what a model has beside its columns of
                            the item matrix; users/part-<part>.parquet, manifest.json
     runs/<run>/            plan.json, parts/, ledger/, lease.json, manifest.json (last), verified.json, health.json
+    imports/<run>/         plan, ledger, rows/ and rejected/ of an import by files, until it is live
     quarantine/<stage>/    rejected rows: file, line, reason, row
     current.json           the live pair: release and run
     overlay/, events/      segment-<first sequence>.parquet: item changes and interactions as serving acknowledged them

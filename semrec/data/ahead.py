@@ -9,12 +9,12 @@ from functools import partial
 
 from semrec.data.rejects import ReadStats, RowBlock
 
-__all__ = ["read_ahead"]
+__all__ = ["RecordedStats", "read_ahead"]
 
 
 def read_ahead(read: Callable[..., Iterator[RowBlock]], stats: ReadStats) -> Iterator[RowBlock]:
     """Yields the blocks of `read(stats=...)`; `stats` hears of rejected rows and notes in the order of reading."""
-    recorded = _RecordedStats()
+    recorded = RecordedStats()
     blocks = read(stats=recorded)
     with ThreadPoolExecutor(1, "read-ahead") as thread:
         upcoming = thread.submit(next, blocks, None)
@@ -29,7 +29,7 @@ def read_ahead(read: Callable[..., Iterator[RowBlock]], stats: ReadStats) -> Ite
             yield block
 
 
-class _RecordedStats:
+class RecordedStats:
     """Keeps what a reader says of its rows until it can be said to `ReadStats`, which belongs to another thread."""
 
     def __init__(self) -> None:

@@ -12,6 +12,7 @@ from typing import Any, Final, Literal, TypeVar
 import numpy as np
 import pyarrow as pa
 
+from semrec.changes.log import LogPositions
 from semrec.data.ahead import read_ahead
 from semrec.data.catalogue import known_items
 from semrec.data.columns import ColumnMap
@@ -36,7 +37,17 @@ from semrec.workspace.folder import Workspace
 from semrec.workspace.quarantine import DEFAULT_MAX_SHARE
 from semrec.workspace.storage import Storage
 
-__all__ = ["import_interactions", "import_items", "import_table", "import_users"]
+__all__ = [
+    "READERS",
+    "check_found",
+    "import_interactions",
+    "import_items",
+    "import_table",
+    "import_users",
+    "is_empty",
+    "run_import",
+    "source_blocks",
+]
 
 Mode = Literal["replace", "append"]
 T = TypeVar("T")
@@ -100,9 +111,11 @@ def import_table(
         sources = find_sources(source, fmt, scratch=job.scratch / "pipes", note=job.stats.note)
         keys: set[str] = set()
         read_file = partial(read, ids=ids, options=options, keys=keys)
-        return imported.tables(_blocks(sources, wanted, read_file, job, keys), columns, job)
+        blocks = source_blocks(sources, wanted, read_file, job, keys, is_alone=len(sources) == 1)
+        yield from imported.tables(blocks, columns, job)
+        check_found(sources, wanted, keys)
 
-    return _import(
+    return run_import(
         workspace, imported, tables, mode=mode, rule=rule, now_s=now_s, time_format=time_format, dry_run=dry_run,
         max_rejected=max_rejected, allow_empty=allow_empty, allow_repeated=allow_repeated, progress=progress,
         is_timed=columns.timestamp is not None,
@@ -119,7 +132,7 @@ def import_items(
     progress: Progress | None = None,
 ) -> ImportReport:
     """Imports items that are already rows; otherwise as `import_table`."""
-    return _import(
+    return run_import(
         workspace, ITEMS, lambda job: item_tables(_counted(rows, job.stats), stats=job.stats),
         mode=mode, max_rejected=max_rejected, allow_empty=allow_empty, progress=progress,
     )  # fmt: skip
@@ -135,7 +148,7 @@ def import_users(
     progress: Progress | None = None,
 ) -> ImportReport:
     """Imports users that are already rows; otherwise as `import_table`."""
-    return _import(
+    return run_import(
         workspace, USERS, lambda job: user_tables(_counted(rows, job.stats), stats=job.stats),
         mode=mode, max_rejected=max_rejected, allow_empty=allow_empty, progress=progress,
     )  # fmt: skip
@@ -165,13 +178,13 @@ def import_interactions(
             block = table_block(batch, _MEMORY, np.arange(first, first + batch.num_rows))
             yield events_of(block, _columns_of(batch), rules, stats=job.stats)
 
-    return _import(
+    return run_import(
         workspace, INTERACTIONS, tables, mode=mode, rule=WeightRule(repeats, neutral_value), now_s=now_s,
         max_rejected=max_rejected, allow_empty=allow_empty, progress=progress,
     )  # fmt: skip
 
 
-def _import(
+def run_import(
     workspace: Workspace,
     kind: Kind,
     tables: Callable[[ImportJob], Iterator[pa.Table]],
@@ -186,9 +199,13 @@ def _import(
     dry_run: bool = False,
     allow_repeated: bool = False,
     is_timed: bool = False,
+    ends: LogPositions | None = None,
 ) -> ImportReport:
-    """Writes the rows of `tables(job)`, which counts and rejects as it goes, and makes them live."""
-    append, ends = is_append(mode), log_ends(workspace.storage)
+    """Writes the rows of `tables(job)`, which counts and rejects as it goes, and makes them live.
+
+    `ends`: the last changes made online that are older than these rows; by default those of now.
+    """
+    append, ends = is_append(mode), ends or log_ends(workspace.storage)
     now_s = int(time.time()) if now_s is None else now_s
     with scratch_folder() as scratch:
         # A dry run leaves the quarantine of the last import alone.
@@ -212,17 +229,22 @@ def _import(
     return report_of([staged], [stats])
 
 
-def _blocks(
+def source_blocks(
     sources: Sequence[Source],
     wanted: list[str],
     read: Callable[..., Iterator[RowBlock]],
     job: ImportJob,
     keys: set[str],
+    *,
+    is_alone: bool,
 ) -> Iterator[RowBlock]:
-    """The rows of all sources, with the columns that their folders give; `keys` is filled by a format without header."""
+    """The rows of all sources, with the columns that their folders give; `keys` is filled by a format without header.
+
+    `is_alone`: an empty source is an error, as there is not even a header.
+    """
     stats, files = job.stats, job.files
     for source in sources:
-        if len(sources) > 1 and _is_empty(source):  # alone it is an error: there is not even a header
+        if not is_alone and is_empty(source):
             stats.note(f"{source.name} is empty")
             continue
         digest = source.digest() if files is not None else ""
@@ -238,12 +260,17 @@ def _blocks(
             stats.note(f"{source.name} has no rows")
         elif files is not None:
             files.add(source.name, digest)
+
+
+def check_found(sources: Sequence[Source], wanted: Sequence[str], keys: set[str]) -> None:
+    """Raises InputError for a wanted column that is neither among the `keys` of any object nor given by a folder."""
     if keys:
         given = {name for source in sources for name in source.partition}
         check_keys(wanted, keys | given, ", ".join(source.name for source in sources[:3]))
 
 
-def _is_empty(source: Source) -> bool:
+def is_empty(source: Source) -> bool:
+    """Whether a source has no byte, once decompressed."""
     with source.open() as file:
         return not file.read(1)
 

@@ -41,7 +41,7 @@ class ImportJob:
     `ends`: the last online changes that are older than this import. `now_s`: UTC seconds; later times than a day after it
     are impossible. `rule`: how the events of one user and item become a weight. `time_format`: of `times.TimeReader`.
     `files`: those that were read so far, of a kind whose rows add up; None for the others. `known`: the items that events may
-    name; None for those of the workspace.
+    name; None for those of the workspace. `times`: what reads their times, where whoever imports asks for its unit later.
     """
 
     workspace: Workspace
@@ -54,6 +54,7 @@ class ImportJob:
     time_format: str = "s"
     files: ImportedFiles | None = None
     known: HasItems | None = None
+    times: TimeReader | None = None
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def _write_users(tables: Iterable[pa.Table], job: ImportJob) -> Staged:
 
 def _events(blocks: Iterable[RowBlock], columns: ColumnMap, job: ImportJob) -> Iterator[pa.Table]:
     known = job.known or known_items(job.workspace.storage)
-    rules = EventRules(known, job.now_s, times=TimeReader(job.time_format))
+    rules = EventRules(known, job.now_s, times=job.times or TimeReader(job.time_format))
     for block in blocks:
         yield events_of(block, columns, rules, stats=job.stats)
     unit = rules.times.unit

@@ -62,6 +62,12 @@ class Source:
         finally:
             file.close()
 
+    def identity(self) -> str:
+        """What tells this state of the file from another, without reading it: its size and time, or the store's tag."""
+        with _readable(self.path):
+            fs, root = fsspec.core.url_to_fs(self.path)
+            return str(fs.ukey(root))
+
     def digest(self) -> str:
         """32 hexadecimal digits of the SHA-256 of the file as it lies there, and its partition; reads it once."""
         sha = hashlib.sha256(repr(sorted(self.partition.items())).encode() if self.partition else b"")

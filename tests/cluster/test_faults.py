@@ -22,11 +22,12 @@ from ray.cluster_utils import Cluster
 from cluster.compute import Compute, ComputeOptions, InProcess, RayCluster
 from cluster.local_ray import start_ray
 from cluster.stages.embed import embed_catalogue
+from cluster.stages.import_files import import_files
 from cluster.stages.release import build_release
 from cluster.stages.score import ScoreResult, score_users
 from cluster.stages.verify import verify
 from semrec.bench.generated import generated_events, write_catalogue
-from semrec.data import ItemRow, catalogue, import_interactions, import_items
+from semrec.data import ColumnMap, ItemRow, catalogue, import_interactions, import_items, import_table
 from semrec.encoders.settings import EmbedSettings
 from semrec.errors import IncompleteRunError, RunBusyError, WorkspaceWriteError
 from semrec.progress import NoProgress
@@ -216,6 +217,31 @@ def test_a_killed_driver(
     result = score(workspace, on_ray)
     assert (result.parts.committed, result.parts.computed) == (committed, NUM_PARTS - committed)
     assert_undisturbed(workspace, result, undisturbed)
+
+
+def test_an_import_of_many_files_with_a_killed_actor(two_nodes: Cluster, on_ray: RayCluster, tmp_path: Path) -> None:
+    columns = ColumnMap(user_id="u", item_id="i", timestamp="t")
+    (tmp_path / "in").mkdir()
+    for part in range(20):
+        rows = (f"u{n * 7 % 991},{n % 10},{1_000_000_000 + n * part}\n" for n in range(10_000))
+        (tmp_path / "in" / f"{part:02}.csv").write_text("u,i,t\n" + "".join(rows))
+    one, parts = (Workspace.create(str(tmp_path / name), num_buckets=4) for name in ("one", "parts"))
+    for workspace in (one, parts):
+        import_items(workspace, [ItemRow(f"{n}", f"Item {n}") for n in range(10)])
+
+    def kill_one() -> None:
+        wait_until(lambda: len(list((tmp_path / "parts").glob("imports/*/ledger/*"))) >= 3, WAIT_S)
+        os.kill(actor_pids(two_nodes)[-1], signal.SIGKILL)
+
+    killer = threading.Thread(target=kill_one)
+    killer.start()
+    import_files(
+        parts, tmp_path / "in", fmt="csv", kind="interactions", columns=columns, compute=on_ray, progress=NoProgress()
+    )
+    killer.join()
+    import_table(one, tmp_path / "in", fmt="csv", kind="interactions", columns=columns)
+    manifests = [workspace.storage.read_bytes("interactions/manifest.json") for workspace in (one, parts)]
+    assert manifests[0] == manifests[1]
 
 
 def test_a_driver_killed_between_a_file_and_its_record(workspace: Workspace, undisturbed: ScoreResult) -> None:
