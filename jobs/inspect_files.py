@@ -25,8 +25,15 @@ def main(
 ) -> None:
     """Look at files before an import: format, dialect, columns, and the command to use."""
     from semrec.data.inspection import inspect
+    from semrec.data.presets import preset_commands
+    from semrec.data.sources import is_folder
 
     for path in files:
+        if is_folder(path) and (commands := preset_commands(path)):
+            say((one_line(path), "bold"), " has the files of a data set that is known:")
+            for command in commands:
+                say((command, "green"))
+            continue
         seen = inspect(path)
         say((one_line(seen.file), "bold"), f": {seen.fmt}", f", {seen.dialect}" if seen.dialect else "")
         table = Table("column", "looks like", "examples", box=None)
@@ -34,7 +41,10 @@ def main(
             table.add_row(one_line(column.name), column.type, one_line(", ".join(column.examples)))
         show_table(table)
         if not seen.kind:
-            say("no column is known to be a user's or an item's id: name them, as in semrec import csv --help")
+            say(
+                "no table is proposed: columns are known for neither items (id and title or text), users (id), interactions "
+                "(ids of both) nor relations. Name them, as in semrec import csv --help"
+            )
             continue
         num_rejected = sum(seen.rejected.values())
         counts = ", ".join(f"{count:,} {reason}" for reason, count in seen.rejected.items())

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from semrec.data.columns import ColumnMap
 from semrec.data.known import HasItems
 from semrec.data.rejects import RejectsRows, RowBlock
-from semrec.data.scalars import ids_of, numbers_of
+from semrec.data.scalars import check_scalar, ids_of, numbers_of
 from semrec.data.times import TimeReader
 from semrec.ids import id_faults
 from semrec.limits import MAX_EVENT_VALUE
@@ -100,6 +100,7 @@ class RowChecks:
 def _values(block: RowBlock, columns: ColumnMap, checks: RowChecks, rules: EventRules) -> np.ndarray:
     if columns.value is None:
         return np.ones(block.num_rows, dtype=np.float32)
+    check_scalar(block.columns[columns.value], columns.value, block.file)
     values, not_number, not_finite = numbers_of(block.columns[columns.value])
     checks.reject("non-numeric value", not_number, columns.value)
     checks.reject("non-finite value", not_finite, columns.value)
@@ -110,6 +111,7 @@ def _values(block: RowBlock, columns: ColumnMap, checks: RowChecks, rules: Event
 def _seconds(block: RowBlock, columns: ColumnMap, checks: RowChecks, rules: EventRules) -> np.ndarray:
     if columns.timestamp is None:
         return np.zeros(block.num_rows, dtype=np.int64)
+    check_scalar(block.columns[columns.timestamp], columns.timestamp, block.file)
     seconds, bad = rules.times.seconds(block.columns[columns.timestamp])
     checks.reject("bad time", bad, columns.timestamp)
     checks.reject("impossible time", (seconds < 0) | (seconds > rules.latest_s), columns.timestamp)

@@ -122,7 +122,8 @@ def _first_source(path: str, scratch: Path) -> Source:
     problem: InputError | None = None
     for fmt in ("csv", "jsonl", "parquet", *_RDF):
         try:
-            return find_sources(path, fmt, scratch=scratch)[0]
+            sources = find_sources(path, fmt, scratch=scratch)
+            return next((s for s in sources if not s.name.lower().startswith(("readme", "license"))), sources[0])
         except InputError as error:
             problem = problem or error
     assert problem is not None  # each try returned or raised

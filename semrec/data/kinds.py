@@ -87,7 +87,11 @@ class Kind:
 
 def _check_items(columns: ColumnMap) -> None:
     if columns.title is None and not columns.text:
-        raise InputError("a column map without title and text", expected="one of them", remedy="Name a column.")
+        raise InputError(
+            "items without a title and without a text",
+            expected="one of them at least",
+            remedy="Name the column of the title, or those of the text: --title, --text (title=, text=).",
+        )
 
 
 def _items(blocks: Iterable[RowBlock], columns: ColumnMap, job: ImportJob) -> Iterator[pa.Table]:

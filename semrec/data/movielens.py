@@ -29,7 +29,7 @@ from semrec.workspace.folder import Workspace
 from semrec.workspace.manifests import UsersManifest
 from semrec.workspace.quarantine import DEFAULT_MAX_SHARE
 
-__all__ = ["import_movielens", "item_of"]
+__all__ = ["import_movielens", "is_movielens", "item_of"]
 
 #: Five stars and half stars: what lies at or below 2.5 is no reason to recommend, and a new rating replaces the old.
 _RULE: Final = WeightRule(repeats="latest", neutral_value=2.5)
@@ -171,6 +171,14 @@ def _users(blocks: Iterable[RowBlock]) -> Iterator[UserRow]:
                 name: [value.strip()] for name, value in zip(_USERS[1:4], fields[1:], strict=True) if value.strip()
             }
             yield UserRow(fields[0], attributes, block.file, block.line(row))
+
+
+def is_movielens(source: str | Path) -> bool:
+    """Whether a folder, or one in it, has the movies and ratings of MovieLens."""
+    try:
+        return bool(_find(source))
+    except InputError:
+        return False
 
 
 def _find(source: str | Path) -> _Files:

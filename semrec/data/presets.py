@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
@@ -11,6 +12,7 @@ from typing import Any, Final, Literal
 from semrec.data.columns import ColumnMap
 from semrec.data.dialects import DialectOptions
 from semrec.data.imports import import_table
+from semrec.data.movielens import is_movielens
 from semrec.data.rejects import Progress
 from semrec.data.report import ImportReport
 from semrec.data.sources import Source, SourceFolder
@@ -18,7 +20,7 @@ from semrec.errors import InputError
 from semrec.workspace.folder import Workspace
 from semrec.workspace.quarantine import DEFAULT_MAX_SHARE
 
-__all__ = ["PRESETS", "Preset", "PresetTable", "import_preset"]
+__all__ = ["PRESETS", "Preset", "PresetTable", "import_preset", "preset_commands"]
 
 _COMPRESSED: Final = (".gz", ".bz2", ".xz", ".zst", ".zip")
 #: Ratings of 1 to 5: what lies at or below the middle is no reason to recommend, and a new rating replaces the old.
@@ -256,6 +258,20 @@ def import_preset(
                 progress=progress,
                 **table.rules,
             )
+
+
+def preset_commands(folder: str | Path) -> list[str]:
+    """The import commands of the presets whose files are in a folder."""
+    listing = SourceFolder(folder)
+    commands = ["movielens"] if is_movielens(folder) else []
+    for preset in PRESETS.values():
+        try:
+            for table in preset.tables:
+                _matching(listing, table)
+            commands.append(f"preset {preset.name}")
+        except InputError:  # a table has no file
+            continue
+    return [f"semrec import {command} {shlex.quote(str(folder))} -w W" for command in commands]
 
 
 def _matching(folder: SourceFolder, table: PresetTable) -> list[Source]:

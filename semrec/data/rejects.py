@@ -175,7 +175,7 @@ class ReadStats:
 
     def check(self) -> None:
         """Writes the rejected rows. Raises TooManyRejectedError above the stated share of the rows read."""
-        self._quarantine.check_share(self.num_read, self._max_rejected)
+        self._quarantine.check_share(self.num_read, self._max_rejected, self.notes)
 
     def flush(self) -> None:
         """Writes the rejected rows that are still in memory."""

@@ -15,7 +15,7 @@ from semrec.data.columns import ColumnMap
 from semrec.data.events import RowChecks
 from semrec.data.rdf import IS_LITERAL
 from semrec.data.rejects import ReadStats, RejectsRows, RowBlock
-from semrec.data.scalars import ids_of, numbers_of
+from semrec.data.scalars import check_scalar, ids_of, numbers_of
 from semrec.data.spill import BucketSpill
 from semrec.data.staging import Staged, stored_manifest, stored_parts
 from semrec.ids import id_faults
@@ -51,6 +51,7 @@ def relations_of(block: RowBlock, columns: ColumnMap, *, stats: RejectsRows) -> 
         texts.append(ids)
     weights = np.ones(block.num_rows, dtype=np.float32)
     if columns.weight is not None:
+        check_scalar(block.columns[columns.weight], columns.weight, block.file)
         weights, not_number, not_finite = numbers_of(block.columns[columns.weight])
         checks.reject("non-numeric value", not_number, columns.weight)
         checks.reject("non-finite value", not_finite, columns.weight)

@@ -9,8 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from semrec.data.parquet import check_id_type
+from semrec.errors import InputError
 
-__all__ = ["filled", "ids_of", "nulls", "numbers_of", "trimmed_texts"]
+__all__ = ["check_scalar", "filled", "ids_of", "nulls", "numbers_of", "trimmed_texts"]
 
 _NUMBER: Final = r"^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?$"
 _NON_FINITE: Final = r"^[+-]?([nN][aA][nN]|[iI][nN][fF]([iI][nN][iI][tT][yY])?)$"
@@ -30,6 +31,16 @@ def ids_of(column: Any, name: str, file: str) -> tuple[pa.DictionaryArray, np.nd
         return pa.array(texts, pa.string()).dictionary_encode(), not_id
     check_id_type(column.type, name, file)
     return _encoded(column), np.zeros(len(column), dtype=bool)
+
+
+def check_scalar(column: Any, name: str, file: str) -> None:
+    """Raises InputError for an Arrow column of lists, structs or maps, which are neither numbers nor times."""
+    if not isinstance(column, list) and pa.types.is_nested(column.type):
+        raise InputError(
+            f"column {name!r} of {file} has type {column.type}",
+            expected="numbers, times, or text of either",
+            remedy="Flatten the column before the import, or name another.",
+        )
 
 
 def numbers_of(column: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -84,7 +95,10 @@ def _text(column: pa.Array) -> pa.Array:
         return column
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
-    return pc.fill_null(column.cast(pa.string()), "")
+    try:
+        return pc.fill_null(column.cast(pa.string()), "")
+    except pa.ArrowInvalid:  # bytes that are not UTF-8
+        return pa.array([(value or b"").decode("utf-8", "replace") for value in column.to_pylist()], pa.string())
 
 
 def _encoded(column: pa.Array) -> pa.DictionaryArray:

@@ -22,7 +22,7 @@ from fsspec.compression import compr, register_compression
 from semrec.errors import InputError
 from semrec.workspace.manifests import WorkspaceManifest
 
-__all__ = ["Source", "SourceFolder", "find_sources"]
+__all__ = ["Source", "SourceFolder", "find_sources", "is_folder"]
 
 _SUFFIXES: Final = {
     "csv": (".csv", ".tsv", ".txt"),
@@ -121,6 +121,13 @@ def _readable(path: str) -> Iterator[None]:
             remedy="Check the path, the permissions, and for a URL the host and the credentials "
             "(AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, GOOGLE_APPLICATION_CREDENTIALS, AZURE_STORAGE_ACCOUNT_NAME).",
         ) from error
+
+
+def is_folder(path: str) -> bool:
+    """Whether a path or URL is that of a folder."""
+    with _readable(path):
+        fs, root = fsspec.core.url_to_fs(path)
+        return bool(fs.isdir(root))
 
 
 class SourceFolder:

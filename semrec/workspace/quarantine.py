@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from typing import Final
 
 import pyarrow as pa
@@ -67,13 +68,16 @@ class Quarantine:
         self._num_files += 1
         self._rows = []
 
-    def check_share(self, num_read: int, max_share: float) -> None:
-        """Flushes, then raises TooManyRejectedError when more than `max_share` of `num_read` rows were rejected."""
+    def check_share(self, num_read: int, max_share: float, notes: Sequence[str] = ()) -> None:
+        """Flushes, then raises TooManyRejectedError when more than `max_share` of `num_read` rows were rejected.
+
+        `notes` say how the rows were read, which may be why.
+        """
         self.flush()
         if num_read and self.num_rows > max_share * num_read:
             reasons = ", ".join(f"{count} {reason}" for reason, count in self.counts.most_common(3))
             raise TooManyRejectedError(
-                "\n".join([f"{self.num_rows:,} of {num_read:,} rows rejected ({reasons})", *self.examples]),
+                "\n".join([f"{self.num_rows:,} of {num_read:,} rows rejected ({reasons})", *self.examples, *notes]),
                 expected=f"at most {max_share:.2%}",
                 remedy=f"See {self._folder}/{self._name}-*.parquet; mend the source, or raise --max-rejected.",
             )

@@ -7,9 +7,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from import_cases import write
+from import_cases import movielens, write
 
 from semrec.data.inspection import inspect
+from semrec.data.presets import preset_commands
 from semrec.errors import InputError
 
 
@@ -90,3 +91,14 @@ def test_what_cannot_be_inspected_is_a_typed_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no file"):
         inspect(tmp_path / "none.csv")
     assert inspect(write(tmp_path / "empty.csv", "")).columns == ()
+
+
+def test_the_files_of_a_known_data_set_are_told_by_their_folder(tmp_path: Path) -> None:
+    write(tmp_path / "README.txt", "What this is.\n")
+    movielens(tmp_path)
+    assert preset_commands(tmp_path) == [f"semrec import movielens {tmp_path} -w W"]
+    assert inspect(tmp_path).file == "movies.csv"
+    books = tmp_path / "good books"
+    for name in ("books.csv", "ratings.csv"):
+        write(books / name, "book_id\n1\n")
+    assert preset_commands(books) == [f"semrec import preset goodbooks-10k '{books}' -w W"]

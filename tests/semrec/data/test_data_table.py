@@ -19,7 +19,7 @@ from semrec.data import (
     import_table,
     import_users,
 )
-from semrec.errors import InputError, MissingArtefactError
+from semrec.errors import InputError, MissingArtefactError, TooManyRejectedError
 from semrec.workspace.folder import Workspace
 
 EVENTS = ColumnMap(user_id="u", item_id="i", value="v", timestamp="t")
@@ -238,7 +238,7 @@ def test_impossible_arguments(stocked: Workspace, tmp_path: Path) -> None:
         ({"repeats": "last"}, "repeats = 'last'"),
         ({"neutral_value": float("inf")}, "neutral_value = inf"),
         ({"columns": ColumnMap(user_id="user", item_id="i")}, "no column 'user' in e.csv.*'u', 'i', 'v', 't'"),
-        ({"kind": "items", "columns": ColumnMap()}, "without title and text"),
+        ({"kind": "items", "columns": ColumnMap()}, "without a title and without a text"),
     ):
         with pytest.raises(InputError, match=message):
             import_table(stocked, source, **{**good, **changed})  # type: ignore[arg-type]
@@ -249,3 +249,23 @@ def test_impossible_arguments(stocked: Workspace, tmp_path: Path) -> None:
         ColumnMap(text="about")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="empty name"):
         ColumnMap(attributes={"genre": ""})
+
+
+@pytest.mark.parametrize("role", ["value", "timestamp"])
+def test_lists_and_bytes_as_numbers_or_times_are_refused_by_column(
+    stocked: Workspace, tmp_path: Path, role: str
+) -> None:
+    source, columns = tmp_path / "e.parquet", ColumnMap(user_id="u", item_id="i", **{role: "x"})  # type: ignore[arg-type]
+    for nested in (pa.array([[4.5]]), pa.array([{"n": 1}]), pa.array([[("k", 1)]], pa.map_(pa.string(), pa.int64()))):
+        pq.write_table(pa.table({"u": ["u1"], "i": ["a"], "x": nested}), source)
+        with pytest.raises(InputError, match=r"column 'x' of e\.parquet has type (list|struct|map)"):
+            import_table(stocked, source, fmt="parquet", kind="interactions", columns=columns)
+    pq.write_table(pa.table({"u": ["u1", "u1"], "i": ["a", "b"], "x": [b"5", b"\xff"]}), source)
+    report = import_table(stocked, source, fmt="parquet", kind="interactions", columns=columns, max_rejected=0.5)
+    assert (report.num_interactions, report.num_rejected) == (1, 1)
+
+
+def test_an_import_that_fails_says_how_its_file_was_read(workspace: Workspace, tmp_path: Path) -> None:
+    source = write(tmp_path / "i.csv", "id;name\n1;Caf\xe9\n2;Tea\n".encode("latin-1"))
+    with pytest.raises(TooManyRejectedError, match=r"(?s)delimiter ';'.*--encoding cp1252 or latin-1"):
+        import_table(workspace, source, fmt="csv", kind="items", columns=ColumnMap(item_id="id", title="name"))
