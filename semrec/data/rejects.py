@@ -96,10 +96,10 @@ class RejectsRows(Protocol):
     """Takes the rejected rows."""
 
     def reject(self, file: str, line: int | None, reason: str, row: str, *, detail: str = "") -> None:
-        """RejectsRows one row; `reason` is one of REASONS."""
+        """Rejects one row; `reason` is one of REASONS."""
 
     def reject_row(self, block: RowBlock, row: int, reason: str, *, detail: str = "") -> None:
-        """RejectsRows row `row` of `block`."""
+        """Rejects row `row` of `block`."""
 
 
 @dataclass(frozen=True)
@@ -152,11 +152,11 @@ class ReadStats:
         return f"quarantine/{STAGE}/{self.kind}-*.parquet"
 
     def reject(self, file: str, line: int | None, reason: str, row: str, *, detail: str = "") -> None:
-        """RejectsRows one row; `reason` is one of REASONS."""
+        """Rejects one row; `reason` is one of REASONS."""
         self._quarantine.add(file, line, reason, row, detail=detail)
 
     def reject_row(self, block: RowBlock, row: int, reason: str, *, detail: str = "") -> None:
-        """RejectsRows row `row` of `block`."""
+        """Rejects row `row` of `block`."""
         self.reject(block.file, block.line(row), reason, block.excerpt(row), detail=detail)
 
     def count(self, num_rows: int) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from semrec.data.rejects import ReadStats
-from semrec.data.staging import Staged
+from semrec.data.staging import ImportManifest, Staged
 from semrec.workspace.manifests import CatalogueManifest, InteractionsManifest, RelationsManifest, UsersManifest
 
 __all__ = ["ImportReport", "report_of"]
@@ -74,23 +74,23 @@ class ImportReport:
 
 def report_of(staged: Sequence[Staged], stats_of_kind: Sequence[ReadStats]) -> ImportReport:
     """The report of what was staged (and by now published) from the rows of `stats_of_kind`."""
-    catalogue = next((one.manifest for one in staged if isinstance(one.manifest, CatalogueManifest)), None)
-    interactions = next((one.manifest for one in staged if isinstance(one.manifest, InteractionsManifest)), None)
-    users = next((one.manifest for one in staged if isinstance(one.manifest, UsersManifest)), None)
-    relations = next((one.manifest for one in staged if isinstance(one.manifest, RelationsManifest)), None)
+
+    def total(kind: type[ImportManifest], count: str) -> int | None:
+        return next((getattr(table.manifest, count) for table in staged if isinstance(table.manifest, kind)), None)
+
     rejecting = [stats for stats in stats_of_kind if stats.rejected]
     return ImportReport(
-        num_items=catalogue.num_items if catalogue else None,
-        num_users=interactions.num_users if interactions else None,
-        num_interactions=interactions.num_rows if interactions else None,
-        num_listed_users=users.num_users if users else None,
+        num_items=total(CatalogueManifest, "num_items"),
+        num_users=total(InteractionsManifest, "num_users"),
+        num_interactions=total(InteractionsManifest, "num_rows"),
+        num_listed_users=total(UsersManifest, "num_users"),
+        num_relations=total(RelationsManifest, "num_rows"),
         num_read={stats.kind: stats.num_read for stats in stats_of_kind},
         rejected={stats.kind: stats.rejected for stats in rejecting},
-        num_repeats=sum(one.num_repeats for one in staged),
-        manifests=tuple(one.path for one in staged),
+        num_repeats=sum(table.num_repeats for table in staged),
+        manifests=tuple(table.path for table in staged),
         quarantine=tuple(stats.quarantine_path for stats in rejecting),
-        num_online_replaced=sum(one.num_online_replaced for one in staged),
+        num_online_replaced=sum(table.num_online_replaced for table in staged),
         notes=tuple(note for stats in stats_of_kind for note in stats.notes),
-        num_relations=relations.num_rows if relations else None,
         examples=tuple(example for stats in stats_of_kind for example in stats.examples),
     )
