@@ -120,7 +120,11 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     commands = root / "bin"  # PATH begins here, so that `python3` is the wanted one, as in the image
     commands.mkdir()
     (commands / "python3").symlink_to(os.environ.get("SEMREC_IMAGE_PYTHON", sys.executable))
-    environment = {"PATH": f"{commands}:{os.environ['PATH']}", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+    environment = {
+        "PATH": f"{commands}:{os.environ['PATH']}",
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+        "PIP_NO_COMPILE": "1",
+    }
     for name in ("dependencies", "wheel"):
         _run_stage(STAGES[name], root, environment)
         shutil.move(root / "build", root / f"build-{name}")

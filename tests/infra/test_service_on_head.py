@@ -76,11 +76,15 @@ def _start_command(folder: str, ports: dict[str, int]) -> list[str]:
 
 
 def _environment(ports: dict[str, int]) -> dict[str, str]:
-    """That of the image and of the manifest's pod, and what a machine that is shared with other clusters needs."""
+    """That of the image and of the manifest's pod, and what a machine that is shared with other clusters needs.
+
+    Compiled kernels are taken from where other tests keep them: to compile them anew takes a minute of CPU.
+    """
     pod = next(pod_specs(clusters(render("kind"))["RayService/semrec-online"]["workerGroupSpecs"]))
+    image = {name: value for name, value in IMAGE_ENVIRONMENT.items() if name != "NUMBA_CACHE_DIR"}
     return {
         **os.environ,
-        **IMAGE_ENVIRONMENT,
+        **image,
         **{entry["name"]: entry["value"] for entry in pod["containers"][0]["env"]},
         "RAY_AUTH_TOKEN": TOKEN,
         "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",

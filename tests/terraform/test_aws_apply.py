@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 from local_processes import free_port
-from offline_terraform import Terraform, infra_tool
+from offline_terraform import Terraform, hold_outputs_to_the_contract, infra_tool
 
 pytest.importorskip("moto.server", reason="NOT TESTED: no moto; install the extra `test`")
 boto3 = pytest.importorskip("boto3", reason="NOT TESTED: no boto3; install the extra `test`")
@@ -89,6 +89,7 @@ def deployment(terraform: Terraform, endpoint: str) -> Deployment:
     # The provider's 25 attempts would hang for minutes on whatever the emulator lacks.
     (folder / "emulator_override.tf").write_text('provider "aws" {\n  max_retries = 2\n}\n')
     (folder / "terraform.tfvars.json").write_text(json.dumps(SETTINGS))
+    hold_outputs_to_the_contract(folder)  # an output of another type fails the apply
     credentials = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}
     aws = {"AWS_ENDPOINT_URL": endpoint, "AWS_EC2_METADATA_DISABLED": "true", **credentials}
 
