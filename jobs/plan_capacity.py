@@ -1,14 +1,16 @@
-"""Know before you pay: memory, devices, minutes and money of a run, and what breaks first.
+"""Know before you pay: memory, devices, minutes and money of a run or of a service, and what breaks first.
 
 semrec plan --items 62423 --users 162541 --accelerator l4
 semrec plan -w W --accelerator cpu --calibrate          # measures this machine; later runs print predicted against actual
 semrec plan --items 1e8 --users 1e9 --accelerator h100 --plot plan.png
 semrec plan --items 1e8 --users 1e9 --accelerator h100 --budget 2000 --spot
+semrec plan --serve --qps 1e5 --items 62423 --accelerator cpu --measured serving.json --soak soak.json
 """
 
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,7 +23,8 @@ from jobs.printing import say, show_table
 from semrec.settings import read_settings
 
 if TYPE_CHECKING:
-    from semrec.planning import Estimate, Node, PriceTable, Rates, Workload
+    from semrec.planning import Estimate, MeasuredService, Node, PriceTable, Rates, ServingPlan, Workload
+    from semrec.planning.serving_simulation import Simulated
 
 __all__ = ["main"]
 
@@ -68,8 +71,17 @@ def main(
         str | None, typer.Option(help="Draw minutes and dollars over devices into this .png or .svg.")
     ] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all estimates there.")] = None,
+    serve: Annotated[bool, typer.Option("--serve", help="Plan a service instead of a run.")] = False,
+    qps: Annotated[float | None, typer.Option(help="With --serve: answers per second.")] = None,
+    measured: Annotated[
+        Path | None, typer.Option(help="With --serve: a replica, by `semrec bench serving --json FILE`.")
+    ] = None,
+    soak: Annotated[
+        Path | None, typer.Option(help="With --serve: hold the simulation against `semrec bench soak --json FILE`.")
+    ] = None,
+    zones: Annotated[int, typer.Option(min=2, help="With --serve: zones, of which one may be lost.")] = 3,
 ) -> None:
-    """Say what a run takes before it is launched, and what breaks first as it grows."""
+    """Say what a run or a service takes before it is launched, and what breaks first as it grows."""
     from semrec import planning as capacity
 
     if plot:
@@ -80,6 +92,14 @@ def main(
     nodes = [node for node in table.of(accelerator) if cloud in (None, node.cloud)]
     if not nodes:
         raise typer.BadParameter(f"the price table has no {accelerator} on {cloud}")
+    if serve:
+        if qps is None or measured is None or items is None:
+            raise typer.BadParameter("--serve needs --qps, --items and --measured (semrec bench serving --json FILE)")
+        _plan_service(
+            qps, nodes, table, measured_file=measured, soak_file=soak, num_items=items, dimension=dimension,
+            num_zones=zones, json_file=json_file,
+        )  # fmt: skip
+        return
     work = _workload(workspace, items, users, dimension, k or _k_of(workspace))
     rates = _rates(workspace, accelerator, work, seconds if calibrate else None)
     say((f"{work.num_users:,} users x {work.num_items:,} items", "bold"), f" x {work.dimension}, K = {work.k}")
@@ -222,6 +242,124 @@ def _record(estimate: Estimate) -> dict[str, Any]:
     names = ("num_nodes", "users_per_s", "score_s", "total_s", "node_hours", "on_demand_usd", "spot_usd")
     body = {**asdict(estimate), **{name: getattr(estimate, name) for name in names}}
     return {**body, "node": estimate.node.model_dump(), "limits": [asdict(limit) for limit in limits(estimate)]}
+
+
+def _plan_service(
+    qps: float,
+    nodes: list[Node],
+    prices: PriceTable,
+    *,
+    measured_file: Path,
+    soak_file: Path | None,
+    num_items: int,
+    dimension: int,
+    num_zones: int,
+    json_file: Path | None,
+) -> None:
+    """Prints replicas, nodes and dollars of each kind of node, the failure budget and what breaks first; writes them as JSON.
+
+    Raises InputError for files that the benches did not write, and for what `plan_serving` refuses.
+    """
+    from semrec.planning import plan_serving, read_measured, simulate_peak
+
+    measured = read_measured(measured_file)
+    plans = [
+        plan_serving(measured, node, qps, num_items=num_items, dimension=dimension, num_zones=num_zones)
+        for node in nodes
+    ]
+    say((f"{qps:,.0f} answers/s", "bold"), f" of {num_items:,} items x {dimension}, over {num_zones} zones")
+    say(f"a replica: {measured.answers_per_s:,.0f} answers/s, measured on {measured.machine}")
+    say("a device of a cpu node is four cores; what they answer beyond the measured cores is not counted")
+    if soak_file:
+        _show_soak(measured, soak_file)
+    show_table(_plans_table(plans), width=_WIDTH)
+    for node in nodes:
+        say((f"{node.cloud}: {prices.standing(node)}", "dim"))
+    _show_usual(qps)
+    calm, lost = simulate_peak(plans[0])
+    say(
+        f"\nsimulated, {plans[0].num_replicas} replicas: {_times(calm)}; a zone lost: {_times(lost)}, failed {lost.num_failed}"
+    )
+    for plan in plans:
+        _show_failures(plan)
+    if json_file:
+        json_file.write_text(json.dumps([_service_record(plan) for plan in plans], indent=2) + "\n")
+
+
+def _plans_table(plans: list[ServingPlan]) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for heading in (
+        "node", "replicas", "shards", "GPUs", "nodes", "busy", "busy, a\nzone lost", "Gbit/s\na node",
+        "dollars a month\non demand", "spot", "on demand, per\n1,000 answers/s",
+    ):  # fmt: skip
+        table.add_column(heading, justify="right", no_wrap=True)
+    for plan in plans:
+        num_gpus = 0 if plan.node.accelerator == "cpu" else plan.num_replicas * plan.num_shards
+        table.add_row(
+            f"{plan.node.cloud} {plan.node.node}", str(plan.num_replicas), str(plan.num_shards), str(num_gpus),
+            str(plan.num_nodes), f"{plan.busy:.0%}", f"{plan.busy * plan.num_zones / (plan.num_zones - 1):.0%}",
+            f"{plan.gbit_per_s:.2f}", f"{plan.on_demand_usd:,.0f}", f"{plan.spot_usd:,.0f}",
+            f"{plan.on_demand_usd / plan.answers_per_s * 1000:,.2f}",
+        )  # fmt: skip
+    return table
+
+
+def _show_usual(qps: float) -> None:
+    """What a customer pays for an approximate search of its own at the same rate, in whole machines."""
+    from semrec.planning import USUAL_SERVICES
+
+    for usual in USUAL_SERVICES:
+        usd = math.ceil(qps / usual.answers_per_s) * usual.usd_per_month
+        per_thousand = usual.usd_per_month / usual.answers_per_s * 1000
+        say(f"a customer's own, {usual.machines}: {usd:,.0f} dollars a month, {per_thousand:,.2f} per 1,000 answers/s")
+
+
+def _show_failures(plan: ServingPlan) -> None:
+    from semrec.planning import AVAILABILITY, failures, lost_share, serving_limits
+
+    budget = 1 - AVAILABILITY
+    say(
+        f"\n{plan.node.cloud} {plan.node.node}: of the {budget:.1%} that may fail, {lost_share(plan) / budget:.2%} is used by"
+    )
+    for failure in failures(plan):
+        say(
+            f"  {failure.per_month:6.2f} a month  {failure.lost_answers:10,.0f} answers each  {failure.name}: {failure.why}"
+        )
+    say("  not counted: a wrong release, a change of the cluster, a cloud that has no nodes to give")
+    ranked = serving_limits(plan)
+    for limit in ranked:
+        say(f"  {limit.use:7.1%}  {limit.name:<13} {limit.meaning}; {limit.until}")
+    said = ", ".join(limit.name for limit in ranked if limit.use > 1)
+    say(f"  what breaks first: {f'{said}: it cannot be done so' if said else ranked[0].name}")
+
+
+def _show_soak(measured: MeasuredService, soak_file: Path) -> None:
+    """The simulation beside a measured soak: whether to believe what it says of more replicas."""
+    from semrec.planning import read_soak, simulate_soak
+
+    soak = read_soak(soak_file)
+    again = simulate_soak(measured, soak)
+    was = f"p50 {soak['p50_ms']:.0f}, p95 {soak['p95_ms']:.0f}, p99 {soak['p99_ms']:.0f} ms"
+    say(f"the measured soak: {was}, failed {soak['errors']:.0f}, sent again {soak['retried']:,.0f}")
+    say(f"        simulated: {_times(again)}, failed {again.num_failed}, sent again {again.num_resent:,}")
+
+
+def _times(simulated: Simulated) -> str:
+    return f"p50 {simulated.p50_ms:.0f}, p95 {simulated.p95_ms:.0f}, p99 {simulated.p99_ms:.0f} ms"
+
+
+def _service_record(plan: ServingPlan) -> dict[str, Any]:
+    from semrec.planning import failures, lost_share, serving_limits
+
+    names = ("busy", "gbit_per_s", "on_demand_usd", "spot_usd")
+    return {
+        **asdict(plan),
+        **{name: getattr(plan, name) for name in names},
+        "node": plan.node.model_dump(),
+        "failures": [asdict(failure) for failure in failures(plan)],
+        "lost_share": lost_share(plan),
+        "limits": [asdict(limit) for limit in serving_limits(plan)],
+    }
 
 
 if __name__ == "__main__":

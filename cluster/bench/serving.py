@@ -48,6 +48,7 @@ class ServingRow:
     errors: int
     of_ping: float = 1.0
     kernels: str | None = None  # of faiss: the fastest of those that it offers (OPENBLAS_CORETYPE)
+    num_items: int | None = None  # of the release; `semrec plan --serve` takes no rate for more
 
 
 def bench_serving(
@@ -76,7 +77,9 @@ def bench_serving(
         load = steady(host, int(port), kinds["recommend_user"], rate=rate, seconds=seconds)
         rows.append(_row("semrec", "recommend_user", f"{rate:,.0f}/s", load))
     ping = rows[0].answers_per_s
-    return ready_s, [replace(row, of_ping=row.answers_per_s / ping) for row in rows]
+    storage = Workspace.open(workspace_uri).storage
+    num_items = Release(storage, require_live(storage).release).num_items
+    return ready_s, [replace(row, of_ping=row.answers_per_s / ping, num_items=num_items) for row in rows]
 
 
 @contextlib.contextmanager
