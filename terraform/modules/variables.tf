@@ -173,12 +173,14 @@ variable "gpu_pool" {
     driver             = optional(string, "managed")
     zones              = optional(list(string), [])
     reservation        = optional(string, "")
+    flex_start         = optional(bool, false)
   })
   description = <<-EOT
     Nodes with accelerators: type (L4, A100, H100) and count per node, min and max nodes, spot first, an on-demand pool of
     the same size for when no spot capacity is left, driver ("managed" by the cloud, or "none" where an operator brings
     it), the zones that have the machine (empty: all zones), and the reservation to fill instead of asking the market:
     an AWS capacity reservation or Capacity Block (H100, A100), a GCP reservation, an Azure capacity reservation group.
+    flex_start (GCP): what is not spot is queued for until GPUs come, and goes after seven days at the latest.
   EOT
   default     = {}
   nullable    = false
@@ -210,6 +212,10 @@ variable "gpu_pool" {
   validation {
     condition     = var.gpu_pool.reservation == "" || !var.gpu_pool.spot
     error_message = "gpu_pool: a reservation is not spot; set spot = false with reservation '${var.gpu_pool.reservation}'."
+  }
+  validation {
+    condition     = !var.gpu_pool.flex_start || local.has_flex_start && var.gpu_pool.reservation == "" && (var.gpu_pool.spot ? var.gpu_pool.on_demand_fallback : var.gpu_pool.min == 0)
+    error_message = "gpu_pool.flex_start is of GCP; it fills no reservation, keeps no minimum, and with spot it is the on_demand_fallback."
   }
 }
 

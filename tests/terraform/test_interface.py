@@ -70,7 +70,7 @@ def test_the_vocabulary_of_the_validations_is_complete(cloud: str) -> None:
     assert used == {
         *("account_pattern", "account_example", "region_pattern", "region_example", "zone_pattern", "zone_example"),
         *("admin_pattern", "admin_example"),
-        *("gpu_machines", "spot_only", "timezones"),
+        *("gpu_machines", "spot_only", "has_flex_start", "timezones"),
     }
     assert used <= defined
 

@@ -67,6 +67,7 @@ OF_EVERY_CLOUD: list[Round] = [
         ],
     ),
     ({"region": "West Europe"}, ["region must be written like"]),
+    ({"gpu_pool": {"spot": False, "min": 1, "flex_start": True}}, ["gpu_pool.flex_start is of GCP"]),
     (
         {"gpu_pool": {"min": 3, "max": 2, "zones": ["nowhere"]}},
         ["gpu_pool.min must be", "gpu_pool.zones must be among"],
@@ -111,7 +112,10 @@ OF_ANY_CLOUD: list[Round] = [
     ({"environment": "prod"}, ["and stay down"]),
 ]
 OF_ONE_CLOUD: dict[str, list[tuple[dict[str, Any], str]]] = {
-    "aws": [({"gpu_pool": {"accelerator": "A100", "accelerator_count": 1}}, "gpu_pool: this cloud has")],
+    "aws": [
+        ({"gpu_pool": {"accelerator": "A100", "accelerator_count": 1}}, "gpu_pool: this cloud has"),
+        ({"gpu_pool": {"flex_start": True}}, "gpu_pool.flex_start is of GCP"),
+    ],
     "gcp": [({"gpu_pool": {"accelerator": "H100", "accelerator_count": 1}}, "as spot only")],
     "azure": [({"auto_shutdown": {"timezone": "Antarctica/Troll"}}, "auto_shutdown.timezone must be")],
 }

@@ -21,4 +21,6 @@ locals {
     H100x8 = "p5.48xlarge"
   }
   spot_only = []
+
+  has_flex_start = false # Capacity Blocks are its queue: gpu_pool.reservation
 }

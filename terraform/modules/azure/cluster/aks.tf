@@ -72,6 +72,7 @@ resource "azurerm_kubernetes_cluster" "this" {
   auto_scaler_profile {
     expander                      = "priority"
     scale_down_unneeded           = "10m"
+    max_node_provisioning_time    = "10m" # then the next pool is tried: spot capacity that does not come is not waited for
     skip_nodes_with_local_storage = false # Ray spills to emptyDir; such a node would never be given back
   }
 

@@ -24,6 +24,8 @@ locals {
   }
   spot_only = []
 
+  has_flex_start = false
+
   # Logic Apps know Windows' names of time zones only.
   timezone_names = {
     "UTC"                 = "UTC"

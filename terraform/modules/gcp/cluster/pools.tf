@@ -17,9 +17,9 @@ locals {
   }
   gpu_pools = {
     for name, pool in {
-      gpu-spot = merge(local.gpu_pool, { spot = true, min = var.gpu_pool.min })
+      gpu-spot = merge(local.gpu_pool, { spot = true, flex = false, min = var.gpu_pool.min })
       # As a fallback it waits at 0; alone it keeps the minimum.
-      gpu-ondemand = merge(local.gpu_pool, { spot = false, min = var.gpu_pool.spot ? 0 : var.gpu_pool.min })
+      gpu-ondemand = merge(local.gpu_pool, { spot = false, flex = var.gpu_pool.flex_start, min = var.gpu_pool.spot ? 0 : var.gpu_pool.min })
     } : name => pool if pool.spot == var.gpu_pool.spot || var.gpu_pool.on_demand_fallback && !pool.spot
   }
   pools = merge(local.cpu_pools, local.gpu_pools)
@@ -95,7 +95,7 @@ resource "google_container_node_pool" "gpu" {
   }
 
   management {
-    auto_repair  = true
+    auto_repair  = !each.value.flex # a node that is queued for is not made again
     auto_upgrade = true
   }
 
@@ -107,6 +107,8 @@ resource "google_container_node_pool" "gpu" {
   node_config {
     machine_type      = each.value.machine
     spot              = each.value.spot
+    flex_start        = each.value.flex
+    max_run_duration  = each.value.flex ? "604800s" : null # the longest that there is
     service_account   = google_service_account.node.email
     oauth_scopes      = ["https://www.googleapis.com/auth/cloud-platform"]
     disk_size_gb      = each.value.disk_gib
@@ -136,6 +138,13 @@ resource "google_container_node_pool" "gpu" {
         consume_reservation_type = "SPECIFIC_RESERVATION"
         key                      = "compute.googleapis.com/reservation-name"
         values                   = [reservation_affinity.value]
+      }
+    }
+
+    dynamic "reservation_affinity" {
+      for_each = each.value.flex ? ["NO_RESERVATION"] : []
+      content {
+        consume_reservation_type = reservation_affinity.value
       }
     }
 

@@ -27,4 +27,6 @@ locals {
     H100x8 = "a3-highgpu-8g"
   }
   spot_only = ["H100x1", "H100x2", "H100x4"] # parts of an a3 are not rented on demand
+
+  has_flex_start = true
 }

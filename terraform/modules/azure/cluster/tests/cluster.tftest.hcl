@@ -37,6 +37,10 @@ run "defaults_are_private_encrypted_and_scale_from_zero" {
     error_message = "there must be a spot pool and its on-demand fallback"
   }
   assert {
+    condition     = azurerm_kubernetes_cluster.this.auto_scaler_profile[0].max_node_provisioning_time == "10m"
+    error_message = "on demand must be tried ten minutes after spot"
+  }
+  assert {
     condition     = azurerm_kubernetes_cluster.this.default_node_pool[0].min_count == 2 && azurerm_kubernetes_cluster.this.default_node_pool[0].max_count == 20
     error_message = "the CPU pool must be 2 to 20"
   }

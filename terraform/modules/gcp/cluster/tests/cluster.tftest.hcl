@@ -147,6 +147,26 @@ run "spot_alone_by_day" {
   }
 }
 
+run "queued_for_where_no_spot_is_left" {
+  command = plan
+  variables {
+    gpu_pool = { flex_start = true }
+  }
+
+  assert {
+    condition     = google_container_node_pool.gpu["gpu-ondemand"].node_config[0].flex_start && google_container_node_pool.gpu["gpu-ondemand"].node_config[0].max_run_duration == "604800s" && !google_container_node_pool.gpu["gpu-ondemand"].management[0].auto_repair
+    error_message = "the fallback must wait in the queue, for a week's GPUs"
+  }
+  assert {
+    condition     = google_container_node_pool.gpu["gpu-ondemand"].node_config[0].reservation_affinity[0].consume_reservation_type == "NO_RESERVATION"
+    error_message = "what is queued for fills no reservation"
+  }
+  assert {
+    condition     = !google_container_node_pool.gpu["gpu-spot"].node_config[0].flex_start && google_container_node_pool.gpu["gpu-spot"].management[0].auto_repair
+    error_message = "spot is not queued for"
+  }
+}
+
 run "a_project_without_organisation_and_without_a_bill" {
   command = plan
   override_data {
