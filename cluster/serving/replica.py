@@ -136,10 +136,15 @@ def bind_application(args: ServeArgs) -> serve.Application:
             Shard, name=f"shard-{number}", max_ongoing_requests=_MAX_ONGOING, ray_actor_options=actor
         )
         shards.append(deployment.options(logging_config=quiet).bind(args, number))
+    size: dict[str, Any] = {"num_replicas": args.replicas}
+    if args.max_replicas is not None:
+        # A replica was measured to be busy with 32 requests at a time; half leaves room until another node has come.
+        scaling = {"min_replicas": args.replicas, "max_replicas": args.max_replicas}
+        size = {"autoscaling_config": {**scaling, "target_ongoing_requests": args.target_requests}}
     ingress = serve.deployment(
         serve.ingress()(Recommender),
         name="recommender",
-        num_replicas=args.replicas,
+        **size,
         max_ongoing_requests=_MAX_ONGOING,
         ray_actor_options=actor,
         logging_config=quiet,

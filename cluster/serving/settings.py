@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 
 import ray
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from semrec.limits import MAX_EVENT_VALUE, MAX_K
 
@@ -29,6 +29,12 @@ class ServeArgs(BaseModel):
     workspace: str = Field(description="Folder or s3:// gs:// abfs:// prefix that holds everything.")
     engine: Literal["reference", "cpu", "cuda"] = Field("cpu", description="Engine of every replica.")
     replicas: int = Field(1, ge=1, le=1000, description="Replicas that answer requests; each holds the release.")
+    max_replicas: int | None = Field(
+        None, ge=1, le=1000, description="More replicas are started under load, up to these (default: no more)."
+    )
+    target_requests: int = Field(
+        16, ge=1, description="With max_replicas: requests at work in a replica, above which there is one more."
+    )
     shards: int = Field(1, ge=1, le=1000, description="Above 1: so many deployments hold a range of rows each.")
     threads: int | None = Field(None, ge=1, description="Engine threads of a replica (default: all cores).")
     cpus: float = Field(0.1, ge=0, description="CPUs that Ray reserves for a replica or shard; bookkeeping only.")
@@ -61,6 +67,12 @@ class ServeArgs(BaseModel):
     max_waiting: int = Field(4_096, ge=1, description="Requests that may wait in a replica; more are refused with 503.")
     timeout_s: float = Field(10.0, gt=0, description="A request that takes longer is answered with 503.")
     poll_s: float = Field(0.5, gt=0, description="How often a replica looks for another live release, seconds.")
+
+    @model_validator(mode="after")
+    def _check_replicas(self) -> Self:
+        if self.max_replicas is not None and self.max_replicas < self.replicas:
+            raise ValueError(f"max_replicas {self.max_replicas} must not be below replicas {self.replicas}")
+        return self
 
 
 def engine_threads(args: ServeArgs) -> int:

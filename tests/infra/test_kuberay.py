@@ -383,6 +383,26 @@ def test_the_hours_change_what_they_may_and_nothing_else() -> None:
         assert json.loads(arguments[-1].partition("=")[2]) == {"spec": {"suspend": value}}
 
 
+@pytest.mark.parametrize("cloud", CLOUDS)
+def test_batch_work_yields_to_heads_and_to_whoever_answers(cloud: str) -> None:
+    priorities = {each["metadata"]["name"]: each["value"] for each in by_kind(render(cloud), "PriorityClass")}
+    assert priorities == {"semrec-first": 1000, "semrec-batch": 0}
+    for name, cluster in clusters(render(cloud) + render(f"{cloud}/jobs")).items():
+        (head,), workers = pod_specs(cluster["headGroupSpec"]), list(pod_specs(cluster["workerGroupSpecs"]))
+        assert head["priorityClassName"] == "semrec-first"
+        expected = "semrec-first" if name.startswith("RayService") else "semrec-batch"
+        assert {pod["priorityClassName"] for pod in workers} == {expected}, name
+
+
+@pytest.mark.parametrize("cloud", CLOUDS)
+def test_workers_of_one_cluster_spread_over_zones(cloud: str) -> None:
+    group = clusters(render(cloud))["RayService/semrec-online"]["workerGroupSpecs"][-1]
+    (pod,) = pod_specs(group)
+    (spread,) = pod["topologySpreadConstraints"]
+    assert spread["topologyKey"] == "topology.kubernetes.io/zone" and spread["matchLabelKeys"] == ["ray.io/cluster"]
+    assert spread["whenUnsatisfiable"] == "ScheduleAnyway"  # a full zone must not stop the service
+
+
 def test_the_service_is_replaced_without_a_gap() -> None:
     spec = one(render("aws"), "RayService", "semrec-online")["spec"]
     assert spec["upgradeStrategy"] == {"type": "NewCluster"}
@@ -402,7 +422,7 @@ def test_ray_serve_takes_the_configuration() -> None:
         assert application.import_path == "cluster.serving:app"
         settings = one(documents, "ConfigMap", "semrec-settings")["data"]
         assert application.args["workspace"] == settings["workspace"]
-        assert application.args["replicas"] >= 2
+        assert 2 <= application.args["replicas"] < application.args["max_replicas"] <= 18  # of the pool's 20 nodes
         keys = Path(application.args["keys_file"]).parent
         workers = clusters(documents)["RayService/semrec-online"]["workerGroupSpecs"]
         room = next(pod_specs(workers[-1]))["containers"][0]["resources"]["limits"]["cpu"]

@@ -171,6 +171,14 @@ def test_the_images_health_check_finds_the_head_and_nothing_where_nothing_is(ser
     assert _health_check(free_port()) != 0
 
 
+def test_serve_adds_replicas_under_load_as_the_manifest_says(service: dict[str, int]) -> None:
+    url = f"http://127.0.0.1:{service['dashboard']}/api/serve/applications/"
+    with urlopen(Request(url, headers={"Authorization": f"Bearer {TOKEN}"}), timeout=30) as response:
+        deployments = json.load(response)["applications"]["semrec"]["deployments"]
+    scaling = deployments["recommender"]["deployment_config"]["autoscaling_config"]
+    assert (scaling["min_replicas"], scaling["max_replicas"], scaling["target_ongoing_requests"]) == (1, 6, 16)
+
+
 @pytest.mark.parametrize(("token", "expected"), [(TOKEN, 200), ("wrong", 403)])
 def test_only_the_token_opens_the_jobs(service: dict[str, int], token: str, expected: int) -> None:
     assert "RAY_AUTH_TOKEN" not in os.environ
