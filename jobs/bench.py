@@ -4,6 +4,7 @@ semrec bench embedding --texts items.parquet --column text
 semrec bench import --ratings 25000000
 semrec bench scoring --json scoring.json --plot scoring.svg
 semrec bench fuzz --minutes 10
+semrec bench ratings ratings.csv --json ratings.json
 semrec bench release --items 1000000
 semrec bench run --workspace W --users 50000 --k 100
 semrec bench resume --workspace W --users 400000 --k 100
@@ -149,6 +150,30 @@ def fuzz_scoring(
     say((machine(), "dim"))
     if report.faults:
         raise typer.Exit(1)
+
+
+@app.command("ratings")
+@exit_on_error
+def ratings(
+    file: Annotated[
+        str | None, typer.Argument(help="Lines of user, item, rating, as ratings.csv or u.data (default: generated).")
+    ] = None,
+    models: Annotated[str | None, typer.Option(help="Rating models, with commas (default: all).")] = None,
+    folds: Annotated[int, typer.Option(min=2, help="Folds, as scikit-surprise divides them.")] = 5,
+    seed: Annotated[int, typer.Option(min=0, help="Shuffles the folds.")] = 0,
+    peers: Annotated[bool, typer.Option(help="Also scikit-surprise's models, where it is installed.")] = True,
+    json: Json = None,
+) -> None:
+    """RMSE, MAE and CPU time of rating models (SVD, SVD++, NMF, Slope One, k-NN) beside scikit-surprise's."""
+    from semrec.bench.ratings import bench_ratings, generate_ratings
+    from semrec.models.ratings.base import RATING_MODELS
+    from semrec.models.ratings.table import read_ratings
+
+    table = read_ratings(file) if file else generate_ratings()
+    say(f"{len(table):,} ratings of {table.num_users:,} users and {table.num_items:,} items")
+    kinds = models.split(",") if models else list(RATING_MODELS)
+    measured = bench_ratings(table, kinds=kinds, num_folds=folds, seed=seed, peers=peers, progress=ConsoleProgress())
+    show_rows("ratings", [asdict(row) for row in measured], json)
 
 
 @app.command("release")

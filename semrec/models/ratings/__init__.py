@@ -1,0 +1,1 @@
+"""Predict how a user would rate an item; see README.md."""

@@ -1,0 +1,69 @@
+"""Measure rating models by cross-validation, and search their settings."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from semrec.models.ratings.base import rating_model_class
+from semrec.models.ratings.table import RatingTable, divide_folds
+
+__all__ = ["RatingScores", "cross_validate", "grid_search", "score_ratings"]
+
+
+@dataclass(frozen=True)
+class RatingScores:
+    """Means over the folds: root mean squared error, mean absolute error, and seconds of CPU time to fit and to predict."""
+
+    kind: str
+    settings: dict[str, Any]
+    rmse: float
+    mae: float
+    fit_cpu_s: float
+    predict_cpu_s: float
+
+
+def cross_validate(
+    kind: str,
+    table: RatingTable,
+    settings: Mapping[str, Any] | None = None,
+    *,
+    num_folds: int = 5,
+    seed: int = 0,
+) -> RatingScores:
+    """Fits a model on all folds but one and predicts that one, in turn. Raises what `RatingModel.fit` raises."""
+    measured = []
+    for trained, tested in divide_folds(len(table), num_folds, seed):
+        ratings, model = table.rows(trained), rating_model_class(kind)(settings)
+        started_s = time.process_time()
+        model.fit(ratings)
+        fitted_s = time.process_time()
+        predicted_N = model.predict(table.user_N[tested], table.item_N[tested])
+        ended_s = time.process_time()
+        errors = score_ratings(predicted_N, table.value_N[tested])
+        measured.append((*errors, fitted_s - started_s, ended_s - fitted_s))
+    rmse, mae, fit_cpu_s, predict_cpu_s = np.mean(measured, axis=0).tolist()
+    return RatingScores(kind, model.settings, rmse, mae, fit_cpu_s, predict_cpu_s)
+
+
+def grid_search(
+    kind: str, table: RatingTable, grid: Mapping[str, Sequence[Any]], *, num_folds: int = 5, seed: int = 0
+) -> list[RatingScores]:
+    """Cross-validates all combinations of the grid's values; the lowest RMSE first.
+
+    What is searched on some ratings says too much on them: search on what trains, and test on others.
+    """
+    combinations = [dict(zip(grid, values, strict=True)) for values in product(*grid.values())]
+    scores = [cross_validate(kind, table, settings, num_folds=num_folds, seed=seed) for settings in combinations]
+    return sorted(scores, key=lambda score: score.rmse)
+
+
+def score_ratings(predicted_N: np.ndarray, value_N: np.ndarray) -> tuple[float, float]:
+    """RMSE and MAE."""
+    errors_N = predicted_N - value_N
+    return float(np.sqrt((errors_N**2).mean())), float(np.abs(errors_N).mean())
