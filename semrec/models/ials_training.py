@@ -16,9 +16,9 @@ import numpy as np
 from semrec.compiled import compiled
 from semrec.errors import TrainingError
 from semrec.models.half_step import FixedSide, eigenbasis, fixed_side, rotated_side, solve_rows
-from semrec.models.sparse import ROWS_PER_BLOCK, SparseRows, gram_of_rows
+from semrec.models.sparse import ROWS_PER_BLOCK, SparseRows, block_edges, gram_of_rows
 
-__all__ = ["BlockSums", "block_edges", "initial_factors", "solve_block", "stops_after", "train_ials", "training_loss"]
+__all__ = ["BlockSums", "initial_factors", "solve_block", "stops_after", "train_ials", "training_loss"]
 
 _INITIAL_STD: Final = 0.1
 _ROWS_PER_SEED: Final = 1 << 16  # rows that one seed draws
@@ -120,11 +120,6 @@ def initial_factors(num_rows: int, settings: Mapping[str, Any]) -> np.ndarray:
         for start in range(0, num_rows, _ROWS_PER_SEED)
     ]
     return np.concatenate(blocks) * np.float32(std)
-
-
-def block_edges(num_rows: int, rows_per_block: int = ROWS_PER_BLOCK) -> list[tuple[int, int]]:
-    """The first row of each block and the one behind its last."""
-    return [(start, min(start + rows_per_block, num_rows)) for start in range(0, num_rows, rows_per_block)]
 
 
 def _half_step(

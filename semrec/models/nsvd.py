@@ -20,15 +20,33 @@ import torch
 from semrec.errors import InputError, TrainingError
 from semrec.models.base import TrainingData
 from semrec.models.learned import LearnedModel
-from semrec.models.sparse import SparseRows, gram_of_rows, liked_of_data, map_ranges, multiply_rows
+from semrec.models.sparse import (
+    ROWS_PER_BLOCK,
+    SparseRows,
+    block_edges,
+    gram_of_rows,
+    liked_of_data,
+    map_ranges,
+    multiply_rows,
+)
 
-__all__ = ["FILTERS", "NsvdModel", "check_filter", "orthonormal", "spectral_gains", "truncated_svd"]
+__all__ = [
+    "FILTERS",
+    "NsvdModel",
+    "check_filter",
+    "degree_scales",
+    "orthonormal",
+    "ritz_vectors",
+    "spectral_gains",
+    "start_columns",
+    "subspace_width",
+    "truncated_svd",
+]
 
 #: Spectral filters f(s), with s relative to the largest singular value: "smooth" is s^2 / (s^2 + cutoff).
 FILTERS: Final = ("ideal", "linear", "smooth")
 
 _OVERSAMPLING: Final = 16
-_ROWS_PER_BLOCK: Final = 1 << 15
 _SMALLEST_SHARE: Final = 1e-4  # singular values below this share of the largest are rounding errors
 
 
@@ -57,12 +75,23 @@ class NsvdModel(LearnedModel):
         model = cls({"neutral_value": data.neutral_value, **settings}, 0)
         chosen = model.settings
         check_filter(chosen["spectral_filter"])
+        if chosen["num_passes"] < 1:
+            raise InputError(
+                f"{chosen['num_passes']} passes of nsvd", expected="at least 1", remedy="Set nsvd's num_passes."
+            )
         liked = liked_of_data(data)
         exponent = chosen["degree_exponent"]
-        normalised = liked.scaled(_power(liked.lengths, -exponent), _power(liked.column_counts, -exponent))
-        singular_D, vectors_ID = truncated_svd(
-            normalised, chosen["dimension"], num_passes=chosen["num_passes"], seed=chosen["seed"]
-        )
+        trained = data.trained.get(cls.kind)
+        if trained:
+            basis_CD, gram_DD = trained()
+            singular_D, vectors_ID = ritz_vectors(basis_CD, gram_DD, chosen["dimension"])
+        else:
+            normalised = liked.scaled(
+                degree_scales(liked.lengths, exponent), degree_scales(liked.column_counts, exponent)
+            )
+            singular_D, vectors_ID = truncated_svd(
+                normalised, chosen["dimension"], num_passes=chosen["num_passes"], seed=chosen["seed"]
+            )
         items_ID = (vectors_ID * _power(liked.column_counts, exponent)[:, None]).astype(np.float32)
         model.dimension = len(singular_D)
         model._arrays = {
@@ -89,7 +118,13 @@ class NsvdModel(LearnedModel):
 
 
 def truncated_svd(
-    matrix: SparseRows, dimension: int, *, num_passes: int = 4, seed: int = 0, num_threads: int = 1
+    matrix: SparseRows,
+    dimension: int,
+    *,
+    num_passes: int = 4,
+    seed: int = 0,
+    num_threads: int = 1,
+    rows_per_block: int = ROWS_PER_BLOCK,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The largest singular values and right singular vectors of a sparse matrix: float64 [D], float64 [C, D].
 
@@ -99,21 +134,37 @@ def truncated_svd(
     matrix has fewer non-empty rows or columns, or no more singular values above rounding.
     """
     by_column = matrix.transposed()
-    rank = int(min((matrix.lengths > 0).sum(), (by_column.lengths > 0).sum()))
-    width = max(1, min(dimension + _OVERSAMPLING, rank))
-    start_CD = np.random.default_rng(seed).standard_normal((matrix.num_columns, width), np.float32)
-    basis_CD = orthonormal(start_CD)
+    width = subspace_width(dimension, int((matrix.lengths > 0).sum()), int((by_column.lengths > 0).sum()))
+    basis_CD = orthonormal(start_columns(matrix.num_columns, width, seed))
 
     def multiplied(rows: SparseRows, dense: np.ndarray) -> np.ndarray:
         return map_ranges(lambda some: multiply_rows(some, dense), rows, width, num_threads)
 
     for _ in range(num_passes):
         basis_CD = orthonormal(multiplied(by_column, multiplied(matrix, basis_CD)))
-    # Rayleigh-Ritz: the singular values within the subspace, and the directions that belong to them.
     image_RD = multiplied(matrix, basis_CD)
-    squares_D, rotation_DD = np.linalg.eigh(gram_of_rows(image_RD))
+    grams = [gram_of_rows(image_RD[start:stop]) for start, stop in block_edges(len(image_RD), rows_per_block)]
+    return ritz_vectors(basis_CD, sum(grams[1:], grams[0]), dimension)
+
+
+def subspace_width(dimension: int, num_nonempty_rows: int, num_nonempty_columns: int) -> int:
+    """How many directions are iterated for as many dimensions."""
+    return max(1, min(dimension + _OVERSAMPLING, num_nonempty_rows, num_nonempty_columns))
+
+
+def start_columns(num_columns: int, width: int, seed: int) -> np.ndarray:
+    """Normal directions to begin with, float32 [C, D]; `orthonormal` makes a basis of them."""
+    return np.random.default_rng(seed).standard_normal((num_columns, width), np.float32)
+
+
+def ritz_vectors(basis_CD: np.ndarray, gram_DD: np.ndarray, dimension: int) -> tuple[np.ndarray, np.ndarray]:
+    """The singular values within the span of a basis, and the directions that belong to them, largest first (Rayleigh-Ritz).
+
+    `gram_DD` float64, of the products of the matrix with the basis. float64 [D], float64 [C, D], as `truncated_svd` has them.
+    """
+    squares_D, rotation_DD = np.linalg.eigh(gram_DD)
     singular_D = np.sqrt(np.maximum(squares_D[::-1], 0))
-    keep = min(dimension, width, int((singular_D > _SMALLEST_SHARE * singular_D[0]).sum()))
+    keep = min(dimension, len(singular_D), int((singular_D > _SMALLEST_SHARE * singular_D[0]).sum()))
     vectors_CD = basis_CD.astype(np.float64) @ rotation_DD[:, ::-1][:, :keep]
     largest_D = vectors_CD[np.abs(vectors_CD).argmax(axis=0), np.arange(keep)]
     return singular_D[:keep], vectors_CD * np.where(largest_D < 0, -1.0, 1.0)
@@ -136,10 +187,10 @@ def orthonormal(columns_CD: np.ndarray) -> np.ndarray:
                 expected="as many independent directions as dimensions",
                 remedy="Lower the dimension: the interactions do not hold as many.",
             )
-        for start in range(0, len(basis_CD), _ROWS_PER_BLOCK):
-            block_DR = torch.from_numpy(basis_CD[start : start + _ROWS_PER_BLOCK].astype(np.float64).T)
+        for start in range(0, len(basis_CD), ROWS_PER_BLOCK):
+            block_DR = torch.from_numpy(basis_CD[start : start + ROWS_PER_BLOCK].astype(np.float64).T)
             solved_DR = torch.linalg.solve_triangular(lower, block_DR, upper=False)
-            basis_CD[start : start + _ROWS_PER_BLOCK] = solved_DR.numpy().T
+            basis_CD[start : start + ROWS_PER_BLOCK] = solved_DR.numpy().T
     return basis_CD
 
 
@@ -159,6 +210,11 @@ def check_filter(name: str) -> str:
     if name not in FILTERS:
         raise InputError(f"spectral filter {name!r}", expected=" or ".join(FILTERS), remedy="Choose one of these.")
     return name
+
+
+def degree_scales(counts: np.ndarray, exponent: float) -> np.ndarray:
+    """counts ** -exponent, by which rows or columns are normalised; 0 where the count is 0: float64."""
+    return _power(counts, -exponent)
 
 
 def _power(counts: np.ndarray, exponent: float) -> np.ndarray:

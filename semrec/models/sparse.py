@@ -22,6 +22,7 @@ __all__ = [
     "ROWS_PER_BLOCK",
     "SparseRows",
     "add_products",
+    "block_edges",
     "gram_of_rows",
     "liked_matrix",
     "liked_of_data",
@@ -166,6 +167,11 @@ def multiply_rows(matrix: SparseRows, dense_CD: np.ndarray) -> np.ndarray:
     product_RD = np.empty((matrix.num_rows, dense_CD.shape[1]), np.float32)
     add_products(matrix.offsets, matrix.columns, matrix.values, dense_CD, product_RD)
     return product_RD
+
+
+def block_edges(num_rows: int, rows_per_block: int = ROWS_PER_BLOCK) -> list[tuple[int, int]]:
+    """The first row of each block and the one behind its last."""
+    return [(start, min(start + rows_per_block, num_rows)) for start in range(0, num_rows, rows_per_block)]
 
 
 @compiled

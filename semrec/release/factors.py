@@ -1,11 +1,12 @@
-"""Train the factors of a release's iALS in a workspace, by parts: what one process does in `models.ials_training`, by many.
+"""Train the factors of a release in a workspace, by parts: what one process does in `semrec.models`, by many.
 
-A half-step is a plan whose parts are blocks of users or items; a worker holds the other side's factors, reads the likes of its
-block, solves it and commits factors and sums. What is left of an epoch is its checkpoint. In `releases/<id>/training/ials`:
+A half-step (of iALS) or half of a pass (of nSVD) is a plan whose parts are blocks of users or items; a worker holds the other
+side, reads the likes of its block, solves it and commits the result. What is left of an epoch or pass is its checkpoint. In
+`releases/<id>/training`:
 
-    likes/part-00000.npy                   int32 [2, n], rows and users of a user bucket's likes, ascending
-    epoch-00003/items/part-00000.npz       factors_RD, gram_DD and losses of a block of items
-    epoch-00003.json                       `FactorsCheckpoint`, written last
+    likes/part-00000.npy                        int32 [2, n], rows and users of a user bucket's likes, ascending
+    ials/epoch-00003/items/part-00000.npz       arrays of a block of items, see `ials_blocks` and `nsvd_blocks`
+    ials/epoch-00003.json                       `FactorsCheckpoint`, written last
 
 The same blocks give the same bytes, whoever solves them; the kind of processor may matter to the last bit.
 """
@@ -13,17 +14,15 @@ The same blocks give the same bytes, whoever solves them; the kind of processor 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import numpy as np
 
 from semrec.contracts import part_name
-from semrec.models.half_step import FixedSide, eigenbasis, fixed_side, rotated_side
-from semrec.models.ials_training import BlockSums, block_edges, initial_factors, solve_block
-from semrec.models.sparse import ROWS_PER_BLOCK, SparseRows, liked_pairs
+from semrec.models.sparse import ROWS_PER_BLOCK, SparseRows, block_edges, liked_pairs
 from semrec.release.arrays import read_array, write_array
 from semrec.release.training import part_events
 from semrec.sorted_ids import SortedIds
@@ -36,37 +35,41 @@ from semrec.workspace.storage import Storage
 from semrec.workspace.tables import read_parts
 
 __all__ = [
+    "BlockWorker",
     "FactorsCheckpoint",
     "HalfStep",
-    "HalfStepWorker",
     "LikesWorker",
     "TrainingJob",
-    "read_trained",
-    "sum_half_step",
+    "finished_training",
+    "open_block",
     "training_folder",
 ]
 
 
 class FactorsCheckpoint(Manifest):
-    """Item factors after an epoch: the blocks as they were solved, and the basis that they are rotated to, [1 + D, D], whose
-    first row are the eigenvalues. `is_last`: the training is done."""
+    """What a training goes on from after an epoch (of nSVD: a pass), or has given when it `is_last`.
+
+    `blocks` of items as they were solved; `basis` that iALS rotates them to, [1 + D, D], whose first row are the eigenvalues,
+    or the Gram of nSVD's last step, [D, D]; `loss` of iALS.
+    """
 
     KIND = "factors"
-    PATH = "releases/{}/training/ials/epoch-{}.json"
+    PATH = "releases/{}/training/{}/epoch-{}.json"
     REMEDY = "Build the release again."
 
     epoch: int
-    loss: float
+    loss: float = 0.0
     is_last: bool
     blocks: tuple[TableFile, ...]
-    basis: ArrayFile
+    basis: ArrayFile | None = None
 
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """What the workers of one training need to know."""
+    """What the workers of one training need to know: `kind` is the model's, `settings` are all of its settings."""
 
     release_id: str
+    kind: str
     settings: Mapping[str, Any]
     inputs: ReleaseInputs
     embedding: EmbeddingManifest = field(repr=False)
@@ -75,14 +78,20 @@ class TrainingJob:
 
     @property
     def folder(self) -> str:
-        return training_folder(self.release_id)
+        return f"{training_folder(self.release_id)}/{self.kind}"
+
+    @property
+    def likes_folder(self) -> str:
+        """All models learn from the same likes."""
+        return f"{training_folder(self.release_id)}/likes"
 
 
 @dataclass(frozen=True, eq=False)
 class HalfStep:
-    """One half-step: `side` ("users" or "items") of `epoch`, against the other side's blocks (none: its initial factors).
+    """One half-step: `side` ("users" or "items") of `epoch`, against the other side's blocks (none: where training begins).
 
-    `likes` by user bucket, and the number of users in each; the users are numbered through all buckets.
+    `likes` by user bucket, and the number of users in each; the users are numbered through all buckets. `basis`: eigenvalues
+    and basis of the fixed side, for iALS; `width`: how many directions nSVD begins with.
     """
 
     folder: str
@@ -93,8 +102,8 @@ class HalfStep:
     users_of_bucket: tuple[int, ...]
     num_items: int
     fixed_blocks: tuple[TableFile, ...] = ()
-    eigenvalues_D: np.ndarray | None = None
-    basis_DD: np.ndarray | None = None
+    basis: tuple[np.ndarray, np.ndarray] | None = None
+    width: int = 0
 
     @property
     def num_rows(self) -> int:
@@ -112,7 +121,7 @@ class LikesWorker:
         self._storage, self._job = workspace.storage, job
         ids = read_parts(self._storage, job.embedding.parts, ["item_id"])
         self._item_ids = SortedIds.of(ids.sort_by("item_id").column("item_id"))
-        self._ledger = Ledger(self._storage, f"{job.folder}/likes")
+        self._ledger = Ledger(self._storage, job.likes_folder)
 
     def run_part(self, part: int) -> PartRecord:
         """Writes and commits the likes of one bucket."""
@@ -126,36 +135,36 @@ class LikesWorker:
             np.stack([row[order], user[order]]).astype(np.int32),
         )
         counts = {"users": num_users, "likes": len(user), "items": len(self._item_ids)}
+        counts["nonempty"] = len(np.unique(user))
         planned = self._ledger.plan().parts[part]
         record = PartRecord(part, planned.fingerprint, _as_table(file, len(user)), counts, build_info())
         self._ledger.commit(record)
         return record
 
 
-class HalfStepWorker:
-    """Solves blocks of one side against the whole other side, which it holds in memory."""
+class BlockWorker(ABC):
+    """Solves blocks of one side. A subclass reads the other side, and says what the arrays of a block are."""
 
     def __init__(self, workspace: Workspace, job: TrainingJob, step: HalfStep) -> None:
         self._storage, self._job, self._step = workspace.storage, job, step
         self._ledger = Ledger(self._storage, step.folder)
         self._edges = block_edges(step.num_rows, job.rows_per_block)
-        if step.eigenvalues_D is None or step.basis_DD is None:
-            self._fixed = fixed_side(initial_factors(step.num_columns, job.settings))
-        else:
-            self._fixed = _read_side(self._storage, step.fixed_blocks, step.eigenvalues_D, step.basis_DD)
+
+    @abstractmethod
+    def solve(self, rows: SparseRows) -> dict[str, Any]:
+        """What is stored of a block, from its likes: rows of this side over the other."""
 
     def run_part(self, part: int) -> PartRecord:
         """Solves, writes and commits one block."""
-        rows = self._rows(*self._edges[part])
-        factors_RD, sums = solve_block(rows, self._fixed, self._job.settings)
-        sink = io.BytesIO()
-        losses = np.array([sums.observed_loss, sums.penalty])
-        np.savez(sink, factors_RD=factors_RD, gram_DD=sums.gram_DD, losses=losses)
+        rows, sink = self._rows(*self._edges[part]), io.BytesIO()
+        arrays: dict[str, Any] = self.solve(rows)
+        np.savez(sink, **arrays)
         data, path = sink.getvalue(), f"{self._step.folder}/{part_name(part)}.npz"
         self._storage.write_bytes(path, data)
         digest = sha256_hex(data)
         file = TableFile(file=path, num_rows=rows.num_rows, num_bytes=len(data), content_digest=digest, sha256=digest)
-        record = PartRecord(part, self._step.fingerprints[part], file, {"likes": len(rows.columns)}, build_info())
+        counts = {"likes": len(rows.columns), "nonempty": int((rows.lengths > 0).sum())}
+        record = PartRecord(part, self._step.fingerprints[part], file, counts, build_info())
         self._ledger.commit(record)
         return record
 
@@ -178,43 +187,23 @@ class HalfStepWorker:
         return SparseRows.from_pairs(rows, columns, ones, stop - start, step.num_columns)
 
 
-def sum_half_step(storage: Storage, blocks: Sequence[TableFile]) -> tuple[BlockSums, np.ndarray, np.ndarray]:
-    """The sums of a half-step in the order of its blocks, with eigenvalues and eigenvectors of their Gram. Reads no factors."""
-    sums = []
-    for file in blocks:
-        with _opened(storage, file) as stored:
-            observed_loss, penalty = stored["losses"].tolist()
-            sums.append(BlockSums(stored["gram_DD"], observed_loss, penalty))
-    total = BlockSums.total(sums)
-    return total, *eigenbasis(total.gram_DD)
-
-
-def read_trained(storage: Storage, release_id: str) -> dict[str, Callable[[], FixedSide]]:
-    """What reads the trained factors of a release, as `TrainingData.trained` has it; empty where no training is done."""
-    for name in storage.list_sizes(training_folder(release_id)):
-        checkpoint = FactorsCheckpoint.read(storage, release_id, name.removeprefix("epoch-").removesuffix(".json"))
-        if checkpoint.is_last:
-            basis = np.asarray(read_array(storage, checkpoint.basis))
-            return {"ials": partial(_read_side, storage, checkpoint.blocks, basis[0], basis[1:])}
-    return {}
-
-
 def training_folder(release_id: str) -> str:
-    """Where the factors of a release are trained."""
-    return f"releases/{release_id}/training/ials"
+    """Where the models of a release are trained."""
+    return f"releases/{release_id}/training"
 
 
-def _read_side(
-    storage: Storage, blocks: Sequence[TableFile], eigenvalues_D: np.ndarray, basis_DD: np.ndarray
-) -> FixedSide:
-    factors = []
-    for file in blocks:
-        with _opened(storage, file) as stored:
-            factors.append(stored["factors_RD"])
-    return rotated_side(factors, eigenvalues_D, basis_DD)
+def finished_training(storage: Storage, release_id: str, kind: str) -> FactorsCheckpoint | None:
+    """The last checkpoint of a training that is done."""
+    for name in storage.list_sizes(f"{training_folder(release_id)}/{kind}"):
+        epoch = name.removeprefix("epoch-").removesuffix(".json")
+        checkpoint = FactorsCheckpoint.read(storage, release_id, kind, epoch)
+        if checkpoint.is_last:
+            return checkpoint
+    return None
 
 
-def _opened(storage: Storage, file: TableFile) -> Any:
+def open_block(storage: Storage, file: TableFile) -> Any:
+    """The arrays of a block by name, to be closed."""
     return np.load(storage.open_local(file.file, num_bytes=file.num_bytes, sha256=file.sha256))
 
 

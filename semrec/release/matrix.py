@@ -15,9 +15,9 @@ from semrec.errors import InputError
 from semrec.models.components import Components
 from semrec.release.arrays import write_array, write_block, write_ids
 from semrec.release.attributes import FlatAttributes, attribute_names
-from semrec.release.factors import read_trained
 from semrec.release.interactions import read_interactions
 from semrec.release.plan import ReleaseJob
+from semrec.release.trained import read_trained
 from semrec.release.training import fit_models, write_models
 from semrec.scoring.eligibility import Clause, Layout
 from semrec.scoring.types import rows_not_finite

@@ -377,7 +377,10 @@ def test_a_training_whose_worker_is_killed_gives_the_bytes_of_one_process(
     two_nodes: Cluster,
     on_ray: RayCluster,
 ) -> None:
-    models = (ModelSpec(kind="ials", settings={"dimension": 16, "num_epochs": 4, "min_improvement": 0.0}),)
+    models = (
+        ModelSpec(kind="ials", settings={"dimension": 16, "num_epochs": 3, "min_improvement": 0.0}),
+        ModelSpec(kind="nsvd", settings={"dimension": 16, "num_passes": 2}),
+    )
     options = {"embedding": None, "models": models, "min_interactions": 1, "rows_per_block": 500}
     killed: list[int] = []
 

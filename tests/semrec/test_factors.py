@@ -14,7 +14,8 @@ from semrec.bench.generated import EMBEDDING_NAME, write_catalogue
 from semrec.data import import_interactions
 from semrec.models.ials import IalsModel
 from semrec.models.ials_training import train_ials
-from semrec.models.sparse import liked_of_data
+from semrec.models.nsvd import NsvdModel, degree_scales, truncated_svd
+from semrec.models.sparse import SparseRows, liked_of_data
 from semrec.progress import NoProgress
 from semrec.release.reader import Release
 from semrec.settings import ReleaseSettings
@@ -24,7 +25,12 @@ from tests.semrec.models.learned_world import NUM_ITEMS, embeddings, planted_eve
 
 ROWS_PER_BLOCK = 17
 SETTINGS = {"dimension": 6, "num_epochs": 4, "min_improvement": 0.0}
-MODELS = (ModelSpec(kind="content"), ModelSpec(kind="ials", settings=SETTINGS))
+SVD_SETTINGS = {"dimension": 5, "num_passes": 3}
+MODELS = (
+    ModelSpec(kind="content_ridge"),
+    ModelSpec(kind="ials", settings=SETTINGS),
+    ModelSpec(kind="nsvd", settings=SVD_SETTINGS),
+)
 
 
 def make_world(folder: Path) -> Workspace:
@@ -65,22 +71,29 @@ class Interrupted(NoProgress):
 
 def test_parts_give_the_bytes_of_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     workspace = make_world(tmp_path)
-    fitted = []
+    likes: list[SparseRows] = []
 
-    def kept(data, settings):  # type: ignore[no-untyped-def]
-        """The training of one process on the data of the release, in the same blocks."""
-        fitted.append(
-            train_ials(liked_of_data(data), {**IalsModel.defaults, **settings}, rows_per_block=ROWS_PER_BLOCK)
-        )
+    def fit(data, settings):  # type: ignore[no-untyped-def]
+        likes.append(liked_of_data(data))
         return original(data, settings)
 
     original = IalsModel.fit
-    monkeypatch.setattr(IalsModel, "fit", kept)
+    monkeypatch.setattr(IalsModel, "fit", fit)
     result = build(workspace)
+    ials = train_ials(likes[0], {**IalsModel.defaults, **SETTINGS}, rows_per_block=ROWS_PER_BLOCK)
+    counts_I, exponent = likes[0].column_counts, NsvdModel.defaults["degree_exponent"]
+    normalised = likes[0].scaled(degree_scales(likes[0].lengths, exponent), degree_scales(counts_I, exponent))
+    _, vectors_ID = truncated_svd(normalised, **SVD_SETTINGS, rows_per_block=ROWS_PER_BLOCK)
     stored_ID = item_vectors(workspace, result)[:, embeddings().shape[1] :]
-    liked = np.flatnonzero(np.arange(NUM_ITEMS) < NUM_ITEMS - 6)  # the others' are predicted from content
-    assert stored_ID[liked].tobytes() == fitted[0].factors_CD[liked].tobytes()
+    liked = np.flatnonzero(counts_I)  # the others' are predicted from content
+    assert stored_ID[liked, :6].tobytes() == ials.factors_CD[liked].tobytes()
+    expected_ID = (vectors_ID * degree_scales(counts_I, -exponent)[:, None]).astype(np.float32)
+    # Components are scaled by a power of two, which loses no bit.
+    ratio = stored_ID[liked[0], 6] / expected_ID[liked[0], 0]
+    assert np.log2(ratio) % 1 == 0
+    assert stored_ID[liked, 6:].tobytes() == (expected_ID[liked] * ratio).tobytes()
     training = f"releases/{result.release_id}/training/ials"
+    assert workspace.storage.list_sizes(f"releases/{result.release_id}/training/likes") == {}
     assert sorted(workspace.storage.list_sizes(training)) == [f"epoch-{epoch:05d}.json" for epoch in (1, 2, 3, 4)]
     assert workspace.storage.list_sizes(f"{training}/epoch-00003/items") == {}  # replaced by those of epoch 4
     assert len(workspace.storage.list_sizes(f"{training}/epoch-00004/items")) == 1 + -(-NUM_ITEMS // ROWS_PER_BLOCK)
@@ -88,13 +101,13 @@ def test_parts_give_the_bytes_of_one_process(tmp_path: Path, monkeypatch: pytest
 
 def test_an_interrupted_training_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
     workspace, other = make_world(tmp_path), make_world(tmp_path / "undisturbed")
-    for step in (4, 5):  # within the second epoch; at the end of the third, but before its checkpoint
+    for step in (4, 5, 8):  # in the second epoch; at the end of the third, before its checkpoint; in nSVD's first pass
         with pytest.raises(KeyboardInterrupt):
             build(workspace, Interrupted(step))
     last = Interrupted(100)
     result = build(workspace, last)
     assert item_vectors(workspace, result).tobytes() == item_vectors(other, build(other)).tobytes()
-    assert 100 - last.steps_left == 1 + 2 * 2 + 4  # likes, half-steps of two epochs, user parts of the release
+    assert 100 - last.steps_left == 1 + 1 + 2 * 3 + 1 + 4  # likes, scales, steps of three passes, the last; user parts
 
 
 def test_few_interactions_are_trained_by_one_process(tmp_path: Path) -> None:

@@ -1,0 +1,26 @@
+"""Read what the trainings of a release gave, where that was done by parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Final
+
+from semrec.release.factors import FactorsCheckpoint, finished_training
+from semrec.release.ials_blocks import read_ials
+from semrec.release.nsvd_blocks import read_nsvd
+from semrec.workspace.storage import Storage
+
+__all__ = ["read_trained"]
+
+_READERS: Final[Mapping[str, Callable[[Storage, FactorsCheckpoint], Any]]] = {"ials": read_ials, "nsvd": read_nsvd}
+
+
+def read_trained(storage: Storage, release_id: str) -> dict[str, Callable[[], Any]]:
+    """What reads the trained factors of each model of a release, as `TrainingData.trained` has it; none not done by parts."""
+    checkpoints = {kind: finished_training(storage, release_id, kind) for kind in _READERS}
+    return {
+        kind: partial(_READERS[kind], storage, checkpoint)
+        for kind, checkpoint in checkpoints.items()
+        if checkpoint is not None
+    }
