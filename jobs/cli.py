@@ -24,6 +24,7 @@ from jobs import (
     run_pipeline,
     score_users,
     serve_release,
+    show_archetypes,
     show_quarantine,
     show_status,
     verify_run,
@@ -55,6 +56,7 @@ app.command("publish")(publish_run.main)
 app.command("rollback")(rollback_release.main)
 app.command("status")(show_status.main)
 app.command("map")(draw_map.main)
+app.command("archetypes")(show_archetypes.main)
 app.command("plan")(plan_capacity.main)
 app.command("query")(query_release.main)
 app.command("serve")(serve_release.main)

@@ -21,6 +21,7 @@ NOT_JOBS = {
     "inspect",
     "quarantine",
     "map",
+    "archetypes",
     "init",
     "config",
     "evaluate",

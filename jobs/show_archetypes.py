@@ -1,0 +1,60 @@
+"""Describe a release's users by a few kinds of taste.
+
+semrec archetypes --workspace W
+semrec archetypes --workspace W --count 5 --json archetypes.json
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from jobs.cli_common import Json, exit_on_error, run_as_program, with_workspace
+from jobs.printing import show_table
+
+if TYPE_CHECKING:
+    from semrec.workspace.folder import Workspace
+
+__all__ = ["main"]
+
+
+@exit_on_error
+@with_workspace()
+def main(
+    workspace: Workspace,
+    count: Annotated[int, typer.Option(min=1, help="Archetypes.")] = 8,
+    release: Annotated[str | None, typer.Option(help="Release (default: the live one, else the newest).")] = None,
+    json: Json = None,
+) -> None:
+    """Show which kinds of taste a release's users have, how many are of each, and what they like more than others."""
+    import json as json_library
+    from dataclasses import asdict
+    from pathlib import Path
+
+    from semrec.release.reader import Release, newest_release
+    from semrec.reports.archetypes import find_archetypes
+    from semrec.runs.live import read_live
+
+    live = read_live(workspace.storage)
+    release_id = release or (live.release if live else newest_release(workspace.storage))
+    archetypes = find_archetypes(Release(workspace.storage, release_id), count)
+    table = Table("archetype", "users", "share", "likes more than others", "for instance", box=None)
+    for archetype in archetypes:
+        table.add_row(
+            archetype.name,
+            f"{archetype.num_users:,}",
+            f"{archetype.share:.0%}",
+            "; ".join(archetype.titles[:3]),
+            ", ".join(archetype.user_ids[:3]),
+        )
+    show_table(table, width=160)
+    if json:
+        rows = [asdict(archetype) for archetype in archetypes]
+        text = json_library.dumps({"release": release_id, "archetypes": rows}, indent=1, ensure_ascii=False)
+        Path(json).write_text(text + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    run_as_program(main)
