@@ -100,10 +100,11 @@ def scoring(
     plot: Annotated[str | None, typer.Option(help="Also draw users per second: FILE.svg or FILE.png.")] = None,
 ) -> None:
     """Users per second of the engines, faiss and torch over the same items; memory; proof that ours are exact."""
-    from semrec.bench.plot import check_plot_path, plot_scoring
+    from semrec.bench.plot import plot_scoring
     from semrec.bench.scoring import bench_scoring
     from semrec.bench.table import score_notes, score_table
     from semrec.machine import machine
+    from semrec.plotting import check_plot_path
     from semrec.scoring.formats import get_format
 
     if plot:

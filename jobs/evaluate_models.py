@@ -1,7 +1,7 @@
 """Measure how good recommendations are: unsampled, with intervals, against popularity.
 
 semrec evaluate --workspace W
-semrec evaluate --workspace W --split cold-items --json evaluation.json
+semrec evaluate --workspace W --split cold-items --json evaluation.json --plot evaluation.svg
 semrec evaluate --train train.txt --test test.txt --json table.json
 python -m jobs.evaluate_models --workspace W
 """
@@ -62,15 +62,20 @@ def main(
         Path | None, typer.Option(help="What each test pair competes with, where the table samples negatives.")
     ] = None,
     json: Annotated[str | None, typer.Option("--json", help="Also write the report to this file.")] = None,
+    plot: Annotated[str | None, typer.Option(help="Also draw the first metric: FILE.svg or FILE.png.")] = None,
 ) -> None:
     """Evaluate popularity, content and learned models, and their blend, on held-out items."""
     from semrec.evaluation.dataset import read_dataset, read_published
     from semrec.evaluation.learn import learn
+    from semrec.evaluation.plot import plot_report
     from semrec.evaluation.report import evaluate_listed, evaluate_models
     from semrec.evaluation.splits import split_events
     from semrec.models.base import MODELS, model_class
+    from semrec.plotting import check_plot_path
     from semrec.workspace.folder import Workspace
 
+    if plot:
+        check_plot_path(plot)
     ks, progress = tuple(sorted(set(k or (10, 20, 100)))), ConsoleProgress()
     kinds = tuple(dict.fromkeys(name.strip() for name in models.split(",") if name.strip()))
     _check_sources(workspace, train, test, candidates)
@@ -105,6 +110,8 @@ def main(
         content_ID = dataset.content.get("text")
         report = evaluate_models(learned.vectors, divided, ks=ks, content_ID=content_ID, settings=settings)
     _show(report, ks)
+    if plot:
+        plot_report(report, plot, metric=f"ndcg@{ks[0]}")
     if json:
         Path(json).write_text(json_library.dumps(report.to_json(), indent=1) + "\n", encoding="utf-8")
 

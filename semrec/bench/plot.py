@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from semrec.bench.scoring import ScoreBenchRow
-from semrec.errors import InputError
+from semrec.plotting import check_plot_path
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["check_plot_path", "plot_scoring"]
+__all__ = ["plot_scoring"]
 
-_SUFFIXES: Final = (".png", ".svg")
 _WIDTH_IN, _HEIGHT_IN, _BAR_IN = 9.0, 4.8, 0.44
 _BAR_WIDTH: Final = 0.86  # of all bars of one K together
 _INK, _FAINT = "#333333", "#8a8a8a"
@@ -33,20 +31,6 @@ _SERIES: Final = {
     ("reference", "plain"): ("reference", "#dddddd"),
 }
 _LINES: Final = {"cpu": "#c1492e", "cuda": "#d99a1c"}
-
-
-def check_plot_path(path: str) -> None:
-    """Raises InputError when nothing could be drawn there: before minutes of measuring, not after."""
-    if Path(path).suffix not in _SUFFIXES:
-        raise InputError(f"the plot {path}", expected=" or ".join(_SUFFIXES), remedy="Name the file so.")
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
-        raise InputError(
-            "matplotlib is not installed",
-            expected="it, to draw --plot",
-            remedy='Run `pip install "semrec[bench]"`, or leave --plot out.',
-        ) from None
 
 
 def plot_scoring(rows: Sequence[ScoreBenchRow], path: str, caption: str) -> None:

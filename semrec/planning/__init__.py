@@ -1,6 +1,5 @@
 """Know before you pay: memory, minutes and money of a run, from a measurement on the device at hand and a price table."""
 
-from semrec.bench.plot import check_plot_path
 from semrec.planning.calibration import Calibration, calibrate, read_calibration, write_calibration
 from semrec.planning.estimate import NODE_START_S, Estimate, Workload, estimate
 from semrec.planning.plot import plot_curve
@@ -22,6 +21,7 @@ from semrec.planning.serving import (
     simulate_soak,
 )
 from semrec.planning.simulate import DEVICE_COUNTS, Limit, curve, fastest_within, fewest_devices, limits
+from semrec.plotting import check_plot_path
 
 __all__ = [
     "ACCELERATORS",

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from semrec.bench.plot import check_plot_path
 from semrec.planning.estimate import NODE_START_S, Estimate
 from semrec.planning.prices import Node
 from semrec.planning.simulate import limits
+from semrec.plotting import check_plot_path
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

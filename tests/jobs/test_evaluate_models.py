@@ -42,7 +42,8 @@ def workspace(tmp_path: Path) -> str:
 def test_a_workspace(workspace: str, tmp_path: Path) -> None:
     report = tmp_path / "report.json"
     command = ["evaluate", "-w", workspace, "--json", str(report), "--k", "5", "--set", "ials.dimension=4"]
-    done = CliRunner().invoke(app, [*command, "--set", "nsvd.dimension=2"])
+    plot = tmp_path / "report.svg"
+    done = CliRunner().invoke(app, [*command, "--set", "nsvd.dimension=2", "--plot", str(plot)])
     assert done.exit_code == 0, done.output
     found = json.loads(report.read_text())
     assert found["protocol"]["tested_users"] == NUM_USERS
@@ -51,6 +52,7 @@ def test_a_workspace(workspace: str, tmp_path: Path) -> None:
     assert low < found["metrics"]["nsvd"]["ndcg@5"] < high
     assert found["comparisons"]["nsvd - popularity"]["recall@5"]["low"] > 0
     assert found["settings"]["models"]["ials"] == {"dimension": 4}
+    assert plot.read_text().count("<!-- nsvd -->") == 1  # matplotlib notes each text that it draws
     assert "without content, content_ridge" in done.output
     assert "nothing sampled" in done.output
 
