@@ -173,8 +173,11 @@ def ratings(
     table = read_ratings(file) if file else generate_ratings()
     say(f"{len(table):,} ratings of {table.num_users:,} users and {table.num_items:,} items")
     kinds = models.split(",") if models else list(RATING_MODELS)
-    measured = bench_ratings(table, kinds=kinds, num_folds=folds, seed=seed, peers=peers, progress=ConsoleProgress())
-    show_rows("ratings", [asdict(row) for row in measured], json)
+    measured = []
+    for row in bench_ratings(table, kinds=kinds, num_folds=folds, seed=seed, peers=peers, progress=ConsoleProgress()):
+        measured.append(asdict(row))
+        write_rows(json, measured)  # some peers take minutes a model: what is measured is kept
+    show_rows("ratings", measured, None)
 
 
 @app.command("release")

@@ -11,7 +11,8 @@ from whole_path import make_world, release, score
 
 import semrec
 
-PACKAGES = ("workspace", "release", "runs", "planning", "changes")  # changes last: its example changes the catalogue
+# changes last: its example changes the catalogue
+PACKAGES = ("workspace", "release", "runs", "planning", "reports", "changes")
 
 
 @pytest.fixture(scope="module")
