@@ -61,7 +61,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, int]
         family = psutil.Process(head.pid).children(recursive=True)
         os.killpg(head.pid, signal.SIGTERM)
         head.wait(60)
-        for left in psutil.wait_procs(family, timeout=60)[1]:
+        for left in psutil.wait_procs(family, timeout=5)[1]:
             left.kill()
         shutil.rmtree(folder, ignore_errors=True)
 
