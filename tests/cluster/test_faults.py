@@ -294,6 +294,7 @@ def test_a_killed_node(
     killer.join()
     two_nodes.add_node(num_cpus=1, object_store_memory=80 * 1024**2)
     assert 1 <= result.parts.retried <= 2
+    assert result.parts.computed == NUM_PARTS
     assert_undisturbed(workspace, result, undisturbed)
 
 

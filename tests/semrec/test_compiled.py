@@ -124,6 +124,8 @@ def test_where_nothing_can_be_written_the_result_is_the_same(package: Path, tmp_
     home_of(package).touch()
     assert result(package) == "2"
     assert not kept(tmp_path)
+    write_callee(package, shift=10)
+    assert result(package) == "20"
 
 
 def test_code_that_nobody_asked_for_in_a_month_is_removed(package: Path) -> None:

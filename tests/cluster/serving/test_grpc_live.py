@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -166,9 +167,11 @@ def test_a_killed_replica_costs_no_client_an_error(served: Served) -> None:
     for thread in threads:
         thread.start()
     try:
+        time.sleep(0.5)
         wait_until(lambda: answers > 10, 120)
         os.kill(next(iter(served.replicas())), signal.SIGKILL)
         num_before = answers
+        time.sleep(3.0)
         wait_until(lambda: bool(errors) or answers > num_before + 20, 120)
     finally:
         stop.set()

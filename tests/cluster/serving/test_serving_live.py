@@ -123,7 +123,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 
 def hammered(running: Running, work: Callable[[], Any], users: list[str]) -> list[dict[str, Any]]:
-    """The answers that two clients got while `work` ran, and twenty after it; any other status fails."""
+    """The answers that two clients got while `work` ran, and for a second after, twenty at least; any other status fails."""
     found: list[dict[str, Any]] = []
     errors: list[str] = []
     stop = threading.Event()
@@ -149,6 +149,7 @@ def hammered(running: Running, work: Callable[[], Any], users: list[str]) -> lis
     try:
         work()
         num_before = len(found)
+        time.sleep(1.0)
         wait_until(lambda: bool(errors) or len(found) > num_before + 20, 120)
     finally:
         stop.set()
