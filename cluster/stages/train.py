@@ -24,7 +24,7 @@ from semrec.release.factors import (
     HalfStep,
     LikesWorker,
     TrainingJob,
-    finished_training,
+    last_checkpoint,
 )
 from semrec.release.ials_blocks import IalsBlockWorker, sum_half_step
 from semrec.release.nsvd_blocks import NsvdBlockWorker, sum_grams
@@ -74,10 +74,11 @@ def train_factors(
         if spec.kind in _TRAININGS
     ]  # fmt: skip
     for training in trainings:
-        if finished_training(workspace.storage, job.release_id, training.job.kind) is None:
-            training.run()
-    for training in trainings:
-        _remove(workspace.storage, training.job.likes_folder)
+        checkpoint = last_checkpoint(workspace.storage, job.release_id, training.job.kind)
+        if checkpoint is None or not checkpoint.is_last:
+            training.run(checkpoint)
+    if trainings:
+        _remove(workspace.storage, trainings[0].job.likes_folder)
 
 
 class _Training(ABC):
@@ -91,11 +92,9 @@ class _Training(ABC):
         self._storage = workspace.storage
         self._devices = compute.devices(kind="cpu")
 
-    def run(self) -> None:
+    def run(self, checkpoint: FactorsCheckpoint | None) -> None:
         """Goes on after the last checkpoint, or begins."""
         job = self.job
-        epochs = range(max(job.settings.get("num_epochs", 0), job.settings.get("num_passes", 0)), 0, -1)
-        checkpoint = next(filter(None, map(self._checkpoint, epochs)), None)
         self._progress.start("train", 0, "likes")
         if checkpoint:
             self._progress.note(f"{job.kind} goes on after epoch {checkpoint.epoch}")
@@ -147,9 +146,6 @@ class _Training(ABC):
             shared |= {"rows_per_block": job.rows_per_block, "model": dict(job.settings)}
         parts = [PlannedPart(part, fingerprint([shared, part]), count) for part, count in enumerate(num_rows)]
         return Plan("training", shared, tuple(parts))
-
-    def _checkpoint(self, epoch: int) -> FactorsCheckpoint | None:
-        return FactorsCheckpoint.read_if_there(self._storage, self.job.release_id, self.job.kind, f"{epoch:05d}")
 
     def _keep(self, epoch: int, blocks: tuple[TableFile, ...], basis: np.ndarray | None = None, **fields: Any) -> None:
         """Writes the checkpoint of an epoch, then removes what it replaces."""

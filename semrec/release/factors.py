@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import io
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,8 +40,8 @@ __all__ = [
     "HalfStep",
     "LikesWorker",
     "TrainingJob",
-    "finished_training",
-    "open_block",
+    "block_arrays",
+    "last_checkpoint",
     "training_folder",
 ]
 
@@ -192,19 +192,19 @@ def training_folder(release_id: str) -> str:
     return f"releases/{release_id}/training"
 
 
-def finished_training(storage: Storage, release_id: str, kind: str) -> FactorsCheckpoint | None:
-    """The last checkpoint of a training that is done."""
-    for name in storage.list_sizes(f"{training_folder(release_id)}/{kind}"):
-        epoch = name.removeprefix("epoch-").removesuffix(".json")
-        checkpoint = FactorsCheckpoint.read(storage, release_id, kind, epoch)
-        if checkpoint.is_last:
-            return checkpoint
-    return None
+def last_checkpoint(storage: Storage, release_id: str, kind: str) -> FactorsCheckpoint | None:
+    """The checkpoint of the newest epoch of a training, None before the first."""
+    names = sorted(storage.list_sizes(f"{training_folder(release_id)}/{kind}"))
+    if not names:
+        return None
+    return FactorsCheckpoint.read(storage, release_id, kind, names[-1].removeprefix("epoch-").removesuffix(".json"))
 
 
-def open_block(storage: Storage, file: TableFile) -> Any:
-    """The arrays of a block by name, to be closed."""
-    return np.load(storage.open_local(file.file, num_bytes=file.num_bytes, sha256=file.sha256))
+def block_arrays(storage: Storage, blocks: Sequence[TableFile], *names: str) -> Iterator[list[np.ndarray]]:
+    """The arrays of these names, of one block after the other."""
+    for file in blocks:
+        with np.load(storage.open_local(file.file, num_bytes=file.num_bytes, sha256=file.sha256)) as stored:
+            yield [stored[name] for name in names]
 
 
 def _open_likes(storage: Storage, file: TableFile) -> np.ndarray:

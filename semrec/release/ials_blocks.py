@@ -11,7 +11,7 @@ from semrec.models.half_step import FixedSide, eigenbasis, fixed_side, rotated_s
 from semrec.models.ials_training import BlockSums, initial_factors, solve_block
 from semrec.models.sparse import SparseRows
 from semrec.release.arrays import read_array
-from semrec.release.factors import BlockWorker, FactorsCheckpoint, HalfStep, TrainingJob, open_block
+from semrec.release.factors import BlockWorker, FactorsCheckpoint, HalfStep, TrainingJob, block_arrays
 from semrec.workspace.folder import Workspace
 from semrec.workspace.records import TableFile
 from semrec.workspace.storage import Storage
@@ -41,12 +41,9 @@ class IalsBlockWorker(BlockWorker):
 
 def sum_half_step(storage: Storage, blocks: Sequence[TableFile]) -> tuple[BlockSums, np.ndarray, np.ndarray]:
     """The sums of a half-step in the order of its blocks, with eigenvalues and eigenvectors of their Gram. Reads no factors."""
-    sums = []
-    for file in blocks:
-        with open_block(storage, file) as stored:
-            observed_loss, penalty = stored["losses"].tolist()
-            sums.append(BlockSums(stored["gram_DD"], observed_loss, penalty))
-    total = BlockSums.total(sums)
+    total = BlockSums.total(
+        [BlockSums(gram_DD, *losses.tolist()) for gram_DD, losses in block_arrays(storage, blocks, "gram_DD", "losses")]
+    )
     return total, *eigenbasis(total.gram_DD)
 
 
@@ -60,8 +57,5 @@ def read_ials(storage: Storage, checkpoint: FactorsCheckpoint) -> FixedSide:
 def _read_side(
     storage: Storage, blocks: Sequence[TableFile], eigenvalues_D: np.ndarray, basis_DD: np.ndarray
 ) -> FixedSide:
-    factors = []
-    for file in blocks:
-        with open_block(storage, file) as stored:
-            factors.append(stored["factors_RD"])
+    factors = [factors_RD for (factors_RD,) in block_arrays(storage, blocks, "factors_RD")]
     return rotated_side(factors, eigenvalues_D, basis_DD)

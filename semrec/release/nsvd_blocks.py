@@ -15,7 +15,7 @@ import numpy as np
 from semrec.models.nsvd import degree_scales, orthonormal, start_columns
 from semrec.models.sparse import SparseRows, gram_of_rows, multiply_rows
 from semrec.release.arrays import read_array
-from semrec.release.factors import BlockWorker, FactorsCheckpoint, HalfStep, TrainingJob, open_block
+from semrec.release.factors import BlockWorker, FactorsCheckpoint, HalfStep, TrainingJob, block_arrays
 from semrec.workspace.folder import Workspace
 from semrec.workspace.records import TableFile
 from semrec.workspace.storage import Storage
@@ -34,16 +34,11 @@ class NsvdBlockWorker(BlockWorker):
         super().__init__(workspace, job, step)
         if not step.fixed_blocks:
             return
-        scales, products = [], []
-        for file in step.fixed_blocks:
-            with open_block(self._storage, file) as stored:
-                scales.append(stored["scales_R"])
-                products += [stored["products_RD"]] if step.side == "items" or step.epoch > 1 else []
-        self._scales_C = np.concatenate(scales)
+        self._scales_C = _joined(self._storage, step.fixed_blocks, "scales_R")
         if step.side == "items":
-            self._fixed_CD = np.concatenate(products)
-        elif products:
-            self._fixed_CD = orthonormal(np.concatenate(products))
+            self._fixed_CD = _joined(self._storage, step.fixed_blocks, "products_RD")
+        elif step.epoch > 1:
+            self._fixed_CD = orthonormal(_joined(self._storage, step.fixed_blocks, "products_RD"))
         else:
             self._fixed_CD = orthonormal(start_columns(len(self._scales_C), step.width, job.settings["seed"]))
 
@@ -60,18 +55,16 @@ class NsvdBlockWorker(BlockWorker):
 
 def sum_grams(storage: Storage, blocks: Sequence[TableFile]) -> np.ndarray:
     """The Gram of the matrix's products with the last basis, in the order of the blocks: float64 [D, D]."""
-    grams = []
-    for file in blocks:
-        with open_block(storage, file) as stored:
-            grams.append(stored["gram_DD"])
+    grams = [gram_DD for (gram_DD,) in block_arrays(storage, blocks, "gram_DD")]
     return sum(grams[1:], grams[0])
 
 
 def read_nsvd(storage: Storage, checkpoint: FactorsCheckpoint) -> tuple[np.ndarray, np.ndarray]:
     """The last basis and the Gram of the matrix's products with it, of a finished training: what `ritz_vectors` takes."""
-    products = []
-    for file in checkpoint.blocks:
-        with open_block(storage, file) as stored:
-            products.append(stored["products_RD"])
     assert checkpoint.basis is not None
-    return orthonormal(np.concatenate(products)), np.asarray(read_array(storage, checkpoint.basis))
+    basis_CD = orthonormal(_joined(storage, checkpoint.blocks, "products_RD"))
+    return basis_CD, np.asarray(read_array(storage, checkpoint.basis))
+
+
+def _joined(storage: Storage, blocks: Sequence[TableFile], name: str) -> np.ndarray:
+    return np.concatenate([array for (array,) in block_arrays(storage, blocks, name)])

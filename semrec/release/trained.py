@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final
 
-from semrec.release.factors import FactorsCheckpoint, finished_training
+from semrec.release.factors import FactorsCheckpoint, last_checkpoint
 from semrec.release.ials_blocks import read_ials
 from semrec.release.nsvd_blocks import read_nsvd
 from semrec.workspace.storage import Storage
@@ -18,9 +18,9 @@ _READERS: Final[Mapping[str, Callable[[Storage, FactorsCheckpoint], Any]]] = {"i
 
 def read_trained(storage: Storage, release_id: str) -> dict[str, Callable[[], Any]]:
     """What reads the trained factors of each model of a release, as `TrainingData.trained` has it; none not done by parts."""
-    checkpoints = {kind: finished_training(storage, release_id, kind) for kind in _READERS}
+    checkpoints = {kind: last_checkpoint(storage, release_id, kind) for kind in _READERS}
     return {
         kind: partial(_READERS[kind], storage, checkpoint)
         for kind, checkpoint in checkpoints.items()
-        if checkpoint is not None
+        if checkpoint is not None and checkpoint.is_last
     }
