@@ -33,12 +33,11 @@ def main(
     from dataclasses import asdict
     from pathlib import Path
 
-    from semrec.release.reader import Release, newest_release
+    from semrec.release.reader import Release
     from semrec.reports.archetypes import find_archetypes
-    from semrec.runs.live import read_live
+    from semrec.runs.status import live_or_newest
 
-    live = read_live(workspace.storage)
-    release_id = release or (live.release if live else newest_release(workspace.storage))
+    release_id = release or live_or_newest(workspace.storage)
     archetypes = find_archetypes(Release(workspace.storage, release_id), count)
     table = Table("archetype", "users", "share", "likes more than others", "for instance", box=None)
     for archetype in archetypes:

@@ -16,8 +16,7 @@ from semrec.online.answers import RankQuery
 from semrec.online.filters import Filters
 from semrec.online.release import OnlineRelease
 from semrec.online.users import rank_query_of
-from semrec.release.reader import newest_release
-from semrec.runs.live import read_live
+from semrec.runs.status import live_or_newest
 from semrec.workspace.folder import Workspace
 
 __all__ = ["OpenRelease", "OpenWorkspace", "RecommendedItem", "open_workspace"]
@@ -47,8 +46,7 @@ class OpenWorkspace(Workspace):
         Raises MissingArtefactError when there is none, CorruptArtefactError for one that cannot be read.
         """
         if release_id is None:
-            live = read_live(self.storage)
-            release_id = live.release if live else newest_release(self.storage)
+            release_id = live_or_newest(self.storage)
         return OpenRelease(OnlineRelease(self.storage, release_id, engine=engine, num_threads=num_threads))
 
 

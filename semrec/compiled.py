@@ -50,7 +50,6 @@ class _CodeFiles(FunctionCache):
     def __init__(self, function: Callable[..., Any], folder: Path) -> None:
         self._py_func = function
         self._folder = folder
-        self.enable()
 
     @property
     def cache_path(self) -> str:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from cluster.compute import Compute
 from semrec.progress import Progress
-from semrec.release.reader import newest_release
 from semrec.reports.map import draw_map
-from semrec.runs.live import read_live
+from semrec.runs.status import live_or_newest
 from semrec.workspace.folder import Workspace
 
 __all__ = ["draw_release_map"]
@@ -16,8 +15,7 @@ def draw_release_map(workspace: Workspace, release_id: str | None, *, compute: C
     """Draws the map of a release unless it is there (None: of the live one, else of the newest); returns the release's id."""
     storage = workspace.storage
     if release_id is None:
-        live = read_live(storage)
-        release_id = live.release if live else newest_release(storage)
+        release_id = live_or_newest(storage)
     progress.start("map", 0, "items")
     num_threads = compute.devices(kind="cpu").cpus
     is_new = compute.run(draw_map, storage, release_id, num_threads=num_threads)

@@ -12,16 +12,20 @@ from semrec.workspace.records import EventFiles
 from semrec.workspace.storage import Storage
 from semrec.workspace.tables import read_rows
 
-__all__ = ["event_tables", "in_order", "read_events", "union_of"]
+__all__ = ["event_tables", "in_order", "read_interactions", "union_of"]
 
 
-def read_events(storage: Storage, files: EventFiles) -> pa.Table:
-    """The events of a bucket, INTERACTIONS_SCHEMA in its order.
+def read_interactions(storage: Storage, files: EventFiles | None, as_of: int | None = None) -> pa.Table:
+    """The interactions of a bucket up to `as_of` (seconds since 1970 UTC, None: all), none without files.
 
-    Raises CorruptArtefactError or MissingArtefactError for a file that is not the recorded one.
+    INTERACTIONS_SCHEMA, in its order. Raises CorruptArtefactError or MissingArtefactError for a file that is not the recorded
+    one.
     """
+    if files is None:
+        return INTERACTIONS_SCHEMA.empty_table()
     tables = event_tables(storage, files)
-    return in_order(pa.concat_tables(tables)) if files.appended else tables[0]
+    events = in_order(pa.concat_tables(tables)) if files.appended else tables[0]
+    return events if as_of is None else events.filter(pc.less_equal(events["timestamp"], as_of))
 
 
 def event_tables(storage: Storage, files: EventFiles) -> list[pa.Table]:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from semrec.contracts import INTERACTIONS_SCHEMA
-from semrec.data.event_files import read_events
+from semrec.data.event_files import read_interactions
 from semrec.errors import InputError, SchemaError
 from semrec.evaluation.splits import Split, check_no_overlap
 from semrec.models.base import Events
@@ -80,9 +80,8 @@ def read_dataset(
         for part, num_users in zip(interactions.parts, num_users_before, strict=True)
         if max_users is None or num_users < max_users
     ]
-    table = pa.concat_tables([INTERACTIONS_SCHEMA.empty_table(), *(read_events(storage, part) for part in parts)])
-    if as_of is not None:
-        table = table.filter(pc.less_equal(table["timestamp"], as_of))
+    tables = (read_interactions(storage, part, as_of) for part in parts)
+    table = pa.concat_tables([INTERACTIONS_SCHEMA.empty_table(), *tables])
     rows = ids.rows_of(table["item_id"])
     table, rows = table.filter(pa.array(rows >= 0)), rows[rows >= 0]
     users = table["user_id"].unique()

@@ -9,9 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from semrec.contracts import INTERACTIONS_SCHEMA, bucket_of
-from semrec.data.event_files import union_of
+from semrec.data.event_files import read_interactions, union_of
 from semrec.online.lru import Lru
-from semrec.release.interactions import read_interactions
 from semrec.release.reader import Release
 
 if TYPE_CHECKING:

@@ -10,12 +10,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from semrec.contracts import ATTRIBUTES_TYPE, CONTRACT_VERSION, USERS_SCHEMA, part_name
+from semrec.data.event_files import read_interactions
 from semrec.errors import CorruptArtefactError
 from semrec.models.base import Events
 from semrec.release.arrays import StoredRows, read_ids
 from semrec.release.attributes import attribute_dicts
 from semrec.release.clauses import stating_count
-from semrec.release.interactions import read_interactions
 from semrec.release.matrix import layout_of, pack_words
 from semrec.release.plan import ReleaseJob
 from semrec.release.reader import Release

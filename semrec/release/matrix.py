@@ -11,11 +11,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from semrec.contracts import ATTRIBUTES_TYPE
+from semrec.data.event_files import read_interactions
 from semrec.errors import InputError
 from semrec.models.components import Components
 from semrec.release.arrays import write_array, write_block, write_ids
 from semrec.release.attributes import FlatAttributes, attribute_names
-from semrec.release.interactions import read_interactions
 from semrec.release.plan import ReleaseJob
 from semrec.release.trained import read_trained
 from semrec.release.training import fit_models, write_models

@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from semrec.data.event_files import read_interactions
 from semrec.models.base import Events, TrainingData, VectorModel, model_class
 from semrec.models.components import Component, Components
 from semrec.release.arrays import read_array, write_array
-from semrec.release.interactions import read_interactions
 from semrec.sorted_ids import SortedIds
 from semrec.workspace.digests import fingerprint
 from semrec.workspace.manifests import InteractionsManifest, ItemMatrix, ModelRecord, ModelSpec, ReleaseInputs

@@ -12,11 +12,13 @@ from typing import Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from sklearn.cluster import KMeans
 
+from semrec.data.event_files import read_interactions
 from semrec.errors import InputError
+from semrec.models.sparse import liked_pairs
 from semrec.release.attributes import FlatAttributes
-from semrec.release.interactions import read_interactions
 from semrec.release.reader import Release
 from semrec.release.training import events_of
 
@@ -91,14 +93,13 @@ def _read_users(release: Release, max_users: int) -> tuple[pa.ChunkedArray, np.n
         members = np.flatnonzero(user_part.queries.vectors_QD.any(axis=1))
         member_ids = user_part.user_ids.take(pa.array(members))
         table = read_interactions(release.storage, file, inputs.as_of)
-        table = table.filter(pa.compute.is_in(table["user_id"], value_set=member_ids))
+        table = table.filter(pc.is_in(table["user_id"], value_set=member_ids))
         events, _ = events_of(table, member_ids, release.ids)
-        latest = events.counted(inputs.repeats, inputs.neutral_value).latest()
-        liked = latest.keep(latest.value > inputs.neutral_value)
+        user, row, _ = liked_pairs(events.counted(inputs.repeats, inputs.neutral_value), inputs.neutral_value)
         ids.append(member_ids)
         vectors.append(user_part.queries.vectors_QD[members])
-        users.append(liked.user + num_users)
-        rows.append(liked.row)
+        users.append(user + num_users)
+        rows.append(row)
         num_users += len(members)
         if num_users >= max_users:
             break

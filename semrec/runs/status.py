@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from semrec.release.reader import newest_release
 from semrec.runs.live import read_live
 from semrec.runs.plan import find_runs, run_folder, run_inputs
 from semrec.runs.verify import read_verification
@@ -19,7 +20,7 @@ from semrec.workspace.manifests import (
 )
 from semrec.workspace.storage import Storage
 
-__all__ = ["RunStatus", "Status", "read_status"]
+__all__ = ["RunStatus", "Status", "live_or_newest", "read_status"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,12 @@ class Status:
     inputs: list[str]
     runs: list[RunStatus]
     live: str | None
+
+
+def live_or_newest(storage: Storage) -> str:
+    """The id of the live release, else of the one that was finished last. Raises MissingArtefactError when there is none."""
+    live = read_live(storage)
+    return live.release if live else newest_release(storage)
 
 
 def read_status(workspace: Workspace) -> Status:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from semrec.data.event_files import read_events
+from semrec.data.event_files import read_interactions
 from semrec.workspace.folder import Workspace
 from semrec.workspace.manifests import CatalogueManifest, InteractionsManifest, RelationsManifest, UsersManifest
 from semrec.workspace.records import EventFiles
@@ -50,7 +50,7 @@ def rows_of(workspace: Workspace, kind: str) -> list[dict[str, Any]]:
     """All rows of the catalogue, the interactions or the users, part by part."""
     rows: list[dict[str, Any]] = []
     for part in KINDS[kind].read(workspace.storage).parts:
-        read = read_events if isinstance(part, EventFiles) else read_table
+        read = read_interactions if isinstance(part, EventFiles) else read_table
         rows += read(workspace.storage, part).to_pylist()
     return rows
 

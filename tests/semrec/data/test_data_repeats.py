@@ -15,7 +15,7 @@ from import_cases import events_in, manifest, write
 
 from semrec.contracts import INTERACTIONS_SCHEMA, bucket_of
 from semrec.data import ColumnMap, ItemRow, import_interactions, import_items, import_table, interactions
-from semrec.data.event_files import _event_order, read_events, union_of
+from semrec.data.event_files import _event_order, read_interactions, union_of
 from semrec.errors import InputError
 from semrec.workspace.folder import Workspace
 from semrec.workspace.manifests import InteractionsManifest
@@ -105,7 +105,9 @@ def test_appended_files_are_read_as_a_part_that_is_written_again(imports: list[l
         before, after = (InteractionsManifest.read(workspace.storage) for workspace in (rewritten, appended))
         assert not before.parts[0].appended
         assert bool(after.parts[0].appended) == (after.num_rows > 1)
-        assert read_events(appended.storage, after.parts[0]).equals(read_events(rewritten.storage, before.parts[0]))
+        assert read_interactions(appended.storage, after.parts[0]).equals(
+            read_interactions(rewritten.storage, before.parts[0])
+        )
         totals = [(table.num_rows, table.num_users, table.newest_timestamp) for table in (before, after)]
         assert totals[0] == totals[1]
         # Written again, it is the file of one import.
