@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from typing import Any, Final
 
 import numpy as np
 
 from semrec.models.ratings.base import RATING_MODELS, rating_model_class
-from semrec.models.ratings.cross_validation import cross_validate, score_ratings
-from semrec.models.ratings.table import RatingTable, divide_folds
+from semrec.models.ratings.cross_validation import cross_validate, measure_folds
+from semrec.models.ratings.table import RatingTable
 from semrec.progress import Progress
 
 __all__ = ["RatingsMeasurement", "bench_ratings", "generate_ratings"]
@@ -92,17 +92,15 @@ def _cross_validate_peer(kind: str, table: RatingTable, num_folds: int, seed: in
     data = surprise.Dataset(surprise.Reader(rating_scale=(low, high)))
     pairs = zip(table.user_N.tolist(), table.item_N.tolist(), table.value_N.tolist(), strict=True)
     raw = [(user, item, value, None) for user, item, value in pairs]
-    measured = []
-    for trained, tested in divide_folds(len(table), num_folds, seed):
+
+    def prepare(trained: np.ndarray, tested: np.ndarray) -> tuple[Callable[[], Any], Callable[[], Any]]:
         train = data.construct_trainset([raw[n] for n in trained])
         test = data.construct_testset([raw[n] for n in tested])
         peer = peer_class(**options)
-        started_s = time.process_time()
-        peer.fit(train)
-        fitted_s = time.process_time()
-        predictions = peer.test(test)
-        ended_s = time.process_time()
-        predicted_N = np.array([prediction.est for prediction in predictions])
-        measured.append((*score_ratings(predicted_N, table.value_N[tested]), fitted_s - started_s, ended_s - fitted_s))
-    rmse, mae, fit_cpu_s, predict_cpu_s = np.mean(measured, axis=0).tolist()
-    return RatingsMeasurement(kind, "scikit-surprise", rmse, mae, fit_cpu_s, predict_cpu_s, None)
+        return partial(peer.fit, train), partial(peer.test, test)
+
+    def read(predictions: Any) -> np.ndarray:
+        return np.array([prediction.est for prediction in predictions])
+
+    means = measure_folds(table, prepare, num_folds=num_folds, seed=seed, read=read)
+    return RatingsMeasurement(kind, "scikit-surprise", *means, None)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 from semrec.models.ratings.base import rating_model_class
 from semrec.models.ratings.table import RatingTable, divide_folds
 
-__all__ = ["RatingScores", "cross_validate", "grid_search", "score_ratings"]
+__all__ = ["RatingScores", "cross_validate", "grid_search", "measure_folds", "score_ratings"]
 
 
 @dataclass(frozen=True)
@@ -37,18 +38,41 @@ def cross_validate(
     seed: int = 0,
 ) -> RatingScores:
     """Fits a model on all folds but one and predicts that one, in turn. Raises what `RatingModel.fit` raises."""
+    model_class = rating_model_class(kind)
+    all_settings = model_class(settings).settings
+
+    def prepare(trained: np.ndarray, tested: np.ndarray) -> tuple[Callable[[], Any], Callable[[], np.ndarray]]:
+        ratings, model = table.rows(trained), model_class(settings)
+        return partial(model.fit, ratings), partial(model.predict, table.user_N[tested], table.item_N[tested])
+
+    return RatingScores(kind, all_settings, *measure_folds(table, prepare, num_folds=num_folds, seed=seed))
+
+
+def measure_folds(
+    table: RatingTable,
+    prepare: Callable[[np.ndarray, np.ndarray], tuple[Callable[[], Any], Callable[[], Any]]],
+    *,
+    num_folds: int,
+    seed: int,
+    read: Callable[[Any], np.ndarray] = np.asarray,
+) -> tuple[float, float, float, float]:
+    """Means over the folds of RMSE, MAE, and CPU seconds to fit and to predict.
+
+    `prepare` has the places of what trains and what tests, and returns what fits and what predicts; these two are timed.
+    `read` makes float64 [n] of a prediction.
+    """
     measured = []
     for trained, tested in divide_folds(len(table), num_folds, seed):
-        ratings, model = table.rows(trained), rating_model_class(kind)(settings)
+        fit, predict = prepare(trained, tested)
         started_s = time.process_time()
-        model.fit(ratings)
+        fit()
         fitted_s = time.process_time()
-        predicted_N = model.predict(table.user_N[tested], table.item_N[tested])
+        predicted = predict()
         ended_s = time.process_time()
-        errors = score_ratings(predicted_N, table.value_N[tested])
+        errors = score_ratings(read(predicted), table.value_N[tested])
         measured.append((*errors, fitted_s - started_s, ended_s - fitted_s))
     rmse, mae, fit_cpu_s, predict_cpu_s = np.mean(measured, axis=0).tolist()
-    return RatingScores(kind, model.settings, rmse, mae, fit_cpu_s, predict_cpu_s)
+    return rmse, mae, fit_cpu_s, predict_cpu_s
 
 
 def grid_search(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
@@ -48,10 +49,11 @@ def read_ratings(path: str | Path) -> RatingTable:
         first_line = content.split(b"\n", 1)[0]
         if b"::" in first_line:
             content = content.replace(b"::", b"\t")
-        fields = first_line.replace(b"::", b"\t").replace(b",", b"\t").split(b"\t")
+        fields = re.split(rb"::|,|\t", first_line)
+        has_header = len(fields) < 3 or not _is_number(fields[2])
         table = pacsv.read_csv(
             BytesIO(content),
-            pacsv.ReadOptions(autogenerate_column_names=True, skip_rows=0 if _is_number(fields[2:3]) else 1),
+            pacsv.ReadOptions(autogenerate_column_names=True, skip_rows=int(has_header)),
             pacsv.ParseOptions(delimiter="," if b"," in first_line else "\t"),
             pacsv.ConvertOptions(
                 column_types={"f0": pa.string(), "f1": pa.string(), "f2": pa.float32()}, null_values=[]
@@ -90,8 +92,9 @@ def divide_folds(num_ratings: int, num_folds: int = 5, seed: int = 0) -> Iterato
         yield np.concatenate(parts[:n] + parts[n + 1 :]), tested
 
 
-def _is_number(fields: list[bytes]) -> bool:
+def _is_number(field: bytes) -> bool:
     try:
-        return bool(fields) and float(fields[0]) is not None
+        float(field)
     except ValueError:
         return False
+    return True
