@@ -76,9 +76,9 @@ class InProcess:
         self.metrics: Metrics = NoMetrics()
 
     def devices(self, at_least: int = 1, *, kind: str | None = None) -> Devices:
-        threads = os.cpu_count() or 1
         import torch  # seconds, which a service's driver need not wait for
 
+        threads = os.cpu_count() or 1
         wanted = _wanted(kind, self._device)
         if wanted != "cpu" and torch.cuda.is_available():
             return Devices("cuda", at_least, _gpu_memory_bytes() // at_least, threads)

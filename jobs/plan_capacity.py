@@ -297,7 +297,7 @@ def _plans_table(plans: list[ServingPlan]) -> Table:
         num_gpus = 0 if plan.node.accelerator == "cpu" else plan.num_replicas * plan.num_shards
         table.add_row(
             f"{plan.node.cloud} {plan.node.node}", str(plan.num_replicas), str(plan.num_shards), str(num_gpus),
-            str(plan.num_nodes), f"{plan.busy:.0%}", f"{plan.busy * plan.num_zones / (plan.num_zones - 1):.0%}",
+            str(plan.num_nodes), f"{plan.busy:.0%}", f"{plan.busy_without_a_zone:.0%}",
             f"{plan.gbit_per_s:.2f}", f"{plan.on_demand_usd:,.0f}", f"{plan.spot_usd:,.0f}",
             f"{plan.on_demand_usd / plan.answers_per_s * 1000:,.2f}",
         )  # fmt: skip

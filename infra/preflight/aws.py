@@ -86,7 +86,8 @@ def aws_findings(wanted: Wanted) -> Iterator[Finding]:
 def _quota(client: Callable[[str], Any], label: str, service: str, code: str, needed: Callable[[], int]) -> Finding:
     def room() -> tuple[bool, str]:
         value = client("service-quotas").get_service_quota(ServiceCode=service, QuotaCode=code)["Quota"]["Value"]
-        return value >= needed(), f"{value:g}, {needed()} needed"
+        count = needed()
+        return value >= count, f"{value:g}, {count} needed"
 
     remedy = f"aws service-quotas request-service-quota-increase --service-code {service} --quota-code {code} --desired-value N"
     return asked(f"quota of {label}", room, remedy)

@@ -40,8 +40,7 @@ _BUSY: Final = 0.7  # of what a replica can do, at most, while everything is up
 _SECONDS_PER_MONTH: Final = HOURS_PER_MONTH * 3600
 #: An answer of ten with its headers, and its request: about a kilobyte and a half, and the proxy passes both on.
 _WIRE_BYTES: Final = 2 * 2_000
-_MOST_NODES: Final = {"cpu": 20}  # of a pool: cpu_pool.max and gpu_pool.max in terraform/modules/variables.tf
-_MOST_GPU_NODES: Final = 8
+_MOST_CPU_NODES, _MOST_GPU_NODES = 20, 8  # cpu_pool.max and gpu_pool.max in terraform/modules/variables.tf
 _MOST_CONNECTIONS: Final = 4_096  # of one HAProxy: Ray's RAY_SERVE_HAPROXY_MAXCONN
 #: Assumptions. Nobody measured them on a cloud.
 _BALANCER_NOTICE_S: Final = 20.0  # a cloud's load balancer asks every ten seconds and believes the second refusal
@@ -102,9 +101,24 @@ class ServingPlan:
         return self.answers_per_s / (self.num_replicas * self.measured.answers_per_s)
 
     @property
+    def busy_without_a_zone(self) -> float:
+        """The same share while one zone is gone."""
+        return self.busy * self.num_zones / (self.num_zones - 1)
+
+    @property
+    def answers_per_node_s(self) -> float:
+        """Answers a second of one node."""
+        return self.answers_per_s / self.num_nodes
+
+    @property
+    def open_per_node(self) -> float:
+        """Requests of a node that wait for their answers."""
+        return self.answers_per_node_s * self.measured.times.batch_s(self.measured.concurrency)
+
+    @property
     def gbit_per_s(self) -> float:
         """Traffic of a node: requests and answers, in at the proxy and on to a replica."""
-        return self.answers_per_s * _WIRE_BYTES * 8 / 1e9 / self.num_nodes
+        return self.answers_per_node_s * _WIRE_BYTES * 8 / 1e9
 
     @property
     def on_demand_usd(self) -> float:
@@ -202,13 +216,12 @@ def plan_serving(
 
 def failures(plan: ServingPlan) -> list[Failure]:
     """What is expected to go wrong in a month, the costliest first; against `1 - AVAILABILITY` of all answers."""
-    of_a_node, of_a_zone = plan.answers_per_s / plan.num_nodes, plan.answers_per_s / plan.num_zones
-    in_flight = of_a_node * plan.measured.times.batch_s(plan.measured.concurrency)
+    of_a_node, of_a_zone = plan.answers_per_node_s, plan.answers_per_s / plan.num_zones
     listed = [
         Failure(
             "a node is lost",
             _NODE_LOSSES_PER_MONTH * plan.num_nodes,
-            in_flight + of_a_node * _BALANCER_NOTICE_S,
+            plan.open_per_node + of_a_node * _BALANCER_NOTICE_S,
             "its proxy is asked until the load balancer notices",
         ),
         Failure(
@@ -236,22 +249,18 @@ def lost_share(plan: ServingPlan) -> float:
 
 def serving_limits(plan: ServingPlan) -> list[Limit]:
     """What limits the service, the most used first; 1 or more cannot be done so."""
-    most_nodes = _MOST_NODES.get(plan.node.accelerator, _MOST_GPU_NODES)
-    per_node = plan.answers_per_s / plan.num_nodes
-    in_flight = per_node * plan.measured.times.batch_s(plan.measured.concurrency)
+    most_nodes = _MOST_CPU_NODES if plan.node.accelerator == "cpu" else _MOST_GPU_NODES
     device_bytes = plan.node.memory_gb * 1e9
     listed = [
-        Limit(
-            "replicas", plan.busy * plan.num_zones / (plan.num_zones - 1), "busy while a zone is gone", "add replicas"
-        ),
+        Limit("replicas", plan.busy_without_a_zone, "busy while a zone is gone", "add replicas"),
         Limit(
             "node pool",
             plan.num_nodes / most_nodes,
             f"{most_nodes} nodes at most in one pool",
-            f"breaks above {most_nodes * per_node:,.0f} answers/s: take larger nodes",
+            f"breaks above {most_nodes * plan.answers_per_node_s:,.0f} answers/s: take larger nodes",
         ),
         Limit("network", plan.gbit_per_s / plan.node.network_gbit_per_s, "of a node", "grows with the nodes"),
-        Limit("connections", in_flight / _MOST_CONNECTIONS, "open at one proxy", "grows with the nodes"),
+        Limit("connections", plan.open_per_node / _MOST_CONNECTIONS, "open at one proxy", "grows with the nodes"),
         Limit(
             "memory",
             2 * plan.matrix_bytes / plan.num_shards / device_bytes,
