@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from cluster.serving import batcher, service
 from jobs.cli import app
+from semrec.bench import load
 from semrec.errors import InputError
 from semrec.planning import (
     AVAILABILITY,
@@ -22,6 +24,7 @@ from semrec.planning import (
     read_measured,
     read_soak,
     serving_limits,
+    serving_simulation,
     simulate_peak,
     simulate_soak,
 )
@@ -157,3 +160,12 @@ def test_the_command_prints_the_page_and_writes_it(tmp_path: Path) -> None:
     assert all(plan["num_replicas"] == 78 and plan["num_nodes"] == 39 for plan in plans)
     refused = CliRunner().invoke(app, ["plan", "--serve", "--qps", "10"])
     assert refused.exit_code == 2 and "--measured" in refused.output
+
+
+def test_the_simulation_has_the_constants_of_the_service() -> None:
+    """Copies, because what is computed does not import what serves."""
+    assert serving_simulation._MAX_BATCH == service._MAX_BATCH
+    assert (serving_simulation._WAIT_SHARE, serving_simulation._FEWEST_CALLERS) == (
+        batcher._WAIT_SHARE, batcher._FEWEST_CALLERS,
+    )  # fmt: skip
+    assert serving_simulation._GIVE_UP_S == load._RETRY_S
