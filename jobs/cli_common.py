@@ -108,6 +108,7 @@ AllowLostClause = Annotated[
 
 #: The options that replace a setting for one call.
 _SETTING_OPTIONS: Final = {
+    "encoder.kind": "--encoder",
     "encoder.model": "--model",
     "encoder.dtype": "--dtype",
     "encoder.max_tokens": "--max-tokens",

@@ -1,6 +1,7 @@
-"""Embed every catalogue text that has no committed vector.
+"""Embed the catalogue's texts, or another kind of its content: all that has no committed vector.
 
 semrec embed --workspace W
+semrec embed --encoder image --workspace W
 ray job submit --working-dir . -- python -m jobs.embed_catalogue --workspace s3://bucket/w
 """
 
@@ -27,10 +28,10 @@ __all__ = ["main"]
 
 
 @exit_on_error
-@with_workspace("encoder.model", "encoder.dtype", "encoder.max_tokens", "quarantine.max_share")
+@with_workspace("encoder.kind", "encoder.model", "encoder.dtype", "encoder.max_tokens", "quarantine.max_share")
 @with_compute(*ON_GPUS)
 def main(workspace: Workspace, settings: Settings, open_compute: OpenCompute, device: str) -> None:
-    """Embed the catalogue: only texts that have no committed vector."""
+    """Embed the catalogue: only content that has no committed vector."""
     from cluster.stages.embed import embed_catalogue
     from semrec.encoders.settings import embed_settings
 

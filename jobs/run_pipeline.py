@@ -34,6 +34,7 @@ __all__ = ["main"]
 
 @exit_on_error
 @with_workspace(
+    "encoder.kind",
     "encoder.model",
     "release.eligibility",
     "release.half_life_days",

@@ -66,6 +66,11 @@ class _Section(BaseModel):
 class EncoderSettings(_Section):
     """How items become vectors."""
 
+    kind: str = Field(
+        "text",
+        min_length=1,
+        description="Kind of encoder, by what it reads of an item: text, or a kind of content that was imported beside it.",
+    )
     model: str = Field(
         DEFAULT_MODEL,
         min_length=1,

@@ -38,17 +38,17 @@ def embed_catalogue(
     *,
     compute: Compute,
     progress: Progress,
-    encoder: str = "text",
     max_rejected: float = DEFAULT_MAX_SHARE,
 ) -> EmbedResult:
-    """Embeds all content that has no committed vector, then makes the embedding current. `encoder` is a kind of ENCODERS.
+    """Embeds all content that has no committed vector, then makes the embedding current.
 
-    One kind of device for all workers: that of `settings.device`, or for auto what the options of `compute` say.
+    The encoder is that of `settings.kind`. One kind of device for all workers: that of `settings.device`, or for auto what
+    the options of `compute` say. Raises InputError for an unknown kind.
     """
     devices = compute.devices(kind=None if settings.device == "auto" else settings.device.partition(":")[0])
     kind = devices.kind
     settings = settings.model_copy(update={"device": settings.device if ":" in settings.device else kind})
-    identity = encoder_class(encoder).plan(settings, device_kind="cuda" if kind == "cuda" else "cpu")
+    identity = encoder_class(settings.kind).plan(settings, device_kind="cuda" if kind == "cuda" else "cpu")
     with Lease(workspace.storage, embedding_folder(identity)):
         job = plan_embedding(workspace, identity)
         threads = devices.cpus if kind == "cpu" else None

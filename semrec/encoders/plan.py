@@ -181,5 +181,5 @@ def _check_rejected(job: EmbeddingJob, counts: dict[str, int], max_rejected: flo
         raise TooManyRejectedError(
             f"{num_rejected:,} of {job.num_items:,} items have no vector",
             expected=f"at most {max_rejected:.2%}",
-            remedy=f"See quarantine/embed/{job.plan.run_id}-*.parquet; mend the texts, or raise --max-rejected.",
+            remedy=f"See quarantine/embed/{job.plan.run_id}-*.parquet; mend what was rejected, or raise --max-rejected.",
         )

@@ -37,7 +37,7 @@ class OnlineEncoder:
     this machine's kind of device, so a vector is like the batch's, but not promised to be the same bytes. `model` says
     where to find a model that is a local folder. All calls run in one thread of this object: on one row a second thread
     costs more than it brings (measured on two busy cores: 11 ms a query with one, 56 ms with two). Raises EncoderError
-    when the release's vectors come from no encoder, or when its model cannot be had.
+    when the release's vectors come from no encoder of texts, or when its model cannot be had.
     """
 
     def __init__(self, encoder: Mapping[str, Any], *, model: str | None = None, device: str = "auto") -> None:
@@ -45,9 +45,9 @@ class OnlineEncoder:
             made_by = TextIdentity.from_json(dict(encoder))
         except (KeyError, TypeError):
             raise EncoderError(
-                f"the vectors of this release come from {encoder.get('model')!r}, which is no encoder",
-                expected="an embedding made by `semrec embed`",
-                remedy="Search needs a release of embedded texts.",
+                f"the vectors of this release come from {encoder.get('model')!r}, which reads no texts",
+                expected="an embedding of texts, made by `semrec embed`",
+                remedy="Search a release of embedded texts: embed them, and name that embedding to `semrec release`.",
             ) from None
         self._made_by, self._model, self._device = made_by, model or made_by.model, device
         self._encoder: TextEncoder | None = None

@@ -28,6 +28,7 @@ from semrec.settings import (
 from semrec.workspace.storage import Storage
 
 KEYS = [
+    "encoder.kind",
     "encoder.model",
     "encoder.dtype",
     "encoder.max_tokens",
@@ -66,7 +67,7 @@ def test_a_workspace_without_a_file_has_the_defaults(storage: Storage) -> None:
     assert not has_settings(storage)
     settings = read_settings(storage)
     assert [value_text(setting_value(settings, key)) for key in KEYS] == [
-        *("all-MiniLM-L6-v2", "auto", "256"),
+        *("text", "all-MiniLM-L6-v2", "auto", "256"),
         *("platform", "180", ""),
         *("auto", "5000", "True", "20000", "0.1", "", "", "", "", "", ""),
         *("20", "8", "0.01"),
@@ -125,8 +126,8 @@ def test_a_file_may_name_some_settings_only(storage: Storage) -> None:
         ("[score]\nk = 0\n", "score.k = 0: Input should be greater than or equal to 1; expected Recommendations per user."),
         ('[score]\nk = "20"\n', "score.k = '20': Input should be a valid integer"),
         ("[score]\nk = true\n", "score.k = True: Input should be a valid integer"),
-        ("[score]\nkk = 1\n", "unknown setting score.kk; expected one of encoder.model, "),
-        ("k = 20\n", "unknown setting k; expected one of encoder.model, "),
+        ("[score]\nkk = 1\n", "unknown setting score.kk; expected one of encoder.kind, "),
+        ("k = 20\n", "unknown setting k; expected one of encoder.kind, "),
         ("score = 20\n", "score: "),
         ("[scoring]\nk = 20\n", "unknown setting scoring; expected one of "),
         ("[release]\nhalf_life_days = 0\n", "release.half_life_days = 0: Input should be greater than 0"),

@@ -11,12 +11,16 @@ import pytest
 
 from cluster.compute import InProcess
 from cluster.stages.embed import EmbedResult, embed_catalogue
+from cluster.stages.release import build_release
 from semrec.data import ItemRow, import_items
 from semrec.encoders.base import ENCODERS, Encoder, encoder_class
 from semrec.encoders.devices import DeviceKind
 from semrec.encoders.settings import EmbedSettings
-from semrec.errors import InputError
+from semrec.errors import EncoderError, InputError
+from semrec.online.search import OnlineEncoder
 from semrec.progress import NoProgress
+from semrec.release.reader import Release
+from semrec.settings import ReleaseSettings
 from semrec.workspace.digests import fingerprint
 from semrec.workspace.folder import Workspace
 from semrec.workspace.tables import read_table
@@ -80,7 +84,7 @@ def registered(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def embed(workspace: Workspace) -> EmbedResult:
     return embed_catalogue(
-        workspace, EmbedSettings(), encoder="letters", compute=InProcess("cpu"), progress=NoProgress(), max_rejected=0.5
+        workspace, EmbedSettings(kind="letters"), compute=InProcess("cpu"), progress=NoProgress(), max_rejected=0.5
     )
 
 
@@ -124,6 +128,13 @@ def test_an_encoder_of_another_modality_embeds_the_content_of_that_modality(
     import_items(workspace, [ItemRow("two", "a title", "another text", content={"poster": "s3://d"})], mode="append")
     assert embed(workspace).parts.computed_counts["embedded"] == 0  # another text is no other poster
     assert len(LetterEncoder.embedded) == 2
+    released = build_release(
+        workspace, ReleaseSettings(), embedding=first.name, compute=InProcess("cpu"), progress=NoProgress()
+    )
+    release = Release(workspace.storage, released.release_id)
+    assert release.item_ids.to_pylist() == ["one", "three", "two"]  # and not "none", which has no poster
+    with pytest.raises(EncoderError, match="which reads no texts"):
+        OnlineEncoder(released.manifest.encoder)
 
 
 def test_an_unknown_kind_is_refused() -> None:

@@ -92,7 +92,7 @@ def test_shapes_are_small_and_hold_the_longest_text() -> None:
 
 
 def test_another_encoder_than_the_release_has_is_refused(served: OnlineRelease, tmp_path: Path) -> None:
-    with pytest.raises(EncoderError, match="'generated', which is no encoder"):
+    with pytest.raises(EncoderError, match="'generated', which reads no texts"):
         OnlineEncoder({"model": "generated"})
     altered = {**served.release.manifest.encoder, "weights_sha256": "0" * 64}
     with pytest.raises(EncoderError, match="holds weights"):
