@@ -8,16 +8,12 @@ files that hold compiled code, and each piece of code has a file of its own, nam
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import os
 import pickle
 import re
-import shutil
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -28,11 +24,12 @@ from numba.core.caching import FunctionCache
 from numba.core.compiler import CompileResult
 from numba.core.serialize import dumps
 
+from semrec.user_cache import user_cache, writable_folder
+
 __all__ = ["compiled", "compiled_sources"]
 
 _PACKAGE: Final = Path(__file__).parent
 _IMPORTS_COMPILER: Final = re.compile(rb"^(from|import) (numba|semrec\.compiled)\b", re.MULTILINE)
-_KEPT_DAYS: Final = 30  # so long code stays that no process has asked for
 
 
 def compiled(function: Callable[..., Any]) -> Any:
@@ -97,40 +94,11 @@ def _cache_folder() -> Path | None:
     digest = hashlib.sha256(build.encode())
     for path in compiled_sources():
         digest.update(str(path.relative_to(_PACKAGE)).encode() + b"\0" + path.read_bytes() + b"\0")
-    for root in _cache_roots():
-        folder = root / f"semrec-{digest.hexdigest()[:16]}"
-        if _can_write(folder):
-            os.utime(folder)
-            _remove_old(root)
-            return folder
-    return None
+    return writable_folder(digest.hexdigest()[:16], _cache_roots())
 
 
-def _cache_roots() -> Iterator[Path]:
+def _cache_roots() -> list[Path]:
     """Where numba is told to keep code; else in the user's cache, or beside the source for a user without a writable home."""
     if numba.config.CACHE_DIR:
-        yield Path(numba.config.CACHE_DIR)
-        return
-    with contextlib.suppress(RuntimeError):  # a user without a home
-        yield Path("~/.cache/semrec").expanduser()
-    yield _PACKAGE / "__pycache__"
-
-
-def _can_write(folder: Path) -> bool:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return True
-    except OSError:
-        return False
-
-
-def _remove_old(root: Path) -> None:
-    """Removes the code of other sources that no process has asked for in a while."""
-    oldest_s = time.time() - _KEPT_DAYS * 86_400
-    for folder in root.glob("semrec-*"):
-        try:
-            if folder.stat().st_mtime < oldest_s:
-                shutil.rmtree(folder)
-        except OSError:  # another process was faster, or owns it
-            continue
+        return [Path(numba.config.CACHE_DIR)]
+    return [*user_cache(), _PACKAGE / "__pycache__"]

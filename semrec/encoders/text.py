@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import ClassVar, cast
 
 import numpy as np
 import torch
@@ -13,10 +13,8 @@ from semrec.encoders.devices import DeviceKind, device_kind_of, device_name, res
 from semrec.encoders.identity import TextIdentity, text_identity
 from semrec.encoders.settings import EmbedSettings
 from semrec.encoders.sources import ModelSource, resolve_model
+from semrec.encoders.text_program import load_program
 from semrec.errors import DeviceError, EncoderError
-
-if TYPE_CHECKING:
-    from sentence_transformers import SentenceTransformer
 
 __all__ = ["TextEncoder", "normalise_rows"]
 
@@ -41,10 +39,13 @@ class TextEncoder(Encoder):
             torch.set_num_threads(num_threads)
         self.identity = identity
         self.device = _checked_device(identity, device)
-        self._model = _load(identity, source, self.device)
-        self._tokenizer = self._model.tokenizer
-        self._pad_id = self._tokenizer.pad_token_id or 0
-        self._wants_types = "token_type_ids" in self._tokenizer.model_input_names
+        if source.weights_sha256 != identity.weights_sha256:
+            raise EncoderError(
+                f"{source.path} holds weights {source.weights_sha256[:12]}...",
+                expected=f"weights {identity.weights_sha256[:12]}..., with which the run was planned",
+                remedy="Give every machine the same copy of the model.",
+            )
+        self._program = load_program(identity, source, self.device)
         # Rows really sent for each padded length: those of the identity until the device's memory says otherwise.
         self._rows = {length: rows for rows, length in identity.shapes}
         self._buffers: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
@@ -87,11 +88,10 @@ class TextEncoder(Encoder):
         tokens: list[np.ndarray | None] = [None] * len(texts)
         wanted = [index for index, text in enumerate(texts) if text.strip()]
         rejected.update((index, "empty text") for index, text in enumerate(texts) if not text.strip())
-        num_special = self._tokenizer.num_special_tokens_to_add()
         for start in range(0, len(wanted), _TEXTS_PER_TOKENISER_CALL):
             batch = wanted[start : start + _TEXTS_PER_TOKENISER_CALL]
             for index, ids in zip(batch, self._ids_of([texts[i] for i in batch]), strict=True):
-                if ids is None or len(ids) <= num_special:
+                if ids is None or len(ids) <= self._program.num_special:
                     rejected[index] = "tokenizer failure" if ids is None else "no tokens"
                 else:
                     tokens[index] = np.asarray(ids, dtype=np.int32)
@@ -100,17 +100,9 @@ class TextEncoder(Encoder):
     def _ids_of(self, texts: list[str]) -> list[list[int] | None]:
         """Token ids of each text, None where the tokenizer fails. A failing batch is repeated text by text."""
         try:
-            encoded = self._tokenizer(
-                texts,
-                truncation=True,
-                max_length=self.identity.max_tokens,
-                padding=False,
-                return_attention_mask=False,
-                return_token_type_ids=False,
-            )
+            return list(self._program.token_ids(texts))
         except Exception:  # tokenizers raise TypeError, UnicodeError or bare Exception, depending on the kind
             return [None] if len(texts) == 1 else [self._ids_of([text])[0] for text in texts]
-        return cast("list[list[int] | None]", encoded["input_ids"])
 
     def _embed_class(
         self,
@@ -139,7 +131,7 @@ class TextEncoder(Encoder):
         """One call of the model at the fixed shape of `length`: float32 [len(rows), D], not yet normalised."""
         num_rows = self._rows[length]
         ids_RT, mask_RT = (buffer[:num_rows] for buffer in self._buffers_of(length))
-        ids_RT.fill_(self._pad_id)
+        ids_RT.fill_(self._program.pad_id)
         mask_RT.zero_()
         # Missing rows are dummies that see one token: with none at all, attention would divide zero by zero.
         mask_RT[:, 0] = 1
@@ -152,10 +144,7 @@ class TextEncoder(Encoder):
     def _forward(self, ids_RT: torch.Tensor, mask_RT: torch.Tensor) -> np.ndarray:
         """The model's sentence embeddings as float32 [R, D], through all of its sentence-transformers modules."""
         with torch.inference_mode():
-            features: dict[str, Any] = {"input_ids": ids_RT.to(self.device), "attention_mask": mask_RT.to(self.device)}
-            if self._wants_types:
-                features["token_type_ids"] = torch.zeros_like(features["input_ids"])
-            return np.asarray(self._model(features)["sentence_embedding"].float().cpu().numpy())
+            return np.asarray(self._program.vectors(ids_RT, mask_RT).float().cpu().numpy())
 
     def _buffers_of(self, length: int) -> tuple[torch.Tensor, torch.Tensor]:
         if length not in self._buffers:
@@ -194,52 +183,3 @@ def _checked_device(identity: TextIdentity, device: str) -> str:
             remedy="Plan the run for this kind of device: its vectors go to a folder of their own.",
         )
     return resolved
-
-
-def _load(identity: TextIdentity, source: ModelSource, device: str) -> SentenceTransformer:
-    if source.weights_sha256 != identity.weights_sha256:
-        raise EncoderError(
-            f"{source.path} holds weights {source.weights_sha256[:12]}...",
-            expected=f"weights {identity.weights_sha256[:12]}..., with which the run was planned",
-            remedy="Give every machine the same copy of the model.",
-        )
-    try:
-        model = _quietly_loaded(source.path, device, getattr(torch, identity.dtype))
-    except Exception as error:  # a broken model folder fails in as many ways as there are libraries below
-        raise EncoderError(
-            f"cannot load {source.path}: {str(error).strip() or type(error).__name__}",
-            expected=f"the sentence-transformers model {source.name}",
-            remedy="Copy the model again, or choose another.",
-        ) from error
-    _check_loaded(model, identity)
-    return model.eval()
-
-
-def _quietly_loaded(path: str, device: str, dtype: torch.dtype) -> SentenceTransformer:
-    from sentence_transformers import SentenceTransformer
-    from transformers.utils import logging as transformers_logging
-
-    shows_bars = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()  # a bar per worker in the job's log says nothing
-    try:
-        return SentenceTransformer(path, device=device, model_kwargs={"dtype": dtype}, local_files_only=True)
-    finally:
-        if shows_bars:
-            transformers_logging.enable_progress_bar()
-
-
-def _check_loaded(model: SentenceTransformer, identity: TextIdentity) -> None:
-    modalities = getattr(model[0], "modality_config", {})
-    if model.transformers_model is None or "text" not in modalities or "message" in modalities:
-        raise EncoderError(
-            f"{identity.model} does not start with a plain text transformer",
-            expected="a sentence-transformers model that turns token ids into vectors",
-            remedy=f"Choose another model, such as the default; its first module is {type(model[0]).__name__}.",
-        )
-    dimension = model.get_embedding_dimension()
-    if dimension != identity.dimension:
-        raise EncoderError(
-            f"{identity.model} makes vectors of {dimension} dimensions",
-            expected=f"{identity.dimension}, as its files say",
-            remedy="Copy the model again, or choose another.",
-        )
