@@ -1,4 +1,4 @@
-# What is planned, with AWS mocked. Everything but Redis is also applied on an emulator (tests/terraform).
+# What is planned, with AWS mocked. Everything but Redis and the bucket's life cycle is also applied on an emulator (tests/terraform).
 
 mock_provider "aws" {
   mock_data "aws_caller_identity" {
@@ -33,6 +33,10 @@ run "defaults_are_private_encrypted_and_scale_from_zero" {
   assert {
     condition     = aws_eks_cluster.this.vpc_config[0].endpoint_private_access && !aws_eks_cluster.this.vpc_config[0].endpoint_public_access
     error_message = "the API must be private only"
+  }
+  assert {
+    condition     = one(aws_s3_bucket_lifecycle_configuration.data.rule).noncurrent_version_expiration[0].noncurrent_days == 30 && one(aws_s3_bucket_lifecycle_configuration.data.rule).abort_incomplete_multipart_upload[0].days_after_initiation == 7
+    error_message = "what was replaced must be kept for a month, and what was never finished for a week"
   }
   assert {
     condition     = one(aws_eks_cluster.this.encryption_config[0].resources) == "secrets"
