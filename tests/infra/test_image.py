@@ -44,7 +44,7 @@ def test_the_linter_finds_nothing() -> None:
 def test_every_base_is_pinned_and_every_stage_known() -> None:
     arguments = dict(value.split("=", 1) for value in STAGES[""].values("ARG"))
     assert re.fullmatch(r"nvidia/cuda:\d+\.\d+\.\d+-base-ubuntu\d\d\.\d\d", arguments["BASE"])
-    assert {stage.base for stage in STAGES.values() if stage.name} == {"${BASE}", "python"}
+    assert {stage.base for stage in STAGES.values() if stage.name} == {"${BASE}", "python", "dependencies"}
     copied = re.findall(r"--from=(\S+)", " ".join(FINAL.values("COPY")))
     assert copied == ["dependencies", "wheel"]
 
@@ -123,12 +123,12 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     environment = {
         "PATH": f"{commands}:{os.environ['PATH']}",
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
-        "PIP_NO_COMPILE": "1",
+        "PIP_NO_COMPILE": "no",  # pip's way to switch on what begins with --no-
+        "PIP_NO_WARN_CONFLICTS": "no",  # `pip check` is a step of the last stage
     }
     for name in ("dependencies", "wheel"):
         _run_stage(STAGES[name], root, environment)
-        shutil.move(root / "build", root / f"build-{name}")
-    shutil.copytree(root / "build-wheel/dist", root / "opt/dist")
+    shutil.copytree(root / "build/dist", root / "opt/dist")
     install, _, check = FINAL.values("RUN")[1].partition(" && ")
     run_below(install, root, root, environment)
     if "SEMREC_IMAGE_FULL" in os.environ:
@@ -137,7 +137,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _run_stage(stage: Stage, root: Path, environment: dict[str, str]) -> None:
-    folder = root
+    folder = root / "build"  # in which `wheel` goes on where `dependencies` ended
     for step in stage.steps:
         if step.name == "WORKDIR":
             folder = root / step.value.lstrip("/")
@@ -147,11 +147,10 @@ def _run_stage(stage: Stage, root: Path, environment: dict[str, str]) -> None:
             relative = words[-1] if words[-1].startswith("/") else str(folder.relative_to(root) / words[-1])
             copy_into(type(step)("COPY", " ".join([*words[:-1], relative])), ROOT, root)
         elif step.name == "RUN":
-            make, _, rest = step.value.partition(" && ")
-            run_below(make, root, folder, environment)
-            if "SEMREC_IMAGE_FULL" not in os.environ:
-                _lend_dependencies(root / "opt/semrec", folder)
-            run_below(rest, root, folder, environment)
+            for command in step.value.split(" && "):
+                run_below(command, root, folder, environment)
+                if " -m venv " in command and "SEMREC_IMAGE_FULL" not in os.environ:
+                    _lend_dependencies(root / "opt/semrec", folder)
 
 
 def _lend_dependencies(venv: Path, folder: Path) -> None:
