@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-_DEFAULT_MODELS = "popularity,content,content_ridge,nsvd,ials"
+_DEFAULT_MODELS = "popularity,content,content_ridge,nsvd,ials,hubness"
 
 
 @exit_on_error

@@ -117,8 +117,8 @@ class ModelsSettings(_Section):
     kinds: tuple[str, ...] = Field(
         ("auto",),
         min_length=1,
-        description="Models of a release, side by side. auto: content_ridge, nsvd, ials and popularity where there are "
-        "min_interactions, else content. Or their names.",
+        description="Models of a release, side by side. auto: content_ridge, nsvd, ials, popularity and hubness where there "
+        "are min_interactions, else content. Or their names.",
     )
     min_interactions: int = Field(
         5_000, ge=1, description="Number of interactions below which auto learns nothing and takes the content model."

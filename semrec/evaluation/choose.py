@@ -171,7 +171,8 @@ def _specs(learned: LearnedModels, choice: ModelChoice) -> tuple[ModelSpec, ...]
     for kind, weights in choice.weights.items():
         if not any(weight for _, weight in weights):
             continue
-        vectors = learned.vectors[kind]
+        vectors = learned.vectors.get(kind) or learned.hubness
+        assert vectors is not None
         mean_square = float(np.square(vectors.items_ID, dtype=np.float64).sum(axis=1).mean())
         exponent = -round(math.log2(mean_square) / 2) if mean_square else 0
         scale = math.ldexp(1.0, -exponent)

@@ -16,19 +16,23 @@ from semrec.evaluation.metrics import user_metrics
 from semrec.evaluation.ranks import ModelVectors, count_popularity, rank_split
 from semrec.evaluation.splits import Split, split_events
 from semrec.evaluation.yardsticks import YARDSTICKS, fit_yardstick
-from semrec.models.base import Events, ItemVectors, TrainingData, model_class
+from semrec.models.base import MODELS, BlendSample, Events, ItemVectors, TrainingData, model_class
 from semrec.models.blend import MIN_VALIDATION_USERS, choose_weights
+from semrec.models.hubness import HubnessModel
 from semrec.models.unit_scores import score_covariance, unit_score_users
 from semrec.progress import NoProgress, Progress
 
 __all__ = ["AUTO_KINDS", "LearnedModels", "Trial", "blend_vectors", "fit_model", "learn"]
 
 #: What `models.kinds = auto` stands for.
-AUTO_KINDS: Final = ("content_ridge", "nsvd", "ials", "popularity")
+AUTO_KINDS: Final = ("content_ridge", "nsvd", "ials", "popularity", "hubness")
 
 _TRIAL_EPOCHS: Final = 5
 _CRITERION_K: Final = 100  # nDCG@100: an item that rises from place 60 to 20 says something, too
+_HUBNESS: Final = "hubness"
 _USERS_PER_BAND: Final = 500  # with fewer validation users, a band's own weights would be chance
+_HUBNESS_WEIGHTS: Final = (0.3, 0.2, 0.1)
+_TOLERATED_LOSS: Final = 0.5  # of nDCG@100 by the weight of hubness, in standard errors
 
 
 @dataclass(frozen=True)
@@ -44,9 +48,9 @@ class Trial:
 class LearnedModels:
     """Models fitted on a split's train part, and how they were chosen.
 
-    `vectors` by name, with "blend" where two models or more can stand side by side. `weights`: model -> pairs (number of
-    events, weight), ascending: from so many events on a user has that weight, as a release's components take them. `notes`
-    say what could not be chosen, and why.
+    `vectors` by name, with "blend" where two models or more can stand side by side; `hubness` is in the blend, and ranks
+    nothing alone. `weights`: model -> pairs (number of events, weight), ascending: from so many events on a user has that
+    weight, as a release's components take them. `notes` say what could not be chosen, and why.
     """
 
     vectors: dict[str, ModelVectors]
@@ -54,6 +58,7 @@ class LearnedModels:
     weights: dict[str, list[tuple[int, float]]]
     trials: list[Trial] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    hubness: ModelVectors | None = None
 
 
 def learn(
@@ -74,6 +79,8 @@ def learn(
     """
     progress = progress or NoProgress()
     chosen = {kind: dict((settings or {}).get(kind, {})) for kind in kinds}
+    corrects_hubness = _HUBNESS in kinds
+    kinds = tuple(kind for kind in kinds if kind != _HUBNESS)
     trials, notes, tuned = list[Trial](), list[str](), dict[str, ModelVectors]()
     validation = _validation(split, neutral_value, notes) if search or weights is None else None
     if validation is not None and search:
@@ -89,16 +96,31 @@ def learn(
         vectors[kind] = fit_model(kind, chosen[kind], split, content, neutral_value)
     default_weights = {kind: model_class(kind).default_weight for kind in kinds if kind not in YARDSTICKS}
     blended = {kind: weight for kind, weight in default_weights.items() if weight is not None}
-    blend_weights = dict(weights or {})
-    if len(blended) > 1:
+    if corrects_hubness and not any(model_class(kind).is_personal for kind in blended):
+        raise InputError(
+            f"hubness beside {', '.join(blended) or 'no model that it can correct'}",
+            expected="a model that goes by users' events and stands beside others",
+            remedy="Name ials, say, or leave hubness out.",
+        )
+    blend_weights, hubness = dict(weights or {}), None
+    if len(blended) + corrects_hubness > 1:
+        own = {kind: vectors[kind] for kind in blended}
         if validation is not None and not weights:
-            held = [
-                tuned.get(kind) or fit_model(kind, chosen[kind], validation, content, neutral_value) for kind in blended
-            ]
-            blend_weights = _weights_by_activity(tuple(blended), held, validation)
-        blend_weights = blend_weights or {kind: [(0, weight)] for kind, weight in blended.items()}
-        vectors["blend"] = blend_vectors({kind: vectors[kind] for kind in blended}, blend_weights, split.history)
-    return LearnedModels(vectors, chosen, blend_weights, trials, notes)
+            held = {
+                kind: tuned.get(kind) or fit_model(kind, chosen[kind], validation, content, neutral_value)
+                for kind in blended
+            }
+            blend_weights = _weights_by_activity(held, validation)
+            if corrects_hubness:
+                blend_weights[_HUBNESS] = [(0, _choose_hubness_weight(held, blend_weights, validation))]
+        if not blend_weights:
+            defaults = blended | ({_HUBNESS: HubnessModel.default_weight} if corrects_hubness else {})
+            blend_weights = {kind: [(0, weight)] for kind, weight in defaults.items()}
+        if _HUBNESS in blend_weights:
+            hubness = _fit_hubness(blend_vectors(own, blend_weights, split.history))
+            own[_HUBNESS] = hubness
+        vectors["blend"] = blend_vectors(own, blend_weights, split.history)
+    return LearnedModels(vectors, chosen, blend_weights, trials, notes, hubness)
 
 
 def fit_model(
@@ -137,7 +159,8 @@ def blend_vectors(
             continue
         items.append(vectors.items_ID)
         users.append(vectors.users_UD * weights_U[:, None])
-        has_vector_U |= vectors.has_vector_U & (weights_U > 0)
+        if kind not in MODELS or model_class(kind).is_personal:  # as in a release, others give nobody a vector alone
+            has_vector_U |= vectors.has_vector_U & (weights_U > 0)
     return ModelVectors(np.concatenate(items, axis=1), np.concatenate(users, axis=1), has_vector_U)
 
 
@@ -188,7 +211,7 @@ def _searched(
             progress.note(f"{kind} {settings}: {error.got}")
             ndcg = 0.0
         else:
-            ndcg = _validation_ndcg(vectors, validation)
+            ndcg = float(_validation_ndcg(vectors, validation).mean())
             if best_vectors is None or ndcg > max((trial.ndcg for trial in trials), default=0.0):
                 best_vectors = vectors
         trials.append(Trial(kind, settings, ndcg))
@@ -219,16 +242,42 @@ def _defaults_and_grid(kind: str) -> tuple[Mapping[str, Any], Mapping[str, tuple
     return described.defaults, described.search_grid
 
 
-def _validation_ndcg(vectors: ModelVectors, validation: Split) -> float:
+def _validation_ndcg(vectors: ModelVectors, validation: Split) -> np.ndarray:
+    """nDCG@100 of each tested user: float64."""
     ranking = rank_split(vectors, validation, k=1)
     name = f"ndcg@{_CRITERION_K}"
     values_U = user_metrics(validation.target_offsets, ranking.ranks, (_CRITERION_K,), ("ndcg",))[name]
-    return float(np.nanmean(values_U))
+    return values_U[validation.tested_users]
 
 
-def _weights_by_activity(
-    kinds: tuple[str, ...], models: list[ModelVectors], validation: Split
-) -> dict[str, list[tuple[int, float]]]:
+def _fit_hubness(blend: ModelVectors) -> ModelVectors:
+    """The hubness model of a blend. A user whom nothing else knows gets no vector by it."""
+    sample = BlendSample(lambda: iter([blend.items_ID]), blend.users_UD[blend.has_vector_U])
+    data = TrainingData(len(blend.items_ID), {}, np.zeros(0, np.float32), lambda: iter([]), blend=sample)
+    _, items_I1 = HubnessModel.fit(data, {})
+    num_users = len(blend.users_UD)
+    return ModelVectors(items_I1, np.ones((num_users, 1), np.float32), np.zeros(num_users, bool))
+
+
+def _choose_hubness_weight(
+    models: Mapping[str, ModelVectors], weights: Mapping[str, list[tuple[int, float]]], validation: Split
+) -> float:
+    """The largest weight that costs less than half a standard error of nDCG@100.
+
+    Hubs are right for many users, so the best nDCG alone would keep most of them; what it costs to show others instead is
+    less than can be measured.
+    """
+    hubness = _fit_hubness(blend_vectors(models, weights, validation.history))
+    ndcg_of = {}
+    for weight in (*_HUBNESS_WEIGHTS, 0.0):
+        blend = blend_vectors({**models, _HUBNESS: hubness}, {**weights, _HUBNESS: [(0, weight)]}, validation.history)
+        ndcg_of[weight] = _validation_ndcg(blend, validation)
+    best_U = max(ndcg_of.values(), key=np.mean)
+    least = best_U.mean() - _TOLERATED_LOSS * best_U.std() / np.sqrt(len(best_U))
+    return next(weight for weight, ndcg_U in ndcg_of.items() if ndcg_U.mean() >= least)
+
+
+def _weights_by_activity(models: Mapping[str, ModelVectors], validation: Split) -> dict[str, list[tuple[int, float]]]:
     """Weights on the validation split, apart for three bands of users by their number of events where they are enough."""
     num_events_U = np.bincount(validation.history.user, minlength=validation.num_users)
     tested = validation.tested_users
@@ -238,12 +287,12 @@ def _weights_by_activity(
     order = np.lexsort((validation.history.row, validation.history.user))
     seen_offsets = np.concatenate([[0], np.cumsum(num_events_U)]).astype(np.int64)
     seen_rows = validation.history.row[order]
-    weights: dict[str, list[tuple[int, float]]] = {kind: [] for kind in kinds}
-    is_personal = [model_class(kind).is_personal for kind in kinds]
+    weights: dict[str, list[tuple[int, float]]] = {kind: [] for kind in models}
+    is_personal = [model_class(kind).is_personal for kind in models]
     for start, stop in zip(edges, [*edges[1:], np.iinfo(np.int64).max], strict=True):
         is_member_U = (num_events_U >= start) & (num_events_U < stop)
         _, table = choose_weights(
-            [(vectors.items_ID, vectors.users_UD) for vectors in models],
+            [(vectors.items_ID, vectors.users_UD) for vectors in models.values()],
             *_targets_of(validation, is_member_U),
             seen_offsets,
             seen_rows,
@@ -251,7 +300,7 @@ def _weights_by_activity(
         )
         # What is the same for everybody makes no list of a user's own: where it is best alone, the next best is taken.
         chosen = next(combination for combination, _ in table if np.any(np.array(combination)[is_personal]))
-        for kind, weight in zip(kinds, chosen, strict=True):
+        for kind, weight in zip(models, chosen, strict=True):
             weights[kind].append((start, max(weight, model_class(kind).least_weight)))
     return weights
 

@@ -23,6 +23,7 @@ from semrec.scoring.halves import join_halves, split_halves
 
 __all__ = [
     "MODELS",
+    "BlendSample",
     "Events",
     "ItemVectors",
     "Repeats",
@@ -38,6 +39,7 @@ Repeats = Literal["sum", "latest"]  # which of several events of a user with an 
 MODELS: Final[Registry] = {
     "content": ("semrec.models.content", "ContentModel"),
     "content_ridge": ("semrec.models.content_ridge", "ContentRidgeModel"),
+    "hubness": ("semrec.models.hubness", "HubnessModel"),
     "ials": ("semrec.models.ials", "IalsModel"),
     "nsvd": ("semrec.models.nsvd", "NsvdModel"),
     "popularity": ("semrec.models.popularity", "PopularityModel"),
@@ -181,6 +183,17 @@ class WeightedHistory:
 
 
 @dataclass(frozen=True, eq=False)
+class BlendSample:
+    """The blend of the models that were fitted before, for some users: scores are the inner products.
+
+    `item_blocks` gives the item vectors in blocks of rows, float32 [R, D], in order; `users_UD` float32, none of zeros.
+    """
+
+    item_blocks: Callable[[], Iterator[np.ndarray]]
+    users_UD: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
 class TrainingData:
     """What the models of one release are fitted on.
 
@@ -188,7 +201,7 @@ class TrainingData:
     `popularity_I` float32, distinct users of each item; `read_events` gives the events of one part after the other, users
     counted from 0 in each, rows those of the item matrix; events up to `neutral_value` say nothing in favour of an item,
     and after `half_life_days` an event counts half. `trained`: kind of model -> reads what its training gave, where that was
-    done before by many workers.
+    done before by many workers. `blend` is for a model that `is_fitted_last`.
     """
 
     num_items: int
@@ -198,6 +211,7 @@ class TrainingData:
     neutral_value: float = 0.0
     half_life_days: float = 180.0
     trained: Mapping[str, Callable[[], Any]] = field(default_factory=dict)
+    blend: BlendSample | None = None
 
 
 class VectorModel(ABC):
@@ -216,6 +230,8 @@ class VectorModel(ABC):
     compares_items: ClassVar[bool] = True
     #: Whether an item's vector depends on nothing but its content, so that a change of the content changes it.
     is_content_only: ClassVar[bool] = False
+    #: Whether it is fitted on the blend of the other models (`TrainingData.blend`) and corrects it: it stands behind them.
+    is_fitted_last: ClassVar[bool] = False
     #: Settings and their defaults.
     defaults: ClassVar[Mapping[str, Any]] = {}
     #: Settings to search on held-out likes, one after the other, each beside the best values of those before.

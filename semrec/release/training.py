@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from semrec.data.event_files import read_interactions
-from semrec.models.base import Events, TrainingData, VectorModel, model_class
+from semrec.models.base import BlendSample, Events, ItemVectors, TrainingData, VectorModel, model_class
 from semrec.models.components import Component, Components
+from semrec.models.sparse import ROWS_PER_BLOCK
 from semrec.release.arrays import read_array, write_array
 from semrec.sorted_ids import SortedIds
 from semrec.workspace.digests import fingerprint
@@ -30,6 +32,8 @@ __all__ = [
 
 #: The models of a release that names none.
 DEFAULT_MODELS = (ModelSpec(kind="content"),)
+
+_SAMPLED_USERS: Final = 20_000  # enough for the mean and covariance of their vectors
 
 
 def events_of(interactions: pa.Table, user_ids: pa.Array, item_ids: SortedIds) -> tuple[Events, int]:
@@ -82,10 +86,40 @@ def fit_models(
         trained=trained or {},
     )
     specs = inputs.models or DEFAULT_MODELS
-    fitted = [model_class(spec.kind).fit(data, spec.settings) for spec in specs]
-    models = [model for model, _ in fitted]
-    components = Components.side_by_side(models, specs, inputs.repeats, inputs.neutral_value)
-    return components, [vectors_ID for _, vectors_ID in fitted]
+    models, vectors = list[VectorModel](), list[np.ndarray]()
+
+    def side_by_side() -> Components:
+        return Components.side_by_side(models, specs[: len(models)], inputs.repeats, inputs.neutral_value)
+
+    for spec in specs:
+        kind = model_class(spec.kind)
+        if kind.is_fitted_last and models:
+            data = replace(data, blend=_sample_blend(side_by_side(), tuple(vectors), read_events()))
+        model, vectors_ID = kind.fit(data, spec.settings)
+        models.append(model)
+        vectors.append(vectors_ID)
+    return side_by_side(), vectors
+
+
+def _sample_blend(components: Components, vectors: Sequence[np.ndarray], parts: Iterator[Events]) -> BlendSample:
+    """The users of the first parts, whose buckets go by a hash, and all items as components of a release have them."""
+    users, num_users = list[np.ndarray](), 0
+    for events in parts:
+        rows, places = np.unique(events.row, return_inverse=True)
+        # Only what the part's users met: their vectors are made of nothing else.
+        items = ItemVectors.from_vectors(components.stored_items([vectors_ID[rows] for vectors_ID in vectors]), rows)
+        own = Events(events.user, places, events.value, events.timestamp)
+        vectors_UD, has_vector_U = components.user_vectors(own, items, int(events.user.max(initial=-1)) + 1)
+        users.append(vectors_UD[has_vector_U])
+        num_users += len(users[-1])
+        if num_users >= _SAMPLED_USERS:
+            break
+
+    def item_blocks() -> Iterator[np.ndarray]:
+        for start in range(0, len(vectors[0]), ROWS_PER_BLOCK):
+            yield components.stored_items([vectors_ID[start : start + ROWS_PER_BLOCK] for vectors_ID in vectors])
+
+    return BlendSample(item_blocks, np.concatenate([np.zeros((0, components.dimension), np.float32), *users]))
 
 
 def write_models(storage: Storage, folder: str, components: Components) -> tuple[ModelRecord, ...]:

@@ -78,11 +78,18 @@ def test_in_a_release_each_model_has_the_score_variance_of_its_weight(world: Wor
     )
     release = Release(world.storage, built.release_id)
     items_ID, users_QD = release.shard().vectors(), release.user_part(0).queries.vectors_QD
-    for component in release.components.components:
+    *components, hubness = release.components.components
+    for component in components:
         scores_QI = users_QD[:, component.columns] @ items_ID[:, component.columns].T
         ((_, weight),) = choice.weights[component.name]
         np.testing.assert_allclose(scores_QI.std(axis=1), weight, rtol=0.2)  # held-out likes are popularity, too
         assert 0.4 < np.linalg.norm(items_ID[:, component.columns], axis=1).mean() < 2
+    users_UD = np.concatenate([release.user_part(part).queries.vectors_QD for part in range(4)])
+    others = slice(0, hubness.columns.start)
+    scores_UI = users_UD[:, others] @ items_ID[:, others].T
+    taken_I = users_QD[0, hubness.columns] @ items_ID[:, hubness.columns].T
+    ((_, weight),) = choice.weights["hubness"]
+    np.testing.assert_allclose(taken_I, -weight * (scores_UI.mean(axis=0) + scores_UI.std(axis=0)), rtol=1e-4)
 
 
 def test_the_same_data_and_settings_keep_the_choice_without_training(
@@ -112,7 +119,7 @@ def test_too_few_interactions_learn_nothing_and_say_so(world: Workspace) -> None
     assert choose_models(world, ModelsSettings(kinds=("content",)), embedding=EMBEDDING_NAME) == ModelChoice()
 
 
-@pytest.mark.parametrize("kinds", [("popularity",), ("content", "ials"), ("als",)])
+@pytest.mark.parametrize("kinds", [("popularity",), ("content", "ials"), ("als",), ("popularity", "hubness")])
 def test_models_that_make_no_release_are_refused(world: Workspace, kinds: tuple[str, ...]) -> None:
     with pytest.raises(InputError):
         choose_models(world, ModelsSettings(kinds=kinds), embedding=EMBEDDING_NAME)
@@ -133,7 +140,7 @@ class AnotherModel(NsvdModel):
     kind = "another"
 
 
-@pytest.mark.parametrize("kinds", [("another", "popularity"), ("another", "ials", "popularity")])
+@pytest.mark.parametrize("kinds", [("another", "popularity"), ("another", "ials", "popularity", "hubness")])
 def test_a_model_is_blended_that_is_only_listed(
     world: Workspace, kinds: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:

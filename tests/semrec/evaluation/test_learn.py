@@ -72,9 +72,34 @@ def test_content_keeps_a_say_though_it_adds_nothing(monkeypatch: pytest.MonkeyPa
     ials_alone = [((0.0, 0.0, 1.0, 0.0), 0.5)]
     monkeypatch.setattr(learning, "choose_weights", lambda *_, **__: (np.array(ials_alone[0][0]), ials_alone))
     chosen = learn(divided(planted()[0]), {"text": planted()[1]}, 2.5, search=False)
-    assert chosen.weights == {
+    of_others = {kind: pairs for kind, pairs in chosen.weights.items() if kind != "hubness"}
+    assert of_others == {
         "content_ridge": [(0, 1 / 16)], "nsvd": [(0, 0.0)], "ials": [(0, 1.0)], "popularity": [(0, 0.0)]
     }  # fmt: skip
+
+
+def test_an_item_that_scores_high_for_everybody_is_lowered_where_that_costs_no_quality() -> None:
+    """Users score the items of their group between 0.5 and 1; item 0 has 0.9 for everybody, and nobody is held out with it."""
+    split, random = divided(planted()[0]), np.random.default_rng(0)
+    items_ID = np.eye(4, dtype=np.float32)[np.arange(NUM_ITEMS) % 4] * random.uniform(0.5, 1, (NUM_ITEMS, 1))
+    items_ID[0] = 0.9
+    users_UD = np.eye(4, dtype=np.float32)[np.arange(NUM_USERS) % 4]
+    models = {"ials": ModelVectors(items_ID.astype(np.float32), users_UD, np.ones(NUM_USERS, bool))}
+    weight = learning._choose_hubness_weight(models, {"ials": [(0, 1.0)]}, split)
+    assert weight == 0.3
+
+    def share_of_lists(weight: float) -> float:
+        blend = blend_vectors(
+            models | {"hubness": learning._fit_hubness(models["ials"])},
+            {"ials": [(0, 1.0)], "hubness": [(0, weight)]},
+            split.history,
+        )
+        assert blend.has_vector_U.all()
+        best_U5 = np.argsort(-(blend.users_UD @ blend.items_ID.T), axis=1)[:, :5]
+        return float((best_U5 == 0).any(axis=1).mean())
+
+    assert share_of_lists(0.0) > 0.7
+    assert share_of_lists(weight) < 0.3
 
 
 def test_no_target_leaks_into_what_is_learned(learned: LearnedModels) -> None:
