@@ -111,6 +111,7 @@ _SETTING_OPTIONS: Final = {
     "encoder.kind": "--encoder",
     "encoder.model": "--model",
     "encoder.dtype": "--dtype",
+    "encoder.backend": "--backend",
     "encoder.max_tokens": "--max-tokens",
     "release.eligibility": "--eligibility",
     "release.half_life_days": "--half-life-days",

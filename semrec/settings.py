@@ -81,6 +81,11 @@ class EncoderSettings(_Section):
         description="Type of weights and activations. auto: bfloat16 on GPUs and on CPUs that multiply it natively, else "
         "float32. Vectors are stored as float32 either way.",
     )
+    backend: Literal["torch", "openvino"] = Field(
+        "torch",
+        description="What computes a text's vector: torch, or openvino (an extra), which on CPUs without bfloat16 takes about "
+        "half the time and always computes in float32.",
+    )
     max_tokens: int = Field(
         256,
         ge=8,

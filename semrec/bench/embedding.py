@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -38,7 +39,8 @@ class EmbedBenchRow:
 def bench_embedding(
     texts: Sequence[str], *, num_threads: int, rounds: int = 3, device: str = "auto"
 ) -> list[EmbedBenchRow]:
-    """Plain `SentenceTransformer.encode(batch_size=32)` in float32, then ours in the automatic dtype and in float32.
+    """Plain `SentenceTransformer.encode(batch_size=32)` in float32, then ours in the automatic dtype, in float32, and by
+    OpenVINO where it is installed.
 
     Every round runs each way once, in turn, so that a drift of the machine falls on all of them. Sets torch's threads for
     the process. Raises InputError without texts, EncoderError and DeviceError.
@@ -71,6 +73,9 @@ def _ways(num_threads: int, device: str) -> dict[str, Callable[[list[str]], np.n
     if automatic.identity.dtype != "float32":
         full = _encoder(EmbedSettings(device=device, dtype="float32"), num_threads)
         ways["semrec, float32"] = lambda texts: full.embed(texts)[0]
+    if device == "cpu" and importlib.util.find_spec("openvino"):
+        compiled = _encoder(EmbedSettings(device=device, backend="openvino"), num_threads)
+        ways["semrec, openvino float32"] = lambda texts: compiled.embed(texts)[0]
     return ways
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from semrec.encoders.devices import DeviceKind, Dtype, device_kind_of, resolve_device, resolve_dtype
 from semrec.encoders.settings import EmbedSettings
@@ -14,7 +14,9 @@ from semrec.encoders.sources import ModelSource, resolve_model
 from semrec.errors import EncoderError, InputError
 from semrec.workspace.digests import fingerprint, sha256_hex
 
-__all__ = ["TextIdentity", "call_shapes", "identity_of", "text_identity"]
+__all__ = ["Backend", "TextIdentity", "call_shapes", "identity_of", "text_identity"]
+
+Backend = Literal["torch", "openvino"]  # what computes the vectors
 
 _LENGTHS = (16, 32, 48, 64, 80, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096, 6144, 8192)
 # Padded tokens of one call. Measured on 2 cores with AMX: 2,048 and 4,096 tokens run at 20,000 to 32,000 tokens/s, 1,024 a
@@ -38,6 +40,7 @@ class TextIdentity:
     shapes: tuple[tuple[int, int], ...]  # (rows, padded tokens) of every call, ascending in tokens
     dimension: int
     normalised: bool = True  # vectors have length 1
+    backend: Backend = "torch"
 
     @property
     def fingerprint(self) -> str:
@@ -50,7 +53,10 @@ class TextIdentity:
         return f"{slug or 'encoder'}-{self.fingerprint[:8]}"
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "shapes": [list(shape) for shape in self.shapes]}
+        stored = {**asdict(self), "shapes": [list(shape) for shape in self.shapes]}
+        if self.backend == "torch":  # not in the JSON: it was the only one when the first embeddings were made
+            del stored["backend"]
+        return stored
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> TextIdentity:
@@ -61,15 +67,29 @@ def text_identity(settings: EmbedSettings, *, device_kind: DeviceKind | None = N
     """Computes the identity of the text encoder that `settings` name.
 
     `device_kind` is that of the machines which will do the work; None stands for this one. Reads and hashes the model's
-    files, never loads them. Raises EncoderError, DeviceError, and InputError when the model is too short for max_tokens.
+    files, never loads them. Raises EncoderError, DeviceError, and InputError when the model is too short for max_tokens or
+    the backend cannot compute as asked.
     """
     kind = device_kind or device_kind_of(resolve_device(settings.device))
     dtype = resolve_dtype(settings.dtype, kind)
-    return identity_of(resolve_model(settings.model), max_tokens=settings.max_tokens, device_kind=kind, dtype=dtype)
+    if settings.backend == "openvino":
+        dtype = _dtype_of_openvino(settings.dtype, kind)
+    identity = identity_of(resolve_model(settings.model), max_tokens=settings.max_tokens, device_kind=kind, dtype=dtype)
+    return replace(identity, backend=settings.backend)
+
+
+def _dtype_of_openvino(dtype: str, kind: DeviceKind) -> Dtype:
+    if kind == "cuda" or dtype == "bfloat16":
+        raise InputError(
+            f"backend openvino for {'a GPU' if kind == 'cuda' else dtype}",
+            expected="a CPU, and dtype auto or float32",
+            remedy="Take the backend torch there.",
+        )
+    return "float32"
 
 
 def identity_of(source: ModelSource, *, max_tokens: int, device_kind: DeviceKind, dtype: Dtype) -> TextIdentity:
-    """Computes the identity of the model in `source` on a kind of device. Raises EncoderError and InputError."""
+    """Computes the identity of the model in `source`, run by torch on a kind of device. Raises EncoderError and InputError."""
     first, modules = _modules(source.folder)
     config = _read_json(first / "config.json")
     return TextIdentity(

@@ -16,7 +16,7 @@ import json
 import logging
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import torch
 
 from semrec.encoders.identity import TextIdentity
+from semrec.encoders.openvino import openvino_vectors
 from semrec.encoders.sources import ModelSource
 from semrec.errors import EncoderError
 from semrec.user_cache import user_cache, writable_folder
@@ -54,27 +55,32 @@ class TextProgram:
     vectors: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
     pad_id: int
     num_special: int  # tokens that the tokenizer adds to every text
+    traced: torch.jit.ScriptModule | None = None  # for another backend to compile
 
 
 def load_program(identity: TextIdentity, source: ModelSource, device: str) -> TextProgram:
     """Loads the model in `source` for `device`, from the user's cache if that has its program.
 
-    Raises EncoderError when the files cannot be loaded or are not those of `identity`.
+    Raises EncoderError when the files cannot be loaded or are not those of `identity`, or its backend cannot run them.
     """
     folder = _cache_folder(identity, source) if device == "cpu" else None
-    if folder is None:
-        return _program_of(_load_model(identity, source, device), identity, device)
-    description: dict[str, Any] | None = None
-    with contextlib.suppress(OSError, ValueError):  # absent, or cut off by a full disk
-        description = json.loads((folder / _DESCRIPTION).read_bytes())
-    if description:
-        with contextlib.suppress(RuntimeError, ValueError, KeyError):  # the program is cut off or gone
-            return _read_program(folder, description, identity)
-    model = _load_model(identity, source, device)
-    program = _program_of(model, identity, device)
-    if description != {}:
-        with contextlib.suppress(OSError):  # a full disk: the next process loads the model as this one did
-            _write_program(folder, model, program)
+    program = _kept_program(folder, identity)
+    if program is None:
+        model = _load_model(identity, source, device)
+        program = _program_of(model, identity, device)
+        if folder is not None:
+            with contextlib.suppress(OSError):  # a full disk: the next process loads the model as this one did
+                _keep_program(folder, model, program)
+            program = _kept_program(folder, identity) or program
+    if identity.backend == "openvino":
+        if program.traced is None:
+            raise EncoderError(
+                f"{identity.model} has no traced program for the backend openvino",
+                expected="a model that torch can trace, and a home folder that can be written to",
+                remedy="Take the backend torch, or another model.",
+            )
+        vectors = openvino_vectors(program.traced, num_threads=torch.get_num_threads())
+        return replace(program, vectors=vectors, traced=None)
     return program
 
 
@@ -94,39 +100,44 @@ def _cache_folder(identity: TextIdentity, source: ModelSource) -> Path | None:
     return writable_folder(f"text-{key[:16]}", user_cache())
 
 
-def _read_program(folder: Path, description: dict[str, Any], identity: TextIdentity) -> TextProgram:
+def _kept_program(folder: Path | None, identity: TextIdentity) -> TextProgram | None:
+    """The program in `folder`; None where there is none, or a part of one."""
+    if folder is None:
+        return None
+    try:
+        description = json.loads((folder / _DESCRIPTION).read_bytes())
+        with _quiet():
+            traced = torch.jit.load(str(folder / _PROGRAM), map_location="cpu").eval()
+    except (OSError, ValueError, RuntimeError):
+        return None
     from tokenizers import Tokenizer
 
-    tokenizer = Tokenizer.from_str(json.dumps(description["tokenizer"]))
+    tokenizer = Tokenizer.from_str(description["tokenizer"])
     tokenizer.no_padding()
     tokenizer.enable_truncation(identity.max_tokens)
-    with _quiet():
-        forward = torch.jit.load(str(folder / _PROGRAM), map_location="cpu").eval()
 
     def token_ids(texts: list[str]) -> list[list[int]]:
         return [encoding.ids for encoding in tokenizer.encode_batch_fast(texts)]
 
     def vectors(ids_RT: torch.Tensor, mask_RT: torch.Tensor) -> torch.Tensor:
         with _unfused():
-            return cast(torch.Tensor, forward(ids_RT, mask_RT))
+            return cast(torch.Tensor, traced(ids_RT, mask_RT))
 
     num_special = tokenizer.num_special_tokens_to_add(is_pair=False)
-    return TextProgram(token_ids, vectors, description["pad_id"], num_special)
+    return TextProgram(token_ids, vectors, description["pad_id"], num_special, traced)
 
 
-def _write_program(folder: Path, model: SentenceTransformer, program: TextProgram) -> None:
-    """Keeps the model's program, or {} as its description when it cannot be traced.
+def _keep_program(folder: Path, model: SentenceTransformer, program: TextProgram) -> None:
+    """Writes the model's program if it can be traced.
 
     Files are replaced as a whole, the description last: processes that write at once write the same.
     """
     with TemporaryDirectory(dir=folder) as written:
-        description: dict[str, Any] = {}
         if getattr(model.tokenizer, "is_fast", False) and _trace(model, program, f"{written}/{_PROGRAM}"):
-            tokenizer = json.loads(model.tokenizer.backend_tokenizer.to_str())
-            description = {"tokenizer": tokenizer, "pad_id": program.pad_id}
-            Path(written, _PROGRAM).replace(folder / _PROGRAM)
-        Path(written, _DESCRIPTION).write_text(json.dumps(description), encoding="utf-8")
-        Path(written, _DESCRIPTION).replace(folder / _DESCRIPTION)
+            description = {"tokenizer": model.tokenizer.backend_tokenizer.to_str(), "pad_id": program.pad_id}
+            Path(written, _DESCRIPTION).write_text(json.dumps(description), encoding="utf-8")
+            for name in (_PROGRAM, _DESCRIPTION):
+                Path(written, name).replace(folder / name)
 
 
 def _trace(model: SentenceTransformer, program: TextProgram, path: str) -> bool:

@@ -93,7 +93,9 @@ class OnlineEncoder:
         if self._encoder is None:
             kind = device_kind_of(resolve_device(self._device))
             shapes = online_shapes(self._made_by.max_tokens)
-            identity = replace(self._made_by, device_kind=kind, dtype=resolve_dtype("auto", kind), shapes=shapes)
+            backend = self._made_by.backend if kind == "cpu" else "torch"
+            dtype = "float32" if backend == "openvino" else resolve_dtype("auto", kind)
+            identity = replace(self._made_by, device_kind=kind, dtype=dtype, backend=backend, shapes=shapes)
             self._encoder = TextEncoder(identity, resolve_model(self._model), device=self._device)
         return self._encoder
 

@@ -36,7 +36,7 @@ def model_copy(tmp_path) -> Path:
         ({"max_tokens": 4}, InputError, "max_tokens = 4"),
         ({"max_tokens": 9000}, InputError, "max_tokens = 9000"),
         ({"model": ""}, InputError, "model = ''"),
-        ({"modle": "x"}, InputError, "expected one of kind, model, dtype, max_tokens, device"),
+        ({"modle": "x"}, InputError, "expected one of kind, model, dtype, backend, max_tokens, device"),
     ],
 )
 def test_impossible_settings_are_refused_by_name(values, kind, message):
@@ -50,6 +50,7 @@ def test_settings_have_the_documented_defaults():
         "model": "all-MiniLM-L6-v2",
         "device": "auto",
         "dtype": "auto",
+        "backend": "torch",
         "max_tokens": 256,
     }
     assert all(field.description for field in EmbedSettings.model_fields.values())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,6 +16,7 @@ from semrec.encoders.identity import TextIdentity, text_identity
 from semrec.encoders.settings import EmbedSettings
 from semrec.encoders.sources import ModelSource, resolve_model
 from semrec.encoders.text_program import TextProgram, load_program
+from semrec.errors import EncoderError
 
 _TEXTS = [
     "Nosferatu",
@@ -31,13 +33,14 @@ Loaded = tuple[Path, TextIdentity, ModelSource, TextProgram]
 
 @pytest.fixture(scope="module")
 def loaded(model_installed: None, tmp_path_factory: pytest.TempPathFactory) -> Loaded:
-    """The default model, loaded by a user whose cache was empty: the program has just been kept."""
+    """The cache of a user who has loaded the default model once, and that model as its libraries run it."""
     home = tmp_path_factory.mktemp("home")
     settings = EmbedSettings(device="cpu")
     identity, source = text_identity(settings), resolve_model(settings.model)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOME", str(home))
-        model = load_program(identity, source, "cpu")
+        load_program(identity, source, "cpu")
+    model = text_program._program_of(text_program._load_model(identity, source, "cpu"), identity, "cpu")
     return home, identity, source, model
 
 
@@ -90,24 +93,26 @@ def test_a_program_that_was_cut_off_is_made_again(name, loaded, monkeypatch):
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setattr(text_program, "_load_model", lambda *_: loads.append(1))
     monkeypatch.setattr(text_program, "_program_of", lambda *_: model)
-    monkeypatch.setattr(text_program, "_write_program", lambda *_: file.write_bytes(content))
-    assert load_program(identity, source, "cpu") is model
-    assert load_program(identity, source, "cpu") is not model
+    monkeypatch.setattr(text_program, "_keep_program", lambda *_: file.write_bytes(content))
+    assert load_program(identity, source, "cpu").token_ids(_TEXTS) == model.token_ids(_TEXTS)
+    load_program(identity, source, "cpu")
     assert loads == [1]
 
 
 def test_a_model_that_cannot_be_traced_is_loaded_each_time(loaded, tmp_path, monkeypatch):
     _, identity, source, model = loaded
-    tries = []
+    untraced = replace(model, traced=None)
+    loads = []
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setattr(
-        text_program, "_load_model", lambda *_: SimpleNamespace(tokenizer=SimpleNamespace(is_fast=True))
-    )
-    monkeypatch.setattr(text_program, "_program_of", lambda *_: model)
-    monkeypatch.setattr(text_program, "_trace", lambda *_: tries.append(1) or False)
-    assert load_program(identity, source, "cpu") is model
-    assert load_program(identity, source, "cpu") is model
-    assert tries == [1]
+    fast = SimpleNamespace(tokenizer=SimpleNamespace(is_fast=True))
+    monkeypatch.setattr(text_program, "_load_model", lambda *_: loads.append(1) or fast)
+    monkeypatch.setattr(text_program, "_program_of", lambda *_: untraced)
+    monkeypatch.setattr(text_program, "_trace", lambda *_: False)
+    assert load_program(identity, source, "cpu") is untraced
+    assert load_program(identity, source, "cpu") is untraced
+    assert loads == [1, 1]
+    with pytest.raises(EncoderError, match="no traced program"):
+        load_program(replace(identity, backend="openvino"), source, "cpu")
 
 
 def test_a_trace_that_keeps_a_branch_of_its_example_is_not_used(tmp_path):
