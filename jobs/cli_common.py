@@ -110,6 +110,7 @@ AllowLostClause = Annotated[
 _SETTING_OPTIONS: Final = {
     "encoder.kind": "--encoder",
     "encoder.model": "--model",
+    "encoder.image_model": "--image-model",
     "encoder.dtype": "--dtype",
     "encoder.backend": "--backend",
     "encoder.max_tokens": "--max-tokens",

@@ -29,7 +29,13 @@ __all__ = ["main"]
 
 @exit_on_error
 @with_workspace(
-    "encoder.kind", "encoder.model", "encoder.dtype", "encoder.backend", "encoder.max_tokens", "quarantine.max_share"
+    "encoder.kind",
+    "encoder.model",
+    "encoder.image_model",
+    "encoder.dtype",
+    "encoder.backend",
+    "encoder.max_tokens",
+    "quarantine.max_share",
 )
 @with_compute(*ON_GPUS)
 def main(workspace: Workspace, settings: Settings, open_compute: OpenCompute, device: str) -> None:

@@ -36,6 +36,7 @@ __all__ = ["main"]
 @with_workspace(
     "encoder.kind",
     "encoder.model",
+    "encoder.image_model",
     "release.eligibility",
     "release.half_life_days",
     "release.as_of",

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_ELIGIBILITY",
+    "DEFAULT_IMAGE_MODEL",
     "DEFAULT_MODEL",
     "SETTINGS_FILE",
     "EncoderSettings",
@@ -49,6 +50,8 @@ __all__ = [
 SETTINGS_FILE: Final = "settings.toml"
 #: The encoder whose weights are checked against the official SHA-256 and come with the extra `demo`.
 DEFAULT_MODEL: Final = "all-MiniLM-L6-v2"
+#: The encoder of images whose weights come with the extra `images`, and are checked likewise.
+DEFAULT_IMAGE_MODEL: Final = "efficientnet-lite0"
 #: These clauses need not exist among the attributes: they ask nothing of anybody until a user states them.
 DEFAULT_ELIGIBILITY: Final = ("platform",)
 
@@ -75,6 +78,11 @@ class EncoderSettings(_Section):
         DEFAULT_MODEL,
         min_length=1,
         description="Name of a sentence-transformers model, an id on the model hub (owner/name), or a local folder.",
+    )
+    image_model: str = Field(
+        DEFAULT_IMAGE_MODEL,
+        min_length=1,
+        description="Model of kind image: the default, a timm model's id on the model hub (timm/name), or its local folder.",
     )
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
         "auto",

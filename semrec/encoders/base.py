@@ -24,6 +24,7 @@ __all__ = ["ENCODERS", "Encoder", "EncoderIdentity", "encoder_class"]
 #: Kind of encoder, as identities have it -> module and class. Imported on first use: they load torch.
 ENCODERS: Final[Registry] = {
     "text": ("semrec.encoders.text", "TextEncoder"),
+    "image": ("semrec.encoders.image", "ImageEncoder"),
 }
 
 
@@ -61,11 +62,16 @@ class EncoderIdentity(Protocol):
 
 
 class Encoder(ABC):
-    """A loaded encoder. `halved_calls` counts the calls that did not fit into the device's memory."""
+    """A loaded encoder.
+
+    `halved_calls` counts the calls that did not fit into the device's memory, `num_unread` the rejected contents whose bytes
+    could not be read, which the next submission tries again.
+    """
 
     kind: ClassVar[str]
     modality: ClassVar[str]  # text, or a modality of the catalogue's content
     halved_calls: int = 0
+    num_unread: int = 0
 
     @classmethod
     @abstractmethod
@@ -92,7 +98,7 @@ class Encoder(ABC):
 
     @abstractmethod
     def embed(self, contents: Sequence[str]) -> tuple[np.ndarray, list[tuple[int, str]]]:
-        """Embeds contents of the encoder's modality.
+        """Embeds contents of the encoder's modality: texts, or URIs (`contents.read_content`).
 
         Returns (vectors_ND, rejected): float32 rows of length 1 in the order of `contents`, and (index, reason) for each
         content that has no vector, ascending; such a row is zero.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
 import torch
@@ -15,7 +17,9 @@ __all__ = [
     "device_name",
     "multiplies_bfloat16",
     "resolve_device",
+    "resolve_device_of_kind",
     "resolve_dtype",
+    "single_threads",
 ]
 
 DeviceKind = Literal["cpu", "cuda"]
@@ -42,6 +46,18 @@ def resolve_device(device: str) -> str:
     return device
 
 
+def resolve_device_of_kind(device: str, kind: DeviceKind, encoder: str) -> str:
+    """Resolves the device of an encoder planned for a kind of device. Raises DeviceError for one of another kind."""
+    resolved = resolve_device(kind if device == "auto" else device)
+    if device_kind_of(resolved) != kind:
+        raise DeviceError(
+            f"device {resolved} for encoder {encoder}",
+            expected=f"a {kind} device, for which the run was planned",
+            remedy="Plan the run for this kind of device: its vectors go to a folder of their own.",
+        )
+    return resolved
+
+
 def device_kind_of(device: str) -> DeviceKind:
     """Returns `cuda` for every CUDA device, else `cpu`."""
     return "cuda" if device.startswith("cuda") else "cpu"
@@ -66,3 +82,20 @@ def device_name(device: str) -> str:
     return (
         torch.cuda.get_device_name(device) if device.startswith("cuda") else f"cpu, {torch.get_num_threads()} threads"
     )
+
+
+def single_threads(count: int) -> ThreadPoolExecutor:
+    """Starts threads in which torch computes without threads of its own.
+
+    A convolution's bytes depend on the number of threads that share it: so calls share a CPU, and each has one thread.
+    """
+    before, all_started = torch.get_num_threads(), threading.Barrier(count)
+    pool = ThreadPoolExecutor(count, "semrec-encoder", initializer=_compute_alone)
+    list(pool.map(lambda _: all_started.wait(), range(count)))
+    torch.set_num_threads(before)  # for the rest of the process; those threads keep their own
+    return pool
+
+
+def _compute_alone() -> None:
+    torch.get_num_threads()  # a thread's first look takes the process's number over, and would undo the next line
+    torch.set_num_threads(1)

@@ -88,9 +88,11 @@ def embedding_schema(dimension: int) -> pa.Schema:
 
 
 def plan_embedding(workspace: Workspace, identity: EncoderIdentity) -> EmbeddingJob:
-    """Plans the embedding of the catalogue that now stands in the workspace. Reads manifests only, writes nothing.
+    """Plans the embedding of the catalogue that now stands in the workspace. Writes nothing.
 
-    Raises MissingArtefactError when there is no catalogue, CorruptArtefactError when its manifest contradicts itself.
+    Where a complete run had content that could not be read, the plan is of a run after it, which tries that content again and
+    takes over all else. Raises MissingArtefactError when there is no catalogue, CorruptArtefactError when its manifest
+    contradicts itself.
     """
     catalogue = CatalogueManifest.read(workspace.storage, remedy="Run `semrec import`.")
     sources = _sources(catalogue)
@@ -98,8 +100,11 @@ def plan_embedding(workspace: Workspace, identity: EncoderIdentity) -> Embedding
         PlannedPart(part, fingerprint({"encoder": identity.fingerprint, "content": s.content_digest}), s.num_rows)
         for part, s in enumerate(sources)
     )
-    plan = Plan("embedding", {"encoder": identity.to_json(), "num_parts": len(sources)}, parts)
-    known = _known_runs(workspace.storage, embedding_folder(identity), plan.run_id)
+    settings = {"encoder": identity.to_json(), "num_parts": len(sources)}
+    plan, folder = Plan("embedding", settings, parts), embedding_folder(identity)
+    while _has_unread(workspace.storage, folder, plan):
+        plan = Plan("embedding", {**settings, "after": plan.run_id}, parts)
+    known = _known_runs(workspace.storage, folder, plan.run_id)
     return EmbeddingJob(identity, plan, sources, known, catalogue.fingerprint)
 
 
@@ -153,6 +158,16 @@ def _sources(catalogue: CatalogueManifest) -> tuple[TableFile, ...]:
             remedy="Run `semrec import` again.",
         )
     return tuple(part.table for part in parts)
+
+
+def _has_unread(storage: Storage, folder: str, plan: Plan) -> bool:
+    """Whether all parts of a run are committed and some content of theirs could not be read."""
+    finished = EmbeddingRunManifest.read_if_there(storage, folder.removeprefix("embeddings/"), plan.run_id)
+    if finished:
+        return finished.counts.get("unread", 0) > 0
+    # Not begun, under way, or refused because it rejected too much.
+    missing, records = Ledger(storage, run_folder(folder, plan.run_id)).pending(plan)
+    return not missing and sum_counts(record.counts for record in records.values()).get("unread", 0) > 0
 
 
 def _known_runs(storage: Storage, folder: str, own_run: str) -> tuple[KnownRun, ...]:

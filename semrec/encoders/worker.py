@@ -40,8 +40,8 @@ class EmbedWorker:
         """Embeds catalogue part `part`, or takes an unchanged one over as it stands, and commits it.
 
         `counts`: items and rejected are items; embedded and reused are distinct contents; halved_calls are calls of the
-        encoder that did not fit into device memory. Raises CorruptArtefactError or MissingArtefactError, by name, when the
-        catalogue's part is not the one planned.
+        encoder that did not fit into device memory; unread are rejected contents whose bytes were not had. Raises
+        CorruptArtefactError or MissingArtefactError, by name, when the catalogue's part is not the one planned.
         """
         whole = self._known.whole_part(part)
         if whole is not None:
@@ -52,9 +52,9 @@ class EmbedWorker:
         hashes, first_rows, content_of_row = _distinct(items["hash"])
         vectors_ND, known_N = self._known.lookup(part, hashes)
         missing = np.flatnonzero(~known_N)
-        halved = -self._num_halved_calls()
+        halved_before, unread_before = self._encoder_counts()
         reasons = self._embed(items["content"].take(first_rows[missing]).to_pylist(), missing, vectors_ND)
-        halved += self._num_halved_calls()
+        halved, unread = self._encoder_counts()
         rejected_rows = self._quarantine(part, items, content_of_row, reasons)
         table = _embedding_table(items, vectors_ND, content_of_row, rejected_rows)
         stored = write_table(self._storage, f"{self._job.folder}/{part_name(part)}", table)
@@ -63,7 +63,8 @@ class EmbedWorker:
             embedded=len(missing) - len(reasons),
             reused=int(known_N.sum()),
             rejected=len(rejected_rows),
-            halved_calls=halved,
+            halved_calls=halved - halved_before,
+            unread=unread - unread_before,
         )
         return self._commit(part, stored, counts)
 
@@ -97,8 +98,9 @@ class EmbedWorker:
         vectors_ND[missing] = vectors_MD
         return {int(missing[index]): reason for index, reason in rejected}
 
-    def _num_halved_calls(self) -> int:
-        return self._encoder.halved_calls if self._encoder else 0
+    def _encoder_counts(self) -> tuple[int, int]:
+        """(halved calls, unread contents) since the encoder was loaded."""
+        return (self._encoder.halved_calls, self._encoder.num_unread) if self._encoder else (0, 0)
 
     def _quarantine(
         self, part: int, items: pa.Table, content_of_row: np.ndarray, reasons: dict[int, str]
@@ -116,10 +118,10 @@ class EmbedWorker:
 
 
 def _counts(
-    items: int, *, embedded: int = 0, reused: int = 0, rejected: int = 0, halved_calls: int = 0
+    items: int, *, embedded: int = 0, reused: int = 0, rejected: int = 0, halved_calls: int = 0, unread: int = 0
 ) -> dict[str, int]:
     own = {"items": items, "embedded": embedded, "reused": reused}
-    return {**own, "rejected": rejected, "halved_calls": halved_calls}
+    return {**own, "rejected": rejected, "halved_calls": halved_calls, "unread": unread}
 
 
 def _distinct(column: pa.ChunkedArray) -> tuple[pa.Array, np.ndarray, np.ndarray]:

@@ -30,6 +30,7 @@ from semrec.workspace.storage import Storage
 KEYS = [
     "encoder.kind",
     "encoder.model",
+    "encoder.image_model",
     "encoder.dtype",
     "encoder.backend",
     "encoder.max_tokens",
@@ -68,7 +69,7 @@ def test_a_workspace_without_a_file_has_the_defaults(storage: Storage) -> None:
     assert not has_settings(storage)
     settings = read_settings(storage)
     assert [value_text(setting_value(settings, key)) for key in KEYS] == [
-        *("text", "all-MiniLM-L6-v2", "auto", "torch", "256"),
+        *("text", "all-MiniLM-L6-v2", "efficientnet-lite0", "auto", "torch", "256"),
         *("platform", "180", ""),
         *("auto", "5000", "True", "20000", "0.1", "", "", "", "", "", ""),
         *("20", "8", "0.01"),

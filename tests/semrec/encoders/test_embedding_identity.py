@@ -36,7 +36,7 @@ def model_copy(tmp_path) -> Path:
         ({"max_tokens": 4}, InputError, "max_tokens = 4"),
         ({"max_tokens": 9000}, InputError, "max_tokens = 9000"),
         ({"model": ""}, InputError, "model = ''"),
-        ({"modle": "x"}, InputError, "expected one of kind, model, dtype, backend, max_tokens, device"),
+        ({"modle": "x"}, InputError, "expected one of kind, model, image_model, dtype, backend, max_tokens, device"),
     ],
 )
 def test_impossible_settings_are_refused_by_name(values, kind, message):
@@ -48,6 +48,7 @@ def test_settings_have_the_documented_defaults():
     assert embed_settings({}).model_dump() == {
         "kind": "text",
         "model": "all-MiniLM-L6-v2",
+        "image_model": "efficientnet-lite0",
         "device": "auto",
         "dtype": "auto",
         "backend": "torch",

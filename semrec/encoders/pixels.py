@@ -1,0 +1,77 @@
+"""Turns the bytes of an image into the square of pixels that a model sees."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from semrec.encoders.contents import ContentError
+
+__all__ = ["MAX_PIXELS", "View", "crop_of"]
+
+#: Of one image, before it is scaled: as many take 200 MB while they are decoded. Largest phone cameras make 50 million.
+MAX_PIXELS: Final = 51_000_000
+# Others are left out because Pillow hands them to programs (EPS) or decodes them without a known size.
+_FORMATS: Final = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF")
+
+
+@dataclass(frozen=True)
+class View:
+    """What a model sees of an image, as it was trained: the central share of it, scaled, each channel shifted and divided.
+
+    `mean` and `std` are of red, green and blue from 0 to 255.
+    """
+
+    height: int
+    width: int
+    crop_share: float
+    interpolation: str  # bilinear or bicubic
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+def crop_of(data: bytes, view: View) -> np.ndarray:
+    """Decodes an image: uint8 [height, width, 3] of the centre, upright as its EXIF says, transparency on white.
+
+    Of an animated image it takes the first frame. Raises ContentError for what is no image of a known format, is damaged, or
+    has more than MAX_PIXELS pixels, which is known before any is decoded.
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise ContentError(f"too many pixels: {image.width} x {image.height}")
+            image.draft(
+                "RGB", (2 * view.width, 2 * view.height)
+            )  # a large JPEG is decoded at a half, quarter or eighth
+            upright = _rgb(ImageOps.exif_transpose(image))
+        # One step from the crop to its size: scaling a strip of 1 x 50,000 pixels before the crop would take gigabytes.
+        scale = view.crop_share * min(upright.width / view.width, upright.height / view.height)
+        left, top = (upright.width - scale * view.width) / 2, (upright.height - scale * view.height) / 2
+        box = (left, top, left + scale * view.width, top + scale * view.height)
+        method = Image.Resampling[view.interpolation.upper()]
+        return np.asarray(upright.resize((view.width, view.height), method, box=box))
+    except ContentError:
+        raise
+    except UnidentifiedImageError:
+        raise ContentError("no image of a known format") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise ContentError("too many pixels") from None
+    except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error, ..., each for damage
+        raise ContentError(f"damaged image: {type(error).__name__}") from None
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    """The image in 8 bits of red, green and blue."""
+    if image.mode.startswith("I;16"):  # conversion would cut the values off at 255
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        raise ContentError(f"pixels of unknown range: mode {image.mode}")
+    if image.has_transparency_data:
+        canvas = Image.new("RGBA", image.size, "white")
+        canvas.alpha_composite(image.convert("RGBA"))
+        image = canvas
+    return image.convert("RGB")
