@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from functools import cache
 from typing import Any
 
 import pytest
@@ -32,11 +33,16 @@ NOT_JOBS = {
 FOR_GPUS = {"run", "embed", "score", "demo", "bench"}
 
 
+@cache
+def _command_line() -> Any:
+    return typer.main.get_command(app)
+
+
 def _parsed(entrypoint: str) -> tuple[list[str], dict[str, Any]]:
     """The verb and the options of a command, as the command line would take them; raises UsageError as it would."""
     program, *words = shlex.split(entrypoint)
     assert program == "semrec"
-    command: Any = typer.main.get_command(app)
+    command = _command_line()
     verb = []
     while hasattr(command, "commands"):
         assert words[0] in command.commands, f"no such verb: {entrypoint}"
@@ -67,7 +73,7 @@ def test_a_wrong_option_is_refused() -> None:
 
 
 def test_every_verb_that_works_in_the_background_has_a_job() -> None:
-    verbs = set(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+    verbs = set(_command_line().commands)
     with_job = {_parsed(job["spec"]["entrypoint"])[0][0] for job in _jobs("aws")}
     assert verbs - NOT_JOBS == with_job, "give the new verb a RayJob in infra/kuberay/jobs, or say here why it has none"
 
