@@ -65,6 +65,11 @@ output "service_account_annotations" {
   value       = module.cluster.service_account_annotations
 }
 
+output "serving_account_annotations" {
+  description = "The same for the service account of the pods that answer requests."
+  value       = module.cluster.serving_account_annotations
+}
+
 output "pod_labels" {
   description = "Labels without which a pod of the service account gets no cloud identity."
   value       = module.cluster.pod_labels

@@ -130,7 +130,7 @@ variable "service_account" {
     namespace = optional(string, "semrec")
     name      = optional(string, "semrec")
   })
-  description = "Kubernetes service account whose pods get the workload's cloud identity."
+  description = "Kubernetes service account whose pods get the workload's cloud identity; NAME-serve gets the service's."
   default     = {}
   nullable    = false
 }

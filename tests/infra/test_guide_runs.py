@@ -64,6 +64,7 @@ def outputs(cloud: str) -> dict[str, Any]:
         "redis_address": "rediss://redis.example:6379",
         "redis_ca": "PEM" if cloud == "gcp" else "",
         "service_account_annotations": IDENTITIES[cloud],
+        "serving_account_annotations": IDENTITIES[cloud],
         "gpu_machine": {"type": "any", "accelerator": "L4", "count": 4, "max_nodes": 2},
         "addons": {"cloud": cloud, "kubernetes_minor": "1.36"},
         "commands": dict(zip(("docker_login", "redis_password", "upload"), COMMANDS[cloud], strict=True)),

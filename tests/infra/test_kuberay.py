@@ -117,7 +117,7 @@ def test_the_clouds_differ_in_settings_and_placement_only(cloud: str, part: str)
 
 def test_the_settings_have_the_same_names_everywhere() -> None:
     names = {cloud: set(one(render(cloud), "ConfigMap", "semrec-settings")["data"]) for cloud in CLOUDS}
-    assert names["aws"] == names["gcp"] == names["azure"] == names["kind"] | {"identity"}
+    assert names["aws"] == names["gcp"] == names["azure"] == names["kind"] | {"identity", "serveIdentity"}
 
 
 def test_kind_has_all_that_the_clouds_have_and_no_gpu() -> None:
@@ -134,16 +134,17 @@ def test_kind_has_all_that_the_clouds_have_and_no_gpu() -> None:
             assert any(settings["workspace"].startswith(path + "/") for path in mounted), name
 
 
-def test_each_cloud_binds_the_service_account_to_its_identity() -> None:
+def test_each_cloud_binds_the_service_accounts_to_their_identities() -> None:
     keys = {
         "aws": "eks.amazonaws.com/role-arn",
         "gcp": "iam.gke.io/gcp-service-account",
         "azure": "azure.workload.identity/client-id",
     }
     for cloud, key in keys.items():
-        account = one(render(cloud), "ServiceAccount", "semrec")
         settings = one(render(cloud), "ConfigMap", "semrec-settings")["data"]
-        assert account["metadata"]["annotations"] == {key: settings["identity"]}
+        for name, setting in {"semrec": "identity", "semrec-serve": "serveIdentity"}.items():
+            account = one(render(cloud), "ServiceAccount", name)
+            assert account["metadata"]["annotations"] == {key: settings[setting]}
     for cluster in clusters(render("azure") + render("azure/jobs")).values():
         groups = (cluster["headGroupSpec"], *cluster["workerGroupSpecs"])
         labels = [group["template"]["metadata"]["labels"]["azure.workload.identity/use"] for group in groups]

@@ -96,8 +96,14 @@ def test_every_cluster_is_the_same_and_begins_without_a_worker() -> None:
         standing = clusters(render(cloud))["RayCluster/semrec"]
         assert {(group["minReplicas"], group["replicas"]) for group in standing["workerGroupSpecs"]} == {(0, 0)}
         for name, cluster in clusters(render(cloud) + render(f"{cloud}/jobs")).items():
+            for pod in pod_specs(
+                cluster
+            ):  # the service's pods differ by their identity, and its workers by their priority
+                expected = "semrec-serve" if name == "RayService/semrec-online" else "semrec"
+                assert pod["serviceAccountName"] == expected, name
+                pod["serviceAccountName"] = "semrec"
             for pod in pod_specs(cluster["workerGroupSpecs"]):
-                pod["priorityClassName"] = "semrec-batch"  # by which alone the service's differ
+                pod["priorityClassName"] = "semrec-batch"
             assert cluster == standing, name
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -40,13 +41,17 @@ IMAGE_ENVIRONMENT = dict(pair.split("=", 1) for value in FINAL.values("ENV") for
 AGENT_PORT = "52365"  # what the image's health check asks, and what Ray takes when nothing else is said
 READY_S = 300.0
 TOKEN = "sesame"
-KEY, STORED_KEY = make_key("probe", ["read", "explain"], None, None)
+KEY, STORED_KEY = make_key("probe", ["read", "write", "explain"], None, None)
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, int]]:
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return Path(make_world(tmp_path_factory.mktemp("world")).workspace.uri)
+
+
+@pytest.fixture(scope="module")
+def service(workspace: Path) -> Iterator[dict[str, int]]:
     """The ports of a service of one replica; its processes are ended by their group, never by `ray stop`."""
-    world = make_world(tmp_path_factory.mktemp("world"))
     names = ("gcs", "agent", "dashboard", "metrics", "client", "http", "stats", "haproxy_metrics", "fallback", "grpc")
     ports = dict(zip(names, free_ports(len(names)), strict=True))
     folder = tempfile.mkdtemp(prefix="ray-")  # short: the paths of sockets end at 107 bytes
@@ -55,7 +60,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, int]
             _start_command(folder, ports), env=_environment(ports), start_new_session=True, stdout=log, stderr=log
         )
     try:
-        _deploy(ports, str(world.workspace.uri))
+        _deploy(ports, str(workspace))
         yield ports
     finally:
         family = psutil.Process(head.pid).children(recursive=True)
@@ -109,7 +114,7 @@ def _deploy(ports: dict[str, int], workspace: str) -> None:
     headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
     request = Request(url, json.dumps(config).encode(), headers, method="PUT")
     _await(lambda: urlopen(request, timeout=60).status == 200)
-    _await(lambda: _get(ports["http"], "/readyz")[0] == 200)
+    _await(lambda: _ask(ports["http"], "/readyz")[0] == 200)
 
 
 def _await(is_done: Any) -> None:
@@ -124,9 +129,10 @@ def _await(is_done: Any) -> None:
     raise AssertionError(f"not within {READY_S:.0f} s: {reason}")
 
 
-def _get(port: int, path: str) -> tuple[int, str]:
-    request = Request(f"http://127.0.0.1:{port}{path}", headers={"Authorization": f"Bearer {KEY}"})
-    with urlopen(request, timeout=60) as response:
+def _ask(port: int, path: str, method: str = "GET", body: Any = None) -> tuple[int, str]:
+    headers = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}
+    data = None if body is None else json.dumps(body).encode()
+    with urlopen(Request(f"http://127.0.0.1:{port}{path}", data, headers, method=method), timeout=60) as response:
         return response.status, response.read().decode()
 
 
@@ -142,19 +148,19 @@ def _listeners(port: int) -> set[str]:
 
 def test_haproxy_answers_on_the_port_of_the_service(service: dict[str, int]) -> None:
     _await(lambda: _listeners(service["http"]) == {"haproxy"})
-    status, body = _get(service["http"], "/v1/users?limit=1")
+    status, body = _ask(service["http"], "/v1/users?limit=1")
     assert (status, len(json.loads(body)["users"])) == (200, 1)
 
 
 def test_kuberays_readiness_probe_passes(service: dict[str, int]) -> None:
     """`wget -q -O- http://localhost:8000/-/healthz | grep success`, as the operator gives it to every worker."""
-    assert _get(service["http"], "/-/healthz") == (200, "success")
+    assert _ask(service["http"], "/-/healthz") == (200, "success")
 
 
 def test_haproxys_own_pages_are_open_to_whoever_reaches_them(service: dict[str, int]) -> None:
     """So the network policy must keep them (test_who_may_reach_a_ray_node): when this fails, Ray has mended it."""
     _await(lambda: _listeners(service["stats"]) == _listeners(service["haproxy_metrics"]) == {"haproxy"})
-    assert "haproxy_process" in _get(service["haproxy_metrics"], "/metrics")[1]
+    assert "haproxy_process" in _ask(service["haproxy_metrics"], "/metrics")[1]
 
 
 def _health_check(agent_port: int) -> int:
@@ -169,6 +175,23 @@ def _health_check(agent_port: int) -> int:
 def test_the_images_health_check_finds_the_head_and_nothing_where_nothing_is(service: dict[str, int]) -> None:
     _await(lambda: _health_check(service["agent"]) == 0)
     assert _health_check(free_port()) != 0
+
+
+def test_the_service_writes_only_where_its_identity_may(service: dict[str, int], workspace: Path) -> None:
+    """The clouds let `semrec-serve` make new segments of these two logs, and write nothing else."""
+
+    def files() -> dict[str, int]:
+        return {str(p.relative_to(workspace)): p.stat().st_mtime_ns for p in workspace.rglob("*") if p.is_file()}
+
+    before = files()
+    event = {"user_id": "user-1", "item_id": "n11", "value": 3.0, "timestamp": 20_000_000}
+    assert _ask(service["http"], "/v1/events", "POST", {"events": [event]})[0] == 200
+    assert _ask(service["http"], "/v1/items/n12", "DELETE")[0] == 200
+    changed = dict(files().items() - before.items())
+    assert len(changed) >= 2 and all(
+        re.fullmatch(r"(overlay|events)/segment-\d+\.parquet", name) for name in changed
+    ), changed
+    assert before.keys() <= files().keys()
 
 
 def test_serve_adds_replicas_under_load_as_the_manifest_says(service: dict[str, int]) -> None:

@@ -236,6 +236,28 @@ def test_the_workload_may_use_one_bucket_and_the_named_secrets(deployment: Deplo
     assert subjects == ["system:serviceaccount:semrec:semrec"]
 
 
+def test_the_service_may_read_and_add_to_two_logs_alone(deployment: Deployment) -> None:
+    iam, role = deployment.client("iam"), f"{NAME}-serving"
+    (name,) = iam.list_role_policies(RoleName=role)["PolicyNames"]
+    statements = iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]["Statement"]
+    actions = {
+        action
+        for statement in statements
+        for action in ([statement["Action"]] if isinstance(statement["Action"], str) else statement["Action"])
+    }
+    assert actions == {
+        *("s3:ListBucket", "s3:GetBucketLocation", "s3:GetObject", "s3:PutObject"),
+        *("kms:Decrypt", "kms:GenerateDataKey"),
+    }
+    (put,) = (statement for statement in statements if statement["Action"] == "s3:PutObject")
+    bucket = deployment.outputs["data_uri"].replace("s3://", "arn:aws:s3:::")
+    assert put["Resource"] == [f"{bucket}/*/overlay/segment-*", f"{bucket}/*/events/segment-*"]
+    assert put["Condition"] == {"Null": {"s3:if-none-match": "false"}}  # a new object, never another in its place
+    trust = iam.get_role(RoleName=role)["Role"]["AssumeRolePolicyDocument"]["Statement"][0]
+    subjects = [value for name, value in trust["Condition"]["StringEquals"].items() if name.endswith(":sub")]
+    assert subjects == ["system:serviceaccount:semrec:semrec-serve"]
+
+
 def test_the_network_is_private_watched_and_has_a_way_out_per_zone(deployment: Deployment) -> None:
     ec2 = deployment.client("ec2")
     (vpc,) = ec2.describe_vpcs(Filters=[{"Name": "tag:Name", "Values": [NAME]}])["Vpcs"]

@@ -52,6 +52,10 @@ variable "service_account_annotations" {
   type = map(string)
 }
 
+variable "serving_account_annotations" {
+  type = map(string)
+}
+
 variable "pod_labels" {
   type = map(string)
 }

@@ -1,4 +1,4 @@
-# Who may do what: the control plane, the nodes, the workload, and the add-ons that call AWS.
+# Who may do what: the control plane, the nodes, the workload, the service, and the add-ons that call AWS.
 
 resource "aws_iam_role" "cluster" {
   name = "${local.name}-cluster"
@@ -42,12 +42,14 @@ resource "aws_iam_openid_connect_provider" "this" {
 }
 
 locals {
-  issuer = trimprefix(aws_eks_cluster.this.identity[0].oidc[0].issuer, "https://")
+  issuer       = trimprefix(aws_eks_cluster.this.identity[0].oidc[0].issuer, "https://")
+  pod_accounts = { workload = var.service_account.name, serving = "${var.service_account.name}-serve" }
 }
 
-resource "aws_iam_role" "workload" {
-  name = "${local.name}-workload"
-  tags = local.tags
+resource "aws_iam_role" "pods" {
+  for_each = local.pod_accounts
+  name     = "${local.name}-${each.key}"
+  tags     = local.tags
   assume_role_policy = jsonencode({
     Version = "2012-10-17"
     Statement = [{
@@ -56,16 +58,16 @@ resource "aws_iam_role" "workload" {
       Principal = { Federated = aws_iam_openid_connect_provider.this.arn }
       Condition = { StringEquals = {
         "${local.issuer}:aud" = "sts.amazonaws.com"
-        "${local.issuer}:sub" = "system:serviceaccount:${var.service_account.namespace}:${var.service_account.name}"
+        "${local.issuer}:sub" = "system:serviceaccount:${var.service_account.namespace}:${each.value}"
       } }
     }]
   })
 }
 
-# Read and write the one bucket, read the named secrets, and the keys of both: nothing else.
+# The workload: read and write the one bucket, read the named secrets, and use the keys of both: nothing else.
 resource "aws_iam_role_policy" "workload" {
   name = "workspace"
-  role = aws_iam_role.workload.id
+  role = aws_iam_role.pods["workload"].id
   policy = jsonencode({
     Version = "2012-10-17"
     Statement = [
@@ -89,10 +91,44 @@ resource "aws_iam_role_policy" "workload" {
   })
 }
 
+# What answers requests: read the bucket, and add to a workspace's logs of item changes and events. What is there it can neither
+# replace, because each write must say that it makes a new object, nor delete.
+resource "aws_iam_role_policy" "serving" {
+  name = "workspace"
+  role = aws_iam_role.pods["serving"].id
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [
+      {
+        Effect   = "Allow"
+        Action   = ["s3:ListBucket", "s3:GetBucketLocation"]
+        Resource = aws_s3_bucket.data.arn
+      },
+      {
+        Effect   = "Allow"
+        Action   = "s3:GetObject"
+        Resource = "${aws_s3_bucket.data.arn}/*"
+      },
+      {
+        Effect    = "Allow"
+        Action    = "s3:PutObject"
+        Resource  = [for log in ["overlay", "events"] : "${aws_s3_bucket.data.arn}/*/${log}/segment-*"]
+        Condition = { Null = { "s3:if-none-match" = "false" } }
+      },
+      {
+        Effect    = "Allow"
+        Action    = ["kms:Decrypt", "kms:GenerateDataKey"]
+        Resource  = aws_kms_key.this["data"].arn
+        Condition = { StringEquals = { "kms:ViaService" = "s3.${var.region}.amazonaws.com" } }
+      },
+    ]
+  })
+}
+
 resource "aws_iam_role_policy" "workload_secrets" {
   count = length(local.secrets) > 0 ? 1 : 0 # a statement without a resource is refused
   name  = "secrets"
-  role  = aws_iam_role.workload.id
+  role  = aws_iam_role.pods["workload"].id
   policy = jsonencode({
     Version = "2012-10-17"
     Statement = [

@@ -78,7 +78,12 @@ output "registry" {
 
 output "service_account_annotations" {
   description = "Annotations that give the Kubernetes service account its cloud identity."
-  value       = { "eks.amazonaws.com/role-arn" = aws_iam_role.workload.arn }
+  value       = { "eks.amazonaws.com/role-arn" = aws_iam_role.pods["workload"].arn }
+}
+
+output "serving_account_annotations" {
+  description = "The same for the service account of the pods that answer requests."
+  value       = { "eks.amazonaws.com/role-arn" = aws_iam_role.pods["serving"].arn }
 }
 
 output "pod_labels" {

@@ -1,7 +1,7 @@
-# Who may do what: the control plane, the nodes, whatever encrypts, the workload, and what suspends the cluster.
+# Who may do what: the control plane, the nodes, whatever encrypts, the workload, the service, and what suspends the cluster.
 
 resource "azurerm_user_assigned_identity" "this" {
-  for_each            = toset(["cluster", "kubelet", "encryption", "workload", "power"])
+  for_each            = toset(["cluster", "kubelet", "encryption", "workload", "serving", "power"])
   name                = "${local.name}-${each.key}"
   resource_group_name = azurerm_resource_group.this.name
   location            = var.region
@@ -41,18 +41,42 @@ resource "azurerm_role_assignment" "upload" {
   principal_id         = data.azurerm_client_config.current.object_id
 }
 
-resource "azurerm_federated_identity_credential" "workload" {
-  name                = "${var.service_account.namespace}-${var.service_account.name}"
+resource "azurerm_federated_identity_credential" "pods" {
+  for_each            = { workload = var.service_account.name, serving = "${var.service_account.name}-serve" }
+  name                = "${var.service_account.namespace}-${each.value}"
   resource_group_name = azurerm_resource_group.this.name
-  parent_id           = azurerm_user_assigned_identity.this["workload"].id
+  parent_id           = azurerm_user_assigned_identity.this[each.key].id
   issuer              = azurerm_kubernetes_cluster.this.oidc_issuer_url
-  subject             = "system:serviceaccount:${var.service_account.namespace}:${var.service_account.name}"
+  subject             = "system:serviceaccount:${var.service_account.namespace}:${each.value}"
   audience            = ["api://AzureADTokenExchange"]
 }
 
-# Read and write the one container (secrets.tf: read the named secrets), and nothing else.
+# The workload: read and write the one container (secrets.tf: read the named secrets), and nothing else.
 resource "azurerm_role_assignment" "workload" {
   scope                = azurerm_storage_container.data.id
   role_definition_name = "Storage Blob Data Contributor"
   principal_id         = azurerm_user_assigned_identity.this["workload"].principal_id
+}
+
+# What answers requests: read the container, and write a workspace's logs of item changes and events. No condition tells a new blob
+# from a replaced one; versions of both are kept for 30 days.
+resource "azurerm_role_assignment" "serving_reads" {
+  scope                = azurerm_storage_container.data.id
+  role_definition_name = "Storage Blob Data Reader"
+  principal_id         = azurerm_user_assigned_identity.this["serving"].principal_id
+}
+
+resource "azurerm_role_assignment" "serving_writes" {
+  scope                = azurerm_storage_container.data.id
+  role_definition_name = "Storage Blob Data Contributor"
+  principal_id         = azurerm_user_assigned_identity.this["serving"].principal_id
+  condition_version    = "2.0"
+  condition = format("((%s) OR (%s))",
+    join(" AND ", [for action in ["write", "add/action", "delete"] : "!(ActionMatches{'${local.blobs}/${action}'})"]),
+    join(" OR ", [for log in ["overlay", "events"] : "@Resource[${local.blobs}:path] StringLike '*/${log}/segment-*'"]),
+  )
+}
+
+locals {
+  blobs = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs"
 }

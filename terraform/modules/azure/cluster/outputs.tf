@@ -82,6 +82,11 @@ output "service_account_annotations" {
   value       = { "azure.workload.identity/client-id" = azurerm_user_assigned_identity.this["workload"].client_id }
 }
 
+output "serving_account_annotations" {
+  description = "The same for the service account of the pods that answer requests."
+  value       = { "azure.workload.identity/client-id" = azurerm_user_assigned_identity.this["serving"].client_id }
+}
+
 output "pod_labels" {
   description = "Labels without which a pod of the service account gets no cloud identity."
   value       = tomap({ "azure.workload.identity/use" = "true" })

@@ -73,7 +73,12 @@ output "registry" {
 
 output "service_account_annotations" {
   description = "Annotations that give the Kubernetes service account its cloud identity."
-  value       = { "iam.gke.io/gcp-service-account" = google_service_account.workload.email }
+  value       = { "iam.gke.io/gcp-service-account" = google_service_account.pods["workload"].email }
+}
+
+output "serving_account_annotations" {
+  description = "The same for the service account of the pods that answer requests."
+  value       = { "iam.gke.io/gcp-service-account" = google_service_account.pods["serving"].email }
 }
 
 output "pod_labels" {

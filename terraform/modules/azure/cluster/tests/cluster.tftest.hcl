@@ -33,6 +33,10 @@ run "defaults_are_private_encrypted_and_scale_from_zero" {
     error_message = "etcd must be encrypted with a key of ours, reached from inside"
   }
   assert {
+    condition     = azurerm_role_assignment.serving_reads.role_definition_name == "Storage Blob Data Reader" && azurerm_role_assignment.serving_writes.condition == "((!(ActionMatches{'Microsoft.Storage/storageAccounts/blobServices/containers/blobs/write'}) AND !(ActionMatches{'Microsoft.Storage/storageAccounts/blobServices/containers/blobs/add/action'}) AND !(ActionMatches{'Microsoft.Storage/storageAccounts/blobServices/containers/blobs/delete'})) OR (@Resource[Microsoft.Storage/storageAccounts/blobServices/containers/blobs:path] StringLike '*/overlay/segment-*' OR @Resource[Microsoft.Storage/storageAccounts/blobServices/containers/blobs:path] StringLike '*/events/segment-*'))"
+    error_message = "the service must read, and write two logs only; got ${azurerm_role_assignment.serving_writes.condition}"
+  }
+  assert {
     condition     = sort(keys(azurerm_kubernetes_cluster_node_pool.gpu)) == tolist(["gpuondemand", "gpuspot"])
     error_message = "there must be a spot pool and its on-demand fallback"
   }

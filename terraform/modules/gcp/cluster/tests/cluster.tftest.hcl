@@ -216,6 +216,10 @@ run "outputs_after_an_apply" {
     error_message = "the workload must have the bucket and the named secrets only"
   }
   assert {
+    condition     = google_storage_bucket_iam_member.serving_reads.role == "roles/storage.objectViewer" && google_storage_bucket_iam_member.serving_adds.role == "roles/storage.objectCreator" && google_storage_bucket_iam_member.serving_adds.condition[0].expression == "resource.name.extract('/objects/{workspace}/overlay/segment-') != '' || resource.name.extract('/objects/{workspace}/events/segment-') != ''"
+    error_message = "the service must read, and add to two logs only"
+  }
+  assert {
     condition     = google_workflows_workflow.power.user_env_vars["CLUSTER"] != "" && length(jsondecode(google_workflows_workflow.power.user_env_vars["POOLS"])) == 3
     error_message = "all three pools must be suspended"
   }
