@@ -4,6 +4,7 @@ semrec import movielens ml-latest-small --workspace W
 semrec import csv items.csv --kind items --item-id sku --title name --text name,blurb --attribute genre=genres -w W
 semrec import csv edges.csv --kind relations --subject from --predicate how --object to -w W
 semrec import parquet s3://lake/events/ --by-file --kind interactions --timestamp ts -w s3://lake/W
+semrec import documents reports/ -w W
 semrec import --list
 semrec import preset goodbooks-10k goodbooks-10k-master -w W
 semrec import parquet events/ --kind interactions --timestamp ts --value plays -w W
@@ -139,6 +140,27 @@ def movielens(
     mode: Any = "append" if append else "replace"
     work = partial(import_movielens, opened, source, mode=mode, max_rejected=max_share, allow_empty=allow_empty)
     _told(lambda tell: work(progress=tell))
+
+
+@app.command("documents")
+@exit_on_error
+def documents(
+    source: Source,
+    workspace: WorkspaceOption,
+    append: Append = False,
+    processes: Annotated[int | None, typer.Option(min=1, help="Processes that read (default: one a CPU).")] = None,
+    buckets: Buckets = None,
+    max_rejected: MaxRejected = None,
+    allow_empty: AllowEmpty = False,
+) -> None:
+    """Import a folder of documents, an item for each file: PDF, DOCX, HTML, Markdown, text."""
+    from semrec.data.documents import import_documents
+
+    opened = _workspace(workspace, buckets)
+    max_share = _max_share(opened, max_rejected)
+    mode: Any = "append" if append else "replace"
+    work = partial(import_documents, opened, source, mode=mode, max_rejected=max_share, allow_empty=allow_empty)
+    _told(lambda tell: work(num_processes=processes, progress=tell))
 
 
 @app.command("preset")

@@ -55,6 +55,7 @@ REASONS: Final = (
     "missing tag",
     "no title and no text",
     "unknown item",
+    "unreadable document",
     "duplicate id",
 )
 

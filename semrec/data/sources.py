@@ -31,6 +31,7 @@ _SUFFIXES: Final = {
     "lists": (".txt",),
     "ntriples": (".nt",),
     "turtle": (".ttl",),
+    "documents": (".pdf", ".docx", ".html", ".htm", ".xhtml", ".md", ".markdown", ".txt"),
 }
 _COMPRESSED: Final = ("", ".gz", ".bz2", ".xz", ".zst")
 _ARCHIVES: Final = {".zip": "zip", ".tar": "tar", ".tar.gz": "tar", ".tar.bz2": "tar", ".tar.xz": "tar", ".tgz": "tar"}

@@ -25,6 +25,7 @@ __all__ = ["ENCODERS", "Encoder", "EncoderIdentity", "encoder_class"]
 ENCODERS: Final[Registry] = {
     "text": ("semrec.encoders.text", "TextEncoder"),
     "image": ("semrec.encoders.image", "ImageEncoder"),
+    "document": ("semrec.encoders.document", "DocumentEncoder"),
 }
 
 

@@ -42,7 +42,8 @@ class OnlineEncoder:
 
     def __init__(self, encoder: Mapping[str, Any], *, model: str | None = None, device: str = "auto") -> None:
         try:
-            made_by = TextIdentity.from_json(dict(encoder))
+            # An encoder of another kind may have made its vectors by one of texts, as that of documents does.
+            made_by = TextIdentity.from_json(dict(encoder.get("text", encoder)))
         except (KeyError, TypeError):
             raise EncoderError(
                 f"the vectors of this release come from {encoder.get('model')!r}, which reads no texts",

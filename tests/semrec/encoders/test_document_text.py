@@ -1,0 +1,106 @@
+"""Every kind of document gives its text and what it says of itself, or a reason why not, and none ends its reader's caller."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+from generated_documents import docx_of, pdf_of
+
+from semrec.encoders.contents import ContentError
+from semrec.encoders.document_readers import DocumentReaders
+from semrec.encoders.document_text import Document
+
+pytest.importorskip("pypdfium2", reason="NOT TESTED: pypdfium2 is absent; pip install 'semrec[documents]'")
+pytest.importorskip("selectolax", reason="NOT TESTED: selectolax is absent; pip install 'semrec[documents]'")
+
+PAGE = b"""<!doctype html><html lang="fr"><head><meta charset="iso-8859-1"><title>Le ch\xe2teau</title>
+<meta name="Author" content="Ann Bell; C. Day"><meta name="date" content="2020-01-02T00:00"><style>p{}</style></head>
+<body><script>let hidden</script><h1>Un</h1><p>deux <b>trois</b></p></body></html>"""
+MARKDOWN = "# Café\n\nA *short* story.\n\n- one\n- two\n"
+
+
+@pytest.fixture(scope="module")
+def readers() -> Iterator[DocumentReaders]:
+    with closing(DocumentReaders()) as readers:
+        yield readers
+
+
+@pytest.mark.parametrize(
+    ("data", "uri", "document"),
+    [
+        (
+            pdf_of(["First page", "Second page"], title="A title", author="Ann Bell and C. Day"),
+            "/any",
+            Document("pdf", ("First page", "Second page"), "A title", ("Ann Bell", "C. Day"), "2021-02-03"),
+        ),
+        (
+            docx_of(["One & two", "three"], title="A letter", author="Ann Bell"),
+            "/any",
+            Document("docx", ("One & two\nthree\n",), "A letter", ("Ann Bell",), "2019-05-06", "en"),
+        ),
+        (
+            PAGE,
+            "https://host/index",
+            Document("html", ("Un\ndeux\ntrois",), "Le château", ("Ann Bell", "C. Day"), "2020-01-02", "fr"),
+        ),
+        (
+            MARKDOWN.encode(),
+            "file:///a b.md#sha256=00",
+            Document("markdown", ("Café\nA\nshort\nstory.\none\ntwo",), "Café"),
+        ),
+        ("deux\fpages".encode("utf-16"), "/a.txt", Document("text", ("deux", "pages"))),
+        ("d\xe9j\xe0".encode("cp1252"), "/a.txt", Document("text", ("déjà",))),
+    ],
+    ids=["pdf", "docx", "html", "markdown", "utf-16", "cp1252"],
+)
+def test_a_document_says(readers: DocumentReaders, data: bytes, uri: str, document: Document) -> None:
+    assert readers.read(data, uri) == document
+
+
+def archive_of(name: str, data: bytes) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(name, data)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (pdf_of(["secret"], is_encrypted=True), "encrypted"),
+        (pdf_of(["a page"] * 10_000), "too many pages: 10000"),
+        (pdf_of(["", ""]), "no text"),  # as scanned pages are
+        (b"%PDF-1.4 and nothing", "damaged PDF"),
+        (archive_of("word/document.xml", bytes(65 << 20)), "word/document.xml unpacks to more than 64 MiB"),
+        (docx_of(["a"], prolog='<!DOCTYPE x [<!ENTITY a "b">]>'), "word/document.xml defines entities"),
+        (docx_of(["a" * 5_000])[:-200], "damaged archive"),
+        (archive_of("word/document.xml", b"<w:document>"), "damaged document: ExpatError"),
+        (archive_of("photos/1.jpg", b"pixels"), "no document of a known format"),
+        (b"\x89PNG\r\n\x1a\n\0\0", "no document of a known format"),
+        (b" \n\t", "no text"),
+        (b"<html><body><script>x</script></body></html>", "no text"),
+    ],
+)
+def test_what_is_no_document_has_a_reason(readers: DocumentReaders, data: bytes, reason: str) -> None:
+    with pytest.raises(ContentError) as caught:
+        readers.read(data, "/any")
+    assert (caught.value.reason, caught.value.is_unread) == (reason, False)
+
+
+@pytest.mark.parametrize(
+    ("paragraphs", "limits", "reason"),
+    [
+        (["x"] * 100_000, {"max_cpu_s": 0.05}, "takes longer than 0.05 s to read"),
+        (["x" * 30_000_000], {"max_memory_bytes": 96 << 20}, "needs more memory than allowed"),
+    ],
+    ids=["time", "memory"],
+)
+def test_a_file_beyond_a_limit_ends_no_other(paragraphs: list[str], limits: dict, reason: str) -> None:
+    with closing(DocumentReaders(**limits)) as readers:
+        with pytest.raises(ContentError, match=reason):
+            readers.read(docx_of(paragraphs), "/large.docx")
+        assert readers.read(b"small", "/a.txt").pages == ("small",)
