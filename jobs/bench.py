@@ -1,6 +1,7 @@
 """Measure: each figure of the README comes from one of these commands.
 
 semrec bench embedding --texts items.parquet --column text
+semrec bench content --documents 50 --images 50
 semrec bench import --ratings 25000000
 semrec bench scoring --json scoring.json --plot scoring.svg
 semrec bench fuzz --minutes 10
@@ -52,6 +53,23 @@ def embedding(
     say(f"{len(chosen):,} texts of {sum(map(len, chosen)) / len(chosen):.0f} characters on average")
     rows = [asdict(row) for row in bench_embedding(chosen, num_threads=threads, rounds=rounds)]
     show_rows("embedding", rows, json)
+
+
+@app.command("content")
+@exit_on_error
+def content(
+    documents: Annotated[int, typer.Option(min=1, help="Generated PDFs.")] = 100,
+    pages: Annotated[int, typer.Option(min=1, help="Pages of each.")] = 10,
+    images: Annotated[int, typer.Option(min=1, help="Generated posters, 600 x 900 JPEGs.")] = 100,
+    threads: Threads = 2,
+    rounds: Rounds = 3,
+    json: Json = None,
+) -> None:
+    """Documents and images per second beside plain loops over pypdfium2, and over Pillow and torch."""
+    from semrec.bench.content import bench_content
+
+    rows = bench_content(documents, images, num_pages=pages, num_threads=threads, rounds=rounds)
+    show_rows("content", [asdict(row) for row in rows], json)
 
 
 @app.command("import")

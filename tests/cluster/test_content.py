@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pyarrow as pa
 import pytest
-from generated_documents import pdf_of
 from PIL import Image, ImageDraw
 
 import semrec
 from cluster.compute import InProcess
 from cluster.stages.pipeline import run_pipeline
+from semrec.bench.content import pdf_of
 from semrec.data import ItemRow, import_interactions, import_items
 from semrec.progress import NoProgress
 from semrec.runs.gates import Allowed

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 from encoder_contract import EncoderContract
-from generated_documents import docx_of, pdf_of
+from generated_documents import docx_of
 
+from semrec.bench.content import pdf_of
 from semrec.encoders.document import DocumentEncoder, windows_of
 from semrec.encoders.document_text import Document
 from semrec.encoders.settings import EmbedSettings

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
-from generated_documents import docx_of, pdf_of
+from generated_documents import docx_of
 
+from semrec.bench.content import pdf_of
 from semrec.encoders.contents import ContentError
 from semrec.encoders.document_readers import DocumentReaders
 from semrec.encoders.document_text import Document

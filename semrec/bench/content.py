@@ -1,0 +1,166 @@
+"""Files a second of the image encoder and of the readers of documents, beside the plain loop over the same libraries."""
+
+from __future__ import annotations
+
+import io
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import torch
+
+from semrec.encoders.document_readers import DocumentReaders
+from semrec.encoders.image import ImageEncoder
+from semrec.encoders.image_models import resolve_image_model
+from semrec.encoders.settings import EmbedSettings
+from semrec.errors import EncoderError, InputError
+
+__all__ = ["ContentBenchRow", "bench_content", "pdf_of"]
+
+_WORDS = "a catalogue of goods that people read about before they buy one of them or lend it to a friend"
+_WORDS_PER_PAGE = 400
+_PIXELS = (600, 900)  # of a poster
+
+
+@dataclass(frozen=True)
+class ContentBenchRow:
+    """One way of reading files. The ratio is to the plain loop of the same `content`."""
+
+    content: str
+    name: str
+    files_per_s: float  # median over the rounds
+    ratio: float
+
+
+def bench_content(
+    num_documents: int, num_images: int, *, num_pages: int = 10, num_threads: int = 2, rounds: int = 3
+) -> list[ContentBenchRow]:
+    """Text of generated PDFs by a plain pypdfium2 loop, by one reading process and by `num_threads`; vectors of generated
+    JPEG posters by a plain loop of Pillow and torch, and by the image encoder.
+
+    Every round runs each way once, in turn. Raises InputError for no file or round, EncoderError without the extras.
+    """
+    if min(num_documents, num_images, num_pages, num_threads, rounds) < 1:
+        raise InputError("nothing to measure", expected="at least one of each", remedy="Raise the numbers.")
+    documents, rng = [_document(number, num_pages) for number in range(num_documents)], np.random.default_rng(1)
+    with tempfile.TemporaryDirectory(prefix="semrec-bench-") as folder, closing(DocumentReaders()) as readers:
+        posters = [_poster(Path(folder) / f"{number}.jpg", rng) for number in range(num_images)]
+        settings = EmbedSettings(kind="image", device="cpu", dtype="float32")
+        encoder = ImageEncoder.load(ImageEncoder.plan(settings), settings, num_threads=num_threads)
+        of_documents: dict[str, Callable[[], object]] = {
+            "pypdfium2, one process": lambda: [_plain_text(data) for data in documents],
+            **{
+                f"semrec, processes: {count}": partial(_read_by, readers, documents, count)
+                for count in sorted({1, num_threads})
+            },
+        }
+        of_images: dict[str, Callable[[], object]] = {
+            "Pillow and torch, one by one": _plain_vectors(posters, settings, num_threads),
+            f"semrec, threads: {num_threads}": lambda: encoder.embed(posters),
+        }
+        rows = _measured(f"PDF of {num_pages} pages", num_documents, of_documents, rounds)
+        return rows + _measured(f"JPEG of {_PIXELS[0]} x {_PIXELS[1]}", num_images, of_images, rounds)
+
+
+def pdf_of(pages: Sequence[str], *, title: str = "", author: str = "", is_encrypted: bool = False) -> bytes:
+    """A PDF 1.4 with ASCII text, without brackets, on each page. Encrypted: with a password that nobody knows."""
+    kids = " ".join(f"{4 + 2 * number} 0 R" for number in range(len(pages)))
+    info = f"<< /Title ({title}) /Author ({author}) /CreationDate (D:20210203040506Z) >>"
+    objects = ["<< /Type /Catalog /Pages 2 0 R >>", f"<< /Type /Pages /Kids [{kids}] /Count {len(pages)} >>", info]
+    font = "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>"
+    for number, text in enumerate(pages):
+        shown = " T* ".join(f"({line}) Tj" for line in text.split("\n"))
+        stream = f"BT /F 9 Tf 11 TL 20 760 Td {shown} ET"
+        objects += [
+            f"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Resources << /Font << /F {font} >> >> "
+            f"/Contents {5 + 2 * number} 0 R >>",
+            f"<< /Length {len(stream)} >>\nstream\n{stream}\nendstream",
+        ]
+    file, offsets = io.BytesIO(), []
+    file.write(b"%PDF-1.4\n")
+    for number, body in enumerate(objects, start=1):
+        offsets.append(file.tell())
+        file.write(f"{number} 0 obj\n{body}\nendobj\n".encode())
+    start = file.tell()
+    rows = "".join(f"{offset:010} 00000 n \n" for offset in offsets)
+    lock = f"/Encrypt << /Filter /Standard /V 1 /R 2 /O <{'41' * 32}> /U <{'42' * 32}> /P -4 >> /ID [<43><43>]"
+    trailer = f"<< /Size {len(objects) + 1} /Root 1 0 R /Info 3 0 R {lock if is_encrypted else ''} >>"
+    table = f"xref\n0 {len(objects) + 1}\n0000000000 65535 f \n{rows}trailer\n{trailer}\nstartxref\n{start}\n%%EOF"
+    file.write(table.encode())
+    return file.getvalue()
+
+
+def _document(number: int, num_pages: int) -> bytes:
+    chance = np.random.default_rng(number)
+    pages = []
+    for _ in range(num_pages):
+        words = chance.choice(_WORDS.split(), _WORDS_PER_PAGE).tolist()
+        pages.append("\n".join(" ".join(words[start : start + 20]) for start in range(0, _WORDS_PER_PAGE, 20)))
+    return pdf_of(pages, title=f"Document {number}")
+
+
+def _poster(path: Path, rng: np.random.Generator) -> str:
+    from PIL import Image
+
+    small = Image.fromarray(rng.integers(0, 256, (12, 8, 3), dtype=np.uint8))
+    small.resize(_PIXELS, Image.Resampling.BICUBIC).save(path, quality=90)
+    return str(path)
+
+
+def _plain_text(data: bytes) -> list[str]:
+    try:
+        import pypdfium2
+    except ImportError as error:
+        raise EncoderError(f"no pypdfium2: {error}", expected="it", remedy="pip install 'semrec[documents]'") from error
+    with closing(pypdfium2.PdfDocument(data)) as pdf:
+        return [page.get_textpage().get_text_bounded() for page in pdf]
+
+
+def _read_by(readers: DocumentReaders, documents: list[bytes], num_threads: int) -> list[object]:
+    with ThreadPoolExecutor(num_threads) as threads:
+        return list(threads.map(lambda data: readers.read(data, "/generated.pdf"), documents))
+
+
+def _plain_vectors(posters: list[str], settings: EmbedSettings, num_threads: int) -> Callable[[], object]:
+    from PIL import Image
+
+    model = resolve_image_model(settings.image_model)
+    features, view = model.build().eval(), model.view
+
+    def vector(path: str) -> np.ndarray:
+        with Image.open(path) as image:
+            pixels = np.array(image.convert("RGB").resize((view.width, view.height)), np.float32)
+        normalised = torch.from_numpy((pixels - view.mean[0]) / view.std[0]).permute(2, 0, 1)[None]
+        return np.asarray(features(normalised))
+
+    def run() -> list[np.ndarray]:
+        torch.set_num_threads(num_threads)
+        with torch.inference_mode():
+            return [vector(path) for path in posters]
+
+    return run
+
+
+def _measured(
+    content: str, num_files: int, ways: dict[str, Callable[[], object]], rounds: int
+) -> list[ContentBenchRow]:
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for way in ways.values():
+        way()  # starts processes, allocates
+    for _ in range(rounds):
+        for name, way in ways.items():
+            started_s = time.perf_counter()
+            way()
+            seconds[name].append(time.perf_counter() - started_s)
+    plain_s = median(next(iter(seconds.values())))
+    return [
+        ContentBenchRow(content, name, round(num_files / median(times), 1), round(plain_s / median(times), 2))
+        for name, times in seconds.items()
+    ]
