@@ -1,7 +1,7 @@
 """Stand-ins for the command lines of infra/README.md: each does what can be done here, and refuses what the real one would.
 
-One program under several names (terraform, kubectl, docker, aws, gcloud, az). What was made is a JSON file, GUIDE_STATE; the
-outputs of Terraform are another, GUIDE_OUTPUTS. Manifests are rendered by the real kubectl, GUIDE_KUBECTL.
+One program under several names (terraform, kubectl, docker, aws, gcloud, az, curl). What was made is a JSON file, GUIDE_STATE;
+the outputs of Terraform are another, GUIDE_OUTPUTS. Manifests are rendered by the real kubectl, GUIDE_KUBECTL.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ def terraform(state: dict[str, Any], words: list[str]) -> None:
     match words[1:]:
         case ["init"]:
             require((folder / "backend.tf").is_file(), "the state would lie on this machine: no backend.tf")
+            require(state.get("state_bucket"), "no bucket for the state")
             state.setdefault("initialised", []).append(str(folder))
         case ["apply", *_] | ["destroy", *_]:
             require(str(folder) in state.get("initialised", []), "terraform init first")
@@ -74,8 +75,10 @@ def kubectl(state: dict[str, Any], words: list[str]) -> None:
     match words[2:] if words[0] == "-n" else words:
         case ["kustomize", folder]:
             sys.stdout.write(render(folder))
-        case ["config", "set-cluster", *_] | ["label", "namespace", *_] | ["port-forward", *_]:
+        case ["config", "set-cluster", *_]:
             pass
+        case ["port-forward", "svc/semrec-online-serve-svc", "8000"]:
+            require(state["ray"], "no service")
         case ["create", "namespace", name]:
             state["namespaces"].append(name)
         case ["create", "secret", "generic", name, *sources] | ["create", "configmap", name, *sources]:
@@ -180,11 +183,21 @@ def cloud(state: dict[str, Any], words: list[str]) -> None:
     elif re.search(r"upload-batch|cp --recursive", line):
         require(Path("incoming").is_dir(), "no folder incoming")
         state["uploaded"] = True
+    elif re.search(r"s3 mb|buckets create|container create", line):
+        state["state_bucket"] = True
+    elif re.search(r"create-key|keys describe|account create|signed-in-user", line):
+        print("id")
     else:
-        require(
-            re.search(r"kubeconfig|get-credentials|login|configure-docker|start-session|tunnel|instances", line),
-            "unknown",
-        )
+        known = r"kubeconfig|get-credentials|login|configure-docker|start-session|tunnel|instances"
+        known += r"|create-alias|versioning|services enable|keyrings create|keys create|authorize-cmek=id|group create"
+        require(re.search(rf"{known}|role assignment create .* --assignee id", line), "unknown")
+
+
+def curl(state: dict[str, Any], words: list[str]) -> None:
+    """The service, which is there once Ray is, and asks for a key."""
+    require(state["ray"], "no service")
+    require(re.fullmatch(r"Authorization: Bearer \S+", words[words.index("-H") + 1]), "no key")
+    state["asked"].append(words[-1].removeprefix("http://localhost:8000"))
 
 
 if __name__ == "__main__":
@@ -192,7 +205,7 @@ if __name__ == "__main__":
     with STATE.open("r+") as file:
         fcntl.flock(file, fcntl.LOCK_EX)  # both ends of a pipe run at once
         made: dict[str, Any] = json.load(file)
-        {"terraform": terraform, "kubectl": kubectl, "docker": docker}.get(name, cloud)(made, words)
+        {"terraform": terraform, "kubectl": kubectl, "docker": docker, "curl": curl}.get(name, cloud)(made, words)
         file.seek(0)
         file.truncate()
         json.dump(made, file)

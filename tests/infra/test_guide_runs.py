@@ -83,7 +83,7 @@ def checkout(tmp_path: Path) -> Path:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("brought")
     (tmp_path / "bin").mkdir()
-    for name in ("terraform", "kubectl", "docker", "aws", "gcloud", "az", "kubelogin"):
+    for name in ("terraform", "kubectl", "docker", "aws", "gcloud", "az", "kubelogin", "curl"):
         program = tmp_path / "bin" / name
         program.write_text(f"#!{sys.executable} -IS\n{Path(__file__).with_name('guide_commands.py').read_text()}")
         program.chmod(0o755)
@@ -95,7 +95,7 @@ def run(checkout: Path, cloud: str, text: str) -> tuple[subprocess.CompletedProc
     if kubectl is None or shutil.which("jq") is None:
         pytest.skip("NOT TESTED: no kubectl or no jq here, so the guide was not run")
     state = checkout / "state.json"
-    state.write_text(json.dumps({"namespaces": ["shop"], "made": {}, "ray": [], "jobs": [], "asked": []}))
+    state.write_text(json.dumps({"namespaces": [], "made": {}, "ray": [], "jobs": [], "asked": []}))
     (checkout / "outputs.json").write_text(json.dumps(outputs(cloud)))
     environment = {
         **os.environ,
@@ -106,7 +106,7 @@ def run(checkout: Path, cloud: str, text: str) -> tuple[subprocess.CompletedProc
         "GUIDE_IMAGE": IMAGE,
     }
     environment.pop("KUBE_CONFIG_PATH", None)
-    script = "set -euo pipefail\n" + text.replace("export CLOUD=aws", f"export CLOUD={cloud}")
+    script = "set -euo pipefail\n" + text.replace("export CLOUD=aws ", f"export CLOUD={cloud} ")
     done = subprocess.run(
         ["bash", "-c", script], cwd=checkout, env=environment, capture_output=True, text=True, timeout=300
     )
@@ -121,7 +121,7 @@ def test_every_step_works_in_its_place_and_what_removes_it_all(checkout: Path, c
     assert done.returncode == 0, done.stdout + done.stderr
     assert state["uploaded"]
     assert state["jobs"] == ["import-items", "import-users", "import-interactions", "run"]
-    assert state["asked"] == ["status", "query"]
+    assert state["asked"] == ["status", "query", "/v1/users/42/recommendations"]
     settings = (checkout / f"infra/kuberay/clouds/{cloud}/settings.yaml").read_text()
     assert f"image: {IMAGE}\n" in settings and 'gpuWorkers: "8"\n' in settings and "kubectl: v1.36.0\n" in settings
     assert state["ray"] == [] and "addons" not in state
@@ -130,6 +130,7 @@ def test_every_step_works_in_its_place_and_what_removes_it_all(checkout: Path, c
 @pytest.mark.parametrize(
     ("missing", "reason"),
     [
+        ('aws s3 mb "s3://$STATE" --region "$REGION"', "no bucket for the state"),
         ("export KUBE_CONFIG_PATH=~/.kube/config", "no KUBE_CONFIG_PATH"),
         ("kubectl create namespace monitoring", "no namespace monitoring"),
         ("cloud docker_login", "denied"),
