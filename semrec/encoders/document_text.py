@@ -64,7 +64,9 @@ def _reader_of(data: bytes, suffix: str) -> Callable[[bytes], Document]:
         return _read_docx
     if suffix in _HTML or re.match(rb"\s*(<!doctype html|<html)", data[:1024], re.IGNORECASE):
         return _read_html
-    if b"\0" in data and not data.startswith((b"\xff\xfe", b"\xfe\xff")):
+    # Any bytes could be read as Windows' Latin: text has a name of its own and none of the characters that control devices.
+    is_utf16 = data.startswith((b"\xff\xfe", b"\xfe\xff"))
+    if suffix in (".pdf", ".docx") or (not is_utf16 and re.search(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]", data)):
         raise ContentError("no document of a known format")
     return _read_markdown if suffix in _MARKDOWN else _read_text
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from semrec.encoders.base import EncoderIdentity
-from semrec.errors import CorruptArtefactError, MissingArtefactError, SchemaError, TooManyRejectedError
+from semrec.encoders.base import EncoderIdentity, encoder_class
+from semrec.errors import CorruptArtefactError, InputError, MissingArtefactError, SchemaError, TooManyRejectedError
 from semrec.workspace.digests import fingerprint
 from semrec.workspace.folder import Workspace
 from semrec.workspace.ledger import Ledger, PartRecord, Plan, PlannedPart, sum_counts
@@ -113,14 +113,16 @@ def finish_embedding(
 ) -> EmbeddingManifest:
     """Completes the run and makes it the embedding's current one; returns the embedding's manifest.
 
-    Raises IncompleteRunError naming missing parts, and TooManyRejectedError when more than the share `max_rejected` of the
-    items have no vector. Either leaves the previous manifest as it was and the run open, so that its vectors still serve.
+    Raises IncompleteRunError naming missing parts, TooManyRejectedError when more than the share `max_rejected` of the items
+    have no vector, and InputError when none has content of the encoder's modality. Each leaves the previous manifest as it
+    was and the run open, so that its vectors still serve.
     """
     storage = workspace.storage
     ledger = Ledger(storage, job.run_folder)
     missing, records = ledger.pending(job.plan)
     counts = sum_counts(record.counts for record in records.values())
     if not missing:
+        _check_content(job, counts)
         _check_rejected(job, counts, max_rejected)
     run = ledger.finish(job.plan, EmbeddingRunManifest, {"catalogue": job.catalogue_fingerprint})
     manifest = _manifest(job, records, counts, run.num_rows)
@@ -188,6 +190,16 @@ def _known_run(storage: Storage, folder: str, run_id: str) -> KnownRun | None:
         return KnownRun(run_id, int(plan.settings["num_parts"]))
     except (CorruptArtefactError, MissingArtefactError, SchemaError, KeyError):
         return None
+
+
+def _check_content(job: EmbeddingJob, counts: dict[str, int]) -> None:
+    modality = encoder_class(job.identity.kind).modality
+    if job.num_items and not sum(counts.get(name, 0) for name in ("embedded", "reused", "rejected")):
+        raise InputError(
+            f"none of {job.num_items:,} items has content {modality!r}",
+            expected="one at least",
+            remedy=f"Import it, as in `semrec import csv ... --content {modality}=COLUMN`, or choose another --encoder.",
+        )
 
 
 def _check_rejected(job: EmbeddingJob, counts: dict[str, int], max_rejected: float) -> None:

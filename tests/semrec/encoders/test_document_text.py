@@ -82,6 +82,7 @@ def archive_of(name: str, data: bytes) -> bytes:
         (archive_of("word/document.xml", b"<w:document>"), "damaged document: ExpatError"),
         (archive_of("photos/1.jpg", b"pixels"), "no document of a known format"),
         (b"\x89PNG\r\n\x1a\n\0\0", "no document of a known format"),
+        (b"\x89\x01\xd0", "no document of a known format"),
         (b" \n\t", "no text"),
         (b"<html><body><script>x</script></body></html>", "no text"),
     ],
@@ -90,6 +91,11 @@ def test_what_is_no_document_has_a_reason(readers: DocumentReaders, data: bytes,
     with pytest.raises(ContentError) as caught:
         readers.read(data, "/any")
     assert (caught.value.reason, caught.value.is_unread) == (reason, False)
+
+
+def test_a_name_does_not_make_a_pdf(readers: DocumentReaders) -> None:
+    with pytest.raises(ContentError, match="no document of a known format"):
+        readers.read(b"words", "/a.pdf")
 
 
 @pytest.mark.parametrize(

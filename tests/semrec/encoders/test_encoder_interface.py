@@ -137,6 +137,15 @@ def test_an_encoder_of_another_modality_embeds_the_content_of_that_modality(
         OnlineEncoder(released.manifest.encoder)
 
 
+def test_a_modality_that_no_item_has_is_refused(
+    workspace: Workspace, write_catalogue: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LetterEncoder, "modality", "poster")
+    write_catalogue(ITEMS)
+    with pytest.raises(InputError, match="none of 4 items has content 'poster'"):
+        embed(workspace)
+
+
 def test_an_unknown_kind_is_refused() -> None:
     with pytest.raises(InputError, match=r"encoder 'smell'; expected .*letters or text"):
         encoder_class("smell")
