@@ -28,17 +28,20 @@ def main(
     release: Annotated[str | None, typer.Option(help="Release (default: the live one, else the newest).")] = None,
     json: Json = None,
 ) -> None:
-    """Show which kinds of taste a release's users have, how many are of each, and what they like more than others."""
+    """Show which kinds of taste a release's users have, how many are of each, and what they like more than others.
+
+    They are stored with the release: the page of `semrec serve` offers them, without a restart.
+    """
     import json as json_library
-    from dataclasses import asdict
     from pathlib import Path
 
     from semrec.release.reader import Release
-    from semrec.reports.archetypes import find_archetypes
+    from semrec.reports.archetypes import ArchetypesManifest, find_archetypes
     from semrec.runs.status import live_or_newest
 
     release_id = release or live_or_newest(workspace.storage)
     archetypes = find_archetypes(Release(workspace.storage, release_id), count)
+    ArchetypesManifest(archetypes=tuple(archetypes)).write(workspace.storage, release_id)
     table = Table("archetype", "users", "share", "likes more than others", "for instance", box=None)
     for archetype in archetypes:
         table.add_row(
@@ -50,7 +53,7 @@ def main(
         )
     show_table(table, width=160)
     if json:
-        rows = [asdict(archetype) for archetype in archetypes]
+        rows = [archetype.model_dump(mode="json") for archetype in archetypes]
         text = json_library.dumps({"release": release_id, "archetypes": rows}, indent=1, ensure_ascii=False)
         Path(json).write_text(text + "\n", encoding="utf-8")
 

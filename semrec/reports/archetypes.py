@@ -7,7 +7,6 @@ their likes, q in all.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -21,8 +20,10 @@ from semrec.models.sparse import liked_pairs
 from semrec.release.attributes import FlatAttributes
 from semrec.release.reader import Release
 from semrec.release.training import events_of
+from semrec.workspace.manifests import Manifest
+from semrec.workspace.records import Record
 
-__all__ = ["Archetype", "find_archetypes"]
+__all__ = ["Archetype", "ArchetypesManifest", "find_archetypes"]
 
 _SEED: Final = 0
 _MOST_VALUES: Final = 256  # an attribute with more is a name, not a kind
@@ -30,8 +31,7 @@ _LEAST_LIFT: Final = 1.1  # of p / q
 _NUM_ATTRIBUTES: Final = 3
 
 
-@dataclass(frozen=True)
-class Archetype:
+class Archetype(Record):
     """A kind of taste: `share` of the users that were clustered; `titles` and `attributes` the most distinctive first;
     `user_ids` of those nearest to its centre."""
 
@@ -41,6 +41,16 @@ class Archetype:
     attributes: tuple[str, ...]
     titles: tuple[str, ...]
     user_ids: tuple[str, ...]
+
+
+class ArchetypesManifest(Manifest):
+    """The archetypes of a release's users as they were last found, the largest first; the service's page shows them."""
+
+    KIND = "archetypes"
+    PATH = "releases/{}/archetypes.json"
+    REMEDY = "Run `semrec archetypes`."
+
+    archetypes: tuple[Archetype, ...]
 
 
 def find_archetypes(

@@ -105,6 +105,7 @@ export const recommendTaste = (liked, { k, filters, diversity }, { signal } = {}
 export const item = (id, { signal } = {}) => json(`v1/items/${encoded(id)}`, { signal });
 export const models = () => json("v1/models");
 export const users = (limit) => json("v1/users", { params: [["limit", limit]] });
+export const archetypes = () => json("v1/archetypes");
 export const titles = (text, { signal } = {}) => json("v1/titles", { params: [["text", text]], signal });
 export const legend = () => json("v1/map/legend");
 export const mapRows = (rows) => json("v1/map/items", { params: [["rows", rows.join(",")]] });

@@ -13,6 +13,7 @@ import { namesIn, reasonsOf } from "./reasons.js";
 import { PAGE, read, write } from "./state.js";
 import { makeSuggestions } from "./suggest.js";
 import * as taste from "./taste.js";
+import { makeTastes } from "./tastes.js";
 import { emptyOf, failureOf, headingOf, originOf } from "./words.js";
 
 const NOBODY = "somebody new"; // a viewer of whom nothing is known gets what is popular
@@ -27,6 +28,7 @@ let shown = { items: [], reasons: new Map() };
 let running = null;
 let map = null;
 let filters = null;
+let tastes = null;
 
 const actions = {
   open: (item) => openItem(item, placeOf(item.item_id), actions),
@@ -147,6 +149,7 @@ function showControls() {
   byId("diversity").value = state.diversity;
   showDiversity();
   filters?.show(state.filters);
+  tastes?.show(state.mode === "popular");
   const active = inWords(state.filters);
   if (state.diversity) active.push(`diversity ${percent(state.diversity)}`);
   byId("active").textContent = active.join(" · ");
@@ -214,6 +217,13 @@ async function loadUsers() {
   fill(byId("users"), users.map((value) => el("option", { value })));
 }
 
+/** Kinds of taste, each with viewers to look at; nothing where the release has none, or the key may not know. */
+async function loadTastes() {
+  const { archetypes } = await api.archetypes();
+  tastes = makeTastes(byId("tastes"), archetypes, (user) => go({ mode: "user", about: user }));
+  tastes.show(state.mode === "popular");
+}
+
 async function loadMap() {
   map = new MapView(byId("map"), byId("legend"), {
     items: async (rows) => (await api.mapRows(rows)).items,
@@ -239,7 +249,7 @@ async function start() {
     showProblem(problem);
     return;
   }
-  await Promise.allSettled([show(), loadControls(), loadUsers(), loadMap()]);
+  await Promise.allSettled([show(), loadControls(), loadUsers(), loadTastes(), loadMap()]);
 }
 
 start();

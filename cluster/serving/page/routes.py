@@ -7,6 +7,7 @@ GET /v1/map/legend           what the colours mean, at once
 GET /v1/map/items            items by `rows=1,2,3` or by `item_id=a&item_id=b`
 GET /v1/titles               items whose title contains a text, for suggestions while typing
 GET /v1/users                some user ids
+GET /v1/archetypes           kinds of taste with users of each; 404 until `semrec archetypes` has found them
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from cluster.serving.service import Service, needs_explain
 from semrec.changes.overlay import OverlayView
 from semrec.errors import MissingArtefactError
 from semrec.release.reader import Release
+from semrec.reports.archetypes import ArchetypesManifest
 from semrec.reports.map import Legend, gone_points, items_with_title, map_bytes, map_items, map_legend, read_map
 from semrec.workspace.digests import sha256_hex
 from semrec.workspace.tables import read_table
@@ -145,6 +147,23 @@ def users(request: Request, caller: TheCaller, limit: Annotated[int, Query(ge=1,
         raise needs_explain("a list of users", "Ask for users that you know")
     release, _ = _now(request)
     return JSONResponse({"release": release.release_id, "users": _some_users(release)[:limit]})
+
+
+@router.get("/v1/archetypes", tags=["users"], responses=problems(404))
+def archetypes(request: Request, caller: TheCaller) -> JSONResponse:
+    """Kinds of taste of the release's users, the largest first: name, share, titles, and some users of each.
+
+    The key needs the scope `explain` as well.
+    """
+    if not caller.may_explain:
+        raise needs_explain("kinds of taste with their users", "Ask for users that you know")
+    release, _ = _now(request)
+    try:
+        found = ArchetypesManifest.read(release.storage, release.release_id).archetypes
+    except MissingArtefactError as error:  # whose text names the workspace
+        raise ProblemError(404, f"no archetypes of release {release.release_id}", "archetypes", error.remedy) from None
+    shown = [archetype.model_dump(mode="json") for archetype in found]
+    return JSONResponse({"release": release.release_id, "archetypes": shown})
 
 
 def _now(request: Request) -> tuple[Release, OverlayView]:

@@ -31,6 +31,8 @@ from semrec.data import ItemRow, import_interactions, import_items, import_users
 from semrec.demo import film_items, viewer_interactions, viewer_rows
 from semrec.online.release import OnlineRelease
 from semrec.progress import NoProgress
+from semrec.release.reader import Release, newest_release
+from semrec.reports.archetypes import ArchetypesManifest, find_archetypes
 from semrec.settings import ScoreSettings, Settings
 from semrec.workspace.folder import Workspace
 from semrec.workspace.storage import Storage
@@ -78,6 +80,8 @@ def make_workspace(uri: str) -> Workspace:
     settings = Settings(score=ScoreSettings(k=20))
     run_pipeline(workspace, settings, compute=InProcess(), progress=NoProgress())
     draw_release_map(workspace, None, compute=InProcess(), progress=NoProgress())
+    release = Release(workspace.storage, newest_release(workspace.storage))
+    ArchetypesManifest(archetypes=tuple(find_archetypes(release, 3))).write(workspace.storage, release.release_id)
     return workspace
 
 

@@ -104,6 +104,7 @@ _REQUESTS: Final[list[tuple[str, str, Any, dict[str, str]]]] = [
     ("POST", _SEARCH, {"text": "blue stars", "k": 3}, {}),
     ("GET", f"{_USER}?k=4&explain=true&why=n05", None, {}),
     ("GET", f"{_USER}?k=4&source=batch", None, {}),
+    ("GET", "/v1/archetypes", None, {}),
 ]  # fmt: skip
 
 

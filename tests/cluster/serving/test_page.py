@@ -176,6 +176,19 @@ def test_a_viewers_list_is_the_apis_and_says_why(page: Page, site: Site) -> None
     assert sum(shown) == pytest.approx(expected["items"][0]["score"], abs=0.004)
 
 
+def test_a_taste_shows_the_list_of_one_of_its_viewers(page: Page, site: Site) -> None:
+    archetypes = site.get("v1/archetypes")["archetypes"]
+    page.open(site.url)
+    page.one("#tastes:not([hidden])")
+    shown = [f"{archetype['name']} {archetype['share']:.0%}".replace("%", " %") for archetype in archetypes]
+    assert page.texts("#tastes .taste") == shown and len(shown) == 3
+    page.one("#tastes .taste").click()
+    viewer = archetypes[0]["user_ids"][0]
+    expected = [item["item_id"] for item in site.get(f"v1/users/{viewer}/recommendations?k=24")["items"]]
+    page.until(lambda: page.ids == expected)
+    assert page.all("#tastes[hidden]") and page.js("return document.querySelector('#user').value") == viewer
+
+
 def test_an_item_that_is_not_shown_has_a_reason(page: Page, site: Site) -> None:
     page.open(f"{site.url}/?user={USER}&k=5")
     for title, item_id in (("Shrek (2001)", "shrek-2001"), ("The Godfather (1972)", "the-godfather-1972")):

@@ -88,7 +88,7 @@ def test_every_documented_operation_asks_for_a_key(guarded: tuple[LocalReplica, 
         for method, operation in methods.items()
     ]
     open_to_all = {path for method, path, operation in operations if not operation["security"]}
-    assert open_to_all == {"/healthz", "/readyz"} and len(operations) == 19
+    assert open_to_all == {"/healthz", "/readyz"} and len(operations) == 20
     for method, path, _ in operations:
         if path not in open_to_all:
             refused(replica.client.request(method, path), 401)
@@ -102,9 +102,10 @@ def test_what_users_have_seen_needs_a_scope_of_its_own(guarded: tuple[LocalRepli
     replica, keys = guarded
     url = "/v1/users/user-1/recommendations"
     rank_queries = [(url, {"explain": True}), (url, {"why": "n01"}), ("/v1/users", {}), ("/v1/us%65rs", {"limit": 3})]
-    for path, params in rank_queries:
+    for path, params in [*rank_queries, ("/v1/archetypes", {})]:
         problem = refused(replica.client.get(path, params=params, headers=bearer(keys["reader"])), 403)
         assert "without the scope explain" in problem["detail"] and "--scope explain" in problem["remedy"]
+    for path, params in rank_queries:
         for name in ("explainer", "admin"):
             assert replica.client.get(path, params=params, headers=bearer(keys[name])).status_code == 200
     for params in ({}, {"explain": False}, {"source": "batch"}):

@@ -14,7 +14,7 @@ from semrec.bench.generated import write_catalogue
 from semrec.data import import_interactions
 from semrec.errors import InputError
 from semrec.release.reader import Release
-from semrec.reports.archetypes import find_archetypes
+from semrec.reports.archetypes import ArchetypesManifest, find_archetypes
 from semrec.workspace.folder import Workspace
 from tests.semrec.models.learned_world import NUM_ITEMS, embeddings, group_of_items, planted_events
 
@@ -60,7 +60,10 @@ def test_the_command_shows_and_writes_them(workspace: Workspace, tmp_path: Path)
     result = CliRunner().invoke(app, ["archetypes", "-w", workspace.storage.uri, "--count", "3", "--json", str(report)])
     assert result.exit_code == 0, result.output
     assert "western" in result.output and "33%" in result.output
-    assert sum(row["num_users"] for row in json.loads(report.read_text())["archetypes"]) == 90
+    shown = json.loads(report.read_text())["archetypes"]
+    assert sum(row["num_users"] for row in shown) == 90
+    stored = ArchetypesManifest.read(workspace.storage, newest(workspace).release_id).archetypes
+    assert [archetype.model_dump(mode="json") for archetype in stored] == shown  # what the service's page offers
 
 
 def newest(workspace: Workspace) -> Release:
