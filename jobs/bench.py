@@ -5,6 +5,7 @@ semrec bench content --documents 50 --images 50
 semrec bench import --ratings 25000000
 semrec bench scoring --json scoring.json --plot scoring.svg
 semrec bench fuzz --minutes 10
+semrec bench models ratings.csv --json models.json
 semrec bench ratings ratings.csv --json ratings.json
 semrec bench release --items 1000000
 semrec bench run --workspace W --users 50000 --k 100
@@ -171,6 +172,46 @@ def fuzz_scoring(
         raise typer.Exit(1)
 
 
+@app.command("models")
+@exit_on_error
+def models(
+    file: Annotated[
+        str | None, typer.Argument(help="Lines of user, item, rating, as ratings.csv (default: generated likes).")
+    ] = None,
+    liked_above: Annotated[float, typer.Option(help="Ratings of the file above it are likes.")] = 3.0,
+    users: Annotated[int, typer.Option(min=100, help="Generated users.")] = 20_000,
+    items: Annotated[int, typer.Option(min=100, help="Generated items.")] = 10_000,
+    likes: Annotated[int, typer.Option(min=1_000, help="Generated likes, about.")] = 1_000_000,
+    dimension: Annotated[int, typer.Option(min=1, help="Dimensions of both libraries' factors.")] = 64,
+    epochs: Annotated[int, typer.Option(min=1, help="Epochs of a training at most.")] = 15,
+    regularization: Annotated[
+        list[float] | None, typer.Option(help="Of iALS; repeat for several (default 0.003, 0.01).")
+    ] = None,
+    peers: Annotated[bool, typer.Option(help="Also implicit's ALS, where it is installed.")] = True,
+    json: Json = None,
+) -> None:
+    """CPU time of the training of iALS and of implicit's ALS to equal nDCG@10 of held-out likes, and its peak memory."""
+    import numpy as np
+
+    from semrec.bench.models import bench_models, generate_likes, has_peer
+    from semrec.models.ials import IalsModel
+    from semrec.models.ratings.table import read_ratings
+
+    if peers and not has_peer():
+        say("without implicit, which is not installed: pip install implicit")
+    if file:
+        table = read_ratings(file)
+        liked = table.rows(np.flatnonzero(table.value_N > liked_above))
+    else:
+        liked = generate_likes(users, items, likes)
+    say(f"{len(liked.columns):,} likes of {liked.num_rows:,} users and {liked.num_columns:,} items")
+    measured = bench_models(
+        liked, {**IalsModel.defaults, "dimension": dimension, "num_epochs": epochs},
+        regularizations=regularization or (0.003, 0.01), peers=peers, progress=ConsoleProgress(),
+    )  # fmt: skip
+    show_rows("models", [asdict(row) for row in measured], json)
+
+
 @app.command("ratings")
 @exit_on_error
 def ratings(
@@ -179,20 +220,28 @@ def ratings(
     ] = None,
     models: Annotated[str | None, typer.Option(help="Rating models, with commas (default: all).")] = None,
     folds: Annotated[int, typer.Option(min=2, help="Folds, as scikit-surprise divides them.")] = 5,
+    measured_folds: Annotated[
+        int | None, typer.Option(min=1, help="Only the first so many: SVD++ takes scikit-surprise minutes a fold.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Shuffles the folds.")] = 0,
     peers: Annotated[bool, typer.Option(help="Also scikit-surprise's models, where it is installed.")] = True,
     json: Json = None,
 ) -> None:
     """RMSE, MAE and CPU time of rating models (SVD, SVD++, NMF, Slope One, k-NN) beside scikit-surprise's."""
-    from semrec.bench.ratings import bench_ratings, generate_ratings
+    from semrec.bench.ratings import bench_ratings, generate_ratings, has_peer
     from semrec.models.ratings.base import RATING_MODELS
     from semrec.models.ratings.table import read_ratings
 
     table = read_ratings(file) if file else generate_ratings()
     say(f"{len(table):,} ratings of {table.num_users:,} users and {table.num_items:,} items")
+    if peers and not has_peer():
+        say("without scikit-surprise, which is not installed: pip install scikit-surprise")
     kinds = models.split(",") if models else list(RATING_MODELS)
     measured = []
-    for row in bench_ratings(table, kinds=kinds, num_folds=folds, seed=seed, peers=peers, progress=ConsoleProgress()):
+    for row in bench_ratings(
+        table, kinds=kinds, num_folds=folds, measured_folds=measured_folds, seed=seed, peers=peers,
+        progress=ConsoleProgress(),
+    ):  # fmt: skip
         measured.append(asdict(row))
         write_rows(json, measured)  # some peers take minutes a model: what is measured is kept
     show_rows("ratings", measured, None)

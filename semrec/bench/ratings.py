@@ -15,7 +15,7 @@ from semrec.models.ratings.cross_validation import cross_validate, measure_folds
 from semrec.models.ratings.table import RatingTable
 from semrec.progress import Progress
 
-__all__ = ["RatingsMeasurement", "bench_ratings", "generate_ratings"]
+__all__ = ["RatingsMeasurement", "bench_ratings", "generate_ratings", "has_peer"]
 
 #: Kind -> the class of scikit-surprise that does the same, with its own default settings.
 _PEERS: Final = {
@@ -42,22 +42,32 @@ def bench_ratings(
     *,
     kinds: Sequence[str] = tuple(RATING_MODELS),
     num_folds: int = 5,
+    measured_folds: int | None = None,
     seed: int = 0,
     peers: bool = True,
     progress: Progress,
 ) -> Iterator[RatingsMeasurement]:
-    """Each model with its default settings and, where scikit-surprise is installed and `peers` allows, its peer's after it."""
-    peers = peers and find_spec("surprise") is not None
+    """Each model with its default settings and, where scikit-surprise is installed and `peers` allows, its peer's after it.
+
+    `measured_folds`: only the first so many of the folds, for peers that take minutes each.
+    """
+    peers = peers and has_peer()
+    folds: dict[str, Any] = {"num_folds": num_folds, "measured_folds": measured_folds, "seed": seed}
     for kind in kinds:
         _compile(kind)
         progress.note(f"{kind} in {num_folds} folds")
-        ours = cross_validate(kind, table, num_folds=num_folds, seed=seed)
+        ours = cross_validate(kind, table, **folds)
         own_s = ours.fit_cpu_s + ours.predict_cpu_s
-        peer = _cross_validate_peer(kind, table, num_folds, seed) if peers and kind in _PEERS else None
+        peer = _cross_validate_peer(kind, table, folds) if peers and kind in _PEERS else None
         times_faster = (peer.fit_cpu_s + peer.predict_cpu_s) / own_s if peer else None
         yield RatingsMeasurement(kind, "semrec", ours.rmse, ours.mae, ours.fit_cpu_s, ours.predict_cpu_s, times_faster)
         if peer:
             yield peer
+
+
+def has_peer() -> bool:
+    """Whether scikit-surprise is installed."""
+    return find_spec("surprise") is not None
 
 
 def generate_ratings(
@@ -81,11 +91,11 @@ def _compile(kind: str) -> None:
     rating_model_class(kind)().fit(small.rows(np.arange(len(small)))).predict(small.user_N, small.item_N)
 
 
-def _cross_validate_peer(kind: str, table: RatingTable, num_folds: int, seed: int) -> RatingsMeasurement:
+def _cross_validate_peer(kind: str, table: RatingTable, folds: dict[str, Any]) -> RatingsMeasurement:
     import surprise
 
     peer_class = getattr(surprise, _PEERS[kind])
-    options: dict[str, Any] = {"random_state": seed} if kind in ("svd", "svd++", "nmf") else {}
+    options: dict[str, Any] = {"random_state": folds["seed"]} if kind in ("svd", "svd++", "nmf") else {}
     if kind.startswith("knn"):
         options["verbose"] = False
     low, high = float(table.value_N.min()), float(table.value_N.max())
@@ -102,5 +112,5 @@ def _cross_validate_peer(kind: str, table: RatingTable, num_folds: int, seed: in
     def read(predictions: Any) -> np.ndarray:
         return np.array([prediction.est for prediction in predictions])
 
-    means = measure_folds(table, prepare, num_folds=num_folds, seed=seed, read=read)
+    means = measure_folds(table, prepare, **folds, read=read)
     return RatingsMeasurement(kind, "scikit-surprise", *means, None)

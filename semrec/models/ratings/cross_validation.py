@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import product
+from itertools import islice, product
 from typing import Any
 
 import numpy as np
@@ -35,9 +35,13 @@ def cross_validate(
     settings: Mapping[str, Any] | None = None,
     *,
     num_folds: int = 5,
+    measured_folds: int | None = None,
     seed: int = 0,
 ) -> RatingScores:
-    """Fits a model on all folds but one and predicts that one, in turn. Raises what `RatingModel.fit` raises."""
+    """Fits a model on all folds but one and predicts that one, in turn; only the first `measured_folds`, if given.
+
+    Raises what `RatingModel.fit` raises.
+    """
     model_class = rating_model_class(kind)
     all_settings = model_class(settings).settings
 
@@ -45,7 +49,11 @@ def cross_validate(
         ratings, model = table.rows(trained), model_class(settings)
         return partial(model.fit, ratings), partial(model.predict, table.user_N[tested], table.item_N[tested])
 
-    return RatingScores(kind, all_settings, *measure_folds(table, prepare, num_folds=num_folds, seed=seed))
+    return RatingScores(
+        kind,
+        all_settings,
+        *measure_folds(table, prepare, num_folds=num_folds, measured_folds=measured_folds, seed=seed),
+    )
 
 
 def measure_folds(
@@ -53,16 +61,17 @@ def measure_folds(
     prepare: Callable[[np.ndarray, np.ndarray], tuple[Callable[[], Any], Callable[[], Any]]],
     *,
     num_folds: int,
+    measured_folds: int | None = None,
     seed: int,
     read: Callable[[Any], np.ndarray] = np.asarray,
 ) -> tuple[float, float, float, float]:
-    """Means over the folds of RMSE, MAE, and CPU seconds to fit and to predict.
+    """Means over the folds, or the first `measured_folds` of them, of RMSE, MAE, and CPU seconds to fit and to predict.
 
     `prepare` has the places of what trains and what tests, and returns what fits and what predicts; these two are timed.
     `read` makes float64 [n] of a prediction.
     """
     measured = []
-    for trained, tested in divide_folds(len(table), num_folds, seed):
+    for trained, tested in islice(divide_folds(len(table), num_folds, seed), measured_folds):
         fit, predict = prepare(trained, tested)
         started_s = time.process_time()
         fit()

@@ -164,6 +164,15 @@ def test_other_files_are_refused_by_name(tmp_path: Path, lines: str) -> None:
         read_ratings(path)
 
 
+def test_only_the_first_folds_are_measured_where_that_is_asked() -> None:
+    table = generate_ratings(40, 30, 400)
+    trained, tested = next(iter(divide_folds(len(table), 3, 0)))
+    model = rating_model_class("slope_one")().fit(table.rows(trained))
+    errors_N = model.predict(table.user_N[tested], table.item_N[tested]) - table.value_N[tested]
+    scores = cross_validate("slope_one", table, num_folds=3, measured_folds=1)
+    assert scores.rmse == pytest.approx(np.sqrt((errors_N**2).mean()))
+
+
 def test_folds_are_those_of_scikit_surprise() -> None:
     surprise = pytest.importorskip("surprise")
     from surprise.model_selection import KFold
