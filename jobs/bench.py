@@ -73,6 +73,20 @@ def content(
     show_rows("content", [asdict(row) for row in rows], json)
 
 
+@app.command("graph")
+@exit_on_error
+def graph(
+    relations: Annotated[int, typer.Option(min=100, help="Relations of the generated graph.")] = 1_000_000,
+    sources: Annotated[int, typer.Option(min=1, help="Nodes from which all others are searched.")] = 128,
+    json: Json = None,
+) -> None:
+    """Searches in a graph per second beside scipy, and rustworkx and networkx where they are installed."""
+    from semrec.bench.graph import bench_graph
+
+    rows = [asdict(row) for row in bench_graph(num_relations=relations, num_sources=sources)]
+    show_rows(f"graph of {relations:,} relations", rows, json)
+
+
 @app.command("import")
 @exit_on_error
 def import_(

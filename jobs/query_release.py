@@ -3,6 +3,7 @@
 semrec query --workspace W --item toy-story-1995
 semrec query --workspace W --user viewer-0000001
 semrec query --workspace W --search "toy story"
+semrec query --workspace W --related toy-story-1995
 """
 
 from __future__ import annotations
@@ -30,11 +31,12 @@ def main(
     item: Annotated[str | None, typer.Option(help="Item whose neighbours are wanted.")] = None,
     user: Annotated[str | None, typer.Option(help="User whose published list is wanted.")] = None,
     search: Annotated[str | None, typer.Option(help="Words of a title.")] = None,
+    related: Annotated[str | None, typer.Option(help="Item whose relations to others are wanted.")] = None,
     k: Annotated[int, typer.Option(min=1, help="Answers wanted.")] = 10,
 ) -> None:
     """Ask the live release and run."""
-    if sum(value is not None for value in (item, user, search)) != 1:
-        raise typer.BadParameter("give exactly one of --item, --user, --search")
+    if sum(value is not None for value in (item, user, search, related)) != 1:
+        raise typer.BadParameter("give exactly one of --item, --user, --search, --related")
     from semrec.online.release import OnlineRelease
     from semrec.runs.live import require_live
 
@@ -45,6 +47,8 @@ def main(
         _show_user(served, user, k)
     elif item is not None:
         _show_similar(served, item, k)
+    elif related is not None:
+        _show_related(served, related, k)
     else:
         _show_titles(served, str(search), k)
 
@@ -68,6 +72,16 @@ def _show_similar(served: OnlineRelease, item: str, k: int) -> None:
     released = OverlayView.empty()
     (ranked,) = served.rank([served.similar(item, released, k=k)], released)
     _show(served, f"nearest to {item} (release {served.release_id})", ranked.hits)
+
+
+def _show_related(served: OnlineRelease, item: str, k: int) -> None:
+    from semrec.changes.overlay import OverlayView
+    from semrec.online.relations import related_items
+
+    table = Table("", "item", "by way of", title=one_line(f"related to {item}"), title_justify="left")
+    for rank, one in enumerate(related_items(served, item, k, OverlayView.empty()), start=1):
+        table.add_row(str(rank), one_line(one.item_id), one_line(one.path.in_words()))
+    show_table(table)
 
 
 def _show_titles(served: OnlineRelease, words: str, k: int) -> None:

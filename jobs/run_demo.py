@@ -25,7 +25,7 @@ from jobs.printing import say, show_table, styled
 from semrec.settings import change_settings, has_settings, setting_fields, write_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from cluster.stages.pipeline import PipelineResult
     from semrec.online.answers import ScoredItem
@@ -36,8 +36,9 @@ __all__ = ["main"]
 
 _SHOWN_ITEM = "toy-story-1995"
 _NUM_BUCKETS = 8
-#: What a search finds for these viewers. It takes minutes; only the weights are chosen here, on a quarter of the viewers.
-_MODELS = {
+_SETTINGS = {
+    "release.relations_from": ("director", "genre"),
+    # What a search finds for these viewers. It takes minutes; only the weights are chosen here, on a quarter of the viewers.
     "models.search": False,
     "models.search_users": 400,
     "models.nsvd_dimension": 64,
@@ -68,7 +69,7 @@ def main(
     opened = Workspace.create(workspace or tempfile.mkdtemp(prefix="semrec-demo-"), num_buckets=_NUM_BUCKETS)
     say(("semrec demo", "bold"), f" in {opened.uri}")
     if not has_settings(opened.storage):
-        settings = change_settings(settings_for_call(opened, {"score.k": k}), _MODELS)
+        settings = change_settings(settings_for_call(opened, {"score.k": k}), _SETTINGS)
         write_settings(opened.storage, settings)
     settings = settings_for_call(opened, {"score.k": k})
     _import(opened, viewers, copies, seed)
@@ -127,6 +128,7 @@ def _show(workspace: Workspace, result: PipelineResult) -> None:
             lists.add_row(*taste_cells, name, titles, end_section=name == lists_by[-1][0])
             taste_cells = ["", ""]
     show_table(lists)
+    _show_reason(served, f"viewer-{0:07d}", title_of)
     if result.models.gain:
         difference, low, high = result.models.gain
         ndcg = result.models.ndcg
@@ -134,6 +136,21 @@ def _show(workspace: Workspace, result: PipelineResult) -> None:
             f"\nheld-out likes of {result.models.num_users:,} viewers: nDCG@10 {ndcg['popularity']:.3f} by popularity, "
             f"{ndcg['chosen']:.3f} by all models, {difference:+.3f} [{low:+.3f}, {high:+.3f}]"
         )
+
+
+def _show_reason(served: OnlineRelease, viewer: str, title_of: Callable[[str], str]) -> None:
+    """Prints how a film that a viewer is recommended is related to one they liked."""
+    from semrec.changes.overlay import OverlayView
+    from semrec.online.explain import explain
+
+    published, released = served.published(viewer), OverlayView.empty()
+    assert published is not None
+    explained = explain(served, served.profile(viewer, [], released), published.hits, released)
+    reasons = {one.item_id: one.reason for one in explained if one.reason}
+    if reasons:  # a director says more than a genre
+        item_id = min(reasons, key=lambda item_id: reasons[item_id][0].predicate)
+        ways = ", ".join(edge.end.replace("=", " ") for edge in reasons[item_id] if not edge.is_inverse)
+        say(f"\nwhy {title_of(item_id)}: {viewer} liked {title_of(reasons[item_id][0].start)}, with the same {ways}")
 
 
 def _hits_by_content(served: OnlineRelease, viewer: str) -> Sequence[ScoredItem]:

@@ -116,7 +116,12 @@ class ReleaseSettings(_Section):
         None, ge=0, description="Seconds since 1970 UTC; later events are left out. Not set: the newest event."
     )
 
-    @field_validator("eligibility")
+    relations_from: tuple[str, ...] = Field(
+        (),
+        description="Attributes whose values count as relations beside the imported ones: items that share one are related.",
+    )
+
+    @field_validator("eligibility", "relations_from")
     @classmethod
     def _check_names(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         if not all(names) or len(set(names)) < len(names):

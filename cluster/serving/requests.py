@@ -28,7 +28,9 @@ __all__ = [
     "ItemBody",
     "ListParameters",
     "NumberRange",
+    "PathParameters",
     "RecommendBody",
+    "RelatedParameters",
     "SearchBody",
     "SimilarParameters",
     "UserParameters",
@@ -38,6 +40,8 @@ __all__ = [
 ]
 
 _MAX_ATTRIBUTES: Final = 256
+_MAX_RELATED: Final = 100
+_MAX_PATHS: Final = 10  # each takes as many searches as the path before has steps
 _MAX_ERRORS: Final = 20  # that an answer shows
 _MAX_PLACE: Final = 200  # characters of where an error is: a member's name may be megabytes long
 _ATTRIBUTES: Final = ("platform", "genre", "maturity")  # that have a parameter of their own
@@ -96,6 +100,28 @@ class SimilarParameters(ListParameters):
     def query(self, item_id: str) -> SimilarQuery:
         """The query for the items most like `item_id`."""
         return SimilarQuery(item_id, self.options)
+
+
+class _GraphParameters(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    predicate: Annotated[list[Name], Field(max_length=256, fail_fast=True)] = Field(
+        [], description="Follow these relations alone, in both directions; give it several times. None: all."
+    )
+
+
+class RelatedParameters(_GraphParameters):
+    """Options of the items related to one."""
+
+    k: Annotated[int, Field(ge=1, le=_MAX_RELATED, description="Items wanted.")] = 10
+
+
+class PathParameters(_GraphParameters):
+    """Options of the paths between two items or entities."""
+
+    start: Id = Field(description="An item or entity; the value of an attribute is `attribute=value`.")
+    end: Id = Field(description="Another, or the same.")
+    k: Annotated[int, Field(ge=1, le=_MAX_PATHS, description="Paths wanted.")] = 1
 
 
 class UserParameters(ListParameters):

@@ -168,7 +168,7 @@ def _train_ours(train: SparseRows, settings: dict[str, Any], after_epoch: _After
 def _train_peer(train: SparseRows, settings: dict[str, Any], after_epoch: _AfterEpoch) -> None:
     """implicit's ALS: conjugate gradients on the CPU, as it comes. A like weighs (1 + a) / a against 1, as in ours."""
     from implicit.als import AlternatingLeastSquares
-    from scipy.sparse import csr_matrix  # type: ignore[import-untyped]
+    from scipy.sparse import csr_matrix
 
     a = settings["unobserved_weight"]
     matrix = csr_matrix((train.values, train.columns, train.offsets), shape=(train.num_rows, train.num_columns))

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Final, Literal
 import numpy as np
 
 from semrec.changes.overlay import OverlayView
+from semrec.graph.graph import Edge
 from semrec.models.base import WeightedHistory
 from semrec.models.components import ComponentHistory
 from semrec.online.answers import RankQuery, ScoredItem
 from semrec.online.profile import UserProfile
+from semrec.online.relations import reason_for
 from semrec.scoring.eligibility import Clause
 
 if TYPE_CHECKING:
@@ -43,7 +45,8 @@ class Explanation:
     """The score of an item, taken apart: `parts` with the largest effect, and `rest`, what all others add up to.
 
     The contributions and the rest add up to the score, but for the rounding of float32. `nearest` are the liked things that
-    are most like the item, by cosine. A score by popularity is a number of users, and all of it is rest.
+    are most like the item, by cosine. A score by popularity is a number of users, and all of it is rest. `reason` are the
+    relations that lead from something liked to the item, rare ones preferred; None without any. It explains no number.
     """
 
     item_id: str
@@ -51,6 +54,7 @@ class Explanation:
     parts: list[Part]
     rest: float
     nearest: list[Part]
+    reason: tuple[Edge, ...] | None = None
 
 
 def explain(
@@ -67,6 +71,7 @@ def explain(
     items_KD = served.vectors_of([hit.item_id for hit in hits], overlay)
     terms = _Terms.concatenate([_terms_of(history, profile.names, items_KD) for history in profile.histories])
     liked = np.flatnonzero(terms.is_liked)
+    liked_ids = _liked_ids(profile)
     explained = []
     for row, hit in enumerate(hits):
         added = terms.added_KL[row]
@@ -74,8 +79,19 @@ def explain(
         nearest = liked[np.argsort(-terms.cosines_KL[row, liked], kind="stable")]
         parts, alike = ([terms.part(row, n) for n in order[:num_parts].tolist()] for order in (largest, nearest))
         rest = float(added[largest[num_parts:]].sum())
-        explained.append(Explanation(hit.item_id, float(hit.score), parts, rest, alike))
+        path = reason_for(served, liked_ids, hit.item_id, overlay)
+        explained.append(Explanation(hit.item_id, float(hit.score), parts, rest, alike, path.edges if path else None))
     return explained
+
+
+def _liked_ids(profile: UserProfile) -> list[str]:
+    """The things that speak for an item in some component, each once."""
+    rows = [
+        made_by.history.rows_L[made_by.history.weights_L > 0]
+        for made_by in profile.histories
+        if made_by.history.vector is not None
+    ]
+    return [profile.names[row] for row in np.unique(np.concatenate(rows)).tolist()] if rows else []
 
 
 @dataclass(frozen=True, eq=False)

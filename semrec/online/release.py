@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
@@ -13,6 +14,7 @@ import orjson
 
 from semrec.changes.overlay import OverlayView
 from semrec.errors import CorruptArtefactError, InputError, MissingArtefactError
+from semrec.graph.reasons import Reasons
 from semrec.online.answers import RankedList, RankQuery, ScoredItem, short_reason, sorted_hits
 from semrec.online.filter_layout import CompiledFilters, FilterLayout
 from semrec.online.filters import NO_FILTERS, Filters
@@ -136,6 +138,12 @@ class OnlineRelease:
         if change.deleted:
             raise unknown_item(item_id, self.release_id)
         return ItemFacts(item_id, change.title, dict(change.attributes))
+
+    @cached_property
+    def reasons(self) -> Reasons | None:
+        """How items are related; None in a release without relations."""
+        graph = self.release.graph
+        return Reasons(graph, self.release.item_ids) if graph is not None else None
 
     def vector_of(self, item_id: str, overlay: OverlayView) -> np.ndarray:
         """float32 [D]: an item's vector as it now is. Raises MissingArtefactError for an unknown or deleted one."""

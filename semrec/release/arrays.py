@@ -25,6 +25,8 @@ from semrec.workspace.tables import read_table
 __all__ = [
     "StoredRows",
     "check_matrix",
+    "map_array",
+    "map_ids",
     "read_array",
     "read_ids",
     "read_popularity",
@@ -65,7 +67,12 @@ def read_ids(storage: Storage, matrix: ItemMatrix) -> SortedIds:
     """The ids of the matrix's rows, memory-mapped; those of a matrix of schema 2 are read into memory."""
     if matrix.ids is None:
         return SortedIds.of(read_table(storage, matrix.items, ["item_id"]).column("item_id"))
-    return SortedIds(_map_array(storage, matrix.ids.offsets), _map_array(storage, matrix.ids.data))
+    return map_ids(storage, matrix.ids)
+
+
+def map_ids(storage: Storage, files: IdFiles) -> SortedIds:
+    """Stored ids, memory-mapped."""
+    return SortedIds(map_array(storage, files.offsets), map_array(storage, files.data))
 
 
 def write_array(storage: Storage, path: str, array: np.ndarray) -> ArrayFile:
@@ -95,7 +102,7 @@ def read_words(storage: Storage, matrix: ItemMatrix, start: int, stop: int) -> n
     if matrix.ids is None:
         words = read_table(storage, matrix.items, ["words"]).column("words").combine_chunks().flatten()
         return words.to_numpy(zero_copy_only=False).reshape(matrix.num_items, -1)[start:stop]
-    pieces = [_map_array(storage, block.words)[rows] for block, rows in blocks if block.words]
+    pieces = [map_array(storage, block.words)[rows] for block, rows in blocks if block.words]
     if not pieces:
         return np.zeros((stop - start, 0), np.uint64)
     return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
@@ -106,7 +113,7 @@ class StoredRows:
 
     def __init__(self, storage: Storage, matrix: ItemMatrix) -> None:
         self._edges, self._dimension = np.cumsum([0, *(block.num_rows for block in matrix.blocks)]), matrix.dimension
-        self._halves = [(_map_array(storage, block.high), _map_array(storage, block.low)) for block in matrix.blocks]
+        self._halves = [(map_array(storage, block.high), map_array(storage, block.low)) for block in matrix.blocks]
 
     def items(self, rows: np.ndarray) -> ItemVectors:
         """The items at some rows, int64, in that order; they know which rows they are."""
@@ -127,12 +134,12 @@ class StoredRows:
 def read_popularity(storage: Storage, matrix: ItemMatrix, start: int, stop: int) -> np.ndarray:
     """The popularity of rows start:stop, float32, memory-mapped. Raises InputError when the matrix has no such rows."""
     _check_range(matrix, start, stop)
-    return _map_array(storage, matrix.popularity)[start:stop]
+    return map_array(storage, matrix.popularity)[start:stop]
 
 
 def read_array(storage: Storage, array: ArrayFile) -> np.ndarray:
     """A stored array, memory-mapped. Raises CorruptArtefactError for another size than recorded."""
-    return _map_array(storage, array)
+    return map_array(storage, array)
 
 
 def check_matrix(storage: Storage, matrix: ItemMatrix) -> None:
@@ -140,7 +147,8 @@ def check_matrix(storage: Storage, matrix: ItemMatrix) -> None:
     ids = (matrix.ids.offsets, matrix.ids.data) if matrix.ids else ()
     of_blocks = (file for block in matrix.blocks for file in (block.high, block.low, block.norms, block.words) if file)
     of_models = (file for model in matrix.models for file in model.arrays.values())
-    for file in (*ids, *of_blocks, matrix.popularity, *of_models):
+    of_graph = matrix.graph.files if matrix.graph else ()
+    for file in (*ids, *of_blocks, matrix.popularity, *of_models, *of_graph):
         _check_array(storage, file)
 
 
@@ -166,7 +174,7 @@ def _blocks_of(matrix: ItemMatrix, start: int, stop: int) -> Iterator[tuple[Matr
 
 def _block_rows(storage: Storage, block: MatrixBlock, rows: slice) -> tuple[np.ndarray, ...]:
     """Some rows of a block: high, low and norms."""
-    high_ID, low_ID, norms_IN = (_map_array(storage, file)[rows] for file in (block.high, block.low, block.norms))
+    high_ID, low_ID, norms_IN = (map_array(storage, file)[rows] for file in (block.high, block.low, block.norms))
     if block.norms.columns != STORED_NORMS:
         norms_IN = row_norms(join_halves(high_ID, low_ID))  # written when there were other coarse formats
     return high_ID, low_ID, norms_IN
@@ -189,7 +197,7 @@ def _check_array(storage: Storage, array: ArrayFile) -> None:
     raise _corrupt(array)
 
 
-def _map_array(storage: Storage, array: ArrayFile) -> np.ndarray:
+def map_array(storage: Storage, array: ArrayFile) -> np.ndarray:
     """The array, memory-mapped. Its map holds the file's lock, so that no cache evicts it meanwhile."""
     with _opened(storage, array) as file:
         if os.fstat(file.fileno()).st_size != array.num_bytes:

@@ -17,6 +17,7 @@ from semrec.models.components import Components
 from semrec.release.arrays import write_array, write_block, write_ids
 from semrec.release.attributes import FlatAttributes, attribute_names
 from semrec.release.plan import ReleaseJob
+from semrec.release.relations import write_relations
 from semrec.release.trained import read_trained
 from semrec.release.training import fit_models, write_models
 from semrec.scoring.eligibility import Clause, Layout
@@ -65,6 +66,9 @@ def build_matrix(workspace: Workspace, job: ReleaseJob) -> MatrixManifest:
     layout, words_IW = _words(job, flat, storage, names)
     del flat
     items_file = write_table(storage, f"{folder}/items", shown, digest_in_name=False)
+    graph = write_relations(
+        storage, folder, job.relations, job.inputs.relations_from, ids, shown.column("attributes"), names
+    )
     del shown
     popularity_I = count_popularity(storage, ids, job.interactions, job.inputs.as_of)
     with tempfile.TemporaryDirectory(prefix="semrec-") as scratch:
@@ -87,6 +91,7 @@ def build_matrix(workspace: Workspace, job: ReleaseJob) -> MatrixManifest:
         blocks=blocks,
         popularity=write_array(storage, f"{folder}/popularity.npy", popularity_I),
         models=models,
+        **({"graph": graph} if graph else {}),
         fingerprint=fingerprint([id_files.offsets.sha256, id_files.data.sha256, rows]),
     )
     manifest.write(storage, job.release_id)

@@ -18,6 +18,7 @@ from semrec.workspace.manifests import (
     InteractionsPart,
     ItemMatrix,
     ModelSpec,
+    RelationsManifest,
     ReleaseInputs,
     UsersManifest,
 )
@@ -36,6 +37,7 @@ class ReleaseJob:
     embedding: EmbeddingManifest = field(repr=False)
     interactions: InteractionsManifest | None = field(repr=False)
     users: UsersManifest | None = field(repr=False)
+    relations: RelationsManifest | None = field(repr=False, default=None)
 
     @property
     def folder(self) -> str:
@@ -59,6 +61,7 @@ def plan_release(
             remedy="Run `semrec embed`: only changed texts are embedded.",
         )
     interactions, users = InteractionsManifest.read_if_there(storage), UsersManifest.read_if_there(storage)
+    relations = RelationsManifest.read_if_there(storage)
     newest_timestamp = interactions.newest_timestamp if interactions else None
     inputs = ReleaseInputs(
         as_of=settings.as_of if settings.as_of is not None else newest_timestamp,
@@ -70,10 +73,12 @@ def plan_release(
         neutral_value=interactions.neutral_value if interactions else 0.0,
         repeats=interactions.repeats if interactions else "sum",
         **({"models": tuple(models)} if models else {}),
+        **({"relations": relations.fingerprint} if relations else {}),
+        **({"relations_from": settings.relations_from} if settings.relations_from else {}),
     )
     sources = [table.fingerprint if table else None for table in (interactions, users)]
     release_id = fingerprint([CONTRACT_VERSION, inputs.to_json(), *sources])[:16]
-    return ReleaseJob(release_id, workspace.num_buckets, inputs, catalogue, embedding, interactions, users)
+    return ReleaseJob(release_id, workspace.num_buckets, inputs, catalogue, embedding, interactions, users, relations)
 
 
 def plan_user_parts(job: ReleaseJob, matrix: ItemMatrix) -> Plan:

@@ -10,9 +10,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from semrec.errors import CorruptArtefactError
+from semrec.graph.graph import Graph
 from semrec.models.components import Components
 from semrec.release.arrays import check_matrix, read_ids, read_popularity, read_rows, read_words
 from semrec.release.matrix import layout_of, unpack_words
+from semrec.release.relations import read_graph
 from semrec.release.sources import Source, source_named
 from semrec.release.training import read_components
 from semrec.scoring.formats import DEFAULT_FORMAT, matrix_bytes
@@ -101,6 +103,12 @@ class Release:
         """item_id, title, attributes; row r is row r of the matrix."""
         shown = read_table(self.storage, self.manifest.matrix.items, ["title", "attributes"])
         return shown.add_column(0, "item_id", self.item_ids)
+
+    @cached_property
+    def graph(self) -> Graph | None:
+        """The relations of items and entities, memory-mapped; None in a release without any."""
+        files = self.manifest.matrix.graph
+        return read_graph(self.storage, files) if files else None
 
     def attributes(self) -> pa.ChunkedArray:
         """The attributes of all items, ATTRIBUTES_TYPE, read anew."""

@@ -18,6 +18,7 @@ from semrec.workspace.records import (
     ClauseValues,
     CoarseChoice,
     EventFiles,
+    GraphFiles,
     IdFiles,
     InteractionsPart,
     MatrixBlock,
@@ -260,6 +261,7 @@ class ItemMatrix(Record):
     popularity: ArrayFile
     models: tuple[ModelRecord, ...] = ()
     embedding_dimension: int | None = None
+    graph: GraphFiles | None = None  # of a release that has relations
     fingerprint: str
 
 
@@ -288,6 +290,8 @@ class ReleaseInputs(Record):
     neutral_value: float
     repeats: Literal["sum", "latest"]
     models: tuple[ModelSpec, ...] = ()  # none: the content model
+    relations: str | None = None
+    relations_from: tuple[str, ...] = ()
 
 
 class ReleaseManifest(Manifest):

@@ -16,6 +16,7 @@ __all__ = [
     "ClauseValues",
     "CoarseChoice",
     "EventFiles",
+    "GraphFiles",
     "IdFiles",
     "InteractionsPart",
     "MatrixBlock",
@@ -132,6 +133,22 @@ class IdFiles(Record):
 
     offsets: ArrayFile
     data: ArrayFile
+
+
+class GraphFiles(Record):
+    """The relations of a release as compressed rows, see `semrec.graph.graph.Graph`."""
+
+    nodes: IdFiles
+    predicates: tuple[str, ...]
+    offsets: ArrayFile
+    targets: ArrayFile
+    edge_predicates: ArrayFile
+    weights: ArrayFile
+
+    @property
+    def files(self) -> tuple[ArrayFile, ...]:
+        nodes = self.nodes
+        return (nodes.offsets, nodes.data, self.offsets, self.targets, self.edge_predicates, self.weights)
 
 
 class ModelSpec(Record):

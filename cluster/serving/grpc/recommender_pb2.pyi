@@ -218,18 +218,32 @@ class Explained(_message.Message):
     def __init__(self, items: _Optional[_Iterable[_Union[Explanation, _Mapping]]] = ...) -> None: ...
 
 class Explanation(_message.Message):
-    __slots__ = ("item_id", "score", "parts", "rest", "nearest")
+    __slots__ = ("item_id", "score", "parts", "rest", "nearest", "reason")
     ITEM_ID_FIELD_NUMBER: _ClassVar[int]
     SCORE_FIELD_NUMBER: _ClassVar[int]
     PARTS_FIELD_NUMBER: _ClassVar[int]
     REST_FIELD_NUMBER: _ClassVar[int]
     NEAREST_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
     item_id: str
     score: float
     parts: _containers.RepeatedCompositeFieldContainer[Part]
     rest: float
     nearest: _containers.RepeatedCompositeFieldContainer[Part]
-    def __init__(self, item_id: _Optional[str] = ..., score: _Optional[float] = ..., parts: _Optional[_Iterable[_Union[Part, _Mapping]]] = ..., rest: _Optional[float] = ..., nearest: _Optional[_Iterable[_Union[Part, _Mapping]]] = ...) -> None: ...
+    reason: _containers.RepeatedCompositeFieldContainer[Relation]
+    def __init__(self, item_id: _Optional[str] = ..., score: _Optional[float] = ..., parts: _Optional[_Iterable[_Union[Part, _Mapping]]] = ..., rest: _Optional[float] = ..., nearest: _Optional[_Iterable[_Union[Part, _Mapping]]] = ..., reason: _Optional[_Iterable[_Union[Relation, _Mapping]]] = ...) -> None: ...
+
+class Relation(_message.Message):
+    __slots__ = ("start", "predicate", "end", "is_inverse")
+    START_FIELD_NUMBER: _ClassVar[int]
+    PREDICATE_FIELD_NUMBER: _ClassVar[int]
+    END_FIELD_NUMBER: _ClassVar[int]
+    IS_INVERSE_FIELD_NUMBER: _ClassVar[int]
+    start: str
+    predicate: str
+    end: str
+    is_inverse: bool
+    def __init__(self, start: _Optional[str] = ..., predicate: _Optional[str] = ..., end: _Optional[str] = ..., is_inverse: bool = ...) -> None: ...
 
 class Part(_message.Message):
     __slots__ = ("name", "share", "contribution", "cosine", "component")

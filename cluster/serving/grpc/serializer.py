@@ -11,6 +11,7 @@ import orjson
 from cluster.serving.execute import Answer, Serializer
 from cluster.serving.grpc import recommender_pb2 as pb
 from cluster.serving.http.problems import problem_of
+from semrec.online.explain import Explanation
 
 __all__ = ["BATCH_MESSAGES", "MESSAGES", "attribute_values"]
 
@@ -57,11 +58,16 @@ def _message(answer: Answer) -> pb.Answer:
         items=_items(answer),
     )
     if answer.explanations is not None:
-        message.explain.items.extend(pb.Explanation(**asdict(explanation)) for explanation in answer.explanations)
+        message.explain.items.extend(_explanation(explanation) for explanation in answer.explanations)
         message.explain.SetInParent()  # an empty one was asked for, too
     if answer.why is not None:
         message.why.CopyFrom(pb.WhyNot(**asdict(answer.why)))
     return message
+
+
+def _explanation(explanation: Explanation) -> pb.Explanation:
+    members = asdict(explanation)
+    return pb.Explanation(**{**members, "reason": members["reason"] or ()})
 
 
 def _failure(error: Exception) -> pb.Answer:

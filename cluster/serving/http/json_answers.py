@@ -9,6 +9,7 @@ import orjson
 
 from cluster.serving.execute import Answer, Serializer
 from cluster.serving.http.problems import problem_of
+from semrec.online.explain import Explanation
 
 __all__ = ["JSON"]
 
@@ -39,9 +40,16 @@ def _ending(answer: Answer) -> bytes:
     """The end of the object, with what was asked for besides the list."""
     members: dict[str, Any] = {}
     if answer.explanations is not None:
-        members["explain"] = {"items": [asdict(explanation) for explanation in answer.explanations]}
+        members["explain"] = {"items": [_explanation(explanation) for explanation in answer.explanations]}
     if answer.why is not None:
         members["why"] = asdict(answer.why)
     if answer.num_deleted is not None:
         members["num_deleted"] = answer.num_deleted
     return b"," + orjson.dumps(members)[1:] if members else b"}"
+
+
+def _explanation(explanation: Explanation) -> dict[str, Any]:
+    members = asdict(explanation)
+    if members["reason"] is None:  # as in every release without relations
+        del members["reason"]
+    return members

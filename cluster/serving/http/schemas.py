@@ -115,6 +115,47 @@ class ItemAnswer(BaseModel):
     overlay: int
 
 
+class Relation(BaseModel):
+    """A relation as it is walked: from `start` to `end`, against its direction where `is_inverse`."""
+
+    start: str
+    predicate: str
+    end: str
+    is_inverse: bool
+
+
+class RelatedItem(BaseModel):
+    """An item, and how it is related."""
+
+    item_id: str
+    title: str
+    path: list[Relation]
+
+
+class RelatedAnswer(BaseModel):
+    """The items related to one, nearest first."""
+
+    item_id: str
+    release: str
+    overlay: int
+    items: list[RelatedItem]
+
+
+class CostedPath(BaseModel):
+    """A way from one thing to another. A step costs 1 + log2 of the number of relations of the thing it leaves."""
+
+    cost: float
+    path: list[Relation]
+
+
+class PathsAnswer(BaseModel):
+    """Ways from one thing to another, cheapest first; none where no relations connect them."""
+
+    release: str
+    overlay: int
+    paths: list[CostedPath]
+
+
 class Changed(BaseModel):
     """A change of an item, durable and known to the replicas. `sequence` is the overlay's that has it."""
 

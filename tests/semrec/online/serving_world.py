@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from cluster.stages.release import build_release
 from cluster.stages.score import score_users
 from semrec.bench.generated import write_catalogue
 from semrec.changes.overlay import ItemChange, OverlayView
-from semrec.data import UserRow, import_interactions, import_users
+from semrec.data import ColumnMap, UserRow, import_interactions, import_table, import_users
 from semrec.online.answers import RankQuery
 from semrec.online.release import OnlineRelease
 from semrec.progress import NoProgress
@@ -110,6 +111,14 @@ def publish_world(workspace: Workspace, k: int = K, **settings: Any) -> tuple[st
     assert measure_health(workspace.storage, scored.run_id).num_excluded == 0
     publish(workspace.storage, scored.run_id, Allowed(lost_clauses=frozenset(settings.get("eligibility", ()))))
     return built.release_id, scored.run_id
+
+
+def import_relations(workspace: Workspace, folder: Path) -> None:
+    """Two films of one director, and one film that continues another."""
+    file = folder / "relations.csv"
+    file.write_text("subject,predicate,object\nn01,directed_by,kaye\nn07,directed_by,kaye\nn07,sequel_of,n03\n")
+    columns = ColumnMap(subject="subject", predicate="predicate", object="object")
+    import_table(workspace, file, fmt="csv", kind="relations", columns=columns)
 
 
 def event_table(events: Sequence[tuple[str, str, float, int]]) -> pa.Table:

@@ -1,0 +1,89 @@
+"""Reasons that a person understands: how an item is related to something that the user liked."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+
+from semrec.graph.graph import Graph
+from semrec.graph.search import Path, hub_costs, k_cheapest_paths, nearest
+
+__all__ = ["Reasons", "RelatedItem"]
+
+_MOST_NODES: Final = 2_000  # settled before a reason is given up: what is farther away explains nothing
+_MOST_STEPS: Final = 4
+
+
+@dataclass(frozen=True)
+class RelatedItem:
+    """An item related to another, by the path that says most."""
+
+    item_id: str
+    path: Path
+
+
+class Reasons:
+    """Finds how items are related, rare relations first: what two films share with few others says more than their genre.
+
+    `item_ids` are those of the release; entities are no items, and the end of no reason. Threads may share it.
+    """
+
+    def __init__(self, graph: Graph, item_ids: pa.Array) -> None:
+        self._graph = graph
+        self._costs_E = hub_costs(graph)
+        self._is_item_N = self._among(item_ids)
+
+    def reason(self, liked_ids: Sequence[str], item_id: str) -> Path | None:
+        """The cheapest path from something liked to an item, of at most 4 steps; None when there is none near enough.
+
+        It begins at another item than it ends at: an item is no reason for itself.
+        """
+        paths = self._nearest(item_id, self._among(pa.array(liked_ids, pa.string())), 1, None)
+        return paths[0].reversed() if paths and len(paths[0].edges) <= _MOST_STEPS else None
+
+    def related(self, item_id: str, k: int, *, predicates: Sequence[str] | None = None) -> list[RelatedItem]:
+        """Up to k other items by the cost of their paths from one, then by id; [] for an item that no relation names.
+
+        Follows all predicates or some. Raises InputError for an unknown one.
+        """
+        paths = self._nearest(item_id, self._is_item_N, k, predicates)
+        return [RelatedItem(path.edges[-1].end, path) for path in paths]
+
+    def paths(
+        self,
+        start: str,
+        end: str,
+        k: int,
+        *,
+        predicates: Sequence[str] | None = None,
+        without: Collection[str] = (),
+    ) -> list[Path]:
+        """The up to k cheapest paths between two nodes, items or entities, by way of no node of `without`.
+
+        Raises InputError for unknown names, those of `without` among them.
+        """
+        graph = self._graph
+        ends = [graph.node_of(name, without=without) for name in (start, end)]
+        banned = graph.nodes.rows_of(pa.array(sorted(without), pa.string()))
+        return k_cheapest_paths(
+            graph, ends[0], ends[1], k, self._costs_E, predicates=predicates, banned=banned[banned >= 0].tolist()
+        )
+
+    def _nearest(self, item_id: str, is_wanted_N: np.ndarray, k: int, predicates: Sequence[str] | None) -> list[Path]:
+        self._graph.allowed(predicates)  # an unknown predicate is an error of an unrelated item, too
+        (node,) = self._graph.nodes.rows_of(pa.array([item_id], pa.string())).tolist()
+        if node < 0:
+            return []
+        costs_E = self._costs_E
+        return nearest(self._graph, node, is_wanted_N, k, costs_E, predicates=predicates, most_nodes=_MOST_NODES)
+
+    def _among(self, item_ids: pa.Array) -> np.ndarray:
+        """Which nodes have one of the names: bool [N]."""
+        is_among_N = np.zeros(self._graph.num_nodes, bool)
+        nodes = self._graph.nodes.rows_of(item_ids)
+        is_among_N[nodes[nodes >= 0]] = True
+        return is_among_N

@@ -1,0 +1,79 @@
+"""Relations over HTTP and gRPC: related items, paths, and the reason in an explanation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+
+import pytest
+from replica_without_ray import LocalReplica
+from serving_world import import_relations, make_world, publish_world
+
+from cluster.serving.grpc import recommender_pb2 as pb
+from cluster.serving.grpc.serializer import MESSAGES
+from cluster.serving.queries import ListOptions, UserQuery
+from semrec.changes.overlay import OverlayView
+from semrec.online.relations import related_items
+
+_USER = "user-1"
+
+
+@pytest.fixture(scope="module")
+def replica(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalReplica]:
+    folder = tmp_path_factory.mktemp("relations")
+    world = make_world(folder / "w")
+    import_relations(world.workspace, folder)
+    release_id, run_id = publish_world(world.workspace, relations_from=("genre",))
+    with LocalReplica(replace(world, release_id=release_id, run_id=run_id)) as started:
+        yield started
+
+
+def test_related_items_and_paths_are_those_of_the_release(replica: LocalReplica) -> None:
+    served = replica.served
+    answer = replica.client.get("/v1/items/n07/related", params={"k": 3}).json()
+    expected = related_items(served, "n07", 3, OverlayView.empty())
+    assert [item["item_id"] for item in answer["items"]] == [one.item_id for one in expected]
+    assert answer["items"][0] == {
+        "item_id": "n03",
+        "title": served.item("n03", OverlayView.empty()).title,
+        "path": [{"start": "n07", "predicate": "sequel_of", "end": "n03", "is_inverse": False}],
+    }
+    query = {"start": "n01", "end": "n03", "k": 2, "predicate": ["directed_by", "sequel_of"]}
+    (path,) = replica.client.get("/v1/graph/path", params=query).json()["paths"]
+    assert [(step["predicate"], step["is_inverse"]) for step in path["path"]] == [
+        ("directed_by", False),
+        ("directed_by", True),
+        ("sequel_of", False),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "said"),
+    [
+        ("/v1/items/nothing/related", 404, "nothing"),
+        ("/v1/items/n07/related?k=101", 422, "k"),
+        ("/v1/items/n07/related?predicate=directedBy", 422, "no relation has the predicate 'directedBy'"),
+        ("/v1/graph/path?start=n01", 422, "end"),
+        ("/v1/graph/path?start=n01&end=Kaye", 422, "no relation names 'Kaye'"),
+        ("/v1/graph/path?start=n01&end=kaye&k=11", 422, "k"),
+    ],
+)
+def test_what_cannot_be_answered_is_refused(replica: LocalReplica, path: str, status: int, said: str) -> None:
+    response = replica.client.get(path)
+    assert response.status_code == status, response.text
+    assert said in response.text
+
+
+def test_an_explanation_gives_its_reason_in_both_protocols(replica: LocalReplica) -> None:
+    answer = replica.client.get(f"/v1/users/{_USER}/recommendations", params={"k": 5, "explain": True}).json()
+    reasons = [one.get("reason") for one in answer["explain"]["items"]]
+    assert any(reasons)
+    query = UserQuery(_USER, ListOptions(5), explain=True)
+    response = replica.client.portal.call(partial(replica.service.answer, query, MESSAGES, may_explain=True))
+    message = pb.Answer.FromString(response.body)
+    for one, reason in zip(message.explain.items, reasons, strict=True):
+        steps = [(step.start, step.predicate, step.end, step.is_inverse) for step in one.reason]
+        assert steps == [
+            tuple(step[name] for name in ("start", "predicate", "end", "is_inverse")) for step in reason or []
+        ]
