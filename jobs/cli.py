@@ -13,6 +13,7 @@ from jobs import (
     draw_map,
     embed_catalogue,
     evaluate_models,
+    export_release,
     import_data,
     init_workspace,
     inspect_files,
@@ -61,6 +62,7 @@ app.command("plan")(plan_capacity.main)
 app.command("query")(query_release.main)
 app.command("serve")(serve_release.main)
 app.command("parity")(check_parity.main)
+app.command("export")(export_release.main)
 bench.app.add_typer(bench_serving.app)  # without a name: its commands stand among the others
 app.add_typer(bench.app, name="bench")
 

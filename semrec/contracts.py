@@ -17,6 +17,7 @@ Workspace
     runs/<run>/            plan.json, parts/, ledger/, lease.json, manifest.json (last), verified.json, health.json
     imports/<run>/         plan, ledger, rows/ and rejected/ of an import by files, until it is live
     quarantine/<stage>/    rejected rows: file, line, reason, row
+    exports/<key>/         which rows of a release stand at a place that is not ours: rows-<digest>.parquet, manifest.json
     current.json           the live pair: release and run
     overlay/, events/      segment-<first sequence>.parquet: item changes and interactions as serving acknowledged them
 
