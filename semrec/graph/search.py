@@ -13,9 +13,9 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
-from semrec.compiled import compiled
 from semrec.errors import InputError
 from semrec.graph.graph import Edge, Graph
+from semrec.graph.kernels import around, breadth_first, costs_from, nearest_wanted
 
 __all__ = ["Path", "distances", "hub_costs", "k_cheapest_paths", "nearest", "neighbourhood", "path_costs"]
 
@@ -56,7 +56,7 @@ def distances(graph: Graph, sources: Sequence[int], *, predicates: Sequence[str]
     def run(start: int) -> None:
         chosen = np.asarray(sources[start : start + _SOURCES_PER_PASS], np.int64)
         rows_SN = steps_SN[start : start + len(chosen)]
-        _breadth_first(graph.offsets_N1, graph.targets_E, graph.predicates_E, allowed, chosen, rows_SN)
+        breadth_first(graph.offsets_N1, graph.targets_E, graph.predicates_E, allowed, chosen, rows_SN)
 
     _in_threads(run, range(0, len(sources), _SOURCES_PER_PASS))
     return steps_SN
@@ -66,7 +66,7 @@ def neighbourhood(
     graph: Graph, source: int, num_steps: int, *, predicates: Sequence[str] | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """The nodes within `num_steps` of a node, nearest first and then by name: (nodes, steps), int64 and int32."""
-    nodes, steps = _around(
+    nodes, steps = around(
         graph.offsets_N1, graph.targets_E, graph.predicates_E, graph.allowed(predicates), source, num_steps
     )
     order = np.lexsort([nodes, steps])
@@ -92,7 +92,7 @@ def path_costs(graph: Graph, sources: Sequence[int], costs_E: np.ndarray) -> np.
     costs_SN = np.full((len(sources), graph.num_nodes), np.inf)
 
     def run(row: int) -> None:
-        _costs_from(graph.offsets_N1, graph.targets_E, costs_E, sources[row], costs_SN[row])
+        costs_from(graph.offsets_N1, graph.targets_E, costs_E, sources[row], costs_SN[row])
 
     _in_threads(run, range(len(sources)))
     return costs_SN
@@ -178,7 +178,7 @@ class _Search:
         is_banned_N = np.zeros(graph.num_nodes, bool)
         is_banned_N[list(self.banned_nodes)] = True
         banned_edges = np.array(sorted(self.banned_edges), np.int64)
-        arrived, edge_to_N, node_before_N = _nearest(
+        arrived, edge_to_N, node_before_N = nearest_wanted(
             graph.offsets_N1, graph.targets_E, graph.predicates_E, self._allowed, self._costs_E,
             source, is_wanted_N, k, is_banned_N, banned_edges, most_nodes,
         )  # fmt: skip
@@ -215,179 +215,3 @@ def _in_threads(function: Callable[[int], None], numbers: range) -> None:
         return
     with ThreadPoolExecutor(pa.cpu_count()) as pool:
         list(pool.map(function, numbers))
-
-
-@compiled
-def _breadth_first(offsets_N1, targets_E, predicates_E, allowed, sources, steps_SN):  # type: ignore[no-untyped-def]
-    """Fills steps_SN for up to 64 sources. Bit s of a word stands for source s."""
-    num_nodes = len(offsets_N1) - 1
-    seen_N = np.zeros(num_nodes, np.uint64)
-    front_N = np.zeros(num_nodes, np.uint64)
-    next_N = np.zeros(num_nodes, np.uint64)
-    for s in range(len(sources)):
-        bit = np.uint64(1) << np.uint64(s)
-        seen_N[sources[s]] |= bit
-        front_N[sources[s]] |= bit
-        steps_SN[s, sources[s]] = 0
-    steps, moved = 0, True
-    while moved:
-        steps += 1
-        moved = False
-        for node in range(num_nodes):
-            word = front_N[node]
-            if word == 0:
-                continue
-            for edge in range(offsets_N1[node], offsets_N1[node + 1]):
-                if allowed[predicates_E[edge]]:
-                    next_N[targets_E[edge]] |= word
-        for node in range(num_nodes):
-            new = next_N[node] & ~seen_N[node]
-            next_N[node] = 0
-            front_N[node] = new
-            if new == 0:
-                continue
-            moved = True
-            seen_N[node] |= new
-            while new != 0:  # one store per source that arrives: the result's own size
-                lowest = new & (~new + np.uint64(1))
-                s = _bit_number(lowest)
-                steps_SN[s, node] = steps
-                new ^= lowest
-
-
-@compiled
-def _bit_number(word):  # type: ignore[no-untyped-def]
-    """The number of the one bit that is set in a word."""
-    number = 0
-    for half in (32, 16, 8, 4, 2, 1):
-        if word >> np.uint64(half) != 0:
-            word >>= np.uint64(half)
-            number += half
-    return number
-
-
-@compiled
-def _around(offsets_N1, targets_E, predicates_E, allowed, source, num_steps):  # type: ignore[no-untyped-def]
-    """(nodes, steps) of all nodes within num_steps of one, in the order they are come to."""
-    num_nodes = len(offsets_N1) - 1
-    steps_N = np.full(num_nodes, -1, np.int32)
-    nodes = np.empty(num_nodes, np.int64)
-    nodes[0], steps_N[source] = source, 0
-    count, place = 1, 0
-    while place < count:
-        node = nodes[place]
-        place += 1
-        if steps_N[node] == num_steps:
-            break
-        for edge in range(offsets_N1[node], offsets_N1[node + 1]):
-            target = targets_E[edge]
-            if steps_N[target] < 0 and allowed[predicates_E[edge]]:
-                steps_N[target] = steps_N[node] + 1
-                nodes[count] = target
-                count += 1
-    return nodes[:count].copy(), steps_N[nodes[:count]]
-
-
-@compiled
-def _push(keys, nodes, size, key, node):  # type: ignore[no-untyped-def]
-    """Adds (key, node) to the binary heap in keys[:size] and nodes[:size]; the least, by both, is first."""
-    place = size
-    while place > 0:
-        above = (place - 1) >> 1
-        if keys[above] < key or (keys[above] == key and nodes[above] <= node):
-            break
-        keys[place], nodes[place] = keys[above], nodes[above]
-        place = above
-    keys[place], nodes[place] = key, node
-
-
-@compiled
-def _pop(keys, nodes, size):  # type: ignore[no-untyped-def]
-    """Takes the first of a heap of `size` away."""
-    key, node = keys[size - 1], nodes[size - 1]
-    last, place = size - 1, 0
-    while True:
-        below = 2 * place + 1
-        if below >= last:
-            break
-        right = below + 1
-        if right < last and (keys[right] < keys[below] or (keys[right] == keys[below] and nodes[right] < nodes[below])):
-            below = right
-        if key < keys[below] or (key == keys[below] and node <= nodes[below]):
-            break
-        keys[place], nodes[place] = keys[below], nodes[below]
-        place = below
-    keys[place], nodes[place] = key, node
-
-
-@compiled
-def _costs_from(offsets_N1, targets_E, costs_E, source, costs_N):  # type: ignore[no-untyped-def]
-    """Fills costs_N, infinite before, with the cost of the cheapest path from `source`."""
-    capacity = 1024
-    keys, nodes = np.empty(capacity), np.empty(capacity, np.int64)
-    costs_N[source] = 0.0
-    _push(keys, nodes, 0, 0.0, source)
-    size = 1
-    while size:
-        key, node = keys[0], nodes[0]
-        _pop(keys, nodes, size)
-        size -= 1
-        if key > costs_N[node]:  # an older entry: a cheaper way was found since
-            continue
-        for edge in range(offsets_N1[node], offsets_N1[node + 1]):
-            target = targets_E[edge]
-            cost = key + costs_E[edge]
-            if cost < costs_N[target]:
-                costs_N[target] = cost
-                if size == capacity:
-                    keys = np.concatenate((keys, np.empty(capacity)))
-                    nodes = np.concatenate((nodes, np.empty(capacity, np.int64)))
-                    capacity *= 2
-                _push(keys, nodes, size, cost, target)
-                size += 1
-
-
-@compiled
-def _nearest(  # type: ignore[no-untyped-def]
-    offsets_N1, targets_E, predicates_E, allowed, costs_E, source, is_wanted_N, k, is_banned_N, banned_edges, most_nodes
-):
-    """Dijkstra from `source` until k wanted nodes are settled: (those nodes, the edge to each node, the node before it).
-
-    Nodes of equal cost are settled in the order of their numbers, so the paths are the same ones always.
-    """
-    num_nodes = len(offsets_N1) - 1
-    costs_N = np.full(num_nodes, np.inf)
-    edge_to_N, node_before_N = np.full(num_nodes, -1, np.int64), np.full(num_nodes, -1, np.int64)
-    capacity = 1024
-    keys, nodes = np.empty(capacity), np.empty(capacity, np.int64)
-    arrived, num_arrived, num_settled = np.empty(k, np.int64), 0, 0
-    costs_N[source] = 0.0
-    _push(keys, nodes, 0, 0.0, source)
-    size = 1
-    while size and num_arrived < k and num_settled < most_nodes:
-        key, node = keys[0], nodes[0]
-        _pop(keys, nodes, size)
-        size -= 1
-        if key > costs_N[node]:
-            continue
-        num_settled += 1
-        if is_wanted_N[node] and node != source:
-            arrived[num_arrived] = node
-            num_arrived += 1
-        for edge in range(offsets_N1[node], offsets_N1[node + 1]):
-            target = targets_E[edge]
-            cost = key + costs_E[edge]
-            if cost >= costs_N[target] or is_banned_N[target] or not allowed[predicates_E[edge]]:
-                continue
-            if len(banned_edges):
-                place = np.searchsorted(banned_edges, edge)
-                if place < len(banned_edges) and banned_edges[place] == edge:
-                    continue
-            costs_N[target], edge_to_N[target], node_before_N[target] = cost, edge, node
-            if size == capacity:
-                keys = np.concatenate((keys, np.empty(capacity)))
-                nodes = np.concatenate((nodes, np.empty(capacity, np.int64)))
-                capacity *= 2
-            _push(keys, nodes, size, cost, target)
-            size += 1
-    return arrived[:num_arrived], edge_to_N, node_before_N
