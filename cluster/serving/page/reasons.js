@@ -5,25 +5,37 @@ import { el } from "./dom.js";
 const MOST_NAMED = 2;
 const ROUNDING = 5e-4;
 
+/** Models that know no taste, in words: their part of a score is named after them. */
+const WHOLE = { popularity: "popular with everyone", hubness: "less, as it suits everyone" };
+
 /**
- * The server's explanations by item: item_id -> {parts, rest, nearest}, each part with its `title`.
- * `titleOf` maps the ids of liked items to titles; a part that is no item is a text in quotes and keeps its name.
+ * The server's explanations by item: item_id -> {parts, rest, nearest, way}, each part with its `title`.
+ * `titleOf` maps the ids of items to titles; a part that is no item is a text in quotes and keeps its name. `way` is how the
+ * item is related to a liked one, in words, where the release has relations.
  */
 export function reasonsOf(answer, titleOf) {
-  const named = (part) => ({ ...part, title: titleOf.get(part.name) ?? part.name });
+  const named = (part) => isWhole(part)
+    ? { ...part, title: WHOLE[part.name] ?? part.name }
+    : { ...part, title: titleOf.get(part.name) ?? part.name };
+  const step = ({ predicate, end }) => ` → ${titleOf.get(end) ?? end.replace("=", " ")} (${predicate.replaceAll("_", " ")})`;
+  const way = (reason) => reason &&
+    (titleOf.get(reason[0].start) ?? reason[0].start) + reason.slice(0, -1).map(step).join("") + " → this";
   return new Map((answer.explain?.items ?? []).map((of) =>
-    [of.item_id, { ...of, parts: of.parts.map(named), nearest: of.nearest.map(named) }]));
+    [of.item_id, { ...of, parts: of.parts.map(named), nearest: of.nearest.map(named), way: way(of.reason) }]));
 }
+
+const isWhole = (part) => part.name === part.component;
 
 /** The ids of all that an answer's explanations name. */
 export const namesIn = (answer) =>
-  [...new Set((answer.explain?.items ?? []).flatMap((of) => [...of.parts, ...of.nearest].map((part) => part.name)))];
+  [...new Set((answer.explain?.items ?? []).flatMap((of) =>
+    [...of.parts, ...of.nearest].map((part) => part.name).concat((of.reason ?? []).map((edge) => edge.start))))];
 
 const short = (title) => title.replace(/ \(\d{4}\)$/, "");
 
 /** "Because of A and B": the liked items that add most to the score. */
 export function because(reason) {
-  const most = (reason?.parts ?? []).filter((part) => part.contribution > 0).slice(0, MOST_NAMED);
+  const most = (reason?.parts ?? []).filter((part) => part.contribution > 0 && !isWhole(part)).slice(0, MOST_NAMED);
   if (!most.length) return null;
   return el("p", { class: "because" }, "Because of ", most.flatMap((part, i) => [i ? " and " : "", el("em", {}, short(part.title))]));
 }
@@ -39,7 +51,8 @@ export function breakdown(reason) {
     el("h3", {}, "What the score is made of"),
     el("table", {}, el("tbody", {}, rows.map((part) => bar(part, largest)))),
     el("p", { class: "small" }, "Nearest of the liked: ",
-      reason.nearest.slice(0, 3).map((near, i) => [i ? ", " : "", el("em", {}, short(near.title)), ` ${near.cosine.toFixed(2)}`])));
+      reason.nearest.slice(0, 3).map((near, i) => [i ? ", " : "", el("em", {}, short(near.title)), ` ${near.cosine.toFixed(2)}`])),
+    reason.way && el("p", { class: "small way" }, reason.way));
 }
 
 function bar({ title, contribution: value, all }, largest) {

@@ -33,7 +33,7 @@ from semrec.online.release import OnlineRelease
 from semrec.progress import NoProgress
 from semrec.release.reader import Release, newest_release
 from semrec.reports.archetypes import ArchetypesManifest, find_archetypes
-from semrec.settings import ScoreSettings, Settings
+from semrec.settings import ReleaseSettings, ScoreSettings, Settings
 from semrec.workspace.folder import Workspace
 from semrec.workspace.storage import Storage
 
@@ -77,7 +77,7 @@ def make_workspace(uri: str) -> Workspace:
     known = pa.array([film.item_id for film in FILMS])
     events = [batch.filter(pc.is_in(batch["item_id"], value_set=known)) for batch in viewer_interactions(70, 7)]
     import_interactions(workspace, events, repeats="latest", neutral_value=2.5)
-    settings = Settings(score=ScoreSettings(k=20))
+    settings = Settings(score=ScoreSettings(k=20), release=ReleaseSettings(relations_from=("director", "genre")))
     run_pipeline(workspace, settings, compute=InProcess(), progress=NoProgress())
     draw_release_map(workspace, None, compute=InProcess(), progress=NoProgress())
     release = Release(workspace.storage, newest_release(workspace.storage))

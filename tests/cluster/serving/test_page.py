@@ -174,6 +174,9 @@ def test_a_viewers_list_is_the_apis_and_says_why(page: Page, site: Site) -> None
     shown = [float(text) for text in page.texts("#item .breakdown .number")]
     assert shown[: len(best)] == [round(part["contribution"], 3) for part in best]
     assert sum(shown) == pytest.approx(expected["items"][0]["score"], abs=0.004)
+    liked, entity = (expected["explain"]["items"][0]["reason"][0][name] for name in ("start", "end"))
+    predicate = entity.partition("=")[0]
+    assert page.texts("#item .way") == [f"{title_of[liked]} → {entity.replace('=', ' ')} ({predicate}) → this"]
 
 
 def test_a_taste_shows_the_list_of_one_of_its_viewers(page: Page, site: Site) -> None:
