@@ -23,6 +23,7 @@ NOT_JOBS = {
     "quarantine",
     "map",
     "archetypes",
+    "export",  # to a place that its user names
     "init",
     "config",
     "evaluate",

@@ -75,6 +75,7 @@ def test_init_writes_what_config_shows_gets_and_sets(tmp_path: Path) -> None:
     assert tomllib.loads((tmp_path / "w" / SETTINGS_FILE).read_text())["release"] == {
         "eligibility": ["region", "tier"],
         "half_life_days": 45.0,
+        "relations_from": [],
     }
     semrec("config", "set", "release.eligibility", "", "-w", uri)
     assert read_settings(Storage(uri)).release.eligibility == ()
