@@ -14,7 +14,8 @@ import numpy as np
 from semrec.encoders.devices import resolve_device
 from semrec.encoders.settings import EmbedSettings
 from semrec.encoders.sources import resolve_model
-from semrec.encoders.text import TextEncoder, normalise_rows
+from semrec.encoders.text import TextEncoder
+from semrec.encoders.vectors import normalise_rows
 from semrec.errors import InputError
 
 if TYPE_CHECKING:

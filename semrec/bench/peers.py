@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
+
+from semrec.torch_threads import single_threads
 
 __all__ = ["PEERS", "Product", "Search", "available_peers", "make_peer"]
 
@@ -156,13 +157,6 @@ class Product:
 
 def _single_threads(num_threads: int) -> ThreadPoolExecutor:
     """Threads in each of which torch computes alone."""
-    pool = ThreadPoolExecutor(num_threads, "semrec-bench", initializer=_compute_alone)
-    all_there = threading.Barrier(num_threads)
-    list(pool.map(lambda _: all_there.wait(), range(num_threads)))
+    pool = single_threads(num_threads, "semrec-bench")
     torch.set_num_threads(num_threads)  # for the rest of the process; these threads keep theirs
     return pool
-
-
-def _compute_alone() -> None:
-    torch.get_num_threads()  # a thread's first call takes over the process's number, and would undo the next line
-    torch.set_num_threads(1)

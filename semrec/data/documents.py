@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
@@ -19,7 +18,7 @@ from semrec.data.rejects import Progress
 from semrec.data.report import ImportReport
 from semrec.data.rows import ItemRow, item_tables
 from semrec.data.sources import find_sources
-from semrec.encoders.contents import ContentError, read_content, uri_with_digest
+from semrec.encoders.contents import ContentError, read_ahead, read_content, uri_with_digest
 from semrec.encoders.document_readers import MAX_DOCUMENT_BYTES, DocumentReaders
 from semrec.encoders.document_text import Document
 from semrec.errors import InputError
@@ -77,13 +76,8 @@ def _rows(names: list[str], fs: Any, root: str, job: ImportJob, num_readers: int
             except ContentError as error:
                 return name, uri, error
 
-        ahead: deque[Future[tuple[str, str, Document | ContentError]]] = deque()
-        for name in names:
-            ahead.append(threads.submit(read, name))
-            if len(ahead) > 4 * num_readers:
-                yield from _row(*ahead.popleft().result(), job)
-        while ahead:
-            yield from _row(*ahead.popleft().result(), job)
+        for name, uri, document in read_ahead(threads, read, names, 4 * num_readers):
+            yield from _row(name, uri, document, job)
 
 
 def _row(name: str, uri: str, document: Document | ContentError, job: ImportJob) -> Iterator[ItemRow]:

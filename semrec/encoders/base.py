@@ -9,6 +9,7 @@ Axes: N contents, D dimensions.
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar, Final, Protocol, Self
@@ -19,7 +20,7 @@ from semrec.encoders.devices import DeviceKind
 from semrec.encoders.settings import EmbedSettings
 from semrec.registry import Registry, import_class
 
-__all__ = ["ENCODERS", "Encoder", "EncoderIdentity", "encoder_class"]
+__all__ = ["ENCODERS", "Encoder", "EncoderIdentity", "encoder_class", "folder_name"]
 
 #: Kind of encoder, as identities have it -> module and class. Imported on first use: they load torch.
 ENCODERS: Final[Registry] = {
@@ -33,6 +34,12 @@ def encoder_class(kind: str) -> type[Encoder]:
     """Imports the encoder of a kind. Raises InputError when there is no such kind."""
     loaded: type[Encoder] = import_class(ENCODERS, kind, "encoder")
     return loaded
+
+
+def folder_name(model: str, fingerprint: str, *, unnamed: str) -> str:
+    """The name of an embedding's folder: the model's short name, or `unnamed`, and 8 digits of the fingerprint."""
+    slug = re.sub(r"[^a-z0-9]+", "-", model.rsplit("/", 1)[-1].lower()).strip("-")
+    return f"{slug or unnamed}-{fingerprint[:8]}"
 
 
 class EncoderIdentity(Protocol):

@@ -6,20 +6,25 @@ the bytes, as imports of folders write it: a changed file then has another URI, 
 
 from __future__ import annotations
 
-import hashlib
-from typing import Final
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future
+from typing import Final, TypeVar
 
 import fsspec
 
 from semrec.errors import EncoderError, StoreUnavailableError
+from semrec.workspace.digests import sha256_hex
 from semrec.workspace.retries import is_store_fault, retried
 
-__all__ = ["ContentError", "read_content", "uri_with_digest"]
+__all__ = ["ContentError", "read_ahead", "read_content", "uri_with_digest"]
 
 _PROTOCOLS: Final = {"file", "s3", "gs", "gcs", "abfs", "abfss", "az", "http", "https", "memory"}
 _DIGEST: Final = "#sha256="
 # The clients of stores retry by themselves; this is on top, and the executor has more time.
 _RETRY_WITHIN_S: Final = 20.0
+
+_Result = TypeVar("_Result")
 
 
 class ContentError(Exception):
@@ -35,7 +40,20 @@ class ContentError(Exception):
 
 def uri_with_digest(uri: str, data: bytes) -> str:
     """Returns a URI that holds for these bytes alone."""
-    return f"{uri}{_DIGEST}{hashlib.sha256(data).hexdigest()}"
+    return f"{uri}{_DIGEST}{sha256_hex(data)}"
+
+
+def read_ahead(
+    pool: Executor, read: Callable[[str], _Result], names: Iterable[str], num_ahead: int
+) -> Iterator[_Result]:
+    """Yields what `read` gives for each name, in order, while the `num_ahead` next are read by the pool."""
+    ahead: deque[Future[_Result]] = deque()
+    for name in names:
+        ahead.append(pool.submit(read, name))
+        if len(ahead) > num_ahead:
+            yield ahead.popleft().result()
+    while ahead:
+        yield ahead.popleft().result()
 
 
 def read_content(uri: str, *, max_bytes: int) -> bytes:
@@ -54,7 +72,7 @@ def read_content(uri: str, *, max_bytes: int) -> bytes:
         raise ContentError("empty file")
     if len(data) > max_bytes:
         raise ContentError(f"file larger than {max_bytes >> 20} MiB")
-    if digest and hashlib.sha256(data).hexdigest() != digest:
+    if digest and sha256_hex(data) != digest:
         raise ContentError("file changed since it was imported")
     return data
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
 import torch
@@ -19,7 +17,6 @@ __all__ = [
     "resolve_device",
     "resolve_device_of_kind",
     "resolve_dtype",
-    "single_threads",
 ]
 
 DeviceKind = Literal["cpu", "cuda"]
@@ -82,20 +79,3 @@ def device_name(device: str) -> str:
     return (
         torch.cuda.get_device_name(device) if device.startswith("cuda") else f"cpu, {torch.get_num_threads()} threads"
     )
-
-
-def single_threads(count: int) -> ThreadPoolExecutor:
-    """Starts threads in which torch computes without threads of its own.
-
-    A convolution's bytes depend on the number of threads that share it: so calls share a CPU, and each has one thread.
-    """
-    before, all_started = torch.get_num_threads(), threading.Barrier(count)
-    pool = ThreadPoolExecutor(count, "semrec-encoder", initializer=_compute_alone)
-    list(pool.map(lambda _: all_started.wait(), range(count)))
-    torch.set_num_threads(before)  # for the rest of the process; those threads keep their own
-    return pool
-
-
-def _compute_alone() -> None:
-    torch.get_num_threads()  # a thread's first look takes the process's number over, and would undo the next line
-    torch.set_num_threads(1)

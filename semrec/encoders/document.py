@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
 import numpy as np
 
 from semrec.encoders.base import Encoder, EncoderIdentity, encoder_class
-from semrec.encoders.contents import ContentError, read_content
+from semrec.encoders.contents import ContentError, read_ahead, read_content
 from semrec.encoders.devices import DeviceKind
 from semrec.encoders.document_readers import MAX_DOCUMENT_BYTES, DocumentReaders
 from semrec.encoders.document_text import Document
 from semrec.encoders.settings import EmbedSettings
-from semrec.encoders.text import normalise_rows
+from semrec.encoders.vectors import normalise_rows
 from semrec.workspace.digests import fingerprint
 
 __all__ = ["DocumentEncoder", "DocumentIdentity", "windows_of"]
@@ -100,7 +99,9 @@ class DocumentEncoder(Encoder):
         rejected: dict[int, str] = {}
         owners: list[int] = []
         windows: list[str] = []
-        for index, document in enumerate(self._documents(contents)):
+        # Some are read while those before them are embedded.
+        documents = read_ahead(self._reading, self._read, contents, 4 * self._num_readers)
+        for index, document in enumerate(documents):
             if isinstance(document, ContentError):
                 rejected[index] = document.reason
                 self.num_unread += document.is_unread
@@ -124,16 +125,6 @@ class DocumentEncoder(Encoder):
             self.halved_calls = self._text.halved_calls
             weights_W = np.array([_num_tokens(window.split()) for window in windows], np.float64)
             np.add.at(sums_ND, owners, vectors_WD * weights_W[:, None])  # in order, so the sums' bytes are fixed
-
-    def _documents(self, uris: Sequence[str]) -> Iterator[Document | ContentError]:
-        """The document of each URI, or why there is none, in order. Some are read ahead while the caller embeds."""
-        ahead: deque[Future[Document | ContentError]] = deque()
-        for uri in uris:
-            ahead.append(self._reading.submit(self._read, uri))
-            if len(ahead) > 4 * self._num_readers:
-                yield ahead.popleft().result()
-        while ahead:
-            yield ahead.popleft().result()
 
     def _read(self, uri: str) -> Document | ContentError:
         try:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from semrec.encoders.base import folder_name
 from semrec.encoders.devices import DeviceKind, Dtype, device_kind_of, resolve_device, resolve_dtype
 from semrec.encoders.settings import EmbedSettings
 from semrec.encoders.sources import ModelSource, resolve_model
 from semrec.errors import EncoderError, InputError
 from semrec.workspace.digests import fingerprint, sha256_hex
 
-__all__ = ["Backend", "TextIdentity", "call_shapes", "identity_of", "text_identity"]
+__all__ = ["Backend", "TextIdentity", "call_shapes", "dtype_of_backend", "identity_of", "text_identity"]
 
 Backend = Literal["torch", "openvino"]  # what computes the vectors
 
@@ -49,8 +49,7 @@ class TextIdentity:
     @property
     def name(self) -> str:
         """The embedding's folder name: the model's short name and 8 digits of the fingerprint."""
-        slug = re.sub(r"[^a-z0-9]+", "-", self.model.rsplit("/", 1)[-1].lower()).strip("-")
-        return f"{slug or 'encoder'}-{self.fingerprint[:8]}"
+        return folder_name(self.model, self.fingerprint, unnamed="encoder")
 
     def to_json(self) -> dict[str, Any]:
         stored = {**asdict(self), "shapes": [list(shape) for shape in self.shapes]}
@@ -71,14 +70,15 @@ def text_identity(settings: EmbedSettings, *, device_kind: DeviceKind | None = N
     the backend cannot compute as asked.
     """
     kind = device_kind or device_kind_of(resolve_device(settings.device))
-    dtype = resolve_dtype(settings.dtype, kind)
-    if settings.backend == "openvino":
-        dtype = _dtype_of_openvino(settings.dtype, kind)
+    dtype = dtype_of_backend(settings.backend, settings.dtype, kind)
     identity = identity_of(resolve_model(settings.model), max_tokens=settings.max_tokens, device_kind=kind, dtype=dtype)
     return replace(identity, backend=settings.backend)
 
 
-def _dtype_of_openvino(dtype: str, kind: DeviceKind) -> Dtype:
+def dtype_of_backend(backend: Backend, dtype: str, kind: DeviceKind) -> Dtype:
+    """Resolves a number type, auto among them, for what computes it. Raises InputError for what it cannot compute."""
+    if backend == "torch":
+        return resolve_dtype(dtype, kind)
     if kind == "cuda" or dtype == "bfloat16":
         raise InputError(
             f"backend openvino for {'a GPU' if kind == 'cuda' else dtype}",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -15,8 +14,8 @@ from typing import Any, ClassVar, Final
 import numpy as np
 import torch
 
-from semrec.encoders.base import Encoder
-from semrec.encoders.contents import ContentError, read_content
+from semrec.encoders.base import Encoder, folder_name
+from semrec.encoders.contents import ContentError, read_ahead, read_content
 from semrec.encoders.devices import (
     DeviceKind,
     Dtype,
@@ -25,13 +24,13 @@ from semrec.encoders.devices import (
     resolve_device,
     resolve_device_of_kind,
     resolve_dtype,
-    single_threads,
 )
 from semrec.encoders.image_models import ImageModel, resolve_image_model
 from semrec.encoders.pixels import View, crop_of
 from semrec.encoders.settings import EmbedSettings
-from semrec.encoders.text import normalise_rows
-from semrec.errors import EncoderError
+from semrec.encoders.sources import check_weights
+from semrec.encoders.vectors import finish_vectors
+from semrec.torch_threads import single_threads
 from semrec.workspace.digests import fingerprint
 
 __all__ = ["ImageEncoder", "ImageIdentity"]
@@ -63,8 +62,7 @@ class ImageIdentity:
     @property
     def name(self) -> str:
         """The embedding's folder name: the model's short name and 8 digits of the fingerprint."""
-        slug = re.sub(r"[^a-z0-9]+", "-", self.model.rsplit("/", 1)[-1].lower()).strip("-")
-        return f"{slug or 'images'}-{self.fingerprint[:8]}"
+        return folder_name(self.model, self.fingerprint, unnamed="images")
 
     def to_json(self) -> dict[str, Any]:
         view = {**asdict(self.view), "mean": list(self.view.mean), "std": list(self.view.std)}
@@ -80,12 +78,7 @@ class ImageEncoder(Encoder):
     def __init__(
         self, identity: ImageIdentity, model: ImageModel, *, device: str = "auto", num_threads: int | None = None
     ) -> None:
-        if model.weights_sha256 != identity.weights_sha256:
-            raise EncoderError(
-                f"{model.name} has weights {model.weights_sha256[:12]}...",
-                expected=f"weights {identity.weights_sha256[:12]}..., with which the run was planned",
-                remedy="Give every machine the same copy of the model.",
-            )
+        check_weights(model.name, model.weights_sha256, identity.weights_sha256)
         self.identity = identity
         self.device = resolve_device_of_kind(device, identity.device_kind, identity.name)
         self._dtype: torch.dtype = getattr(torch, identity.dtype)
@@ -95,7 +88,8 @@ class ImageEncoder(Encoder):
         )
         is_cpu = identity.device_kind == "cpu"
         self._num_threads = (num_threads or torch.get_num_threads()) if is_cpu else 1
-        self._threads = single_threads(self._num_threads)
+        # A convolution's bytes depend on the number of threads that share it: so calls share a CPU, and each has one thread.
+        self._threads = single_threads(self._num_threads, "semrec-encoder")
         self._decoding = threading.Semaphore(_DECODERS)
 
     @classmethod
@@ -137,23 +131,15 @@ class ImageEncoder(Encoder):
                 raw_ND[rows] = features.result()
         for rows, features in calls:
             raw_ND[rows] = features.result()
-        vectors_ND, norms_N = normalise_rows(raw_ND)
-        for index in np.flatnonzero(~(np.isfinite(norms_N) & (norms_N > 0))).tolist():
-            rejected.setdefault(index, "zero vector" if norms_N[index] == 0 else "non-finite vector")
-        vectors_ND[list(rejected)] = 0
-        return vectors_ND, sorted(rejected.items())
+        return finish_vectors(raw_ND, rejected)
 
     def _crops(self, uris: Sequence[str], rejected: dict[int, str]) -> Iterator[tuple[int, np.ndarray]]:
         """The number and pixels of each image that has some, in order; the others go to `rejected`.
 
         While the caller computes, the images of the next calls are read.
         """
-        ahead = 2 * max(self.identity.images_per_call, _READERS)
-        futures = [self._readers.submit(self._crop, uri) for uri in uris[:ahead]]
-        for index in range(len(uris)):
-            crop = futures.pop(0).result()
-            if index + ahead < len(uris):
-                futures.append(self._readers.submit(self._crop, uris[index + ahead]))
+        num_ahead = 2 * max(self.identity.images_per_call, _READERS)
+        for index, crop in enumerate(read_ahead(self._readers, self._crop, uris, num_ahead)):
             if isinstance(crop, ContentError):
                 rejected[index] = crop.reason
                 self.num_unread += crop.is_unread

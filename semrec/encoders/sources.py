@@ -11,7 +11,7 @@ from semrec.errors import EncoderError
 from semrec.settings import DEFAULT_MODEL
 from semrec.workspace.digests import fingerprint
 
-__all__ = ["DEFAULT_WEIGHTS_SHA256", "ModelSource", "resolve_model", "weights_sha256"]
+__all__ = ["DEFAULT_WEIGHTS_SHA256", "ModelSource", "check_weights", "resolve_model", "weights_sha256"]
 
 #: SHA-256 of model.safetensors of sentence-transformers/all-MiniLM-L6-v2.
 DEFAULT_WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -69,6 +69,16 @@ def weights_sha256(folder: Path) -> str:
         )
     digests = {file.relative_to(folder).as_posix(): _sha256_of(file) for file in files}
     return digests["model.safetensors"] if list(digests) == ["model.safetensors"] else fingerprint(digests)
+
+
+def check_weights(holder: str, found: str, planned: str) -> None:
+    """Raises EncoderError, which says that `holder` has them, for weights of another SHA-256 than a run was planned with."""
+    if found != planned:
+        raise EncoderError(
+            f"{holder} holds weights {found[:12]}...",
+            expected=f"weights {planned[:12]}..., with which the run was planned",
+            remedy="Give every machine the same copy of the model.",
+        )
 
 
 def _find(name: str) -> tuple[Path, str]:

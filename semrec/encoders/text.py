@@ -9,14 +9,14 @@ import numpy as np
 import torch
 
 from semrec.encoders.base import Encoder
-from semrec.encoders.devices import DeviceKind, device_kind_of, device_name, resolve_device
+from semrec.encoders.devices import DeviceKind, device_name, resolve_device_of_kind
 from semrec.encoders.identity import TextIdentity, text_identity
 from semrec.encoders.settings import EmbedSettings
-from semrec.encoders.sources import ModelSource, resolve_model
+from semrec.encoders.sources import ModelSource, check_weights, resolve_model
 from semrec.encoders.text_program import load_program
-from semrec.errors import DeviceError, EncoderError
+from semrec.encoders.vectors import finish_vectors
 
-__all__ = ["TextEncoder", "normalise_rows"]
+__all__ = ["TextEncoder"]
 
 _TEXTS_PER_TOKENISER_CALL = 1024
 
@@ -38,13 +38,8 @@ class TextEncoder(Encoder):
         if num_threads is not None:
             torch.set_num_threads(num_threads)
         self.identity = identity
-        self.device = _checked_device(identity, device)
-        if source.weights_sha256 != identity.weights_sha256:
-            raise EncoderError(
-                f"{source.path} holds weights {source.weights_sha256[:12]}...",
-                expected=f"weights {identity.weights_sha256[:12]}..., with which the run was planned",
-                remedy="Give every machine the same copy of the model.",
-            )
+        self.device = resolve_device_of_kind(device, identity.device_kind, identity.name)
+        check_weights(source.path, source.weights_sha256, identity.weights_sha256)
         self._program = load_program(identity, source, self.device)
         # Rows really sent for each padded length: those of the identity until the device's memory says otherwise.
         self._rows = {length: rows for rows, length in identity.shapes}
@@ -77,11 +72,7 @@ class TextEncoder(Encoder):
         for number, length in enumerate(lengths.tolist()):
             indices = np.flatnonzero((class_N == number) & (nums >= 0))
             self._embed_class(length, indices, tokens, raw_ND, rejected)
-        vectors_ND, norms_N = normalise_rows(raw_ND)
-        for index in np.flatnonzero(~(np.isfinite(norms_N) & (norms_N > 0))).tolist():
-            rejected.setdefault(index, "zero vector" if norms_N[index] == 0 else "non-finite vector")
-        vectors_ND[list(rejected)] = 0
-        return vectors_ND, sorted(rejected.items())
+        return finish_vectors(raw_ND, rejected)
 
     def _tokenise(self, texts: Sequence[str], rejected: dict[int, str]) -> list[np.ndarray | None]:
         """The token ids of each text, cut to max_tokens; None for a text that goes to `rejected` with its reason."""
@@ -154,32 +145,3 @@ class TextEncoder(Encoder):
                 torch.zeros((rows, length), dtype=torch.int64),
             )
         return self._buffers[length]
-
-
-def normalise_rows(raw_ND: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Scales rows to length 1: returns (vectors_ND, norms_N), float32 and float64 the lengths of the rows of `raw_ND`.
-
-    The sum runs in a fixed order of single additions in float64, so a row's result does not depend on the number of rows
-    or the machine's vector width. A row whose length is zero or not finite comes back as zeros.
-    """
-    squares_ND = raw_ND.astype(np.float64) ** 2
-    while squares_ND.shape[1] > 1:
-        half = (squares_ND.shape[1] + 1) // 2
-        squares_ND[:, : squares_ND.shape[1] - half] += squares_ND[:, half:]
-        squares_ND = squares_ND[:, :half]
-    norms_N = np.sqrt(squares_ND[:, 0])
-    usable_N = np.isfinite(norms_N) & (norms_N > 0)
-    divisors_N = np.where(usable_N, norms_N, 1.0)
-    vectors_ND = np.where(usable_N[:, None], raw_ND, np.float32(0)) / divisors_N[:, None]
-    return vectors_ND.astype(np.float32), norms_N
-
-
-def _checked_device(identity: TextIdentity, device: str) -> str:
-    resolved = resolve_device(identity.device_kind if device == "auto" else device)
-    if device_kind_of(resolved) != identity.device_kind:
-        raise DeviceError(
-            f"device {resolved} for encoder {identity.name}",
-            expected=f"a {identity.device_kind} device, for which the run was planned",
-            remedy="Plan the run for this kind of device: its vectors go to a folder of their own.",
-        )
-    return resolved

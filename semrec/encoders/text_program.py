@@ -11,7 +11,6 @@ Axes: R rows of a call, T padded tokens, D dimensions.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import logging
 import warnings
@@ -94,7 +93,7 @@ def _cache_folder(identity: TextIdentity, source: ModelSource) -> Path | None:
             "files": described,
             "dtype": identity.dtype,
             "libraries": {name: version(name) for name in _LIBRARIES},
-            "source": hashlib.sha256(Path(__file__).read_bytes()).hexdigest(),
+            "source": sha256_hex(Path(__file__).read_bytes()),
         }
     )
     return writable_folder(f"text-{key[:16]}", user_cache())

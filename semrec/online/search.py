@@ -9,14 +9,14 @@ from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
-import torch
 
-from semrec.encoders.devices import device_kind_of, resolve_device, resolve_dtype
-from semrec.encoders.identity import TextIdentity
+from semrec.encoders.devices import device_kind_of, resolve_device
+from semrec.encoders.identity import TextIdentity, dtype_of_backend
 from semrec.encoders.sources import resolve_model
 from semrec.encoders.text import TextEncoder
 from semrec.errors import EncoderError, InputError
 from semrec.online.lru import Lru
+from semrec.torch_threads import single_threads
 
 __all__ = ["OnlineEncoder", "online_shapes"]
 
@@ -84,23 +84,14 @@ class OnlineEncoder:
 
     @cached_property
     def _thread(self) -> ThreadPoolExecutor:
-        before = torch.get_num_threads()
-        thread = ThreadPoolExecutor(1, "semrec-encoder")
-        thread.submit(_compute_alone).result()
-        torch.set_num_threads(before)  # for the rest of the process; that thread keeps its own
-        return thread
+        return single_threads(1, "semrec-encoder")
 
     def _loaded(self) -> TextEncoder:
         if self._encoder is None:
             kind = device_kind_of(resolve_device(self._device))
             shapes = online_shapes(self._made_by.max_tokens)
             backend = self._made_by.backend if kind == "cpu" else "torch"
-            dtype = "float32" if backend == "openvino" else resolve_dtype("auto", kind)
+            dtype = dtype_of_backend(backend, "auto", kind)
             identity = replace(self._made_by, device_kind=kind, dtype=dtype, backend=backend, shapes=shapes)
             self._encoder = TextEncoder(identity, resolve_model(self._model), device=self._device)
         return self._encoder
-
-
-def _compute_alone() -> None:
-    torch.get_num_threads()  # a thread's first look takes the process's number over, and would undo the next line
-    torch.set_num_threads(1)

@@ -25,6 +25,7 @@ from semrec.scoring.cpu.llvm import GROUP
 from semrec.scoring.formats import DEFAULT_FORMAT, CoarseFormat, get_format
 from semrec.scoring.formats.check import check_product
 from semrec.scoring.types import ItemShard, Queries, Targets, TopK, check_queries
+from semrec.torch_threads import single_threads
 
 __all__ = ["CpuEngine"]
 
@@ -219,11 +220,6 @@ def _every(offsets: np.ndarray, rows: np.ndarray, step: int) -> tuple[np.ndarray
     return np.concatenate([[0], np.cumsum(is_sampled)])[offsets], rows[is_sampled] // step
 
 
-def _compute_alone() -> None:
-    torch.get_num_threads()  # a thread's first look takes the process's number over, and would undo the next line
-    torch.set_num_threads(1)
-
-
 def _pool(num_threads: int) -> ThreadPoolExecutor:
     """Threads in which torch computes alone; shared by the engines of the process."""
     # `cache` alone would let two threads make one each, and the later would take the lowered number of threads for torch's.
@@ -233,9 +229,4 @@ def _pool(num_threads: int) -> ThreadPoolExecutor:
 
 @cache
 def _new_pool(num_threads: int) -> ThreadPoolExecutor:
-    before = torch.get_num_threads()
-    pool = ThreadPoolExecutor(num_threads, "semrec-engine", initializer=_compute_alone)
-    all_started = threading.Barrier(num_threads)
-    list(pool.map(lambda _: all_started.wait(), range(num_threads)))
-    torch.set_num_threads(before)  # for the rest of the process; these threads keep theirs
-    return pool
+    return single_threads(num_threads, "semrec-engine")

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from semrec.encoders.identity import text_identity
 from semrec.encoders.settings import EmbedSettings
 from semrec.encoders.sources import resolve_model
-from semrec.encoders.text import TextEncoder, normalise_rows
+from semrec.encoders.text import TextEncoder
+from semrec.encoders.vectors import normalise_rows
 from semrec.errors import DeviceError, EncoderError
 
 _SENTENCES = (
