@@ -174,8 +174,7 @@ def published_answer(snapshot: Snapshot, user_id: str, k: int) -> Answer:
         raise MissingArtefactError(
             f"no user {user_id!r} in the published run", expected="a user of it", remedy="Ask with source=live."
         )
-    changes = snapshot.overlay.changes
-    hits = [hit for hit in published.hits if hit.item_id not in changes or not changes[hit.item_id].deleted]
+    hits = [hit for hit in published.hits if hit.item_id not in snapshot.overlay.deleted]
     num_deleted = len(published.hits) - len(hits)
     reason = None if len(hits) >= k else _published_short_reason(snapshot, published, num_deleted)
     return Answer(snapshot, "batch", RankedList(hits[:k], reason), user_id, num_deleted=num_deleted)

@@ -14,7 +14,7 @@ from scipy.sparse import csgraph
 
 from semrec.contracts import RELATIONS_SCHEMA
 from semrec.graph.graph import Graph, build_graph
-from semrec.graph.search import distances, hub_costs, path_costs
+from semrec.graph.search import PathSearch, distances, hub_costs
 
 __all__ = ["GraphBenchRow", "bench_graph"]
 
@@ -53,7 +53,7 @@ def bench_graph(*, num_relations: int, num_sources: int, seed: int = 0) -> list[
         (
             "costs",
             {
-                "semrec": lambda chosen: path_costs(graph, chosen, costs_E),
+                "semrec": PathSearch(graph, costs_E).costs,
                 "scipy": lambda chosen: csgraph.dijkstra(weighted, indices=chosen),
             },
         ),

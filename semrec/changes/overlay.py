@@ -176,6 +176,11 @@ class OverlayView:
         return tuple(self.changes[i] for i in sorted(self.changes) if self.changes[i].vector is not None)
 
     @cached_property
+    def deleted(self) -> frozenset[str]:
+        """The ids of the items that were deleted."""
+        return frozenset(item_id for item_id, change in self.changes.items() if change.deleted)
+
+    @cached_property
     def num_without_vector(self) -> int:
         """How many items no answer shows because the release's encoder has no vector for their text."""
         return sum(change.lacks_vector for change in self.changes.values())

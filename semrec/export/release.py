@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from semrec.errors import InputError
-from semrec.export.base import open_exporter
+from semrec.export.base import open_exporter, vectors_of
 from semrec.progress import Progress
 from semrec.release.arrays import StoredRows
 from semrec.release.attributes import attribute_dicts
@@ -159,11 +159,10 @@ def _item_rows(release: Release) -> Iterator[pa.Table]:
 def _user_rows(release: Release) -> Iterator[pa.Table]:
     for number in range(len(release.manifest.users)):
         part = release.user_part(number)
-        for start in range(0, len(part.user_ids), _ROWS_PER_BATCH):
-            vectors_ND = part.queries.vectors_QD[start : start + _ROWS_PER_BATCH]
-            with_vector = np.flatnonzero(vectors_ND.any(axis=1))
-            ids = part.user_ids.slice(start, _ROWS_PER_BATCH).take(pa.array(with_vector))
-            yield _rows(ids, vectors_ND[with_vector], ["{}"] * len(ids))
+        with_vector = part.with_vector()
+        for start in range(0, len(with_vector), _ROWS_PER_BATCH):
+            users = with_vector[start : start + _ROWS_PER_BATCH]
+            yield _rows(part.user_ids.take(pa.array(users)), part.queries.vectors_QD[users], ["{}"] * len(users))
 
 
 def _rows(ids: pa.Array | pa.ChunkedArray, vectors_ND: np.ndarray, payloads: list[str]) -> pa.Table:
@@ -174,10 +173,8 @@ def _rows(ids: pa.Array | pa.ChunkedArray, vectors_ND: np.ndarray, payloads: lis
 
 
 def _digests(rows: pa.Table) -> Iterator[tuple[str, bytes]]:
-    vectors = rows.column("vector").combine_chunks()
-    vectors_ND = vectors.flatten().to_numpy(zero_copy_only=False).reshape(len(vectors), -1)
-    payloads = rows.column("payload").to_pylist()
-    for name, vector, payload in zip(rows.column("id").to_pylist(), vectors_ND, payloads, strict=True):
+    columns = (rows.column("id").to_pylist(), vectors_of(rows), rows.column("payload").to_pylist())
+    for name, vector, payload in zip(*columns, strict=True):
         yield name, blake2b(vector.tobytes() + payload.encode(), digest_size=16).digest()
 
 
@@ -187,7 +184,7 @@ def _sampled_users(release: Release, num_users: int) -> tuple[list[str], np.ndar
     batches = []
     for number in range(len(release.manifest.users)):
         part = release.user_part(number)
-        with_vector = np.flatnonzero(part.queries.vectors_QD.any(axis=1))
+        with_vector = part.with_vector()
         chosen = with_vector[np.linspace(0, len(with_vector) - 1, min(per_part, len(with_vector))).astype(int)]
         batches.append((part.user_ids.take(pa.array(chosen)).to_pylist(), part.queries.vectors_QD[chosen]))
     names = [name for ids, _ in batches for name in ids][:num_users]

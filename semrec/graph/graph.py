@@ -16,11 +16,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from semrec.contracts import RELATIONS_SCHEMA
 from semrec.errors import InputError
 from semrec.sorted_ids import SortedIds
 
-__all__ = ["Edge", "Graph", "build_graph", "relations_from_attributes"]
+__all__ = ["Edge", "Graph", "build_graph"]
 
 _MOST_PREDICATES: Final = 2**15
 
@@ -135,24 +134,3 @@ def build_graph(relations: pa.Table) -> Graph:
     return Graph(
         nodes, tuple(names), offsets_N1, targets_E[order].astype(np.int32), predicates_E[order], weights_E[order]
     )
-
-
-def relations_from_attributes(
-    item_ids: pa.Array, attributes: pa.ChunkedArray | pa.Array, names: Sequence[str]
-) -> pa.Table:
-    """The values of some attributes (ATTRIBUTES_TYPE, parallel to `item_ids`) as relations to literals: RELATIONS_SCHEMA."""
-    tables = []
-    for name in names:
-        values = pc.map_lookup(attributes, pa.scalar(name), "first")
-        if isinstance(values, pa.ChunkedArray):
-            values = values.combine_chunks()
-        rows, texts = pc.list_parent_indices(values), pc.list_flatten(values)
-        columns = [
-            item_ids.take(rows),
-            pa.array([name]).take(pa.array(np.zeros(len(rows), np.int64))),
-            texts,
-            pa.array(np.ones(len(rows), bool)),
-            pa.array(np.ones(len(rows), np.float32)),
-        ]
-        tables.append(pa.table(columns, schema=RELATIONS_SCHEMA))
-    return pa.concat_tables(tables) if tables else RELATIONS_SCHEMA.empty_table()

@@ -84,90 +84,68 @@ def around(offsets_N1, targets_E, predicates_E, allowed, source, num_steps):  # 
 
 
 @compiled
-def _push(keys, nodes, size, key, node):  # type: ignore[no-untyped-def]
-    """Adds (key, node) to the binary heap in keys[:size] and nodes[:size]; the least, by both, is first."""
-    place = size
+def _move_up(heap, keys, place_N, place, node, key):  # type: ignore[no-untyped-def]
+    """Puts a node at a free `place` of the heap, or as far above as its key has to be.
+
+    Heaps have four children to a node and hold each graph node once, at place_N: a cheaper way moves it up. So they stay small
+    enough for the cache, where an entry for each way found would not. The least, by key and then node, is first.
+    """
     while place > 0:
-        above = (place - 1) >> 1
-        if keys[above] < key or (keys[above] == key and nodes[above] <= node):
+        above = (place - 1) >> 2
+        if keys[above] < key or (keys[above] == key and heap[above] < node):
             break
-        keys[place], nodes[place] = keys[above], nodes[above]
+        heap[place], keys[place] = heap[above], keys[above]
+        place_N[heap[place]] = place
         place = above
-    keys[place], nodes[place] = key, node
+    heap[place], keys[place] = node, key
+    place_N[node] = place
 
 
 @compiled
-def _pop(keys, nodes, size):  # type: ignore[no-untyped-def]
-    """Takes the first of a heap of `size` away."""
-    key, node = keys[size - 1], nodes[size - 1]
-    last, place = size - 1, 0
+def _take_first(heap, keys, place_N, size):  # type: ignore[no-untyped-def]
+    """Takes the first of a heap of `size` away: the last goes into its place, or as far below as its key has to be."""
+    size -= 1
+    node, key = heap[size], keys[size]
+    place = 0
     while True:
-        below = 2 * place + 1
-        if below >= last:
+        first = 4 * place + 1
+        if first >= size:
             break
-        right = below + 1
-        if right < last and (keys[right] < keys[below] or (keys[right] == keys[below] and nodes[right] < nodes[below])):
-            below = right
-        if key < keys[below] or (key == keys[below] and node <= nodes[below]):
+        least = first
+        for child in range(first + 1, min(first + 4, size)):
+            if keys[child] < keys[least] or (keys[child] == keys[least] and heap[child] < heap[least]):
+                least = child
+        if key < keys[least] or (key == keys[least] and node < heap[least]):
             break
-        keys[place], nodes[place] = keys[below], nodes[below]
-        place = below
-    keys[place], nodes[place] = key, node
+        heap[place], keys[place] = heap[least], keys[least]
+        place_N[heap[place]] = place
+        place = least
+    heap[place], keys[place] = node, key
+    place_N[node] = place
 
 
 @compiled
 def costs_from(offsets_N1, targets_E, costs_E, source, costs_N):  # type: ignore[no-untyped-def]
-    """Fills costs_N, infinite before, with the cost of the cheapest path from `source`.
-
-    The heap has four children to a node and holds each graph node once: a cheaper way moves it up. So it stays small enough
-    for the cache, where a heap with an entry for each way found would not.
-    """
+    """Fills costs_N, infinite before, with the cost of the cheapest path from `source`."""
     num_nodes = len(offsets_N1) - 1
-    heap = np.empty(num_nodes, np.int32)
-    place_N = np.full(num_nodes, -1, np.int32)
-    keys = np.empty(num_nodes)
+    heap, keys, place_N = np.empty(num_nodes, np.int32), np.empty(num_nodes), np.empty(num_nodes, np.int32)
     costs_N[source] = 0.0
-    heap[0], keys[0], place_N[source], size = source, 0.0, 0, 1
+    _move_up(heap, keys, place_N, 0, source, 0.0)
+    size = 1
     while size:
         node, cost_of_node = heap[0], keys[0]
+        _take_first(heap, keys, place_N, size)
         size -= 1
-        moved, key = heap[size], keys[size]
-        place = 0
-        while True:
-            first = 4 * place + 1
-            if first >= size:
-                break
-            least = first
-            for child in range(first + 1, min(first + 4, size)):
-                if keys[child] < keys[least]:
-                    least = child
-            if keys[least] >= key:
-                break
-            heap[place], keys[place] = heap[least], keys[least]
-            place_N[heap[place]] = place
-            place = least
-        heap[place], keys[place] = moved, key
-        place_N[moved] = place
         for edge in range(offsets_N1[node], offsets_N1[node + 1]):
             target = targets_E[edge]
             cost = cost_of_node + costs_E[edge]
-            if cost >= costs_N[target]:
-                continue
-            if costs_N[target] == np.inf:
-                place = size
-                size += 1
-            else:
+            if cost < costs_N[target]:
                 place = place_N[target]
-            costs_N[target] = cost
-            while place > 0:
-                above = (place - 1) >> 2
-                if keys[above] <= cost:
-                    break
-                heap[place], keys[place] = heap[above], keys[above]
-                place_N[heap[place]] = place
-                place = above
-            heap[place], keys[place] = target, cost
-            place_N[target] = place
+                if costs_N[target] == np.inf:
+                    place = size
+                    size += 1
+                costs_N[target] = cost
+                _move_up(heap, keys, place_N, place, target, cost)
 
 
 @compiled
@@ -179,38 +157,34 @@ def nearest_wanted(  # type: ignore[no-untyped-def]
     Nodes of equal cost are settled in the order of their numbers, so the paths are the same ones always.
     """
     num_nodes = len(offsets_N1) - 1
+    heap, keys, place_N = np.empty(num_nodes, np.int32), np.empty(num_nodes), np.empty(num_nodes, np.int32)
     costs_N = np.full(num_nodes, np.inf)
     edge_to_N, node_before_N = np.full(num_nodes, -1, np.int64), np.full(num_nodes, -1, np.int64)
-    capacity = 1024
-    keys, nodes = np.empty(capacity), np.empty(capacity, np.int64)
     arrived, num_arrived, num_settled = np.empty(k, np.int64), 0, 0
     costs_N[source] = 0.0
-    _push(keys, nodes, 0, 0.0, source)
+    _move_up(heap, keys, place_N, 0, source, 0.0)
     size = 1
     while size and num_arrived < k and num_settled < most_nodes:
-        key, node = keys[0], nodes[0]
-        _pop(keys, nodes, size)
+        node, cost_of_node = heap[0], keys[0]
+        _take_first(heap, keys, place_N, size)
         size -= 1
-        if key > costs_N[node]:
-            continue
         num_settled += 1
         if is_wanted_N[node] and node != source:
             arrived[num_arrived] = node
             num_arrived += 1
         for edge in range(offsets_N1[node], offsets_N1[node + 1]):
             target = targets_E[edge]
-            cost = key + costs_E[edge]
+            cost = cost_of_node + costs_E[edge]
             if cost >= costs_N[target] or is_banned_N[target] or not allowed[predicates_E[edge]]:
                 continue
             if len(banned_edges):
                 place = np.searchsorted(banned_edges, edge)
                 if place < len(banned_edges) and banned_edges[place] == edge:
                     continue
+            place = place_N[target]
+            if costs_N[target] == np.inf:
+                place = size
+                size += 1
             costs_N[target], edge_to_N[target], node_before_N[target] = cost, edge, node
-            if size == capacity:
-                keys = np.concatenate((keys, np.empty(capacity)))
-                nodes = np.concatenate((nodes, np.empty(capacity, np.int64)))
-                capacity *= 2
-            _push(keys, nodes, size, cost, target)
-            size += 1
+            _move_up(heap, keys, place_N, place, target, cost)
     return arrived[:num_arrived], edge_to_N, node_before_N

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from semrec.graph.graph import Graph
-from semrec.graph.search import Path, hub_costs, k_cheapest_paths, nearest
+from semrec.graph.search import Path, PathSearch, hub_costs
 
 __all__ = ["Reasons", "RelatedItem"]
 
@@ -33,17 +33,17 @@ class Reasons:
     """
 
     def __init__(self, graph: Graph, item_ids: pa.Array) -> None:
-        self._graph = graph
-        self._costs_E = hub_costs(graph)
+        self._graph, self._search = graph, PathSearch(graph, hub_costs(graph))
         self._is_item_N = self._among(item_ids)
 
-    def reason(self, liked_ids: Sequence[str], item_id: str) -> Path | None:
-        """The cheapest path from something liked to an item, of at most 4 steps; None when there is none near enough.
+    def reasons(self, liked_ids: Sequence[str], item_ids: Sequence[str]) -> list[Path | None]:
+        """The cheapest path from something liked to each item, of at most 4 steps; None when there is none near enough.
 
         It begins at another item than it ends at: an item is no reason for itself.
         """
-        paths = self._nearest(item_id, self._among(pa.array(liked_ids, pa.string())), 1, None)
-        return paths[0].reversed() if paths and len(paths[0].edges) <= _MOST_STEPS else None
+        is_liked_N = self._among(pa.array(liked_ids, pa.string()))
+        nearest = [self._nearest(item_id, is_liked_N, 1, None) for item_id in item_ids]
+        return [paths[0].reversed() if paths and len(paths[0].edges) <= _MOST_STEPS else None for paths in nearest]
 
     def related(self, item_id: str, k: int, *, predicates: Sequence[str] | None = None) -> list[RelatedItem]:
         """Up to k other items by the cost of their paths from one, then by id; [] for an item that no relation names.
@@ -66,24 +66,20 @@ class Reasons:
 
         Raises InputError for unknown names, those of `without` among them.
         """
-        graph = self._graph
-        ends = [graph.node_of(name, without=without) for name in (start, end)]
-        banned = graph.nodes.rows_of(pa.array(sorted(without), pa.string()))
-        return k_cheapest_paths(
-            graph, ends[0], ends[1], k, self._costs_E, predicates=predicates, banned=banned[banned >= 0].tolist()
-        )
+        source, target = (self._graph.node_of(name, without=without) for name in (start, end))
+        banned = np.flatnonzero(self._among(pa.array(sorted(without), pa.string()))).tolist()
+        return self._search.k_cheapest(source, target, k, predicates=predicates, banned=banned)
 
     def _nearest(self, item_id: str, is_wanted_N: np.ndarray, k: int, predicates: Sequence[str] | None) -> list[Path]:
         self._graph.allowed(predicates)  # an unknown predicate is an error of an unrelated item, too
         (node,) = self._graph.nodes.rows_of(pa.array([item_id], pa.string())).tolist()
         if node < 0:
             return []
-        costs_E = self._costs_E
-        return nearest(self._graph, node, is_wanted_N, k, costs_E, predicates=predicates, most_nodes=_MOST_NODES)
+        return self._search.nearest(node, is_wanted_N, k, predicates=predicates, most_nodes=_MOST_NODES)
 
-    def _among(self, item_ids: pa.Array) -> np.ndarray:
+    def _among(self, names: pa.Array) -> np.ndarray:
         """Which nodes have one of the names: bool [N]."""
         is_among_N = np.zeros(self._graph.num_nodes, bool)
-        nodes = self._graph.nodes.rows_of(item_ids)
+        nodes = self._graph.nodes.rows_of(names)
         is_among_N[nodes[nodes >= 0]] = True
         return is_among_N

@@ -17,7 +17,7 @@ from semrec.errors import InputError
 from semrec.graph.graph import Edge, Graph
 from semrec.graph.kernels import around, breadth_first, costs_from, nearest_wanted
 
-__all__ = ["Path", "distances", "hub_costs", "k_cheapest_paths", "nearest", "neighbourhood", "path_costs"]
+__all__ = ["Path", "PathSearch", "distances", "hub_costs", "neighbourhood"]
 
 _SOURCES_PER_PASS: Final = 64  # one bit of a word for each
 _MOST_PATHS: Final = 100
@@ -83,104 +83,111 @@ def hub_costs(graph: Graph) -> np.ndarray:
     return np.repeat(1 + np.log2(np.maximum(degrees_N, 1)), degrees_N)
 
 
-def path_costs(graph: Graph, sources: Sequence[int], costs_E: np.ndarray) -> np.ndarray:
-    """The cost of the cheapest path from each source to every node, infinite where there is none: float64 [S, N].
-
-    Dijkstra, one source after the other on each thread. Raises InputError for a cost that is negative or not a number.
-    """
-    _check_costs(costs_E)
-    costs_SN = np.full((len(sources), graph.num_nodes), np.inf)
-
-    def run(row: int) -> None:
-        costs_from(graph.offsets_N1, graph.targets_E, costs_E, sources[row], costs_SN[row])
-
-    _in_threads(run, range(len(sources)))
-    return costs_SN
-
-
-def nearest(
-    graph: Graph,
-    source: int,
-    is_wanted_N: np.ndarray,
-    k: int,
-    costs_E: np.ndarray,
-    *,
-    predicates: Sequence[str] | None = None,
-    most_nodes: int | None = None,
-) -> list[Path]:
-    """The cheapest paths from a node to the k wanted nodes that are nearest, cheapest first, then by the node's name.
-
-    Fewer than k where there are no more among the `most_nodes` nearest nodes of any kind. The source is not its own
-    neighbour. Raises InputError for a cost that is negative or not a number.
-    """
-    _check_costs(costs_E)
-    search = _Search(graph, costs_E, graph.allowed(predicates))
-    return [search.in_words(path) for path in search.paths(source, is_wanted_N, k, most_nodes or graph.num_nodes)]
-
-
-def k_cheapest_paths(
-    graph: Graph,
-    source: int,
-    target: int,
-    k: int,
-    costs_E: np.ndarray,
-    *,
-    predicates: Sequence[str] | None = None,
-    banned: Collection[int] = (),
-) -> list[Path]:
-    """The up to k cheapest simple paths between two nodes, cheapest first (Yen 1971); [] when none leads there.
-
-    No path enters a node of `banned`. Raises InputError for k above 100, or a cost that is negative or not a number.
-    """
-    _check_costs(costs_E)
-    if not 1 <= k <= _MOST_PATHS:
-        raise InputError(f"{k} paths", expected=f"1 to {_MOST_PATHS}", remedy="Ask for fewer.")
-    if source == target:
-        return [Path((), 0.0)]
-    search = _Search(graph, costs_E, graph.allowed(predicates))
-    search.banned_nodes = set(banned)
-    is_target_N = np.zeros(graph.num_nodes, bool)
-    is_target_N[target] = True
-    chosen = search.paths(source, is_target_N, 1, graph.num_nodes)
-    candidates: set[tuple[float, _Steps]] = set()
-    while chosen and len(chosen) < k:
-        last = chosen[-1]
-        for place, (spur_node, _) in enumerate(last):
-            root = last[:place]
-            # The next path may leave `root` by no edge that an earlier one took, and may not come back to its nodes.
-            search.banned_edges = {path[place][1] for path in chosen if path[:place] == root}
-            search.banned_nodes = {*banned, *(node for node, _ in root)}
-            for spur in search.paths(spur_node, is_target_N, 1, graph.num_nodes):
-                candidates.add((search.cost((*root, *spur)), (*root, *spur)))
-        candidates = {candidate for candidate in candidates if candidate[1] not in chosen}
-        if not candidates:
-            break
-        cheapest = min(candidates)
-        candidates.remove(cheapest)
-        chosen.append(cheapest[1])
-    return [search.in_words(path) for path in chosen]
-
-
 _Steps = tuple[tuple[int, int], ...]  # (node, number of the edge that leaves it) along a path
 
 
-class _Search:
-    """Cheapest paths in one graph under one set of costs, without some edges and nodes."""
+class PathSearch:
+    """Finds cheapest paths in one graph, where a step over each edge costs `costs_E` (float64 [E]).
 
-    def __init__(self, graph: Graph, costs_E: np.ndarray, allowed: np.ndarray) -> None:
-        self._graph, self._costs_E, self._allowed = graph, np.ascontiguousarray(costs_E, np.float64), allowed
-        self.banned_edges: set[int] = set()
-        self.banned_nodes: set[int] = set()
+    Raises InputError for a cost that is negative or not a number.
+    """
 
-    def paths(self, source: int, is_wanted_N: np.ndarray, k: int, most_nodes: int) -> list[_Steps]:
-        """The cheapest paths from a node to the k nearest wanted ones."""
-        graph = self._graph
+    def __init__(self, graph: Graph, costs_E: np.ndarray) -> None:
+        if not (costs_E >= 0).all():
+            raise InputError(
+                "a cost that is negative or not a number",
+                expected="costs of 0 or more",
+                remedy="Paths are searched by Dijkstra's way, which needs that.",
+            )
+        self.graph, self._costs_E = graph, np.ascontiguousarray(costs_E, np.float64)
+
+    def costs(self, sources: Sequence[int]) -> np.ndarray:
+        """The cost of the cheapest path from each source to every node, infinite where there is none: float64 [S, N].
+
+        Dijkstra, one source after the other on each thread.
+        """
+        graph, costs_SN = self.graph, np.full((len(sources), self.graph.num_nodes), np.inf)
+
+        def run(row: int) -> None:
+            costs_from(graph.offsets_N1, graph.targets_E, self._costs_E, sources[row], costs_SN[row])
+
+        _in_threads(run, range(len(sources)))
+        return costs_SN
+
+    def nearest(
+        self,
+        source: int,
+        is_wanted_N: np.ndarray,
+        k: int,
+        *,
+        predicates: Sequence[str] | None = None,
+        most_nodes: int | None = None,
+    ) -> list[Path]:
+        """The cheapest paths from a node to the k wanted nodes that are nearest, cheapest first, then by the node's name.
+
+        Fewer than k where there are no more among the `most_nodes` nearest nodes of any kind. The source is not its own
+        neighbour.
+        """
+        allowed = self.graph.allowed(predicates)
+        return [self._in_words(path) for path in self._paths(source, is_wanted_N, k, allowed, most_nodes=most_nodes)]
+
+    def k_cheapest(
+        self,
+        source: int,
+        target: int,
+        k: int,
+        *,
+        predicates: Sequence[str] | None = None,
+        banned: Collection[int] = (),
+    ) -> list[Path]:
+        """The up to k cheapest simple paths between two nodes, cheapest first (Yen 1971); [] when none leads there.
+
+        No path enters a node of `banned`. Raises InputError for k above 100.
+        """
+        if not 1 <= k <= _MOST_PATHS:
+            raise InputError(f"{k} paths", expected=f"1 to {_MOST_PATHS}", remedy="Ask for fewer.")
+        if source == target:
+            return [Path((), 0.0)]
+        allowed = self.graph.allowed(predicates)
+        is_target_N = np.zeros(self.graph.num_nodes, bool)
+        is_target_N[target] = True
+        chosen = self._paths(source, is_target_N, 1, allowed, banned_nodes=banned)
+        candidates: set[tuple[float, _Steps]] = set()
+        while chosen and len(chosen) < k:
+            last = chosen[-1]
+            for place, (spur_node, _) in enumerate(last):
+                root = last[:place]
+                # The next path may leave `root` by no edge that an earlier one took, and may not come back to its nodes.
+                edges = {path[place][1] for path in chosen if path[:place] == root}
+                nodes = {*banned, *(node for node, _ in root)}
+                for spur in self._paths(spur_node, is_target_N, 1, allowed, banned_nodes=nodes, banned_edges=edges):
+                    candidates.add((self._cost((*root, *spur)), (*root, *spur)))
+            candidates = {candidate for candidate in candidates if candidate[1] not in chosen}
+            if not candidates:
+                break
+            cheapest = min(candidates)
+            candidates.remove(cheapest)
+            chosen.append(cheapest[1])
+        return [self._in_words(path) for path in chosen]
+
+    def _paths(
+        self,
+        source: int,
+        is_wanted_N: np.ndarray,
+        k: int,
+        allowed: np.ndarray,
+        *,
+        most_nodes: int | None = None,
+        banned_nodes: Collection[int] = (),
+        banned_edges: Collection[int] = (),
+    ) -> list[_Steps]:
+        """The cheapest paths from a node to the k nearest wanted ones, by way of no banned node or edge."""
+        graph = self.graph
         is_banned_N = np.zeros(graph.num_nodes, bool)
-        is_banned_N[list(self.banned_nodes)] = True
-        banned_edges = np.array(sorted(self.banned_edges), np.int64)
+        is_banned_N[list(banned_nodes)] = True
         arrived, edge_to_N, node_before_N = nearest_wanted(
-            graph.offsets_N1, graph.targets_E, graph.predicates_E, self._allowed, self._costs_E,
-            source, is_wanted_N, k, is_banned_N, banned_edges, most_nodes,
+            graph.offsets_N1, graph.targets_E, graph.predicates_E, allowed, self._costs_E, source, is_wanted_N, k,
+            is_banned_N, np.array(sorted(banned_edges), np.int64), most_nodes or graph.num_nodes,
         )  # fmt: skip
         paths = []
         for node in arrived.tolist():
@@ -191,20 +198,11 @@ class _Search:
             paths.append(tuple(reversed(steps)))
         return paths
 
-    def cost(self, path: _Steps) -> float:
+    def _cost(self, path: _Steps) -> float:
         return float(sum(self._costs_E[edge] for _, edge in path))
 
-    def in_words(self, path: _Steps) -> Path:
-        return Path(tuple(self._graph.edge(node, edge) for node, edge in path), self.cost(path))
-
-
-def _check_costs(costs_E: np.ndarray) -> None:
-    if not (costs_E >= 0).all():
-        raise InputError(
-            "a cost that is negative or not a number",
-            expected="costs of 0 or more",
-            remedy="Paths are searched by Dijkstra's way, which needs that.",
-        )
+    def _in_words(self, path: _Steps) -> Path:
+        return Path(tuple(self.graph.edge(node, edge) for node, edge in path), self._cost(path))
 
 
 def _in_threads(function: Callable[[int], None], numbers: range) -> None:

@@ -14,7 +14,7 @@ from semrec.models.base import WeightedHistory
 from semrec.models.components import ComponentHistory
 from semrec.online.answers import RankQuery, ScoredItem
 from semrec.online.profile import UserProfile
-from semrec.online.relations import reason_for
+from semrec.online.relations import reasons_for
 from semrec.scoring.eligibility import Clause
 
 if TYPE_CHECKING:
@@ -71,15 +71,14 @@ def explain(
     items_KD = served.vectors_of([hit.item_id for hit in hits], overlay)
     terms = _Terms.concatenate([_terms_of(history, profile.names, items_KD) for history in profile.histories])
     liked = np.flatnonzero(terms.is_liked)
-    liked_ids = _liked_ids(profile)
+    paths = reasons_for(served, _liked_ids(profile), [hit.item_id for hit in hits], overlay)
     explained = []
-    for row, hit in enumerate(hits):
+    for row, (hit, path) in enumerate(zip(hits, paths, strict=True)):
         added = terms.added_KL[row]
         largest = np.argsort(-np.abs(added), kind="stable")
         nearest = liked[np.argsort(-terms.cosines_KL[row, liked], kind="stable")]
         parts, alike = ([terms.part(row, n) for n in order[:num_parts].tolist()] for order in (largest, nearest))
         rest = float(added[largest[num_parts:]].sum())
-        path = reason_for(served, liked_ids, hit.item_id, overlay)
         explained.append(Explanation(hit.item_id, float(hit.score), parts, rest, alike, path.edges if path else None))
     return explained
 

@@ -13,13 +13,17 @@ from semrec.graph.search import Path
 if TYPE_CHECKING:
     from semrec.online.release import OnlineRelease
 
-__all__ = ["paths_between", "reason_for", "related_items"]
+__all__ = ["paths_between", "reasons_for", "related_items"]
 
 
-def reason_for(served: OnlineRelease, liked_ids: Sequence[str], item_id: str, overlay: OverlayView) -> Path | None:
-    """How an item is related to one that was liked; None without relations, and where a deleted item is on the way."""
-    path = served.reasons.reason(liked_ids, item_id) if served.reasons and liked_ids else None
-    return None if path is None or _names(path) & _deleted(overlay) else path
+def reasons_for(
+    served: OnlineRelease, liked_ids: Sequence[str], item_ids: Sequence[str], overlay: OverlayView
+) -> list[Path | None]:
+    """How each item is related to one that was liked; None without relations, and where a deleted item is on the way."""
+    if served.reasons is None or not liked_ids:
+        return [None] * len(item_ids)
+    paths = served.reasons.reasons(liked_ids, item_ids)
+    return [None if path is None or _names(path) & overlay.deleted else path for path in paths]
 
 
 def related_items(
@@ -30,7 +34,7 @@ def related_items(
     Raises MissingArtefactError for an unknown or deleted item or without relations, InputError for an unknown predicate.
     """
     served.item(item_id, overlay)
-    deleted = _deleted(overlay)
+    deleted = overlay.deleted
     related = _reasons(served).related(item_id, k + len(deleted), predicates=predicates)
     return [one for one in related if not deleted & _names(one.path)][:k]
 
@@ -48,7 +52,7 @@ def paths_between(
 
     Raises MissingArtefactError without relations, InputError for unknown names, a deleted item's among them.
     """
-    return _reasons(served).paths(start, end, k, predicates=predicates, without=_deleted(overlay))
+    return _reasons(served).paths(start, end, k, predicates=predicates, without=overlay.deleted)
 
 
 def _reasons(served: OnlineRelease) -> Reasons:
@@ -59,10 +63,6 @@ def _reasons(served: OnlineRelease) -> Reasons:
             remedy="semrec import relations, or semrec config set release.relations_from NAME, then semrec run.",
         )
     return served.reasons
-
-
-def _deleted(overlay: OverlayView) -> set[str]:
-    return {item_id for item_id, change in overlay.changes.items() if change.deleted}
 
 
 def _names(path: Path) -> set[str]:

@@ -25,7 +25,6 @@ from semrec.workspace.tables import read_table
 __all__ = [
     "StoredRows",
     "check_matrix",
-    "map_array",
     "map_ids",
     "read_array",
     "read_ids",
@@ -72,7 +71,7 @@ def read_ids(storage: Storage, matrix: ItemMatrix) -> SortedIds:
 
 def map_ids(storage: Storage, files: IdFiles) -> SortedIds:
     """Stored ids, memory-mapped."""
-    return SortedIds(map_array(storage, files.offsets), map_array(storage, files.data))
+    return SortedIds(read_array(storage, files.offsets), read_array(storage, files.data))
 
 
 def write_array(storage: Storage, path: str, array: np.ndarray) -> ArrayFile:
@@ -102,7 +101,7 @@ def read_words(storage: Storage, matrix: ItemMatrix, start: int, stop: int) -> n
     if matrix.ids is None:
         words = read_table(storage, matrix.items, ["words"]).column("words").combine_chunks().flatten()
         return words.to_numpy(zero_copy_only=False).reshape(matrix.num_items, -1)[start:stop]
-    pieces = [map_array(storage, block.words)[rows] for block, rows in blocks if block.words]
+    pieces = [read_array(storage, block.words)[rows] for block, rows in blocks if block.words]
     if not pieces:
         return np.zeros((stop - start, 0), np.uint64)
     return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
@@ -113,7 +112,7 @@ class StoredRows:
 
     def __init__(self, storage: Storage, matrix: ItemMatrix) -> None:
         self._edges, self._dimension = np.cumsum([0, *(block.num_rows for block in matrix.blocks)]), matrix.dimension
-        self._halves = [(map_array(storage, block.high), map_array(storage, block.low)) for block in matrix.blocks]
+        self._halves = [(read_array(storage, block.high), read_array(storage, block.low)) for block in matrix.blocks]
 
     def items(self, rows: np.ndarray) -> ItemVectors:
         """The items at some rows, int64, in that order; they know which rows they are."""
@@ -134,12 +133,7 @@ class StoredRows:
 def read_popularity(storage: Storage, matrix: ItemMatrix, start: int, stop: int) -> np.ndarray:
     """The popularity of rows start:stop, float32, memory-mapped. Raises InputError when the matrix has no such rows."""
     _check_range(matrix, start, stop)
-    return map_array(storage, matrix.popularity)[start:stop]
-
-
-def read_array(storage: Storage, array: ArrayFile) -> np.ndarray:
-    """A stored array, memory-mapped. Raises CorruptArtefactError for another size than recorded."""
-    return map_array(storage, array)
+    return read_array(storage, matrix.popularity)[start:stop]
 
 
 def check_matrix(storage: Storage, matrix: ItemMatrix) -> None:
@@ -174,7 +168,7 @@ def _blocks_of(matrix: ItemMatrix, start: int, stop: int) -> Iterator[tuple[Matr
 
 def _block_rows(storage: Storage, block: MatrixBlock, rows: slice) -> tuple[np.ndarray, ...]:
     """Some rows of a block: high, low and norms."""
-    high_ID, low_ID, norms_IN = (map_array(storage, file)[rows] for file in (block.high, block.low, block.norms))
+    high_ID, low_ID, norms_IN = (read_array(storage, file)[rows] for file in (block.high, block.low, block.norms))
     if block.norms.columns != STORED_NORMS:
         norms_IN = row_norms(join_halves(high_ID, low_ID))  # written when there were other coarse formats
     return high_ID, low_ID, norms_IN
@@ -197,8 +191,11 @@ def _check_array(storage: Storage, array: ArrayFile) -> None:
     raise _corrupt(array)
 
 
-def map_array(storage: Storage, array: ArrayFile) -> np.ndarray:
-    """The array, memory-mapped. Its map holds the file's lock, so that no cache evicts it meanwhile."""
+def read_array(storage: Storage, array: ArrayFile) -> np.ndarray:
+    """A stored array, memory-mapped. Its map holds the file's lock, so that no cache evicts it meanwhile.
+
+    Raises CorruptArtefactError for another size than recorded, or no array of numbers.
+    """
     with _opened(storage, array) as file:
         if os.fstat(file.fileno()).st_size != array.num_bytes:
             raise _corrupt(array)

@@ -48,14 +48,23 @@ class FlatAttributes:
         self.edges_E1 = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         self.values = lists.flatten()
 
+    def of(self, name: str) -> tuple[np.ndarray, pa.Array]:
+        """Item and value of every value of an attribute."""
+        if name not in self.names:
+            return np.zeros(0, np.int64), self.values.slice(0, 0)
+        has_name_E = self.name_E == self.names.index(name)
+        lengths_E = np.diff(self.edges_E1)
+        values = self.values.filter(pa.array(np.repeat(has_name_E, lengths_E)))
+        return np.repeat(self.row_E[has_name_E], lengths_E[has_name_E]), values
+
     def values_of(self, name: str) -> list[str]:
         """The distinct values of an attribute, ascending."""
-        _, values = self._of(name)
+        _, values = self.of(name)
         return sorted(pc.drop_null(values.unique()).to_pylist())
 
     def codes_of(self, name: str, values: list[str]) -> tuple[np.ndarray, np.ndarray]:
         """The items that have a value of an attribute, and the place of that value in `values`: int64 [N] both."""
-        rows, stated = self._of(name)
+        rows, stated = self.of(name)
         codes = pc.index_in(stated, value_set=pa.array(values, stated.type))
         known = codes.is_valid().to_numpy(zero_copy_only=False)
         return rows[known], codes.drop_null().to_numpy(zero_copy_only=False).astype(np.int64)
@@ -68,12 +77,3 @@ class FlatAttributes:
         for entry, row in enumerate(self.row_E.tolist()):
             attributes[row][names[entry]] = values[edges[entry] : edges[entry + 1]]
         return attributes
-
-    def _of(self, name: str) -> tuple[np.ndarray, pa.Array]:
-        """Item and value of every value of an attribute."""
-        if name not in self.names:
-            return np.zeros(0, np.int64), self.values.slice(0, 0)
-        has_name_E = self.name_E == self.names.index(name)
-        lengths_E = np.diff(self.edges_E1)
-        values = self.values.filter(pa.array(np.repeat(has_name_E, lengths_E)))
-        return np.repeat(self.row_E[has_name_E], lengths_E[has_name_E]), values

@@ -64,11 +64,9 @@ def build_matrix(workspace: Workspace, job: ReleaseJob) -> MatrixManifest:
         return MatrixManifest.read(storage, job.release_id, remedy="Remove the release's folder.")
     ids, shown, flat, names = _read_items(storage, job)
     layout, words_IW = _words(job, flat, storage, names)
+    graph = write_relations(storage, folder, job.relations, job.inputs.relations_from, ids, flat, names)
     del flat
     items_file = write_table(storage, f"{folder}/items", shown, digest_in_name=False)
-    graph = write_relations(
-        storage, folder, job.relations, job.inputs.relations_from, ids, shown.column("attributes"), names
-    )
     del shown
     popularity_I = count_popularity(storage, ids, job.interactions, job.inputs.as_of)
     with tempfile.TemporaryDirectory(prefix="semrec-") as scratch:

@@ -37,6 +37,10 @@ class UserPart:
     source_U: np.ndarray  # int8 [U]
     stated: pa.Array | None = None  # ATTRIBUTES_TYPE [U]: their values of the attributes that eligibility goes by
 
+    def with_vector(self) -> np.ndarray:
+        """The rows of the users who have a vector of their own: int64, ascending."""
+        return np.flatnonzero(self.queries.vectors_QD.any(axis=1))
+
     def of_source(self, name: str) -> np.ndarray:
         """The rows of the users who have a source: int64, ascending."""
         return np.flatnonzero(self.source_U == self.sources.index(name))

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import pyarrow as pa
 
 from semrec.contracts import RELATIONS_SCHEMA
 from semrec.errors import InputError
-from semrec.graph.graph import Graph, build_graph, relations_from_attributes
-from semrec.release.arrays import map_array, map_ids, write_array, write_ids
+from semrec.graph.graph import Graph, build_graph
+from semrec.release.arrays import map_ids, read_array, write_array, write_ids
+from semrec.release.attributes import FlatAttributes
 from semrec.sorted_ids import SortedIds
 from semrec.workspace.manifests import RelationsManifest
 from semrec.workspace.records import GraphFiles
 from semrec.workspace.storage import Storage
 from semrec.workspace.tables import read_parts
 
-__all__ = ["read_graph", "write_relations"]
+__all__ = ["read_graph", "relations_from_attributes", "write_relations"]
 
 
 def write_relations(
@@ -25,13 +27,13 @@ def write_relations(
     relations: RelationsManifest | None,
     relations_from: Sequence[str],
     item_ids: SortedIds,
-    attributes: pa.ChunkedArray,
+    attributes: FlatAttributes,
     known_attributes: set[str],
 ) -> GraphFiles | None:
     """Writes the graph of a release as `<folder>/graph/*.npy`; None for a release without relations.
 
     It has the imported relations and, for each attribute of `relations_from`, one of each item to each of its values.
-    `attributes` (ATTRIBUTES_TYPE) is parallel to `item_ids`. Raises InputError for an attribute that no item has.
+    `attributes` are those of the items in the order of `item_ids`. Raises InputError for an attribute that no item has.
     """
     if relations is None and not relations_from:
         return None
@@ -45,7 +47,7 @@ def write_relations(
     imported = (
         read_parts(storage, relations.parts, RELATIONS_SCHEMA.names) if relations else RELATIONS_SCHEMA.empty_table()
     )
-    derived = relations_from_attributes(item_ids.array().cast(pa.string()), attributes, relations_from)
+    derived = relations_from_attributes(item_ids, attributes, relations_from)
     graph = build_graph(pa.concat_tables([imported, derived]))
     if not graph.num_relations:
         return None
@@ -60,13 +62,24 @@ def write_relations(
     )
 
 
+def relations_from_attributes(item_ids: SortedIds, attributes: FlatAttributes, names: Sequence[str]) -> pa.Table:
+    """The values of some attributes as relations of the items to literals: RELATIONS_SCHEMA."""
+    tables = [RELATIONS_SCHEMA.empty_table()]
+    for name in names:
+        rows, values = attributes.of(name)
+        ones = np.ones(len(rows), np.float32)
+        columns = [item_ids.take(rows), pa.repeat(name, len(rows)), values, ones.astype(bool), ones]
+        tables.append(pa.table(columns, schema=RELATIONS_SCHEMA).filter(values.is_valid()))
+    return pa.concat_tables(tables)
+
+
 def read_graph(storage: Storage, files: GraphFiles) -> Graph:
     """The graph of a release, memory-mapped."""
     return Graph(
         map_ids(storage, files.nodes),
         files.predicates,
-        map_array(storage, files.offsets),
-        map_array(storage, files.targets),
-        map_array(storage, files.edge_predicates),
-        map_array(storage, files.weights),
+        read_array(storage, files.offsets),
+        read_array(storage, files.targets),
+        read_array(storage, files.edge_predicates),
+        read_array(storage, files.weights),
     )

@@ -100,7 +100,7 @@ def _read_users(release: Release, max_users: int) -> tuple[pa.ChunkedArray, np.n
     ids, vectors, users, rows, num_users = [], [], [], [], 0
     for part, file in enumerate(release.manifest.interactions):
         user_part = release.user_part(part)
-        members = np.flatnonzero(user_part.queries.vectors_QD.any(axis=1))
+        members = user_part.with_vector()
         member_ids = user_part.user_ids.take(pa.array(members))
         table = read_interactions(release.storage, file, inputs.as_of)
         table = table.filter(pc.is_in(table["user_id"], value_set=member_ids))

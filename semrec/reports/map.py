@@ -161,7 +161,7 @@ def map_legend(release: Release) -> Legend:
 
 def gone_points(release: Release, overlay: OverlayView) -> tuple[int, ...]:
     """Returns the points of the map, ascending, whose items were deleted."""
-    rows = rows_of(release, [change.item_id for change in overlay.changes.values() if change.deleted]).values()
+    rows = rows_of(release, overlay.deleted).values()
     return tuple(row // _stride(release) for row in sorted(rows) if row % _stride(release) == 0)
 
 

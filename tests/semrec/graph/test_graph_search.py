@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from semrec.contracts import ATTRIBUTES_TYPE, RELATIONS_SCHEMA
+from semrec.contracts import RELATIONS_SCHEMA
 from semrec.errors import InputError
-from semrec.graph.graph import Edge, Graph, build_graph, relations_from_attributes
+from semrec.graph.graph import Edge, Graph, build_graph
 from semrec.graph.reasons import Reasons
-from semrec.graph.search import distances, hub_costs, k_cheapest_paths, nearest, neighbourhood, path_costs
+from semrec.graph.search import PathSearch, distances, hub_costs, neighbourhood
 
 Triple = tuple[str, str, str, bool]
 
@@ -84,12 +84,12 @@ def test_costs_and_cheapest_paths_are_those_of_networkx(rows, seed) -> None:
     for start, target, cost in zip(starts_E.tolist(), graph.targets_E.tolist(), costs_E.tolist(), strict=True):
         plain.add_edge(start, target, cost=min(cost, plain.get_edge_data(start, target, {"cost": cost})["cost"]))
     sources = numbers.integers(0, graph.num_nodes, 5).tolist()
-    costs_SN = path_costs(graph, sources, costs_E)
+    costs_SN = PathSearch(graph, costs_E).costs(sources)
     for row, source in zip(costs_SN, sources, strict=True):
         expected = networkx.single_source_dijkstra_path_length(plain, source, weight="cost")
         assert row.tolist() == [expected.get(node, np.inf) for node in range(graph.num_nodes)]
     source, target = sources[:2]
-    paths = k_cheapest_paths(graph, source, target, 5, costs_E)
+    paths = PathSearch(graph, costs_E).k_cheapest(source, target, 5)
     assert [path.cost for path in paths] == sorted(path.cost for path in paths)
     assert len({path.edges for path in paths}) == len(paths)
     if source == target:
@@ -128,15 +128,15 @@ ITEMS = pa.array(sorted({subject for subject, _, _, _ in FILMS} | {"unrelated"})
 def test_a_reason_takes_the_rarest_relation() -> None:
     reasons = Reasons(build_graph(relations(FILMS)), ITEMS)
     liked = ["heat", "filler 3", "collateral"]
-    path = reasons.reason(liked, "collateral")  # not from itself, though it was liked
+    path = reasons.reasons(liked, ["collateral"])[0]  # not from itself, though it was liked
     assert path is not None
     assert path.edges == (Edge("heat", "directed_by", "mann", False), Edge("mann", "directed_by", "collateral", True))
     assert path.in_words() == "heat -directed_by-> mann <-directed_by- collateral"
-    assert reasons.reason(["filler 3"], "ronin").edges[0].end == "genre=Crime"
-    assert reasons.reason(["heat"], "alien") is None
-    assert reasons.reason(["heat"], "unrelated") is None
-    assert reasons.reason(["unrelated"], "heat") is None
-    assert reasons.reason([], "heat") is None
+    assert reasons.reasons(["filler 3"], ["ronin"])[0].edges[0].end == "genre=Crime"
+    assert reasons.reasons(["heat"], ["alien"])[0] is None
+    assert reasons.reasons(["heat"], ["unrelated"])[0] is None
+    assert reasons.reasons(["unrelated"], ["heat"])[0] is None
+    assert reasons.reasons([], ["heat"])[0] is None
 
 
 def test_related_items_come_by_rarity_and_then_by_id() -> None:
@@ -156,7 +156,7 @@ def test_parallel_relations_and_loops_are_walked_and_counted() -> None:
     graph = build_graph(relations([*rows, rows[0]]))
     assert (graph.num_nodes, graph.num_relations) == (2, 4)
     assert distances(graph, [0]).tolist() == [[0, 1]]
-    assert len(k_cheapest_paths(graph, 0, 1, 9, np.ones(len(graph.targets_E)))) == 3
+    assert len(PathSearch(graph, np.ones(len(graph.targets_E))).k_cheapest(0, 1, 9)) == 3
 
 
 def test_a_node_or_predicate_that_is_not_there_and_bad_costs_are_refused() -> None:
@@ -168,14 +168,14 @@ def test_a_node_or_predicate_that_is_not_there_and_bad_costs_are_refused() -> No
     for bad in (-1.0, np.nan):
         costs_E[0] = bad
         for search in (
-            lambda: path_costs(graph, [0], costs_E),
-            lambda: k_cheapest_paths(graph, 0, 1, 1, costs_E),
-            lambda: nearest(graph, 0, np.ones(graph.num_nodes, bool), 1, costs_E),
+            lambda: PathSearch(graph, costs_E).costs([0]),
+            lambda: PathSearch(graph, costs_E).k_cheapest(0, 1, 1),
+            lambda: PathSearch(graph, costs_E).nearest(0, np.ones(graph.num_nodes, bool), 1),
         ):
             with pytest.raises(InputError, match="negative or not a number"):
                 search()
     with pytest.raises(InputError, match="101 paths"):
-        k_cheapest_paths(graph, 0, 1, 101, hub_costs(graph))
+        PathSearch(graph, hub_costs(graph)).k_cheapest(0, 1, 101)
 
 
 def test_no_relations_make_an_empty_graph() -> None:
@@ -183,20 +183,3 @@ def test_no_relations_make_an_empty_graph() -> None:
     assert (graph.num_nodes, graph.num_relations, graph.predicates) == (0, 0, ())
     assert distances(graph, []).shape == (0, 0)
     assert Reasons(graph, ITEMS).related("heat", 3) == []
-
-
-def test_attributes_become_relations_to_literals() -> None:
-    attributes = pa.chunked_array(
-        [
-            pa.array([[("genre", ["Crime", "Drama"]), ("year", ["1995"])], None], ATTRIBUTES_TYPE),
-            pa.array([[("year", [])], [("genre", ["Drama"])]], ATTRIBUTES_TYPE),
-        ]
-    )
-    table = relations_from_attributes(pa.array(["a", "b", "c", "d"]), attributes, ["year", "genre"])
-    assert [tuple(row.values())[:4] for row in table.to_pylist()] == [
-        ("a", "year", "1995", True),
-        ("a", "genre", "Crime", True),
-        ("a", "genre", "Drama", True),
-        ("d", "genre", "Drama", True),
-    ]
-    assert relations_from_attributes(pa.array([], pa.string()), pa.array([], ATTRIBUTES_TYPE), []).num_rows == 0
