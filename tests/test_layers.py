@@ -136,9 +136,15 @@ def test_the_commands_load_neither_ray_nor_an_encoder_before_they_run() -> None:
 
 
 def test_what_only_starts_or_watches_others_loads_no_engine() -> None:
-    """Seconds of CPU in each process that starts a service, takes its changes or hands out parts of a run."""
-    modules = ("cluster.serving.launch", "cluster.serving.changes.actor", "cluster.executor", "semrec.runs.live")
+    """Seconds of CPU in each process that starts a service, stands before it, takes its changes or hands out parts of a run."""
+    modules = ("cluster.serving.launch", "cluster.serving.http.middleware", "cluster.serving.changes.actor",
+               "cluster.executor", "semrec.runs.live")  # fmt: skip
     assert not loaded_by_modules(*modules) & {"torch", "numba", "scipy", "sentence_transformers"}
+
+
+def test_what_binds_a_service_or_drives_a_run_loads_neither_torch_nor_scikit_learn() -> None:
+    modules = ("cluster.serving.replica", "cluster.stages.pipeline")
+    assert not loaded_by_modules(*modules) & {"torch", "sklearn", "sentence_transformers"}
 
 
 @pytest.mark.parametrize("path", FILES, ids=MODULES)

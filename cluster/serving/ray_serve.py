@@ -2,7 +2,7 @@
 
 * `serving_environment`, `own_ports`: variables of Serve's processes, most of them undocumented.
 * `local_haproxy`: a script in HAProxy's place edits the configuration that Serve writes.
-* `http.fast_path.middlewares`: a callback puts middleware around what Serve's servers run.
+* `http.middleware.middlewares`: a callback puts middleware around what Serve's servers run.
 * `proxy_options`: the addresses of Serve's proxies, asked of its controller.
 * `replica.Recommender.__serve_build_asgi_app__`: Serve calls it for the application of a replica.
 * `grpc.servicer`: Serve gives a servicer function the methods of a replica by the names of the RPCs.
@@ -71,7 +71,7 @@ def serving_environment(*, haproxy: bool = True, cores: int = 2) -> dict[str, st
     return {
         **common,
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
-        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "cluster.serving.http.fast_path:middlewares",
+        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "cluster.serving.http.middleware:middlewares",
         # Parsed per request by a Python process of Ray's; /metrics counts the same in the replica.
         "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
         "RAY_SERVE_HAPROXY_NBTHREAD": str(max(1, cores // 4)),

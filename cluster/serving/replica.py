@@ -19,7 +19,7 @@ from cluster.serving.execute import Ranker
 from cluster.serving.grpc.methods import RecommenderMethods
 from cluster.serving.grpc.servicer import check_servicers
 from cluster.serving.http.application import make_application
-from cluster.serving.http.fast_path import install_fast_path, remove_fast_path
+from cluster.serving.http.middleware import install_fast_path, remove_fast_path
 from cluster.serving.ray_serve import proxy_options
 from cluster.serving.service import Service
 from cluster.serving.settings import ServeArgs, engine_threads

@@ -1,10 +1,11 @@
-"""Chooses the device and the number type of an encoder: what was asked for against what torch sees."""
+"""Chooses the device and the number type of an encoder: what was asked for against what torch sees.
+
+torch is imported where it is asked: a second, which who only opens a release need not wait for.
+"""
 
 from __future__ import annotations
 
 from typing import Literal
-
-import torch
 
 from semrec.errors import DeviceError
 
@@ -28,6 +29,8 @@ def resolve_device(device: str) -> str:
 
     A named device must exist: raises DeviceError.
     """
+    import torch
+
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cpu":
@@ -69,6 +72,8 @@ def resolve_dtype(dtype: str, device_kind: DeviceKind) -> Dtype:
 
 def multiplies_bfloat16() -> bool:
     """Returns whether this CPU has AMX tiles or AVX-512 BF16; elsewhere bfloat16 is emulated and slower than float32."""
+    import torch
+
     # Private names of torch: a build without them is taken for a CPU without the instructions.
     checks = (getattr(torch.cpu, name, None) for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"))
     return any(check is not None and bool(check()) for check in checks)
@@ -76,6 +81,8 @@ def multiplies_bfloat16() -> bool:
 
 def device_name(device: str) -> str:
     """Describes the device in words, for the record of who made a part."""
+    import torch
+
     return (
         torch.cuda.get_device_name(device) if device.startswith("cuda") else f"cpu, {torch.get_num_threads()} threads"
     )

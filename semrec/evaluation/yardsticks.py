@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-import torch
 
 from semrec.errors import InputError
 from semrec.evaluation.ranks import ModelVectors
@@ -28,6 +27,8 @@ def ease_weights(counts_JJ: np.ndarray, *, regularization: float) -> np.ndarray:
 
     `counts_JJ` float64: how many users like both of two items. B = I - P diag(1 / diag P) with P = (X'X + regularization I)^-1.
     """
+    import torch  # a second, which a run's driver need not wait for
+
     gram = torch.from_numpy(counts_JJ + regularization * np.eye(len(counts_JJ)))
     inverse_JJ = torch.cholesky_inverse(torch.linalg.cholesky(gram)).numpy()
     weights_JJ = -inverse_JJ / inverse_JJ.diagonal()

@@ -15,7 +15,6 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Final, Self
 
 import numpy as np
-import torch
 
 from semrec.errors import InputError, TrainingError
 from semrec.models.base import TrainingData
@@ -176,6 +175,8 @@ def orthonormal(columns_CD: np.ndarray) -> np.ndarray:
     The shift (Fukaya et al. 2020) keeps the factorisation possible where columns nearly depend on each other; the repeats
     take the error it makes away.
     """
+    import torch  # a second, which who only reads a trained model need not wait for
+
     basis_CD = columns_CD.astype(np.float32)
     for repeat in range(3):
         gram = torch.from_numpy(gram_of_rows(basis_CD))

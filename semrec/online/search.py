@@ -6,17 +6,19 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from semrec.encoders.devices import device_kind_of, resolve_device
 from semrec.encoders.identity import TextIdentity, dtype_of_backend
 from semrec.encoders.sources import resolve_model
-from semrec.encoders.text import TextEncoder
 from semrec.errors import EncoderError, InputError
 from semrec.online.lru import Lru
 from semrec.torch_threads import single_threads
+
+if TYPE_CHECKING:
+    from semrec.encoders.text import TextEncoder
 
 __all__ = ["OnlineEncoder", "online_shapes"]
 
@@ -88,6 +90,8 @@ class OnlineEncoder:
 
     def _loaded(self) -> TextEncoder:
         if self._encoder is None:
+            from semrec.encoders.text import TextEncoder  # imports torch
+
             kind = device_kind_of(resolve_device(self._device))
             shapes = online_shapes(self._made_by.max_tokens)
             backend = self._made_by.backend if kind == "cpu" else "torch"

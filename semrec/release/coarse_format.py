@@ -12,7 +12,6 @@ from semrec.release.reader import Release
 from semrec.release.sources import PERSONAL
 from semrec.scoring.engine import make_engine
 from semrec.scoring.formats import DEFAULT_FORMAT
-from semrec.scoring.formats.check import usable_formats
 from semrec.scoring.formats.measure import measure_formats
 from semrec.scoring.types import Queries
 from semrec.workspace.manifests import CoarseChoice
@@ -34,6 +33,8 @@ def choose_format(release: Release, *, num_threads: int) -> CoarseChoice:
     users = _some_users(release) if release.num_items >= _MIN_ITEMS else None
     if users is None:
         return CoarseChoice(cpu=DEFAULT_FORMAT, measured=None, machine=None)
+    from semrec.scoring.formats.check import usable_formats  # imports torch, which few stages need
+
     rates = measure_formats(
         lambda items, coarse: make_engine("cpu", items, coarse=coarse, num_threads=num_threads),
         usable_formats("cpu", release.dimension),

@@ -12,7 +12,6 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from sklearn.cluster import KMeans
 
 from semrec.data.event_files import read_interactions
 from semrec.errors import InputError
@@ -60,6 +59,8 @@ def find_archetypes(
 
     Of more than `max_users`, whole parts are left out; parts go by a hash. Raises InputError for fewer users than archetypes.
     """
+    from sklearn.cluster import KMeans  # a second, which a service that shows what was found need not wait for
+
     user_ids, vectors_UD, like_user, like_row = _read_users(release, max_users)
     if not 1 <= count <= len(user_ids):
         raise InputError(

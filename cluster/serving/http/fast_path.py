@@ -1,11 +1,10 @@
 """Answer the two most frequent queries without FastAPI, and before Ray Serve's own work on a request.
 
 Their routes (`FastRoute`) are documented by FastAPI like all others, but their query strings are parsed and their answers
-sent here. Serve lets a callback put ASGI middleware around what its servers run
-(RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH): in a replica with direct ingress this one is asked first. Measured with an
-empty answer at 32 connections on two cores: 16,300 requests/s here, 6,000 in an ASGI application behind Serve's handling,
-3,300 in a FastAPI route, 420 through Serve's default proxy. What is answered here does not appear in Serve's own request
-metrics and counts of ongoing requests, so the replica counts it (/metrics); a replica that is stopped still finishes it.
+sent here; `middleware` has a replica's server ask here first. Measured with an empty answer at 32 connections on two cores:
+16,300 requests/s here, 6,000 in an ASGI application behind Serve's handling, 3,300 in a FastAPI route, 420 through Serve's
+default proxy. What is answered here does not appear in Serve's own request metrics and counts of ongoing requests, so the
+replica counts it (/metrics); a replica that is stopped still finishes it.
 """
 
 from __future__ import annotations
@@ -20,7 +19,6 @@ from urllib.parse import parse_qsl, unquote
 
 from fastapi import Request, Response
 from pydantic import ValidationError
-from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
 
 from cluster.serving.access.security import Caller, Headers
@@ -33,14 +31,10 @@ from cluster.serving.requests import ListParameters, invalid_request
 from cluster.serving.service import Service
 from cluster.serving.settings import MAX_LIST
 
-__all__ = ["CALLBACK", "FastPath", "FastRoute", "install_fast_path", "middlewares", "parse_query", "remove_fast_path"]
+__all__ = ["FastPath", "FastRoute", "parse_query"]
 
-#: The value of RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH.
-CALLBACK: Final = "cluster.serving.http.fast_path:middlewares"
 Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 #: An endpoint: id in the path, parsed query string, service, caller.
 Endpoint = Callable[[str, Any, Service, Caller], Awaitable[ListResponse]]
 
@@ -141,37 +135,6 @@ class FastPath:
         service.recorder.record(endpoint.name, status, started_s, request_id, answers)
         about = [(b"content-type", media_type), (b"content-length", b"%d" % len(body))]
         return _Sent(status, body, [*about, *_SAFE, *more], request_id)
-
-
-class FastPathMiddleware:
-    """ASGI middleware: asks the fast path of this process's replica, and does the rest as before."""
-
-    def __init__(self, app: Asgi) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if _installed and scope["type"] == "http" and await _installed[-1].answer(scope, send):
-            return
-        await self._app(scope, receive, send)
-
-
-_installed: list[FastPath] = []  # of the replica that lives in this process; elsewhere (proxies) there is none
-
-
-def middlewares() -> list[Any]:
-    """Called by Serve when it starts a server."""
-    return [Middleware(FastPathMiddleware)]
-
-
-def install_fast_path(fast_path: FastPath) -> None:
-    """Has the middleware of this process ask it."""
-    _installed.append(fast_path)
-
-
-def remove_fast_path(fast_path: FastPath) -> None:
-    """Undoes `install_fast_path`."""
-    if fast_path in _installed:
-        _installed.remove(fast_path)
 
 
 def parse_query(model: type[ListParameters], raw: bytes) -> ListParameters:

@@ -10,7 +10,7 @@ from replica_without_ray import LocalReplica
 from serving_world import make_world
 from starlette.testclient import TestClient
 
-from cluster.serving.http.fast_path import install_fast_path, middlewares, remove_fast_path
+from cluster.serving.http.middleware import install_fast_path, middlewares, remove_fast_path
 
 USER = "/v1/users/user-1/recommendations"
 
