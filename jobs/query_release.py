@@ -1,8 +1,9 @@
-"""Ask the live pair: an item's neighbours, a user's list, or items by title.
+"""Ask the live pair: an item's neighbours, a user's list, or items by a text.
 
 semrec query --workspace W --item toy-story-1995
 semrec query --workspace W --user viewer-0000001
-semrec query --workspace W --search "toy story"
+semrec query --workspace W --search "toys that come to life"
+semrec query --workspace W --search "toy story" --mode words
 semrec query --workspace W --related toy-story-1995
 """
 
@@ -18,6 +19,8 @@ from jobs.cli_common import exit_on_error, run_as_program, with_workspace
 from jobs.printing import one_line, say, show_table
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from semrec.online.release import OnlineRelease
     from semrec.workspace.folder import Workspace
 
@@ -30,13 +33,19 @@ def main(
     workspace: Workspace,
     item: Annotated[str | None, typer.Option(help="Item whose neighbours are wanted.")] = None,
     user: Annotated[str | None, typer.Option(help="User whose published list is wanted.")] = None,
-    search: Annotated[str | None, typer.Option(help="Words of a title.")] = None,
+    search: Annotated[str | None, typer.Option(help="Text that items are wanted for.")] = None,
+    mode: Annotated[
+        str | None,
+        typer.Option(help="Search by hybrid, dense (meaning) or words. Default: by all that the release has."),
+    ] = None,
     related: Annotated[str | None, typer.Option(help="Item whose relations to others are wanted.")] = None,
     k: Annotated[int, typer.Option(min=1, help="Answers wanted.")] = 10,
 ) -> None:
     """Ask the live release and run."""
     if sum(value is not None for value in (item, user, search, related)) != 1:
         raise typer.BadParameter("give exactly one of --item, --user, --search, --related")
+    if mode is not None and (search is None or mode not in ("hybrid", "dense", "words")):
+        raise typer.BadParameter("--mode hybrid, dense or words, with --search")
     from semrec.online.release import OnlineRelease
     from semrec.runs.live import require_live
 
@@ -50,7 +59,7 @@ def main(
     elif related is not None:
         _show_related(served, related, k)
     else:
-        _show_titles(served, str(search), k)
+        _show_found(served, str(search), k, mode)
 
 
 def _show_user(served: OnlineRelease, user: str, k: int) -> None:
@@ -84,18 +93,41 @@ def _show_related(served: OnlineRelease, item: str, k: int) -> None:
     show_table(table)
 
 
-def _show_titles(served: OnlineRelease, words: str, k: int) -> None:
-    from semrec.online.items import items_titled
+def _show_found(served: OnlineRelease, text: str, k: int, mode: Any) -> None:
+    from semrec.changes.overlay import OverlayView
+    from semrec.online.hybrid import fused, search_queries
 
-    item_ids = items_titled(served.release.items, words, k)
-    _show(served, f"titles with {words!r}", [(item_id, None) for item_id in item_ids])
+    mode, vector = _mode_and_vector(served, text, mode)
+    released = OverlayView.empty()
+    rank_queries = search_queries(served, released, text, vector, k=k, mode=mode)
+    ranked = fused(served.rank(rank_queries, released), k)
+    _show(served, f"{text!r} ({mode}, release {served.release_id})", ranked.hits)
+    if ranked.short_reason:
+        say(ranked.short_reason)
+
+
+def _mode_and_vector(served: OnlineRelease, text: str, mode: Any) -> tuple[Any, np.ndarray | None]:
+    """How the release is searched, as asked for or by all that it has, and the text's vector where that takes one."""
+    from semrec.errors import EncoderError
+    from semrec.online.hybrid import default_mode
+    from semrec.online.search import OnlineEncoder
+
+    if mode == "words":
+        return mode, None
+    try:
+        encoder = OnlineEncoder(served.release.manifest.encoder)
+    except EncoderError:
+        if mode is not None:
+            raise
+        return default_mode(served, has_encoder=False), None
+    return mode or default_mode(served, has_encoder=True), encoder.vector(text)
 
 
 def _show(served: OnlineRelease, title: str, hits: Iterable[tuple[str, Any]]) -> None:
     table = Table("", "item", "title", "score", title=one_line(title), title_justify="left")
     for rank, (item_id, score) in enumerate(hits, start=1):
         name = served.items.facts(served.items.row_of[item_id]).title
-        table.add_row(str(rank), one_line(item_id), one_line(name), "" if score is None else f"{score:.4f}")
+        table.add_row(str(rank), one_line(item_id), one_line(name), f"{score:.4f}")
     show_table(table)
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from itertools import count
+from itertools import count, islice
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
-from cluster.serving.queries import AnonymousQuery, Query, SimilarQuery, UserQuery
+from cluster.serving.queries import AnonymousQuery, Query, SearchQuery, SimilarQuery, UserQuery
 from semrec.changes.events import Event, RecentEvents
 from semrec.changes.log import LogPositions
 from semrec.changes.overlay import OverlayView
@@ -19,6 +19,7 @@ from semrec.online.anonymous import anonymous_profile, anonymous_query
 from semrec.online.answers import RankedList, RankQuery
 from semrec.online.diversity import diversified
 from semrec.online.explain import Explanation, WhyNot, explain, why_not
+from semrec.online.hybrid import SearchMode, default_mode, fused, search_queries
 from semrec.online.profile import UserProfile
 from semrec.online.published import Published
 from semrec.online.release import OnlineRelease
@@ -78,7 +79,7 @@ class Snapshot:
 
 
 class Answer(NamedTuple):
-    """The answer to one query. `user_id` or `item_id` names whom or what it is about, if anything.
+    """The answer to one query. `user_id` or `item_id` names whom or what it is about, if anything; `mode` is a search's.
 
     `num_deleted`, of a published list, counts its items that were deleted since and are left out. `num_excluded` counts
     items that the user may not see, in the few answers that are held against it once more: 0 unless something is broken.
@@ -93,6 +94,7 @@ class Answer(NamedTuple):
     why: WhyNot | None = None
     num_deleted: int | None = None
     num_excluded: int = 0
+    mode: SearchMode | None = None
 
 
 class Serializer(Protocol):
@@ -113,7 +115,7 @@ class Response(NamedTuple):
 
 
 class Execution(NamedTuple):
-    """A query with all that executing it takes. `text_vector` float32 [D] is that of an anonymous query's text.
+    """A query with all that executing it takes. `text_vector` float32 [D] is that of the text of a query that goes by it.
 
     `count_before` stands for the release's own where shards hold the matrix.
     """
@@ -126,12 +128,16 @@ class Execution(NamedTuple):
 
 
 class _Prepared(NamedTuple):
-    """What a query asks the engine, and what its answer will say: the source, and the profile that explains the scores."""
+    """What a query asks the engines, and what its answer will say: the source, and the profile that explains the scores.
+
+    Of several lists, as a search by words and meaning has, one is made.
+    """
 
     execution: Execution
-    rank_query: RankQuery
+    rank_queries: Sequence[RankQuery]
     source: str
     profile: UserProfile | None = None
+    mode: SearchMode | None = None
 
 
 def execute(executions: Sequence[Execution]) -> list[Response | BaseException]:
@@ -195,14 +201,17 @@ def _execute_alike(executions: Sequence[Execution]) -> list[Response | BaseExcep
     to_rank = [outcome for outcome in prepared if isinstance(outcome, _Prepared)]
     snapshot = executions[0].snapshot
     try:
-        rankings = iter(snapshot.rank([query.rank_query for query in to_rank], snapshot.overlay) if to_rank else ())
+        rank_queries = [rank_query for query in to_rank for rank_query in query.rank_queries]
+        rankings = iter(snapshot.rank(rank_queries, snapshot.overlay) if to_rank else ())
     except Exception as error:
         if len(executions) == 1:
             return [error]
         # The engine cannot rank the query of one of them: executed one by one, it fails for that one alone.
         return [_execute_alike([execution])[0] for execution in executions]
     return [
-        _attempt(_respond, outcome, next(rankings)) if isinstance(outcome, _Prepared) else outcome
+        _attempt(_respond, outcome, list(islice(rankings, len(outcome.rank_queries))))
+        if isinstance(outcome, _Prepared)
+        else outcome
         for outcome in prepared
     ]
 
@@ -226,25 +235,33 @@ def _prepare(execution: Execution) -> _Prepared:
     if isinstance(query, UserQuery):
         state = served.user(query.user_id, snapshot.recent(query.user_id), overlay)
         state = state or served.users.anonymous(query.user_id)
-        return _Prepared(execution, rank_query_of(state, options.filters, options.num_ranked), state.source)
+        return _Prepared(execution, [rank_query_of(state, options.filters, options.num_ranked)], state.source)
     if isinstance(query, SimilarQuery):
         rank_query = served.similar(query.item_id, overlay, filters=options.filters, k=options.num_ranked)
-        return _Prepared(execution, rank_query, "similar")
+        return _Prepared(execution, [rank_query], "similar")
     vector = execution.text_vector
+    if isinstance(query, SearchQuery):
+        mode = query.mode or default_mode(served, has_encoder=vector is not None)
+        rank_queries = search_queries(
+            served, overlay, query.text, vector, filters=options.filters, k=options.num_ranked, mode=mode
+        )
+        return _Prepared(execution, rank_queries, "search", mode=mode)
     texts = [] if query.text is None or vector is None else [(query.text, vector)]
     profile = anonymous_profile(served, overlay, liked=query.liked, disliked=query.disliked, texts=texts)
     rank_query = anonymous_query(served, profile, filters=options.filters, k=options.num_ranked)
-    return _Prepared(execution, rank_query, query.source, profile)
+    return _Prepared(execution, [rank_query], "anonymous", profile)
 
 
-def _respond(prepared: _Prepared, ranked: RankedList) -> Response:
+def _respond(prepared: _Prepared, rankings: Sequence[RankedList]) -> Response:
     """Chooses among what was ranked, explains it where that was asked for, and serialises the answer."""
-    execution, query, rank_query = prepared.execution, prepared.execution.query, prepared.rank_query
+    execution, query, rank_query = prepared.execution, prepared.execution.query, prepared.rank_queries[0]
     snapshot, options = execution.snapshot, query.options
     served, overlay = snapshot.served, snapshot.overlay
-    ranked = diversified(served, ranked, options.k, options.diversity, overlay)
+    ranked = diversified(served, fused(rankings, options.num_ranked), options.k, options.diversity, overlay)
     if isinstance(query, SimilarQuery):
         answer = Answer(snapshot, prepared.source, ranked, item_id=query.item_id)
+    elif isinstance(query, SearchQuery):
+        answer = Answer(snapshot, prepared.source, ranked, mode=prepared.mode)
     elif isinstance(query, AnonymousQuery):
         explanations = _explain(snapshot, prepared.profile, ranked) if query.explain else None
         answer = Answer(snapshot, prepared.source, ranked, explanations=explanations)

@@ -10,8 +10,9 @@ from semrec.errors import InputError
 from semrec.online.anonymous import Weighted
 from semrec.online.diversity import num_candidates
 from semrec.online.filters import NO_FILTERS, Filters
+from semrec.online.hybrid import SearchMode
 
-__all__ = ["AnonymousQuery", "ListOptions", "Query", "QueryBatch", "SimilarQuery", "UserQuery"]
+__all__ = ["AnonymousQuery", "ListOptions", "Query", "QueryBatch", "SearchQuery", "SimilarQuery", "UserQuery"]
 
 
 @dataclass(frozen=True)
@@ -65,17 +66,25 @@ class SimilarQuery:
 
 @dataclass(frozen=True)
 class AnonymousQuery:
-    """Recommendations from liked and disliked items and a text; a search is a text alone."""
+    """Recommendations from liked and disliked items and a text."""
 
     liked: Sequence[Weighted] = ()
     disliked: Sequence[Weighted] = ()
     text: str | None = None
     options: ListOptions = ListOptions()
     explain: bool = False
-    source: Literal["anonymous", "search"] = "anonymous"
 
 
-Query = UserQuery | SimilarQuery | AnonymousQuery
+@dataclass(frozen=True)
+class SearchQuery:
+    """Items by a text. `mode` None: by all that the release has, its encoder and its index of words."""
+
+    text: str
+    options: ListOptions = ListOptions()
+    mode: SearchMode | None = None
+
+
+Query = UserQuery | SimilarQuery | AnonymousQuery | SearchQuery
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,20 @@ from typing import Annotated, Final, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from cluster.serving.errors import InvalidRequestError, MalformedRequestError
-from cluster.serving.queries import AnonymousQuery, ListOptions, Query, QueryBatch, SimilarQuery, UserQuery
+from cluster.serving.queries import (
+    AnonymousQuery,
+    ListOptions,
+    Query,
+    QueryBatch,
+    SearchQuery,
+    SimilarQuery,
+    UserQuery,
+)
 from cluster.serving.settings import MAX_LIST
 from semrec.limits import MAX_ID_CHARS, MAX_K
 from semrec.online.anonymous import Weighted as WeightedItem
 from semrec.online.filters import NO_FILTERS, Filters
+from semrec.online.hybrid import SearchMode
 
 __all__ = [
     "BatchBody",
@@ -237,16 +246,19 @@ class RecommendBody(_ListBody):
 
 
 class SearchBody(_ListBody):
-    """Words to search by meaning."""
+    """Words to search by what they mean and as they stand."""
 
     model_config = ConfigDict(json_schema_extra={"example": {"text": "a lonely robot", "k": 5}})
 
     text: Text
     diversity: Diversity = 0.0
+    mode: SearchMode | None = Field(
+        None, description="dense: by meaning; words: by titles and texts (BM25); hybrid: by both, where both are there."
+    )
 
-    def query(self) -> AnonymousQuery:
+    def query(self) -> SearchQuery:
         """The query for this text."""
-        return AnonymousQuery(text=self.text, options=self._options(self.diversity), source="search")
+        return SearchQuery(self.text, self._options(self.diversity), self.mode)
 
 
 class BatchQuery(_Body):

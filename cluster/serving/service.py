@@ -26,7 +26,7 @@ from cluster.serving.execute import (
     execute_batch,
     published_answer,
 )
-from cluster.serving.queries import AnonymousQuery, ListOptions, Query, QueryBatch, UserQuery
+from cluster.serving.queries import AnonymousQuery, ListOptions, Query, QueryBatch, SearchQuery, UserQuery
 from cluster.serving.recorder import RequestRecorder
 from cluster.serving.settings import ServeArgs
 from cluster.serving.stats import Statistics
@@ -34,7 +34,7 @@ from cluster.serving.watcher import ReleaseWatcher
 from semrec.changes.events import Event, LiveItems, check_events
 from semrec.changes.log import Batch, BatchToken
 from semrec.changes.overlay import ItemChange, checked_item
-from semrec.errors import InputError
+from semrec.errors import EncoderError, InputError
 from semrec.online.json_size import check_json_size
 from semrec.online.telemetry import AnswerLog
 
@@ -119,8 +119,7 @@ class Service:
         elif isinstance(query, AnonymousQuery):
             self._check_count("liked and disliked items", len(query.liked) + len(query.disliked), self.args.max_exclude)
         snapshot = self.snapshot(use_overlay=query.options.use_overlay)
-        text = query.text if isinstance(query, AnonymousQuery) else None
-        vector = None if text is None else await self._text_vector(snapshot, text)
+        vector = await self._vector_of(query, snapshot)
         execution = Execution(query, snapshot, serializer, vector, self._count_before)
         if _is_quick(query):
             return await self._quick.do(execution)
@@ -287,12 +286,28 @@ class Service:
 
         return await asyncio.to_thread(read_and_serialize)
 
+    async def _vector_of(self, query: Query, snapshot: Snapshot) -> np.ndarray | None:
+        """The vector of a query's text; None without one, and for a search that goes by its words alone."""
+        if isinstance(query, AnonymousQuery):
+            return None if query.text is None else await self._text_vector(snapshot, query.text)
+        if not isinstance(query, SearchQuery):
+            return None
+        _check_text(query.text)
+        if query.mode == "words" or (query.mode is None and not await asyncio.to_thread(self._has_encoder, snapshot)):
+            return None
+        return await self._text_vector(snapshot, query.text)
+
+    def _has_encoder(self, snapshot: Snapshot) -> bool:
+        """Whether the release's vectors come from an encoder of texts, and not from images, say."""
+        try:
+            self.live.encoder(snapshot.served.release)
+        except EncoderError:
+            return False
+        return True
+
     async def _text_vector(self, snapshot: Snapshot, text: str) -> np.ndarray:
         """float32 [D]: a text's vector by the release's encoder. Raises InputError or EncoderError."""
-        try:
-            text.encode()
-        except UnicodeEncodeError:  # a lone surrogate, which JSON can spell and no tokeniser takes
-            raise InputError("a text with bad UTF-8", expected="Unicode", remedy="Mend the text.") from None
+        _check_text(text)
         encoder = await asyncio.to_thread(self.live.encoder, snapshot.served.release)
         return await self._texts.do((encoder, text))
 
@@ -314,6 +329,13 @@ def needs_explain(asked: str, otherwise: str) -> ForbiddenError:
     """The refusal of a query whose answer tells of users, to a key without that scope."""
     remedy = f"{otherwise}, or have the operator make a key with --scope read --scope explain."
     return ForbiddenError(f"{asked} by a key without the scope explain", expected="a key with explain", remedy=remedy)
+
+
+def _check_text(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # a lone surrogate, which JSON can spell and no tokeniser takes
+        raise InputError("a text with bad UTF-8", expected="Unicode", remedy="Mend the text.") from None
 
 
 def _is_quick(query: Query) -> bool:

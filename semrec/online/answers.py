@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from semrec.online.filters import NO_FILTERS, Filters
 from semrec.release.sources import PERSONAL, POPULARITY
 
-__all__ = ["RankQuery", "RankedList", "ScoredItem", "merge_ranked", "short_reason", "sorted_hits"]
+__all__ = ["WORDS", "RankQuery", "RankedList", "ScoredItem", "merge_ranked", "short_reason", "sorted_hits"]
+
+#: The source of a search by words, beside those of `semrec.release.sources`.
+WORDS: Final = "words"
 
 
 @dataclass(frozen=True, eq=False)
 class RankQuery:
     """One thing to be scored.
 
-    `vector` float32 [D], or None to go by popularity; `words` uint64 [W] eligibility words in the release's layout;
+    `vector` float32 [D], or `terms` of a search, or neither to go by popularity; `words` uint64 [W] eligibility words in
+    the release's layout;
     `seen_rows` int64 matrix rows that are never shown, ascending; `hidden` ids of overlay items that are never shown;
     `stated` what `words` were made of: values of attributes, also those that no item of the release has.
     """
@@ -30,10 +34,13 @@ class RankQuery:
     k: int = 10
     hidden: frozenset[str] = frozenset()
     stated: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    terms: tuple[str, ...] | None = None
 
     @property
     def source(self) -> str:
-        """What it is ranked by: a name of `semrec.release.sources`."""
+        """What it is ranked by: `WORDS`, or a name of `semrec.release.sources`."""
+        if self.terms is not None:
+            return WORDS
         return POPULARITY if self.vector is None else PERSONAL
 
 
@@ -73,13 +80,14 @@ def merge_ranked(shards: Sequence[Sequence[RankedList]], ks: Sequence[int]) -> l
     return merged
 
 
-def short_reason(num_hits: int, k: int, num_items: int, filters: Filters) -> str | None:
-    """Why an answer has fewer than K items, or None when it has K. Without filters it is what a run says."""
-    if num_hits >= k:
+def short_reason(num_hits: int, num_items: int, rank_query: RankQuery) -> str | None:
+    """Why a query's answer has fewer than K items, or None when it has K. Without filters it is what a run says."""
+    if num_hits >= rank_query.k:
         return None
-    if filters:
-        return f"{num_hits} of {num_items} items are eligible, not seen and pass the filters"
-    return f"{num_hits} of {num_items} items are eligible and not seen"
+    have_words = " have a word of the text and" if rank_query.terms is not None else ""
+    if rank_query.filters:
+        return f"{num_hits} of {num_items} items{have_words} are eligible, not seen and pass the filters"
+    return f"{num_hits} of {num_items} items{have_words} are eligible and not seen"
 
 
 def _order(hit: ScoredItem) -> tuple[float, str]:

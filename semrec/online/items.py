@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 import orjson
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from semrec.release.attributes import FlatAttributes
 from semrec.release.reader import Release
 
-__all__ = ["ItemFacts", "ItemTable", "fragment", "items_titled"]
+__all__ = ["ItemFacts", "ItemTable", "fragment"]
 
 
 @dataclass(frozen=True)
@@ -83,10 +82,3 @@ class ItemTable:
 def fragment(item_id: str, title: str, attributes: dict[str, list[str]]) -> bytes:
     """The JSON object of an item, left open for its score."""
     return orjson.dumps({"item_id": item_id, "title": title, "attributes": attributes})[:-1]
-
-
-def items_titled(items: pa.Table, words: str, limit: int = 10) -> list[str]:
-    """Ids of items whose title contains `words`, whatever the case, ascending."""
-    matches = pc.match_substring(items.column("title"), words, ignore_case=True)
-    item_ids: list[str] = items.column("item_id").filter(matches).slice(0, limit).to_pylist()
-    return item_ids

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import pyarrow as pa
 
 from semrec.changes.overlay import OverlayView
+from semrec.lexical.engine import TermQueries, WordEngine
+from semrec.lexical.index import WordIndex
+from semrec.lexical.terms import documents
 from semrec.online.answers import RankQuery
 from semrec.online.filters import Filters
 from semrec.online.items import ItemTable
@@ -14,7 +18,7 @@ from semrec.online.lru import Lru
 from semrec.release.sources import Source
 from semrec.scoring.eligibility import Layout
 from semrec.scoring.engine import Engine
-from semrec.scoring.types import ItemShard
+from semrec.scoring.types import ItemShard, Queries, TopK
 
 __all__ = ["OverlayItems"]
 
@@ -23,7 +27,8 @@ class OverlayItems:
     """One view, made ready over one release. `vectors_OD` float32 are the live items' vectors by the release's models.
 
     `replaced_rows` are the release's rows that are deleted or replaced, ascending, int64. `engines` rank the live items,
-    one for each source by its name, or are None without any; their row r is item `ids[r]`.
+    one for each source by its name, or are None without any; their row r is item `ids[r]`. `word_engine` finds them by words,
+    scored by the statistics of the release's index; it is None without one.
     """
 
     def __init__(
@@ -36,6 +41,7 @@ class OverlayItems:
         popularity_I: np.ndarray,
         engine: str,
         threads: int | None,
+        word_index: WordIndex | None,
     ) -> None:
         self.view, self.ids = view, list(view.ids)
         self.replaced_rows = items.rows_of(list(view.changes))
@@ -45,6 +51,7 @@ class OverlayItems:
         self._failing: Lru[Filters, np.ndarray] = Lru(256, lambda _: 1)
         self._layout, self._extended = layout, layout.extended(view.attributes)
         self.engines: dict[str, Engine] | None = None
+        self.word_engine: WordEngine | None = None
         if self.ids:
             words, starts = self._extended.item_words(view.attributes), self._extended.clause_starts
             # An item that the release knows keeps its popularity; a new one has none yet.
@@ -53,12 +60,26 @@ class OverlayItems:
             for source in sources:
                 added = ItemShard.from_vectors(source.added_items(vectors_OD, counts), words, starts)
                 self.engines[source.name] = source.engine(added, engine, num_threads=threads)
+            if word_index is not None:
+                titles, texts = (
+                    pa.array(column, pa.string())
+                    for column in zip(*((item.title, item.text) for item in view.live), strict=True)
+                )
+                self.word_engine = WordEngine(word_index.added(documents(titles, texts)), words, starts)
 
     def words(self, rank_query: RankQuery) -> np.ndarray:
         """The query's eligibility words over the overlay's items, which may state values that no release item has."""
         if self._extended.clauses == self._layout.clauses:
             return rank_query.words
         return self._extended.extended_words(rank_query.words, rank_query.stated, self._layout)
+
+    def top_k(self, queries: Queries, k: int, source: str) -> TopK:
+        """The first K live items of each query of a source; there must be some."""
+        if isinstance(queries, TermQueries):
+            assert self.word_engine is not None
+            return self.word_engine.top_k(queries, k)
+        assert self.engines is not None
+        return self.engines[source].top_k(queries, k)
 
     def never_shown(self, rank_query: RankQuery) -> np.ndarray:
         """The overlay rows that a query must not be answered with: seen, hidden, or left out by a filter. Ascending."""

@@ -15,7 +15,8 @@ import orjson
 from semrec.changes.overlay import OverlayView
 from semrec.errors import CorruptArtefactError, InputError, MissingArtefactError
 from semrec.graph.reasons import Reasons
-from semrec.online.answers import RankedList, RankQuery, ScoredItem, short_reason, sorted_hits
+from semrec.lexical.engine import TermQueries, WordEngine
+from semrec.online.answers import WORDS, RankedList, RankQuery, ScoredItem, short_reason, sorted_hits
 from semrec.online.filter_layout import CompiledFilters, FilterLayout
 from semrec.online.filters import NO_FILTERS, Filters
 from semrec.online.item_vectors import OnlineVectors, unknown_item
@@ -79,7 +80,10 @@ class OnlineRelease:
         self.vectors = OnlineVectors(self.release, self.items)
         self.users = Users(self.release, self.items, self.vectors)
         self._popularity_I = read_popularity(storage, self.release.manifest.matrix, 0, self.release.num_items)
-        self._engines = self._make_engines(self._filters.item_words(flat)) if self.stop > self.start else None
+        self._engines: dict[str, Engine] | None = None
+        self._word_engine: WordEngine | None = None
+        if self.stop > self.start:
+            self._make_engines(self._filters.item_words(flat))
         self._compiled: Lru[Filters, CompiledFilters] = Lru(_KEPT_FILTERS, lambda _: 1)
         self._overlays: Lru[OverlayView, OverlayItems] = Lru(_KEPT_VIEWS, lambda _: 1)
 
@@ -244,14 +248,14 @@ class OnlineRelease:
         """`rank` for queries of one source."""
         changed = self._overlay(overlay) if overlay else None
         queries, k = self._queries(rank_queries, changed), max(rank_query.k for rank_query in rank_queries)
-        lists = _hits(self._engine_of(source).top_k(queries, k), self.items.ids, rank_queries)
+        lists = _hits(self._top_k(queries, k, source), self.items.ids, rank_queries)
         if changed and changed.engines and self.start == 0:
-            added = changed.engines[source].top_k(self._overlay_queries(rank_queries, queries, changed), k)
+            added = changed.top_k(self._overlay_queries(rank_queries, queries, changed), k, source)
             more = _hits(added, changed.ids, rank_queries)
             lists = [sorted_hits(a + b, q.k) if b else a for a, b, q in zip(lists, more, rank_queries, strict=True)]
         num_items = changed.num_items if changed else self.num_items
         return [
-            RankedList(hits, None if len(hits) >= q.k else short_reason(len(hits), q.k, num_items, q.filters))
+            RankedList(hits, None if len(hits) >= q.k else short_reason(len(hits), num_items, q))
             for hits, q in zip(lists, rank_queries, strict=True)
         ]
 
@@ -270,14 +274,29 @@ class OnlineRelease:
                 seen[n] = _merged(seen[n], compiled.rows)
         if changed:
             seen = [_merged(rows, changed.replaced_rows) for rows in seen]
+        if rank_queries[0].source == WORDS:
+            return TermQueries.of([rank_query.terms or () for rank_query in rank_queries], words, *_csr(seen))
         stored = [_NO_VECTOR if rank_query.vector is None else rank_query.vector for rank_query in rank_queries]
         vectors_QD = np.concatenate(stored).reshape(num, -1)
         return Queries(source_named(rank_queries[0].source).query_vectors(vectors_QD), words, *_csr(seen))
 
     def _overlay_queries(self, rank_queries: list[RankQuery], queries: Queries, changed: OverlayItems) -> Queries:
         """The same queries over the overlay's items, where filters have no words: what they leave out counts as seen."""
-        seen = _csr([changed.never_shown(rank_query) for rank_query in rank_queries])
-        return Queries(queries.vectors_QD, np.stack([changed.words(rank_query) for rank_query in rank_queries]), *seen)
+        words = np.stack([changed.words(rank_query) for rank_query in rank_queries])
+        offsets, rows = _csr([changed.never_shown(rank_query) for rank_query in rank_queries])
+        return replace(queries, words_QW=words, seen_offsets=offsets, seen_rows=rows)
+
+    def _top_k(self, queries: Queries, k: int, source: str) -> TopK:
+        """The first K of the rows held here. Raises InputError where there are none, or no index of the words asked for."""
+        if not isinstance(queries, TermQueries):
+            return self._engine_of(source).top_k(queries, k)
+        if self._word_engine is None:
+            raise InputError(
+                f"release {self.release_id} was opened without rows, or built without an index of words",
+                expected="rows to rank, and an index",
+                remedy="Ask the shards, or search by vectors.",
+            )
+        return self._word_engine.top_k(queries, k)
 
     def _engine_of(self, source: str) -> Engine:
         if self._engines is None:
@@ -299,23 +318,24 @@ class OnlineRelease:
         def make() -> OverlayItems:
             return OverlayItems(
                 view, self.vectors.of_overlay(view), self.items, self.release.layout, self.release.sources,
-                self._popularity_I, self._engine, self._threads,
+                self._popularity_I, self._engine, self._threads, self.release.word_index,
             )  # fmt: skip
 
         return self._overlays.get(view, make)
 
-    def _make_engines(self, filter_words: np.ndarray) -> dict[str, Engine]:
-        """An engine for each source by its name, with the clauses of filters behind the release's own."""
+    def _make_engines(self, filter_words: np.ndarray) -> None:
+        """Makes an engine for each source by its name, and that of words, with the filters' clauses behind the release's."""
         num_own, coarse = self.release.num_words, self.release.coarse(self._engine)
         starts = (*self.release.layout.clause_starts, *(num_own + start for start in self._filters.clause_starts))
         own_words = self.release.words(self.start, self.stop)
         words = np.concatenate([own_words, filter_words[self.start : self.stop]], axis=1)
-        engines = {}
+        self._engines, index = {}, self.release.word_index
+        if index is not None:
+            self._word_engine = WordEngine(index, words, starts, self.start)
         for source in self.release.sources:
             items = source.items(self.release, self.start, self.stop)
             filtered = replace(items, words_IW=words, clause_starts=starts)
-            engines[source.name] = source.engine(filtered, self._engine, coarse=coarse, num_threads=self._threads)
-        return engines
+            self._engines[source.name] = source.engine(filtered, self._engine, coarse=coarse, num_threads=self._threads)
 
     def _row(self, item_id: str) -> int:
         row = self.items.row_of.get(item_id)

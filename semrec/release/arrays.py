@@ -142,7 +142,8 @@ def check_matrix(storage: Storage, matrix: ItemMatrix) -> None:
     of_blocks = (file for block in matrix.blocks for file in (block.high, block.low, block.norms, block.words) if file)
     of_models = (file for model in matrix.models for file in model.arrays.values())
     of_graph = matrix.graph.files if matrix.graph else ()
-    for file in (*ids, *of_blocks, matrix.popularity, *of_models, *of_graph):
+    of_words = matrix.word_index.files if matrix.word_index else ()
+    for file in (*ids, *of_blocks, matrix.popularity, *of_models, *of_graph, *of_words):
         _check_array(storage, file)
 
 

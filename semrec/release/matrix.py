@@ -20,6 +20,7 @@ from semrec.release.plan import ReleaseJob
 from semrec.release.relations import write_relations
 from semrec.release.trained import read_trained
 from semrec.release.training import fit_models, write_models
+from semrec.release.words import write_word_index
 from semrec.scoring.eligibility import Clause, Layout
 from semrec.scoring.types import rows_not_finite
 from semrec.settings import DEFAULT_ELIGIBILITY
@@ -51,7 +52,7 @@ ROWS_PER_BLOCK = 262_144
 
 
 def build_matrix(workspace: Workspace, job: ReleaseJob) -> MatrixManifest:
-    """Fits the release's models and writes ids, item vectors, words, popularity and what the models have beside, as
+    """Fits the release's models and writes ids, item vectors, words, indexes, popularity and what the models have beside, as
     `semrec.contracts` lists them, and items.parquet; then `matrix.json`.
 
     Returns what that holds. A release that has its `matrix.json` is left as it is. Needs the ids, titles and attributes of
@@ -68,6 +69,7 @@ def build_matrix(workspace: Workspace, job: ReleaseJob) -> MatrixManifest:
     del flat
     items_file = write_table(storage, f"{folder}/items", shown, digest_in_name=False)
     del shown
+    word_index = write_word_index(storage, folder, job.catalogue, ids)
     popularity_I = count_popularity(storage, ids, job.interactions, job.inputs.as_of)
     with tempfile.TemporaryDirectory(prefix="semrec-") as scratch:
         content_ID = _embeddings(storage, Path(scratch) / "embeddings", ids, job.embedding)
@@ -90,6 +92,7 @@ def build_matrix(workspace: Workspace, job: ReleaseJob) -> MatrixManifest:
         popularity=write_array(storage, f"{folder}/popularity.npy", popularity_I),
         models=models,
         **({"graph": graph} if graph else {}),
+        **({"word_index": word_index} if word_index else {}),
         fingerprint=fingerprint([id_files.offsets.sha256, id_files.data.sha256, rows]),
     )
     manifest.write(storage, job.release_id)

@@ -11,12 +11,14 @@ import pyarrow.compute as pc
 
 from semrec.errors import CorruptArtefactError
 from semrec.graph.graph import Graph
+from semrec.lexical.index import WordIndex
 from semrec.models.components import Components
 from semrec.release.arrays import check_matrix, read_ids, read_popularity, read_rows, read_words
 from semrec.release.matrix import layout_of, unpack_words
 from semrec.release.relations import read_graph
 from semrec.release.sources import Source, source_named
 from semrec.release.training import read_components
+from semrec.release.words import read_word_index
 from semrec.scoring.formats import DEFAULT_FORMAT, matrix_bytes
 from semrec.scoring.types import ItemShard, Queries
 from semrec.sorted_ids import SortedIds
@@ -113,6 +115,12 @@ class Release:
         """The relations of items and entities, memory-mapped; None in a release without any."""
         files = self.manifest.matrix.graph
         return read_graph(self.storage, files) if files else None
+
+    @cached_property
+    def word_index(self) -> WordIndex | None:
+        """What words the items have, memory-mapped; None in a release that was built without."""
+        files = self.manifest.matrix.word_index
+        return read_word_index(self.storage, files, self.num_items) if files else None
 
     def attributes(self) -> pa.ChunkedArray:
         """The attributes of all items, ATTRIBUTES_TYPE, read anew."""

@@ -28,6 +28,7 @@ from semrec.workspace.records import (
     Record,
     TableFile,
     UserPartFile,
+    WordIndexFiles,
 )
 from semrec.workspace.storage import Storage
 
@@ -262,6 +263,7 @@ class ItemMatrix(Record):
     models: tuple[ModelRecord, ...] = ()
     embedding_dimension: int | None = None
     graph: GraphFiles | None = None  # of a release that has relations
+    word_index: WordIndexFiles | None = None  # of a release whose titles and texts can be searched by words
     fingerprint: str
 
 

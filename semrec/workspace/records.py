@@ -27,6 +27,7 @@ __all__ = [
     "Record",
     "TableFile",
     "UserPartFile",
+    "WordIndexFiles",
 ]
 
 _SHOWN_PROBLEMS = 3
@@ -149,6 +150,20 @@ class GraphFiles(Record):
     def files(self) -> tuple[ArrayFile, ...]:
         nodes = self.nodes
         return (nodes.offsets, nodes.data, self.offsets, self.targets, self.edge_predicates, self.weights)
+
+
+class WordIndexFiles(Record):
+    """The index of the words of a release, see `semrec.lexical.index.WordIndex`; `mean_length` of a document, in terms."""
+
+    terms: IdFiles
+    offsets: ArrayFile
+    rows: ArrayFile
+    scores: ArrayFile
+    mean_length: float
+
+    @property
+    def files(self) -> tuple[ArrayFile, ...]:
+        return (self.terms.offsets, self.terms.data, self.offsets, self.rows, self.scores)
 
 
 class ModelSpec(Record):

@@ -109,7 +109,9 @@ def test_verbs_one_by_one(demo: tuple[str, str]) -> None:
 
 def test_queries_answer_from_the_live_pair(demo: tuple[str, str]) -> None:
     assert "toy-story-2-1999" in semrec("query", "-w", demo[0], "--item", "toy-story-1995").output
-    assert "spirited-away-2001" in semrec("query", "-w", demo[0], "--search", "spirited").output
+    assert "spirited-away-2001" in semrec("query", "-w", demo[0], "--search", "Spirited", "--mode", "words").output
+    refused = semrec("query", "-w", demo[0], "--item", "toy-story-1995", "--mode", "words")
+    assert (refused.exit_code, "with --search" in refused.output) == (2, True)
     assert "personal" in semrec("query", "-w", demo[0], "--user", "viewer-0000003").output
     assert "popularity" in semrec("query", "-w", demo[0], "--user", "viewer-0000039").output
 

@@ -8,7 +8,6 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from whole_path import (
-    ITEM_IDS,
     Event,
     directions,
     events_table,
@@ -20,7 +19,6 @@ from whole_path import (
     users_of,
 )
 
-from semrec.bench.generated import write_catalogue
 from semrec.changes.overlay import OverlayView
 from semrec.data import import_interactions
 from semrec.errors import (
@@ -31,7 +29,6 @@ from semrec.errors import (
     PlanChangedError,
     SchemaError,
 )
-from semrec.online.items import items_titled
 from semrec.online.published import PublishedLists
 from semrec.online.release import OnlineRelease
 from semrec.release.reader import Release
@@ -392,12 +389,3 @@ def test_similar_items_are_the_nearest_without_the_item_itself(workspace: Worksp
     assert similar_items(workspace, "item-0", 3) == ["item-1", "item-2", "item-3"]
     assert similar_items(workspace, "item-7", 2) == ["item-6", "item-5"]
     assert len(similar_items(workspace, "item-4", 99)) == 7
-
-
-def test_titles_are_found_whatever_the_case(tmp_path: Path) -> None:
-    workspace = Workspace.create(str(tmp_path), num_buckets=1)
-    write_catalogue(workspace, [*ITEM_IDS[:7], "ÉTÉ (x"], directions())
-    found = Release(workspace.storage, release(workspace).release_id).items
-    assert items_titled(found, "TITLE OF ITEM", limit=3) == ITEM_IDS[:3]
-    assert items_titled(found, "été (") == ["ÉTÉ (x"]
-    assert items_titled(found, "none") == []

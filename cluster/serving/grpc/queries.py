@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from cluster.serving.errors import InvalidRequestError, MalformedRequestError
 from cluster.serving.grpc import recommender_pb2 as pb
-from cluster.serving.queries import AnonymousQuery, QueryBatch, SimilarQuery, UserQuery
+from cluster.serving.queries import AnonymousQuery, QueryBatch, SearchQuery, SimilarQuery, UserQuery
 from cluster.serving.requests import (
     BatchBody,
     RecommendBody,
@@ -61,7 +61,7 @@ def anonymous_query(raw: bytes) -> AnonymousQuery:
     return _parsed(pb.RecommendAnonymousRequest, raw, lambda members: RecommendBody.model_validate(members).query())
 
 
-def search_query(raw: bytes) -> AnonymousQuery:
+def search_query(raw: bytes) -> SearchQuery:
     """The query of a SearchRequest."""
     return _parsed(pb.SearchRequest, raw, lambda members: SearchBody.model_validate({"text": ""} | members).query())
 

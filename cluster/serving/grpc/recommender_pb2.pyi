@@ -84,18 +84,20 @@ class RecommendAnonymousRequest(_message.Message):
     def __init__(self, liked: _Optional[_Iterable[_Union[Weighted, _Mapping]]] = ..., disliked: _Optional[_Iterable[_Union[Weighted, _Mapping]]] = ..., text: _Optional[str] = ..., k: _Optional[int] = ..., filters: _Optional[_Union[Filters, _Mapping]] = ..., diversity: _Optional[float] = ..., overlay: _Optional[str] = ..., explain: bool = ...) -> None: ...
 
 class SearchRequest(_message.Message):
-    __slots__ = ("text", "k", "filters", "diversity", "overlay")
+    __slots__ = ("text", "k", "filters", "diversity", "overlay", "mode")
     TEXT_FIELD_NUMBER: _ClassVar[int]
     K_FIELD_NUMBER: _ClassVar[int]
     FILTERS_FIELD_NUMBER: _ClassVar[int]
     DIVERSITY_FIELD_NUMBER: _ClassVar[int]
     OVERLAY_FIELD_NUMBER: _ClassVar[int]
+    MODE_FIELD_NUMBER: _ClassVar[int]
     text: str
     k: int
     filters: Filters
     diversity: float
     overlay: str
-    def __init__(self, text: _Optional[str] = ..., k: _Optional[int] = ..., filters: _Optional[_Union[Filters, _Mapping]] = ..., diversity: _Optional[float] = ..., overlay: _Optional[str] = ...) -> None: ...
+    mode: str
+    def __init__(self, text: _Optional[str] = ..., k: _Optional[int] = ..., filters: _Optional[_Union[Filters, _Mapping]] = ..., diversity: _Optional[float] = ..., overlay: _Optional[str] = ..., mode: _Optional[str] = ...) -> None: ...
 
 class BatchRequest(_message.Message):
     __slots__ = ("queries", "k", "filters", "overlay")
@@ -161,7 +163,7 @@ class NumberRange(_message.Message):
     def __init__(self, min: _Optional[float] = ..., max: _Optional[float] = ...) -> None: ...
 
 class Answer(_message.Message):
-    __slots__ = ("source", "release", "overlay", "user_id", "item_id", "short_reason", "items", "explain", "why", "error", "num_deleted")
+    __slots__ = ("source", "release", "overlay", "user_id", "item_id", "short_reason", "items", "explain", "why", "error", "num_deleted", "mode")
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     RELEASE_FIELD_NUMBER: _ClassVar[int]
     OVERLAY_FIELD_NUMBER: _ClassVar[int]
@@ -173,6 +175,7 @@ class Answer(_message.Message):
     WHY_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
     NUM_DELETED_FIELD_NUMBER: _ClassVar[int]
+    MODE_FIELD_NUMBER: _ClassVar[int]
     source: str
     release: str
     overlay: int
@@ -184,7 +187,8 @@ class Answer(_message.Message):
     why: WhyNot
     error: Problem
     num_deleted: int
-    def __init__(self, source: _Optional[str] = ..., release: _Optional[str] = ..., overlay: _Optional[int] = ..., user_id: _Optional[str] = ..., item_id: _Optional[str] = ..., short_reason: _Optional[str] = ..., items: _Optional[_Iterable[_Union[Item, _Mapping]]] = ..., explain: _Optional[_Union[Explained, _Mapping]] = ..., why: _Optional[_Union[WhyNot, _Mapping]] = ..., error: _Optional[_Union[Problem, _Mapping]] = ..., num_deleted: _Optional[int] = ...) -> None: ...
+    mode: str
+    def __init__(self, source: _Optional[str] = ..., release: _Optional[str] = ..., overlay: _Optional[int] = ..., user_id: _Optional[str] = ..., item_id: _Optional[str] = ..., short_reason: _Optional[str] = ..., items: _Optional[_Iterable[_Union[Item, _Mapping]]] = ..., explain: _Optional[_Union[Explained, _Mapping]] = ..., why: _Optional[_Union[WhyNot, _Mapping]] = ..., error: _Optional[_Union[Problem, _Mapping]] = ..., num_deleted: _Optional[int] = ..., mode: _Optional[str] = ...) -> None: ...
 
 class Item(_message.Message):
     __slots__ = ("item_id", "title", "attributes", "score")

@@ -82,7 +82,7 @@ class RecommenderServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Search(self, request, context):
-        """Items by the meaning of words.
+        """Items by what words mean and as they stand.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

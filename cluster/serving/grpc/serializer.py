@@ -55,6 +55,7 @@ def _message(answer: Answer) -> pb.Answer:
         item_id=answer.item_id,
         short_reason=ranked.short_reason,
         num_deleted=answer.num_deleted,
+        mode=answer.mode,
         items=_items(answer),
     )
     if answer.explanations is not None:

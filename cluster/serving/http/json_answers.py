@@ -24,6 +24,8 @@ class _JsonSerializer:
             about = b'"user_id":%b,' % orjson.dumps(answer.user_id)
         elif answer.item_id is not None:
             about = b'"item_id":%b,' % orjson.dumps(answer.item_id)
+        elif answer.mode is not None:
+            about = b'"mode":"%b",' % answer.mode.encode()
         reason = orjson.dumps(ranked.short_reason) if ranked.short_reason else b"null"
         items = snapshot.served.items_json(ranked.hits, snapshot.overlay)
         head = b'{"source":"%b",%b,%b' % (answer.source.encode(), snapshot.stamp, about)

@@ -6,6 +6,8 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from semrec.online.hybrid import SearchMode
+
 __all__ = [
     "Answer",
     "AnswerItem",
@@ -69,6 +71,7 @@ class Answer(BaseModel):
     overlay: int
     user_id: str | None = Field(None, description="In answers about a user.")
     item_id: str | None = Field(None, description="In answers about an item.")
+    mode: SearchMode | None = Field(None, description="Of a search: what it went by.")
     short_reason: str | None = Field(description="Why there are fewer than k items, else null.")
     items: list[AnswerItem]
     explain: dict[str, Any] | None = Field(None, description="When it was asked for.")

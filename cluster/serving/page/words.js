@@ -13,15 +13,21 @@ export function headingOf({ mode, about }, title) {
   }[mode];
 }
 
+const FOUND_BY = {
+  hybrid: "by meaning and by the words of titles and texts",
+  dense: "that come nearest in meaning",
+  words: "by the words of titles and texts",
+};
+
 /** How the list came about. */
-export function originOf({ mode, about }, { source, items }, numLiked) {
+export function originOf({ mode, about }, { source, items, mode: by }, numLiked) {
   if (mode === "user" && source === "popularity") {
     return `Nothing is known of ${about} yet: this is what is popular with everyone.`;
   }
   return {
     popular: "Pick a viewer, search, or like something.",
     user: `${COUNT(items.length)} by this viewer’s own taste, without what they have seen.`,
-    search: `${COUNT(items.length)} that come nearest in meaning.`,
+    search: `${COUNT(items.length)} ${FOUND_BY[by]}.`,
     similar: `${COUNT(items.length)} that come nearest to it.`,
     taste: `${COUNT(items.length)} by the ${numLiked === 1 ? "one item" : `${numLiked} items`} you like.`,
   }[mode];

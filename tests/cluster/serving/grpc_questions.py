@@ -82,7 +82,9 @@ QUESTIONS = {
             "explain": True,
         },
     ),
-    "search": _search(text="blue", k=4),
+    "search": _search(text="blue title of n10", k=4),
+    "dense": _search(text="blue", k=4, mode="dense"),
+    "words": _search(text="title n05 n10", k=4, mode="words"),
     "batch": RankQuery(
         "AnswerBatch",
         pb.BatchRequest(

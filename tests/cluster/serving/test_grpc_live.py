@@ -113,7 +113,7 @@ def test_every_rpc_is_answered_as_over_http(served: Served) -> None:
     overlays = set()
     for name, rank_query in QUESTIONS.items():
         over_http = rank_query.over_http(client)
-        if name == "search":  # the vectors of this world come from no encoder
+        if name == "dense":  # the vectors of this world come from no encoder
             assert over_http.status_code == 501
             said = (grpc.StatusCode.UNIMPLEMENTED, over_http.json()["detail"])
             assert served.refusal(rank_query.rpc, rank_query.message) == said

@@ -23,7 +23,7 @@ from cluster.serving.http.json_answers import JSON
 from cluster.serving.queries import AnonymousQuery, ListOptions, SimilarQuery, UserQuery
 from semrec.changes.events import Event
 from semrec.changes.overlay import OverlayView
-from semrec.errors import InputError
+from semrec.errors import EncoderError, InputError
 from semrec.online.anonymous import Weighted, anonymous_profile, anonymous_query
 from semrec.online.answers import RankedList, RankQuery, ScoredItem
 from semrec.online.diversity import diversify, num_candidates
@@ -142,11 +142,28 @@ def test_search_is_the_text_alone(replica: LocalReplica) -> None:
     profile = anonymous_profile(replica.served, EMPTY, texts=[("blue", WordEncoder().vector("blue"))])
     filters = Filters({"genre": frozenset({"Noir"})}, {"year": (None, 1995)})
     (expected,) = replica.served.rank([anonymous_query(replica.served, profile, filters=filters, k=4)], EMPTY)
-    answer = post(
-        replica, "/v1/search", {"text": "blue", "k": 4, "filters": {"genre": ["Noir"], "year": {"max": 1995}}}
-    )
-    assert (listed(answer), answer["source"]) == (bytes_of(expected.hits), "search")
+    body = {"text": "blue", "k": 4, "filters": {"genre": ["Noir"], "year": {"max": 1995}}}
+    answer = post(replica, "/v1/search", {**body, "mode": "dense"})
+    assert (listed(answer), answer["source"], answer["mode"]) == (bytes_of(expected.hits), "search", "dense")
     assert len(answer["items"]) == 4
+    # No item has the word: fused, the order is the same.
+    assert [item["item_id"] for item in post(replica, "/v1/search", body)["items"]] == [i for i, _ in listed(answer)]
+
+
+def test_search_by_words_needs_no_encoder(replica: LocalReplica, monkeypatch: pytest.MonkeyPatch) -> None:
+    hybrid = post(replica, "/v1/search", {"text": "title of n33", "k": 3})
+    assert (hybrid["mode"], hybrid["items"][0]["item_id"]) == ("hybrid", "n33")
+    words = post(replica, "/v1/search", {"text": "N33!", "k": 3, "mode": "words"})
+    assert (words["mode"], [item["item_id"] for item in words["items"]]) == ("words", ["n33"])
+    assert words["short_reason"].startswith("1 of 70 items have a word of the text and are eligible")
+
+    def no_encoder(release: object) -> None:
+        raise EncoderError("images", expected="an encoder of texts", remedy="None.")
+
+    monkeypatch.setattr(replica.live, "encoder", no_encoder)
+    assert post(replica, "/v1/search", {"text": "N33!", "k": 3}) == words
+    for mode in ("dense", "hybrid"):
+        assert post(replica, "/v1/search", {"text": "n33", "mode": mode}, 501)["detail"] == "images"
 
 
 def test_a_batch_gives_each_query_its_own_answer_or_error(replica: LocalReplica) -> None:
@@ -233,11 +250,15 @@ def test_a_put_item_is_in_the_answers_and_a_deleted_one_is_not(fresh: LocalRepli
     body = {"title": "Brand new", "text": "blue stars", "attributes": {"genre": ["Noir"], "platform": ["Lumina"]}}
     put = fresh.client.put("/v1/items/a%2Fnew%20one", json=body)
     assert (put.status_code, put.json()) == (200, {"item_id": "a/new one", "sequence": 1})
-    answer = post(fresh, "/v1/search", {"text": "blue stars", "k": 70})
     vector = WordEncoder().vector("blue stars")
-    entry = next(item for item in answer["items"] if item["item_id"] == "a/new one")
-    assert (answer["overlay"], entry["title"]) == (1, "Brand new")
-    assert np.float32(entry["score"]) == pytest.approx(np.linalg.norm(vector), rel=1e-6)
+    for mode, score in (
+        ("dense", np.linalg.norm(vector)),
+        ("hybrid", 2 / 61),
+    ):  # it is the first by words and by meaning
+        answer = post(fresh, "/v1/search", {"text": "blue stars", "k": 70, "mode": mode})
+        entry = next(item for item in answer["items"] if item["item_id"] == "a/new one")
+        assert (answer["overlay"], entry["title"]) == (1, "Brand new")
+        assert np.float32(entry["score"]) == pytest.approx(score, rel=1e-6)
     assert get(fresh, "/v1/items/a%2Fnew%20one/similar", k=3)["items"][0]["item_id"] != "a/new one"
     assert get(fresh, "/v1/items/a%2Fnew%20one")["attributes"] == body["attributes"]
     off = post(fresh, "/v1/search", {"text": "blue stars", "k": 70, "overlay": "off"})

@@ -1,0 +1,114 @@
+"""The index of words equals BM25 in plain lines, whatever blocks and rows it is made of, and the engine what may be shown."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from semrec.errors import InputError
+from semrec.lexical.engine import TermQueries, WordEngine
+from semrec.lexical.index import MAX_QUERY_TERMS, WordIndex, build_index
+from semrec.lexical.reference import bm25_scores
+from semrec.lexical.terms import documents, terms_of
+
+WORDS = ["sea", "robot", "the", "ships", "Été", "x1"]
+TEXTS = st.lists(st.lists(st.sampled_from(WORDS), max_size=6).map(" ".join), min_size=1, max_size=12)
+
+
+def index_of(texts: list[str], edges: tuple[int, ...] = ()) -> WordIndex:
+    """The index of texts that come in blocks, the last block first."""
+    cuts = [0, *edges, len(texts)]
+    blocks = [(np.arange(a, b), pa.array(texts[a:b], pa.string())) for a, b in pairwise(cuts)]
+    return build_index(reversed(blocks), len(texts))
+
+
+@pytest.mark.parametrize(
+    ("text", "terms"),
+    [
+        ("Amélie's Robots — 3.5 GLASSES", ["amelie", "s", "robot", "3", "5", "glasse"]),
+        ("ladies bus glass toes", ["lady", "bus", "glass", "toes"]),
+        ("東京 Tokyo", ["東", "京", "tokyo"]),
+        ("किताब", ["किताब"]),
+        ("!? \U0001f600", []),
+    ],
+)
+def test_terms(text: str, terms: list[str]) -> None:
+    assert terms_of(text) == terms
+
+
+def test_a_title_that_is_the_text_counts_once() -> None:
+    assert documents(pa.array(["a", "a", ""]), pa.array(["a", "b", "c"])).to_pylist() == ["a", "a\nb", "\nc"]
+
+
+@given(TEXTS, st.lists(st.sampled_from([*WORDS, "unknown"]), max_size=5).map(" ".join), st.integers(0, 12))
+def test_scores_are_those_of_the_plain_formula(texts: list[str], query: str, cut: int) -> None:
+    start = min(cut, len(texts))
+    expected = bm25_scores(query, texts)[start:] if any(map(terms_of, texts)) else [0.0] * (len(texts) - start)
+    rows, scores = index_of(texts).scores(terms_of(query), start, len(texts))
+    found = np.zeros(len(texts))
+    found[rows] = scores
+    np.testing.assert_allclose(found[start:], expected, rtol=1e-6)
+    assert rows.tolist() == [start + n for n, score in enumerate(expected) if score > 0]
+
+
+@given(TEXTS, st.data())
+def test_blocks_leave_no_trace(texts: list[str], data: st.DataObject) -> None:
+    edges = tuple(sorted(data.draw(st.lists(st.integers(0, len(texts)), max_size=3))))
+    one, several = index_of(texts), index_of(texts, edges)
+    for name in ("offsets_T1", "rows_P", "scores_P"):
+        assert getattr(one, name).tobytes() == getattr(several, name).tobytes()
+    assert one.terms.data.tobytes() == several.terms.data.tobytes() and one.mean_length == several.mean_length
+
+
+def test_added_documents_score_as_those_of_the_collection() -> None:
+    texts = ["the sea", "the robot at sea", "a robot and a robot"]
+    index = index_of(texts)
+    added = index.added(pa.array([texts[1], "a new word by the sea", texts[2]]))
+    for query in ("robot sea", "the", "new sea"):
+        rows, scores = index.scores(terms_of(query), 0, 3)
+        again, as_before = added.scores(terms_of(query), 0, 3)
+        of_row, of_added = dict(zip(rows, scores, strict=True)), dict(zip(again, as_before, strict=True))
+        assert [of_added.get(0), of_added.get(2)] == [of_row.get(1), of_row.get(2)]
+    assert added.scores(["new"], 0, 3)[0].tolist() == [1]
+    assert index_of(["!"]).added(pa.array(["sea"])).scores(["sea"], 0, 1)[0].tolist() == [0]
+
+
+def test_the_order_of_a_query_changes_no_byte_and_its_first_terms_count() -> None:
+    index = index_of([" ".join(f"w{n}x" for n in range(m)) for m in range(1, 300)])
+    terms = [f"w{n}x" for n in range(MAX_QUERY_TERMS)]
+    rows, scores = index.scores(terms, 0, 299)
+    backwards = index.scores(terms[::-1], 0, 299)
+    longer = index.scores([*terms, "w280x"], 0, 299)
+    for other_rows, other_scores in (backwards, longer):
+        assert (other_rows.tolist(), other_scores.tobytes()) == (rows.tolist(), scores.tobytes())
+
+
+@given(st.integers(1, 8), st.sampled_from([0, 7]), st.sets(st.integers(0, 19)))
+def test_the_engine_ranks_what_may_be_shown(k: int, first_row: int, seen: set[int]) -> None:
+    texts = [" ".join(WORDS[m] for m in range(6) if n >> m & 1) for n in range(20)]
+    index = index_of(texts)
+    words_IW = np.array([[1 << (n % 3)] for n in range(20)], np.uint64)
+    engine = WordEngine(index, words_IW[first_row:], (0,), first_row)
+    queries, asked = ["robot sea", "nothing", "the the x1"], np.array([[3], [7], [5]], np.uint64)
+    per_query = [sorted(seen), [], [0]]
+    offsets = np.cumsum([0, *map(len, per_query)])
+    rows = np.array([row for rows in per_query for row in rows], np.int64)
+    top = engine.top_k(TermQueries.of([terms_of(query) for query in queries], asked, offsets, rows), k)
+    for q, query in enumerate(queries):
+        rows_q, scores = index.scores(terms_of(query), 0, 20)
+        allowed = [
+            (-score, row)
+            for row, score in zip(rows_q.tolist(), scores, strict=True)
+            if row >= first_row and row not in per_query[q] and words_IW[row, 0] & asked[q, 0]
+        ]
+        expected = sorted(allowed)[:k]
+        place = slice(top.offsets[q], top.offsets[q + 1])
+        assert top.rows[place].tolist() == [row for _, row in expected]
+        assert top.scores[place].tolist() == [-score for score, _ in expected]
+    with pytest.raises(InputError, match="K = 0"):
+        engine.top_k(TermQueries.of([["sea"]], asked[:1], np.array([0, 0]), np.zeros(0, np.int64)), 0)
