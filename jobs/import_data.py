@@ -1,8 +1,9 @@
-"""Import a catalogue, users, interactions and relations.
+"""Import a catalogue, users, interactions, relations and an ontology.
 
 semrec import movielens ml-latest-small --workspace W
 semrec import csv items.csv --kind items --item-id sku --title name --text name,blurb --attribute genre=genres -w W
 semrec import csv edges.csv --kind relations --subject from --predicate how --object to -w W
+semrec import turtle genres.ttl --kind ontology -w W
 semrec import parquet s3://lake/events/ --by-file --kind interactions --timestamp ts -w s3://lake/W
 semrec import documents reports/ -w W
 semrec import --list
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(no_args_is_help=True, help="Import a catalogue, users, interactions and relations.")
+app = typer.Typer(no_args_is_help=True, help="Import a catalogue, users, interactions, relations and an ontology.")
 
 Source = Annotated[str, typer.Argument(help="Folder; any fsspec URL.")]
 Sources = Annotated[
@@ -52,7 +53,7 @@ Buckets = Annotated[
     int | None, typer.Option(min=1, help="User buckets of a new workspace, fixed at creation (default 64).")
 ]
 Append = Annotated[bool, typer.Option("--append", help="Add to what is there instead of replacing it.")]
-Kind = Annotated[str, typer.Option(help="items, users, interactions or relations.")]
+Kind = Annotated[str, typer.Option(help="items, users, interactions, relations or ontology.")]
 ItemId = Annotated[str, typer.Option(help="Column of the item's id.")]
 UserId = Annotated[str, typer.Option(help="Column of the user's id.")]
 Title = Annotated[str | None, typer.Option(help="Column of the title (items).")]
@@ -292,8 +293,8 @@ _table_command("csv", "text files with a delimiter")
 _table_command("parquet", "Parquet files")
 _table_command("jsonl", "files of one JSON object a line, or of one array of objects")
 _table_command("lists", "files of lines 'user item item ...'", "interactions")
-_table_command("ntriples", "relations from RDF, one triple a line", "relations")
-_table_command("turtle", "relations from RDF in Turtle", "relations")
+_table_command("ntriples", "relations or an ontology from RDF, one triple a line", "relations")
+_table_command("turtle", "relations or an ontology from RDF in Turtle", "relations")
 
 
 def _attributes(given: list[str] | None) -> dict[str, list[str]]:

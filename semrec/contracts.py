@@ -8,6 +8,7 @@ Workspace
     users/, interactions/  part-<part>-<digest>.parquet (USERS_SCHEMA, INTERACTIONS_SCHEMA); part p = user bucket p. A part
                            of the interactions may be several such files: the rows of all, in the schema's order
     relations/             part-<part>-<digest>.parquet (RELATIONS_SCHEMA); part p = bucket p of the subject
+    ontology/              part-00000-<digest>.parquet (RELATIONS_SCHEMA): its triples
     embeddings/<encoder>/  part-<part>-<digest>.parquet: vectors by text hash; runs/<run>/ plan and ledger; manifest.json
     releases/<release>/    plan and ledger; ids.{offsets,data}.npy, matrix/block-<n>.{high,low,norms,words}.npy,
                            popularity.npy: what scoring reads of the items; items.parquet: their titles and attributes,
@@ -53,9 +54,10 @@ Scoring
     order. Negative zero is returned as zero. Seen items and items that fail an eligibility clause are never returned.
     Eligibility is closed: a user who states values of an attribute that a release goes by may see the items that state one
     of them, and no other; an item that states none of it meets no such user. A user who states none asks for nothing. The
-    rule is the same for items and values that come online, and for an attribute that no item has. Every clause has words
-    of bits; item and user must share a bit in each clause. Bit 0 is set on every item, and a user who states nothing has
-    it alone. A release's user parts keep what users state as text too, for values that no item of the release has.
+    rule is the same for items and values that come online, and for an attribute that no item has. Who states a value states
+    all values that an ontology puts below it. Every clause has words of bits; item and user must share a bit in each clause.
+    Bit 0 is set on every item, and a user who states nothing has it alone. A release's user parts keep what users state as
+    text too, for values that no item of the release has.
 
 Ledger
     A part's fingerprint covers everything that its bytes depend on: the content of its users' part (vectors, seen rows,

@@ -1,4 +1,4 @@
-"""Imports catalogues, users, interactions and relations into a workspace.
+"""Imports catalogues, users, interactions, relations and an ontology into a workspace.
 
 A source is read in blocks (delimited, jsonl, lists, parquet, rdf), its rows are checked (events, relations, rows), spilled
 into buckets on the local disk (spill), written as parts (catalogue, users, interactions, relations), and made live by one

@@ -59,7 +59,7 @@ def import_table(
     source: str | Path | Sequence[str | Path],
     *,
     fmt: Literal["csv", "parquet", "jsonl", "lists", "ntriples", "turtle"],
-    kind: Literal["items", "users", "interactions", "relations"],
+    kind: Literal["items", "users", "interactions", "relations", "ontology"],
     columns: ColumnMap,
     mode: Mode = "replace",
     max_rejected: float = DEFAULT_MAX_SHARE,
@@ -75,7 +75,7 @@ def import_table(
 ) -> ImportReport:
     """Imports one kind of rows from files, folders, globs, archives or pipes; any fsspec URL, compressed or not.
 
-    mode "replace" puts the source in the place of what was there; "append" adds to it: items, users and relations by id, the
+    mode "replace" puts the source in the place of what was there; "append" adds to it: items, users and triples by id, the
     new row winning, interactions as a union. Interactions need a catalogue, and an event of an item outside it is rejected;
     replacing the catalogue later may leave events of items that are gone, which later stages skip.
 

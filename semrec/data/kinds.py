@@ -21,7 +21,7 @@ from semrec.data.events import EventRules, events_of
 from semrec.data.interactions import ImportedFiles, WeightRule, stage_interactions
 from semrec.data.known import HasItems
 from semrec.data.rejects import ReadStats, RowBlock
-from semrec.data.relations import relations_of, stage_relations
+from semrec.data.relations import relations_of, stage_ontology, stage_relations
 from semrec.data.rows import ITEM_ROWS_SCHEMA, USER_ROWS_SCHEMA, item_tables, user_tables
 from semrec.data.staging import Staged, stored_manifest
 from semrec.data.times import TIME_UNITS, TimeReader
@@ -31,7 +31,7 @@ from semrec.workspace.folder import Workspace
 from semrec.workspace.manifests import InteractionsManifest
 from semrec.workspace.storage import Storage
 
-__all__ = ["INTERACTIONS", "ITEMS", "KINDS", "RELATIONS", "USERS", "ImportJob", "Kind"]
+__all__ = ["INTERACTIONS", "ITEMS", "KINDS", "ONTOLOGY", "RELATIONS", "USERS", "ImportJob", "Kind"]
 
 
 @dataclass(frozen=True)
@@ -149,6 +149,14 @@ def _write_relations(tables: Iterable[pa.Table], job: ImportJob) -> Staged:
     return stage_relations(job.workspace, tables, append=job.append, stats=job.stats, scratch=job.scratch)
 
 
+def _axioms(blocks: Iterable[RowBlock], columns: ColumnMap, job: ImportJob) -> Iterator[pa.Table]:
+    return (relations_of(block, columns, stats=job.stats, is_ontology=True) for block in blocks)
+
+
+def _write_ontology(tables: Iterable[pa.Table], job: ImportJob) -> Staged:
+    return stage_ontology(job.workspace, tables, append=job.append, stats=job.stats, scratch=job.scratch)
+
+
 def _check_nothing(columns: ColumnMap) -> None:
     """Ids have a default, and all else is optional."""
 
@@ -182,4 +190,13 @@ RELATIONS: Final = Kind(
     _relations,
     _write_relations,
 )
-KINDS: Final = {kind.name: kind for kind in (ITEMS, USERS, INTERACTIONS, RELATIONS)}
+ONTOLOGY: Final = Kind(
+    "ontology",
+    ("subject", "predicate", "object"),
+    (),
+    RELATIONS_SCHEMA,
+    _check_nothing,
+    _axioms,
+    _write_ontology,
+)
+KINDS: Final = {kind.name: kind for kind in (ITEMS, USERS, INTERACTIONS, RELATIONS, ONTOLOGY)}

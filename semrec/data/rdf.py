@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any, Final
+from urllib.parse import unquote
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +22,7 @@ __all__ = ["IS_LITERAL", "read_ntriples", "read_turtle"]
 IS_LITERAL: Final = "is_literal"
 _COLUMNS: Final = ("subject", "predicate", "object")
 _BATCH_ROWS: Final = 65_536
+_BASE: Final = "semrec:"
 Triple = tuple[str, str, str, bool]
 
 
@@ -61,12 +63,15 @@ def read_ntriples(source: Source, wanted: Sequence[str], *, stats: RowStats) -> 
 def read_turtle(source: Source, wanted: Sequence[str], *, stats: RowStats) -> Iterator[RowBlock]:
     """The triples of a Turtle file, as `read_ntriples`, without lines: a triple may span lines, and a line hold several.
 
+    An IRI without a scheme is an id or name of the workspace, decoded: <heat>, or <genre=Film%20Noir>, the literal Film Noir
+    of the predicate genre. A file with a @base of its own has none such.
+
     Raises InputError with the line for a file that is damaged anywhere, as what stands behind cannot be told.
     """
     _check_columns(source, wanted)
     parse, formats = _pyoxigraph()
     with source.open() as file:
-        quads = _turtle(parse(file, format=formats.TURTLE), source.name)
+        quads = _turtle(parse(file, format=formats.TURTLE, base_iri=_BASE), source.name)
         while triples := list(islice(quads, _BATCH_ROWS)):
             stats.count(len(triples))
             yield _block(source.name, triples, None)
@@ -91,7 +96,8 @@ def _texts(quad: Any, name: str) -> Triple:
         kind = type(term).__name__
         if kind == "Triple":
             raise ValueError("a triple within a triple")
-        texts.append(f"_:{name}/{term.value}" if kind == "BlankNode" else str(term.value))
+        text = f"_:{name}/{term.value}" if kind == "BlankNode" else str(term.value)
+        texts.append(unquote(text.removeprefix(_BASE)) if kind == "NamedNode" and text.startswith(_BASE) else text)
     subject, predicate, value = texts
     return subject, predicate, value, kind == "Literal"
 

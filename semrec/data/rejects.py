@@ -41,6 +41,7 @@ REASONS: Final = (
     "repeated header",
     "not a JSON object",
     "not a triple",
+    "unsupported axiom",
     "id is not text",
     "value is not text",
     "missing id",

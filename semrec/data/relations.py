@@ -20,22 +20,24 @@ from semrec.data.spill import BucketSpill
 from semrec.data.staging import Staged, stored_manifest, stored_parts
 from semrec.ids import id_faults
 from semrec.limits import MAX_EVENT_VALUE
+from semrec.owl import unsupported_axioms
 from semrec.workspace.digests import fingerprint
 from semrec.workspace.folder import Workspace
-from semrec.workspace.manifests import RelationsManifest
+from semrec.workspace.manifests import OntologyManifest, RelationsManifest
 from semrec.workspace.records import PartFile
 from semrec.workspace.tables import read_table, write_table
 
-__all__ = ["relations_of", "stage_relations"]
+__all__ = ["relations_of", "stage_ontology", "stage_relations"]
 
 _KEY: Final = ("subject", "predicate", "object", IS_LITERAL)
 
 
-def relations_of(block: RowBlock, columns: ColumnMap, *, stats: RejectsRows) -> pa.Table:
+def relations_of(block: RowBlock, columns: ColumnMap, *, stats: RejectsRows, is_ontology: bool = False) -> pa.Table:
     """The rows of `block` that are relations, RELATIONS_SCHEMA in source order; the others go to the quarantine.
 
     Rejected, under the first that applies: "id is not text", those of `semrec.ids.ID_FAULTS` (of a literal only "NUL byte"
-    and "missing id"), "non-numeric value", "non-finite value", "value out of range". Without a weight it is 1.
+    and "missing id"), "non-numeric value", "non-finite value", "value out of range"; of an ontology also "unsupported axiom",
+    with a word of RDF, RDFS or OWL that `semrec.owl` does not read. Without a weight it is 1.
     """
     checks = RowChecks(block.num_rows)
     nothing = pa.array(np.zeros(block.num_rows, dtype=bool))
@@ -49,6 +51,10 @@ def relations_of(block: RowBlock, columns: ColumnMap, *, stats: RejectsRows) -> 
             is_free = role == "object" and fault not in ("NUL byte", "missing id")
             checks.reject(fault, is_bad & is_id if is_free else is_bad, name)
         texts.append(ids)
+    if is_ontology:
+        checks.reject(
+            "unsupported axiom", unsupported_axioms(*(ids.cast(pa.string()) for ids in texts[1:])), columns.predicate
+        )
     weights = np.ones(block.num_rows, dtype=np.float32)
     if columns.weight is not None:
         check_scalar(block.columns[columns.weight], columns.weight, block.file)
@@ -69,23 +75,44 @@ def stage_relations(
     A relation stands there once: of several rows with one subject, predicate and object the first counts, and a new one wins
     over a stored one. Raises TooManyRejectedError before any part is written.
     """
-    stored = stored_parts(stored_manifest(workspace.storage, RelationsManifest)) if append else {}
-    spill = BucketSpill(scratch / RelationsManifest.KIND, RELATIONS_SCHEMA, workspace.num_buckets)
+    num_buckets = workspace.num_buckets
+    return _stage(workspace, RelationsManifest, num_buckets, tables, append=append, stats=stats, scratch=scratch)
+
+
+def stage_ontology(
+    workspace: Workspace, tables: Iterable[pa.Table], *, append: bool, stats: ReadStats, scratch: Path
+) -> Staged:
+    """Writes an ontology as `stage_relations` does, in one part."""
+    return _stage(workspace, OntologyManifest, 1, tables, append=append, stats=stats, scratch=scratch)
+
+
+def _stage(
+    workspace: Workspace,
+    kind: type[RelationsManifest],
+    num_buckets: int,
+    tables: Iterable[pa.Table],
+    *,
+    append: bool,
+    stats: ReadStats,
+    scratch: Path,
+) -> Staged:
+    stored = stored_parts(stored_manifest(workspace.storage, kind)) if append else {}
+    spill = BucketSpill(scratch / kind.KIND, RELATIONS_SCHEMA, num_buckets)
     for table in tables:
-        spill.add(table, buckets_of(table.column("subject").combine_chunks(), workspace.num_buckets))
+        spill.add(table, buckets_of(table.column("subject").combine_chunks(), num_buckets))
     stats.check()
     parts: list[PartFile] = []
     num_repeats = 0
-    for bucket in range(workspace.num_buckets):
+    for bucket in range(num_buckets):
         rows = spill.read(bucket)
         if bucket in stored:
             rows = pa.concat_tables([rows, read_table(workspace.storage, stored[bucket])])
         distinct = _distinct(rows)
         num_repeats += rows.num_rows - distinct.num_rows
-        file = write_table(workspace.storage, f"relations/{part_name(bucket)}", distinct)
+        file = write_table(workspace.storage, f"{kind.KIND}/{part_name(bucket)}", distinct)
         parts.append(PartFile.of(bucket, file))
-        stats.report(sum(part.num_rows for part in parts), "write relations")
-    manifest = RelationsManifest(
+        stats.report(sum(part.num_rows for part in parts), f"write {kind.KIND}")
+    manifest = kind(
         num_rows=sum(part.num_rows for part in parts),
         num_buckets=len(parts),
         parts=tuple(parts),

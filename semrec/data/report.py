@@ -7,20 +7,27 @@ from dataclasses import dataclass
 
 from semrec.data.rejects import ReadStats
 from semrec.data.staging import ImportManifest, Staged
-from semrec.workspace.manifests import CatalogueManifest, InteractionsManifest, RelationsManifest, UsersManifest
+from semrec.workspace.manifests import (
+    CatalogueManifest,
+    InteractionsManifest,
+    OntologyManifest,
+    RelationsManifest,
+    UsersManifest,
+)
 
 __all__ = ["ImportReport", "report_of"]
 
 
 @dataclass(frozen=True)
 class ImportReport:
-    """The result of one import. The five totals are those of the workspace afterwards, None for what it did not touch.
+    """The result of one import. The six totals are those of the workspace afterwards, None for what it did not touch.
 
     num_items: items of the catalogue; num_users: users with at least one interaction; num_interactions: stored events;
-    num_listed_users: rows of the users table; num_relations: stored relations. num_read: rows met in the sources by kind
-    ("items", "users", "interactions", "relations", "tags"), blank lines and headers aside; rejected: of those, the rejected
-    ones by kind and reason; num_repeats: events that repeat a stored one or an event id, and relations that came before;
-    num_online_replaced: changes and events made online before the import that it replaced before any run had taken them in.
+    num_listed_users: rows of the users table; num_relations: stored relations; num_axioms: stored triples of the ontology.
+    num_read: rows met in the sources by kind ("items", "users", "interactions", "relations", "ontology", "tags"), blank
+    lines and headers aside; rejected: of those, the rejected ones by kind and reason; num_repeats: events that repeat a
+    stored one or an event id, and relations that came before; num_online_replaced: changes and events made online before the
+    import that it replaced before any run had taken them in.
     notes: how the source was read. examples: the first rejected rows, for people. manifests and quarantine: where to look.
     """
 
@@ -38,6 +45,7 @@ class ImportReport:
     examples: tuple[str, ...] = ()
     is_dry_run: bool = False
     num_relations: int | None = None
+    num_axioms: int | None = None
 
     @property
     def num_rejected(self) -> int:
@@ -50,6 +58,7 @@ class ImportReport:
             (self.num_users, "users with interactions"),
             (self.num_listed_users, "users listed"),
             (self.num_relations, "relations"),
+            (self.num_axioms, "triples of the ontology"),
         )
         lines = [", ".join(f"{count:,} {what}" for count, what in totals if count is not None)]
         lines += [f"{kind}: {count:,} rows read{self._rejected(kind)}" for kind, count in self.num_read.items()]
@@ -76,7 +85,7 @@ def report_of(staged: Sequence[Staged], stats_of_kind: Sequence[ReadStats]) -> I
     """The report of what was staged (and by now published) from the rows of `stats_of_kind`."""
 
     def total(kind: type[ImportManifest], count: str) -> int | None:
-        return next((getattr(table.manifest, count) for table in staged if isinstance(table.manifest, kind)), None)
+        return next((getattr(table.manifest, count) for table in staged if type(table.manifest) is kind), None)
 
     rejecting = [stats for stats in stats_of_kind if stats.rejected]
     return ImportReport(
@@ -85,6 +94,7 @@ def report_of(staged: Sequence[Staged], stats_of_kind: Sequence[ReadStats]) -> I
         num_interactions=total(InteractionsManifest, "num_rows"),
         num_listed_users=total(UsersManifest, "num_users"),
         num_relations=total(RelationsManifest, "num_rows"),
+        num_axioms=total(OntologyManifest, "num_rows"),
         num_read={stats.kind: stats.num_read for stats in stats_of_kind},
         rejected={stats.kind: stats.rejected for stats in rejecting},
         num_repeats=sum(table.num_repeats for table in staged),

@@ -14,6 +14,7 @@ from semrec.workspace.manifests import (
     CatalogueManifest,
     InteractionsManifest,
     Manifest,
+    OntologyManifest,
     RelationsManifest,
     UsersManifest,
 )
@@ -34,7 +35,7 @@ __all__ = [
 ]
 
 
-ImportManifest = CatalogueManifest | UsersManifest | InteractionsManifest | RelationsManifest
+ImportManifest = CatalogueManifest | UsersManifest | InteractionsManifest | RelationsManifest | OntologyManifest
 _M = TypeVar("_M", bound=Manifest)
 
 

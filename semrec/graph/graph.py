@@ -19,26 +19,34 @@ import pyarrow.compute as pc
 from semrec.errors import InputError
 from semrec.sorted_ids import SortedIds
 
-__all__ = ["Edge", "Graph", "build_graph"]
+__all__ = ["INFERRED_SCHEMA", "Edge", "Graph", "build_graph", "node_triples"]
 
 _MOST_PREDICATES: Final = 2**15
+_TRIPLE: Final = ("subject", "predicate", "object")
+#: Relations that follow from others: names of nodes, and the axiom that each follows by.
+INFERRED_SCHEMA: Final = pa.schema([(name, pa.string()) for name in (*_TRIPLE, "axiom")])
 
 
 @dataclass(frozen=True)
 class Edge:
-    """A relation as it is walked: from `start` to `end`, against its direction where `is_inverse`."""
+    """A relation as it is walked: from `start` to `end`, against its direction where `is_inverse`.
+
+    `inferred_by`: the axiom that it follows by, as "rdfs:subClassOf"; None where it was stated.
+    """
 
     start: str
     predicate: str
     end: str
     is_inverse: bool
+    inferred_by: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Graph:
     """Relations in compressed rows. The edges of node n are offsets_N1[n]:offsets_N1[n + 1], ascending by target.
 
-    `predicates_E` has the number p of an edge's predicate, or p + P where the edge runs against its relation.
+    `predicates_E` has the number p of an edge's predicate, or p + P where the edge runs against its relation. `axioms_E` has
+    the place + 1 of the axiom in `axioms` that its relation follows by, 0 for a stated one; None where all are stated.
     """
 
     nodes: SortedIds
@@ -46,7 +54,9 @@ class Graph:
     offsets_N1: np.ndarray  # int64 [N + 1]
     targets_E: np.ndarray  # int32 [E]
     predicates_E: np.ndarray  # uint16 [E]
-    weights_E: np.ndarray  # float32 [E], as imported
+    weights_E: np.ndarray  # float32 [E], as imported; 1 of what was inferred
+    axioms: tuple[str, ...] = ()
+    axioms_E: np.ndarray | None = None  # uint8 [E]
 
     @property
     def num_nodes(self) -> int:
@@ -76,7 +86,9 @@ class Graph:
         """Edge `number`, which starts at node `start`, in words."""
         first, last = self.names_of(np.array([start, self.targets_E[number]]))
         predicate, num_predicates = int(self.predicates_E[number]), len(self.predicates)
-        return Edge(first, self.predicates[predicate % num_predicates], last, predicate >= num_predicates)
+        axiom = 0 if self.axioms_E is None else int(self.axioms_E[number])
+        inferred_by = self.axioms[axiom - 1] if axiom else None
+        return Edge(first, self.predicates[predicate % num_predicates], last, predicate >= num_predicates, inferred_by)
 
     def degrees(self) -> np.ndarray:
         """The number of edges of each node: int64 [N]."""
@@ -99,38 +111,57 @@ class Graph:
         return np.tile(np.isin(self.predicates, list(predicates)), 2)
 
 
-def build_graph(relations: pa.Table) -> Graph:
-    """Builds the graph of relations (RELATIONS_SCHEMA, any order). Equal triples count once, with the first one's weight.
+def node_triples(relations: pa.Table) -> pa.Table:
+    """The subject, predicate and object of relations (RELATIONS_SCHEMA) by the names of nodes: a literal with its predicate."""
+    literals = pc.binary_join_element_wise(relations["predicate"], relations["object"], "=")
+    objects = pc.if_else(relations["is_literal"], literals, relations["object"])
+    return pa.table([relations["subject"], relations["predicate"], objects], names=list(_TRIPLE))
 
-    Raises InputError for more than 32,768 predicates. Takes some 100 bytes per relation while it builds, 26 after.
+
+def build_graph(relations: pa.Table, inferred: pa.Table | None = None) -> Graph:
+    """Builds the graph of relations (RELATIONS_SCHEMA) and of those that follow from them (INFERRED_SCHEMA), in any order.
+
+    Equal triples count once, with the first one's weight; one that was stated counts as stated. Raises InputError for more
+    than 32,768 predicates. Takes some 100 bytes per relation while it builds, 26 after.
     """
-    objects = pc.if_else(
-        relations["is_literal"],
-        pc.binary_join_element_wise(relations["predicate"], relations["object"], "="),
-        relations["object"],
-    )
-    ends = pa.chunked_array([*relations["subject"].chunks, *objects.chunks], pa.string()).unique()
+    triples, num_stated = node_triples(relations), relations.num_rows
+    if inferred is not None:
+        triples = pa.concat_tables([triples, inferred.select(list(_TRIPLE))])
+    ends = pa.chunked_array([*triples["subject"].chunks, *triples["object"].chunks], pa.string()).unique()
     nodes = SortedIds.of(ends.take(pc.sort_indices(ends)))
-    names = sorted(relations["predicate"].unique().to_pylist(), key=str.encode)
+    names = sorted(triples["predicate"].unique().to_pylist(), key=str.encode)
     if len(names) > _MOST_PREDICATES:
         raise InputError(
             f"relations of {len(names):,} predicates",
             expected=f"at most {_MOST_PREDICATES:,}",
             remedy="A predicate is a kind of relation (directed_by); ids and values belong into subject and object.",
         )
-    subjects_R, objects_R = nodes.rows_of(relations["subject"]), nodes.rows_of(objects)
-    predicates_R = pc.index_in(relations["predicate"], value_set=pa.array(names, pa.string())).to_numpy()
-    weights_R = relations["weight"].to_numpy()
-    triples = np.stack([subjects_R, predicates_R.astype(np.int64), objects_R])
-    _, first = np.unique(triples, axis=1, return_index=True)
-    subjects_R, objects_R, predicates_R, weights_R = (
-        column[first] for column in (subjects_R, objects_R, predicates_R, weights_R)
+    subjects_R, objects_R = nodes.rows_of(triples["subject"]), nodes.rows_of(triples["object"])
+    predicates_R = pc.index_in(triples["predicate"], value_set=pa.array(names, pa.string())).to_numpy()
+    weights_R = np.ones(triples.num_rows, np.float32)
+    weights_R[:num_stated] = relations["weight"].to_numpy()
+    axioms, axioms_R = _axioms(inferred, num_stated)
+    numbers = np.stack([subjects_R, predicates_R.astype(np.int64), objects_R])
+    _, first = np.unique(numbers, axis=1, return_index=True)
+    subjects_R, objects_R, predicates_R, weights_R, axioms_R = (
+        column[first] for column in (subjects_R, objects_R, predicates_R, weights_R, axioms_R)
     )
     starts_E, targets_E = np.concatenate([subjects_R, objects_R]), np.concatenate([objects_R, subjects_R])
     predicates_E = np.concatenate([predicates_R, predicates_R + len(names)]).astype(np.uint16)
     order = np.lexsort([predicates_E, targets_E, starts_E])
     offsets_N1 = np.concatenate([[0], np.cumsum(np.bincount(starts_E, minlength=len(nodes)))]).astype(np.int64)
-    weights_E = np.concatenate([weights_R, weights_R]).astype(np.float32)
+    weights_E = np.tile(weights_R, 2)
     return Graph(
-        nodes, tuple(names), offsets_N1, targets_E[order].astype(np.int32), predicates_E[order], weights_E[order]
-    )
+        nodes, tuple(names), offsets_N1, targets_E[order].astype(np.int32), predicates_E[order], weights_E[order],
+        axioms, np.tile(axioms_R, 2)[order] if axioms else None,
+    )  # fmt: skip
+
+
+def _axioms(inferred: pa.Table | None, num_stated: int) -> tuple[tuple[str, ...], np.ndarray]:
+    """The axioms by which relations follow, and the place + 1 of that of each relation, uint8: 0 for the stated ones."""
+    stated = np.zeros(num_stated, np.uint8)
+    if inferred is None or not inferred.num_rows:
+        return (), stated
+    axioms = sorted(inferred["axiom"].unique().to_pylist())
+    places = pc.index_in(inferred["axiom"], value_set=pa.array(axioms, pa.string())).to_numpy()
+    return tuple(axioms), np.concatenate([stated, (places + 1).astype(np.uint8)])

@@ -5,9 +5,10 @@ Axes: S sources, N nodes, E edges.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -31,17 +32,15 @@ class Path:
     cost: float
 
     def in_words(self) -> str:
-        """The path in one line: "heat -directed_by-> mann <-directed_by- collateral"."""
-        steps = [
-            f" <-{edge.predicate}- {edge.end}" if edge.is_inverse else f" -{edge.predicate}-> {edge.end}"
-            for edge in self.edges
-        ]
+        """The path in one line: "heat -directed_by-> mann <-directed_by- collateral". Of an IRI the end names a predicate."""
+        named = [(re.split("[/#]", edge.predicate)[-1] or edge.predicate, edge) for edge in self.edges]
+        steps = [f" <-{name}- {edge.end}" if edge.is_inverse else f" -{name}-> {edge.end}" for name, edge in named]
         return self.edges[0].start + "".join(steps) if steps else ""
 
     def reversed(self) -> Path:
         """The same relations, walked from the end to the start; the cost stays that of the way it was found."""
-        edges = [Edge(edge.end, edge.predicate, edge.start, not edge.is_inverse) for edge in reversed(self.edges)]
-        return Path(tuple(edges), self.cost)
+        edges = (replace(edge, start=edge.end, end=edge.start, is_inverse=not edge.is_inverse) for edge in self.edges)
+        return Path(tuple(edges)[::-1], self.cost)
 
 
 def distances(graph: Graph, sources: Sequence[int], *, predicates: Sequence[str] | None = None) -> np.ndarray:

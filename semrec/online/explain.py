@@ -211,7 +211,7 @@ def _hidden(
         return "not_eligible", f"the user may see other values of {clause.attribute}; it has: {has}", clause.attribute
     if item_id in rank_query.filters.exclude:
         return "excluded", "the request excludes its id", None
-    attribute = rank_query.filters.failed(attributes)
+    attribute = rank_query.filters.including(served.release.subclasses).failed(attributes)
     if attribute is not None:
         has = ", ".join(attributes.get(attribute) or ["none"])
         return "filtered", f"the request asks for other values of {attribute}; it has: {has}", attribute

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from semrec.errors import InputError
+from semrec.graph.inference import Subclasses
 from semrec.online.filters import Filters, as_number, is_inside
 from semrec.release.attributes import FlatAttributes
 from semrec.scoring.eligibility import MAX_VALUES, set_bits
@@ -38,11 +39,13 @@ class CompiledFilters:
 class FilterLayout:
     """The clauses that filters are compiled to, in words of their own beside the release's clauses.
 
-    `attributes` has the values of each attribute with at most 256, ascending, for who offers a choice. `plain` uint64 [W]
-    are the bits that ask for nothing.
+    `attributes` has the values of each attribute with at most 256, ascending, for who offers a choice, and those above them
+    in the hierarchy `subclasses`: a filter by a value asks for all values below it, too. `plain` uint64 [W] are the bits that
+    ask for nothing.
     """
 
-    def __init__(self, flat: FlatAttributes) -> None:
+    def __init__(self, flat: FlatAttributes, subclasses: Subclasses | None = None) -> None:
+        self._subclasses = subclasses or {}
         self._columns: dict[str, _Column] = {}
         self.attributes: dict[str, list[str]] = {}
         self.num_words = 0
@@ -51,7 +54,9 @@ class FilterLayout:
                 self._columns[name] = _Column(name, values, flat, self.num_words)
                 self.num_words += self._columns[name].num_words
                 if len(values) <= MAX_VALUES:
-                    self.attributes[name] = values
+                    hierarchy = self._subclasses.get(name, {}).items()
+                    above = (value for value, below in hierarchy if not set(below).isdisjoint(values))
+                    self.attributes[name] = sorted({*values, *above})
         # Without any attribute one bit is left, so that a filter by what only the overlay has can shut every item out.
         self.num_words = self.num_words or 1
         self.clause_starts = tuple(column.start for column in self._columns.values()) or (0,)
@@ -96,6 +101,7 @@ class FilterLayout:
         An attribute of which nothing is asked has bit 0 alone, which all items have. A value that no item has matches
         nothing; nor does an attribute.
         """
+        filters = filters.including(self._subclasses)
         words_W, left_out = self.plain.copy(), [_NO_ROWS]
         for name in filters.attributes:
             column = self._columns.get(name)

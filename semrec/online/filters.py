@@ -9,6 +9,8 @@ from functools import cached_property
 
 import numpy as np
 
+from semrec.graph.inference import Subclasses, including_subclasses
+
 __all__ = ["NO_FILTERS", "Filters", "Range", "as_number", "is_inside"]
 
 #: Lowest and highest number, both included; None: no end there.
@@ -42,6 +44,16 @@ class Filters:
     def attributes(self) -> list[str]:
         """The attributes that something is asked of, each once, in the order of the request."""
         return list(dict.fromkeys([*self.any_of, *self.ranges]))
+
+    def including(self, subclasses: Subclasses) -> Filters:
+        """The same filters where each value that is asked for stands for all values below it, too."""
+        if not any(name in subclasses for name in self.any_of):
+            return self
+        any_of = {
+            name: frozenset(including_subclasses(sorted(values), subclasses.get(name, {})))
+            for name, values in self.any_of.items()
+        }
+        return Filters(any_of, self.ranges, self.exclude)
 
     def admits(self, attribute: str, value: str) -> bool:
         """Whether `value` is one that the filters ask of `attribute`."""

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from semrec.changes.overlay import OverlayView
+from semrec.graph.inference import Subclasses
 from semrec.lexical.engine import TermQueries, WordEngine
 from semrec.lexical.index import WordIndex
 from semrec.lexical.terms import documents
@@ -37,6 +38,7 @@ class OverlayItems:
         vectors_OD: np.ndarray,
         items: ItemTable,
         layout: Layout,
+        subclasses: Subclasses,
         sources: Sequence[Source],
         popularity_I: np.ndarray,
         engine: str,
@@ -50,6 +52,7 @@ class OverlayItems:
         self._place_of_row = {row: place for place, row in enumerate(rows) if row is not None}
         self._failing: Lru[Filters, np.ndarray] = Lru(256, lambda _: 1)
         self._layout, self._extended = layout, layout.extended(view.attributes)
+        self._subclasses = subclasses
         self.engines: dict[str, Engine] | None = None
         self.word_engine: WordEngine | None = None
         if self.ids:
@@ -94,7 +97,8 @@ class OverlayItems:
 
     def _left_out(self, filters: Filters) -> np.ndarray:
         def make() -> np.ndarray:
-            failing = {place for place, item in enumerate(self.view.attributes) if filters.failed(item) is not None}
+            asked = filters.including(self._subclasses)
+            failing = {place for place, item in enumerate(self.view.attributes) if asked.failed(item) is not None}
             return np.array(sorted(failing | set(self._places(filters.exclude))), np.int64)
 
         return self._failing.get(filters, make)

@@ -60,7 +60,7 @@ def _reasons(served: OnlineRelease) -> Reasons:
         raise MissingArtefactError(
             f"release {served.release_id} has no relations",
             expected="relations that were imported, or attributes that release.relations_from names",
-            remedy="semrec import relations, or semrec config set release.relations_from NAME, then semrec run.",
+            remedy="semrec import csv --kind relations, or semrec config set release.relations_from NAME, then semrec run.",
         )
     return served.reasons
 

@@ -73,7 +73,7 @@ class OnlineRelease:
         self.start, self.stop = start, self.release.num_items if stop is None else stop
         self._published = _run_of(storage, run_id, release_id) if run_id else None
         flat = FlatAttributes(self.release.attributes())
-        self.items, self._filters = ItemTable(self.release), FilterLayout(flat)
+        self.items, self._filters = ItemTable(self.release), FilterLayout(flat, self.release.subclasses)
         if self.stop - self.start in (0, self.num_items):
             self.items.prepare()  # a shard ranks, and shows nothing
         self.attributes = self._filters.attributes
@@ -317,8 +317,8 @@ class OnlineRelease:
     def _overlay(self, view: OverlayView) -> OverlayItems:
         def make() -> OverlayItems:
             return OverlayItems(
-                view, self.vectors.of_overlay(view), self.items, self.release.layout, self.release.sources,
-                self._popularity_I, self._engine, self._threads, self.release.word_index,
+                view, self.vectors.of_overlay(view), self.items, self.release.layout, self.release.subclasses,
+                self.release.sources, self._popularity_I, self._engine, self._threads, self.release.word_index,
             )  # fmt: skip
 
         return self._overlays.get(view, make)

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from semrec.contracts import ATTRIBUTES_TYPE, CONTRACT_VERSION, USERS_SCHEMA, part_name
 from semrec.data.event_files import read_interactions
 from semrec.errors import CorruptArtefactError
+from semrec.graph.inference import including_subclasses
 from semrec.models.base import Events
 from semrec.release.arrays import StoredRows, read_ids
 from semrec.release.attributes import attribute_dicts
@@ -47,7 +48,7 @@ class UserPartWorker:
         matrix = MatrixManifest.read(self._storage, job.release_id)
         self._stored, self._item_ids = StoredRows(self._storage, matrix), read_ids(self._storage, matrix)
         self._components = read_components(self._storage, matrix, job.inputs)
-        self._layout = layout_of(matrix)
+        self._layout, self._subclasses = layout_of(matrix), matrix.subclasses
         self._ledger = Ledger(self._storage, job.folder)
 
     def run_part(self, part: int) -> PartRecord:
@@ -99,13 +100,17 @@ class UserPartWorker:
         return read_interactions(self._storage, file, job.inputs.as_of), attributes
 
     def _stated(self, user_ids: pa.Array, attributes: pa.Table) -> list[dict[str, list[str]]]:
-        """What each user states of the attributes that eligibility goes by, known to an item or not."""
+        """What each user states of the attributes that eligibility goes by, known to an item or not, with all subclasses."""
         stated: list[dict[str, list[str]]] = [{} for _ in range(len(user_ids))]
         names = self._job.inputs.eligibility
         if names and "attributes" in attributes.column_names:
             users = pc.index_in(attributes.column("user_id"), value_set=user_ids).to_pylist()
             for user, attrs in zip(users, attribute_dicts(attributes.column("attributes")), strict=True):
-                stated[user] = {name: attrs[name] for name in names if attrs.get(name)}
+                stated[user] = {
+                    name: including_subclasses(attrs[name], self._subclasses.get(name, {}))
+                    for name in names
+                    if attrs.get(name)
+                }
         return stated
 
 

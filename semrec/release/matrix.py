@@ -65,7 +65,7 @@ def build_matrix(workspace: Workspace, job: ReleaseJob) -> MatrixManifest:
         return MatrixManifest.read(storage, job.release_id, remedy="Remove the release's folder.")
     ids, shown, flat, names = _read_items(storage, job)
     layout, words_IW = _words(job, flat, storage, names)
-    graph = write_relations(storage, folder, job.relations, job.inputs.relations_from, ids, flat, names)
+    graph = write_relations(storage, job, ids, flat, names)
     del flat
     items_file = write_table(storage, f"{folder}/items", shown, digest_in_name=False)
     del shown

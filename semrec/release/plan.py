@@ -18,6 +18,7 @@ from semrec.workspace.manifests import (
     InteractionsPart,
     ItemMatrix,
     ModelSpec,
+    OntologyManifest,
     RelationsManifest,
     ReleaseInputs,
     UsersManifest,
@@ -38,6 +39,7 @@ class ReleaseJob:
     interactions: InteractionsManifest | None = field(repr=False)
     users: UsersManifest | None = field(repr=False)
     relations: RelationsManifest | None = field(repr=False, default=None)
+    ontology: OntologyManifest | None = field(repr=False, default=None)
 
     @property
     def folder(self) -> str:
@@ -61,7 +63,7 @@ def plan_release(
             remedy="Run `semrec embed`: only changed texts are embedded.",
         )
     interactions, users = InteractionsManifest.read_if_there(storage), UsersManifest.read_if_there(storage)
-    relations = RelationsManifest.read_if_there(storage)
+    relations, ontology = RelationsManifest.read_if_there(storage), OntologyManifest.read_if_there(storage)
     newest_timestamp = interactions.newest_timestamp if interactions else None
     inputs = ReleaseInputs(
         as_of=settings.as_of if settings.as_of is not None else newest_timestamp,
@@ -74,11 +76,14 @@ def plan_release(
         repeats=interactions.repeats if interactions else "sum",
         **({"models": tuple(models)} if models else {}),
         **({"relations": relations.fingerprint} if relations else {}),
+        **({"ontology": ontology.fingerprint} if ontology else {}),
         **({"relations_from": settings.relations_from} if settings.relations_from else {}),
     )
     sources = [table.fingerprint if table else None for table in (interactions, users)]
     release_id = fingerprint([CONTRACT_VERSION, inputs.to_json(), *sources])[:16]
-    return ReleaseJob(release_id, workspace.num_buckets, inputs, catalogue, embedding, interactions, users, relations)
+    return ReleaseJob(
+        release_id, workspace.num_buckets, inputs, catalogue, embedding, interactions, users, relations, ontology
+    )
 
 
 def plan_user_parts(job: ReleaseJob, matrix: ItemMatrix) -> Plan:
@@ -87,10 +92,14 @@ def plan_user_parts(job: ReleaseJob, matrix: ItemMatrix) -> Plan:
     A part's fingerprint covers what its bytes depend on: the events and attributes of its users, and of the items their
     ids, words and vectors, with what else the models go by. Titles are not among it, nor attributes that eligibility does
     not go by, nor a later as_of that leaves out the same events of the part: such a change takes the part over as it is.
+    Nor is an ontology among it, but for the hierarchies of the attributes that eligibility goes by.
     """
     models = [[model.fingerprint, model.exponent, model.weights] for model in matrix.models]
     layout = [clause.to_json() for clause in matrix.layout]
     shared = [CONTRACT_VERSION, matrix.fingerprint, layout, models, job.inputs.repeats, job.inputs.neutral_value]
+    hierarchies = {name: matrix.subclasses[name] for name in job.inputs.eligibility if name in matrix.subclasses}
+    if hierarchies:
+        shared.append(hierarchies)
     parts = []
     for part in range(job.num_parts):
         events = job.interactions.parts[part] if job.interactions else None

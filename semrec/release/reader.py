@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from semrec.errors import CorruptArtefactError
 from semrec.graph.graph import Graph
+from semrec.graph.inference import Subclasses
 from semrec.lexical.index import WordIndex
 from semrec.models.components import Components
 from semrec.release.arrays import check_matrix, read_ids, read_popularity, read_rows, read_words
@@ -121,6 +122,11 @@ class Release:
         """What words the items have, memory-mapped; None in a release that was built without."""
         files = self.manifest.matrix.word_index
         return read_word_index(self.storage, files, self.num_items) if files else None
+
+    @property
+    def subclasses(self) -> Subclasses:
+        """Attribute -> value -> the values that the release's ontology puts below it; {} without one."""
+        return self.manifest.matrix.subclasses
 
     def attributes(self) -> pa.ChunkedArray:
         """The attributes of all items, ATTRIBUTES_TYPE, read anew."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -10,8 +10,11 @@ import pyarrow as pa
 from semrec.contracts import RELATIONS_SCHEMA
 from semrec.errors import InputError
 from semrec.graph.graph import Graph, build_graph
+from semrec.graph.inference import infer
+from semrec.graph.ontology import Ontology
 from semrec.release.arrays import map_ids, read_array, write_array, write_ids
 from semrec.release.attributes import FlatAttributes
+from semrec.release.plan import ReleaseJob
 from semrec.sorted_ids import SortedIds
 from semrec.workspace.manifests import RelationsManifest
 from semrec.workspace.records import GraphFiles
@@ -23,19 +26,19 @@ __all__ = ["read_graph", "relations_from_attributes", "write_relations"]
 
 def write_relations(
     storage: Storage,
-    folder: str,
-    relations: RelationsManifest | None,
-    relations_from: Sequence[str],
+    job: ReleaseJob,
     item_ids: SortedIds,
     attributes: FlatAttributes,
-    known_attributes: set[str],
+    known_attributes: Collection[str],
 ) -> GraphFiles | None:
     """Writes the graph of a release as `<folder>/graph/*.npy`; None for a release without relations.
 
-    It has the imported relations and, for each attribute of `relations_from`, one of each item to each of its values.
-    `attributes` are those of the items in the order of `item_ids`. Raises InputError for an attribute that no item has.
+    It has the imported relations; for each attribute of `release.relations_from`, and each of whose values the ontology says
+    something, one of each item to each of its values; and what follows from these by the ontology. `attributes` are those of
+    the items in the order of `item_ids`. Raises InputError for an attribute that no item has, and as `infer` does.
     """
-    if relations is None and not relations_from:
+    relations_from = job.inputs.relations_from
+    if job.relations is None and job.ontology is None and not relations_from:
         return None
     for name in relations_from:
         if name not in known_attributes:
@@ -44,22 +47,39 @@ def write_relations(
                 expected=f"one of {', '.join(sorted(known_attributes)) or 'none: the items have no attributes'}",
                 remedy="Correct release.relations_from, or import items with that attribute.",
             )
-    imported = (
-        read_parts(storage, relations.parts, RELATIONS_SCHEMA.names) if relations else RELATIONS_SCHEMA.empty_table()
-    )
-    derived = relations_from_attributes(item_ids, attributes, relations_from)
-    graph = build_graph(pa.concat_tables([imported, derived]))
+    ontology = Ontology(_rows_of(storage, job.ontology))
+    in_hierarchies = [name for name in known_attributes if ontology.values_of(name)]
+    derived = relations_from_attributes(item_ids, attributes, sorted({*relations_from, *in_hierarchies}))
+    relations = pa.concat_tables([_rows_of(storage, job.relations), derived])
+    inference = infer(ontology, relations) if job.ontology else None
+    inferred = inference.relations if inference else None
+    graph = build_graph(pa.concat_tables([relations, ontology.facts]), inferred)
     if not graph.num_relations:
         return None
-    stem = f"{folder}/graph"
-    return GraphFiles(
-        nodes=write_ids(storage, f"{stem}/nodes", graph.nodes),
-        predicates=graph.predicates,
-        offsets=write_array(storage, f"{stem}/offsets.npy", graph.offsets_N1),
-        targets=write_array(storage, f"{stem}/targets.npy", graph.targets_E),
-        edge_predicates=write_array(storage, f"{stem}/edge_predicates.npy", graph.predicates_E),
-        weights=write_array(storage, f"{stem}/weights.npy", graph.weights_E),
+    stem = f"{job.folder}/graph"
+    of_ontology: dict[str, object] = {}
+    if inference:
+        of_ontology["subclasses"] = inference.subclasses
+    if graph.axioms_E is not None:
+        of_ontology["axioms"] = graph.axioms
+        of_ontology["edge_axioms"] = write_array(storage, f"{stem}/edge_axioms.npy", graph.axioms_E)
+    return GraphFiles.model_validate(
+        {
+            "nodes": write_ids(storage, f"{stem}/nodes", graph.nodes),
+            "predicates": graph.predicates,
+            "offsets": write_array(storage, f"{stem}/offsets.npy", graph.offsets_N1),
+            "targets": write_array(storage, f"{stem}/targets.npy", graph.targets_E),
+            "edge_predicates": write_array(storage, f"{stem}/edge_predicates.npy", graph.predicates_E),
+            "weights": write_array(storage, f"{stem}/weights.npy", graph.weights_E),
+            **of_ontology,
+        }
     )
+
+
+def _rows_of(storage: Storage, manifest: RelationsManifest | None) -> pa.Table:
+    if manifest is None:
+        return RELATIONS_SCHEMA.empty_table()
+    return read_parts(storage, manifest.parts, RELATIONS_SCHEMA.names)
 
 
 def relations_from_attributes(item_ids: SortedIds, attributes: FlatAttributes, names: Sequence[str]) -> pa.Table:
@@ -82,4 +102,6 @@ def read_graph(storage: Storage, files: GraphFiles) -> Graph:
         read_array(storage, files.targets),
         read_array(storage, files.edge_predicates),
         read_array(storage, files.weights),
+        files.axioms,
+        read_array(storage, files.edge_axioms) if files.edge_axioms else None,
     )

@@ -14,21 +14,18 @@ from semrec.contracts import SCHEMA_VERSION
 from semrec.errors import MissingArtefactError, SchemaError
 from semrec.workspace.records import (
     AppliedSequences,
-    ArrayFile,
     ClauseValues,
     CoarseChoice,
     EventFiles,
-    GraphFiles,
     IdFiles,
     InteractionsPart,
+    ItemMatrix,
     MatrixBlock,
     ModelRecord,
     ModelSpec,
     PartFile,
     Record,
-    TableFile,
     UserPartFile,
-    WordIndexFiles,
 )
 from semrec.workspace.storage import Storage
 
@@ -50,6 +47,7 @@ __all__ = [
     "MatrixManifest",
     "ModelRecord",
     "ModelSpec",
+    "OntologyManifest",
     "PlanManifest",
     "ReleaseInputs",
     "ReleaseManifest",
@@ -185,6 +183,14 @@ class RelationsManifest(Manifest):
     fingerprint: str
 
 
+class OntologyManifest(RelationsManifest):
+    """The triples of an ontology, in one part: what follows from relations, and which classes lie below which."""
+
+    KIND = "ontology"
+    PATH = "ontology/manifest.json"
+    REMEDY = "Import the ontology again."
+
+
 # What was planned, and finished
 
 
@@ -244,29 +250,6 @@ class EmbeddingManifest(Manifest):
 # The release
 
 
-class ItemMatrix(Record):
-    """The stored item matrix: rows in ascending item_id, the vectors of `models` side by side in their order.
-
-    No `models`: the content model, whose settings are those of the release. `embedding_dimension` is that of the encoder's
-    vectors, `dimension` where it is not said. `items` are titles and attributes. No `ids`: schema 2, whose `items` have ids
-    and words, too.
-    """
-
-    num_items: int
-    num_items_without_vector: int
-    dimension: int
-    layout: tuple[ClauseValues, ...]
-    items: TableFile
-    ids: IdFiles | None = None
-    blocks: tuple[MatrixBlock, ...]
-    popularity: ArrayFile
-    models: tuple[ModelRecord, ...] = ()
-    embedding_dimension: int | None = None
-    graph: GraphFiles | None = None  # of a release that has relations
-    word_index: WordIndexFiles | None = None  # of a release whose titles and texts can be searched by words
-    fingerprint: str
-
-
 class MatrixManifest(ItemMatrix, Manifest):
     """The item matrix of a release whose user parts may still be missing."""
 
@@ -293,6 +276,7 @@ class ReleaseInputs(Record):
     repeats: Literal["sum", "latest"]
     models: tuple[ModelSpec, ...] = ()  # none: the content model
     relations: str | None = None
+    ontology: str | None = None
     relations_from: tuple[str, ...] = ()
 
 

@@ -19,6 +19,7 @@ __all__ = [
     "GraphFiles",
     "IdFiles",
     "InteractionsPart",
+    "ItemMatrix",
     "MatrixBlock",
     "ModelRecord",
     "ModelSpec",
@@ -137,7 +138,11 @@ class IdFiles(Record):
 
 
 class GraphFiles(Record):
-    """The relations of a release as compressed rows, see `semrec.graph.graph.Graph`."""
+    """The relations of a release as compressed rows, see `semrec.graph.graph.Graph`.
+
+    Of a release with an ontology: the `axioms` by which relations were inferred, and the `subclasses` of the attributes'
+    values: attribute -> value -> the values below it, however far.
+    """
 
     nodes: IdFiles
     predicates: tuple[str, ...]
@@ -145,11 +150,14 @@ class GraphFiles(Record):
     targets: ArrayFile
     edge_predicates: ArrayFile
     weights: ArrayFile
+    axioms: tuple[str, ...] = ()
+    edge_axioms: ArrayFile | None = None  # none: nothing was inferred
+    subclasses: dict[str, dict[str, tuple[str, ...]]] = Field(default_factory=dict)
 
     @property
     def files(self) -> tuple[ArrayFile, ...]:
-        nodes = self.nodes
-        return (nodes.offsets, nodes.data, self.offsets, self.targets, self.edge_predicates, self.weights)
+        nodes, inferred = self.nodes, (self.edge_axioms,) if self.edge_axioms else ()
+        return (nodes.offsets, nodes.data, self.offsets, self.targets, self.edge_predicates, self.weights, *inferred)
 
 
 class WordIndexFiles(Record):
@@ -185,6 +193,34 @@ class ModelRecord(ModelSpec):
     dimension: int
     arrays: dict[str, ArrayFile] = Field(default_factory=dict)  # what else it needs to make a user's vector, by name
     fingerprint: str
+
+
+class ItemMatrix(Record):
+    """The stored item matrix: rows in ascending item_id, the vectors of `models` side by side in their order.
+
+    No `models`: the content model, whose settings are those of the release. `embedding_dimension` is that of the encoder's
+    vectors, `dimension` where it is not said. `items` are titles and attributes. No `ids`: schema 2, whose `items` have ids
+    and words, too.
+    """
+
+    num_items: int
+    num_items_without_vector: int
+    dimension: int
+    layout: tuple[ClauseValues, ...]
+    items: TableFile
+    ids: IdFiles | None = None
+    blocks: tuple[MatrixBlock, ...]
+    popularity: ArrayFile
+    models: tuple[ModelRecord, ...] = ()
+    embedding_dimension: int | None = None
+    graph: GraphFiles | None = None  # of a release that has relations
+    word_index: WordIndexFiles | None = None  # of a release whose titles and texts can be searched by words
+    fingerprint: str
+
+    @property
+    def subclasses(self) -> dict[str, dict[str, tuple[str, ...]]]:
+        """Attribute -> value -> the values that an ontology puts below it, however far; {} without an ontology."""
+        return self.graph.subclasses if self.graph else {}
 
 
 def _table_fields(table: TableFile) -> dict[str, object]:

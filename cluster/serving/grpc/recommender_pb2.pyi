@@ -238,16 +238,18 @@ class Explanation(_message.Message):
     def __init__(self, item_id: _Optional[str] = ..., score: _Optional[float] = ..., parts: _Optional[_Iterable[_Union[Part, _Mapping]]] = ..., rest: _Optional[float] = ..., nearest: _Optional[_Iterable[_Union[Part, _Mapping]]] = ..., reason: _Optional[_Iterable[_Union[Relation, _Mapping]]] = ...) -> None: ...
 
 class Relation(_message.Message):
-    __slots__ = ("start", "predicate", "end", "is_inverse")
+    __slots__ = ("start", "predicate", "end", "is_inverse", "inferred_by")
     START_FIELD_NUMBER: _ClassVar[int]
     PREDICATE_FIELD_NUMBER: _ClassVar[int]
     END_FIELD_NUMBER: _ClassVar[int]
     IS_INVERSE_FIELD_NUMBER: _ClassVar[int]
+    INFERRED_BY_FIELD_NUMBER: _ClassVar[int]
     start: str
     predicate: str
     end: str
     is_inverse: bool
-    def __init__(self, start: _Optional[str] = ..., predicate: _Optional[str] = ..., end: _Optional[str] = ..., is_inverse: bool = ...) -> None: ...
+    inferred_by: str
+    def __init__(self, start: _Optional[str] = ..., predicate: _Optional[str] = ..., end: _Optional[str] = ..., is_inverse: bool = ..., inferred_by: _Optional[str] = ...) -> None: ...
 
 class Part(_message.Message):
     __slots__ = ("name", "share", "contribution", "cosine", "component")

@@ -119,12 +119,16 @@ class ItemAnswer(BaseModel):
 
 
 class Relation(BaseModel):
-    """A relation as it is walked: from `start` to `end`, against its direction where `is_inverse`."""
+    """A relation as it is walked: from `start` to `end`, against its direction where `is_inverse`.
+
+    `inferred_by`: the axiom of the ontology that it follows by, as rdfs:subClassOf; null where it was stated.
+    """
 
     start: str
     predicate: str
     end: str
     is_inverse: bool
+    inferred_by: str | None = None
 
 
 class RelatedItem(BaseModel):

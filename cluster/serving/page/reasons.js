@@ -17,7 +17,8 @@ export function reasonsOf(answer, titleOf) {
   const named = (part) => isWhole(part)
     ? { ...part, title: WHOLE[part.name] ?? part.name }
     : { ...part, title: titleOf.get(part.name) ?? part.name };
-  const step = ({ predicate, end }) => ` → ${titleOf.get(end) ?? end.replace("=", " ")} (${predicate.replaceAll("_", " ")})`;
+  const said = (predicate) => (predicate.split(/[/#]/).at(-1) || predicate).replaceAll("_", " ");  // of an IRI its end
+  const step = ({ predicate, end }) => ` → ${titleOf.get(end) ?? end.replace("=", " ")} (${said(predicate)})`;
   const way = (reason) => reason &&
     (titleOf.get(reason[0].start) ?? reason[0].start) + reason.slice(0, -1).map(step).join("") + " → this";
   return new Map((answer.explain?.items ?? []).map((of) =>

@@ -37,7 +37,7 @@ def test_related_items_and_paths_are_those_of_the_release(replica: LocalReplica)
     assert answer["items"][0] == {
         "item_id": "n03",
         "title": served.item("n03", OverlayView.empty()).title,
-        "path": [{"start": "n07", "predicate": "sequel_of", "end": "n03", "is_inverse": False}],
+        "path": [{"start": "n07", "predicate": "sequel_of", "end": "n03", "is_inverse": False, "inferred_by": None}],
     }
     query = {"start": "n01", "end": "n03", "k": 2, "predicate": ["directed_by", "sequel_of"]}
     (path,) = replica.client.get("/v1/graph/path", params=query).json()["paths"]
