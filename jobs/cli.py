@@ -6,6 +6,7 @@ import typer
 
 from jobs import (
     bench,
+    bench_search,
     bench_serving,
     build_release,
     check_parity,
@@ -63,7 +64,8 @@ app.command("query")(query_release.main)
 app.command("serve")(serve_release.main)
 app.command("parity")(check_parity.main)
 app.command("export")(export_release.main)
-bench.app.add_typer(bench_serving.app)  # without a name: its commands stand among the others
+for more in (bench_search, bench_serving):
+    bench.app.add_typer(more.app)  # without a name: its commands stand among the others
 app.add_typer(bench.app, name="bench")
 
 

@@ -56,17 +56,15 @@ class WordIndex:
         """
         counts = Counter(terms)
         distinct = sorted(list(counts)[:MAX_QUERY_TERMS])
-        total_I, has_term_I = np.zeros(stop - start), np.zeros(stop - start, bool)
+        total_I = np.zeros(stop - start)
         for term, place in zip(distinct, self.terms.rows_of(pa.array(distinct, pa.string())).tolist(), strict=True):
             if place < 0:
                 continue
             first, last = self.offsets_T1[place : place + 2].tolist()
             rows_P = self.rows_P[first:last]
             inside = slice(*np.searchsorted(rows_P, [start, stop]).tolist())
-            rows = rows_P[inside] - start
-            total_I[rows] += counts[term] * self.scores_P[first:last][inside].astype(np.float64)
-            has_term_I[rows] = True
-        found = np.flatnonzero(has_term_I)
+            total_I[rows_P[inside] - start] += counts[term] * self.scores_P[first:last][inside].astype(np.float64)
+        found = np.flatnonzero(total_I)  # what a term adds is above 0
         return found + start, total_I[found].astype(np.float32)
 
     def added(self, texts: pa.Array) -> WordIndex:

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from semrec.errors import InputError
 from semrec.lexical.engine import TermQueries, WordEngine
-from semrec.lexical.index import MAX_QUERY_TERMS, WordIndex, build_index
+from semrec.lexical.index import K1, MAX_QUERY_TERMS, B, WordIndex, build_index
 from semrec.lexical.reference import bm25_scores
-from semrec.lexical.terms import documents, terms_of
+from semrec.lexical.terms import documents, occurrences, terms_of
 
 WORDS = ["sea", "robot", "the", "ships", "Été", "x1"]
 TEXTS = st.lists(st.lists(st.sampled_from(WORDS), max_size=6).map(" ".join), min_size=1, max_size=12)
@@ -41,8 +41,27 @@ def test_terms(text: str, terms: list[str]) -> None:
     assert terms_of(text) == terms
 
 
-def test_a_title_that_is_the_text_counts_once() -> None:
-    assert documents(pa.array(["a", "a", ""]), pa.array(["a", "b", "c"])).to_pylist() == ["a", "a\nb", "\nc"]
+def test_a_text_has_the_same_terms_among_others() -> None:
+    texts = ["plain ASCII, 2 words_3", "déjà vu", "x" * 70]
+    row_N, code_N, terms = occurrences(pa.array(texts))
+    together = [[terms[code].as_py() for code in code_N[row_N == row]] for row in range(3)]
+    assert together == [terms_of(text) for text in texts]
+
+
+def test_a_title_that_the_text_begins_with_counts_once() -> None:
+    assert documents(pa.array(["a", "a", ""]), pa.array(["a b", "b", "c"])).to_pylist() == ["a b", "a\nb", "c"]
+
+
+def test_bm25s_gives_the_same_scores() -> None:
+    bm25s = pytest.importorskip("bm25s", reason="NOT TESTED: bm25s is absent (extra `test`)")
+    texts = [" ".join(WORDS[n * m % 6] for m in range(1 + n % 5)) for n in range(40)]
+    peer = bm25s.BM25(method="lucene", k1=K1, b=B)
+    peer.index([terms_of(text) for text in texts], show_progress=False)
+    query = terms_of("the robots and the sea")
+    rows, scores = index_of(texts).scores(query, 0, 40)
+    expected = peer.get_scores(query)
+    np.testing.assert_allclose(scores, expected[rows], rtol=1e-5)
+    assert np.count_nonzero(expected) == len(rows)
 
 
 @given(TEXTS, st.lists(st.sampled_from([*WORDS, "unknown"]), max_size=5).map(" ".join), st.integers(0, 12))
