@@ -1,4 +1,5 @@
-"""gRPC of the service as it is run: two replicas behind HAProxy, keys, a real client, and a real kill."""
+"""The service as it is run with all that may stand behind and before it: two replicas behind HAProxy, a matrix in two
+shards, keys, gRPC with a real client, and a real kill."""
 
 from __future__ import annotations
 
@@ -12,38 +13,41 @@ from typing import Any
 
 import grpc
 import httpx
+import numpy as np
 import psutil
 import pytest
 from grpc_questions import QUESTIONS, json_of, rounded
 from local_processes import free_port, wait_until
-from serving_world import make_world
+from serving_world import K, World, event_table, make_world, publish_world
 from test_serving_live import Running
 
 from cluster.serving.access.keys import append_key, make_key
 from cluster.serving.grpc import recommender_pb2 as pb
 from cluster.serving.grpc.recommender_pb2_grpc import RecommenderStub
+from cluster.serving.ray_serve import own_ports
+from semrec.data import import_interactions
+from semrec.online.release import OnlineRelease
 
 #: What Serve binds to every interface, whatever it is told: gRPC from outside, which asks for an API key, and that between
 #: its own processes, which asks for Ray's token.
-OPEN = ("ray::ProxyActor", "ray::ServeReplica:semrec:recommender")  # followed by what it does at the moment
+OPEN = ("ray::ProxyActor", "ray::ServeReplica:semrec:")  # followed by what it does at the moment
 
 
 class Served:
-    """A `semrec serve` with gRPC, and clients of it that hold the key `admin`."""
+    """A `semrec serve` with shards and gRPC, as users start it, and clients of it that hold the key `admin`."""
 
-    def __init__(self, folder: Path, *, is_closed: bool = False) -> None:
-        """`is_closed`: as users start it, without what the tests set for their other clusters."""
-        self.keys = {}
+    def __init__(self, world: World, folder: Path) -> None:
+        self.keys, self.world = {}, world
         for name in ("read", "write", "admin"):
             self.keys[name], stored = make_key(name, [name])
             append_key(str(folder / "keys.jsonl"), stored)
         self.port = free_port()
-        options = ["--keys-file", str(folder / "keys.jsonl"), "--grpc-port", str(self.port), "--replicas", "2"]
+        options = ["--keys-file", str(folder / "keys.jsonl"), "--grpc-port", str(self.port)]
+        options += ["--replicas", "2", "--shards", "2"]
         with pytest.MonkeyPatch.context() as environment:
-            if is_closed:
-                environment.delenv("RAY_AUTH_MODE")
-                environment.setenv("HOME", str(folder))
-            self.running = Running(make_world(folder / "w").workspace.storage.uri, folder, *options)
+            environment.delenv("RAY_AUTH_MODE")  # which the tests set for their other clusters
+            environment.setenv("HOME", str(folder))
+            self.running = Running(world.workspace.storage.uri, folder, *options)
         self.headers = {"Authorization": f"Bearer {self.keys['admin']}"}
         self.running.client.headers.update(self.headers)
         self.channel = grpc.insecure_channel(f"127.0.0.1:{self.port}")
@@ -70,7 +74,8 @@ class Served:
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    started = Served(tmp_path_factory.mktemp("grpc"), is_closed=True)
+    folder = tmp_path_factory.mktemp("grpc")
+    started = Served(make_world(folder / "w"), folder)
     yield started
     started.channel.close()
     started.running.stop()
@@ -94,17 +99,64 @@ def test_what_listens_is_on_loopback_or_asks_for_a_key_or_the_token(served: Serv
     assert not (Path(served.running.workspace).parent / ".ray").exists()
 
 
+def test_every_port_is_one_that_was_free_when_the_service_took_it(served: Served) -> None:
+    """Serve's own, fixed ones would be shared with another service of the machine, which then answers for this one."""
+    family = {process.pid: process for process in psutil.Process(served.running.pid).children(recursive=True)}
+    raylet = next(process for process in family.values() if process.name() == "raylet")
+    given = {
+        int(value) for name, value in raylet.environ().items() if name.startswith("RAY_SERVE_") and "_PORT" in name
+    }
+    first = {name: int(raylet.environ()[f"RAY_SERVE_DIRECT_INGRESS_MIN_{name}_PORT"]) for name in ("HTTP", "GRPC")}
+    given |= {port + number for port in first.values() for number in range(8)}
+    serves = ("ray::ServeReplica", "ray::ProxyActor", "haproxy")
+    listening = {
+        c.laddr.port
+        for c in psutil.net_connections("inet4")
+        if c.status == psutil.CONN_LISTEN and c.pid in family and family[c.pid].name().startswith(serves)
+    }
+    assert {served.port, served.running.port} < listening
+    assert listening <= {served.port, served.running.port, *given}
+    theirs = {name: value for name, value in own_ports().items() if name.endswith("_PORT")}
+    assert not given & {int(value) for value in theirs.values()}  # what the next service would take
+
+
+def lists(served: Served, release: OnlineRelease, num_items: int) -> dict[str, list[tuple[str, bytes]]]:
+    """The ids and scores of each third user's list; why a list is short is told as in the published one."""
+    found = {}
+    for n in range(0, 40, 3):
+        answer = served.running.get(f"/v1/users/user-{n}/recommendations", k=K)
+        found[f"user-{n}"] = [(i["item_id"], np.float32(i["score"]).tobytes()) for i in answer["items"]]
+        published = release.published(f"user-{n}")
+        assert published is not None
+        reason = published.short_reason  # of user-27, who states a platform that no item has
+        assert answer["short_reason"] == (reason and reason.replace("of 70 items", f"of {num_items} items"))
+    return found
+
+
+def test_shards_answer_with_the_bytes_of_one_matrix(served: Served) -> None:
+    release = served.world.serve()
+    for user, hits in lists(served, release, 70).items():
+        published = release.published(user)
+        assert published is not None
+        assert hits == [(hit.item_id, hit.score.tobytes()) for hit in published.hits]
+    why = served.running.get("/v1/users/user-0/recommendations", k=1, why="n40")["why"]
+    assert why["item_id"] == "n40"
+
+
 def test_serves_own_grpc_wants_the_token(served: Served) -> None:
-    """A request between replicas is a pickle: whoever could send one would run code."""
-    own = psutil.Process(served.replicas().pop())
-    ports = [c.laddr.port for c in own.net_connections("tcp") if c.status == "LISTEN" and c.laddr.ip == "::"]
-    codes = set()
-    for port in ports:
-        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel, pytest.raises(grpc.RpcError) as raised:
-            channel.unary_unary("/ray.serve.ASGIService/HandleRequest")(b"", timeout=30)
-        codes.add(raised.value.code())
-    assert codes <= {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.UNIMPLEMENTED}
-    assert grpc.StatusCode.UNAUTHENTICATED in codes
+    """A request between replicas and shards is a pickle: whoever could send one would run code."""
+    family = psutil.Process(served.running.pid).children(recursive=True)
+    own = [process for process in family if process.name().startswith("ray::ServeReplica:semrec:")]
+    assert len(own) == 4
+    for process in own:
+        ports = [c.laddr.port for c in process.net_connections("tcp") if c.status == "LISTEN" and c.laddr.ip == "::"]
+        codes = set()
+        for port in ports:
+            with grpc.insecure_channel(f"127.0.0.1:{port}") as channel, pytest.raises(grpc.RpcError) as raised:
+                channel.unary_unary("/ray.serve.ASGIService/HandleRequest")(b"", timeout=30)
+            codes.add(raised.value.code())
+        assert codes <= {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.UNIMPLEMENTED}
+        assert grpc.StatusCode.UNAUTHENTICATED in codes
 
 
 def test_every_rpc_is_answered_as_over_http(served: Served) -> None:
@@ -178,3 +230,15 @@ def test_a_killed_replica_costs_no_client_an_error(served: Served) -> None:
         for thread in threads:
             thread.join()
     assert not errors, errors[:3]
+
+
+def test_shards_leave_a_deleted_item_out_and_take_another_release_up(served: Served) -> None:
+    client, world = served.running.client, served.world
+    assert client.delete("/v1/items/n40").status_code == 200
+    assert client.get("/v1/items/n40/similar").status_code == 404
+    assert all("n40" not in dict(hits) for hits in lists(served, world.serve(), 68).values())  # n07 is deleted, too
+    events = [(f"user-{n}", f"n{n:02d}", 2.0, 40_000_000) for n in range(8, 40)]
+    import_interactions(world.workspace, [event_table(events)], mode="append")
+    release, _ = publish_world(world.workspace)
+    wait_until(lambda: served.running.get("/readyz")["release"] == release, 120)
+    assert served.running.get("/readyz")["refused"] == {}

@@ -1,9 +1,8 @@
-"""The service as it is run: `semrec serve` with two replicas behind HAProxy on the demo, and with shards; real kills."""
+"""The service as it is run: `semrec serve` with two replicas behind HAProxy on the demo, and real kills."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
@@ -15,15 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import numpy as np
 import psutil
 import pytest
 from local_processes import free_port, wait_until
-from serving_world import K, event_table, make_world, publish_world
+from serving_world import make_world
 from typer.testing import CliRunner
 
 from jobs.cli import app
-from semrec.data import import_interactions
 from semrec.online.release import OnlineRelease
 from semrec.runs.live import read_live
 from semrec.runs.publish import publish
@@ -276,42 +273,6 @@ def test_changes_survive_a_restart_of_the_application(demo: Running) -> None:
     assert demo.get("/v1/items/kept")["title"] == "Kept"
     assert demo.client.get("/v1/items/toy-story-2-1999").status_code == 404
     assert demo.get("/v1/users/somebody-new/recommendations", k=3) == before
-
-
-def test_shards_answer_with_the_bytes_of_one_matrix_beside_another_service(demo: Running, tmp_path: Path) -> None:
-    world = make_world(tmp_path / "w")
-    served, storage = world.serve(), world.workspace.storage
-    running = Running(storage.uri, tmp_path, "--shards", "3")
-    try:
-        assert not set(listening(running)) & set(listening(demo))  # a shared port answers for the other
-
-        def lists(num_items: int) -> dict[str, list[tuple[str, bytes]]]:
-            found = {}
-            for n in range(0, 40, 3):
-                answer = running.get(f"/v1/users/user-{n}/recommendations", k=K)
-                found[f"user-{n}"] = [(i["item_id"], np.float32(i["score"]).tobytes()) for i in answer["items"]]
-                published = served.published(f"user-{n}")
-                assert published is not None
-                reason = published.short_reason  # of user-27, who states a platform that no item has
-                assert answer["short_reason"] == (reason and reason.replace("of 70 items", f"of {num_items} items"))
-            return found
-
-        for user, hits in lists(70).items():
-            published = served.published(user)
-            assert published is not None
-            assert hits == [(hit.item_id, hit.score.tobytes()) for hit in published.hits]
-        why = running.get("/v1/users/user-0/recommendations", k=1, why="n40")["why"]
-        assert why["item_id"] == "n40"
-        assert running.client.delete("/v1/items/n40").status_code == 200
-        assert running.client.get("/v1/items/n40/similar").status_code == 404
-        assert all("n40" not in dict(hits) for hits in lists(69).values())
-        events = [(f"user-{n}", f"n{n:02d}", 2.0, 40_000_000) for n in range(40)]
-        import_interactions(world.workspace, [event_table(events)], mode="append")
-        release, _ = publish_world(world.workspace)
-        wait_until(lambda: running.get("/readyz")["release"] == release, 120)
-        assert json.loads(running.client.get("/readyz").text)["refused"] == {}
-    finally:
-        running.stop()
 
 
 def test_without_keys_no_other_address_is_served(tmp_path: Path) -> None:
