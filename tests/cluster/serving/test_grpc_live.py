@@ -44,6 +44,10 @@ class Served:
         self.port = free_port()
         options = ["--keys-file", str(folder / "keys.jsonl"), "--grpc-port", str(self.port)]
         options += ["--replicas", "2", "--shards", "2"]
+        kept = Path("~/.cache/semrec").expanduser()  # what other tests compiled: anew, it takes a minute of CPU
+        kept.mkdir(parents=True, exist_ok=True)
+        (folder / ".cache").mkdir()
+        (folder / ".cache/semrec").symlink_to(kept)
         with pytest.MonkeyPatch.context() as environment:
             environment.delenv("RAY_AUTH_MODE")  # which the tests set for their other clusters
             environment.setenv("HOME", str(folder))
