@@ -46,6 +46,7 @@ _SETTINGS = {
     "models.ials_regularization": 0.03,
 }
 _SHOWN_PER_TASTE = 4
+_TELLING = ("series", "director", "genre")  # what says most of how films are related comes first
 
 
 @exit_on_error
@@ -84,10 +85,11 @@ def main(
 
 
 def _import(workspace: Workspace, viewers: int, copies: int, seed: int) -> None:
-    from semrec.data import import_interactions, import_items, import_users
-    from semrec.demo import film_items, viewer_interactions, viewer_rows
+    from semrec.data import ColumnMap, import_interactions, import_items, import_table, import_users
+    from semrec.demo import ONTOLOGY, film_items, viewer_interactions, viewer_rows
 
     items = import_items(workspace, film_items(copies))
+    import_table(workspace, ONTOLOGY, fmt="turtle", kind="ontology", columns=ColumnMap())
     import_users(workspace, viewer_rows(viewers))
     batches = viewer_interactions(viewers, seed, copies)
     events = import_interactions(workspace, batches, repeats="latest", neutral_value=2.5)
@@ -147,8 +149,9 @@ def _show_reason(served: OnlineRelease, viewer: str, title_of: Callable[[str], s
     assert published is not None
     explained = explain(served, served.profile(viewer, [], released), published.hits, released)
     reasons = {one.item_id: one.reason for one in explained if one.reason}
-    if reasons:  # a director says more than a genre
-        item_id = min(reasons, key=lambda item_id: reasons[item_id][0].predicate)
+    if reasons:
+        ranks = {item_id: (len(way), _TELLING.index(way[0].predicate)) for item_id, way in reasons.items()}
+        item_id = min(ranks, key=lambda item_id: ranks[item_id])
         ways = ", ".join(edge.end.replace("=", " ") for edge in reasons[item_id] if not edge.is_inverse)
         say(f"\nwhy {title_of(item_id)}: {viewer} liked {title_of(reasons[item_id][0].start)}, with the same {ways}")
 

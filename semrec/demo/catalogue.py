@@ -7,12 +7,15 @@ import json
 from collections.abc import Iterator
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 from typing import Any, Final
 
 from semrec.data import ItemRow
 
-__all__ = ["PLATFORMS", "film_items", "films"]
+__all__ = ["ONTOLOGY", "PLATFORMS", "film_items", "films"]
 
+#: The ontology of the films, a Turtle file: genres in a hierarchy, people, series.
+ONTOLOGY: Final = Path(__file__).with_name("films.ttl")
 PLATFORMS: Final = ("Atlas", "Harbor+", "Kinobox", "Lumina", "Marquee", "Night Owl", "Popcorn TV", "Reelhouse")
 
 
