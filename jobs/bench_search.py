@@ -34,3 +34,7 @@ def search(
 
     rows = bench_retrieval_set(folder, split=split, model=model, progress=ConsoleProgress())
     show_rows("search", [asdict(row) for row in rows], json)
+
+
+if __name__ == "__main__":
+    app()
