@@ -29,7 +29,7 @@ from semrec.user_cache import user_cache, writable_folder
 __all__ = ["compiled", "compiled_sources"]
 
 _PACKAGE: Final = Path(__file__).parent
-_IMPORTS_COMPILER: Final = re.compile(rb"^(from|import) (numba|semrec\.compiled)\b", re.MULTILINE)
+_IMPORTS_COMPILER: Final = re.compile(rb"^(from|import) (numba|llvmlite|semrec\.compiled)\b", re.MULTILINE)
 
 
 def compiled(function: Callable[..., Any]) -> Any:

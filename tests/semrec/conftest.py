@@ -8,13 +8,14 @@ import pytest
 import torch
 from wrong_products import saturated
 
-from semrec.scoring.formats import check
+from semrec.scoring.formats import check, panels
 
 
 @pytest.fixture
 def saturating_int8(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A machine whose int8 products saturate."""
+    """A machine whose int8 products saturate, and which has no instruction for panels."""
     monkeypatch.setattr(torch, "_int_mm", saturated)
+    monkeypatch.setattr(panels, "has_byte_products", lambda: False)
     check._cpu_fault.cache_clear()
     yield
     check._cpu_fault.cache_clear()

@@ -13,6 +13,7 @@ from semrec.scoring.cpu.items import CpuItems, frozen
 from semrec.scoring.cpu.llvm import GROUP, LIMIT_KIND
 from semrec.scoring.formats import CoarseFormat
 from semrec.scoring.formats.base import vector_norms
+from semrec.scoring.formats.panels import fill_tile, pack_strips
 from semrec.scoring.types import ItemShard, Queries
 
 __all__ = ["CpuBlock", "PreparedQueries"]
@@ -24,9 +25,10 @@ _TALL_ITEMS: Final = 32_768  # with 64 queries, a bfloat16 tile is 4 MiB
 class PreparedQueries:
     """Queries made ready for a shard, and for any sample of it.
 
-    `vectors_QD` float32; `coarse_QD` the same in the coarse format; `scale_Q` float32: what their products are to be
-    multiplied with; `bounds`: the terms of their errors; `words_CW` uint64 distinct eligibility words, of which query q has
-    those at `combination_Q[q]`; `seen`: offsets int64 [Q + 1] and the shard's seen rows, int64, ascending for each query.
+    `vectors_QD` float32; `coarse_QD` the same in the coarse format, and where that is in panels `strips` of them; `scale_Q`
+    float32: what their products are to be multiplied with; `bounds`: the terms of their errors; `words_CW` uint64 distinct
+    eligibility words, of which query q has those at `combination_Q[q]`; `seen`: offsets int64 [Q + 1] and the shard's seen
+    rows, int64, ascending for each query.
     """
 
     def __init__(self, queries: Queries, coarse: CoarseFormat, shard: ItemShard) -> None:
@@ -35,6 +37,7 @@ class PreparedQueries:
         self.scale_Q, residual_Q = coarse.row_columns(self.vectors_QD, norm_Q)
         self.bounds = coarse.query_bounds(norm_Q, residual_Q, self.vectors_QD.shape[1], rounded_output=True)
         self.coarse_QD = coarse.encode_queries(self.vectors_QD, self.scale_Q)
+        self.strips = pack_strips(self.coarse_QD.numpy()) if coarse.in_panels else None
         self.words_CW, self.combination_Q = _distinct_rows(queries.words_QW)
         self.seen = queries.seen_of(shard)
 
@@ -69,10 +72,19 @@ class CpuBlock:
     def tiles(self) -> Iterator[tuple[int, np.ndarray]]:
         """First row and coarse scores [Q, T] of each tile, in a buffer that the next one overwrites."""
         items, num_queries = self._items, self._queries.num_queries
-        for start, stop, buffer in self._edges(0, items.shard.num_items, num_queries):
+        buffer = self._buffer(0, items.shard.num_items, num_queries)
+        for start, stop in self._edges(0, items.shard.num_items):
             tile_QT = buffer[: num_queries * (stop - start)].view(num_queries, stop - start)
-            items.coarse.multiply(self._queries.coarse_QD, items.coarse_tile(start, stop), tile_QT)
+            if items.in_panels:
+                fill_tile(self._queries.strips, items.coarse_tile(start, stop), tile_QT.numpy())
+            else:
+                items.coarse.multiply(self._queries.coarse_QD, items.coarse_tile(start, stop), tile_QT)
             yield start, _as_array(tile_QT)
+
+    def panel_tiles(self, first: int, last: int) -> Iterator[tuple[int, int, np.ndarray]]:
+        """First and last-plus-one row of each tile of the rows first:last, and its panels."""
+        for start, stop in self._edges(first, last):
+            yield start, stop, self._items.coarse_tile(start, stop)
 
     def tall_tiles(self, first: int, last: int) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
         """As `tiles` for the rows first:last and at most 64 queries: scores [T, P], and scratch for limits.
@@ -85,24 +97,27 @@ class CpuBlock:
         queries_PD = torch.zeros((num_padded, coarse_QD.shape[1]), dtype=coarse_QD.dtype)
         queries_PD[: len(coarse_QD)] = coarse_QD
         limits_P = np.empty(GROUP, LIMIT_KIND[items.coarse.score_kind])
-        for start, stop, buffer in self._edges(first, last, num_padded):
+        buffer = self._buffer(first, last, num_padded)
+        for start, stop in self._edges(first, last):
             tile_TP = buffer[: num_padded * (stop - start)].view(stop - start, num_padded)
             items.coarse.multiply(items.coarse_tile(start, stop), queries_PD, tile_TP)
             yield start, _as_array(tile_TP), limits_P
 
-    def _edges(self, first: int, last: int, num_queries: int) -> Iterator[tuple[int, int, torch.Tensor]]:
-        """First and last-plus-one row of each tile, and a buffer for its scores; sets what of the tile is eligible."""
-        items, width = self._items, self._width
-        # One group more than the tile, because the last row's last group is read whole.
-        size = num_queries * min(width, last - first) + GROUP
-        buffer = torch.empty(size, dtype=getattr(torch, items.coarse.score_kind))
-        for start in range(first, last, width):
-            stop = min(start + width, last)
+    def _buffer(self, first: int, last: int, num_queries: int) -> torch.Tensor:
+        """Room for the scores of a tile. One group more, because the last row's last group is read whole."""
+        size = num_queries * min(self._width, last - first) + GROUP
+        return torch.empty(size, dtype=getattr(torch, self._items.coarse.score_kind))
+
+    def _edges(self, first: int, last: int) -> Iterator[tuple[int, int]]:
+        """First and last-plus-one row of each tile; sets what of the tile is eligible."""
+        items = self._items
+        for start in range(first, last, self._width):
+            stop = min(start + self._width, last)
             kernels.eligible_groups(
                 self._queries.words_CW, items.clause_edges, items.bit_planes_VG, items.plane_of_bit, start // GROUP,
                 stop - start, self.visibility.eligible_CG,
             )  # fmt: skip
-            yield start, stop, buffer
+            yield start, stop
 
 
 def _distinct_rows(words_QW: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

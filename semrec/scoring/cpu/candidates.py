@@ -13,12 +13,13 @@ from typing import NamedTuple
 import numpy as np
 
 from semrec.compiled import compiled
-from semrec.scoring.cpu.llvm import lanes_dot, prefetch
+from semrec.scoring.cpu.llvm import count_at_least, lanes_dot, prefetch, wide_lanes_dot, widen
 
 __all__ = [
     "Bounds",
     "CandidateBuffers",
     "RescoreVectors",
+    "buffer_capacity",
     "canonical_score",
     "error_of_item",
     "finish",
@@ -30,6 +31,8 @@ __all__ = [
 
 _CACHE_LINE = 64
 _PREFETCHED_ROWS = 2  # rows ahead of the one that is scored
+_FEWEST_FOR_RADIX, _RADIX = 400, 2048  # keys, and values of a digit
+_PAIRS_PER_ROW = 8  # that are scored while a row passes
 
 
 class RescoreVectors(NamedTuple):
@@ -60,7 +63,8 @@ class CandidateBuffers(NamedTuple):
     """Up to N candidates of each query, in ascending rows: int32 rows, float32 scores, [Q, N] each; int64 counts [Q].
 
     Scores are coarse; those of rows stored as ~row are canonical. `threshold_Q` float32; `num_scored_Q`, `num_visible_Q`
-    int64: pairs scored canonically, and items passed that the query may be shown.
+    int64: pairs scored canonically, and items passed that the query may be shown. `full_Q` int64: with how many a buffer is
+    shrunk, at most N; it begins with few, which raise the threshold early, and doubles where the bounds leave too many.
     """
 
     row_QN: np.ndarray
@@ -69,14 +73,22 @@ class CandidateBuffers(NamedTuple):
     threshold_Q: np.ndarray
     num_scored_Q: np.ndarray
     num_visible_Q: np.ndarray
+    full_Q: np.ndarray
 
 
-def new_candidate_buffers(capacity: int, threshold_Q: np.ndarray) -> CandidateBuffers:
-    """Empty buffers of queries that only look for scores of `threshold_Q`, float32, and above."""
+def new_candidate_buffers(k: int, threshold_Q: np.ndarray) -> CandidateBuffers:
+    """Empty buffers of queries that only look for K scores of `threshold_Q`, float32, and above."""
+    capacity = buffer_capacity(k)
     row_QN = np.empty((len(threshold_Q), capacity), np.int32)
     counts = np.zeros((3, len(threshold_Q)), np.int64)
     score_QN = np.empty(row_QN.shape, np.float32)
-    return CandidateBuffers(row_QN, score_QN, counts[0], threshold_Q.copy(), counts[1], counts[2])
+    full_Q = np.full(len(threshold_Q), min(3 * k + 48, capacity), np.int64)
+    return CandidateBuffers(row_QN, score_QN, counts[0], threshold_Q.copy(), counts[1], counts[2], full_Q)
+
+
+def buffer_capacity(k: int) -> int:
+    """How many candidates a query's buffer holds at most."""
+    return 6 * k + 512
 
 
 @compiled
@@ -98,11 +110,15 @@ def score_bounds(bounds, q, row, score):  # type: ignore[no-untyped-def]
 def shrink_buffer(q, k, bounds, buffers, vectors, lower_N):  # type: ignore[no-untyped-def]
     """Drops candidates that cannot be among the first K; scores canonically those that the bounds cannot tell apart.
 
-    Leaves at most (K + capacity) / 2 of them, so that a buffer is shrunk once for many items. `lower_N` is scratch.
+    Scores none as long as the buffer may grow. Leaves about half of it empty, so that it is shrunk once for many items.
+    `lower_N` is scratch.
     """
     _drop_below(q, k, bounds, buffers, lower_N)
     row_N, score_N, count = buffers.row_QN[q], buffers.score_QN[q], buffers.count_Q[q]
-    if count <= (k + len(row_N)) // 2:
+    if count <= (k + buffers.full_Q[q]) // 2:
+        return
+    if buffers.full_Q[q] < len(row_N):
+        buffers.full_Q[q] = min(2 * buffers.full_Q[q], len(row_N))
         return
     for n in range(count):
         if row_N[n] >= 0:
@@ -139,42 +155,45 @@ def _drop_below(q, k, bounds, buffers, lower_N):  # type: ignore[no-untyped-def]
     num_left = 0
     for n in range(count):
         upper = score_N[n] if row_N[n] < 0 else score_bounds(bounds, q, row_N[n], score_N[n])[1]
-        if upper >= threshold:
-            row_N[num_left], score_N[num_left] = row_N[n], score_N[n]
-            num_left += 1
+        row_N[num_left], score_N[num_left] = row_N[n], score_N[n]  # written in any case: a branch would be a guess
+        num_left += upper >= threshold
     buffers.count_Q[q], buffers.threshold_Q[q] = num_left, threshold
 
 
 @compiled
 def kth_largest_of_rows(values_QN, k, kth_Q):  # type: ignore[no-untyped-def]
-    """Fills `kth_Q`, float32, with the K-th largest value of each row; reorders the rows."""
+    """Fills `kth_Q`, float32, with the K-th largest value of each row; the rows are scratch then."""
     for q in range(len(values_QN)):
         kth_Q[q] = _kth_largest(values_QN[q], k)
 
 
 @compiled
 def _kth_largest(values, k):  # type: ignore[no-untyped-def]
-    """The K-th largest of at least K numbers, by Hoare's quickselect; reorders them."""
-    low, high, rank = 0, len(values) - 1, k - 1
+    """The K-th largest of at least K float32, none of them NaN; the values are scratch then.
+
+    Bisects by how many values reach a pivot, 64 of which are compared at once: quickselect takes as many steps as branches that
+    no processor foresees. Bits of floats order like their values as int32 once the lower 31 of negative ones are flipped.
+    """
+    keys = values.view(np.int32)
+    lowest, highest = np.int32(0x7FFFFFFF), np.int32(-0x80000000)
+    for n in range(len(keys)):
+        keys[n] ^= (keys[n] >> np.int32(31)) & np.int32(0x7FFFFFFF)
+        lowest, highest = min(lowest, keys[n]), max(highest, keys[n])
+    low, high = np.int64(lowest), np.int64(highest)
     while low < high:
-        pivot = values[(low + high) // 2]
-        i, j = low, high
-        while i <= j:
-            while values[i] > pivot:
-                i += 1
-            while values[j] < pivot:
-                j -= 1
-            if i <= j:
-                values[i], values[j] = values[j], values[i]
-                i += 1
-                j -= 1
-        if rank <= j:
-            high = j
-        elif rank >= i:
-            low = i
-        else:  # between the two halves all values equal the pivot
-            break
-    return values[rank]
+        pivot = low + (high - low + 1) // 2
+        num_reaching = count_at_least(keys, np.int32(pivot))
+        if num_reaching >= k:
+            low = pivot
+        else:
+            high = pivot - 1
+        if num_reaching == k:  # the least of these K
+            lowest = np.int32(0x7FFFFFFF)
+            for n in range(len(keys)):
+                lowest = min(lowest, keys[n]) if keys[n] >= pivot else lowest
+            low = high = np.int64(lowest)
+    key = np.int32(low)
+    return np.int32(key ^ ((key >> np.int32(31)) & np.int32(0x7FFFFFFF))).view(np.float32)
 
 
 @compiled
@@ -207,10 +226,13 @@ def finish(k, num_rows, bounds, buffers, vectors):  # type: ignore[no-untyped-de
                 if row < 0:
                     continue
                 lower = score_bounds(bounds, q, row, buffers.score_QN[q, n])[0]
-                if phase == 1 or is_short or lower >= buffers.threshold_Q[q]:
-                    slots[count] = q * capacity + n
-                    count += 1
-        _score_slots(_slots_by_row(slots[:count], num_rows, buffers), buffers, vectors)
+                slots[count] = q * capacity + n
+                count += phase == 1 or is_short or lower >= buffers.threshold_Q[q]
+        # With many pairs for each row it pays to read the matrix again for every few queries, which stay in a cache then.
+        num_parts = max(1, count // (_PAIRS_PER_ROW * max(1, num_rows)))
+        for part in range(num_parts):
+            slots_of_part = slots[count * part // num_parts : count * (part + 1) // num_parts]
+            _score_slots(_slots_by_row(slots_of_part, num_rows, buffers), buffers, vectors)
     offsets = np.zeros(num_queries + 1, np.int64)
     for q in range(num_queries):
         offsets[q + 1] = offsets[q] + min(k, buffers.count_Q[q])
@@ -247,10 +269,15 @@ def _slots_by_row(slots, num_rows, buffers):  # type: ignore[no-untyped-def]
 def _score_slots(slots, buffers, vectors):  # type: ignore[no-untyped-def]
     """Scores candidates canonically. Those whose rows ascend read the matrix as it lies.
 
-    The rows stand far apart, so no hardware prefetcher sees a pattern: the cache lines of the next ones are asked for here.
+    The rows stand far apart, so no hardware prefetcher sees a pattern: the cache lines of the next ones are asked for here. A
+    row that stands in several candidates is made float64 once.
     """
-    capacity, row_bytes = buffers.row_QN.shape[1], vectors.high_ID.shape[1] * 2
+    capacity, dimension = buffers.row_QN.shape[1], vectors.high_ID.shape[1]
+    row_bytes = dimension * 2
     high, low = np.uintp(vectors.high_ID.ctypes.data), np.uintp(vectors.low_ID.ctypes.data)
+    queries = np.uintp(vectors.queries_QD.ctypes.data)
+    item_D = np.empty(dimension, np.float64)
+    item, widened_row = np.uintp(item_D.ctypes.data), np.int64(-1)
     for i in range(len(slots)):
         if i + _PREFETCHED_ROWS < len(slots):
             ahead = slots[i + _PREFETCHED_ROWS]
@@ -259,15 +286,24 @@ def _score_slots(slots, buffers, vectors):  # type: ignore[no-untyped-def]
                 prefetch(high + offset + np.uintp(line))
                 prefetch(low + offset + np.uintp(line))
         q, n = slots[i] // capacity, slots[i] % capacity
-        row = buffers.row_QN[q, n]
-        buffers.score_QN[q, n] = canonical_score(q, np.int64(row), vectors)
+        row = np.int64(buffers.row_QN[q, n])
+        if row != widened_row and i + 1 < len(slots):
+            after = slots[i + 1]
+            if buffers.row_QN[after // capacity, after % capacity] == row:
+                widen(high + np.uintp(row * row_bytes), low + np.uintp(row * row_bytes), dimension, item)
+                widened_row = row
+        if row == widened_row:
+            score = wide_lanes_dot(queries + np.uintp(q * dimension * 4), item, dimension)
+            buffers.score_QN[q, n] = np.float32(score) + np.float32(0.0)  # -0.0 becomes 0.0
+        else:
+            buffers.score_QN[q, n] = canonical_score(q, row, vectors)
         buffers.row_QN[q, n] = ~row
         buffers.num_scored_Q[q] += 1
 
 
 @compiled
 def _sort_best(row_N, score_N, best_rows, best_scores):  # type: ignore[no-untyped-def]
-    """Sorts by (score descending, row ascending) and fills `best_rows` and `best_scores` with the first.
+    """Sorts rows that ascend by their scores, descending, and fills `best_rows` and `best_scores` with the first.
 
     One uint64 key holds both: above, bits of the score that ascend as scores descend; below, the row.
     """
@@ -277,9 +313,30 @@ def _sort_best(row_N, score_N, best_rows, best_scores):  # type: ignore[no-untyp
         if not bits & np.uint64(0x80000000):  # not negative: descending scores are ascending complements
             bits = ~bits & np.uint64(0x7FFFFFFF)
         keys[n] = (bits << np.uint64(32)) | np.uint64(row_N[n] if row_N[n] >= 0 else ~row_N[n])
-    keys.sort()
+    if len(keys) < _FEWEST_FOR_RADIX:
+        keys.sort()
+    else:
+        keys = _by_upper_bits(keys)
     for n in range(len(best_rows)):
         bits = keys[n] >> np.uint64(32)
         if not bits & np.uint64(0x80000000):
             bits = ~bits & np.uint64(0x7FFFFFFF)
         best_rows[n], best_scores[n] = keys[n] & np.uint64(0xFFFFFFFF), np.uint32(bits).view(np.float32)
+
+
+@compiled
+def _by_upper_bits(keys):  # type: ignore[no-untyped-def]
+    """Sorts uint64 by their upper 32 bits and leaves the order of equal ones: a radix sort in three passes."""
+    other = np.empty_like(keys)
+    for shift in (32, 43, 54):
+        starts = np.zeros(_RADIX + 1, np.int64)
+        for key in keys:
+            starts[((key >> np.uint64(shift)) & np.uint64(_RADIX - 1)) + np.uint64(1)] += 1
+        for digit in range(_RADIX):
+            starts[digit + 1] += starts[digit]
+        for key in keys:
+            digit = (key >> np.uint64(shift)) & np.uint64(_RADIX - 1)
+            other[starts[digit]] = key
+            starts[digit] += 1
+        keys, other = other, keys
+    return keys

@@ -21,7 +21,7 @@ import torch
 from semrec.scoring.cpu import candidates, kernels
 from semrec.scoring.cpu.block import CpuBlock, PreparedQueries
 from semrec.scoring.cpu.items import CpuItems
-from semrec.scoring.cpu.llvm import GROUP
+from semrec.scoring.cpu.llvm import GROUP, MAXIMA
 from semrec.scoring.formats import DEFAULT_FORMAT, CoarseFormat, get_format
 from semrec.scoring.formats.check import check_product
 from semrec.scoring.types import ItemShard, Queries, Targets, TopK, check_queries
@@ -34,6 +34,7 @@ _BLOCK_QUERIES: Final = 2048
 _BUFFER_BYTES: Final = 16 << 20  # for the candidate buffers of one block
 _CANDIDATE_BYTES: Final = 8
 _MIN_SAMPLED: Final = 1024
+_GROUPS_IN_SET: Final = (16, 4, 1)  # the fewest maxima that tell enough items apart are selected from the fastest
 _MIN_QUERIES: Final = 16  # a block smaller than this is not worth a thread
 _POOLS_LOCK: Final = threading.Lock()
 
@@ -81,7 +82,7 @@ class CpuEngine:
         k = min(k, max(1, self.shard.num_items))
         if 0 < queries.num_queries <= self._few_queries:
             return self._top_k_few(queries, k)
-        fitting = max(_MIN_QUERIES, _BUFFER_BYTES // (_capacity(k) * _CANDIDATE_BYTES))
+        fitting = max(_MIN_QUERIES, _BUFFER_BYTES // (candidates.buffer_capacity(k) * _CANDIDATE_BYTES))
         blocks = self._blocks(queries.num_queries, min(self._block_queries, fitting))
         return TopK.concatenate(self._in_threads(lambda edges: self._top_k_block(queries.between(*edges), k), blocks))
 
@@ -137,9 +138,14 @@ class CpuEngine:
 
     def _sweep(self, queries: PreparedQueries, k: int, threshold_Q: np.ndarray, edges: Edges) -> TopK:
         """The first K of each query among those items of a range whose score may reach `threshold_Q`."""
-        block, capacity = CpuBlock(self._items, queries, *queries.seen), _capacity(k)
-        buffers = candidates.new_candidate_buffers(capacity, threshold_Q)
-        if queries.num_queries <= self._few_queries:
+        block = CpuBlock(self._items, queries, *queries.seen)
+        buffers = candidates.new_candidate_buffers(k, threshold_Q)
+        if self._items.in_panels:
+            for start, stop, panels in block.panel_tiles(*edges):
+                kernels.sweep_panels(
+                    queries.strips, panels, start, stop - start, k, block.bounds, block.visibility, buffers, block.vectors
+                )  # fmt: skip
+        elif queries.num_queries <= self._few_queries:
             for start, tile_TP, limits_P in block.tall_tiles(*edges):
                 kernels.sweep_few(
                     tile_TP, start, k, block.bounds, block.visibility, buffers, block.vectors, limits_P
@@ -149,28 +155,36 @@ class CpuEngine:
                 kernels.sweep_tile(tile_QT, start, k, block.bounds, block.visibility, buffers, block.vectors)
         offsets, rows, scores = candidates.finish(k, self.shard.num_items, block.bounds, buffers, block.vectors)
         num_scored_Q, num_visible_Q = buffers.num_scored_Q, buffers.num_visible_Q
-        num_exhaustive = int(((num_scored_Q >= num_visible_Q) & (num_visible_Q > capacity)).sum())
+        num_exhaustive = int(((num_scored_Q >= num_visible_Q) & (num_visible_Q > candidates.buffer_capacity(k))).sum())
         return TopK(offsets, rows + self.shard.first_row, scores, int(num_scored_Q.sum()), num_exhaustive)
 
     def _guess(self, queries: PreparedQueries, k: int) -> np.ndarray:
         """A score that each query's first K most likely reach, from a sample: float32 [Q]; minus infinity for none.
 
         Of every n-th item about K / n are among the first K, and hardly ever more than that, 3.5 standard deviations and
-        three. So the score of that rank in the sample is most likely below the K-th of all. The maxima of groups stand for
-        the items, because two of the best seldom share a group.
+        three. So the score of that rank in the sample is most likely below the K-th of all. The maxima of sets of items stand
+        for the items, because two of the best seldom share a set.
         """
         guess_Q = np.full(queries.num_queries, -np.inf, np.float32)
         if self._sample is None:
             return guess_Q
         expected, num_sampled = k / self._sample_every, self._sample.shard.num_items
         rank = int(np.ceil(expected + 3.5 * expected**0.5 + 3))
-        width = next((width for width in (64, 16) if num_sampled // width >= 3 * rank), None)
-        if width is None:
+        num_groups = -(-num_sampled // GROUP)
+        groups_in_set = next((n for n in _GROUPS_IN_SET if num_groups // n * MAXIMA >= 3 * rank), None)
+        if groups_in_set is None:
             return guess_Q
         block = CpuBlock(self._sample, queries, *_every(*queries.seen, self._sample_every))
-        maxima_QG = np.empty((queries.num_queries, -(-num_sampled // width)), np.float32)
-        for start, tile_QT in block.tiles():
-            kernels.group_maxima(tile_QT, width, block.bounds, block.visibility, maxima_QG, start)
+        maxima_QG = np.full((queries.num_queries, -(-num_groups // groups_in_set) * MAXIMA), -np.inf, np.float32)
+        terms = groups_in_set, block.bounds, block.visibility, maxima_QG
+        if self._sample.in_panels:
+            for start, stop, panels in block.panel_tiles(0, num_sampled):
+                kernels.panel_maxima(queries.strips, panels, start, stop - start, *terms)
+        else:
+            for start, tile_QT in block.tiles():
+                kernels.tile_maxima(tile_QT, start, *terms)
+        with np.errstate(invalid="ignore"):  # no score times a scale of zero
+            maxima_QG *= queries.scale_Q[:, None]
         candidates.kth_largest_of_rows(maxima_QG, rank, guess_Q)
         guess_Q[np.isnan(guess_Q)] = -np.inf  # products that left float32, or int8 codes of nothing
         return guess_Q
@@ -201,11 +215,6 @@ class CpuEngine:
 
     def _in_threads(self, function: Callable[[Work], Result], work: Sequence[Work]) -> list[Result]:
         return list(_pool(self.num_threads).map(function, work))
-
-
-def _capacity(k: int) -> int:
-    """How many candidates a query's buffer holds."""
-    return 3 * k + 4 * GROUP
 
 
 def _even(length: int, num_parts: int) -> list[Edges]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from semrec.scoring.cpu.llvm import GROUP
@@ -15,7 +18,7 @@ class CpuItems:
     """A shard and what is derived from it. The halves are read where they lie; what a format keeps lies beside them.
 
     Item columns `norm_I`, `residual_I` and `scale_I` are float32, one group of zeros longer than the items.
-    `coarse_tile(start, stop)` gives rows in the coarse format: [T, D'].
+    `coarse_tile(start, stop)` gives rows in the coarse format: [T, D'], or panels of them where it is `in_panels`.
     """
 
     def __init__(self, shard: ItemShard, coarse: CoarseFormat, tile_items: int) -> None:
@@ -23,7 +26,9 @@ class CpuItems:
         norm_I, scale_I, residual_I = shard.norms_of(coarse)
         self.norm_I, self.scale_I, self.residual_I = _padded(norm_I), _padded(scale_I), _padded(residual_I)
         self.high_ID, self.low_ID = frozen(shard.high_ID), frozen(shard.low_ID)
-        self.coarse_tile = coarse.item_tiles(shard, scale_I)
+        self.in_panels = coarse.in_panels
+        make_tiles = coarse.item_panels if coarse.in_panels else coarse.item_tiles
+        self.coarse_tile: Callable[[int, int], Any] = make_tiles(shard, scale_I)
         self.bit_planes_VG, self.plane_of_bit = _bit_planes(shard.words_IW)
         self.clause_edges = np.array([*shard.clause_starts, shard.words_IW.shape[1]], np.int64)
 

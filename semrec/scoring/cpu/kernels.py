@@ -15,16 +15,29 @@ from semrec.compiled import compiled
 from semrec.scoring.cpu.candidates import canonical_score, error_of_item, score_bounds, shrink_buffer
 from semrec.scoring.cpu.llvm import (
     GROUP,
+    MAXIMA,
     as_limit,
     at_least,
     at_least_each,
     count_bits,
     first_bit,
-    largest,
     load_score,
+    raise_maxima,
 )
+from semrec.scoring.formats.panels import PANEL, STRIP, compare_strip, multiply_strip
 
-__all__ = ["Visibility", "count_tile", "eligible_groups", "group_maxima", "sweep_few", "sweep_tile"]
+__all__ = [
+    "Visibility",
+    "count_tile",
+    "eligible_groups",
+    "panel_maxima",
+    "sweep_few",
+    "sweep_panels",
+    "sweep_tile",
+    "tile_maxima",
+]
+
+_RUN_BYTES = 3 << 17  # of panels
 
 
 class Visibility(NamedTuple):
@@ -83,7 +96,7 @@ def sweep_tile(tile_QT, start, k, bounds, visibility, buffers, vectors):  # type
     scales = np.uintp(bounds.scale_I.ctypes.data) + np.uintp(start * 4)
     lower_N = np.empty(buffers.row_QN.shape[1], np.float32)
     for q in range(len(tile_QT)):
-        buffers.num_visible_Q[q] += _visible_groups(q, start, num_items, visibility, visible_G)
+        buffers.num_visible_Q[q] += _visible_groups(q, start, num_items, 0, visibility, visible_G)
         address = np.uintp(tile_QT[q].ctypes.data)
         error = error_of_item(bounds, q, norm, residual)
         limit = as_limit(tile_QT, _min_coarse(bounds, q, buffers.threshold_Q[q], error))
@@ -104,6 +117,46 @@ def sweep_tile(tile_QT, start, k, bounds, visibility, buffers, vectors):  # type
 
 
 @compiled
+def sweep_panels(strips, panels, start, num_items, k, bounds, visibility, buffers, vectors):  # type: ignore[no-untyped-def]
+    """`sweep_tile` for items in panels, from row `start`: 6 queries by 64 items are multiplied and looked at, at a time.
+
+    A run of panels that fits into the processor's second cache stays there while all queries pass.
+    """
+    products, mask_R = np.empty((STRIP, PANEL), np.int32), np.empty(STRIP, np.uint64)
+    run = max(1, _RUN_BYTES // panels.shape[1])
+    visible_RG, limit_R = np.empty((STRIP, run), np.uint64), np.full(STRIP, np.inf, np.float32)
+    error_R = np.empty(STRIP, np.float64)
+    lower_N = np.empty(buffers.row_QN.shape[1], np.float32)
+    for first in range(0, len(panels), run):
+        row = start + first * PANEL
+        num_rows = min(run * PANEL, num_items - first * PANEL)
+        num_groups = (num_rows + PANEL - 1) // PANEL
+        norm, residual = bounds.norm_I[row : row + num_rows].max(), bounds.residual_I[row : row + num_rows].max()
+        for s in range(len(strips)):
+            num_queries = min(STRIP, len(buffers.count_Q) - s * STRIP)
+            for r in range(num_queries):
+                q = s * STRIP + r
+                visible_G = visible_RG[r, :num_groups]
+                buffers.num_visible_Q[q] += _visible_groups(q, row, num_rows, first, visibility, visible_G)
+                error_R[r] = error_of_item(bounds, q, norm, residual)
+                limit_R[r] = as_limit(products, _min_coarse(bounds, q, buffers.threshold_Q[q], error_R[r]))
+            for g in range(num_groups):
+                group_row = row + g * PANEL
+                scales = np.uintp(bounds.scale_I.ctypes.data) + np.uintp(group_row * 4)
+                if not compare_strip(strips, s, panels, first + g, scales, limit_R, mask_R, products):
+                    continue
+                for r in range(num_queries):
+                    mask = visible_RG[r, g] & mask_R[r]
+                    while mask:
+                        t = first_bit(mask)
+                        mask &= mask - np.uint64(1)
+                        q = s * STRIP + r
+                        if _add_candidate(q, group_row + t, products[r, t], bounds, buffers):
+                            shrink_buffer(q, k, bounds, buffers, vectors, lower_N)
+                            limit_R[r] = as_limit(products, _min_coarse(bounds, q, buffers.threshold_Q[q], error_R[r]))
+
+
+@compiled
 def sweep_few(tile_TP, start, k, bounds, visibility, buffers, vectors, limits_P):  # type: ignore[no-untyped-def]
     """`sweep_tile` for at most 64 queries over a transposed tile: `tile_TP[t, q]` is that of row `start + t` and query q.
 
@@ -116,7 +169,7 @@ def sweep_few(tile_TP, start, k, bounds, visibility, buffers, vectors, limits_P)
     lower_N = np.empty(buffers.row_QN.shape[1], np.float32)
     error_Q = np.empty(num_queries, np.float64)
     for q in range(num_queries):
-        buffers.num_visible_Q[q] += _visible_groups(q, start, num_items, visibility, visible_QG[q])
+        buffers.num_visible_Q[q] += _visible_groups(q, start, num_items, 0, visibility, visible_QG[q])
         error_Q[q] = error_of_item(bounds, q, norm, residual)
         limits_P[q] = as_limit(tile_TP, _min_coarse(bounds, q, buffers.threshold_Q[q], error_Q[q]))
     query_bits = ~np.uint64(0) >> np.uint64(GROUP - num_queries)
@@ -144,18 +197,19 @@ def _add_candidate(q, row, stored, bounds, buffers):  # type: ignore[no-untyped-
     n = buffers.count_Q[q]
     buffers.row_QN[q, n], buffers.score_QN[q, n] = row, score
     buffers.count_Q[q] = n + 1
-    return n + 1 == buffers.row_QN.shape[1]
+    return n + 1 == buffers.full_Q[q]
 
 
 @compiled
-def _visible_groups(q, start, num_items, visibility, visible_G):  # type: ignore[no-untyped-def]
-    """Fills the groups of a tile with the items that query q may be shown, and returns their number.
+def _visible_groups(q, start, num_items, first_group, visibility, visible_G):  # type: ignore[no-untyped-def]
+    """Fills groups with the items from row `start` that query q may be shown, and returns their number.
 
-    Advances the query's cursor over its seen rows, so tiles must come in ascending order.
+    They are those of the tile from its `first_group` on. Advances the query's cursor over its seen rows, so that rows must
+    come in ascending order.
     """
     eligible_G = visibility.eligible_CG[visibility.combination_Q[q]]
     for g in range(len(visible_G)):
-        visible_G[g] = eligible_G[g]
+        visible_G[g] = eligible_G[first_group + g]
     cursor, end = visibility.cursor_Q[q], visibility.seen_offsets[q + 1]
     while cursor < end and visibility.seen_rows[cursor] < start:  # the tiles before may be another thread's
         cursor += 1
@@ -187,21 +241,48 @@ def _min_coarse(bounds, q, threshold, error):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def group_maxima(tile_QT, width, bounds, visibility, maxima_QG, start):  # type: ignore[no-untyped-def]
-    """Fills float32 [Q, G] with the largest coarse score that query q may be shown in each group of `width` items, 16 or 64."""
+def tile_maxima(tile_QT, start, groups_in_set, bounds, visibility, maxima_QG):  # type: ignore[no-untyped-def]
+    """Raises float32 [Q, G] to the coarse scores of the tile that each query may be shown.
+
+    Every so many groups of 64 items make a set with 16 maxima, of every 16th item each.
+    """
     num_items = tile_QT.shape[1]
     visible_G = np.empty((num_items + GROUP - 1) // GROUP, np.uint64)
-    scales = np.uintp(bounds.scale_I.ctypes.data) + np.uintp(start * 4)
     for q in range(len(tile_QT)):
-        _visible_groups(q, start, num_items, visibility, visible_G)
+        _visible_groups(q, start, num_items, 0, visibility, visible_G)
         address = np.uintp(tile_QT[q].ctypes.data)
-        for first in range(0, num_items, width):
-            maximum = np.float32(-np.inf)
-            for t in range(first, min(first + width, num_items), 16):
-                mask = np.uint16(visible_G[t // GROUP] >> np.uint64(t % GROUP))
-                score_address = address + np.uintp(t * tile_QT.itemsize)
-                maximum = max(maximum, largest(tile_QT, score_address, scales + np.uintp(t * 4), mask))
-            maxima_QG[q, (start + first) // width] = maximum * bounds.scale_Q[q]
+        for g in range(len(visible_G)):
+            score_address = address + np.uintp(g * GROUP * tile_QT.itemsize)
+            _raise_maxima(
+                tile_QT, score_address, start // GROUP + g, groups_in_set, visible_G[g], bounds, maxima_QG[q]
+            )  # fmt: skip
+
+
+@compiled
+def panel_maxima(strips, panels, start, num_items, groups_in_set, bounds, visibility, maxima_QG):  # type: ignore[no-untyped-def]
+    """`tile_maxima` of items in panels, from row `start`, which no product of more than a strip and a panel is kept of."""
+    products = np.empty((STRIP, PANEL), np.int32)
+    address = np.uintp(products.ctypes.data)
+    visible_RG = np.empty((STRIP, len(panels)), np.uint64)
+    for s in range(len(strips)):
+        num_rows = min(STRIP, len(maxima_QG) - s * STRIP)
+        for r in range(num_rows):
+            _visible_groups(s * STRIP + r, start, num_items, 0, visibility, visible_RG[r])
+        for g in range(len(panels)):
+            multiply_strip(strips, s, panels, g, products)
+            for r in range(num_rows):
+                _raise_maxima(
+                    products, address + np.uintp(r * PANEL * 4), start // GROUP + g, groups_in_set, visible_RG[r, g],
+                    bounds, maxima_QG[s * STRIP + r],
+                )  # fmt: skip
+
+
+@compiled
+def _raise_maxima(tile, address, group, groups_in_set, visible, bounds, maxima_G):  # type: ignore[no-untyped-def]
+    """Raises the 16 maxima of the set of a group of items to its visible coarse scores, which begin at `address`."""
+    scales = np.uintp(bounds.scale_I.ctypes.data) + np.uintp(group * GROUP * 4)
+    maxima = np.uintp(maxima_G.ctypes.data) + np.uintp(group // groups_in_set * MAXIMA * 4)
+    raise_maxima(tile, address, scales, visible, maxima)
 
 
 @compiled
@@ -216,7 +297,7 @@ def count_tile(tile_QT, start, target_offsets, target_rows, target_scores, bound
     norm, residual = bounds.norm_I[start : start + num_items].max(), bounds.residual_I[start : start + num_items].max()
     scales = np.uintp(bounds.scale_I.ctypes.data) + np.uintp(start * 4)
     for q in range(len(tile_QT)):
-        _visible_groups(q, start, num_items, visibility, visible_G)
+        _visible_groups(q, start, num_items, 0, visibility, visible_G)
         address = np.uintp(tile_QT[q].ctypes.data)
         error = error_of_item(bounds, q, norm, residual)
         for n in range(target_offsets[q], target_offsets[q + 1]):

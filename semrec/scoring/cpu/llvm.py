@@ -13,7 +13,7 @@ answers into the bits of one word is beyond what LLVM's vectoriser finds, so tho
 - A function decorated with `@overload` stands for the empty Python function of the same name: by the type of the tile it picks
   the variant for uint16 (the bits of bfloat16), int32 (sums of int8 codes) or float32 scores.
 - Addresses are integers (`uintp`): byte addresses of array elements, so that a load may begin at any element. No bounds are
-  checked: whoever calls keeps the arrays alive and stays inside them. `_load` states the alignment of a single element.
+  checked: whoever calls keeps the arrays alive and stays inside them. `llvm_vectors` holds what such functions share.
 - Comparisons of floats are unordered (`fcmp_unordered`): with NaN on either side they are true, so an item whose coarse score
   says nothing is never dropped.
 
@@ -33,28 +33,33 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, overload, register_jitable
 
+from semrec.scoring.llvm_vectors import F32, F64, I8, I16, I32, I64, constant, load, splat, store
+
 __all__ = [
     "GROUP",
     "LIMIT_KIND",
+    "MAXIMA",
     "as_limit",
     "at_least",
     "at_least_each",
+    "count_at_least",
     "count_bits",
     "first_bit",
     "lanes_dot",
-    "largest",
     "load_score",
     "prefetch",
+    "raise_maxima",
+    "wide_lanes_dot",
+    "widen",
 ]
 
 #: Items tested at once, one bit each.
 GROUP = 64
 #: By the kind of number in which a product comes back: the type of what `as_limit` makes for it.
 LIMIT_KIND = {"float32": np.float32, "bfloat16": np.int16, "int32": np.float32}
-_NARROW = 16  # the smaller group of `largest`
+#: Maxima of `raise_maxima`.
+MAXIMA = 16
 _LANES = 8
-_I8, _I16, _I32, _I64 = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.IntType(64)
-_F32, _F64 = ir.FloatType(), ir.DoubleType()
 
 
 def as_limit(tile: Any, lowest: Any) -> Any:
@@ -104,20 +109,25 @@ def _at_least_each(tile, address, scale, limits_address):  # type: ignore[no-unt
     return lambda tile, address, scale, limits_address: _mask_each_float32(address, limits_address)
 
 
-def largest(tile: Any, address: Any, scales_address: Any, mask: Any) -> Any:
-    """The largest of those of 16 neighbouring coarse scores whose bit is set in uint16 `mask`, float32;
-    minus infinity for none. See `at_least`.
+def raise_maxima(tile: Any, address: Any, scales_address: Any, mask: Any, maxima_address: Any) -> Any:
+    """Raises 16 float32 to those of 64 coarse scores whose bit is set in uint64 `mask`; score j raises number j % 16.
+
+    Scores that are NaN raise nothing. See `at_least`.
     """
     raise NotImplementedError
 
 
-@overload(largest)
-def _largest(tile, address, scales_address, mask):  # type: ignore[no-untyped-def]
+@overload(raise_maxima)
+def _raise_maxima(tile, address, scales_address, mask, maxima_address):  # type: ignore[no-untyped-def]
     if tile.dtype == types.uint16:
-        return lambda tile, address, scales_address, mask: _bfloat16_of_key(_largest_bfloat16(address, mask))
+        return lambda tile, address, scales_address, mask, maxima_address: _raise_bfloat16(
+            address, mask, maxima_address
+        )
     if tile.dtype == types.int32:
-        return lambda tile, address, scales_address, mask: _largest_int32(address, scales_address, mask)
-    return lambda tile, address, scales_address, mask: _largest_float32(address, mask)
+        return lambda tile, address, scales_address, mask, maxima_address: _raise_int32(
+            address, scales_address, mask, maxima_address
+        )
+    return lambda tile, address, scales_address, mask, maxima_address: _raise_float32(address, mask, maxima_address)
 
 
 def load_score(score: Any) -> Any:
@@ -158,20 +168,11 @@ def _bfloat16_key(value: float) -> np.int16:
     return np.uint16(high).view(np.int16)
 
 
-@register_jitable
-def _bfloat16_of_key(key: int) -> np.float32:
-    """The value whose key this is; minus infinity for the least key."""
-    if key == -0x8000:
-        return np.float32(-np.inf)
-    bits = np.uint32(np.uint16(key) ^ (np.uint16(0x7FFF) if key < 0 else np.uint16(0)))
-    return np.uint32(bits << np.uint32(16)).view(np.float32)
-
-
 @intrinsic
 def _mask_bfloat16(typing: Any, address: Any, limit_key: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         keys = _keys(builder, arguments[0], GROUP)
-        return builder.bitcast(builder.icmp_signed(">=", keys, _splat(builder, arguments[1], GROUP)), _I64)
+        return builder.bitcast(builder.icmp_signed(">=", keys, splat(builder, arguments[1], GROUP)), I64)
 
     return types.uint64(types.uintp, types.int16), generate
 
@@ -179,8 +180,8 @@ def _mask_bfloat16(typing: Any, address: Any, limit_key: Any) -> Any:
 @intrinsic
 def _mask_float32(typing: Any, address: Any, limit: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        scores = _load(builder, arguments[0], _F32, GROUP)
-        return builder.bitcast(builder.fcmp_unordered(">=", scores, _splat(builder, arguments[1], GROUP)), _I64)
+        scores = load(builder, arguments[0], F32, GROUP)
+        return builder.bitcast(builder.fcmp_unordered(">=", scores, splat(builder, arguments[1], GROUP)), I64)
 
     return types.uint64(types.uintp, types.float32), generate
 
@@ -189,7 +190,7 @@ def _mask_float32(typing: Any, address: Any, limit: Any) -> Any:
 def _mask_int32(typing: Any, address: Any, scales_address: Any, limit: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         scores = _scaled(builder, arguments[0], arguments[1], GROUP)
-        return builder.bitcast(builder.fcmp_unordered(">=", scores, _splat(builder, arguments[2], GROUP)), _I64)
+        return builder.bitcast(builder.fcmp_unordered(">=", scores, splat(builder, arguments[2], GROUP)), I64)
 
     return types.uint64(types.uintp, types.uintp, types.float32), generate
 
@@ -197,8 +198,8 @@ def _mask_int32(typing: Any, address: Any, scales_address: Any, limit: Any) -> A
 @intrinsic
 def _mask_each_bfloat16(typing: Any, address: Any, limits_address: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        keys, limits = _keys(builder, arguments[0], GROUP), _load(builder, arguments[1], _I16, GROUP)
-        return builder.bitcast(builder.icmp_signed(">=", keys, limits), _I64)
+        keys, limits = _keys(builder, arguments[0], GROUP), load(builder, arguments[1], I16, GROUP)
+        return builder.bitcast(builder.icmp_signed(">=", keys, limits), I64)
 
     return types.uint64(types.uintp, types.uintp), generate
 
@@ -206,8 +207,8 @@ def _mask_each_bfloat16(typing: Any, address: Any, limits_address: Any) -> Any:
 @intrinsic
 def _mask_each_float32(typing: Any, address: Any, limits_address: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        scores, limits = (_load(builder, argument, _F32, GROUP) for argument in arguments)
-        return builder.bitcast(builder.fcmp_unordered(">=", scores, limits), _I64)
+        scores, limits = (load(builder, argument, F32, GROUP) for argument in arguments)
+        return builder.bitcast(builder.fcmp_unordered(">=", scores, limits), I64)
 
     return types.uint64(types.uintp, types.uintp), generate
 
@@ -215,38 +216,38 @@ def _mask_each_float32(typing: Any, address: Any, limits_address: Any) -> Any:
 @intrinsic
 def _mask_each_int32(typing: Any, address: Any, scale: Any, limits_address: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        limits = _load(builder, arguments[2], _F32, GROUP)
-        products = builder.sitofp(_load(builder, arguments[0], _I32, GROUP), limits.type)
-        scores = builder.fmul(products, _splat(builder, arguments[1], GROUP))
-        return builder.bitcast(builder.fcmp_unordered(">=", scores, limits), _I64)
+        limits = load(builder, arguments[2], F32, GROUP)
+        products = builder.sitofp(load(builder, arguments[0], I32, GROUP), limits.type)
+        scores = builder.fmul(products, splat(builder, arguments[1], GROUP))
+        return builder.bitcast(builder.fcmp_unordered(">=", scores, limits), I64)
 
     return types.uint64(types.uintp, types.float32, types.uintp), generate
 
 
 @intrinsic
-def _largest_bfloat16(typing: Any, address: Any, mask: Any) -> Any:
+def _raise_bfloat16(typing: Any, address: Any, mask: Any, maxima_address: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        keys = _keys(builder, arguments[0], _NARROW)
-        visible = builder.select(_bools(builder, arguments[1]), keys, _constant(keys.type, -0x8000))
-        return _reduce(builder, "smax", visible)
+        wide = ir.VectorType(I32, GROUP)
+        bits = builder.shl(builder.zext(load(builder, arguments[0], I16, GROUP), wide), constant(wide, 16))
+        return _raise_to(context, builder, builder.bitcast(bits, ir.VectorType(F32, GROUP)), *arguments[1:])
 
-    return types.int16(types.uintp, types.uint16), generate
+    return types.void(types.uintp, types.uint64, types.uintp), generate
 
 
 @intrinsic
-def _largest_float32(typing: Any, address: Any, mask: Any) -> Any:
+def _raise_float32(typing: Any, address: Any, mask: Any, maxima_address: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return _largest_float(builder, _load(builder, arguments[0], _F32, _NARROW), arguments[1])
+        return _raise_to(context, builder, load(builder, arguments[0], F32, GROUP), *arguments[1:])
 
-    return types.float32(types.uintp, types.uint16), generate
+    return types.void(types.uintp, types.uint64, types.uintp), generate
 
 
 @intrinsic
-def _largest_int32(typing: Any, address: Any, scales_address: Any, mask: Any) -> Any:
+def _raise_int32(typing: Any, address: Any, scales_address: Any, mask: Any, maxima_address: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return _largest_float(builder, _scaled(builder, arguments[0], arguments[1], _NARROW), arguments[2])
+        return _raise_to(context, builder, _scaled(builder, arguments[0], arguments[1], GROUP), *arguments[2:])
 
-    return types.float32(types.uintp, types.uintp, types.uint16), generate
+    return types.void(types.uintp, types.uintp, types.uint64, types.uintp), generate
 
 
 @intrinsic
@@ -255,39 +256,72 @@ def lanes_dot(typing: Any, left_address: Any, high_address: Any, low_address: An
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         left_address, high_address, low_address, dimension = arguments
-        lanes = cgutils.alloca_once_value(builder, _constant(ir.VectorType(_F64, _LANES), 0.0))
-        eight = ir.Constant(dimension.type, _LANES)
 
-        def products(first: Any, count: int) -> Any:
-            """The products of `count` neighbouring dimensions, float64 and exact."""
-            bytes_2 = builder.shl(first, ir.Constant(first.type, 1))
-            bytes_4 = builder.shl(first, ir.Constant(first.type, 2))
-            wide, exact = ir.VectorType(_I32, count), ir.VectorType(_F64, count)
-            left = _load(builder, builder.add(left_address, bytes_4), _F32, count)
-            high = builder.zext(_load(builder, builder.add(high_address, bytes_2), _I16, count), wide)
-            low = builder.sext(_load(builder, builder.add(low_address, bytes_2), _I16, count), wide)
-            bits = builder.add(builder.shl(high, _constant(wide, 16)), low)
-            right = builder.bitcast(bits, left.type)
-            return builder.fmul(builder.fpext(left, exact), builder.fpext(right, exact))
+        def right(first: Any, count: int) -> Any:
+            return _joined(builder, high_address, low_address, first, count)
 
-        with cgutils.for_range(builder, builder.sdiv(dimension, eight)) as loop:
-            added = products(builder.mul(loop.index, eight), _LANES)
-            builder.store(builder.fadd(builder.load(lanes), added), lanes)
-        rest = builder.srem(dimension, eight)
-        # A copy, because lanes picked by a variable keep a vector in memory.
-        tail = cgutils.alloca_once_value(builder, _constant(ir.VectorType(_F64, _LANES), 0.0))
-        builder.store(builder.load(lanes), tail)
-        with cgutils.for_range(builder, rest) as loop:
-            added = products(builder.add(builder.sub(dimension, rest), loop.index), 1)
-            lane = builder.gep(builder.bitcast(tail, _F64.as_pointer()), [loop.index])
-            builder.store(builder.fadd(builder.load(lane), builder.extract_element(added, _I32(0))), lane)
-        sums = builder.load(tail)
-        lane = [builder.extract_element(sums, _I32(n)) for n in range(_LANES)]
-        # ((0+1)+(2+3)) + ((4+5)+(6+7)), as the contract has it.
-        low = builder.fadd(builder.fadd(lane[0], lane[1]), builder.fadd(lane[2], lane[3]))
-        return builder.fadd(low, builder.fadd(builder.fadd(lane[4], lane[5]), builder.fadd(lane[6], lane[7])))
+        return _canonical(builder, left_address, right, dimension)
 
     return types.float64(types.uintp, types.uintp, types.uintp, types.intp), generate
+
+
+@intrinsic
+def wide_lanes_dot(typing: Any, left_address: Any, right_address: Any, dimension: Any) -> Any:
+    """`lanes_dot` of a float32 row and a row that `widen` made."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        left_address, right_address, dimension = arguments
+
+        def right(first: Any, count: int) -> Any:
+            return load(builder, _element(builder, right_address, first, 8), F64, count)
+
+        return _canonical(builder, left_address, right, dimension)
+
+    return types.float64(types.uintp, types.uintp, types.intp), generate
+
+
+@intrinsic
+def widen(typing: Any, high_address: Any, low_address: Any, dimension: Any, to_address: Any) -> Any:
+    """Writes a row kept in halves as float64."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        high_address, low_address, dimension, to_address = arguments
+
+        def write(first: Any, count: int) -> None:
+            values = _joined(builder, high_address, low_address, first, count)
+            store(builder, values, _element(builder, to_address, first, 8))
+
+        eight = ir.Constant(dimension.type, _LANES)
+        with cgutils.for_range(builder, builder.sdiv(dimension, eight)) as loop:
+            write(builder.mul(loop.index, eight), _LANES)
+        rest = builder.srem(dimension, eight)
+        with cgutils.for_range(builder, rest) as loop:
+            write(builder.add(builder.sub(dimension, rest), loop.index), 1)
+        return context.get_dummy_value()
+
+    return types.void(types.uintp, types.uintp, types.intp, types.uintp), generate
+
+
+@register_jitable
+def count_at_least(keys: Any, pivot: Any) -> Any:
+    """How many of an array of int32 are not below the pivot."""
+    address, count = np.uintp(keys.ctypes.data), 0
+    num_groups = len(keys) // GROUP
+    for g in range(num_groups):
+        count += _count_of_group(address + np.uintp(g * GROUP * 4), pivot)
+    for n in range(num_groups * GROUP, len(keys)):
+        count += keys[n] >= pivot
+    return count
+
+
+@intrinsic
+def _count_of_group(typing: Any, address: Any, pivot: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        keys = load(builder, arguments[0], I32, GROUP)
+        reaching = builder.icmp_signed(">=", keys, splat(builder, arguments[1], GROUP))
+        return builder.ctpop(builder.bitcast(reaching, I64))
+
+    return types.int64(types.uintp, types.int32), generate
 
 
 @intrinsic
@@ -295,10 +329,10 @@ def prefetch(typing: Any, address: Any) -> Any:
     """Prefetches the cache line at `address`."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        pointer = _I8.as_pointer()
-        kind = ir.FunctionType(ir.VoidType(), [pointer, _I32, _I32, _I32])
+        pointer = I8.as_pointer()
+        kind = ir.FunctionType(ir.VoidType(), [pointer, I32, I32, I32])
         function = builder.module.declare_intrinsic("llvm.prefetch", [pointer], kind)
-        builder.call(function, [builder.inttoptr(arguments[0], pointer), _I32(0), _I32(3), _I32(1)])
+        builder.call(function, [builder.inttoptr(arguments[0], pointer), I32(0), I32(3), I32(1)])
         return context.get_dummy_value()
 
     return types.void(types.uintp), generate
@@ -324,46 +358,69 @@ def count_bits(typing: Any, mask: Any) -> Any:
     return types.int64(types.uint64), generate
 
 
+def _canonical(builder: Any, left_address: Any, right: Any, dimension: Any) -> Any:
+    """The canonical score of a float32 row and a row of which `right(first, count)` gives neighbouring values in float64."""
+    lanes = cgutils.alloca_once_value(builder, constant(ir.VectorType(F64, _LANES), 0.0))
+    eight = ir.Constant(dimension.type, _LANES)
+
+    def products(first: Any, count: int) -> Any:
+        """The products of `count` neighbouring dimensions, float64 and exact."""
+        left = load(builder, _element(builder, left_address, first, 4), F32, count)
+        return builder.fmul(builder.fpext(left, ir.VectorType(F64, count)), right(first, count))
+
+    with cgutils.for_range(builder, builder.sdiv(dimension, eight)) as loop:
+        added = products(builder.mul(loop.index, eight), _LANES)
+        builder.store(builder.fadd(builder.load(lanes), added), lanes)
+    rest = builder.srem(dimension, eight)
+    # A copy, because lanes picked by a variable keep a vector in memory.
+    tail = cgutils.alloca_once_value(builder, constant(ir.VectorType(F64, _LANES), 0.0))
+    builder.store(builder.load(lanes), tail)
+    with cgutils.for_range(builder, rest) as loop:
+        added = products(builder.add(builder.sub(dimension, rest), loop.index), 1)
+        lane = builder.gep(builder.bitcast(tail, F64.as_pointer()), [loop.index])
+        builder.store(builder.fadd(builder.load(lane), builder.extract_element(added, I32(0))), lane)
+    sums = builder.load(tail)
+    lane = [builder.extract_element(sums, I32(n)) for n in range(_LANES)]
+    # ((0+1)+(2+3)) + ((4+5)+(6+7)), as the contract has it.
+    low = builder.fadd(builder.fadd(lane[0], lane[1]), builder.fadd(lane[2], lane[3]))
+    return builder.fadd(low, builder.fadd(builder.fadd(lane[4], lane[5]), builder.fadd(lane[6], lane[7])))
+
+
+def _joined(builder: Any, high_address: Any, low_address: Any, first: Any, count: int) -> Any:
+    """Neighbouring values of a row kept in halves, float64."""
+    wide = ir.VectorType(I32, count)
+    high = builder.zext(load(builder, _element(builder, high_address, first, 2), I16, count), wide)
+    low = builder.sext(load(builder, _element(builder, low_address, first, 2), I16, count), wide)
+    bits = builder.add(builder.shl(high, constant(wide, 16)), low)
+    return builder.fpext(builder.bitcast(bits, ir.VectorType(F32, count)), ir.VectorType(F64, count))
+
+
+def _element(builder: Any, address: Any, index: Any, num_bytes: int) -> Any:
+    """The address of an element of so many bytes."""
+    return builder.add(address, builder.mul(index, ir.Constant(index.type, num_bytes)))
+
+
 def _keys(builder: Any, address: Any, count: int) -> Any:
     """Keys (see `_bfloat16_key`) of neighbouring bfloat16."""
-    bits = _load(builder, address, _I16, count)
-    sign = builder.ashr(bits, _constant(bits.type, 15))
-    return builder.xor(bits, builder.and_(sign, _constant(bits.type, 0x7FFF)))
+    bits = load(builder, address, I16, count)
+    sign = builder.ashr(bits, constant(bits.type, 15))
+    return builder.xor(bits, builder.and_(sign, constant(bits.type, 0x7FFF)))
 
 
 def _scaled(builder: Any, address: Any, scales_address: Any, count: int) -> Any:
     """Neighbouring int32 times their float32 scales."""
-    scales = _load(builder, scales_address, _F32, count)
-    return builder.fmul(builder.sitofp(_load(builder, address, _I32, count), scales.type), scales)
+    scales = load(builder, scales_address, F32, count)
+    return builder.fmul(builder.sitofp(load(builder, address, I32, count), scales.type), scales)
 
 
-def _bools(builder: Any, mask: Any) -> Any:
-    return builder.bitcast(mask, ir.VectorType(ir.IntType(1), _NARROW))
-
-
-def _largest_float(builder: Any, scores: Any, mask: Any) -> Any:
-    visible = builder.select(_bools(builder, mask), scores, _constant(scores.type, float("-inf")))
-    return _reduce(builder, "fmax", visible)
-
-
-def _reduce(builder: Any, operation: str, vector: Any) -> Any:
-    name = f"llvm.vector.reduce.{operation}.v{vector.type.count}{'i16' if operation == 'smax' else 'f32'}"
-    kind = ir.FunctionType(vector.type.element, [vector.type])
-    return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), [vector])
-
-
-def _load(builder: Any, address: Any, kind: Any, count: int) -> Any:
-    """`count` neighbouring elements, aligned as single ones are."""
-    loaded = builder.load(builder.inttoptr(address, ir.VectorType(kind, count).as_pointer()))
-    loaded.align = 2 if kind is _I16 else 4
-    return loaded
-
-
-def _splat(builder: Any, value: Any, count: int) -> Any:
-    kind = ir.VectorType(value.type, count)
-    first = builder.insert_element(ir.Constant(kind, ir.Undefined), value, _I32(0))
-    return builder.shuffle_vector(first, ir.Constant(kind, ir.Undefined), ir.Constant(ir.VectorType(_I32, count), None))
-
-
-def _constant(kind: Any, value: float) -> Any:
-    return ir.Constant(kind, [value] * kind.count)
+def _raise_to(context: Any, builder: Any, scores: Any, mask: Any, maxima_address: Any) -> Any:
+    """Raises the maxima at an address to the scores, 64 float32, whose bit is set."""
+    bits = builder.bitcast(mask, ir.VectorType(ir.IntType(1), GROUP))
+    visible = builder.select(bits, scores, constant(scores.type, float("-inf")))
+    maxima = load(builder, maxima_address, F32, MAXIMA)
+    for first in range(0, GROUP, MAXIMA):
+        places = ir.Constant(ir.VectorType(I32, MAXIMA), list(range(first, first + MAXIMA)))
+        part = builder.shuffle_vector(visible, ir.Constant(visible.type, ir.Undefined), places)
+        maxima = builder.select(builder.fcmp_ordered(">", part, maxima), part, maxima)
+    store(builder, maxima, maxima_address)
+    return context.get_dummy_value()

@@ -47,6 +47,7 @@ __all__ = [
     "TINY",
     "CoarseFormat",
     "GpuForm",
+    "ItemPanels",
     "ItemTiles",
     "QueryBounds",
     "QueryEncoding",
@@ -68,6 +69,8 @@ _UP: Final = 1 + 2.0**-20  # makes up for the rounding of a norm to float32
 ScoreKind = Literal["float32", "bfloat16", "int32"]
 #: Gives the rows start:stop of a shard in the coarse form: [stop - start, D'].
 ItemTiles = Callable[[int, int], "torch.Tensor"]
+#: Gives the same rows in panels (`panels.pack_panels`), where `start` is a multiple of a panel's items.
+ItemPanels = Callable[[int, int], np.ndarray]
 
 
 class QueryEncoding(IntEnum):
@@ -123,6 +126,11 @@ class CoarseFormat(ABC):
     gpu: ClassVar[GpuForm | None] = None
 
     @property
+    def in_panels(self) -> bool:
+        """Whether the CPU engine multiplies with `panels.multiply` what `encode` returns, instead of with `multiply`."""
+        return False
+
+    @property
     def columns(self) -> tuple[str, ...]:
         """The names of the stored columns that this format needs beside the norm."""
         return tuple(column for column in (self.scale_column, self.residual_column) if column)
@@ -139,6 +147,10 @@ class CoarseFormat(ABC):
     def encode(self, vectors_ND: np.ndarray, scale_N: np.ndarray) -> torch.Tensor:
         """Rows in the coarse form, as `multiply` takes them: [N, D']. `scale_N` is that of `row_columns`."""
 
+    def item_panels(self, shard: ItemShard, scale_I: np.ndarray) -> ItemPanels:
+        """`item_tiles` for a format that is `in_panels`."""
+        raise NotImplementedError(f"{self.name} has no panels")
+
     @abstractmethod
     def item_tiles(self, shard: ItemShard, scale_I: np.ndarray) -> ItemTiles:
         """Prepares a shard for tiles of rows; what the result keeps in memory lives as long as the engine."""
@@ -150,7 +162,7 @@ class CoarseFormat(ABC):
     def multiply(self, left_ND: torch.Tensor, right_MD: torch.Tensor, out_NM: torch.Tensor) -> None:
         """Writes the inner products of all rows of two encoded matrices, in the numbers of `score_kind`.
 
-        This very call is what the engine runs and what `check` tries.
+        This very call is what the engine runs and what `check` tries, unless the format is `in_panels`.
         """
         import torch
 

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from semrec.errors import DeviceError
-from semrec.scoring.formats import DEFAULT_FORMAT, FORMATS, get_format
+from semrec.scoring.formats import DEFAULT_FORMAT, FORMATS, get_format, panels
 from semrec.scoring.formats.base import CoarseFormat, accumulation_error, vector_norms
 
 __all__ = ["check_product", "measured_fault", "product_fault", "usable_format", "usable_formats"]
@@ -93,7 +93,7 @@ def measured_fault(coarse: CoarseFormat, dimension: int, multiply: Multiply) -> 
 
 @cache
 def _cpu_fault(coarse: CoarseFormat, dimension: int) -> str:
-    return measured_fault(coarse, dimension, coarse.multiply)
+    return measured_fault(coarse, dimension, panels.multiply if coarse.in_panels else coarse.multiply)
 
 
 def _wrong_product(name: str, fault: str) -> DeviceError:

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from semrec.compiled import compiled
+from semrec.scoring.formats import panels
 from semrec.scoring.formats.base import (
     LARGEST_BOUNDED,
     TINY,
     CoarseFormat,
     GpuForm,
+    ItemPanels,
     ItemTiles,
     QueryEncoding,
     upper_norm,
@@ -72,6 +74,20 @@ class Int8(CoarseFormat):
             rows = slice(start, start + _CODED_ROWS)
             codes_ID[rows] = _codes(shard.vectors(rows), scale_I[rows])
         return lambda start, stop: torch.from_numpy(codes_ID[start:stop])
+
+    @property
+    def in_panels(self) -> bool:
+        return panels.has_byte_products()
+
+    def item_panels(self, shard: ItemShard, scale_I: np.ndarray) -> ItemPanels:
+        """Keeps the panels of all items, as many bytes as the codes."""
+        width = _code_width(shard.dimension)
+        all_panels = np.empty((-(-shard.num_items // panels.PANEL), panels.PANEL * width), np.uint8)
+        for start in range(0, shard.num_items, _CODED_ROWS):
+            rows = slice(start, start + _CODED_ROWS)
+            packed = panels.pack_panels(_codes(shard.vectors(rows), scale_I[rows]))
+            all_panels[start // panels.PANEL :][: len(packed)] = packed
+        return lambda start, stop: all_panels[start // panels.PANEL : -(-stop // panels.PANEL)]
 
     def multiply(self, left_ND: torch.Tensor, right_MD: torch.Tensor, out_NM: torch.Tensor) -> None:
         import torch

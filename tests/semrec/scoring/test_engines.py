@@ -21,6 +21,8 @@ from semrec.scoring.cpu.engine import CpuEngine, _pool
 from semrec.scoring.eligibility import Layout
 from semrec.scoring.engine import Engine, make_engine
 from semrec.scoring.formats import FORMATS
+from semrec.scoring.formats.check import product_fault
+from semrec.scoring.formats.int8 import Int8
 from semrec.scoring.reference import ReferenceEngine
 from semrec.scoring.types import ItemShard, Queries, Targets
 
@@ -82,6 +84,28 @@ class TestCpuInt8(engine_contract()):
         return CpuEngine(shard, coarse="int8", **{"num_threads": 2, **sizes})
 
 
+class Int8OfLibrary(Int8):
+    """What a processor without the instruction for panels does."""
+
+    in_panels = False
+
+
+@pytest.mark.skipif(not Int8().in_panels, reason="NOT TESTED: this processor has no products of bytes for panels")
+def test_int8_is_multiplied_in_panels_where_it_can_be() -> None:
+    engine = CpuEngine(ItemShard.from_vectors(catalogue(1, 100, 8, "plain")), coarse="int8")
+    assert engine._items.coarse_tile(0, 100).shape == (2, 64 * 8)
+
+
+@pytest.mark.skipif(
+    bool(product_fault("cpu", Int8OfLibrary(), 64)), reason="NOT TESTED: the library's products of int8 are wrong here"
+)
+class TestCpuInt8OfLibrary(engine_contract()):
+    thread_counts = (1, 2, 9)
+
+    def make(self, shard: ItemShard, **sizes: int) -> Engine:
+        return CpuEngine(shard, coarse=Int8OfLibrary(), **{"num_threads": 2, **sizes})
+
+
 class TestCpuFloat32(engine_contract()):
     thread_counts = (1, 2, 9)
 
@@ -116,7 +140,7 @@ def test_blocks_of_more_queries_meet_several_tiles(coarse: str) -> None:
 def test_a_guess_that_is_too_high_is_noticed(coarse: str, num_threads: int, few_queries: int) -> None:
     vectors = catalogue(3, 12_000, 16, "plain")
     vectors[:, 0] = 0
-    vectors[: 29 * 48 : 48, 0] = 100  # every third item is in the sample, and each of these in a group of its own
+    vectors[: 29 * 195 : 195, 0] = 100  # every third item is in the sample, and each of these has a maximum of its own
     queries = Queries.unfiltered(np.eye(1, 16, dtype=np.float32) + catalogue(4, 20, 16, "plain") * np.float32(0.01))
     shard = ItemShard.from_vectors(vectors)
     engine = CpuEngine(shard, coarse=coarse, sample_every=3, num_threads=num_threads, few_queries=few_queries)

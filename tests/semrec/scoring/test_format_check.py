@@ -12,16 +12,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from scoring_problems import assert_same, filtered_problem
+from scoring_problems import assert_same, catalogue, filtered_problem
 from wrong_products import saturated
 
 from semrec.errors import DeviceError
 from semrec.scoring.cpu.engine import CpuEngine
 from semrec.scoring.engine import make_engine
-from semrec.scoring.formats import FORMATS, check
+from semrec.scoring.formats import FORMATS, check, panels
 from semrec.scoring.formats.check import measured_fault, usable_format, usable_formats
 from semrec.scoring.reference import ReferenceEngine
-from semrec.scoring.types import Targets
+from semrec.scoring.types import ItemShard, Targets
 
 DIMENSIONS = (2, 16, 24, 64, 128, 384)
 
@@ -83,6 +83,15 @@ def test_int8_is_refused_where_it_saturates(caplog: pytest.LogCaptureFixture) ->
         assert usable_format("cpu", "int8", 24) == "bfloat16"
     assert "engine cpu scores in bfloat16 instead of int8: a product of 24 values is" in caplog.text
     assert_same(make_engine("cpu", shard).top_k(queries, 10), ReferenceEngine(shard).top_k(queries, 10))
+
+
+def test_panels_that_multiply_wrongly_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(panels, "has_byte_products", lambda: True)
+    monkeypatch.setattr(panels, "multiply", lambda left, right, out: saturated(left, right.T, out=out))
+    check._cpu_fault.cache_clear()
+    with pytest.raises(DeviceError, match="int8 on this machine: a product of 24 values is"):
+        CpuEngine(ItemShard.from_vectors(catalogue(1, 100, 24, "plain")), coarse="int8")
+    check._cpu_fault.cache_clear()
 
 
 @pytest.fixture
