@@ -13,7 +13,8 @@ from typing import NamedTuple
 import numpy as np
 
 from semrec.compiled import compiled
-from semrec.scoring.cpu.llvm import count_at_least, lanes_dot, prefetch, wide_lanes_dot, widen
+from semrec.scoring.cpu.canonical import lanes_dot, wide_lanes_dot, widen
+from semrec.scoring.cpu.llvm import count_at_least, prefetch
 
 __all__ = [
     "Bounds",
