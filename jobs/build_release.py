@@ -39,12 +39,13 @@ def main(
 ) -> None:
     """Build the immutable release that scoring and serving read."""
     from cluster.stages.learn import build_learned_release
-    from cluster.stages.release import find_embedding
+    from cluster.stages.release import find_beside, find_embedding
 
-    name = embedding or find_embedding(workspace.storage)
+    beside = find_beside(workspace.storage, settings.encoder.beside)
+    name = embedding or find_embedding(workspace.storage, tuple(beside.values()))
     with open_compute() as compute:
         _, result = build_learned_release(
-            workspace, settings, embedding=name, compute=compute, progress=ConsoleProgress()
+            workspace, settings, embedding=name, compute=compute, progress=ConsoleProgress(), beside=beside
         )
     matrix = result.manifest.matrix
     say(

@@ -114,6 +114,7 @@ _SETTING_OPTIONS: Final = {
     "encoder.dtype": "--dtype",
     "encoder.backend": "--backend",
     "encoder.max_tokens": "--max-tokens",
+    "encoder.beside": "--beside",
     "release.eligibility": "--eligibility",
     "release.half_life_days": "--half-life-days",
     "release.as_of": "--as-of",

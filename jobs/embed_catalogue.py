@@ -35,24 +35,26 @@ __all__ = ["main"]
     "encoder.dtype",
     "encoder.backend",
     "encoder.max_tokens",
+    "encoder.beside",
     "quarantine.max_share",
 )
 @with_compute(*ON_GPUS)
 def main(workspace: Workspace, settings: Settings, open_compute: OpenCompute, device: str) -> None:
     """Embed the catalogue: only content that has no committed vector."""
-    from cluster.stages.embed import embed_catalogue
+    from cluster.stages.embed import embed_all
     from semrec.encoders.settings import embed_settings
 
     chosen = embed_settings({**settings.encoder.model_dump(), "device": device})
     with open_compute() as compute:
-        result = embed_catalogue(
+        results = embed_all(
             workspace,
             chosen,
             compute=compute,
             progress=ConsoleProgress(),
             max_rejected=settings.quarantine.max_share,
         )
-    say(f"embedding {result.name}: {result.manifest.num_items:,} items")
+    for result in results.values():
+        say(f"embedding {result.name}: {result.manifest.num_items:,} items")
 
 
 if __name__ == "__main__":

@@ -37,6 +37,7 @@ __all__ = ["main"]
     "encoder.kind",
     "encoder.model",
     "encoder.image_model",
+    "encoder.beside",
     "release.eligibility",
     "release.half_life_days",
     "release.as_of",

@@ -17,7 +17,7 @@ import tomllib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 
 from semrec.errors import SettingsError
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from semrec.workspace.storage import Storage
 
 __all__ = [
+    "BESIDE_KINDS",
     "DEFAULT_ELIGIBILITY",
     "DEFAULT_IMAGE_MODEL",
     "DEFAULT_MODEL",
@@ -54,6 +55,9 @@ DEFAULT_MODEL: Final = "all-MiniLM-L6-v2"
 DEFAULT_IMAGE_MODEL: Final = "efficientnet-lite0"
 #: These clauses need not exist among the attributes: they ask nothing of anybody until a user states them.
 DEFAULT_ELIGIBILITY: Final = ("platform",)
+
+#: What may stand beside another encoder: each has a model of its own in `semrec.models.beside`.
+BESIDE_KINDS: Final = ("image", "document")
 
 _LINE_WIDTH = 100
 _HEADER = (
@@ -100,6 +104,18 @@ class EncoderSettings(_Section):
         le=8192,
         description="Longest text, in tokens of the model, special ones included; what stands behind is cut off.",
     )
+    beside: tuple[str, ...] = Field(
+        (),
+        description="Further kinds of encoders, image or document, whose vectors stand beside those of kind, each in a "
+        "model with a weight of its own.",
+    )
+
+    @field_validator("beside")
+    @classmethod
+    def _check_beside(cls, beside: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if not set(beside) <= {*BESIDE_KINDS} - {info.data.get("kind")} or len(set(beside)) < len(beside):
+            raise ValueError(f"{' or '.join(BESIDE_KINDS)}, each once, and another than encoder.kind")
+        return beside
 
 
 class ReleaseSettings(_Section):
@@ -136,7 +152,7 @@ class ModelsSettings(_Section):
         ("auto",),
         min_length=1,
         description="Models of a release, side by side. auto: content_ridge, nsvd, ials, popularity and hubness where there "
-        "are min_interactions, else content. Or their names.",
+        "are min_interactions, else content, and those of encoder.beside either way. Or their names.",
     )
     min_interactions: int = Field(
         5_000, ge=1, description="Number of interactions below which auto learns nothing and takes the content model."

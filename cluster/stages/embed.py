@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from cluster.compute import Compute
 from cluster.pool import WorkerSpec
@@ -20,7 +21,7 @@ from semrec.workspace.ledger import Ledger, PartRecord
 from semrec.workspace.manifests import EmbeddingManifest
 from semrec.workspace.quarantine import DEFAULT_MAX_SHARE
 
-__all__ = ["EmbedResult", "embed_catalogue"]
+__all__ = ["EmbedResult", "embed_all", "embed_catalogue"]
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,22 @@ def embed_catalogue(
     num_read = manifest.num_items + manifest.num_rejected
     compute.metrics.set("semrec_quarantine_share", manifest.num_rejected / max(num_read, 1), kind="texts")
     return EmbedResult(identity.name, manifest, report)
+
+
+def embed_all(
+    workspace: Workspace,
+    settings: EmbedSettings,
+    *,
+    compute: Compute,
+    progress: Progress,
+    max_rejected: float = DEFAULT_MAX_SHARE,
+) -> dict[str, EmbedResult]:
+    """Embeds by the encoder of `settings.kind`, then by each kind beside it: kind -> result. Raises as `embed_catalogue`."""
+    options: dict[str, Any] = {"compute": compute, "progress": progress, "max_rejected": max_rejected}
+    return {
+        kind: embed_catalogue(workspace, settings.model_copy(update={"kind": kind}), **options)
+        for kind in (settings.kind, *settings.beside)
+    }
 
 
 def _export_part(record: PartRecord, metrics: Metrics) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from cluster.compute import Compute
 from cluster.stages.release import ReleaseResult, build_release
 from semrec.evaluation.choose import ModelChoice, choose_models
@@ -14,7 +16,13 @@ __all__ = ["build_learned_release"]
 
 
 def build_learned_release(
-    workspace: Workspace, settings: Settings, *, embedding: str, compute: Compute, progress: Progress
+    workspace: Workspace,
+    settings: Settings,
+    *,
+    embedding: str,
+    compute: Compute,
+    progress: Progress,
+    beside: Mapping[str, str] | None = None,
 ) -> tuple[ModelChoice, ReleaseResult]:
     """Builds the release of the present data with the models that `choose_models` gives for them, and says what they gain.
 
@@ -22,11 +30,17 @@ def build_learned_release(
     """
     progress.start("learn", 0, "models")
     choice: ModelChoice = compute.run(
-        choose_models, workspace, settings.models, embedding=embedding, as_of=settings.release.as_of
+        choose_models, workspace, settings.models, embedding=embedding, beside=beside, as_of=settings.release.as_of
     )
     progress.finish(str(choice))
     released = build_release(
-        workspace, settings.release, embedding=embedding, compute=compute, progress=progress, models=choice.models
+        workspace,
+        settings.release,
+        embedding=embedding,
+        compute=compute,
+        progress=progress,
+        models=choice.models,
+        beside=beside,
     )
     if choice.interval:
         low, high = choice.interval

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cluster.compute import Compute
-from cluster.stages.embed import EmbedResult, embed_catalogue
+from cluster.stages.embed import EmbedResult, embed_all
 from cluster.stages.learn import build_learned_release
 from cluster.stages.release import ReleaseResult
 from cluster.stages.score import ScoreResult, score_users
@@ -62,15 +62,21 @@ def run_pipeline(
         progress.note(change)
     if applied := compute.run(compact_changes, workspace):
         progress.note(str(applied))
-    embedded = embed_catalogue(
+    encoder = encoder or EmbedSettings(**settings.encoder.model_dump())
+    embedded = embed_all(
         workspace,
-        encoder or EmbedSettings(**settings.encoder.model_dump()),
+        encoder,
         compute=compute,
         progress=progress,
         max_rejected=settings.quarantine.max_share,
     )
     choice, released = build_learned_release(
-        workspace, settings, embedding=embedded.name, compute=compute, progress=progress
+        workspace,
+        settings,
+        embedding=embedded[encoder.kind].name,
+        compute=compute,
+        progress=progress,
+        beside={kind: embedded[kind].name for kind in encoder.beside},
     )
     check_against_live(workspace.storage, released.release_id, allowed)  # before hours of scoring, not after
     scored = score_users(
@@ -97,4 +103,4 @@ def run_pipeline(
         )
     live = publish(workspace.storage, scored.run_id, allowed)
     export_live(live, compute.metrics)
-    return PipelineResult(embedded, choice, released, scored, verification, live)
+    return PipelineResult(embedded[encoder.kind], choice, released, scored, verification, live)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from cluster.compute import Compute
@@ -17,6 +17,7 @@ from semrec.release.clauses import eligibility_warnings
 from semrec.release.coarse_format import choose_format, describe_choice
 from semrec.release.matrix import build_matrix
 from semrec.release.plan import plan_release, plan_user_parts
+from semrec.release.reader import Release
 from semrec.runs.plan import reuse_parts
 from semrec.settings import ReleaseSettings
 from semrec.workspace.folder import Workspace
@@ -25,7 +26,7 @@ from semrec.workspace.ledger import Ledger
 from semrec.workspace.manifests import EmbeddingManifest, ModelSpec, ReleaseManifest
 from semrec.workspace.storage import Storage
 
-__all__ = ["ReleaseResult", "build_release", "find_embedding"]
+__all__ = ["ReleaseResult", "build_release", "find_beside", "find_embedding"]
 
 
 @dataclass(frozen=True)
@@ -45,14 +46,16 @@ def build_release(
     compute: Compute,
     progress: Progress,
     models: Sequence[ModelSpec] = (),
+    beside: Mapping[str, str] | None = None,
     **training: int,
 ) -> ReleaseResult:
     """Builds the release of the present inputs, or finds that it is there. `embedding` None means the only one.
 
-    `models` stand side by side in it; none: the content model. `training` are options of `train_factors`.
+    `models` stand side by side in it; none: the content model. `beside` is as `plan_release` has it; `training` are options
+    of `train_factors`.
     """
     storage = workspace.storage
-    job = plan_release(workspace, embedding or find_embedding(storage), settings, models=models)
+    job = plan_release(workspace, embedding or find_embedding(storage), settings, models=models, beside=beside)
     ledger = Ledger(storage, job.folder)
     with Lease(storage, job.folder):
         train_factors(workspace, job, compute=compute, progress=progress, **training)
@@ -77,16 +80,34 @@ def build_release(
         )
     for warning in eligibility_warnings(manifest):
         progress.note(warning)
+    for component in Release(storage, job.release_id, manifest).components.components:
+        if found := component.model.found():
+            progress.note(found)
     if manifest.coarse and manifest.coarse.measured:
         progress.note(describe_choice(manifest.coarse))
     return ReleaseResult(job.release_id, manifest, report)
 
 
-def find_embedding(storage: Storage) -> str:
-    """Returns the name of the only finished embedding. Raises when there is none, or more than one to choose from."""
-    names = [n for n in storage.list_folders("embeddings") if EmbeddingManifest.exists(storage, n)]
+def find_beside(storage: Storage, kinds: Sequence[str]) -> dict[str, str]:
+    """Returns the name of the finished embedding of each of some kinds of encoders. Raises where there is none, or several."""
+    made_by = {name: EmbeddingManifest.read(storage, name).encoder.get("kind") for name in _embeddings(storage)}
+    return {
+        kind: _only([name for name, own in made_by.items() if own == kind], f"embedding of {kind}s") for kind in kinds
+    }
+
+
+def find_embedding(storage: Storage, beside: Sequence[str] = ()) -> str:
+    """Returns the name of the only finished embedding but those `beside` it. Raises where there is none, or several."""
+    return _only([name for name in _embeddings(storage) if name not in beside], "embedding")
+
+
+def _embeddings(storage: Storage) -> list[str]:
+    return [name for name in storage.list_folders("embeddings") if EmbeddingManifest.exists(storage, name)]
+
+
+def _only(names: list[str], what: str) -> str:
     if not names:
-        raise MissingArtefactError("no embedding", expected="one", remedy="Run `semrec embed`.")
+        raise MissingArtefactError(f"no {what}", expected="one", remedy="Run `semrec embed`.")
     if len(names) > 1:
         raise InputError(f"embeddings {', '.join(names)}", expected="a choice", remedy="Name one with --embedding.")
     return names[0]

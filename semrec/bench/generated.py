@@ -37,8 +37,8 @@ def write_catalogue(
     write_embedding(workspace, dict(zip(item_ids, vectors_ID, strict=True)))
 
 
-def write_embedding(workspace: Workspace, vector_of: dict[str, np.ndarray]) -> None:
-    """Writes `vector_of` as the embedding of the present catalogue; items without a vector stay without."""
+def write_embedding(workspace: Workspace, vector_of: dict[str, np.ndarray], name: str = EMBEDDING_NAME) -> None:
+    """Writes `vector_of` as an embedding of the present catalogue; items without a vector stay without."""
     storage = workspace.storage
     catalogue = CatalogueManifest.read(storage)
     dimension = len(next(iter(vector_of.values())))
@@ -48,29 +48,34 @@ def write_embedding(workspace: Workspace, vector_of: dict[str, np.ndarray]) -> N
         items = items.filter(pa.array([i in vector_of for i in items.column("item_id").to_pylist()], pa.bool_()))
         ids, hashes = items.column("item_id").to_pylist(), items.column("text_hash").to_pylist()
         vectors_ND = np.array([vector_of[i] for i in ids], np.float32).reshape(-1, dimension)
-        parts.append(write_embedding_part(storage, part.part, ids, hashes, vectors_ND))
+        parts.append(write_embedding_part(storage, part.part, ids, hashes, vectors_ND, name))
     manifest = EmbeddingManifest(
-        name=EMBEDDING_NAME,
-        encoder={"model": EMBEDDING_NAME},
+        name=name,
+        encoder={"model": name},
         catalogue=catalogue.fingerprint,
         num_items=len(vector_of),
         dimension=dimension,
         parts=tuple(parts),
         fingerprint=fingerprint([part.content_digest for part in parts]),
     )
-    manifest.write(storage, EMBEDDING_NAME)
+    manifest.write(storage, name)
 
 
 def write_embedding_part(
-    storage: Storage, part: int, item_ids: list[str], hashes: list[str], vectors_ND: np.ndarray
+    storage: Storage,
+    part: int,
+    item_ids: list[str],
+    hashes: list[str],
+    vectors_ND: np.ndarray,
+    name: str = EMBEDDING_NAME,
 ) -> PartFile:
-    """Writes one part of the embedding called `generated`: float32 [N, D] of the items, ascending in their ids."""
+    """Writes one part of a generated embedding: float32 [N, D] of the items, ascending in their ids."""
     vectors = pa.FixedSizeListArray.from_arrays(pa.array(vectors_ND.reshape(-1)), vectors_ND.shape[1])
     table = pa.table(
         [pa.array(item_ids, pa.string()), pa.array(hashes, pa.string()), vectors],
         names=["item_id", "text_hash", "vector"],
     )
-    return PartFile.of(part, write_table(storage, f"embeddings/{EMBEDDING_NAME}/{part_name(part)}", table))
+    return PartFile.of(part, write_table(storage, f"embeddings/{name}/{part_name(part)}", table))
 
 
 def generated_events(

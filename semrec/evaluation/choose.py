@@ -7,6 +7,7 @@ figures are of items that nothing was chosen by. The models of a release then le
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -18,6 +19,7 @@ from semrec.evaluation.learn import AUTO_KINDS, LearnedModels, fit_model, learn
 from semrec.evaluation.report import EvaluationReport, evaluate_models
 from semrec.evaluation.splits import split_events
 from semrec.models.base import MODELS, model_class
+from semrec.models.beside import BESIDE_MODELS
 from semrec.settings import ModelsSettings
 from semrec.workspace.digests import fingerprint
 from semrec.workspace.folder import Workspace
@@ -73,38 +75,54 @@ class ModelChoice(Manifest):
 
 
 def choose_models(
-    workspace: Workspace, settings: ModelsSettings, *, embedding: str, as_of: int | None = None
+    workspace: Workspace,
+    settings: ModelsSettings,
+    *,
+    embedding: str,
+    beside: Mapping[str, str] | None = None,
+    as_of: int | None = None,
 ) -> ModelChoice:
     """Chooses the models for a release of the present data, or finds the choice that was made for them.
 
-    Settings that were searched before are kept for new data as long as they reach on it what they reached then, less
-    `settings.max_fall`. Events after `as_of` (s UTC) are left out. With fewer interactions than `settings.min_interactions`,
-    or none that tell models apart, it is the content model, with the reason in `notes`; nothing is stored then. Raises
-    InputError for models that are not known or cannot stand together, TrainingError when no training converges.
+    `beside`: modality -> name of its embedding, for whose model auto stands, too. Settings that were searched before are kept
+    for new data as long as they reach on it what they reached then, less `settings.max_fall`. Events after `as_of` (s UTC)
+    are left out. With fewer interactions than `settings.min_interactions`, or none that tell models apart, it is the content
+    model, or those of all modalities at equal weights, with the reason in `notes`; nothing is stored then. Raises InputError
+    for models that are not known or cannot stand together, TrainingError when no training converges.
     """
     storage = workspace.storage
     interactions = InteractionsManifest.read_if_there(storage)
     is_auto = settings.kinds == ("auto",)
-    kinds = AUTO_KINDS if is_auto else settings.kinds
+    beside = beside or {}
+    own_kinds = tuple(BESIDE_MODELS[modality] for modality in beside)
+    kinds = (*AUTO_KINDS, *own_kinds) if is_auto else settings.kinds
     if kinds == _CONTENT_ALONE:
         return ModelChoice()
     _check_kinds(kinds)
     num_interactions = interactions.num_rows if interactions else 0
     if interactions is None or (is_auto and num_interactions < settings.min_interactions):
         return ModelChoice(
+            models=_by_content(own_kinds),
             notes=(
                 f"{num_interactions:,} interactions are too few to learn from (from {settings.min_interactions:,} on)",
-            )
+            ),
         )
     encoder = EmbeddingManifest.read(storage, embedding)
     inputs = {
         "settings": fingerprint([settings.model_dump(mode="json"), encoder.encoder]),
-        "data": fingerprint([interactions.fingerprint, encoder.fingerprint, as_of]),
+        "data": fingerprint(
+            [
+                interactions.fingerprint,
+                encoder.fingerprint,
+                as_of,
+                *(EmbeddingManifest.read(storage, name).fingerprint for name in beside.values()),
+            ]
+        ),
     }
     before = ModelChoice.read_if_there(storage)
     if before and before.inputs == inputs:
         return before
-    dataset = read_dataset(workspace, embedding=embedding, as_of=as_of, max_users=settings.search_users)
+    dataset = read_dataset(workspace, embedding=embedding, beside=beside, as_of=as_of, max_users=settings.search_users)
     try:
         is_kept = before is not None and before.inputs["settings"] == inputs["settings"]
         choice = _measured(dataset, settings, kinds, before if is_kept else None)
@@ -113,7 +131,7 @@ def choose_models(
     except InputError as error:
         if not is_auto:
             raise
-        return ModelChoice(notes=(f"nothing is learned: {error.got}",))
+        return ModelChoice(models=_by_content(own_kinds), notes=(f"nothing is learned: {error.got}",))
     choice = choice.model_copy(update={"inputs": inputs})
     choice.write(storage)
     return choice
@@ -187,6 +205,11 @@ def _specs(learned: LearnedModels, choice: ModelChoice) -> tuple[ModelSpec, ...]
             )
         )
     return tuple(specs)
+
+
+def _by_content(beside_kinds: tuple[str, ...]) -> tuple[ModelSpec, ...]:
+    """The models where nothing is learned: that of the texts and those beside it at equal weights, or none but `content`."""
+    return tuple(ModelSpec(kind=kind) for kind in ("content_ridge", *beside_kinds)) if beside_kinds else ()
 
 
 def _check_kinds(kinds: tuple[str, ...]) -> None:

@@ -62,13 +62,19 @@ class PublishedSplit:
 
 
 def read_dataset(
-    workspace: Workspace, *, embedding: str | None = None, as_of: int | None = None, max_users: int | None = None
+    workspace: Workspace,
+    *,
+    embedding: str | None = None,
+    beside: Mapping[str, str] | None = None,
+    as_of: int | None = None,
+    max_users: int | None = None,
 ) -> Dataset:
     """The present catalogue, interactions and, where there is one, an embedding of a workspace.
 
-    `embedding` names it where there are several. Events after `as_of` (s UTC) are left out. `max_users` leaves out the user
-    buckets behind the one in which it is reached: a sample, because buckets go by a hash. Raises MissingArtefactError without
-    a catalogue or interactions, InputError when the embedding cannot be told, SchemaError when it is of another catalogue.
+    `embedding` names it where there are several; `beside` those of other modalities. Events after `as_of` (s UTC) are left
+    out. `max_users` leaves out the user buckets behind the one in which it is reached: a sample, because buckets go by a hash.
+    Raises MissingArtefactError without a catalogue or interactions, InputError when the embedding cannot be told, SchemaError
+    when it is of another catalogue.
     """
     storage = workspace.storage
     catalogue = CatalogueManifest.read(storage)
@@ -92,6 +98,8 @@ def read_dataset(
         table["timestamp"].to_numpy(),
     )
     content = _embedding(workspace, ids, embedding, catalogue.fingerprint)
+    for modality, name in (beside or {}).items():
+        content[modality] = _embedding(workspace, ids, name, catalogue.fingerprint)["text"]
     return Dataset(ids.array().to_pylist(), len(users), events, interactions.neutral_value, content)
 
 

@@ -32,6 +32,7 @@ _CRITERION_K: Final = 100  # nDCG@100: an item that rises from place 60 to 20 sa
 _HUBNESS: Final = "hubness"
 _USERS_PER_BAND: Final = 500  # with fewer validation users, a band's own weights would be chance
 _HUBNESS_WEIGHTS: Final = (0.3, 0.2, 0.1)
+_BESIDE_WEIGHTS: Final = (0.25, 0.5, 1.0)  # of what is not text, beside 1 for the best of the others
 _TOLERATED_LOSS: Final = 0.5  # of nDCG@100 by the weight of hubness, in standard errors
 
 
@@ -110,7 +111,10 @@ def learn(
                 kind: tuned.get(kind) or fit_model(kind, chosen[kind], validation, content, neutral_value)
                 for kind in blended
             }
-            blend_weights = _weights_by_activity(held, validation)
+            of_text = {kind: vectors for kind, vectors in held.items() if model_class(kind).modality == "text"}
+            blend_weights = _weights_by_activity(of_text, validation)
+            for kind in [kind for kind in held if kind not in of_text]:
+                blend_weights[kind] = [(0, _choose_beside_weight(held, blend_weights, kind, validation))]
             if corrects_hubness:
                 blend_weights[_HUBNESS] = [(0, _choose_hubness_weight(held, blend_weights, validation))]
         if not blend_weights:
@@ -275,6 +279,18 @@ def _choose_hubness_weight(
     best_U = max(ndcg_of.values(), key=np.mean)
     least = best_U.mean() - _TOLERATED_LOSS * best_U.std() / np.sqrt(len(best_U))
     return next(weight for weight, ndcg_U in ndcg_of.items() if ndcg_U.mean() >= least)
+
+
+def _choose_beside_weight(
+    models: Mapping[str, ModelVectors], weights: Mapping[str, list[tuple[int, float]]], kind: str, validation: Split
+) -> float:
+    """The weight with the best nDCG@100 beside those that were chosen: all combinations would take many times as long."""
+    ndcg_of = {}
+    for weight in (model_class(kind).least_weight, *_BESIDE_WEIGHTS):
+        tried = {**weights, kind: [(0, weight)]}
+        blend = blend_vectors({name: models[name] for name in tried}, tried, validation.history)
+        ndcg_of[weight] = float(_validation_ndcg(blend, validation).mean())
+    return max(ndcg_of, key=lambda weight: ndcg_of[weight])
 
 
 def _weights_by_activity(models: Mapping[str, ModelVectors], validation: Split) -> dict[str, list[tuple[int, float]]]:

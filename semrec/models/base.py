@@ -39,8 +39,10 @@ Repeats = Literal["sum", "latest"]  # which of several events of a user with an 
 MODELS: Final[Registry] = {
     "content": ("semrec.models.content", "ContentModel"),
     "content_ridge": ("semrec.models.content_ridge", "ContentRidgeModel"),
+    "document_ridge": ("semrec.models.beside", "DocumentRidgeModel"),
     "hubness": ("semrec.models.hubness", "HubnessModel"),
     "ials": ("semrec.models.ials", "IalsModel"),
+    "image_ridge": ("semrec.models.beside", "ImageRidgeModel"),
     "nsvd": ("semrec.models.nsvd", "NsvdModel"),
     "popularity": ("semrec.models.popularity", "PopularityModel"),
 }
@@ -230,6 +232,8 @@ class VectorModel(ABC):
     compares_items: ClassVar[bool] = True
     #: Whether an item's vector depends on nothing but its content, so that a change of the content changes it.
     is_content_only: ClassVar[bool] = False
+    #: The modality whose content it reads, of `TrainingData.content`.
+    modality: ClassVar[str] = "text"
     #: Whether it is fitted on the blend of the other models (`TrainingData.blend`) and corrects it: it stands behind them.
     is_fitted_last: ClassVar[bool] = False
     #: Settings and their defaults.
@@ -262,6 +266,10 @@ class VectorModel(ABC):
     def arrays(self) -> dict[str, np.ndarray]:
         """What is stored with the release beside the item vectors: name -> array, for instance a Gram matrix."""
         return {}
+
+    def found(self) -> str | None:
+        """What the fit found that its user should know, in a line; None: nothing."""
+        return None
 
     @abstractmethod
     def user_vectors(self, events: Events, items: ItemVectors, num_users: int) -> UserVectors:

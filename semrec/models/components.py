@@ -199,11 +199,12 @@ class Components:
     def changed_items(self, stored_ND: np.ndarray, content: Mapping[str, np.ndarray]) -> np.ndarray:
         """Stored vectors of items that have interactions, after a change of their content: float32 [N, D].
 
-        What was learned from interactions stays; what comes from content alone is that of the new one.
+        What was learned from interactions stays; what comes from content alone is that of the new one, where that has the
+        modality: a new text does not change a poster.
         """
         changed_ND = stored_ND.copy()
         for component in self.components:
-            if component.model.is_content_only:
+            if component.model.is_content_only and component.model.modality in content:
                 changed_ND[:, component.columns] = component.stored(component.model.cold_items(content))
         return changed_ND
 

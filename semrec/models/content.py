@@ -36,7 +36,6 @@ class ContentModel(VectorModel):
 
     kind = "content"
     is_content_only = True
-    modality = "text"
 
     def __init__(self, settings: Mapping[str, Any], dimension: int) -> None:
         super().__init__(settings, dimension)

@@ -18,7 +18,7 @@ import numpy as np
 
 from semrec.errors import InputError
 from semrec.models.base import TrainingData
-from semrec.models.learned import TEXT, LearnedModel
+from semrec.models.learned import LearnedModel
 from semrec.models.sparse import SparseRows, gram_of_rows, multiply_rows
 from semrec.models.unit_scores import score_covariance
 
@@ -42,18 +42,37 @@ class ContentRidgeModel(LearnedModel):
     @classmethod
     def fit(cls, data: TrainingData, settings: Mapping[str, Any]) -> tuple[Self, np.ndarray]:
         """See `VectorModel.fit`. Raises InputError when no item has an embedding."""
-        embeddings_ID = data.content[TEXT]
+        embeddings_ID = cls.embeddings(data)
         model = cls({"neutral_value": data.neutral_value, **settings}, embeddings_ID.shape[1])
+        model._arrays["mean_D"] = cls.mean_of(embeddings_ID)
+        return model, model.solved(model.cold_items({cls.modality: embeddings_ID}))
+
+    @classmethod
+    def embeddings(cls, data: TrainingData) -> np.ndarray:
+        """The vectors of the model's modality, float32 [I, D]. Raises InputError when no item has one."""
+        embeddings_ID = data.content.get(cls.modality)
+        if embeddings_ID is None or not embeddings_ID.any():
+            raise InputError(
+                f"no item has an embedding of its {cls.modality}",
+                expected="one at least",
+                remedy="Embed the catalogue first (the settings encoder.kind and encoder.beside).",
+            )
+        return embeddings_ID
+
+    @staticmethod
+    def mean_of(embeddings_ID: np.ndarray) -> np.ndarray:
+        """The mean of the items that have an embedding: float32 [D]."""
         has_embedding_I = embeddings_ID.any(axis=1)
-        if not has_embedding_I.any():
-            raise InputError("no item has an embedding", expected="one at least", remedy="Embed the catalogue first.")
-        model._arrays = {"mean_D": embeddings_ID[has_embedding_I].mean(axis=0, dtype=np.float64).astype(np.float32)}
-        items_ID = model.cold_items({TEXT: embeddings_ID})
-        gram_DD, dimension = gram_of_rows(items_ID), model.dimension
-        ridge = model.settings["regularization"] * np.trace(gram_DD) / dimension
+        mean_D: np.ndarray = embeddings_ID[has_embedding_I].mean(axis=0, dtype=np.float64)
+        return mean_D.astype(np.float32)
+
+    def solved(self, items_ID: np.ndarray) -> np.ndarray:
+        """Fills in what users are made by, from the model's item vectors, and returns these."""
+        gram_DD, dimension = gram_of_rows(items_ID), self.dimension
+        ridge = self.settings["regularization"] * np.trace(gram_DD) / dimension
         solved_DD = np.linalg.solve(gram_DD + ridge * np.eye(dimension), np.eye(dimension))
-        model._arrays |= {"solve_DD": solved_DD * ridge, "covariance_DD": score_covariance(items_ID)}
-        return model, items_ID
+        self._arrays |= {"solve_DD": solved_DD * ridge, "covariance_DD": score_covariance(items_ID)}
+        return items_ID
 
     def raw_users(self, liked: SparseRows, vectors_ND: np.ndarray, matrix_rows_N: np.ndarray) -> np.ndarray:
         """See `LearnedModel.raw_users`."""
@@ -70,8 +89,16 @@ class ContentRidgeModel(LearnedModel):
         return terms_LD
 
     def cold_items(self, content: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Centred embeddings of unit length: to this model no item is cold. An item without an embedding (zeros) has none."""
-        centred_ND = content[TEXT].astype(np.float64) - self._arrays["mean_D"]
-        centred_ND[~content[TEXT].any(axis=1)] = 0
+        """Centred embeddings of unit length: to this model no item is cold."""
+        return self.centred(content[self.modality]) if self.modality in content else self.without_content(content)
+
+    def without_content(self, content: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Zeros, for items of which there is content of other modalities alone: float32 [N, D]."""
+        return np.zeros((len(next(iter(content.values()))), self.dimension), np.float32)
+
+    def centred(self, embeddings_ND: np.ndarray) -> np.ndarray:
+        """Embeddings less their mean, of unit length: float32 [N, D]. An item without an embedding (zeros) has none."""
+        centred_ND = embeddings_ND.astype(np.float64) - self._arrays["mean_D"]
+        centred_ND[~embeddings_ND.any(axis=1)] = 0
         lengths_N = np.sqrt((centred_ND * centred_ND).sum(axis=1))
         return (centred_ND / np.where(lengths_N > 0, lengths_N, 1.0)[:, None]).astype(np.float32)

@@ -72,9 +72,12 @@ def build_matrix(workspace: Workspace, job: ReleaseJob) -> MatrixManifest:
     word_index = write_word_index(storage, folder, job.catalogue, ids)
     popularity_I = count_popularity(storage, ids, job.interactions, job.inputs.as_of)
     with tempfile.TemporaryDirectory(prefix="semrec-") as scratch:
-        content_ID = _embeddings(storage, Path(scratch) / "embeddings", ids, job.embedding)
+        content = {
+            modality: _embeddings(storage, Path(scratch) / f"{modality}-embeddings", ids, embedding)
+            for modality, embedding in {"text": job.embedding, **job.beside}.items()
+        }
         components, vectors = fit_models(
-            storage, job.inputs, job.interactions, ids, content_ID, popularity_I, read_trained(storage, job.release_id)
+            storage, job.inputs, job.interactions, ids, content, popularity_I, read_trained(storage, job.release_id)
         )
         blocks = _write_blocks(storage, folder, ids, components, vectors, words_IW)
         models = write_models(storage, folder, components)
@@ -180,7 +183,10 @@ def _listed(names: set[str]) -> str:
 
 
 def _embeddings(storage: Storage, path: Path, item_ids: SortedIds, embedding: EmbeddingManifest) -> np.ndarray:
-    """The encoder's vectors in the order of `item_ids`, float32 [I, D], memory-mapped in a new file at `path`."""
+    """An encoder's vectors in the order of `item_ids`, float32 [I, D], memory-mapped in a new file at `path`.
+
+    Zeros for an item without one; items that are not among `item_ids` are left out.
+    """
     shape = (len(item_ids), embedding.dimension)
     if not shape[0]:
         raise InputError("no item has a vector", expected="one at least", remedy="Import a catalogue and embed it.")
@@ -189,7 +195,7 @@ def _embeddings(storage: Storage, path: Path, item_ids: SortedIds, embedding: Em
         table = read_table(storage, part, ["item_id", "vector"])
         rows = item_ids.rows_of(table.column("item_id"))
         vectors = table.column("vector").combine_chunks().flatten().to_numpy(zero_copy_only=False)
-        content_ID[rows] = vectors.astype(np.float32, copy=False).reshape(-1, shape[1])
+        content_ID[rows[rows >= 0]] = vectors.astype(np.float32, copy=False).reshape(-1, shape[1])[rows >= 0]
     _check_finite(content_ID, item_ids)
     return content_ID
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from semrec.contracts import CONTRACT_VERSION
 from semrec.errors import SchemaError
+from semrec.models.base import model_class
 from semrec.settings import ReleaseSettings
 from semrec.workspace.digests import fingerprint
 from semrec.workspace.folder import Workspace
@@ -23,6 +24,7 @@ from semrec.workspace.manifests import (
     ReleaseInputs,
     UsersManifest,
 )
+from semrec.workspace.storage import Storage
 
 __all__ = ["ReleaseJob", "plan_release", "plan_user_parts"]
 
@@ -40,6 +42,7 @@ class ReleaseJob:
     users: UsersManifest | None = field(repr=False)
     relations: RelationsManifest | None = field(repr=False, default=None)
     ontology: OntologyManifest | None = field(repr=False, default=None)
+    beside: Mapping[str, EmbeddingManifest] = field(repr=False, default_factory=dict)
 
     @property
     def folder(self) -> str:
@@ -47,21 +50,23 @@ class ReleaseJob:
 
 
 def plan_release(
-    workspace: Workspace, embedding_name: str, settings: ReleaseSettings, *, models: Sequence[ModelSpec] = ()
+    workspace: Workspace,
+    embedding_name: str,
+    settings: ReleaseSettings,
+    *,
+    models: Sequence[ModelSpec] = (),
+    beside: Mapping[str, str] | None = None,
 ) -> ReleaseJob:
     """Fixes the inputs of a release; its id is their fingerprint. Without `models` it has the content model.
 
+    `beside`: modality -> name of the embedding of it; one that no model reads is left out.
     Raises MissingArtefactError when a stage before was not done, SchemaError when the embedding is of another catalogue.
     """
     storage = workspace.storage
     catalogue = CatalogueManifest.read(storage)
-    embedding = EmbeddingManifest.read(storage, embedding_name)
-    if embedding.catalogue != catalogue.fingerprint:
-        raise SchemaError(
-            f"{embedding.path(embedding_name)} was made from catalogue {embedding.catalogue[:12]}",
-            expected=f"the present one, {catalogue.fingerprint[:12]}",
-            remedy="Run `semrec embed`: only changed texts are embedded.",
-        )
+    embedding = _embedding(storage, embedding_name, catalogue)
+    read = {model_class(spec.kind).modality for spec in models}
+    others = {kind: _embedding(storage, name, catalogue) for kind, name in (beside or {}).items() if kind in read}
     interactions, users = InteractionsManifest.read_if_there(storage), UsersManifest.read_if_there(storage)
     relations, ontology = RelationsManifest.read_if_there(storage), OntologyManifest.read_if_there(storage)
     newest_timestamp = interactions.newest_timestamp if interactions else None
@@ -75,6 +80,7 @@ def plan_release(
         neutral_value=interactions.neutral_value if interactions else 0.0,
         repeats=interactions.repeats if interactions else "sum",
         **({"models": tuple(models)} if models else {}),
+        **({"beside": {kind: other.fingerprint for kind, other in others.items()}} if others else {}),
         **({"relations": relations.fingerprint} if relations else {}),
         **({"ontology": ontology.fingerprint} if ontology else {}),
         **({"relations_from": settings.relations_from} if settings.relations_from else {}),
@@ -82,7 +88,16 @@ def plan_release(
     sources = [table.fingerprint if table else None for table in (interactions, users)]
     release_id = fingerprint([CONTRACT_VERSION, inputs.to_json(), *sources])[:16]
     return ReleaseJob(
-        release_id, workspace.num_buckets, inputs, catalogue, embedding, interactions, users, relations, ontology
+        release_id,
+        workspace.num_buckets,
+        inputs,
+        catalogue,
+        embedding,
+        interactions,
+        users,
+        relations,
+        ontology,
+        others,
     )
 
 
@@ -110,6 +125,17 @@ def plan_user_parts(job: ReleaseJob, matrix: ItemMatrix) -> Plan:
         cut = job.inputs.as_of if _is_cut(events, job.inputs.as_of) else None
         parts.append(PlannedPart(part, fingerprint([*shared, cut, *sources]), events.num_events if events else 0))
     return Plan("release", job.inputs.to_json(), tuple(parts))
+
+
+def _embedding(storage: Storage, name: str, catalogue: CatalogueManifest) -> EmbeddingManifest:
+    embedding = EmbeddingManifest.read(storage, name)
+    if embedding.catalogue != catalogue.fingerprint:
+        raise SchemaError(
+            f"{embedding.path(name)} was made from catalogue {embedding.catalogue[:12]}",
+            expected=f"the present one, {catalogue.fingerprint[:12]}",
+            remedy="Run `semrec embed`: only changed texts are embedded.",
+        )
+    return embedding
 
 
 def _is_cut(events: InteractionsPart | None, as_of: int | None) -> bool:

@@ -62,13 +62,13 @@ def fit_models(
     inputs: ReleaseInputs,
     interactions: InteractionsManifest | None,
     item_ids: SortedIds,
-    content_ID: np.ndarray,
+    content: Mapping[str, np.ndarray],
     popularity_I: np.ndarray,
     trained: Mapping[str, Callable[[], Any]] | None = None,
 ) -> tuple[Components, list[np.ndarray]]:
     """Fits the models that `inputs` names on the release's data: side by side, and the item vectors of each, [I, D of it].
 
-    `content_ID` are the embeddings in the order of `item_ids`, may be memory-mapped; `trained` is as `TrainingData` has it.
+    `content` and `trained` are as `TrainingData` has them, in the order of `item_ids`.
     Raises InputError for models that cannot stand in one release or cannot learn from this data.
     """
 
@@ -78,7 +78,7 @@ def fit_models(
 
     data = TrainingData(
         num_items=len(item_ids),
-        content={"text": content_ID},
+        content=content,
         popularity_I=popularity_I,
         read_events=read_events,
         neutral_value=inputs.neutral_value,

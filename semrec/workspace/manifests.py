@@ -275,6 +275,7 @@ class ReleaseInputs(Record):
     neutral_value: float
     repeats: Literal["sum", "latest"]
     models: tuple[ModelSpec, ...] = ()  # none: the content model
+    beside: dict[str, str] = Field(default_factory=dict)  # modality -> fingerprint of the embedding that models read
     relations: str | None = None
     ontology: str | None = None
     relations_from: tuple[str, ...] = ()

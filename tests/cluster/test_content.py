@@ -62,3 +62,11 @@ def test_live_lists_follow_the_content(workspace: Workspace, kind: str, alike: s
     assert release.release_id == result.live.release
     assert result.embed.manifest.encoder["kind"] == kind
     assert {item.item_id for item in release.recommend("ann", 3)} == alike
+
+
+def test_live_lists_follow_both(workspace: Workspace) -> None:
+    encoder = EncoderSettings(kind="document", beside=("image",), max_tokens=15)
+    settings = Settings(encoder=encoder, score=ScoreSettings(k=3))
+    run_pipeline(workspace, settings, compute=InProcess("cpu"), progress=NoProgress(), allowed=Allowed(worse=True))
+    release = semrec.open_workspace(workspace.storage.uri).release()
+    assert [item.item_id for item in release.recommend("ann", 1)] == ["2"]  # of the sea, with a poster of circles

@@ -34,6 +34,7 @@ KEYS = [
     "encoder.dtype",
     "encoder.backend",
     "encoder.max_tokens",
+    "encoder.beside",
     "release.eligibility",
     "release.half_life_days",
     "release.as_of",
@@ -70,7 +71,7 @@ def test_a_workspace_without_a_file_has_the_defaults(storage: Storage) -> None:
     assert not has_settings(storage)
     settings = read_settings(storage)
     assert [value_text(setting_value(settings, key)) for key in KEYS] == [
-        *("text", "all-MiniLM-L6-v2", "efficientnet-lite0", "auto", "torch", "256"),
+        *("text", "all-MiniLM-L6-v2", "efficientnet-lite0", "auto", "torch", "256", ""),
         *("platform", "180", "", ""),
         *("auto", "5000", "True", "20000", "0.1", "", "", "", "", "", ""),
         *("20", "8", "0.01"),
@@ -133,6 +134,8 @@ def test_a_file_may_name_some_settings_only(storage: Storage) -> None:
         ("k = 20\n", "unknown setting k; expected one of encoder.kind, "),
         ("score = 20\n", "score: "),
         ("[scoring]\nk = 20\n", "unknown setting scoring; expected one of "),
+        ('[encoder]\nbeside = ["text"]\n', "image or document, each once, and another than encoder.kind"),
+        ('[encoder]\nkind = "image"\nbeside = ["image"]\n', "encoder.beside = "),
         ("[release]\nhalf_life_days = 0\n", "release.half_life_days = 0: Input should be greater than 0"),
         ("[release]\nhalf_life_days = inf\n", "half_life_days"),
         ("[release]\nas_of = 2024-01-01\n", "release.as_of = '2024-01-01': Input should be a valid integer"),

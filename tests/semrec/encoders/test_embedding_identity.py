@@ -36,7 +36,11 @@ def model_copy(tmp_path) -> Path:
         ({"max_tokens": 4}, InputError, "max_tokens = 4"),
         ({"max_tokens": 9000}, InputError, "max_tokens = 9000"),
         ({"model": ""}, InputError, "model = ''"),
-        ({"modle": "x"}, InputError, "expected one of kind, model, image_model, dtype, backend, max_tokens, device"),
+        (
+            {"modle": "x"},
+            InputError,
+            "expected one of kind, model, image_model, dtype, backend, max_tokens, beside, device",
+        ),
     ],
 )
 def test_impossible_settings_are_refused_by_name(values, kind, message):
@@ -53,6 +57,7 @@ def test_settings_have_the_documented_defaults():
         "dtype": "auto",
         "backend": "torch",
         "max_tokens": 256,
+        "beside": (),
     }
     assert all(field.description for field in EmbedSettings.model_fields.values())
 

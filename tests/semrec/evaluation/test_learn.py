@@ -68,6 +68,20 @@ def test_the_best_of_the_trials_is_taken(learned: LearnedModels) -> None:
     assert learned.notes == []
 
 
+def test_what_stands_beside_has_the_weight_that_it_earns() -> None:
+    """Images that tell the groups against texts that tell nothing, and the other way round."""
+    events, telling = planted()
+    noise = np.random.default_rng(9).standard_normal(telling.shape).astype(np.float32)
+    kinds = ("content_ridge", "image_ridge")
+    weights = {
+        name: learn(divided(events), {"text": text, "image": image}, 2.5, kinds=kinds, search=False).weights
+        for name, text, image in (("image", noise, telling), ("text", telling, noise))
+    }
+    assert weights["image"]["image_ridge"] == [(0, 1.0)]
+    assert weights["text"]["image_ridge"] == [(0, 1 / 16)]
+    assert all(found["content_ridge"] == [(0, 1.0)] for found in weights.values())
+
+
 def test_content_keeps_a_say_though_it_adds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     ials_alone = [((0.0, 0.0, 1.0, 0.0), 0.5)]
     monkeypatch.setattr(learning, "choose_weights", lambda *_, **__: (np.array(ials_alone[0][0]), ials_alone))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from semrec.errors import InputError
-from semrec.models.base import Events, ItemVectors, VectorModel
+from semrec.models.base import Events, ItemVectors, TrainingData, VectorModel
 from tests.semrec.models.learned_world import (
     NUM_GROUPS,
     NUM_ITEMS,
@@ -34,9 +34,13 @@ class LearnedModelContract:
     settings: ClassVar[Mapping[str, Any]] = {}
     learns_from_text_alone: ClassVar[bool] = False
 
+    def data(self, events: Events, content: np.ndarray | None = None) -> TrainingData:
+        """Training data with content of the model's modality."""
+        return training_data(events, content=content, modality=self.model.modality)
+
     @pytest.fixture(scope="class")
     def fitted(self) -> tuple[VectorModel, np.ndarray]:
-        return self.model.fit(training_data(planted_events(), content=embeddings()), self.settings)
+        return self.model.fit(self.data(planted_events(), content=embeddings()), self.settings)
 
     def test_users_prefer_unseen_items_of_their_own_group(self, fitted: tuple[VectorModel, np.ndarray]) -> None:
         model, items_ID = fitted
@@ -55,7 +59,7 @@ class LearnedModelContract:
 
     def test_training_again_gives_the_same_bytes(self, fitted: tuple[VectorModel, np.ndarray]) -> None:
         model, items_ID = fitted
-        again, items_again_ID = self.model.fit(training_data(planted_events(), content=embeddings()), self.settings)
+        again, items_again_ID = self.model.fit(self.data(planted_events(), content=embeddings()), self.settings)
         assert items_again_ID.tobytes() == items_ID.tobytes()
         assert {name: array.tobytes() for name, array in again.arrays().items()} == {
             name: array.tobytes() for name, array in model.arrays().items()
@@ -127,9 +131,9 @@ class LearnedModelContract:
     def test_items_without_likes_get_their_vectors_from_content(self, fitted: tuple[VectorModel, np.ndarray]) -> None:
         model, items_ID = fitted
         cold = np.arange(NUM_ITEMS - 6, NUM_ITEMS)
-        predicted = model.cold_items({"text": embeddings()[cold]})
+        predicted = model.cold_items({self.model.modality: embeddings()[cold]})
         assert predicted.tobytes() == items_ID[cold].tobytes()
-        assert model.cold_items({"text": embeddings()[cold[2:3]]})[0].tobytes() == predicted[2].tobytes()
+        assert model.cold_items({self.model.modality: embeddings()[cold[2:3]]})[0].tobytes() == predicted[2].tobytes()
         users = model.user_vectors(planted_events(), ItemVectors.from_vectors(items_ID), NUM_USERS)
         best_U = np.argmax(users.vectors_UD @ items_ID[cold].T, axis=1)
         assert (group_of_items()[cold][best_U] == np.arange(NUM_USERS) % NUM_GROUPS).mean() > 0.9
@@ -137,33 +141,36 @@ class LearnedModelContract:
     def test_without_content_cold_items_have_no_vector(self) -> None:
         if self.learns_from_text_alone:
             with pytest.raises(InputError, match="no item has an embedding"):
-                self.model.fit(training_data(planted_events(), content=np.zeros((NUM_ITEMS, 4), np.float32)), {})
+                self.model.fit(self.data(planted_events(), content=np.zeros((NUM_ITEMS, 4), np.float32)), {})
             return
-        model, items_ID = self.model.fit(training_data(planted_events()), self.settings)
+        model, items_ID = self.model.fit(self.data(planted_events()), self.settings)
         assert not items_ID[NUM_ITEMS - 6 :].any()
         assert items_ID[: NUM_ITEMS - 6].any(axis=1).all()
-        assert model.cold_items({"text": embeddings()[:2]}).tolist() == np.zeros((2, model.dimension)).tolist()
+        assert (
+            model.cold_items({self.model.modality: embeddings()[:2]}).tolist()
+            == np.zeros((2, model.dimension)).tolist()
+        )
 
     def test_impossible_data_is_refused(self) -> None:
         if self.learns_from_text_alone:
             return
         some = planted_events()
         with pytest.raises(InputError, match="no liked item"):
-            self.model.fit(training_data(some.keep(some.value < 2)), self.settings)
+            self.model.fit(self.data(some.keep(some.value < 2)), self.settings)
         broken = Events(
             some.user, some.row, np.where(some.row == 3, np.nan, some.value).astype(np.float32), some.timestamp
         )
         with pytest.raises(InputError, match="not finite"):
-            self.model.fit(training_data(broken), self.settings)
+            self.model.fit(self.data(broken), self.settings)
 
     def test_unknown_settings_are_refused(self) -> None:
         with pytest.raises(InputError, match="settings breadth"):
-            self.model.fit(training_data(planted_events(), content=embeddings()), {"breadth": 3})
+            self.model.fit(self.data(planted_events(), content=embeddings()), {"breadth": 3})
 
     def test_one_user_with_one_like_can_be_learned_from(self) -> None:
         """Fewer users than dimensions: there is one direction, and nothing breaks."""
         single = Events(np.zeros(1, np.int64), np.array([5]), np.array([5], np.float32), np.array([1]))
-        model, items_ID = self.model.fit(training_data(single, content=embeddings()), self.settings)
+        model, items_ID = self.model.fit(self.data(single, content=embeddings()), self.settings)
         users = model.user_vectors(single, ItemVectors.from_vectors(items_ID), 1)
         assert np.isfinite(items_ID).all()
         assert np.isfinite(users.vectors_UD).all()
@@ -178,7 +185,7 @@ class LearnedModelContract:
             np.concatenate([others.value, np.full(len(everything), 5, np.float32)]),
             np.concatenate([others.timestamp, np.zeros(len(everything), np.int64)]),
         )
-        model, items_ID = self.model.fit(training_data(with_bot, content=embeddings()), self.settings)
+        model, items_ID = self.model.fit(self.data(with_bot, content=embeddings()), self.settings)
         users = model.user_vectors(others, ItemVectors.from_vectors(items_ID), NUM_USERS)
         scores_UI = users.vectors_UD[:bot] @ items_ID.T
         scores_UI[others.user, others.row] = -np.inf

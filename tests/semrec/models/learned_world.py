@@ -42,11 +42,15 @@ def embeddings(dimension: int = 12, seed: int = 1) -> np.ndarray:
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
 
-def training_data(events: Events, num_items: int = NUM_ITEMS, *, content: np.ndarray | None = None) -> TrainingData:
+def training_data(
+    events: Events, num_items: int = NUM_ITEMS, *, content: np.ndarray | None = None, modality: str = "text"
+) -> TrainingData:
     """The events in two parts, users counted from 0 in each, as a release reads them."""
     first = events.user < NUM_USERS // 2
     parts = [events.keep(first), events.keep(~first)]
     parts[1] = Events(parts[1].user - NUM_USERS // 2, parts[1].row, parts[1].value, parts[1].timestamp)
     pairs = np.unique(events.user * num_items + events.row)
     popularity_I = np.bincount(pairs % num_items, minlength=num_items).astype(np.float32)
-    return TrainingData(num_items, {} if content is None else {"text": content}, popularity_I, lambda: iter(parts), 2.5)
+    return TrainingData(
+        num_items, {} if content is None else {modality: content}, popularity_I, lambda: iter(parts), 2.5
+    )
