@@ -10,16 +10,20 @@ import pytest
 
 from cluster.compute import InProcess
 from cluster.stages.learn import build_learned_release
+from cluster.stages.release import find_beside, find_embedding
 from semrec.bench.generated import EMBEDDING_NAME, write_catalogue, write_embedding
 from semrec.changes.overlay import ItemChange, OverlayView
 from semrec.data import import_interactions
+from semrec.errors import InputError, MissingArtefactError
 from semrec.online.anonymous import anonymous_profile, anonymous_query
 from semrec.online.explain import explain
 from semrec.online.release import OnlineRelease
 from semrec.online.users import rank_query_of
 from semrec.progress import NoProgress
-from semrec.settings import Settings
+from semrec.release.plan import plan_release
+from semrec.settings import ReleaseSettings, Settings
 from semrec.workspace.folder import Workspace
+from semrec.workspace.manifests import EmbeddingManifest
 
 NOTHING = OverlayView.empty()
 IDS = [f"i{n:02d}" for n in range(24)]
@@ -89,10 +93,22 @@ def test_a_new_text_leaves_an_item_its_image(served: OnlineRelease) -> None:
     assert new[:6].tobytes() == changed[:6].tobytes() and not new[6:].any()
 
 
-def test_a_release_of_models_that_read_no_images_does_not_depend_on_them(tmp_path: Path) -> None:
-    from semrec.release.plan import plan_release
-    from semrec.settings import ReleaseSettings
+def test_the_embeddings_of_a_release_are_told_apart_by_kind(tmp_path: Path) -> None:
+    workspace = Workspace.create(str(tmp_path), num_buckets=1)
+    write_catalogue(workspace, IDS, TEXTS)
+    write_embedding(workspace, dict(zip(IDS, IMAGES, strict=True)), "posters")
+    storage = workspace.storage
+    made_by = {"encoder": {"kind": "image", "model": "a model"}}
+    EmbeddingManifest.read(storage, "posters").model_copy(update=made_by).write(storage, "posters")
+    assert find_beside(storage, ["image"]) == {"image": "posters"}
+    assert find_embedding(storage, ["posters"]) == EMBEDDING_NAME
+    with pytest.raises(InputError, match="Name one with --embedding"):
+        find_embedding(storage)
+    with pytest.raises(MissingArtefactError, match="no embedding of documents"):
+        find_beside(storage, ["document"])
 
+
+def test_a_release_of_models_that_read_no_images_does_not_depend_on_them(tmp_path: Path) -> None:
     workspace = Workspace.create(str(tmp_path), num_buckets=1)
     write_catalogue(workspace, IDS, TEXTS)
     write_embedding(workspace, dict(zip(IDS, IMAGES, strict=True)), "images")
