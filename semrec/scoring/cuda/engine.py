@@ -39,7 +39,7 @@ _PAIR_BYTES: Final = 16  # int32 row and query, int64 key
 _OVERFLOW_PAIRS: Final = 1 << 24
 _PAIR_BLOCK: Final = 64
 _PAIR_PROGRAMS: Final = 2048
-_RANK_BLOCK: Final = 128
+_RANK_BLOCK: Final = 64  # with eight warps its 64 x 64 comparisons fit the registers
 
 
 class CudaEngine:
@@ -68,7 +68,8 @@ class CudaEngine:
         self._kernels, self._lists = _load_kernels(self._on_gpu)
         self._block_queries, self._max_candidates = block_queries, max_candidates
         self._capacity_per_query = capacity_per_query
-        self._tile_queries, self._tile_items = form.tile if self._on_gpu else _TILE_INTERPRETED
+        self._interpreted = not self._on_gpu  # sizes that suit an interpreter
+        self._tile_queries, self._tile_items = _TILE_INTERPRETED if self._interpreted else form.tile
         padded = padded_dimension(shard.dimension, _DEPTH)
         self._workspace = self._workspace_bytes(shard_bytes(shard, coarse, padded), memory_fraction)
         with self._current():
@@ -125,10 +126,8 @@ class CudaEngine:
         else:
             self._pass(block, whole, words_QW, threshold_Q, maxima_QG, mode=self._kernels.COLLECT.value)
         capacity = block.num_queries * self._capacity(k)
-        group_maxima = maxima_QG if stride > 1 else None
-        pairs = self._collect(
-            words_QW[: block.num_queries], self._max_candidates, capacity, block, threshold_Q, group_maxima
-        )
+        of_groups, bits_QW = maxima_QG if stride > 1 else None, words_QW[: block.num_queries]
+        pairs = self._collect(bits_QW, self._max_candidates, capacity, block, threshold_Q, of_groups)
         rows_QK, scores_QK = self._rank(pairs, self._score(pairs, block.vectors_QD), k)
         host = tuple(self._to_host(tensor) for tensor in (pairs.count_Q, pairs.start_Q, rows_QK, scores_QK))
         copied = None
@@ -244,7 +243,7 @@ class CudaEngine:
             sample.num_rows, sample.num_words, tiles, sample.stride,
             D=items.padded, BQ=self._tile_queries, BI=self._tile_items, BD=_DEPTH, G=_GROUP, JOIN_HALVES=form.join_halves,
             INTEGER=form.integer, SCALED=form.scaled, MODE=mode, WITH_MAXIMA=with_maxima or mode == self._kernels.MAXIMA.value,
-            WIDEN=not self._on_gpu, num_warps=8, num_stages=3,
+            WIDEN=self._interpreted, num_warps=8, num_stages=3,
         )  # fmt: skip
 
     def _raise_thresholds(
@@ -293,12 +292,12 @@ class CudaEngine:
         """Scores listed pairs and returns their keys; with targets adds to `counts_Q` how many stand before them instead."""
         capacity, items = len(pairs.row_N), self._items
         keys_N = torch.empty(capacity if target_Q is None else 1, dtype=torch.int64, device=self._device)
-        programs = max(1, min(_PAIR_PROGRAMS if self._on_gpu else 4, -(-capacity // _PAIR_BLOCK)))
+        programs = max(1, min(4 if self._interpreted else _PAIR_PROGRAMS, -(-capacity // _PAIR_BLOCK)))
         self._lists.score_pairs[(programs,)](
             pairs.row_N, pairs.query_N, pairs.total, capacity, vectors_QD, items.high_ID, items.low_ID, keys_N,
             keys_N if target_Q is None else target_Q, pairs.count_Q if counts_Q is None else counts_Q, programs,
             D=self.shard.dimension, PADDED=items.padded, COUNTING=target_Q is not None,
-            BLOCK=_PAIR_BLOCK if self._on_gpu else 1024,
+            BLOCK=1024 if self._interpreted else _PAIR_BLOCK,
         )  # fmt: skip
         return keys_N
 
@@ -306,9 +305,9 @@ class CudaEngine:
         num, width = len(pairs.count_Q), min(k, self._max_candidates)
         rows_QK = torch.empty((num, width), dtype=torch.int64, device=self._device)
         scores_QK = torch.empty((num, width), dtype=torch.float32, device=self._device)
-        self._lists.rank_candidates[(num, 4 if self._on_gpu else 1)](
-            keys_N, pairs.count_Q, pairs.start_Q, rows_QK, scores_QK, self.shard.first_row, width, BLOCK=_RANK_BLOCK
-        )
+        self._lists.rank_candidates[(num, 1 if self._interpreted else 4)](
+            keys_N, pairs.count_Q, pairs.start_Q, rows_QK, scores_QK, self.shard.first_row, width, BLOCK=_RANK_BLOCK, num_warps=8
+        )  # fmt: skip
         return rows_QK, scores_QK
 
     def _overflowed(self, count_Q: np.ndarray, start_Q: np.ndarray) -> Iterator[np.ndarray]:

@@ -60,6 +60,7 @@ __all__ = [
 
 TINY: Final = 2.0**-126  # smallest normal number of float32 and bfloat16
 LARGEST_BOUNDED: Final = 2.0**62  # beyond it products may leave float32: the bound of such a row is infinite
+_LEAST_CAPABILITY: Final = 8  # before it Triton has no tensor instructions for bfloat16, and does not compile int8
 _UNIT_SUM: Final = 2.0**-22  # unit roundoff granted to the accumulation of a coarse product
 _UNIT_32: Final = 2.0**-24
 _UNIT_64: Final = 2.0**-53
@@ -198,7 +199,11 @@ class CoarseFormat(ABC):
 
     def gpu_fault(self, major: int, minor: int) -> str:
         """What is wrong with this format's kernels on GPUs of this compute capability, or ""."""
-        return ""
+        if major >= _LEAST_CAPABILITY:
+            return ""
+        return (
+            f"the kernels need a GPU of compute capability {_LEAST_CAPABILITY}.0 or more, not {major}.{minor} (as a T4)"
+        )
 
 
 def accumulation_error(dimension: int) -> float:

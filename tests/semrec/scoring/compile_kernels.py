@@ -1,0 +1,134 @@
+"""Compiles what the CUDA engine launches, without a GPU, and prints what the machine code is made of: a line of JSON each.
+
+Triton compiles for any GPU without having one, but not in a process that interprets its kernels. So that nothing is listed
+twice, an engine runs on the CPU with kernels that do nothing but note what they were called with.
+
+    python compile_kernels.py 90 80      # compute capabilities without their dot; for all but the first the largest products
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from semrec.scoring.cuda import candidate_kernels, coarse_kernels, engine
+from semrec.scoring.formats import FORMATS
+from semrec.scoring.types import ItemShard, Queries, Targets
+
+_TYPES = {
+    torch.float32: "*fp32", torch.bfloat16: "*bf16", torch.int8: "*i8", torch.int16: "*i16", torch.int32: "*i32",
+    torch.int64: "*i64",
+}  # fmt: skip
+_TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
+_OPTIONS = ("num_warps", "num_stages")
+#: What SASS calls a product on tensor cores: from Ampere on, on Hopper, and on Blackwell.
+_TENSOR = re.compile(r"\b(HMMA|IMMA|HGMMA|IGMMA|UTC\w*MMA)\b")
+
+Launch = tuple[str, tuple[tuple[str, str], ...], tuple[tuple[str, Any], ...], tuple[tuple[str, int], ...]]
+
+
+class _Noted:
+    """Stands for a module of kernels; its kernels note their launches by kernel, types of arguments, constants and options."""
+
+    def __init__(self, kernels: ModuleType, launches: dict[Launch, Any]) -> None:
+        self._kernels, self._launches = kernels, launches
+
+    def __getattr__(self, name: str) -> Any:
+        kernel = getattr(self._kernels, name)
+        if not isinstance(kernel, triton.runtime.JITFunction):
+            return kernel
+        return _Grid(lambda *arguments, **named: self._note(kernel, arguments, named))
+
+    def _note(self, kernel: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
+        options = tuple((name, named.pop(name)) for name in _OPTIONS if name in named)
+        given = dict(zip((p.name for p in kernel.params), arguments, strict=False)) | named
+        types = tuple((p.name, _type_of(given[p.name])) for p in kernel.params if not p.is_constexpr)
+        constants = tuple((p.name, given[p.name]) for p in kernel.params if p.is_constexpr)
+        self._launches[kernel.__name__, types, constants, options] = kernel
+
+
+class _Grid:
+    def __init__(self, launch: Callable[..., None]) -> None:
+        self._launch = launch
+
+    def __getitem__(self, _: Any) -> Callable[..., None]:
+        return self._launch
+
+
+def _type_of(argument: Any) -> str:
+    if isinstance(argument, torch.Tensor):
+        return _TYPES[argument.dtype]
+    return "i32" if abs(argument) < 2**31 else "i64"
+
+
+def noted_launches() -> dict[Launch, Any]:
+    """What the engine launches on a GPU, in every format and mode, for 384 dimensions."""
+    launches: dict[Launch, Any] = {}
+    modules = _Noted(coarse_kernels, launches), _Noted(candidate_kernels, launches)
+    engine._load_kernels = lambda on_gpu: modules
+    torch.empty = torch.zeros  # kernels that do nothing leave memory as it was
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((9_000, 384)).astype(np.float32)
+    words = np.ones((len(vectors), 1), np.uint64)
+    shard = ItemShard.from_vectors(vectors, words, (0,))
+    queries = Queries(vectors[:3], words[:3], np.array([0, 1, 1, 1]), np.array([7]))
+    for coarse in FORMATS.values():
+        if coarse.gpu is None:
+            continue
+        cuda = engine.CudaEngine(shard, coarse=coarse, device="cpu")
+        cuda._tile_queries, cuda._tile_items = coarse.gpu.tile
+        cuda._interpreted = False
+        for k in (10, 300, 4_000):
+            cuda.top_k(queries, k)
+        cuda.count_before(queries, Targets(np.arange(4), np.arange(3), np.zeros(3, np.float32)))
+    return launches
+
+
+def compiled(launch: Launch, kernel: Any, capability: int) -> dict[str, Any]:
+    """What became of a launch: its kernel, constants, shared bytes, registers, spilled bytes and tensor instructions."""
+    name, types, constants, options = launch
+    signature = {p.name: dict(types).get(p.name, "constexpr") for p in kernel.params}
+    places = {p.name: n for n, p in enumerate(kernel.params)}
+    source = ASTSource(
+        kernel, signature, {(places[name],): value for name, value in constants},
+        {(places[name],): [["tt.divisibility", 16]] for name, kind in types if kind.startswith("*")},
+    )  # fmt: skip
+    built = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=dict(options))
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(built.asm["cubin"])
+        file.flush()
+        usage = _tool("cuobjdump", "-res-usage", file.name)
+        sass = _tool("nvdisasm", "-c", file.name)
+    return {
+        "capability": capability, "kernel": name, "constants": dict(constants), "shared": built.metadata.shared,
+        "registers": int(re.search(r"REG:(\d+)", usage)[1]), "stack": int(re.search(r"STACK:(\d+)", usage)[1]),
+        "spills": len(re.findall(r"\b(?:LDL|STL)\b", sass)), "tensor": sorted(set(_TENSOR.findall(sass))),
+        "tf32": "tf32" in built.asm["ptx"],
+    }  # fmt: skip
+
+
+def _tool(name: str, *arguments: str) -> str:
+    return subprocess.run([_TOOLS / name, *arguments], capture_output=True, text=True, check=True).stdout
+
+
+if __name__ == "__main__":
+    LAUNCHES = noted_launches()
+    for place, capability in enumerate(map(int, sys.argv[1:])):
+        for launch, kernel in LAUNCHES.items():
+            constants = dict(launch[2])
+            is_largest = launch[0] == "coarse_pass" and constants["WITH_MAXIMA"]
+            if not place or (is_largest and not (constants["JOIN_HALVES"] and constants["MODE"])):
+                print(json.dumps(compiled(launch, kernel, capability)), flush=True)

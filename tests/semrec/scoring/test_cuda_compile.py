@@ -1,0 +1,72 @@
+"""What the CUDA engine launches becomes the machine code that it is meant to be, for GPUs that are not here."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from semrec.scoring.formats import FORMATS
+
+#: Compute capabilities (A100, H100's family first, L4, B200, RTX 50) and the shared memory that a program may take there.
+SHARED_BYTES = {90: 227 << 10, 80: 163 << 10, 89: 99 << 10, 100: 227 << 10, 120: 99 << 10}
+TENSOR_INSTRUCTIONS = {80: "HMMA IMMA", 89: "HMMA IMMA", 90: "HGMMA IGMMA", 100: "UTCHMMA IMMA", 120: "HMMA IMMA"}
+
+
+@pytest.fixture(scope="module")
+def launches() -> list[dict[str, Any]]:
+    pytest.importorskip("triton", reason="TRITON IS MISSING: what it compiles is not looked at")
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    script = Path(__file__).with_name("compile_kernels.py")
+    capabilities = map(str, SHARED_BYTES)
+    done = subprocess.run([sys.executable, script, *capabilities], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def products(launches: list[dict[str, Any]], *, join_halves: bool) -> list[dict[str, Any]]:
+    found = [launch for launch in launches if launch["constants"].get("JOIN_HALVES") is join_halves]
+    assert {launch["capability"] for launch in found} == set(SHARED_BYTES)
+    return found
+
+
+def test_every_kernel_is_compiled(launches: list[dict[str, Any]]) -> None:
+    assert {launch["kernel"] for launch in launches} == {
+        "prepare_queries", "eligible_words", "hide_seen", "coarse_pass", "raise_thresholds", "collect_candidates",
+        "score_pairs", "rank_candidates",
+    }  # fmt: skip
+    modes = {
+        (*launch["constants"].values(),)
+        for launch in products(launches, join_halves=False)
+        if launch["capability"] == 90
+    }
+    assert len(modes) == 8  # two formats: a sample, candidates with and without maxima, counts
+
+
+def test_products_run_on_tensor_cores_and_stay_in_registers(launches: list[dict[str, Any]]) -> None:
+    for launch in products(launches, join_halves=False):
+        expected = TENSOR_INSTRUCTIONS[launch["capability"]].split()[launch["constants"]["INTEGER"]]
+        assert launch["tensor"] == [expected], launch
+        assert (launch["spills"], launch["stack"]) == (0, 0), launch
+
+
+def test_what_follows_the_products_stays_in_registers(launches: list[dict[str, Any]]) -> None:
+    for launch in launches:
+        if launch["kernel"] != "coarse_pass":
+            assert (launch["spills"], launch["stack"]) == (0, 0), launch
+
+
+def test_programs_fit_the_shared_memory(launches: list[dict[str, Any]]) -> None:
+    for launch in launches:
+        assert launch["shared"] <= SHARED_BYTES[launch["capability"]], launch
+
+
+def test_float32_is_refused_on_gpus_whose_triton_takes_it_for_tf32(launches: list[dict[str, Any]]) -> None:
+    for launch in products(launches, join_halves=True):
+        fault = FORMATS["float32"].gpu_fault(*divmod(launch["capability"], 10))
+        assert launch["tf32"] == bool(fault), launch
