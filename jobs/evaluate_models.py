@@ -70,7 +70,8 @@ def main(
     from semrec.evaluation.plot import plot_report
     from semrec.evaluation.report import evaluate_listed, evaluate_models
     from semrec.evaluation.splits import split_events
-    from semrec.models.base import MODELS, model_class
+    from semrec.models.base import MODELS, model_class, reads_modality
+    from semrec.models.graph import RELATIONS
     from semrec.plotting import check_plot_path
     from semrec.workspace.folder import Workspace
 
@@ -84,17 +85,19 @@ def main(
         published = read_published(train, test, candidates)
         dataset, divided, neutral_value = published.dataset, published.split, 0.0
     else:
-        dataset = read_dataset(Workspace.open(str(workspace)), embedding=embedding)
+        with_relations = reads_modality(RELATIONS, kinds)
+        dataset = read_dataset(Workspace.open(str(workspace)), embedding=embedding, with_relations=with_relations)
         neutral_value = dataset.neutral_value if liked_above is None else liked_above
         divided = split_events(
             dataset.events, split, num_users=dataset.num_users, num_items=dataset.num_items,
             neutral_value=neutral_value, share=share, seed=seed,
         )  # fmt: skip
-    if not dataset.content:
-        without = [kind for kind in kinds if kind in MODELS and model_class(kind).is_content_only]
-        if without:
-            progress.note(f"no embedding: without {', '.join(without)}")
-        kinds = tuple(kind for kind in kinds if kind not in without)
+    known = [model_class(kind) for kind in kinds if kind in MODELS]
+    unread = [model for model in known if model.modality not in dataset.content]
+    without = [model.kind for model in unread if model.is_content_only or model.modality == RELATIONS]
+    if without:
+        progress.note(f"no embedding, or no relations: without {', '.join(without)}")
+    kinds = tuple(kind for kind in kinds if kind not in without)
     learned = learn(
         divided, dataset.content, neutral_value, kinds=kinds, settings=_settings(set_), search=search, progress=progress
     )

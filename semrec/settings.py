@@ -178,6 +178,11 @@ class ModelsSettings(_Section):
         gt=0,
         description="Ridge of content_ridge, in mean eigenvalues of the embeddings' Gram matrix. Not set: searched.",
     )
+    graph_regularization: float | None = Field(
+        None,
+        gt=0,
+        description="Ridge of graph, in mean eigenvalues of the Gram matrix of its item vectors. Not set: searched.",
+    )
     nsvd_dimension: int | None = Field(None, ge=1, le=4096, description="Dimensions of nsvd. Not set: searched.")
     nsvd_degree_exponent: float | None = Field(
         None,
@@ -209,6 +214,7 @@ class ModelsSettings(_Section):
         """Returns the settings of models that are set: kind -> setting -> value, as `ModelSpec.settings` has them."""
         named = {
             "content_ridge": {"regularization": self.content_regularization},
+            "graph": {"regularization": self.graph_regularization},
             "nsvd": {"dimension": self.nsvd_dimension, "degree_exponent": self.nsvd_degree_exponent},
             "ials": {
                 "dimension": self.ials_dimension,

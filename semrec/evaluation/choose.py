@@ -18,9 +18,11 @@ from semrec.evaluation.dataset import Dataset, read_dataset
 from semrec.evaluation.learn import AUTO_KINDS, LearnedModels, fit_model, learn
 from semrec.evaluation.report import EvaluationReport, evaluate_models
 from semrec.evaluation.splits import split_events
-from semrec.models.base import MODELS, model_class
+from semrec.models.base import MODELS, model_class, reads_modality
 from semrec.models.beside import BESIDE_MODELS
-from semrec.settings import ModelsSettings
+from semrec.models.graph import RELATIONS
+from semrec.release.relations import RelationSources
+from semrec.settings import ModelsSettings, read_settings
 from semrec.workspace.digests import fingerprint
 from semrec.workspace.folder import Workspace
 from semrec.workspace.manifests import EmbeddingManifest, InteractionsManifest, Manifest, ModelSpec
@@ -108,6 +110,9 @@ def choose_models(
             ),
         )
     encoder = EmbeddingManifest.read(storage, embedding)
+    with_relations = reads_modality(RELATIONS, kinds)
+    sources = RelationSources.of_workspace(storage, read_settings(storage).release.relations_from)
+    of_relations = sources.fingerprints if with_relations else []
     inputs = {
         "settings": fingerprint([settings.model_dump(mode="json"), encoder.encoder]),
         "data": fingerprint(
@@ -116,13 +121,17 @@ def choose_models(
                 encoder.fingerprint,
                 as_of,
                 *(EmbeddingManifest.read(storage, name).fingerprint for name in beside.values()),
+                *of_relations,
             ]
         ),
     }
     before = ModelChoice.read_if_there(storage)
     if before and before.inputs == inputs:
         return before
-    dataset = read_dataset(workspace, embedding=embedding, beside=beside, as_of=as_of, max_users=settings.search_users)
+    dataset = read_dataset(
+        workspace, embedding=embedding, beside=beside, as_of=as_of, max_users=settings.search_users,
+        with_relations=with_relations,
+    )  # fmt: skip
     try:
         is_kept = before is not None and before.inputs["settings"] == inputs["settings"]
         choice = _measured(dataset, settings, kinds, before if is_kept else None)

@@ -12,14 +12,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from semrec.contracts import INTERACTIONS_SCHEMA
+from semrec.contracts import ATTRIBUTES_TYPE, INTERACTIONS_SCHEMA
 from semrec.data.event_files import read_interactions
 from semrec.errors import InputError, SchemaError
 from semrec.evaluation.splits import Split, check_no_overlap
 from semrec.models.base import Events
+from semrec.models.graph import RELATIONS, walk_vectors
+from semrec.release.attributes import FlatAttributes, attribute_names
+from semrec.release.relations import RelationSources, item_relations, make_graph
+from semrec.settings import read_settings
 from semrec.sorted_ids import SortedIds
 from semrec.workspace.folder import Workspace
 from semrec.workspace.manifests import CatalogueManifest, EmbeddingManifest, InteractionsManifest
+from semrec.workspace.storage import Storage
 from semrec.workspace.tables import read_parts, read_table
 
 __all__ = ["Dataset", "PublishedSplit", "read_dataset", "read_published"]
@@ -68,13 +73,15 @@ def read_dataset(
     beside: Mapping[str, str] | None = None,
     as_of: int | None = None,
     max_users: int | None = None,
+    with_relations: bool = False,
 ) -> Dataset:
     """The present catalogue, interactions and, where there is one, an embedding of a workspace.
 
     `embedding` names it where there are several; `beside` those of other modalities. Events after `as_of` (s UTC) are left
     out. `max_users` leaves out the user buckets behind the one in which it is reached: a sample, because buckets go by a hash.
-    Raises MissingArtefactError without a catalogue or interactions, InputError when the embedding cannot be told, SchemaError
-    when it is of another catalogue.
+    `with_relations`: the content has the vectors that items have by their relations, where there are any. Raises
+    MissingArtefactError without a catalogue or interactions, InputError when the embedding cannot be told, SchemaError when it
+    is of another catalogue.
     """
     storage = workspace.storage
     catalogue = CatalogueManifest.read(storage)
@@ -100,6 +107,8 @@ def read_dataset(
     content = _embedding(workspace, ids, embedding, catalogue.fingerprint)
     for modality, name in (beside or {}).items():
         content[modality] = _embedding(workspace, ids, name, catalogue.fingerprint)["text"]
+    if with_relations:
+        content |= _relations(storage, catalogue, ids)
     return Dataset(ids.array().to_pylist(), len(users), events, interactions.neutral_value, content)
 
 
@@ -174,6 +183,17 @@ def _embedding(
         flat = table["vector"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
         vectors_ID[rows[rows >= 0]] = flat.reshape(-1, manifest.dimension)[rows >= 0]
     return {"text": vectors_ID}
+
+
+def _relations(storage: Storage, catalogue: CatalogueManifest, ids: SortedIds) -> dict[str, np.ndarray]:
+    """The vectors that the items have by their relations, as a release makes them; {} in a workspace without relations."""
+    sources = RelationSources.of_workspace(storage, read_settings(storage).release.relations_from)
+    if not sources:
+        return {}
+    items = read_parts(storage, catalogue.parts, ["item_id", "attributes"]).sort_by("item_id")
+    attributes = items["attributes"].cast(ATTRIBUTES_TYPE)
+    graph, _ = make_graph(storage, sources, ids, FlatAttributes(attributes), attribute_names(attributes))
+    return {RELATIONS: walk_vectors(item_relations(graph, ids))} if graph.num_relations else {}
 
 
 def _read_pairs(path: Path) -> list[tuple[str, str, int]]:

@@ -12,7 +12,7 @@ explained, D dimensions of the model.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final, Literal, NamedTuple, Self
 
@@ -32,6 +32,7 @@ __all__ = [
     "VectorModel",
     "WeightedHistory",
     "model_class",
+    "reads_modality",
 ]
 
 Repeats = Literal["sum", "latest"]  # which of several events of a user with an item count
@@ -40,6 +41,7 @@ MODELS: Final[Registry] = {
     "content": ("semrec.models.content", "ContentModel"),
     "content_ridge": ("semrec.models.content_ridge", "ContentRidgeModel"),
     "document_ridge": ("semrec.models.beside", "DocumentRidgeModel"),
+    "graph": ("semrec.models.graph", "GraphModel"),
     "hubness": ("semrec.models.hubness", "HubnessModel"),
     "ials": ("semrec.models.ials", "IalsModel"),
     "image_ridge": ("semrec.models.beside", "ImageRidgeModel"),
@@ -52,6 +54,11 @@ def model_class(kind: str) -> type[VectorModel]:
     """Imports the model of a name. Raises InputError when there is no such model."""
     loaded: type[VectorModel] = import_class(MODELS, kind, "model")
     return loaded
+
+
+def reads_modality(modality: str, kinds: Iterable[str]) -> bool:
+    """Whether one of some models is fitted on a modality; names of no model count for nothing."""
+    return any(model_class(kind).modality == modality for kind in kinds if kind in MODELS)
 
 
 @dataclass(frozen=True)
@@ -199,7 +206,8 @@ class BlendSample:
 class TrainingData:
     """What the models of one release are fitted on.
 
-    `content`: modality -> float32 [I, D], the encoder's vectors in the order of the item matrix, may be memory-mapped;
+    `content`: modality -> float32 [I, D], the encoder's vectors in the order of the item matrix, may be memory-mapped, and
+    those of relations (`models.graph`) where a model asks for them;
     `popularity_I` float32, distinct users of each item; `read_events` gives the events of one part after the other, users
     counted from 0 in each, rows those of the item matrix; events up to `neutral_value` say nothing in favour of an item,
     and after `half_life_days` an event counts half. `trained`: kind of model -> reads what its training gave, where that was

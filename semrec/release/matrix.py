@@ -13,11 +13,13 @@ import pyarrow.compute as pc
 from semrec.contracts import ATTRIBUTES_TYPE
 from semrec.data.event_files import read_interactions
 from semrec.errors import InputError
+from semrec.models.base import reads_modality
 from semrec.models.components import Components
+from semrec.models.graph import RELATIONS, walk_vectors
 from semrec.release.arrays import write_array, write_block, write_ids
 from semrec.release.attributes import FlatAttributes, attribute_names
 from semrec.release.plan import ReleaseJob
-from semrec.release.relations import write_relations
+from semrec.release.relations import RelationSources, item_relations, make_graph, write_graph
 from semrec.release.trained import read_trained
 from semrec.release.training import fit_models, write_models
 from semrec.release.words import write_word_index
@@ -65,7 +67,10 @@ def build_matrix(workspace: Workspace, job: ReleaseJob) -> MatrixManifest:
         return MatrixManifest.read(storage, job.release_id, remedy="Remove the release's folder.")
     ids, shown, flat, names = _read_items(storage, job)
     layout, words_IW = _words(job, flat, storage, names)
-    graph = write_relations(storage, job, ids, flat, names)
+    sources, graph = RelationSources(job.relations, job.ontology, job.inputs.relations_from), None
+    if sources:
+        graph, subclasses = make_graph(storage, sources, ids, flat, names)
+    graph_files = write_graph(storage, folder, graph, subclasses) if graph and graph.num_relations else None
     del flat
     items_file = write_table(storage, f"{folder}/items", shown, digest_in_name=False)
     del shown
@@ -76,6 +81,8 @@ def build_matrix(workspace: Workspace, job: ReleaseJob) -> MatrixManifest:
             modality: _embeddings(storage, Path(scratch) / f"{modality}-embeddings", ids, embedding)
             for modality, embedding in {"text": job.embedding, **job.beside}.items()
         }
+        if graph and reads_modality(RELATIONS, (spec.kind for spec in job.inputs.models)):
+            content[RELATIONS] = walk_vectors(item_relations(graph, ids))
         components, vectors = fit_models(
             storage, job.inputs, job.interactions, ids, content, popularity_I, read_trained(storage, job.release_id)
         )
@@ -94,7 +101,7 @@ def build_matrix(workspace: Workspace, job: ReleaseJob) -> MatrixManifest:
         blocks=blocks,
         popularity=write_array(storage, f"{folder}/popularity.npy", popularity_I),
         models=models,
-        **({"graph": graph} if graph else {}),
+        **({"graph": graph_files} if graph_files else {}),
         **({"word_index": word_index} if word_index else {}),
         fingerprint=fingerprint([id_files.offsets.sha256, id_files.data.sha256, rows]),
     )

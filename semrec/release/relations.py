@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -10,56 +11,99 @@ import pyarrow as pa
 from semrec.contracts import RELATIONS_SCHEMA
 from semrec.errors import InputError
 from semrec.graph.graph import Graph, build_graph
-from semrec.graph.inference import infer
+from semrec.graph.inference import Subclasses, infer
 from semrec.graph.ontology import Ontology
+from semrec.models.sparse import SparseRows
 from semrec.release.arrays import map_ids, read_array, write_array, write_ids
 from semrec.release.attributes import FlatAttributes
-from semrec.release.plan import ReleaseJob
 from semrec.sorted_ids import SortedIds
-from semrec.workspace.manifests import RelationsManifest
+from semrec.workspace.manifests import OntologyManifest, RelationsManifest
 from semrec.workspace.records import GraphFiles
 from semrec.workspace.storage import Storage
 from semrec.workspace.tables import read_parts
 
-__all__ = ["read_graph", "relations_from_attributes", "write_relations"]
+__all__ = [
+    "RelationSources",
+    "item_relations",
+    "make_graph",
+    "read_graph",
+    "relations_from_attributes",
+    "write_graph",
+]
 
 
-def write_relations(
+@dataclass(frozen=True)
+class RelationSources:
+    """What the graph of items and entities is made of; `relations_from`: the attributes that are relations, too."""
+
+    relations: RelationsManifest | None
+    ontology: OntologyManifest | None
+    relations_from: tuple[str, ...]
+
+    @classmethod
+    def of_workspace(cls, storage: Storage, relations_from: tuple[str, ...]) -> RelationSources:
+        """What a workspace has now."""
+        return cls(RelationsManifest.read_if_there(storage), OntologyManifest.read_if_there(storage), relations_from)
+
+    @property
+    def fingerprints(self) -> list[object]:
+        """What it depends on beside the attributes of the items."""
+        return [*(source and source.fingerprint for source in (self.relations, self.ontology)), self.relations_from]
+
+    def __bool__(self) -> bool:
+        return bool(self.relations or self.ontology or self.relations_from)
+
+
+def make_graph(
     storage: Storage,
-    job: ReleaseJob,
+    sources: RelationSources,
     item_ids: SortedIds,
     attributes: FlatAttributes,
     known_attributes: Collection[str],
-) -> GraphFiles | None:
-    """Writes the graph of a release as `<folder>/graph/*.npy`; None for a release without relations.
+) -> tuple[Graph, Subclasses]:
+    """The graph of items and entities, and which values of attributes lie below which.
 
     It has the imported relations; for each attribute of `release.relations_from`, and each of whose values the ontology says
     something, one of each item to each of its values; and what follows from these by the ontology. `attributes` are those of
     the items in the order of `item_ids`. Raises InputError for an attribute that no item has, and as `infer` does.
     """
-    relations_from = job.inputs.relations_from
-    if job.relations is None and job.ontology is None and not relations_from:
-        return None
-    for name in relations_from:
+    for name in sources.relations_from:
         if name not in known_attributes:
             raise InputError(
                 f"relations from {name!r}, an attribute that no item has",
                 expected=f"one of {', '.join(sorted(known_attributes)) or 'none: the items have no attributes'}",
                 remedy="Correct release.relations_from, or import items with that attribute.",
             )
-    ontology = Ontology(_rows_of(storage, job.ontology))
+    ontology = Ontology(_rows_of(storage, sources.ontology))
     in_hierarchies = [name for name in known_attributes if ontology.values_of(name)]
-    derived = relations_from_attributes(item_ids, attributes, sorted({*relations_from, *in_hierarchies}))
-    relations = pa.concat_tables([_rows_of(storage, job.relations), derived])
-    inference = infer(ontology, relations) if job.ontology else None
-    inferred = inference.relations if inference else None
-    graph = build_graph(pa.concat_tables([relations, ontology.facts]), inferred)
-    if not graph.num_relations:
-        return None
-    stem = f"{job.folder}/graph"
-    of_ontology: dict[str, object] = {}
-    if inference:
-        of_ontology["subclasses"] = inference.subclasses
+    derived = relations_from_attributes(item_ids, attributes, sorted({*sources.relations_from, *in_hierarchies}))
+    relations = pa.concat_tables([_rows_of(storage, sources.relations), derived])
+    if not sources.ontology:
+        return build_graph(relations), {}
+    inference = infer(ontology, relations)
+    return build_graph(pa.concat_tables([relations, ontology.facts]), inference.relations), inference.subclasses
+
+
+def item_relations(graph: Graph, item_ids: SortedIds) -> SparseRows:
+    """Items x nodes, 1 where an item is related to a node in either direction. An item that another is related to is its own
+    node as well, so that both have one in common."""
+    is_item_N, rows_N = np.zeros(graph.num_nodes, bool), np.zeros(graph.num_nodes, np.int64)
+    nodes_I = graph.nodes.rows_of(item_ids.array())
+    known = np.flatnonzero(nodes_I >= 0)
+    is_item_N[nodes_I[known]], rows_N[nodes_I[known]] = True, known
+    starts_E = np.repeat(np.arange(graph.num_nodes), graph.degrees())
+    of_items_E = is_item_N[starts_E]
+    starts, targets = starts_E[of_items_E], graph.targets_E[of_items_E].astype(np.int64)
+    own = np.unique(targets[is_item_N[targets]])
+    pairs = np.unique(np.stack([rows_N[np.concatenate([starts, own])], np.concatenate([targets, own])]), axis=1)
+    ones = np.ones(pairs.shape[1], np.float32)
+    return SparseRows.from_pairs(pairs[0], pairs[1], ones, len(item_ids), graph.num_nodes)
+
+
+def write_graph(storage: Storage, folder: str, graph: Graph, subclasses: Subclasses) -> GraphFiles:
+    """Writes the graph of a release as `<folder>/graph/*.npy`."""
+    stem = f"{folder}/graph"
+    of_ontology: dict[str, object] = {"subclasses": subclasses} if subclasses else {}
     if graph.axioms_E is not None:
         of_ontology["axioms"] = graph.axioms
         of_ontology["edge_axioms"] = write_array(storage, f"{stem}/edge_axioms.npy", graph.axioms_E)

@@ -45,6 +45,7 @@ KEYS = [
     "models.search_users",
     "models.max_fall",
     "models.content_regularization",
+    "models.graph_regularization",
     "models.nsvd_dimension",
     "models.nsvd_degree_exponent",
     "models.ials_dimension",
@@ -73,7 +74,7 @@ def test_a_workspace_without_a_file_has_the_defaults(storage: Storage) -> None:
     assert [value_text(setting_value(settings, key)) for key in KEYS] == [
         *("text", "all-MiniLM-L6-v2", "efficientnet-lite0", "auto", "torch", "256", ""),
         *("platform", "180", "", ""),
-        *("auto", "5000", "True", "20000", "0.1", "", "", "", "", "", ""),
+        *("auto", "5000", "True", "20000", "0.1", "", "", "", "", "", "", ""),
         *("20", "8", "0.01"),
     ]
     assert list(setting_fields()) == KEYS

@@ -10,15 +10,24 @@ import numpy as np
 import pytest
 from serving_world import World, changed_items, make_world, publish_world, put, reference
 
+from cluster.compute import InProcess
+from cluster.stages.release import build_release
 from semrec.changes.overlay import OverlayView
 from semrec.data import ColumnMap, import_table
 from semrec.errors import InputError, TooManyRejectedError
+from semrec.evaluation.dataset import read_dataset
 from semrec.graph.graph import Edge
+from semrec.models.base import TrainingData
+from semrec.models.graph import GraphModel
 from semrec.online.explain import why_not
 from semrec.online.filters import Filters
 from semrec.online.relations import paths_between
 from semrec.online.release import OnlineRelease
 from semrec.online.users import rank_query_of
+from semrec.progress import NoProgress
+from semrec.release.reader import Release
+from semrec.settings import ReleaseSettings
+from semrec.workspace.manifests import ModelSpec
 
 pytestmark = pytest.mark.skipif(find_spec("pyoxigraph") is None, reason="NOT TESTED: pyoxigraph is not installed")
 
@@ -113,6 +122,21 @@ def test_inferred_relations_are_on_the_way_and_say_so(world: World, served: Onli
     (path,) = paths_between(served, "n07", "n02", 1, NOTHING)
     assert path.edges == (Edge("n07", "sequel_of", "n02", False, "owl:TransitiveProperty"),)
     assert path.reversed().edges == (Edge("n02", "sequel_of", "n07", True, "owl:TransitiveProperty"),)
+
+
+def test_a_release_has_the_item_vectors_that_are_evaluated(world: World) -> None:
+    workspace, silent = world.workspace, NoProgress()
+    built = build_release(
+        workspace, ReleaseSettings(), embedding=None, compute=InProcess(), progress=silent,
+        models=(ModelSpec(kind="graph"),),
+    )  # fmt: skip
+    release = Release(workspace.storage, built.release_id)
+    dataset = read_dataset(workspace, with_relations=True)
+    data = TrainingData(dataset.num_items, dataset.content, np.zeros(0, np.float32), lambda: iter([dataset.events]))
+    _, items_ID = GraphModel.fit(data, {})
+    assert release.shard().vectors().tobytes() == items_ID.tobytes()
+    assert items_ID.any(axis=1).sum() > 60 and set(read_dataset(workspace).content) == {"text"}
+    assert release.user_part(0).queries.vectors_QD.any()
 
 
 def test_what_an_ontology_may_not_say(world: World, tmp_path: Path) -> None:
