@@ -306,7 +306,8 @@ class CudaEngine:
         rows_QK = torch.empty((num, width), dtype=torch.int64, device=self._device)
         scores_QK = torch.empty((num, width), dtype=torch.float32, device=self._device)
         self._lists.rank_candidates[(num, 1 if self._interpreted else 4)](
-            keys_N, pairs.count_Q, pairs.start_Q, rows_QK, scores_QK, self.shard.first_row, width, BLOCK=_RANK_BLOCK, num_warps=8
+            keys_N, pairs.count_Q, pairs.start_Q, rows_QK, scores_QK, self.shard.first_row, width, BLOCK=_RANK_BLOCK,
+            num_warps=8,
         )  # fmt: skip
         return rows_QK, scores_QK
 
