@@ -15,6 +15,7 @@ __all__ = ["project"]
 _MAX_FITTED: Final = 20_000  # items that shape the picture; further ones are placed among them
 _COMPONENTS: Final = 50  # beyond these, distances between texts are mostly noise
 _PERPLEXITY: Final = 30.0
+_FEW: Final = 5_000  # items so few that a second thread mostly waits for the first, and keeps a core busy with that
 
 
 def project(vectors_ID: np.ndarray, seed: int, *, num_threads: int = 1) -> np.ndarray:
@@ -57,6 +58,8 @@ def _fit(points_NC, seed, num_threads):  # type: ignore[no-untyped-def] # openTS
     """(positions_N2, function that places further points among them). The first picture is the two main axes."""
     import openTSNE  # loads scikit-learn: seconds, which only a map costs
 
+    if len(points_NC) < _FEW:
+        num_threads = 1
     first_N2 = openTSNE.initialization.rescale(points_NC[:, :2].astype(np.float64))
     perplexity = min(_PERPLEXITY, (len(points_NC) - 1) / 3)
     picture = openTSNE.TSNE(perplexity=perplexity, initialization=first_N2, n_jobs=num_threads, random_state=seed).fit(

@@ -21,12 +21,17 @@ from semrec.scoring.types import ItemShard, Queries, Targets, TopK
 
 
 def engine_contract(
-    *, max_examples: int = 80, num_items: int = 300, few: tuple[int, ...] = (1, 16, 17, 64, 65), rank_step: int = 1
+    *,
+    max_examples: int = 80,
+    num_items: int = 300,
+    few: tuple[int, ...] = (1, 16, 17, 64, 65),
+    lengths: tuple[int, ...] = (0, 1, 64, 65),
+    rank_step: int = 1,
 ) -> type:
     """What every engine must do; a subclass says how to make one.
 
-    With so many examples of each property, items in the larger problems, and numbers of queries that are few. Ranks are asked
-    of every `rank_step`-th item of a list.
+    With so many examples of each property, items in the larger problems, numbers of queries that are few and of items for them.
+    Ranks are asked of every `rank_step`-th item of a list.
     """
     shared = settings(max_examples=max_examples, deadline=None)
 
@@ -59,7 +64,7 @@ def engine_contract(
             expected = ReferenceEngine(shard).top_k(queries, 7)
             for num_threads in self.thread_counts:
                 assert_same(self.make(shard, num_threads=num_threads, tile_items=64).top_k(queries, 7), expected)
-                for length in (0, 1, 64, 65):
+                for length in lengths:
                     part = shard.slice(10, 10 + length)
                     found = self.make(part, num_threads=num_threads, tile_items=64).top_k(queries, 7)
                     assert_same(found, ReferenceEngine(part).top_k(queries, 7))
