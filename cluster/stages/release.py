@@ -90,26 +90,30 @@ def build_release(
 
 def find_beside(storage: Storage, kinds: Sequence[str]) -> dict[str, str]:
     """Returns the name of the finished embedding of each of some kinds of encoders. Raises where there is none, or several."""
+    remedy = "Use `semrec run`, which takes the one that it makes, or remove the folders of the others."
     made_by = {name: EmbeddingManifest.read(storage, name).encoder.get("kind") for name in _embeddings(storage)}
     return {
-        kind: _only([name for name, own in made_by.items() if own == kind], f"embedding of {kind}s") for kind in kinds
+        kind: _only([name for name, own in made_by.items() if own == kind], f"embedding of {kind}s", remedy)
+        for kind in kinds
     }
 
 
 def find_embedding(storage: Storage, beside: Sequence[str] = ()) -> str:
     """Returns the name of the only finished embedding but those `beside` it. Raises where there is none, or several."""
-    return _only([name for name in _embeddings(storage) if name not in beside], "embedding")
+    return _only(
+        [name for name in _embeddings(storage) if name not in beside], "embedding", "Name one with --embedding."
+    )
 
 
 def _embeddings(storage: Storage) -> list[str]:
     return [name for name in storage.list_folders("embeddings") if EmbeddingManifest.exists(storage, name)]
 
 
-def _only(names: list[str], what: str) -> str:
+def _only(names: list[str], what: str, choice: str) -> str:
     if not names:
         raise MissingArtefactError(f"no {what}", expected="one", remedy="Run `semrec embed`.")
     if len(names) > 1:
-        raise InputError(f"embeddings {', '.join(names)}", expected="a choice", remedy="Name one with --embedding.")
+        raise InputError(f"embeddings {', '.join(names)}", expected="a choice", remedy=choice)
     return names[0]
 
 

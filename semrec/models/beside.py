@@ -10,7 +10,6 @@ import numpy as np
 from semrec.models.base import TrainingData
 from semrec.models.cold import predict_factors
 from semrec.models.content_ridge import ContentRidgeModel
-from semrec.models.sparse import gram_of_rows
 
 __all__ = ["BESIDE_MODELS", "DocumentRidgeModel", "ImageRidgeModel"]
 
@@ -33,8 +32,7 @@ class _BesideModel(ContentRidgeModel):
         wanted = int({**cls.defaults, **settings}["dimension"])
         model = cls({"neutral_value": data.neutral_value, **settings}, min(wanted, embeddings_ID.shape[1]))
         model._arrays["mean_D"] = cls.mean_of(embeddings_ID)
-        gram_DD = gram_of_rows(model.centred(embeddings_ID))
-        variances_D, axes_DD = np.linalg.eigh(gram_DD)  # ascending
+        variances_D, axes_DD = np.linalg.eigh(model.gram_of(model.centred(embeddings_ID)))  # ascending
         kept_DF = axes_DD[:, ::-1][:, : model.dimension]
         # An eigenvector has no sign of its own: its largest element is made positive.
         kept_DF = kept_DF * np.sign(kept_DF[np.abs(kept_DF).argmax(axis=0), np.arange(model.dimension)])

@@ -66,9 +66,20 @@ class ContentRidgeModel(LearnedModel):
         mean_D: np.ndarray = embeddings_ID[has_embedding_I].mean(axis=0, dtype=np.float64)
         return mean_D.astype(np.float32)
 
+    def gram_of(self, centred_ID: np.ndarray) -> np.ndarray:
+        """E'E of centred embeddings, float64 [D, D]. Raises InputError where all of them are one and the same."""
+        gram_DD: np.ndarray = gram_of_rows(centred_ID)
+        if not np.trace(gram_DD):
+            raise InputError(
+                f"items whose embeddings of {self.modality} are all alike",
+                expected="two that differ",
+                remedy=f"Leave {self.kind} out, of models.kinds or encoder.beside, until there are more.",
+            )
+        return gram_DD
+
     def solved(self, items_ID: np.ndarray) -> np.ndarray:
         """Fills in what users are made by, from the model's item vectors, and returns these."""
-        gram_DD, dimension = gram_of_rows(items_ID), self.dimension
+        gram_DD, dimension = self.gram_of(items_ID), self.dimension
         ridge = self.settings["regularization"] * np.trace(gram_DD) / dimension
         solved_DD = np.linalg.solve(gram_DD + ridge * np.eye(dimension), np.eye(dimension))
         self._arrays |= {"solve_DD": solved_DD * ridge, "covariance_DD": score_covariance(items_ID)}

@@ -8,7 +8,7 @@ from typing import Final, Literal
 import numpy as np
 
 from semrec.changes.overlay import OverlayView
-from semrec.errors import EncoderError
+from semrec.errors import EncoderError, InputError
 from semrec.lexical.terms import terms_of
 from semrec.online.anonymous import anonymous_profile, anonymous_query
 from semrec.online.answers import RankedList, RankQuery, ScoredItem, sorted_hits
@@ -48,12 +48,14 @@ def search_queries(
 ) -> list[RankQuery]:
     """Returns what is ranked for a search, of whose lists `fused` makes the answer.
 
-    `vector` float32 [D] is the text's by the release's encoder, which a search by words alone does without. Raises
-    EncoderError where the release has no index of words and is to be searched by it.
+    `vector` float32 [D] is the text's by the release's encoder, which a search by words alone does without; InputError
+    where it is missing. Raises EncoderError where the release is to be searched by an index of words that it lacks.
     """
     num_ranked = max(k, _FUSED) if mode == "hybrid" else k
     rank_queries = []
-    if mode != "words" and vector is not None:
+    if mode != "words":
+        if vector is None:
+            raise InputError("a text without its vector", expected="one, for any mode but words", remedy="Embed it.")
         profile = anonymous_profile(served, overlay, texts=[(text, vector)])
         rank_queries.append(anonymous_query(served, profile, filters=filters, k=num_ranked))
     if mode != "dense":

@@ -106,6 +106,9 @@ def test_the_embeddings_of_a_release_are_told_apart_by_kind(tmp_path: Path) -> N
         find_embedding(storage)
     with pytest.raises(MissingArtefactError, match="no embedding of documents"):
         find_beside(storage, ["document"])
+    EmbeddingManifest.read(storage, "posters").write(storage, "older")
+    with pytest.raises(InputError, match=r"embeddings older, posters; .* remove the folders of the others"):
+        find_beside(storage, ["image"])
 
 
 def test_a_release_of_models_that_read_no_images_does_not_depend_on_them(tmp_path: Path) -> None:

@@ -142,6 +142,8 @@ class LearnedModelContract:
         if self.learns_from_text_alone:
             with pytest.raises(InputError, match="no item has an embedding"):
                 self.model.fit(self.data(planted_events(), content=np.zeros((NUM_ITEMS, 4), np.float32)), {})
+            with pytest.raises(InputError, match="all alike"):
+                self.model.fit(self.data(planted_events(), content=np.full((NUM_ITEMS, 4), 0.3, np.float32)), {})
             return
         model, items_ID = self.model.fit(self.data(planted_events()), self.settings)
         assert not items_ID[NUM_ITEMS - 6 :].any()

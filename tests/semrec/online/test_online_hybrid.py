@@ -11,7 +11,7 @@ from serving_world import publish_world
 from semrec.bench.generated import write_embedding
 from semrec.changes.overlay import ItemChange, OverlayView
 from semrec.data import ItemRow, UserRow, import_items, import_users
-from semrec.errors import CorruptArtefactError, EncoderError
+from semrec.errors import CorruptArtefactError, EncoderError, InputError
 from semrec.lexical.reference import bm25_scores
 from semrec.lexical.terms import terms_of
 from semrec.online.answers import RankedList, ScoredItem, merge_ranked
@@ -120,6 +120,8 @@ def test_the_mode_goes_by_what_the_release_has(served: OnlineRelease, workspace:
         default_mode(older, has_encoder=False)
     with pytest.raises(EncoderError, match="no index of words"):
         search_queries(older, NOTHING, "robot", None, mode="words")
+    with pytest.raises(InputError, match="without its vector"):
+        search_queries(served, NOTHING, "robot", None, mode="hybrid")
 
 
 def test_the_stored_index_is_hashed_and_its_bytes_do_not_depend_on_the_parts(
