@@ -11,6 +11,7 @@ semrec bench release --items 1000000
 semrec bench run --workspace W --users 50000 --k 100
 semrec bench resume --workspace W --users 400000 --k 100
 semrec bench demo
+semrec bench compare before.json after.json
 """
 
 from __future__ import annotations
@@ -321,6 +322,23 @@ def resume(
     row = asdict(result)
     full = {f"full_{name}": value for name, value in row.pop("full").items()}
     show_rows("resume", [full | row], json)
+
+
+@app.command("compare")
+@exit_on_error
+def compare(
+    before: Annotated[str, typer.Argument(help="What a bench wrote by --json.")],
+    after: Annotated[str, typer.Argument(help="What the same bench wrote later.")],
+    noise: Annotated[float, typer.Option(min=0, help="How far a figure may move unnoticed.")] = 0.05,
+) -> None:
+    """What changed beyond noise between two files of the same bench."""
+    from semrec.bench.compare import compare_benches
+
+    changes, remarks = compare_benches(before, after, noise=noise)
+    moved = [change for change in changes if change.is_beyond_noise]
+    if moved:
+        show_rows("beyond noise", [asdict(change) | {"ratio": change.ratio} for change in moved], None)
+    say(f"{len(moved)} of {len(changes)} figures moved beyond noise", *(f"\n{remark}" for remark in remarks))
 
 
 @app.command("demo")

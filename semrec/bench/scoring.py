@@ -66,6 +66,7 @@ class ScoreBenchRow:
     peak_memory_bytes: int | None = None  # over what the process held before it mapped the items
     memory_ratio: float | None = None  # to the float32 item matrix
     memory_ratio_4x_users: float | None = None
+    spread: float | None = None  # slowest round / fastest - 1
 
 
 @dataclass
@@ -211,6 +212,7 @@ def _row(
         of_product=_ratio(taken.product[contestant.device], taken.seconds[contestant]),
         product_users_per_s=1 / median(taken.product[contestant.device]),
         product_shape=taken.shape[contestant.device],
+        spread=max(taken.seconds[contestant]) / min(taken.seconds[contestant]) - 1,
     )
     lists = taken.results[contestant]
     if isinstance(lists, np.ndarray):
