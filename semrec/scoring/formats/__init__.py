@@ -16,6 +16,7 @@ from semrec.scoring.formats.base import CoarseFormat, vector_norms
 from semrec.scoring.formats.bfloat16 import BFloat16
 from semrec.scoring.formats.float32 import Float32
 from semrec.scoring.formats.int8 import Int8
+from semrec.scoring.formats.rotated import RotatedInt8
 
 __all__ = [
     "DEFAULT_FORMAT",
@@ -35,6 +36,7 @@ FORMATS: Final[dict[str, CoarseFormat]] = {
         Float32(),
         BFloat16(),
         Int8(),
+        RotatedInt8(),
     )
 }
 #: The format of a release that was not measured.

@@ -8,7 +8,7 @@ scales: four roundings of 2^-24, which the 8 that `base` grants cover. eta = 0.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 import numpy as np
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["Int8"]
 
 _LARGEST_CODE: Final = 127
-_CODED_ROWS: Final = 8_192
+_CODED_ROWS: Final = 2_048
 _CODED_ROWS_ON_GPU: Final = 65_536
 
 
@@ -45,7 +45,7 @@ class Int8(CoarseFormat):
     residual_column = "residual_int8"
     score_kind = "int32"
     is_exact = True
-    gpu = GpuForm(
+    gpu: ClassVar[GpuForm | None] = GpuForm(
         tile=(128, 128),
         query_encoding=QueryEncoding.CODES,
         query_storage="int8",
@@ -57,22 +57,30 @@ class Int8(CoarseFormat):
 
     def row_columns(self, vectors_ND: np.ndarray, norm_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         scale_N, residual_N = np.empty((2, len(vectors_ND)), np.float32)
-        _fill_columns(vectors_ND, norm_N, scale_N, residual_N)
+        _fill_columns(self.coded_rows(vectors_ND), norm_N, scale_N, residual_N)
         return scale_N, residual_N
+
+    def code_width(self, dimension: int) -> int:
+        """The columns of the codes: a multiple of eight, because torch (2.13) multiplies int8 of one column wrongly."""
+        return -(-dimension // 8) * 8
+
+    def coded_rows(self, vectors_ND: np.ndarray) -> np.ndarray:
+        """What the codes stand for: the rows themselves, or others with the same inner products. [N, at most the width]."""
+        return np.ascontiguousarray(vectors_ND, dtype=np.float32)
 
     def encode(self, vectors_ND: np.ndarray, scale_N: np.ndarray) -> torch.Tensor:
         import torch
 
-        return torch.from_numpy(_codes(vectors_ND, scale_N))
+        return torch.from_numpy(self._codes(vectors_ND, scale_N))
 
     def item_tiles(self, shard: ItemShard, scale_I: np.ndarray) -> ItemTiles:
         """Keeps the codes of all items, made of a few rows at a time."""
         import torch
 
-        codes_ID = np.empty((shard.num_items, _code_width(shard.dimension)), np.int8)
+        codes_ID = np.empty((shard.num_items, self.code_width(shard.dimension)), np.int8)
         for start in range(0, shard.num_items, _CODED_ROWS):
             rows = slice(start, start + _CODED_ROWS)
-            codes_ID[rows] = _codes(shard.vectors(rows), scale_I[rows])
+            codes_ID[rows] = self._codes(shard.vectors(rows), scale_I[rows])
         return lambda start, stop: torch.from_numpy(codes_ID[start:stop])
 
     @property
@@ -81,11 +89,11 @@ class Int8(CoarseFormat):
 
     def item_panels(self, shard: ItemShard, scale_I: np.ndarray) -> ItemPanels:
         """Keeps the panels of all items, as many bytes as the codes."""
-        width = _code_width(shard.dimension)
+        width = self.code_width(shard.dimension)
         all_panels = np.empty((-(-shard.num_items // panels.PANEL), panels.PANEL * width), np.uint8)
         for start in range(0, shard.num_items, _CODED_ROWS):
             rows = slice(start, start + _CODED_ROWS)
-            packed = panels.pack_panels(_codes(shard.vectors(rows), scale_I[rows]))
+            packed = panels.pack_panels(self._codes(shard.vectors(rows), scale_I[rows]))
             all_panels[start // panels.PANEL :][: len(packed)] = packed
         return lambda start, stop: all_panels[start // panels.PANEL : -(-stop // panels.PANEL)]
 
@@ -93,6 +101,12 @@ class Int8(CoarseFormat):
         import torch
 
         torch._int_mm(left_ND, right_MD.T, out=out_NM)
+
+    def _codes(self, vectors_ND: np.ndarray, scale_N: np.ndarray) -> np.ndarray:
+        """The multiples of each row's scale nearest to its values, padded with zeros: int8 [N, width]."""
+        codes_ND = np.zeros((len(vectors_ND), self.code_width(vectors_ND.shape[1])), np.int8)
+        _fill_codes(self.coded_rows(vectors_ND), np.ascontiguousarray(scale_N), codes_ND)
+        return codes_ND
 
     def device_items(self, high_ID: torch.Tensor, low_ID: torch.Tensor, scale_I: torch.Tensor) -> torch.Tensor:
         """The codes of `encode`: the same float64 division and rounding, so the stored residual norms hold."""
@@ -107,18 +121,6 @@ class Int8(CoarseFormat):
             rounded = ratio.round_().clamp_(-_LARGEST_CODE, _LARGEST_CODE)
             codes_ID[rows] = torch.where(scale > 0, rounded, 0.0).to(torch.int8)
         return codes_ID
-
-
-def _code_width(dimension: int) -> int:
-    """The columns of the codes: a multiple of eight, because torch (2.13) multiplies int8 matrices of one column wrongly."""
-    return -(-dimension // 8) * 8
-
-
-def _codes(vectors_ND: np.ndarray, scale_N: np.ndarray) -> np.ndarray:
-    """The multiples of each row's scale nearest to its values, padded with zeros: int8 [N, _code_width(D)]."""
-    codes_ND = np.zeros((len(vectors_ND), _code_width(vectors_ND.shape[1])), np.int8)
-    _fill_codes(np.ascontiguousarray(vectors_ND, dtype=np.float32), np.ascontiguousarray(scale_N), codes_ND)
-    return codes_ND
 
 
 @compiled

@@ -84,6 +84,13 @@ class TestCpuInt8(engine_contract()):
         return CpuEngine(shard, coarse="int8", **{"num_threads": 2, **sizes})
 
 
+class TestCpuRotatedInt8(engine_contract()):
+    thread_counts = (1, 2, 9)
+
+    def make(self, shard: ItemShard, **sizes: int) -> Engine:
+        return CpuEngine(shard, coarse="int8_rotated", **{"num_threads": 2, **sizes})
+
+
 class Int8OfLibrary(Int8):
     """What a processor without the instruction for panels does."""
 

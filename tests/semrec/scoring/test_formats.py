@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import pytest
 import torch
 from engine_contract import engine_contract
 from hard_vectors import DIMENSIONS, KINDS, hard_vectors
 from scoring_problems import KINDS as CATALOGUES
-from scoring_problems import assert_same, filtered_problem
+from scoring_problems import assert_same, catalogue, filtered_problem
 
 from semrec.errors import DeviceError, InputError
 from semrec.scoring.canonical import canonical_scores
@@ -18,8 +20,10 @@ from semrec.scoring.engine import Engine, make_engine
 from semrec.scoring.formats import FORMATS, STORED_NORMS, CoarseFormat, get_format, row_norms
 from semrec.scoring.formats.base import ItemTiles, vector_norms
 from semrec.scoring.formats.check import measured_fault, product_fault
+from semrec.scoring.formats.int8 import Int8
+from semrec.scoring.formats.rotated import RotatedInt8, _paley
 from semrec.scoring.reference import ReferenceEngine
-from semrec.scoring.types import ItemShard
+from semrec.scoring.types import ItemShard, Queries
 
 
 class Float16(CoarseFormat):
@@ -131,8 +135,9 @@ def test_norms_are_never_below_the_true_ones(coarse: CoarseFormat) -> None:
         vectors = hard_vectors(kind, 50, 100, 3)
         norm_N = vector_norms(vectors)
         scale_N, residual_N = coarse.row_columns(vectors, norm_N)
-        codes_ND = coarse.encode(vectors, scale_N).double().numpy()[:, :100]
-        rest_ND = vectors.astype(np.float64) - codes_ND * scale_N[:, None].astype(np.float64)
+        rows_ND = coarse.coded_rows(vectors) if isinstance(coarse, Int8) else vectors
+        codes_ND = coarse.encode(vectors, scale_N).double().numpy()[:, : rows_ND.shape[1]]
+        rest_ND = rows_ND.astype(np.float64) - codes_ND * scale_N[:, None].astype(np.float64)
         for bound_N, exact_ND in ((norm_N, vectors.astype(np.float64)), (residual_N, rest_ND)):
             assert (bound_N >= np.sqrt((exact_ND**2).sum(axis=1))).all(), kind
 
@@ -154,7 +159,7 @@ def test_the_stored_columns_are_those_of_all_formats_by_name() -> None:
 
 def test_rows_beyond_float32_products_have_no_bound() -> None:
     norms = row_norms(np.array([[3e38, 3e38], [1.0, 0.0]], np.float32))
-    assert norms[0].tolist() == [np.inf, np.inf, 0, np.inf]
+    assert norms[0].tolist() == [np.inf, np.inf, 0, np.inf, 0, np.inf]
     assert np.isfinite(norms[1]).all()
     bounds = get_format("bfloat16").query_bounds(norms[:, 0], norms[:, 1], 2, rounded_output=True)
     assert np.isinf(bounds.b_Q[0])
@@ -164,3 +169,36 @@ def test_rows_beyond_float32_products_have_no_bound() -> None:
 def test_unknown_formats_are_refused() -> None:
     with pytest.raises(InputError, match="coarse format 'fp8'"):
         get_format("fp8")
+
+
+@pytest.mark.parametrize("dimension", [1, 8, 65, 96, 160, 161, 384, 706])
+def test_a_rotation_keeps_inner_products(dimension: int) -> None:
+    left_ND, right_MD = (catalogue(seed, 13, dimension, "plain") for seed in (1, 2))
+    rotated = [RotatedInt8().coded_rows(rows).astype(np.longdouble) for rows in (left_ND, right_MD)]
+    exact_NM = left_ND.astype(np.longdouble) @ right_MD.astype(np.longdouble).T
+    norms_NM = np.linalg.norm(left_ND, axis=1)[:, None] * np.linalg.norm(right_MD, axis=1)
+    assert (np.abs(rotated[0] @ rotated[1].T - exact_NM) <= 2.0**-40 * norms_NM).all()
+    assert rotated[0].shape[1] <= max(24, dimension * 1.5)
+
+
+@pytest.mark.parametrize(("prime", "num_rows"), [(11, 12), (19, 20)])
+def test_the_rows_of_paleys_matrices_are_orthogonal(prime: int, num_rows: int) -> None:
+    matrix = _paley(prime)
+    assert (np.abs(matrix) == 1).all()
+    assert (matrix @ matrix.T == num_rows * np.eye(num_rows)).all()
+
+
+def test_the_rotation_is_the_one_by_which_releases_were_stored() -> None:
+    """Whoever changes a sign, the order of the sums or the size gives the format another name."""
+    rotated = RotatedInt8().coded_rows(np.arange(1, 66, dtype=np.float32)[None])
+    assert hashlib.sha256(rotated.tobytes()).hexdigest()[:16] == "de836d9e18b22380"
+
+
+def test_large_dimensions_leave_fewer_pairs_in_doubt_once_rotated() -> None:
+    vectors = catalogue(3, 4_100, 64, "plain")
+    vectors[:, 5] *= 30
+    shard, queries = ItemShard.from_vectors(vectors[:4_000]), Queries.unfiltered(vectors[4_000:])
+    found = {name: CpuEngine(shard, coarse=name, num_threads=1).top_k(queries, 10) for name in ("int8", "int8_rotated")}
+    assert_same(found["int8_rotated"], ReferenceEngine(shard).top_k(queries, 10))
+    in_doubt = {name: lists.num_candidates - 1_000 for name, lists in found.items()}  # beyond the first ten of each
+    assert in_doubt["int8_rotated"] * 3 < in_doubt["int8"]
