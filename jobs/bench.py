@@ -120,9 +120,7 @@ def scoring(
     rounds: Rounds = 3,
     coarse: Annotated[
         str | None,
-        typer.Option(
-            help="Coarse format of our engines: float32, bfloat16, int8 (default: the release's, else a quick look)."
-        ),
+        typer.Option(help="Coarse format of our engines, as int8 (default: the release's, else a quick look)."),
     ] = None,
     filters: Annotated[bool, typer.Option(help="Also with eligibility clauses.")] = True,
     peers: Annotated[
