@@ -10,7 +10,6 @@ import numpy as np
 
 from semrec.changes.overlay import OverlayView
 from semrec.graph.graph import Edge
-from semrec.models.base import WeightedHistory
 from semrec.models.components import ComponentHistory
 from semrec.online.answers import RankQuery, ScoredItem
 from semrec.online.profile import UserProfile
@@ -127,8 +126,9 @@ def _terms_of(made_by: ComponentHistory, names: Sequence[str], items_KD: np.ndar
     """The terms of one component: a user's liked things, or the whole component where those do not make it."""
     component, history = made_by.component.name, made_by.history
     if history.vector is None or not made_by.weight:  # it has no say in the score
-        history = WeightedHistory.without_terms(None, made_by.component.model.dimension)
-    elif not made_by.component.model.is_personal:
+        none_K0 = np.zeros((len(items_KD), 0))
+        return _Terms([], [], np.zeros(0), none_K0, none_K0, np.zeros(0, bool))
+    if not made_by.component.model.is_personal:
         score_K = made_by.score_parts(items_KD)
         no_cosine_K1, whole = np.zeros((len(items_KD), 1)), np.zeros(1, bool)
         return _Terms([component], [component], np.ones(1), score_K[:, None], no_cosine_K1, whole)

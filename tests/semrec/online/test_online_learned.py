@@ -23,7 +23,7 @@ from semrec.workspace.manifests import ModelSpec
 
 NOTHING = OverlayView.empty()
 MODELS = (
-    ModelSpec(kind="content"),
+    ModelSpec(kind="content", weights=((0, 1.0), (8, 0.0))),  # who has more events has no part of it in a score
     ModelSpec(kind="nsvd", settings={"dimension": 4}, weights=((0, 0.5),)),
     ModelSpec(kind="ials", settings={"dimension": 4, "num_epochs": 3}, weights=((0, 1.0), (8, 2.0))),
     ModelSpec(kind="popularity", weights=((0, 0.25),)),
