@@ -20,6 +20,7 @@ from cluster.serving.grpc.methods import RecommenderMethods
 from cluster.serving.grpc.servicer import check_servicers
 from cluster.serving.http.application import make_application
 from cluster.serving.http.middleware import install_fast_path, remove_fast_path
+from cluster.serving.logs import log_with_serve
 from cluster.serving.ray_serve import proxy_options
 from cluster.serving.service import Service
 from cluster.serving.settings import ServeArgs, engine_threads
@@ -43,6 +44,7 @@ class Recommender(RecommenderMethods):
     """One replica of the ingress. It is there once it has loaded what is live; with nothing to load it waits for it."""
 
     async def __init__(self, args: ServeArgs, *shards: Any) -> None:  # type: ignore[misc]
+        log_with_serve()
         host, servicers = await proxy_options()
         check_servicers(servicers)
         check_binding(args, host, has_grpc=bool(servicers))

@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from cluster.serving.logs import log_with_serve
 from cluster.serving.settings import ServeArgs, engine_threads
 from semrec.changes.overlay import ItemChange, OverlayView
 from semrec.online.answers import RankedList, RankQuery, merge_ranked
@@ -36,6 +37,7 @@ class Shard:
     """
 
     def __init__(self, args: ServeArgs, number: int) -> None:
+        log_with_serve()
         self._args, self._number = args, number
         self._storage = Workspace.open(args.workspace).storage
         self._releases: OrderedDict[str, OnlineRelease] = OrderedDict()  # what was used last stands last
