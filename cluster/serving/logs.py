@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import traceback
 from typing import Final
 
 __all__ = ["log_with_serve"]
@@ -15,6 +16,8 @@ class _ServeHandler(logging.Handler):
     """Hands records to Serve's handlers, which keep up to a thousand in memory before they write any but errors."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        if record.exc_info and not record.exc_text:  # logging would print it, and Serve's own `print` writes tuples
+            record.exc_text = "".join(traceback.format_exception(*record.exc_info)).rstrip()
         for handler in logging.getLogger(_SERVE).handlers:
             handler.handle(record)
             if record.levelno >= logging.WARNING:
