@@ -61,11 +61,11 @@ def compare_benches(before: str | Path, after: str | Path, *, noise: float = 0.0
         if name not in by_name:
             remarks.append(f"only in {after}: {name}")
             continue
-        known = by_name[name]
-        own_noise = max(noise, known.get("spread") or 0.0, row.get("spread") or 0.0)
+        row_before = by_name[name]
+        own_noise = max(noise, row_before.get("spread") or 0.0, row.get("spread") or 0.0)
         for field, value in row.items():
-            if field not in fields and field != "spread" and _is_number(value) and _is_number(known.get(field)):
-                changes.append(Change(name, field, known[field], value, own_noise))
+            if field not in fields and field != "spread" and _is_number(value) and _is_number(row_before.get(field)):
+                changes.append(Change(name, field, row_before[field], value, own_noise))
     remarks += [f"only in {before}: {name}" for name in by_name if name not in named_after]
     if not changes:
         raise InputError(
@@ -78,8 +78,8 @@ def compare_benches(before: str | Path, after: str | Path, *, noise: float = 0.0
 
 def _read(path: str | Path) -> tuple[str, list[Row]]:
     try:
-        found = json.loads(Path(path).read_text(encoding="utf-8"))
-        machine, rows = found["machine"], found["rows"]
+        document = json.loads(Path(path).read_text(encoding="utf-8"))
+        machine, rows = document["machine"], document["rows"]
         if not (isinstance(machine, str) and rows and all(isinstance(row, dict) for row in rows)):
             raise TypeError("no rows")
     except (OSError, ValueError, KeyError, TypeError) as error:

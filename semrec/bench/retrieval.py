@@ -99,8 +99,8 @@ def _measured(by: str, search: Callable[[str], list[str]], retrieval: RetrievalS
     started_s = time.process_time()
     answers = [search(retrieval.queries[query_id]) for query_id in judged]
     per_s = len(judged) / max(time.process_time() - started_s, 1e-9)
-    found = [ndcg(ranked, retrieval.relevance[i], _K) for i, ranked in zip(judged, answers, strict=True)]
-    return SearchBenchRow(by, len(judged), float(np.mean(found)), per_s)
+    ndcg_Q = [ndcg(ranked, retrieval.relevance[i], _K) for i, ranked in zip(judged, answers, strict=True)]
+    return SearchBenchRow(by, len(judged), float(np.mean(ndcg_Q)), per_s)
 
 
 def _bm25s(retrieval: RetrievalSet) -> Callable[[str], list[str]] | None:

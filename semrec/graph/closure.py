@@ -96,7 +96,7 @@ def _composed(left: np.ndarray, right: np.ndarray, num_nodes: int, name: str) ->
     starts, stops = (np.searchsorted(right, (middles + more) * num_nodes) for more in (0, 1))
     leads_on = stops > starts
     subjects, starts, counts = subjects[leads_on], starts[leads_on], (stops - starts)[leads_on]
-    made, num_made, ends = [np.zeros(0, np.int64)], 0, np.cumsum(counts)
+    pairs, num_pairs, ends = [np.zeros(0, np.int64)], 0, np.cumsum(counts)
     first = 0
     while first < len(counts):
         before = ends[first] - counts[first]
@@ -105,14 +105,14 @@ def _composed(left: np.ndarray, right: np.ndarray, num_nodes: int, name: str) ->
         lengths = counts[block]
         places = np.arange(lengths.sum()) - np.repeat(ends[block] - lengths - before, lengths)
         objects = right[np.repeat(starts[block], lengths) + places] % num_nodes
-        made.append(np.unique(np.repeat(subjects[block], lengths) * num_nodes + objects))
-        first, num_made = last, num_made + len(made[-1])
-        if num_made > _MOST_PAIRS:  # which those of a subject in two blocks count for twice
-            made = [np.unique(np.concatenate(made))]
-            num_made = len(made[0])
-            if num_made > _MOST_PAIRS:
+        pairs.append(np.unique(np.repeat(subjects[block], lengths) * num_nodes + objects))
+        first, num_pairs = last, num_pairs + len(pairs[-1])
+        if num_pairs > _MOST_PAIRS:  # which those of a subject in two blocks count for twice
+            pairs = [np.unique(np.concatenate(pairs))]
+            num_pairs = len(pairs[0])
+            if num_pairs > _MOST_PAIRS:
                 raise _too_many(name)
-    return np.unique(np.concatenate(made))
+    return np.unique(np.concatenate(pairs))
 
 
 def _too_many(name: str) -> InputError:

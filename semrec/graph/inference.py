@@ -158,16 +158,16 @@ def _members(count: int, end: int, of_class: int, codes: np.ndarray) -> np.ndarr
 def _check_disjoint(nodes: _Nodes, ontology: Ontology, type_codes: np.ndarray) -> None:
     """Raises InputError for what is in two classes that have no member in common."""
     members, of_class = np.divmod(type_codes, nodes.count)
-    found = []
+    violations = []
     for left, right in ontology.disjoint:
         one, other = (members[of_class == nodes.number_of[name]] for name in (left, right))
-        found += [
+        violations += [
             f"{name!r} is in {left!r} and {right!r}" for name in nodes.names(np.intersect1d(one, other)).to_pylist()
         ]
-    if found:
-        more = f" and {len(found) - _SHOWN:,} more" if len(found) > _SHOWN else ""
+    if violations:
+        more = f" and {len(violations) - _SHOWN:,} more" if len(violations) > _SHOWN else ""
         raise InputError(
-            f"the ontology says that no thing is in both, but {'; '.join(found[:_SHOWN])}{more}",
+            f"the ontology says that no thing is in both, but {'; '.join(violations[:_SHOWN])}{more}",
             expected="relations that agree with owl:disjointWith",
             remedy="Correct the relations or attributes of these, or the axiom.",
         )
@@ -175,10 +175,10 @@ def _check_disjoint(nodes: _Nodes, ontology: Ontology, type_codes: np.ndarray) -
 
 def _subclasses(nodes: _Nodes, subclass_codes: np.ndarray) -> Subclasses:
     """The classes below others, as values of one attribute."""
-    found: dict[str, dict[str, list[str]]] = {}
+    values_below: dict[str, dict[str, list[str]]] = {}
     narrow, wide = (nodes.names(ends).to_pylist() for ends in np.divmod(subclass_codes, nodes.count))
     for below, above in sorted(zip(narrow, wide, strict=True)):
         (attribute, _, value), (other, _, wider) = below.partition("="), above.partition("=")
         if attribute == other and value != wider and value and wider:
-            found.setdefault(attribute, {}).setdefault(wider, []).append(value)
-    return found
+            values_below.setdefault(attribute, {}).setdefault(wider, []).append(value)
+    return values_below

@@ -49,14 +49,14 @@ class WordEngine:
         """
         check_queries(queries, k, self.shard)
         seen_offsets, seen_rows = queries.seen_of(self.shard)
-        found = [
+        firsts = [
             self._first(terms, queries.words_QW[q], seen_rows[seen_offsets[q] : seen_offsets[q + 1]], k)
             for q, terms in enumerate(queries.terms_Q)
         ]
-        owner = np.repeat(np.arange(len(found)), [len(rows) for rows, _ in found])
-        rows = np.concatenate([np.zeros(0, np.int64), *(rows for rows, _ in found)])
-        scores = np.concatenate([np.zeros(0, np.float32), *(scores for _, scores in found)])
-        return select_top_k(owner, rows, scores, len(found), k)
+        owner = np.repeat(np.arange(len(firsts)), [len(rows) for rows, _ in firsts])
+        rows = np.concatenate([np.zeros(0, np.int64), *(rows for rows, _ in firsts)])
+        scores = np.concatenate([np.zeros(0, np.float32), *(scores for _, scores in firsts)])
+        return select_top_k(owner, rows, scores, len(firsts), k)
 
     def _first(
         self, terms: Sequence[str], words_W: np.ndarray, seen_rows: np.ndarray, k: int

@@ -64,15 +64,15 @@ class WordIndex:
             rows_P = self.rows_P[first:last]
             inside = slice(*np.searchsorted(rows_P, [start, stop]).tolist())
             total_I[rows_P[inside] - start] += counts[term] * self.scores_P[first:last][inside].astype(np.float64)
-        found = np.flatnonzero(total_I)  # what a term adds is above 0
-        return found + start, total_I[found].astype(np.float32)
+        scored = np.flatnonzero(total_I)  # what a term adds is above 0
+        return scored + start, total_I[scored].astype(np.float32)
 
     def added(self, texts: pa.Array) -> WordIndex:
         """Returns an index of other documents, rows from 0, whose scores are those that they would have in this collection."""
         row_N, code_N, terms = occurrences(texts)
-        known = self.terms.rows_of(terms)
+        place_T = self.terms.rows_of(terms)
         counts = np.diff(self.offsets_T1)
-        frequencies_T = np.where(known < 0, 0, counts[known] if len(counts) else 0)
+        frequencies_T = np.where(place_T < 0, 0, counts[place_T] if len(counts) else 0)
         return _scored(terms, row_N, code_N, len(texts), frequencies_T, self.num_documents, self.mean_length)
 
 
