@@ -101,6 +101,8 @@ def import_(
 
     with tempfile.TemporaryDirectory(prefix="semrec-bench-") as folder:
         rows = [asdict(row) for row in bench_import(folder, ratings, append, rounds=rounds)]
+    if not any(row["what"] == "duckdb" for row in rows):
+        say("without DuckDB, which is not installed: pip install duckdb")
     show_rows("import", rows, json)
 
 

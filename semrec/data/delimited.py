@@ -47,10 +47,10 @@ def read_delimited(
     stats: RowStats,
     dialect: Dialect = CSV,
     names: Sequence[str] | None = None,
-    ids: Sequence[str] = (),
+    encoded: Sequence[str] = (),
 ) -> Iterator[RowBlock]:
     """The rows of a text file, columns `wanted` as Arrow string arrays, nothing stripped, "" where a field is empty; those
-    among `ids` are dictionary-encoded where a block could be read at once.
+    among `encoded` are dictionary-encoded where a block could be read at once.
 
     Columns are found by name in the header, or in `names` where there is none (by default "1", "2" and so on); further ones
     are then allowed. Blank lines are no rows. Lines end in LF or CRLF; a byte order mark is dropped.
@@ -60,7 +60,7 @@ def read_delimited(
     next), "bad UTF-8" (bytes that are no text of the encoding), "NUL byte", "ragged line", "text behind a quote" and
     "repeated header". Raises InputError for a wanted column that is missing or doubled, or a line above 16 MiB.
     """
-    reader = _Reader(source.name, wanted, ids, stats, dialect)
+    reader = _Reader(source.name, wanted, encoded, stats, dialect)
     with source.open() as file:
         yield from reader.blocks(text_stream(file, dialect.encoding), names)
 
@@ -104,10 +104,12 @@ def missing_column(name: str, file: str, there: Sequence[str]) -> InputError:
 class _Reader:
     """The state of reading one file: its width, and which fields are wanted."""
 
-    def __init__(self, name: str, wanted: Sequence[str], ids: Sequence[str], stats: RowStats, dialect: Dialect) -> None:
+    def __init__(
+        self, name: str, wanted: Sequence[str], encoded: Sequence[str], stats: RowStats, dialect: Dialect
+    ) -> None:
         self._name, self._wanted, self._stats = name, list(dict.fromkeys(wanted)), stats
-        encoded = pa.dictionary(pa.int32(), pa.string())
-        self._types = [encoded if name in ids and not dialect.skip_blanks else pa.string() for name in self._wanted]
+        codes = pa.dictionary(pa.int32(), pa.string())
+        self._types = [codes if name in encoded and not dialect.skip_blanks else pa.string() for name in self._wanted]
         self._dialect, self._delimiter = dialect, dialect.delimiter.encode()
         self._width, self._positions = 0, [0]
         self._header: list[bytes] = []  # its fields, where it stands in the file

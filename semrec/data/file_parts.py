@@ -124,8 +124,9 @@ class ReadFileWorker:
                 self._workspace, stats, scratch, append=False, ends=job.ends, now_s=job.now_s, rule=WeightRule(),
                 time_format=job.time_format, known=self._known, times=times,
             )  # fmt: skip
-            read = partial(READERS[job.fmt], ids=self._kind.id_columns(job.columns), options=job.options, keys=keys)
-            wanted = self._kind.columns(job.columns)
+            wanted, ids = self._kind.columns(job.columns), self._kind.id_columns(job.columns)
+            encoded = self._kind.repeating_columns(job.columns)
+            read = partial(READERS[job.fmt], ids=ids, encoded=encoded, options=job.options, keys=keys)
             blocks = source_blocks([source], wanted, read, import_job, keys, is_alone=len(job.sources) == 1)
             tables = list(self._kind.tables(blocks, job.columns, import_job))
             stats.flush()
@@ -213,7 +214,7 @@ def _settled_time_format(sources: Sequence[Source], fmt: str, columns: ColumnMap
     if source is None or columns.timestamp in source.partition:
         return "auto"
     wanted = [name for name in INTERACTIONS.columns(columns) if name not in source.partition]
-    blocks = READERS[fmt](source, wanted, ids=[], options=options, stats=RecordedStats(), keys=set())
+    blocks = READERS[fmt](source, wanted, ids=[], encoded=[], options=options, stats=RecordedStats(), keys=set())
     times = TimeReader("auto")
     if block := next(blocks, None):
         times.seconds(block.columns[columns.timestamp])

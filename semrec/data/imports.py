@@ -107,10 +107,11 @@ def import_table(
     TimeReader(time_format)  # raises before anything is read
 
     def tables(job: ImportJob) -> Iterator[pa.Table]:
-        wanted, ids = imported.columns(columns), imported.id_columns(columns)
+        wanted = imported.columns(columns)
         sources = find_sources(source, fmt, scratch=job.scratch / "pipes", note=job.stats.note)
         keys: set[str] = set()
-        read_file = partial(read, ids=ids, options=options, keys=keys)
+        ids, encoded = imported.id_columns(columns), imported.repeating_columns(columns)
+        read_file = partial(read, ids=ids, encoded=encoded, options=options, keys=keys)
         blocks = source_blocks(sources, wanted, read_file, job, keys, is_alone=len(sources) == 1)
         yield from imported.tables(blocks, columns, job)
         check_found(sources, wanted, keys)
@@ -276,10 +277,10 @@ def is_empty(source: Source) -> bool:
 
 
 def _read_csv(
-    source: Source, wanted: list[str], *, ids: Sequence[str], options: DialectOptions, stats: RowStats
+    source: Source, wanted: list[str], *, encoded: Sequence[str], options: DialectOptions, stats: RowStats
 ) -> Iterator[RowBlock]:
     dialect = settle_dialect(source, wanted, options, stats.note)
-    yield from read_delimited(source, wanted, stats=stats, dialect=dialect, ids=ids)
+    yield from read_delimited(source, wanted, stats=stats, dialect=dialect, encoded=encoded)
     if options.encoding is None and stats.rejected.get("bad UTF-8"):
         stats.note(
             "rows that are not UTF-8 were rejected: --encoding cp1252 or latin-1 reads a file in another encoding"
@@ -293,7 +294,7 @@ def _with(read: Callable[..., Iterator[RowBlock]], *names: str) -> Callable[...,
 
 #: Format -> reads the rows of a source, of the columns named, in blocks; takes the arguments of all readers by name.
 READERS: Final[Mapping[str, Callable[..., Iterator[RowBlock]]]] = {
-    "csv": _with(_read_csv, "ids", "options"),
+    "csv": _with(_read_csv, "encoded", "options"),
     "jsonl": _with(read_jsonl, "keys"),
     "parquet": _with(read_parquet, "ids"),
     "lists": _with(read_lists),

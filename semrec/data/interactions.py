@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Final, Literal
 
@@ -118,10 +119,10 @@ def stage_interactions(
 ) -> Staged:
     """Writes the parts of all events in `tables`, with those stored already when `append`.
 
-    `tables` have INTERACTIONS_SCHEMA, or a column event_id (string) besides; of several rows with one event id the first
-    counts. Other events that are equal in all four columns are as many events, unless `each_once` or the rule says that they
-    are one. With `append` they are laid over the stored ones as `union_of` says, where events without a time add up unless
-    they are one.
+    `tables` have INTERACTIONS_SCHEMA, or all of them a column event_id (string) besides; of several rows with one event id
+    the first counts. Other events that are equal in all four columns are as many events, unless `each_once` or the rule says
+    that they are one. With `append` they are laid over the stored ones as `union_of` says, where events without a time add
+    up unless they are one.
 
     Memory holds one block of a source, one spill buffer and one bucket. `applied` is the last event received online that the
     result holds or replaces; by default that of the interactions before. `files` are the digests of the files that the rows
@@ -134,10 +135,11 @@ def stage_interactions(
     if append and manifest:
         _check_rule(manifest, rule)
         stored = {part.part: part for part in manifest.parts}
-    spill = BucketSpill(scratch / _KIND, _EVENT_ROWS_SCHEMA, workspace.num_buckets)
-    for table in tables:
-        if "event_id" not in table.schema.names:
-            table = table.append_column("event_id", pa.nulls(table.num_rows, pa.string()))
+    with_rows = (table for table in tables if table.num_rows)
+    first = next(with_rows, INTERACTIONS_SCHEMA.empty_table())
+    schema = _EVENT_ROWS_SCHEMA if "event_id" in first.schema.names else INTERACTIONS_SCHEMA
+    spill = BucketSpill(scratch / _KIND, schema, workspace.num_buckets)
+    for table in chain([first], with_rows):
         spill.add(table, buckets_of(one_array(table.column("user_id")), workspace.num_buckets))
     stats.check()
 
@@ -171,10 +173,9 @@ def stage_interactions(
 
 def _first_of_each_event_id(rows: pa.Table) -> pa.Table:
     """INTERACTIONS_SCHEMA of the rows without an event id, and of the first with each."""
-    event_ids = rows.column("event_id")
-    if event_ids.null_count == rows.num_rows:
-        return rows.select(INTERACTIONS_SCHEMA.names)
-    encoded = one_array(event_ids).dictionary_encode()
+    if "event_id" not in rows.schema.names:
+        return rows
+    encoded = one_array(rows.column("event_id")).dictionary_encode()
     codes = pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False)
     is_first = codes < 0
     is_first[np.unique(codes, return_index=True)[1]] = True

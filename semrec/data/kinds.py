@@ -84,6 +84,10 @@ class Kind:
         """Those of them that hold ids."""
         return columns.names(*self.id_fields)
 
+    def repeating_columns(self, columns: ColumnMap) -> list[str]:
+        """Those of them in which the same text stands often: each distinct one is looked at once."""
+        return columns.names(*self.id_fields, "value", "weight")
+
 
 def _check_items(columns: ColumnMap) -> None:
     if columns.title is None and not columns.text:

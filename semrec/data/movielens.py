@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
@@ -101,13 +101,14 @@ class _Files:
     users: Source | None
 
     def blocks(
-        self, file: Source, wanted: Iterable[str], order: tuple[str, ...], stats: ReadStats
+        self, file: Source, wanted: Iterable[str], order: tuple[str, ...], stats: ReadStats, encoded: Sequence[str] = ()
     ) -> Iterator[RowBlock]:
-        """The rows of `file`; `order` is that of the columns where there is no header."""
+        """The rows of `file`; `order` is that of the columns where there is no header, and in those `encoded` the same
+        text stands often."""
         if not self.is_dat:
-            return read_delimited(file, list(wanted), stats=stats, dialect=CSV)
+            return read_delimited(file, list(wanted), stats=stats, dialect=CSV, encoded=encoded)
         dialect = replace(DAT, encoding="latin-1") if file in (self.movies, self.tags) and not is_utf8(file) else DAT
-        return read_delimited(file, list(wanted), stats=stats, dialect=dialect, names=order)
+        return read_delimited(file, list(wanted), stats=stats, dialect=dialect, names=order, encoded=encoded)
 
 
 def _stage(
@@ -139,7 +140,7 @@ def _stage(
             staged.append(stage_users(workspace, tables, append=append, stats=stats_of_kind["users"], scratch=scratch))
         rules = EventRules(items_in(workspace.storage, items.manifest.parts), now_s)
         stats = stats_of_kind["interactions"]
-        blocks = files.blocks(files.ratings, _RATINGS, _RATINGS, stats)
+        blocks = files.blocks(files.ratings, _RATINGS, _RATINGS, stats, encoded=_RATINGS[:3])
         tables = (events_of(block, _EVENTS, rules, stats=stats) for block in blocks)
         applied = None if append else ends.events
         staged.append(

@@ -18,8 +18,18 @@ __all__ = ["TableFile", "parquet_bytes", "read_parts", "read_rows", "read_table"
 def parquet_bytes(table: pa.Table) -> bytes:
     """The file of a table. The same table gives the same bytes under one pyarrow version."""
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd", write_statistics=False)
+    pq.write_table(table, sink, compression="zstd", write_statistics=False, use_dictionary=_repeating(table.schema))
     return sink.getvalue().to_pybytes()
+
+
+def _repeating(schema: pa.Schema) -> list[str] | bool:
+    """The columns to write with a dictionary of their values; True for all of them.
+
+    A dictionary of times, which hardly repeat, makes a file of events half as large again and takes a third of its writing.
+    """
+    if any(pa.types.is_nested(kind) for kind in schema.types):
+        return True
+    return [field.name for field in schema if field.type != pa.int64()]
 
 
 def write_table(storage: Storage, stem: str, table: pa.Table, *, digest_in_name: bool = True) -> TableFile:
