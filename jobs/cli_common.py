@@ -55,7 +55,9 @@ __all__ = [
     "MaxRejected",
     "OpenCompute",
     "Require",
+    "Rounds",
     "Shards",
+    "Threads",
     "WorkspaceOption",
     "exit_on_error",
     "run_as_program",
@@ -75,6 +77,8 @@ WorkspaceOption = Annotated[
 Address = Annotated[str | None, typer.Option(help=_ADDRESS_HELP)]
 Engine = Annotated[str | None, typer.Option(help="reference, cpu or cuda (default: by device).")]
 Json = Annotated[str | None, typer.Option("--json", help="Also write the rows to this file.")]
+Threads = Annotated[int, typer.Option(min=1, help="CPU threads.")]
+Rounds = Annotated[int, typer.Option(min=1, help="Rounds; the median counts.")]
 Shards = Annotated[int | None, typer.Option(min=1, help="Force this many shards of the item matrix.")]
 MaxRejected = Annotated[
     float | None,

@@ -137,6 +137,13 @@ class ReleaseSettings(_Section):
         description="Attributes whose values count as relations beside the imported ones: items that share one are related.",
     )
 
+    coarse_format: str = Field(
+        "auto",
+        min_length=1,
+        description="Format of the items in the cpu engine. auto: the fastest here. pq: an eighth of the memory of float32, "
+        "slower by far. It changes no list.",
+    )
+
     @field_validator("eligibility", "relations_from")
     @classmethod
     def _check_names(cls, names: tuple[str, ...]) -> tuple[str, ...]:

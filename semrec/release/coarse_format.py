@@ -28,8 +28,11 @@ def choose_format(release: Release, *, num_threads: int) -> CoarseChoice:
 
     `cpu` is the name of the fastest, `measured` the users/s of each or None, `machine` where that was, or None.
 
-    A release of few items, or without a user who has a vector, is not measured and gets the default.
+    A release of few items, or without a user who has a vector, is not measured and gets the default. One whose settings
+    name a format gets that.
     """
+    if named := release.manifest.settings.coarse_format:
+        return CoarseChoice(cpu=named)
     users = _some_users(release) if release.num_items >= _MIN_ITEMS else None
     if users is None:
         return CoarseChoice(cpu=DEFAULT_FORMAT, measured=None, machine=None)

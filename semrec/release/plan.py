@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from semrec.contracts import CONTRACT_VERSION
 from semrec.errors import SchemaError
 from semrec.models.base import model_class
+from semrec.scoring.formats import get_format
 from semrec.settings import ReleaseSettings
 from semrec.workspace.digests import fingerprint
 from semrec.workspace.folder import Workspace
@@ -60,7 +61,8 @@ def plan_release(
     """Fixes the inputs of a release; its id is their fingerprint. Without `models` it has the content model.
 
     `beside`: modality -> name of the embedding of it; one that no model reads is left out.
-    Raises MissingArtefactError when a stage before was not done, SchemaError when the embedding is of another catalogue.
+    Raises MissingArtefactError when a stage before was not done, SchemaError when the embedding is of another catalogue,
+    InputError for an unknown coarse format.
     """
     storage = workspace.storage
     catalogue = CatalogueManifest.read(storage)
@@ -84,6 +86,7 @@ def plan_release(
         **({"relations": relations.fingerprint} if relations else {}),
         **({"ontology": ontology.fingerprint} if ontology else {}),
         **({"relations_from": settings.relations_from} if settings.relations_from else {}),
+        **({"coarse_format": get_format(settings.coarse_format).name} if settings.coarse_format != "auto" else {}),
     )
     sources = [table.fingerprint if table else None for table in (interactions, users)]
     release_id = fingerprint([CONTRACT_VERSION, inputs.to_json(), *sources])[:16]

@@ -279,6 +279,7 @@ class ReleaseInputs(Record):
     relations: str | None = None
     ontology: str | None = None
     relations_from: tuple[str, ...] = ()
+    coarse_format: str | None = None  # None: the one that is measured to be the fastest
 
 
 class ReleaseManifest(Manifest):

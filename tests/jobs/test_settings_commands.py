@@ -76,6 +76,7 @@ def test_init_writes_what_config_shows_gets_and_sets(tmp_path: Path) -> None:
         "eligibility": ["region", "tier"],
         "half_life_days": 45.0,
         "relations_from": [],
+        "coarse_format": "auto",
     }
     semrec("config", "set", "release.eligibility", "", "-w", uri)
     assert read_settings(Storage(uri)).release.eligibility == ()

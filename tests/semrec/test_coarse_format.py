@@ -13,6 +13,7 @@ from whole_path import Event, directions, events_table, make_world, release, sco
 import semrec.release.coarse_format
 from semrec.bench.generated import write_catalogue
 from semrec.data import import_interactions
+from semrec.errors import InputError
 from semrec.release.coarse_format import choose_format, describe_choice
 from semrec.release.reader import Release
 from semrec.runs.plan import plan_run, run_folder
@@ -49,6 +50,15 @@ def test_the_fastest_format_is_recorded(tmp_path: Path) -> None:
     assert all(rate > 0 for rate in choice.measured.values())
     assert choice.measured[choice.cpu] == max(choice.measured.values())
     assert "cores" in choice.machine
+
+
+def test_a_format_that_the_settings_name_is_taken(tmp_path: Path) -> None:
+    workspace = make_world(tmp_path)
+    by_default, compressed = release(workspace), release(workspace, coarse_format="pq")
+    assert compressed.manifest.coarse == CoarseChoice(cpu="pq")
+    assert compressed.release_id != by_default.release_id
+    with pytest.raises(InputError, match="coarse format 'pq9'"):
+        release(workspace, coarse_format="pq9")
 
 
 def test_a_small_release_is_not_measured(tmp_path: Path) -> None:

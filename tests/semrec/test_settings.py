@@ -39,6 +39,7 @@ KEYS = [
     "release.half_life_days",
     "release.as_of",
     "release.relations_from",
+    "release.coarse_format",
     "models.kinds",
     "models.min_interactions",
     "models.search",
@@ -73,7 +74,7 @@ def test_a_workspace_without_a_file_has_the_defaults(storage: Storage) -> None:
     settings = read_settings(storage)
     assert [value_text(setting_value(settings, key)) for key in KEYS] == [
         *("text", "all-MiniLM-L6-v2", "efficientnet-lite0", "auto", "torch", "256", ""),
-        *("platform", "180", "", ""),
+        *("platform", "180", "", "", "auto"),
         *("auto", "5000", "True", "20000", "0.1", "", "", "", "", "", "", ""),
         *("20", "8", "0.01"),
     ]

@@ -34,7 +34,7 @@ class PreparedQueries:
     def __init__(self, queries: Queries, coarse: CoarseFormat, shard: ItemShard) -> None:
         self.vectors_QD = frozen(np.ascontiguousarray(queries.vectors_QD, dtype=np.float32))
         norm_Q = vector_norms(self.vectors_QD)
-        self.scale_Q, residual_Q = coarse.row_columns(self.vectors_QD, norm_Q)
+        self.scale_Q, residual_Q = coarse.query_columns(self.vectors_QD, norm_Q)
         self.bounds = coarse.query_bounds(norm_Q, residual_Q, self.vectors_QD.shape[1], rounded_output=True)
         self.coarse_QD = coarse.encode_queries(self.vectors_QD, self.scale_Q)
         self.strips = pack_strips(self.coarse_QD.numpy()) if coarse.in_panels else None

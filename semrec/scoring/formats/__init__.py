@@ -1,8 +1,8 @@
 """Coarse formats: the fast products from which the engines prove an exact top K. One file is one format.
 
 To add one, write its class in a file of its own (`base.CoarseFormat` says what it must give; `float32` is the smallest) and
-add a line to `FORMATS`. Its stored columns are then written with every new release; of older releases they are computed when
-the matrix is read. No engine names a format: whoever scores asks these objects.
+add a line to `FORMATS`, or to `COMPRESSED_FORMATS`. Stored columns of `FORMATS` are then written with every new release; of
+older releases they are computed when the matrix is read. No engine names a format: whoever scores asks these objects.
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ from semrec.scoring.formats.base import CoarseFormat, vector_norms
 from semrec.scoring.formats.bfloat16 import BFloat16
 from semrec.scoring.formats.float32 import Float32
 from semrec.scoring.formats.int8 import Int8
+from semrec.scoring.formats.pq import ProductQuantized
 from semrec.scoring.formats.rotated import RotatedInt8
 
 __all__ = [
+    "COMPRESSED_FORMATS",
     "DEFAULT_FORMAT",
     "FORMATS",
     "NORM",
@@ -29,7 +31,7 @@ __all__ = [
     "row_norms",
 ]
 
-#: Every coarse format by name, in the order in which they are shown.
+#: Every coarse format that is measured when a release is built, by name, in the order in which they are shown.
 FORMATS: Final[dict[str, CoarseFormat]] = {
     coarse.name: coarse
     for coarse in (
@@ -39,6 +41,8 @@ FORMATS: Final[dict[str, CoarseFormat]] = {
         RotatedInt8(),
     )
 }
+#: Formats that are chosen by name alone, because they save memory and no time. No release stores their columns.
+COMPRESSED_FORMATS: Final[dict[str, CoarseFormat]] = {coarse.name: coarse for coarse in (ProductQuantized(),)}
 #: The format of a release that was not measured.
 DEFAULT_FORMAT: Final = BFloat16.name
 
@@ -52,9 +56,10 @@ _CHUNK_ROWS: Final = 2_048  # read once for each column, so they should stay in 
 
 def get_format(name: str) -> CoarseFormat:
     """The coarse format of this name. Raises InputError when there is none."""
-    if name not in FORMATS:
-        raise InputError(f"coarse format {name!r}", expected=" or ".join(FORMATS), remedy="Choose one of these.")
-    return FORMATS[name]
+    formats = {**FORMATS, **COMPRESSED_FORMATS}
+    if name not in formats:
+        raise InputError(f"coarse format {name!r}", expected=" or ".join(formats), remedy="Choose one of these.")
+    return formats[name]
 
 
 def row_norms(vectors_ND: np.ndarray) -> np.ndarray:

@@ -144,6 +144,14 @@ class CoarseFormat(ABC):
         has no bound. For a row whose scale is 0, codes are 0 and the residual is the row itself.
         """
 
+    def query_columns(self, vectors_QD: np.ndarray, norm_Q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """`row_columns` of queries, for a format that encodes them otherwise than items."""
+        return self.row_columns(vectors_QD, norm_Q)
+
+    @abstractmethod
+    def item_bytes(self, dimension: int) -> int:
+        """The bytes of an item that are read for a product."""
+
     @abstractmethod
     def encode(self, vectors_ND: np.ndarray, scale_N: np.ndarray) -> torch.Tensor:
         """Rows in the coarse form, as `multiply` takes them: [N, D']. `scale_N` is that of `row_columns`."""

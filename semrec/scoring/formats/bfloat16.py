@@ -39,6 +39,9 @@ class BFloat16(CoarseFormat):
         _fill_residuals(vectors_ND, norm_N, residual_N)
         return np.ones(len(vectors_ND), np.float32), residual_N
 
+    def item_bytes(self, dimension: int) -> int:
+        return 2 * dimension
+
     def encode(self, vectors_ND: np.ndarray, scale_N: np.ndarray) -> torch.Tensor:
         return _as_bfloat16(high_halves(vectors_ND))
 

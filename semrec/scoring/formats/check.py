@@ -74,8 +74,8 @@ def product_fault(engine: str, coarse: CoarseFormat, dimension: int) -> str:
 def measured_fault(coarse: CoarseFormat, dimension: int, multiply: Multiply) -> str:
     """How `multiply` errs beyond the format's bound on worst cases and random values, or an empty string."""
     for num_left, num_right in _SHAPES:
-        left, left_codes_ND = _encoded_rows(coarse, num_left, dimension, seed=1)
-        right, right_codes_MD = _encoded_rows(coarse, num_right, dimension, seed=2)
+        left, right = _encoded_queries(coarse, num_left, dimension), _encoded_items(coarse, num_right, dimension)
+        left_codes_ND, right_codes_MD = left.double().numpy(), right.double().numpy()
         scores = torch.empty((num_left, num_right), dtype=getattr(torch, coarse.score_kind))
         multiply(left, right, scores)
         scores_NM = scores.double().numpy()
@@ -104,12 +104,18 @@ def _wrong_product(name: str, fault: str) -> DeviceError:
     )
 
 
-def _encoded_rows(coarse: CoarseFormat, num_rows: int, dimension: int, *, seed: int) -> tuple[torch.Tensor, np.ndarray]:
-    """Rows on which wrong instructions show, in the format, and the values of their codes: float64 [num_rows, D']."""
-    vectors_ND = _hard_rows(num_rows, dimension, seed)
-    scale_N, _ = coarse.row_columns(vectors_ND, vector_norms(vectors_ND))
-    encoded = coarse.encode(vectors_ND, scale_N)
-    return encoded, encoded.double().numpy()
+def _encoded_queries(coarse: CoarseFormat, num_rows: int, dimension: int) -> torch.Tensor:
+    """Queries on which wrong instructions show, in the format: [num_rows, D']."""
+    vectors_QD = _hard_rows(num_rows, dimension, seed=1)
+    scale_Q, _ = coarse.query_columns(vectors_QD, vector_norms(vectors_QD))
+    return coarse.encode_queries(vectors_QD, scale_Q)
+
+
+def _encoded_items(coarse: CoarseFormat, num_rows: int, dimension: int) -> torch.Tensor:
+    """The same for items."""
+    vectors_ID = _hard_rows(num_rows, dimension, seed=2)
+    scale_I, _ = coarse.row_columns(vectors_ID, vector_norms(vectors_ID))
+    return coarse.encode(vectors_ID, scale_I)
 
 
 def _hard_rows(num_rows: int, dimension: int, seed: int) -> np.ndarray:

@@ -38,6 +38,9 @@ class Float32(CoarseFormat):
     def row_columns(self, vectors_ND: np.ndarray, norm_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return np.ones(len(vectors_ND), np.float32), np.zeros(len(vectors_ND), np.float32)
 
+    def item_bytes(self, dimension: int) -> int:
+        return 4 * dimension
+
     def encode(self, vectors_ND: np.ndarray, scale_N: np.ndarray) -> torch.Tensor:
         return as_tensor(np.ascontiguousarray(vectors_ND, dtype=np.float32))
 

@@ -68,6 +68,9 @@ class Int8(CoarseFormat):
         """What the codes stand for: the rows themselves, or others with the same inner products. [N, at most the width]."""
         return np.ascontiguousarray(vectors_ND, dtype=np.float32)
 
+    def item_bytes(self, dimension: int) -> int:
+        return self.code_width(dimension)
+
     def encode(self, vectors_ND: np.ndarray, scale_N: np.ndarray) -> torch.Tensor:
         import torch
 

@@ -43,9 +43,13 @@ class RotatedInt8(Int8):
 
     def row_columns(self, vectors_ND: np.ndarray, norm_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         scale_N, residual_N = super().row_columns(vectors_ND, norm_N)
+        return scale_N, self.with_rotation_error(residual_N, norm_N)
+
+    def with_rotation_error(self, residual_N: np.ndarray, norm_N: np.ndarray) -> np.ndarray:
+        """Residuals of computed rotated rows as those of the exact ones, rounded up: float32 [N]."""
         with np.errstate(invalid="ignore"):
             whole_N = (residual_N + norm_N.astype(np.float64) * _ROTATION_ERROR) * (1 + 2.0**-20)
-        return scale_N, np.where(norm_N > 0, np.maximum(whole_N, TINY), 0).astype(np.float32)
+        return np.where(norm_N > 0, np.maximum(whole_N, TINY), 0).astype(np.float32)
 
     def code_width(self, dimension: int) -> int:
         return _rotation(dimension)[1]

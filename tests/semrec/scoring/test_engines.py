@@ -20,7 +20,7 @@ from semrec.scoring.canonical import canonical_scores
 from semrec.scoring.cpu.engine import CpuEngine, _pool
 from semrec.scoring.eligibility import Layout
 from semrec.scoring.engine import Engine, make_engine
-from semrec.scoring.formats import FORMATS
+from semrec.scoring.formats import COMPRESSED_FORMATS, FORMATS
 from semrec.scoring.formats.check import product_fault
 from semrec.scoring.formats.int8 import Int8
 from semrec.scoring.reference import ReferenceEngine
@@ -91,6 +91,13 @@ class TestCpuRotatedInt8(engine_contract()):
         return CpuEngine(shard, coarse="int8_rotated", **{"num_threads": 2, **sizes})
 
 
+class TestCpuProductQuantized(engine_contract(max_examples=40)):
+    thread_counts = (1, 2, 9)
+
+    def make(self, shard: ItemShard, **sizes: int) -> Engine:
+        return CpuEngine(shard, coarse="pq", **{"num_threads": 2, **sizes})
+
+
 class Int8OfLibrary(Int8):
     """What a processor without the instruction for panels does."""
 
@@ -120,7 +127,7 @@ class TestCpuFloat32(engine_contract()):
         return CpuEngine(shard, coarse="float32", **{"num_threads": 2, **sizes})
 
 
-@pytest.mark.parametrize("coarse", FORMATS)
+@pytest.mark.parametrize("coarse", [*FORMATS, *COMPRESSED_FORMATS])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_sampled_threshold_changes_nothing(kind: str, coarse: str) -> None:
     shard, queries = filtered_problem(kind, num_items=4000, num_queries=12)
@@ -142,7 +149,7 @@ def test_blocks_of_more_queries_meet_several_tiles(coarse: str) -> None:
     assert_same(engine.top_k(queries, 5), ReferenceEngine(shard).top_k(queries, 5))
 
 
-@pytest.mark.parametrize("coarse", FORMATS)
+@pytest.mark.parametrize("coarse", [*FORMATS, *COMPRESSED_FORMATS])
 @pytest.mark.parametrize(("num_threads", "few_queries"), [(1, 0), (1, 64), (3, 64)])
 def test_a_guess_that_is_too_high_is_noticed(coarse: str, num_threads: int, few_queries: int) -> None:
     vectors = catalogue(3, 12_000, 16, "plain")

@@ -17,7 +17,7 @@ from semrec.scoring.canonical import canonical_scores
 from semrec.scoring.cpu.engine import CpuEngine
 from semrec.scoring.cuda.items import gpu_form
 from semrec.scoring.engine import Engine, make_engine
-from semrec.scoring.formats import FORMATS, STORED_NORMS, CoarseFormat, get_format, row_norms
+from semrec.scoring.formats import COMPRESSED_FORMATS, FORMATS, STORED_NORMS, CoarseFormat, get_format, row_norms
 from semrec.scoring.formats.base import ItemTiles, vector_norms
 from semrec.scoring.formats.check import measured_fault, product_fault
 from semrec.scoring.formats.int8 import Int8
@@ -39,6 +39,9 @@ class Float16(CoarseFormat):
         residual_N = (np.sqrt((rest_ND**2).sum(axis=1)) * (1 + 2.0**-20) + 2.0**-126).astype(np.float32)
         return np.ones(len(vectors_ND), np.float32), np.where(norm_N < np.inf, residual_N, np.float32(np.inf))
 
+    def item_bytes(self, dimension: int) -> int:
+        return 2 * dimension
+
     def encode(self, vectors_ND: np.ndarray, scale_N: np.ndarray) -> torch.Tensor:
         with np.errstate(over="ignore"):
             return torch.from_numpy(vectors_ND.astype(np.float16))
@@ -49,6 +52,9 @@ class Float16(CoarseFormat):
 
     def multiply(self, left_ND: torch.Tensor, right_MD: torch.Tensor, out_NM: torch.Tensor) -> None:
         torch.mm(left_ND.float(), right_MD.float().T, out=out_NM)
+
+
+ALL_FORMATS = [*FORMATS.values(), *COMPRESSED_FORMATS.values(), Float16()]
 
 
 class TestCpuFloat16(engine_contract()):
@@ -88,14 +94,14 @@ def test_a_wrong_product_of_a_new_format_is_noticed() -> None:
     assert "a product of 384 values is" in measured_fault(Float16(), 384, in_bfloat16)
 
 
-@pytest.mark.parametrize("coarse", [*FORMATS.values(), Float16()], ids=lambda coarse: coarse.name)
+@pytest.mark.parametrize("coarse", ALL_FORMATS, ids=lambda coarse: coarse.name)
 @pytest.mark.parametrize("rounded", [True, False])
 @pytest.mark.parametrize("dimension", DIMENSIONS)
 def test_no_score_leaves_its_bound(dimension: int, rounded: bool, coarse: CoarseFormat) -> None:
     for seed, kind in enumerate(KINDS):
         queries, items = hard_vectors(kind, 20, dimension, seed), hard_vectors(kind, 30, dimension, seed + 100)
         norm_Q, norm_I = vector_norms(queries), vector_norms(items)
-        scale_Q, residual_Q = coarse.row_columns(queries, norm_Q)
+        scale_Q, residual_Q = coarse.query_columns(queries, norm_Q)
         scale_I, residual_I = coarse.row_columns(items, norm_I)
         bounds = coarse.query_bounds(norm_Q, residual_Q, dimension, rounded_output=rounded)
         sums_QI = products(coarse, coarse.encode_queries(queries, scale_Q), coarse.encode(items, scale_I), rounded)
@@ -129,7 +135,7 @@ def test_the_bound_is_not_idle() -> None:
     assert bounds.eta == 2.0**-8
 
 
-@pytest.mark.parametrize("coarse", [*FORMATS.values(), Float16()], ids=lambda coarse: coarse.name)
+@pytest.mark.parametrize("coarse", ALL_FORMATS, ids=lambda coarse: coarse.name)
 def test_norms_are_never_below_the_true_ones(coarse: CoarseFormat) -> None:
     for kind in KINDS:
         vectors = hard_vectors(kind, 50, 100, 3)
