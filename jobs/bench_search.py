@@ -1,6 +1,7 @@
-"""Measure how well search finds what was judged relevant.
+"""Measure how well search finds what was judged relevant, and items by their titles.
 
 semrec bench search scifact
+semrec bench titles --workspace W
 """
 
 from __future__ import annotations
@@ -34,6 +35,24 @@ def search(
 
     rows = bench_retrieval_set(folder, split=split, model=model, progress=ConsoleProgress())
     show_rows("search", [asdict(row) for row in rows], json)
+
+
+@app.command("titles")
+@exit_on_error
+def titles(
+    workspace: Annotated[str, typer.Option("--workspace", "-w", help="Search its live release.")],
+    titles: Annotated[int, typer.Option(min=1, help="Titles of each kind to search for.")] = 400,
+    json: Json = None,
+) -> None:
+    """MRR@10 of items searched by their titles, and by titles without one of their words: by words, meaning and both."""
+    from semrec.bench.titles import bench_titles
+    from semrec.online.release import OnlineRelease
+    from semrec.runs.live import require_live
+    from semrec.workspace.folder import Workspace
+
+    storage = Workspace.open(workspace).storage
+    served = OnlineRelease(storage, require_live(storage).release)
+    show_rows("titles", [asdict(row) for row in bench_titles(served, titles)], json)
 
 
 if __name__ == "__main__":

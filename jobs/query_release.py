@@ -100,7 +100,7 @@ def _show_found(served: OnlineRelease, text: str, k: int, mode: Any) -> None:
     mode, vector = _mode_and_vector(served, text, mode)
     released = OverlayView.empty()
     rank_queries = search_queries(served, released, text, vector, k=k, mode=mode)
-    ranked = fused(served.rank(rank_queries, released), k)
+    ranked = fused(served, released, rank_queries, served.rank(rank_queries, released), k)
     _show(served, f"{text!r} ({mode}, release {served.release_id})", ranked.hits)
     if ranked.short_reason:
         say(ranked.short_reason)

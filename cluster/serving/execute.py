@@ -257,7 +257,8 @@ def _respond(prepared: _Prepared, rankings: Sequence[RankedList]) -> Response:
     execution, query, rank_query = prepared.execution, prepared.execution.query, prepared.rank_queries[0]
     snapshot, options = execution.snapshot, query.options
     served, overlay = snapshot.served, snapshot.overlay
-    ranked = diversified(served, fused(rankings, options.num_ranked), options.k, options.diversity, overlay)
+    found = fused(served, overlay, prepared.rank_queries, rankings, options.num_ranked)
+    ranked = diversified(served, found, options.k, options.diversity, overlay)
     if isinstance(query, SimilarQuery):
         answer = Answer(snapshot, prepared.source, ranked, item_id=query.item_id)
     elif isinstance(query, SearchQuery):

@@ -20,7 +20,7 @@ from semrec.online.hybrid import SearchMode, fused, search_queries
 from semrec.online.release import OnlineRelease
 from semrec.online.search import OnlineEncoder
 
-__all__ = ["RetrievalSet", "SearchBenchRow", "bench_search", "ndcg", "read_retrieval_set"]
+__all__ = ["RetrievalSet", "SearchBenchRow", "bench_search", "ndcg", "read_retrieval_set", "searches_of"]
 
 _K: Final = 10
 _MODES: Final[tuple[SearchMode, ...]] = ("words", "dense", "hybrid")
@@ -78,6 +78,12 @@ def ndcg(ranked: Sequence[str], relevance: Mapping[str, int], k: int) -> float:
 
 def bench_search(served: OnlineRelease, retrieval: RetrievalSet) -> list[SearchBenchRow]:
     """Each mode of search over a release of the set's documents, and bm25s over the same terms where it is installed."""
+    rows = [_measured(mode, search, retrieval) for mode, search in searches_of(served).items()]
+    return [*rows, _measured("bm25s", peer, retrieval)] if (peer := _bm25s(retrieval)) else rows
+
+
+def searches_of(served: OnlineRelease) -> dict[SearchMode, Callable[[str], list[str]]]:
+    """Each mode of search: from a text to the ids of the first ten items."""
     encoder, released = OnlineEncoder(served.release.manifest.encoder), OverlayView.empty()
     encoder.warm()
 
@@ -85,12 +91,12 @@ def bench_search(served: OnlineRelease, retrieval: RetrievalSet) -> list[SearchB
         def search(text: str) -> list[str]:
             vector = None if mode == "words" else encoder.vector(text)
             asked = search_queries(served, released, text, vector, k=_K, mode=mode)
-            return [hit.item_id for hit in fused(served.rank(asked, released), _K).hits]
+            found = fused(served, released, asked, served.rank(asked, released), _K)
+            return [hit.item_id for hit in found.hits]
 
         return search
 
-    rows = [_measured(mode, by_mode(mode), retrieval) for mode in _MODES]
-    return [*rows, _measured("bm25s", peer, retrieval)] if (peer := _bm25s(retrieval)) else rows
+    return {mode: by_mode(mode) for mode in _MODES}
 
 
 def _measured(by: str, search: Callable[[str], list[str]], retrieval: RetrievalSet) -> SearchBenchRow:

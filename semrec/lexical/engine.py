@@ -40,10 +40,10 @@ class WordEngine:
         self, index: WordIndex, words_IW: np.ndarray, clause_starts: tuple[int, ...], first_row: int = 0
     ) -> None:
         no_vectors = np.zeros((len(words_IW), 0), np.float32)
-        self._index, self.shard = index, ItemShard.from_vectors(no_vectors, words_IW, clause_starts, first_row)
+        self.index, self.shard = index, ItemShard.from_vectors(no_vectors, words_IW, clause_starts, first_row)
 
     def top_k(self, queries: TermQueries, k: int) -> TopK:
-        """Each query's first K eligible, unseen items that have one of its terms, by (BM25 descending, row ascending).
+        """Each query's first K eligible, unseen items that have one of its terms, by (BM25F descending, row ascending).
 
         Raises InputError when K < 1 or the queries do not fit the shard.
         """
@@ -63,7 +63,7 @@ class WordEngine:
     ) -> tuple[np.ndarray, np.ndarray]:
         """The rows and scores of one query that may stand among its first K: the first K, and what ties with the last."""
         shard = self.shard
-        rows, scores = self._index.scores(terms, shard.first_row, shard.first_row + shard.num_items)
+        rows, scores = self.index.scores(terms, shard.first_row, shard.first_row + shard.num_items)
         own_rows = rows - shard.first_row
         may_be_shown = eligible_items(shard.words_IW[own_rows], words_W, shard.clause_ranges)
         may_be_shown &= ~np.isin(own_rows, seen_rows, assume_unique=False)

@@ -1,26 +1,34 @@
-"""An index of words: for each term the documents that have it, with what it adds to their score for a query (BM25)."""
+"""An index of words: for each term the documents that have it, with what it adds to their score for a query (BM25F)."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from semrec.lexical.terms import occurrences
+from semrec.lexical.terms import Fields, joined, occurrences
 from semrec.sorted_ids import SortedIds
 
-__all__ = ["K1", "MAX_QUERY_TERMS", "B", "WordIndex", "build_index"]
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+__all__ = ["K1", "MAX_QUERY_TERMS", "TITLE_WEIGHT", "B", "WordIndex", "build_index"]
 
 #: How soon a term that comes again counts no more, and how much long documents lose: the usual values (Robertson,
 #: Zaragoza, The Probabilistic Relevance Framework, 2009, section 3.5).
 K1: Final = 1.2
 B: Final = 0.75
+#: How many times a term of a title counts: in one of usual length as much as in the shortest text, 1 / (1 - B).
+TITLE_WEIGHT: Final = 4.0
+_NONE: Final = np.zeros(0, np.int64)
+#: Of one field of a block: the row of each occurrence, the place of its term, and the terms.
+_Occurrences = tuple[np.ndarray, np.ndarray, pa.Array]
 #: Distinct terms of a query that count: its first ones. It bounds what a long text costs.
 MAX_QUERY_TERMS: Final = 256
 
@@ -31,14 +39,17 @@ class WordIndex:
 
     Term t has the documents `rows_P[offsets_T1[t] : offsets_T1[t + 1]]`, ascending, and adds `scores_P` to the score of
     each. `offsets_T1` int64, `rows_P` int32, `scores_P` float32, all of which may be memory-mapped. `num_documents` and
-    `mean_length`, in terms, are those of the collection that the scores go by.
+    `mean_lengths`, of titles and texts in terms, are those of the collection that the scores go by.
 
-    A score is that of BM25 as Lucene has it, the sum over the terms of a query of
+    A score is that of BM25F (Robertson, Zaragoza, The Probabilistic Relevance Framework, 2009, section 3.6) with the rarity
+    that Lucene has, the sum over the terms of a query of
 
-        ln(1 + (N - n + 0.5) / (n + 0.5)) * f / (f + K1 * (1 - B + B * length / mean length))
+        ln(1 + (N - n + 0.5) / (n + 0.5)) * f / (f + K1)
+        f = sum over title and text of weight * count / (1 - B + B * length / mean length)
 
-    where N documents are in the collection, n of them have the term, and this one has it f times. Because nothing in it but
-    the terms comes from a query, what each term adds is computed beforehand (Lu, BM25S, 2024).
+    where N documents are in the collection and n of them have the term. A title has a length of its own, so that an item of
+    which much is said is found by its title like any other. Because nothing in a score but the terms comes from a query,
+    what each term adds is computed beforehand (Lu, BM25S, 2024).
     """
 
     terms: SortedIds
@@ -46,7 +57,7 @@ class WordIndex:
     rows_P: np.ndarray
     scores_P: np.ndarray
     num_documents: int
-    mean_length: float
+    mean_lengths: tuple[float, float]
 
     def scores(self, terms: Sequence[str], start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
         """Scores the documents start:stop that have a term of a query.
@@ -54,78 +65,111 @@ class WordIndex:
         Returns their rows, int64 ascending, and their scores, float32. A term that a query has twice counts twice. The sum
         is made in float64 in the terms' own order, so it does not depend on the query's.
         """
-        counts = Counter(terms)
-        distinct = sorted(list(counts)[:MAX_QUERY_TERMS])
         total_I = np.zeros(stop - start)
-        for term, place in zip(distinct, self.terms.rows_of(pa.array(distinct, pa.string())).tolist(), strict=True):
-            if place < 0:
-                continue
-            first, last = self.offsets_T1[place : place + 2].tolist()
-            rows_P = self.rows_P[first:last]
+        for count, rows_P, scores_P in self._postings(terms):
             inside = slice(*np.searchsorted(rows_P, [start, stop]).tolist())
-            total_I[rows_P[inside] - start] += counts[term] * self.scores_P[first:last][inside].astype(np.float64)
+            total_I[rows_P[inside] - start] += count * scores_P[inside].astype(np.float64)
         scored = np.flatnonzero(total_I)  # what a term adds is above 0
         return scored + start, total_I[scored].astype(np.float32)
 
-    def added(self, texts: pa.Array) -> WordIndex:
+    def scores_of(self, terms: Sequence[str], rows: np.ndarray) -> np.ndarray:
+        """The scores of some documents, as `scores` has them, 0 for those without a term of the query: float32 [len(rows)]."""
+        total_N = np.zeros(len(rows))
+        for count, rows_P, scores_P in self._postings(terms):
+            place_N = np.minimum(np.searchsorted(rows_P, rows), len(rows_P) - 1)
+            has_term_N = rows_P[place_N] == rows
+            total_N[has_term_N] += count * scores_P[place_N[has_term_N]].astype(np.float64)
+        return total_N.astype(np.float32)
+
+    def _postings(self, terms: Sequence[str]) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        """For each known term of a query, in the terms' order: how often it is there, its documents, what it adds to each."""
+        counts = Counter(terms)
+        distinct = sorted(list(counts)[:MAX_QUERY_TERMS])
+        for term, place in zip(distinct, self.terms.rows_of(pa.array(distinct, pa.string())).tolist(), strict=True):
+            first, last = self.offsets_T1[place : place + 2].tolist() if place >= 0 else (0, 0)
+            if last > first:
+                yield counts[term], self.rows_P[first:last], self.scores_P[first:last]
+
+    def added(self, fields: Fields) -> WordIndex:
         """Returns an index of other documents, rows from 0, whose scores are those that they would have in this collection."""
-        row_N, code_N, terms = occurrences(texts)
-        place_T = self.terms.rows_of(terms)
-        counts = np.diff(self.offsets_T1)
-        frequencies_T = np.where(place_T < 0, 0, counts[place_T] if len(counts) else 0)
-        return _scored(terms, row_N, code_N, len(texts), frequencies_T, self.num_documents, self.mean_length)
+        # Where no title was counted, as in releases made before titles were, all is text.
+        fields = fields if self.mean_lengths[0] else joined(fields)
+        return _scored(_counted([(np.arange(len(fields.titles)), fields)], len(fields.titles)), self)
 
 
-def build_index(blocks: Iterable[tuple[np.ndarray, pa.Array]], num_documents: int) -> WordIndex:
-    """Builds the index of documents that come in blocks, in any order: the rows of some, int64, and their texts.
+@dataclass(frozen=True, eq=False)
+class _Counts:
+    """How often the titles and the texts of documents have each term: int32 [T, I], sparse rows."""
+
+    terms: pa.Array
+    titles_TI: csr_array
+    texts_TI: csr_array
+
+
+def build_index(blocks: Iterable[tuple[np.ndarray, Fields]], num_documents: int) -> WordIndex:
+    """Builds the index of documents that come in blocks, in any order: the rows of some, int64, and their titles and texts.
 
     The time and memory are those of all occurrences of terms: 24 bytes for each while it is built. The same documents give
     the same bytes, whatever the blocks.
     """
-    rows, codes, vocabularies = [np.zeros(0, np.int64)], [], []
-    for rows_B, texts in blocks:
-        text_N, code_N, terms = occurrences(texts)
-        rows.append(rows_B[text_N])
-        codes.append(code_N)
-        vocabularies.append(terms)
-    every = pa.concat_arrays([pa.array([], pa.string()), *vocabularies]).unique()
-    terms = every.take(pc.sort_indices(every))
-    places = [pc.index_in(own, value_set=terms).to_numpy().astype(np.int64) for own in vocabularies]
-    code_N = np.concatenate([np.zeros(0, np.int64), *(place[own] for place, own in zip(places, codes, strict=True))])
-    return _scored(terms, np.concatenate(rows), code_N, num_documents)
+    return _scored(_counted(blocks, num_documents))
 
 
-def _scored(
-    terms: pa.Array,
-    row_N: np.ndarray,
-    code_N: np.ndarray,
-    num_rows: int,
-    frequencies_T: np.ndarray | None = None,
-    num_documents: int | None = None,
-    mean_length: float | None = None,
-) -> WordIndex:
-    """The index of all occurrences, scored by its own statistics or by those of another collection."""
+def _counted(blocks: Iterable[tuple[np.ndarray, Fields]], num_rows: int) -> _Counts:
     from scipy.sparse import coo_array
 
-    ones_N = np.ones(len(row_N), np.int32)
-    counts = coo_array((ones_N, (code_N, row_N)), (len(terms), num_rows)).tocsr()  # adds up what is there twice
-    counts.sort_indices()
-    offsets_T1 = counts.indptr.astype(np.int64)
-    in_documents_T = np.diff(offsets_T1) if frequencies_T is None else frequencies_T
-    num_documents = num_rows if num_documents is None else num_documents
-    lengths_I = np.bincount(row_N, minlength=num_rows)
-    mean_length = (len(row_N) / num_rows if num_rows else 0.0) if mean_length is None else mean_length
-    saturation_I = K1 * (1 - B + B * lengths_I / (mean_length or 1.0))
+    found: tuple[list[_Occurrences], list[_Occurrences]] = ([], [])
+    for rows_B, fields in blocks:
+        for of_field, texts in zip(found, fields, strict=True):
+            text_N, code_N, terms = occurrences(texts)
+            of_field.append((rows_B[text_N], code_N, terms))
+    every = pa.concat_arrays([pa.array([], pa.string()), *(own for of_field in found for *_, own in of_field)]).unique()
+    terms = every.take(pc.sort_indices(every))
+
+    def counts_of(of_field: list[_Occurrences]) -> csr_array:
+        places = [pc.index_in(own, value_set=terms).to_numpy().astype(np.int64) for *_, own in of_field]
+        row_N = np.concatenate([_NONE, *(rows for rows, *_ in of_field)])
+        code_N = np.concatenate([_NONE, *(place[own] for place, (_, own, _) in zip(places, of_field, strict=True))])
+        ones_N = np.ones(len(row_N), np.int32)
+        counts = coo_array((ones_N, (code_N, row_N)), (len(terms), num_rows)).tocsr()  # adds up what is there twice
+        counts.sort_indices()
+        return counts
+
+    return _Counts(terms, *map(counts_of, found))
+
+
+def _scored(counts: _Counts, collection: WordIndex | None = None) -> WordIndex:
+    """The index of counted terms, scored by their own statistics or by those of another collection."""
+    num_rows = counts.titles_TI.shape[1]
+    lengths_I = [np.bincount(one.indices, one.data, num_rows) for one in (counts.titles_TI, counts.texts_TI)]
+    means = [float(lengths.sum()) / max(num_rows, 1) for lengths in lengths_I]
+    mean_lengths = collection.mean_lengths if collection else (means[0], means[1])
+    factors = [1 / (1 - B + B * own_I / (mean or 1.0)) for own_I, mean in zip(lengths_I, mean_lengths, strict=True)]
+    frequencies_TI = _scaled(counts.titles_TI, TITLE_WEIGHT * factors[0]) + _scaled(counts.texts_TI, factors[1])
+    offsets_T1 = frequencies_TI.indptr.astype(np.int64)
+    if collection is None:
+        num_documents, in_documents_T = num_rows, np.diff(offsets_T1)
+    else:
+        num_documents, place_T = collection.num_documents, collection.terms.rows_of(counts.terms)
+        known = np.diff(collection.offsets_T1)
+        in_documents_T = np.where(place_T < 0, 0, known[place_T] if len(known) else 0)
     rarity_P = np.repeat(_rarity(in_documents_T, num_documents), np.diff(offsets_T1))
-    scores_P = rarity_P * (counts.data / (counts.data + saturation_I[counts.indices]))
+    scores_P = rarity_P * (frequencies_TI.data / (frequencies_TI.data + K1))
     return WordIndex(
-        SortedIds.of(terms),
+        SortedIds.of(counts.terms),
         offsets_T1,
-        counts.indices.astype(np.int32),
+        frequencies_TI.indices.astype(np.int32),
         scores_P.astype(np.float32),
         num_documents,
-        mean_length,
+        mean_lengths,
     )
+
+
+def _scaled(counts_TI: csr_array, factor_I: np.ndarray) -> csr_array:
+    """Counts times a factor of each document: float64, of the same sparsity."""
+    scaled = counts_TI.astype(np.float64)
+    scaled.data *= factor_I[counts_TI.indices]
+    return scaled
 
 
 def _rarity(in_documents_T: np.ndarray, num_documents: int) -> np.ndarray:

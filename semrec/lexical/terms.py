@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-__all__ = ["documents", "occurrences", "terms_of"]
+__all__ = ["Fields", "fields_of", "joined", "occurrences", "terms_of"]
 
 #: Accents, once they stand behind their letters. Not all marks: those of Indian scripts are vowels.
 _ACCENTS: Final = r"[\x{300}-\x{36f}]+"
@@ -18,10 +18,24 @@ _BETWEEN: Final = r"[^\p{L}\p{N}\p{M}]+"
 _BETWEEN_ASCII: Final = r"[^a-z0-9]+"  # the same in texts of ASCII; the other takes a millisecond to be made ready
 
 
-def documents(titles: pa.Array | pa.ChunkedArray, texts: pa.Array | pa.ChunkedArray) -> pa.Array:
-    """Returns what is indexed of items: title and text, or the text alone where it begins with the title."""
-    pairs = zip(titles.to_pylist(), texts.to_pylist(), strict=True)
-    return pa.array([text if text.startswith(title) else f"{title}\n{text}" for title, text in pairs], pa.string())
+class Fields(NamedTuple):
+    """What is indexed of documents: titles and texts, string arrays of one length."""
+
+    titles: pa.Array
+    texts: pa.Array
+
+
+def fields_of(titles: pa.Array | pa.ChunkedArray, texts: pa.Array | pa.ChunkedArray) -> Fields:
+    """Returns what is indexed of items: their titles, and their texts without the title that a text begins with."""
+    own_titles, own_texts = titles.to_pylist(), texts.to_pylist()
+    bodies = [text.removeprefix(title) for title, text in zip(own_titles, own_texts, strict=True)]
+    return Fields(pa.array(own_titles, pa.string()), pa.array(bodies, pa.string()))
+
+
+def joined(fields: Fields) -> Fields:
+    """Returns the same documents without titles, which their texts begin with instead."""
+    texts = pc.binary_join_element_wise(fields.titles, fields.texts, "\n")
+    return Fields(pa.array([""] * len(texts), pa.string()), texts)
 
 
 def occurrences(texts: pa.Array) -> tuple[np.ndarray, np.ndarray, pa.Array]:

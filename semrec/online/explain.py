@@ -12,6 +12,7 @@ from semrec.changes.overlay import OverlayView
 from semrec.graph.graph import Edge
 from semrec.models.components import ComponentHistory
 from semrec.online.answers import RankQuery, ScoredItem
+from semrec.online.item_scores import scores_of
 from semrec.online.profile import UserProfile
 from semrec.online.relations import reasons_for
 from semrec.scoring.eligibility import Clause
@@ -178,7 +179,7 @@ def why_not(
     `count_before` stands for `served.count_before` where several hold the matrix: the sum of what each counts.
     """
     attributes = served.item(item_id, overlay).attributes
-    score = served.score_of(rank_query, item_id, overlay)
+    score: np.float32 = scores_of(served, rank_query, [item_id], overlay)[0]
     hidden = _hidden(served, rank_query, item_id, attributes)
     if hidden is not None:
         reason, detail, attribute = hidden

@@ -13,15 +13,18 @@ from semrec.lexical.terms import terms_of
 from semrec.online.anonymous import anonymous_profile, anonymous_query
 from semrec.online.answers import RankedList, RankQuery, ScoredItem, sorted_hits
 from semrec.online.filters import NO_FILTERS, Filters
+from semrec.online.item_scores import popularity_shares, scores_of
 from semrec.online.release import OnlineRelease
 
 __all__ = ["SearchMode", "default_mode", "fused", "search_queries"]
 
-#: By the encoder's vector of the text, by its words (BM25), or by both.
+#: By the encoder's vector of the text, by its words (BM25F), or by both.
 SearchMode = Literal["hybrid", "dense", "words"]
 #: How many items of each ranking are fused at least: what both have further down than this would hardly come first.
 _FUSED: Final = 100
-_RANK_OFFSET: Final = 60
+#: What the best of the ranking by vectors has, and the best of that by words.
+_WEIGHTS: Final = (0.4, 0.6)
+_POPULARITY_WEIGHT: Final = 0.1
 
 
 def default_mode(served: OnlineRelease, *, has_encoder: bool) -> SearchMode:
@@ -46,7 +49,7 @@ def search_queries(
     k: int = 10,
     mode: SearchMode,
 ) -> list[RankQuery]:
-    """Returns what is ranked for a search, of whose lists `fused` makes the answer.
+    """Returns what is ranked for a search, by vectors first, of whose lists `fused` makes the answer.
 
     `vector` float32 [D] is the text's by the release's encoder, which a search by words alone does without; InputError
     where it is missing. Raises EncoderError where the release is to be searched by an index of words that it lacks.
@@ -71,17 +74,33 @@ def search_queries(
     return rank_queries
 
 
-def fused(rankings: Sequence[RankedList], k: int) -> RankedList:
-    """Returns the first K of one ranking, or of several fused: each item's score is the sum of 1 / (60 + rank) over them.
+def fused(
+    served: OnlineRelease,
+    overlay: OverlayView,
+    rank_queries: Sequence[RankQuery],
+    rankings: Sequence[RankedList],
+    k: int,
+) -> RankedList:
+    """Returns the first K of one ranking as it is, or of two fused, whose queries are those of `search_queries`.
 
-    Cormack, Clarke, Buettcher, Reciprocal Rank Fusion, SIGIR 2009. Ranks count from 1; scores are float32, ties go to the
-    lower item_id. The first ranking says why there are fewer than K: that by vectors leaves out only what may not be shown.
+    Every item of either ranking has the score
+
+        0.4 * dense / best dense + 0.6 * words / best words + 0.1 * ln(1 + popularity) / ln(1 + greatest popularity)
+
+    with what it scores by both, a negative dense score as 0 (Bruch, Gai, Ingber, An Analysis of Fusion Functions for Hybrid
+    Retrieval, 2023: better than reciprocal ranks, which forget by how much a title is better than the next item; popularity
+    as Craswell, Robertson, Zaragoza, Taylor, Relevance weighting for query independent evidence, 2005). float32; ties go to
+    the lower item_id. The first ranking says why there are fewer than K: that by vectors leaves out only what may not be
+    shown.
     """
     if len(rankings) == 1:
         return rankings[0]
-    score_of: dict[str, float] = {}
-    for ranking in rankings:
-        for rank, hit in enumerate(ranking.hits, start=1):
-            score_of[hit.item_id] = score_of.get(hit.item_id, 0.0) + 1 / (_RANK_OFFSET + rank)
-    hits = sorted_hits((ScoredItem(item_id, np.float32(score)) for item_id, score in score_of.items()), k)
+    item_ids = sorted({hit.item_id for ranking in rankings for hit in ranking.hits})
+    score_N = _POPULARITY_WEIGHT * popularity_shares(served, item_ids)
+    for weight, rank_query, ranking in zip(_WEIGHTS, rank_queries, rankings, strict=True):
+        best = float(ranking.hits[0].score) if ranking.hits else 0.0
+        if best > 0:
+            scores_N = scores_of(served, rank_query, item_ids, overlay).astype(np.float64)
+            score_N += weight * np.maximum(scores_N, 0) / best
+    hits = sorted_hits(map(ScoredItem, item_ids, score_N.astype(np.float32)), k)
     return RankedList(hits, rankings[0].short_reason if len(hits) < k else None)

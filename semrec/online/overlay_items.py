@@ -11,7 +11,7 @@ from semrec.changes.overlay import OverlayView
 from semrec.graph.inference import Subclasses
 from semrec.lexical.engine import TermQueries, WordEngine
 from semrec.lexical.index import WordIndex
-from semrec.lexical.terms import documents
+from semrec.lexical.terms import fields_of
 from semrec.online.answers import RankQuery
 from semrec.online.filters import Filters
 from semrec.online.items import ItemTable
@@ -68,7 +68,7 @@ class OverlayItems:
                     pa.array(column, pa.string())
                     for column in zip(*((item.title, item.text) for item in view.live), strict=True)
                 )
-                self.word_engine = WordEngine(word_index.added(documents(titles, texts)), words, starts)
+                self.word_engine = WordEngine(word_index.added(fields_of(titles, texts)), words, starts)
 
     def words(self, rank_query: RankQuery) -> np.ndarray:
         """The query's eligibility words over the overlay's items, which may state values that no release item has."""

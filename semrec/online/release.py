@@ -16,6 +16,7 @@ from semrec.changes.overlay import OverlayView
 from semrec.errors import CorruptArtefactError, InputError, MissingArtefactError
 from semrec.graph.reasons import Reasons
 from semrec.lexical.engine import TermQueries, WordEngine
+from semrec.lexical.index import WordIndex
 from semrec.online.answers import WORDS, RankedList, RankQuery, ScoredItem, short_reason, sorted_hits
 from semrec.online.filter_layout import CompiledFilters, FilterLayout
 from semrec.online.filters import NO_FILTERS, Filters
@@ -32,7 +33,6 @@ from semrec.release.attributes import FlatAttributes
 from semrec.release.oracle import may_see
 from semrec.release.reader import Release
 from semrec.release.sources import source_named
-from semrec.scoring.canonical import canonical_scores
 from semrec.scoring.engine import Engine
 from semrec.scoring.types import Queries, Targets, TopK
 from semrec.workspace.storage import Storage
@@ -53,7 +53,8 @@ class OnlineRelease:
 
     It ranks the matrix rows start:stop, all of them by default and none where both are 0; who holds several such merges
     their answers with `merge_ranked`. What is known of items and users does not depend on the range. The overlay's items
-    are ranked by the one that holds row 0. `attributes` says what can be filtered by: attribute -> its values.
+    are ranked by the one that holds row 0. `attributes` says what can be filtered by: attribute -> its values;
+    `popularity_I` float32 how many users had each item of the release.
     Raises CorruptArtefactError or MissingArtefactError for a release, or a run of it, that cannot be read.
     """
 
@@ -79,7 +80,7 @@ class OnlineRelease:
         self.attributes = self._filters.attributes
         self.vectors = OnlineVectors(self.release, self.items)
         self.users = Users(self.release, self.items, self.vectors)
-        self._popularity_I = read_popularity(storage, self.release.manifest.matrix, 0, self.release.num_items)
+        self.popularity_I = read_popularity(storage, self.release.manifest.matrix, 0, self.release.num_items)
         self._engines: dict[str, Engine] | None = None
         self._word_engine: WordEngine | None = None
         if self.stop > self.start:
@@ -192,13 +193,10 @@ class OnlineRelease:
         nobody = self.users.anonymous()
         return RankQuery(vector, nobody.words, self.items.rows_of([item_id]), filters, k, frozenset([item_id]))
 
-    def score_of(self, rank_query: RankQuery, item_id: str, overlay: OverlayView) -> np.float32:
-        """The score of one item, whether or not it may be shown. Raises MissingArtefactError for an unknown item."""
-        vector = self.vector_of(item_id, overlay)
-        if rank_query.vector is not None:
-            return np.float32(canonical_scores(rank_query.vector[None], vector[None])[0])
-        row = self.items.row_of.get(item_id)
-        return np.float32(0 if row is None else self._popularity_I[row])
+    def changed_words(self, overlay: OverlayView) -> WordIndex | None:
+        """The index of the words of the overlay's items, by their places; None where there are none."""
+        changed = self._overlay(overlay) if overlay else None
+        return changed.word_engine.index if changed and changed.word_engine else None
 
     def count_before(self, rank_query: RankQuery, item_id: str, score: np.float32, overlay: OverlayView) -> int:
         """How many of the items held here that may be shown come before one with this score in the query's order."""
@@ -318,7 +316,7 @@ class OnlineRelease:
         def make() -> OverlayItems:
             return OverlayItems(
                 view, self.vectors.of_overlay(view), self.items, self.release.layout, self.release.subclasses,
-                self.release.sources, self._popularity_I, self._engine, self._threads, self.release.word_index,
+                self.release.sources, self.popularity_I, self._engine, self._threads, self.release.word_index,
             )  # fmt: skip
 
         return self._overlays.get(view, make)

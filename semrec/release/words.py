@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from semrec.lexical.index import WordIndex, build_index
-from semrec.lexical.terms import documents
+from semrec.lexical.terms import Fields, fields_of
 from semrec.release.arrays import map_ids, read_array, write_array, write_ids
 from semrec.sorted_ids import SortedIds
 from semrec.workspace.manifests import CatalogueManifest
@@ -35,22 +35,24 @@ def write_word_index(
         offsets=write_array(storage, f"{stem}/offsets.npy", index.offsets_T1),
         rows=write_array(storage, f"{stem}/rows.npy", index.rows_P),
         scores=write_array(storage, f"{stem}/scores.npy", index.scores_P),
-        mean_length=index.mean_length,
+        mean_title_length=index.mean_lengths[0],
+        mean_length=index.mean_lengths[1],
     )
 
 
 def read_word_index(storage: Storage, files: WordIndexFiles, num_items: int) -> WordIndex:
     """The index of a release of so many items, memory-mapped."""
     offsets, rows, scores = (read_array(storage, file) for file in (files.offsets, files.rows, files.scores))
-    return WordIndex(map_ids(storage, files.terms), offsets, rows, scores, num_items, files.mean_length)
+    mean_lengths = (files.mean_title_length, files.mean_length)
+    return WordIndex(map_ids(storage, files.terms), offsets, rows, scores, num_items, mean_lengths)
 
 
 def _documents(
     storage: Storage, catalogue: CatalogueManifest, item_ids: SortedIds
-) -> Iterator[tuple[np.ndarray, pa.Array]]:
-    """The rows and documents of each part of the catalogue; items without a row are left out."""
+) -> Iterator[tuple[np.ndarray, Fields]]:
+    """The rows, titles and texts of each part of the catalogue; items without a row are left out."""
     for part in catalogue.parts:
         table = read_table(storage, part, ["item_id", "title", "text"])
         rows = item_ids.rows_of(table.column("item_id"))
-        texts = documents(table.column("title"), table.column("text"))
-        yield rows[rows >= 0], texts.filter(pa.array(rows >= 0))
+        kept = table.filter(pa.array(rows >= 0))
+        yield rows[rows >= 0], fields_of(kept.column("title"), kept.column("text"))

@@ -161,13 +161,17 @@ class GraphFiles(Record):
 
 
 class WordIndexFiles(Record):
-    """The index of the words of a release, see `semrec.lexical.index.WordIndex`; `mean_length` of a document, in terms."""
+    """The index of the words of a release, see `semrec.lexical.index.WordIndex`.
+
+    `mean_length` of a text and `mean_title_length` are in terms; the latter is 0 where titles were indexed as part of texts.
+    """
 
     terms: IdFiles
     offsets: ArrayFile
     rows: ArrayFile
     scores: ArrayFile
     mean_length: float
+    mean_title_length: float = 0.0
 
     @property
     def files(self) -> tuple[ArrayFile, ...]:

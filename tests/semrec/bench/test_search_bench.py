@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from jobs.cli import app
 from semrec.bench.retrieval import ndcg, read_retrieval_set
+from semrec.bench.titles import reciprocal_rank
 from semrec.errors import InputError
 
 
@@ -43,6 +44,10 @@ def test_ndcg_is_that_of_others() -> None:
         scores = [float(len(ranked) - ranked.index(i)) if i in ranked else 0.0 for i in ids]
         expected = ndcg_score([[relevance.get(i, 0) for i in ids]], [scores], k=10)
         assert ndcg(ranked, relevance, 10) == pytest.approx(expected)
+
+
+def test_a_reciprocal_rank_is_that_of_the_place() -> None:
+    assert [reciprocal_rank(["a", "b"], item_id) for item_id in "abc"] == [1.0, 0.5, 0.0]
 
 
 def test_what_is_no_set_is_refused_with_the_file(tmp_path: Path) -> None:

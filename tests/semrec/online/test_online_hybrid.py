@@ -12,9 +12,9 @@ from semrec.bench.generated import write_embedding
 from semrec.changes.overlay import ItemChange, OverlayView
 from semrec.data import ItemRow, UserRow, import_items, import_users
 from semrec.errors import CorruptArtefactError, EncoderError, InputError
-from semrec.lexical.reference import bm25_scores
+from semrec.lexical.reference import bm25f_scores
 from semrec.lexical.terms import terms_of
-from semrec.online.answers import RankedList, ScoredItem, merge_ranked
+from semrec.online.answers import RankedList, merge_ranked
 from semrec.online.filters import Filters
 from semrec.online.hybrid import default_mode, fused, search_queries
 from semrec.online.release import OnlineRelease
@@ -57,7 +57,7 @@ def put(item_id: str, text: str, sequence: int = 1) -> ItemChange:
 
 def test_words_rank_as_the_plain_formula_does(served: OnlineRelease) -> None:
     ids = [i for i in TEXTS if i != "i29"]  # which has no vector, and so is in no release
-    scores = bm25_scores("a robot at sea", [f"Film {i}\n{TEXTS[i]}" for i in ids])
+    scores = bm25f_scores("a robot at sea", [(f"Film {i}", TEXTS[i]) for i in ids])
     expected = sorted((-score, i) for i, score in zip(ids, scores, strict=True) if score > 0)
     ranked = by_words(served, "a robot at sea", k=29)
     assert [hit.item_id for hit in ranked.hits] == [i for _, i in expected]
@@ -92,23 +92,40 @@ def test_shards_merge_to_the_whole(served: OnlineRelease, workspace: Workspace, 
     assert merge_ranked([shard.rank(queries, view) for shard in shards], [12]) == served.rank(queries, view)
 
 
-def test_both_are_fused_by_reciprocal_ranks(served: OnlineRelease) -> None:
-    vector = np.array([1, 0], np.float32)
-    queries = search_queries(served, NOTHING, "robot at sea", vector, mode="hybrid", filters=HORROR, k=5)
+def test_both_are_fused_by_what_an_item_scores_by_each(served: OnlineRelease, monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = np.array([n % 4 for n in range(29)], np.float32)
+    monkeypatch.setattr(served, "popularity_I", counts)
+    view = OverlayView.of([put("i10", "a robot on the moon"), put("new", "a robot", 2)])
+    queries = search_queries(served, view, "robot at sea", np.array([1, 0], np.float32), mode="hybrid", k=5)
     assert [(query.source, query.k) for query in queries] == [("personal", 100), ("words", 100)]
+    rankings = served.rank(queries, view)
+    dense, words = ({hit.item_id: float(hit.score) for hit in one.hits} for one in rankings)
+    assert set(words) < set(dense) and len(dense) == 30
+
+    def expected(item_id: str) -> np.float32:
+        shares = [max(scores.get(item_id, 0), 0) / max(scores.values()) for scores in (dense, words)]
+        count = 0 if item_id == "new" else counts[int(item_id[1:])]
+        return np.float32(0.1 * (np.log1p(float(count)) / np.log1p(3.0)) + 0.4 * shares[0] + 0.6 * shares[1])
+
+    answer = fused(served, view, queries, rankings, 5)
+    assert [hit.item_id for hit in answer.hits] == sorted(dense, key=lambda i: (-expected(i), i))[:5]
+    np.testing.assert_allclose(
+        [hit.score for hit in answer.hits], [expected(hit.item_id) for hit in answer.hits], rtol=1e-6
+    )
+    # What one ranking has cut off still counts with what it scores there.
+    cut = [RankedList(rankings[0].hits[:3]), rankings[1]]
+    of_item = {hit.item_id: hit.score for hit in fused(served, view, queries, cut, 30).hits}
+    np.testing.assert_allclose([of_item[i] for i in sorted(words)], [expected(i) for i in sorted(words)], rtol=1e-6)
+
+
+def test_one_ranking_stays_as_it_is_and_the_first_says_why_there_are_fewer(served: OnlineRelease) -> None:
+    queries = search_queries(served, NOTHING, "robot", np.array([1, 0], np.float32), mode="hybrid", filters=HORROR)
     dense, words = served.rank(queries, NOTHING)
-    places = [{hit.item_id: rank for rank, hit in enumerate(one.hits, 1)} for one in (dense, words)]
-    expected = {i: sum(1 / (60 + ranks[i]) for ranks in places if i in ranks) for i in places[0]}
-    answer = fused([dense, words], 5)
-    assert [hit.item_id for hit in answer.hits] == sorted(expected, key=lambda i: (-np.float32(expected[i]), i))[:5]
-    assert [hit.score for hit in answer.hits] == [np.float32(expected[hit.item_id]) for hit in answer.hits]
-    assert answer.short_reason is None and fused([dense, words], 100).short_reason == dense.short_reason
-    assert fused([words], 5) is words
-
-
-def test_ties_go_to_the_lower_id() -> None:
-    one, other = (RankedList([ScoredItem(i, np.float32(1)) for i in ids]) for ids in ("ba", "ab"))
-    assert [hit.item_id for hit in fused([one, other], 2).hits] == ["a", "b"]
+    assert fused(served, NOTHING, queries[1:], [words], 5) is words
+    assert fused(served, NOTHING, queries, [dense, words], 5).short_reason is None
+    assert fused(served, NOTHING, queries, [dense, words], 100).short_reason == dense.short_reason
+    nothing = fused(served, NOTHING, queries, [dense, RankedList([])], 3)
+    assert [hit.item_id for hit in nothing.hits] == [hit.item_id for hit in dense.hits[:3]]
 
 
 def test_the_mode_goes_by_what_the_release_has(served: OnlineRelease, workspace: Workspace) -> None:
@@ -134,7 +151,7 @@ def test_the_stored_index_is_hashed_and_its_bytes_do_not_depend_on_the_parts(
     write_embedding(again, {i: np.array([n % 7, 7 - n % 7], np.float32) for n, i in enumerate(TEXTS) if n != 29})
     import_users(again, [UserRow("viewer")])
     other = OnlineRelease(again.storage, *publish_world(again)).release.manifest.matrix.word_index
-    assert other is not None and other.mean_length == files.mean_length
+    assert other is not None and (other.mean_length, other.mean_title_length) == (files.mean_length, 2.0)
     assert [file.sha256 for file in other.files] == [file.sha256 for file in files.files]
     again.storage.write_bytes(other.scores.file, again.storage.read_bytes(other.scores.file)[:-1] + b"!")
     with pytest.raises(CorruptArtefactError, match="index/scores"):
