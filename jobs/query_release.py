@@ -5,6 +5,7 @@ semrec query --workspace W --user viewer-0000001
 semrec query --workspace W --search "toys that come to life"
 semrec query --workspace W --search "toy story" --mode words
 semrec query --workspace W --related toy-story-1995
+semrec query --workspace W --sparql "SELECT ?who { <toy-story-1995> <director> ?who }"
 """
 
 from __future__ import annotations
@@ -39,11 +40,12 @@ def main(
         typer.Option(help="Search by hybrid, dense (meaning) or words. Default: by all that the release has."),
     ] = None,
     related: Annotated[str | None, typer.Option(help="Item whose relations to others are wanted.")] = None,
+    sparql: Annotated[str | None, typer.Option(help="SPARQL query of the relations; names are relative IRIs.")] = None,
     k: Annotated[int, typer.Option(min=1, help="Answers wanted.")] = 10,
 ) -> None:
     """Ask the live release and run."""
-    if sum(value is not None for value in (item, user, search, related)) != 1:
-        raise typer.BadParameter("give exactly one of --item, --user, --search, --related")
+    if sum(value is not None for value in (item, user, search, related, sparql)) != 1:
+        raise typer.BadParameter("give exactly one of --item, --user, --search, --related, --sparql")
     if mode is not None and (search is None or mode not in ("hybrid", "dense", "words")):
         raise typer.BadParameter("--mode hybrid, dense or words, with --search")
     from semrec.online.release import OnlineRelease
@@ -58,6 +60,8 @@ def main(
         _show_similar(served, item, k)
     elif related is not None:
         _show_related(served, related, k)
+    elif sparql is not None:
+        _show_sparql(served, sparql, k)
     else:
         _show_found(served, str(search), k, mode)
 
@@ -91,6 +95,19 @@ def _show_related(served: OnlineRelease, item: str, k: int) -> None:
     for rank, one in enumerate(related_items(served, item, k, OverlayView.empty()), start=1):
         table.add_row(str(rank), one_line(one.item_id), one_line(one.path.in_words()))
     show_table(table)
+
+
+def _show_sparql(served: OnlineRelease, text: str, k: int) -> None:
+    from semrec.graph.sparql import SparqlLimits
+    from semrec.online.relations import answer_sparql
+
+    answer = answer_sparql(served, text, SparqlLimits(rows=k))
+    table = Table(*map(one_line, answer.columns), title=f"release {served.release_id}", title_justify="left")
+    for row in answer.rows:
+        table.add_row(*(one_line(value or "") for value in row))
+    show_table(table)
+    if answer.truncated:
+        say(f"There are more rows than {len(answer.rows):,}: see --k.")
 
 
 def _show_found(served: OnlineRelease, text: str, k: int, mode: Any) -> None:

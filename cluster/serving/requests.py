@@ -42,6 +42,7 @@ __all__ = [
     "RelatedParameters",
     "SearchBody",
     "SimilarParameters",
+    "SparqlBody",
     "UserParameters",
     "Weighted",
     "check_id",
@@ -51,6 +52,7 @@ __all__ = [
 _MAX_ATTRIBUTES: Final = 256
 _MAX_RELATED: Final = 100
 _MAX_PATHS: Final = 10  # each takes as many searches as the path before has steps
+_MAX_ROWS: Final = 10_000  # of an answer to SPARQL
 _MAX_ERRORS: Final = 20  # that an answer shows
 _MAX_PLACE: Final = 200  # characters of where an error is: a member's name may be megabytes long
 _ATTRIBUTES: Final = ("platform", "genre", "maturity")  # that have a parameter of their own
@@ -131,6 +133,22 @@ class PathParameters(_GraphParameters):
     start: Id = Field(description="An item or entity; the value of an attribute is `attribute=value`.")
     end: Id = Field(description="Another, or the same.")
     k: Annotated[int, Field(ge=1, le=_MAX_PATHS, description="Paths wanted.")] = 1
+
+
+class SparqlBody(BaseModel):
+    """A query of the relations."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        frozen=True,
+        json_schema_extra={"example": {"query": "SELECT ?who { <toy-story-1995> <directed_by> ?who }"}},
+    )
+
+    query: Annotated[str, Field(min_length=1, max_length=100_000)] = Field(
+        description="SPARQL 1.1: SELECT, ASK, CONSTRUCT or DESCRIBE. A relative IRI is a name, as <toy-story-1995>."
+    )
+    max_rows: Annotated[int, Field(ge=1, le=_MAX_ROWS, description="Rows wanted at most.")] = 1_000
 
 
 class UserParameters(ListParameters):

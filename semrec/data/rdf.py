@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any, Final
-from urllib.parse import unquote
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +14,7 @@ from semrec.data.encodings import is_text
 from semrec.data.rejects import RowBlock, RowStats
 from semrec.data.sources import Source
 from semrec.errors import InputError
+from semrec.rdf_names import BASE_IRI, name_of_iri
 
 __all__ = ["IS_LITERAL", "read_ntriples", "read_turtle"]
 
@@ -22,7 +22,6 @@ __all__ = ["IS_LITERAL", "read_ntriples", "read_turtle"]
 IS_LITERAL: Final = "is_literal"
 _COLUMNS: Final = ("subject", "predicate", "object")
 _BATCH_ROWS: Final = 65_536
-_BASE: Final = "semrec:"
 Triple = tuple[str, str, str, bool]
 
 
@@ -71,7 +70,7 @@ def read_turtle(source: Source, wanted: Sequence[str], *, stats: RowStats) -> It
     _check_columns(source, wanted)
     parse, formats = _pyoxigraph()
     with source.open() as file:
-        quads = _turtle(parse(file, format=formats.TURTLE, base_iri=_BASE), source.name)
+        quads = _turtle(parse(file, format=formats.TURTLE, base_iri=BASE_IRI), source.name)
         while triples := list(islice(quads, _BATCH_ROWS)):
             stats.count(len(triples))
             yield _block(source.name, triples, None)
@@ -97,7 +96,7 @@ def _texts(quad: Any, name: str) -> Triple:
         if kind == "Triple":
             raise ValueError("a triple within a triple")
         text = f"_:{name}/{term.value}" if kind == "BlankNode" else str(term.value)
-        texts.append(unquote(text.removeprefix(_BASE)) if kind == "NamedNode" and text.startswith(_BASE) else text)
+        texts.append(name_of_iri(text) if kind == "NamedNode" else text)
     subject, predicate, value = texts
     return subject, predicate, value, kind == "Literal"
 

@@ -9,11 +9,12 @@ from semrec.changes.overlay import OverlayView
 from semrec.errors import MissingArtefactError
 from semrec.graph.reasons import Reasons, RelatedItem
 from semrec.graph.search import Path
+from semrec.graph.sparql import SparqlAnswer, SparqlLimits
 
 if TYPE_CHECKING:
     from semrec.online.release import OnlineRelease
 
-__all__ = ["paths_between", "reasons_for", "related_items"]
+__all__ = ["answer_sparql", "paths_between", "reasons_for", "related_items"]
 
 
 def reasons_for(
@@ -55,14 +56,28 @@ def paths_between(
     return _reasons(served).paths(start, end, k, predicates=predicates, without=overlay.deleted)
 
 
+def answer_sparql(served: OnlineRelease, text: str, limits: SparqlLimits) -> SparqlAnswer:
+    """Answers a query of the relations as they were released: later changes, deleted items among them, are not applied.
+
+    Raises MissingArtefactError without relations, and as `SparqlStore.query` does.
+    """
+    if served.sparql is None:
+        raise _no_relations(served)
+    return served.sparql.query(text, limits)
+
+
 def _reasons(served: OnlineRelease) -> Reasons:
     if served.reasons is None:
-        raise MissingArtefactError(
-            f"release {served.release_id} has no relations",
-            expected="relations that were imported, or attributes that release.relations_from names",
-            remedy="semrec import csv --kind relations, or semrec config set release.relations_from NAME, then semrec run.",
-        )
+        raise _no_relations(served)
     return served.reasons
+
+
+def _no_relations(served: OnlineRelease) -> MissingArtefactError:
+    return MissingArtefactError(
+        f"release {served.release_id} has no relations",
+        expected="relations that were imported, or attributes that release.relations_from names",
+        remedy="semrec import csv --kind relations, or semrec config set release.relations_from NAME, then semrec run.",
+    )
 
 
 def _names(path: Path) -> set[str]:

@@ -15,6 +15,7 @@ import orjson
 from semrec.changes.overlay import OverlayView
 from semrec.errors import CorruptArtefactError, InputError, MissingArtefactError
 from semrec.graph.reasons import Reasons
+from semrec.graph.sparql import SparqlStore
 from semrec.lexical.engine import TermQueries, WordEngine
 from semrec.lexical.index import WordIndex
 from semrec.online.answers import WORDS, RankedList, RankQuery, ScoredItem, short_reason, sorted_hits
@@ -149,6 +150,13 @@ class OnlineRelease:
         """How items are related; None in a release without relations."""
         graph = self.release.graph
         return Reasons(graph, self.release.item_ids) if graph is not None else None
+
+    @cached_property
+    def sparql(self) -> SparqlStore | None:
+        """The relations as SPARQL sees them: those of the release, whatever changed since; None without any."""
+        if self.release.graph is None:
+            return None
+        return SparqlStore(self.release.graph, lambda: (self.release.item_ids, self.release.items.column("title")))
 
     def vector_of(self, item_id: str, overlay: OverlayView) -> np.ndarray:
         """float32 [D]: an item's vector as it now is. Raises MissingArtefactError for an unknown or deleted one."""

@@ -36,6 +36,7 @@ _ROUTERS = (
     items.router,
     items.write_router,
     graph.router,
+    graph.admin_router,
     events.router,
     operation.router,
     operation.admin_router,

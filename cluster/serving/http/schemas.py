@@ -163,6 +163,15 @@ class PathsAnswer(BaseModel):
     paths: list[CostedPath]
 
 
+class SparqlTable(BaseModel):
+    """The columns and rows of a query's answer: names and literals as text. `truncated`: there were more rows."""
+
+    release: str
+    columns: list[str]
+    rows: list[list[str | None]]
+    truncated: bool
+
+
 class Changed(BaseModel):
     """A change of an item, durable and known to the replicas. `sequence` is the overlay's that has it."""
 

@@ -105,6 +105,8 @@ _REQUESTS: Final[list[tuple[str, str, Any, dict[str, str]]]] = [
     ("GET", f"{_USER}?k=4&explain=true&why=n05", None, {}),
     ("GET", f"{_USER}?k=4&source=batch", None, {}),
     ("GET", "/v1/archetypes", None, {}),
+    ("POST", "/v1/graph/query", {"query": "ASK {}"}, {}),
+    ("POST", "/v1/graph/query", {"query": ""}, {}),
 ]  # fmt: skip
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
+from importlib.util import find_spec
+from typing import Any
 
 import pytest
 from replica_without_ray import LocalReplica
@@ -63,6 +65,18 @@ def test_what_cannot_be_answered_is_refused(replica: LocalReplica, path: str, st
     response = replica.client.get(path)
     assert response.status_code == status, response.text
     assert said in response.text
+
+
+@pytest.mark.skipif(find_spec("pyoxigraph") is None, reason="NOT TESTED: pyoxigraph is not installed")
+def test_sparql_is_answered_from_the_release(replica: LocalReplica) -> None:
+    def ask(query: str, **more: int) -> Any:
+        return replica.client.post("/v1/graph/query", json={"query": query, **more})
+
+    answer = ask("SELECT ?item { ?item <directed_by> <kaye> } ORDER BY ?item", max_rows=1).json()
+    assert answer == {"release": replica.served.release_id, "columns": ["item"], "rows": [["n01"]], "truncated": True}
+    refused = ask("SELECT ?item { ?item <directed_by> }")
+    assert (refused.status_code, "SPARQL" in refused.json()["detail"]) == (422, True)
+    assert ask("ASK {}", max_rows=10_001).status_code == 422
 
 
 def test_an_explanation_gives_its_reason_in_both_protocols(replica: LocalReplica) -> None:

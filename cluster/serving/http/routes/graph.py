@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated, Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query
 
 from cluster.serving.http import schemas
 from cluster.serving.http.documentation import problems
-from cluster.serving.http.route import ApiRoute, ItemId, TheService
-from cluster.serving.requests import PathParameters, RelatedParameters
-from semrec.online.relations import paths_between, related_items
+from cluster.serving.http.route import AdminRoute, ApiRoute, ItemId, TheService
+from cluster.serving.requests import PathParameters, RelatedParameters, SparqlBody
+from semrec.graph.sparql import SparqlLimits
+from semrec.online.relations import answer_sparql, paths_between, related_items
 
-__all__ = ["router"]
+__all__ = ["admin_router", "router"]
 
 router = APIRouter(route_class=ApiRoute, tags=["relations"])
+# A query may keep a core busy to its deadline, and sees deleted items: both are for whoever runs the service.
+admin_router = APIRouter(route_class=AdminRoute, tags=["relations"])
+_QUERY_THREADS: Final = ThreadPoolExecutor(2, "semrec-sparql")  # so many processes of queries at once
 
 
 @router.get("/v1/items/{item_id}/related", response_model=schemas.RelatedAnswer, responses=problems(404))
@@ -51,3 +56,15 @@ async def get_paths(parameters: Annotated[PathParameters, Query()], service: The
     )
     shown = [{"cost": path.cost, "path": path.edges} for path in paths]
     return {"release": served.release_id, "overlay": overlay.sequence, "paths": shown}
+
+
+@admin_router.post("/v1/graph/query", response_model=schemas.SparqlTable, responses=problems(404))
+async def query_graph(body: SparqlBody, service: TheService) -> dict[str, Any]:
+    """Answer SPARQL over the relations as they were released.
+
+    A query has 5 seconds, 1 GiB of memory and 1 MiB of answer, and runs in a process of its own. Later changes are not applied.
+    """
+    served, limits = service.snapshot().served, SparqlLimits(rows=body.max_rows)
+    loop = asyncio.get_running_loop()
+    answer = await loop.run_in_executor(_QUERY_THREADS, answer_sparql, served, body.query, limits)
+    return {"release": served.release_id, **vars(answer)}
