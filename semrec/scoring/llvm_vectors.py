@@ -6,10 +6,20 @@ from typing import Any
 
 from llvmlite import ir
 
-__all__ = ["F32", "F64", "I8", "I16", "I32", "I64", "constant", "load", "splat", "store"]
+__all__ = ["BF16", "F32", "F64", "I8", "I16", "I32", "I64", "constant", "load", "splat", "store"]
 
 I8, I16, I32, I64 = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.IntType(64)
 F32, F64 = ir.FloatType(), ir.DoubleType()
+
+
+class _BFloat(ir.Type):
+    """LLVM's bfloat, which llvmlite (0.50) has no name for."""
+
+    def _to_string(self) -> str:
+        return "bfloat"
+
+
+BF16 = _BFloat()
 
 
 def load(builder: Any, address: Any, kind: Any, count: int) -> Any:

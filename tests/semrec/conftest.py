@@ -15,7 +15,7 @@ from semrec.scoring.formats import check, panels
 def saturating_int8(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A machine whose int8 products saturate, and which has no instruction for panels."""
     monkeypatch.setattr(torch, "_int_mm", saturated)
-    monkeypatch.setattr(panels, "has_byte_products", lambda: False)
+    monkeypatch.setattr(panels, "has_products", lambda kind: False)
     check._cpu_fault.cache_clear()
     yield
     check._cpu_fault.cache_clear()

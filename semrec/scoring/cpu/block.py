@@ -23,27 +23,32 @@ _TALL_ITEMS: Final = 32_768  # with 64 queries, a bfloat16 tile is 4 MiB
 
 
 class PreparedQueries:
-    """Queries made ready for a shard, and for any sample of it.
+    """Queries made ready for a shard, and for any sample of it. `in_panels`: to be multiplied with panels of the items.
 
-    `vectors_QD` float32; `coarse_QD` the same in the coarse format, and where that is in panels `strips` of them; `scale_Q`
+    `vectors_QD` float32; `coarse_QD` the same in the coarse format, and `strips` of them or None; `scale_Q`
     float32: what their products are to be multiplied with; `bounds`: the terms of their errors; `words_CW` uint64 distinct
     eligibility words, of which query q has those at `combination_Q[q]`; `seen`: offsets int64 [Q + 1] and the shard's seen
     rows, int64, ascending for each query.
     """
 
-    def __init__(self, queries: Queries, coarse: CoarseFormat, shard: ItemShard) -> None:
+    def __init__(self, queries: Queries, coarse: CoarseFormat, shard: ItemShard, *, in_panels: bool) -> None:
         self.vectors_QD = frozen(np.ascontiguousarray(queries.vectors_QD, dtype=np.float32))
         norm_Q = vector_norms(self.vectors_QD)
         self.scale_Q, residual_Q = coarse.query_columns(self.vectors_QD, norm_Q)
-        self.bounds = coarse.query_bounds(norm_Q, residual_Q, self.vectors_QD.shape[1], rounded_output=True)
+        self.bounds = coarse.query_bounds(norm_Q, residual_Q, self.vectors_QD.shape[1], rounded_output=not in_panels)
         self.coarse_QD = coarse.encode_queries(self.vectors_QD, self.scale_Q)
-        self.strips = pack_strips(self.coarse_QD.numpy()) if coarse.in_panels else None
+        self.strips = pack_strips(coarse.panels, self.coarse_QD) if in_panels and coarse.panels else None
         self.words_CW, self.combination_Q = _distinct_rows(queries.words_QW)
         self.seen = queries.seen_of(shard)
 
     @property
     def num_queries(self) -> int:
         return len(self.vectors_QD)
+
+    @property
+    def words_bytes(self) -> int:
+        """The bytes of a row in panels."""
+        return 0 if self.strips is None else (self.strips.shape[1] - 1) * self.strips.itemsize
 
 
 class CpuBlock:
@@ -73,18 +78,26 @@ class CpuBlock:
         """First row and coarse scores [Q, T] of each tile, in a buffer that the next one overwrites."""
         items, num_queries = self._items, self._queries.num_queries
         buffer = self._buffer(0, items.shard.num_items, num_queries)
+        if self._queries.strips is not None:
+            for start, stop, panels in self.panel_tiles(0, items.shard.num_items):
+                tile_QT = buffer[: num_queries * (stop - start)].view(num_queries, stop - start)
+                fill_tile(self._queries.strips, panels, tile_QT.numpy())
+                yield start, tile_QT.numpy()
+            return
+        assert items.coarse_tile is not None
         for start, stop in self._edges(0, items.shard.num_items):
             tile_QT = buffer[: num_queries * (stop - start)].view(num_queries, stop - start)
-            if items.in_panels:
-                fill_tile(self._queries.strips, items.coarse_tile(start, stop), tile_QT.numpy())
-            else:
-                items.coarse.multiply(self._queries.coarse_QD, items.coarse_tile(start, stop), tile_QT)
+            items.coarse.multiply(self._queries.coarse_QD, items.coarse_tile(start, stop), tile_QT)
             yield start, _as_array(tile_QT)
 
     def panel_tiles(self, first: int, last: int) -> Iterator[tuple[int, int, np.ndarray]]:
-        """First and last-plus-one row of each tile of the rows first:last, and its panels."""
+        """First and last-plus-one row of each tile of the rows first:last, and its panels, until the next ones."""
+        panel_tile = self._items.panel_tile
+        assert panel_tile is not None
+        num_rows = -(-min(self._width, last - first) // GROUP) * GROUP
+        room = np.empty(num_rows * self._queries.words_bytes, np.uint8)
         for start, stop in self._edges(first, last):
-            yield start, stop, self._items.coarse_tile(start, stop)
+            yield start, stop, panel_tile(start, stop, room)
 
     def tall_tiles(self, first: int, last: int) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
         """As `tiles` for the rows first:last and at most 64 queries: scores [T, P], and scratch for limits.
@@ -93,6 +106,7 @@ class CpuBlock:
         costs more than a product with few queries, packing the queries nothing.
         """
         items, coarse_QD = self._items, self._queries.coarse_QD
+        assert items.coarse_tile is not None
         num_padded = -(-len(coarse_QD) // _WHOLE_QUERIES) * _WHOLE_QUERIES
         queries_PD = torch.zeros((num_padded, coarse_QD.shape[1]), dtype=coarse_QD.dtype)
         queries_PD[: len(coarse_QD)] = coarse_QD

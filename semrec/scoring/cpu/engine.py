@@ -134,13 +134,16 @@ class CpuEngine:
         return prepared, self._guess(prepared, k)
 
     def _prepared(self, queries: Queries) -> PreparedQueries:
-        return PreparedQueries(queries, self._format, self.shard)
+        in_panels = self._format.panels is not None
+        if not self._format.only_panels:  # making them costs more than a product with few queries
+            in_panels &= queries.num_queries > self._few_queries
+        return PreparedQueries(queries, self._format, self.shard, in_panels=in_panels)
 
     def _sweep(self, queries: PreparedQueries, k: int, threshold_Q: np.ndarray, edges: Edges) -> TopK:
         """The first K of each query among those items of a range whose score may reach `threshold_Q`."""
         block = CpuBlock(self._items, queries, *queries.seen)
         buffers = candidates.new_candidate_buffers(k, threshold_Q)
-        if self._items.in_panels:
+        if queries.strips is not None:
             for start, stop, panels in block.panel_tiles(*edges):
                 kernels.sweep_panels(
                     queries.strips, panels, start, stop - start, k, block.bounds, block.visibility, buffers, block.vectors
@@ -177,7 +180,7 @@ class CpuEngine:
         block = CpuBlock(self._sample, queries, *_every(*queries.seen, self._sample_every))
         maxima_QG = np.full((queries.num_queries, -(-num_groups // groups_in_set) * MAXIMA), -np.inf, np.float32)
         terms = groups_in_set, block.bounds, block.visibility, maxima_QG
-        if self._sample.in_panels:
+        if queries.strips is not None:
             for start, stop, panels in block.panel_tiles(0, num_sampled):
                 kernels.panel_maxima(queries.strips, panels, start, stop - start, *terms)
         else:

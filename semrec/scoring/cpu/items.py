@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 
 from semrec.scoring.cpu.llvm import GROUP
@@ -18,7 +15,8 @@ class CpuItems:
     """A shard and what is derived from it. The halves are read where they lie; what a format keeps lies beside them.
 
     Item columns `norm_I`, `residual_I` and `scale_I` are float32, one group of zeros longer than the items.
-    `coarse_tile(start, stop)` gives rows in the coarse format: [T, D'], or panels of them where it is `in_panels`.
+    `coarse_tile(start, stop)` gives rows in the coarse format, [T, D'], and `panel_tile(start, stop, room)` panels of them: one
+    of the two for a format with `only_panels`, both for others with panels.
     """
 
     def __init__(self, shard: ItemShard, coarse: CoarseFormat, tile_items: int) -> None:
@@ -26,9 +24,8 @@ class CpuItems:
         norm_I, scale_I, residual_I = shard.norms_of(coarse)
         self.norm_I, self.scale_I, self.residual_I = _padded(norm_I), _padded(scale_I), _padded(residual_I)
         self.high_ID, self.low_ID = frozen(shard.high_ID), frozen(shard.low_ID)
-        self.in_panels = coarse.in_panels
-        make_tiles = coarse.item_panels if coarse.in_panels else coarse.item_tiles
-        self.coarse_tile: Callable[[int, int], Any] = make_tiles(shard, scale_I)
+        self.panel_tile = coarse.item_panels(shard, scale_I) if coarse.panels else None
+        self.coarse_tile = None if self.panel_tile and coarse.only_panels else coarse.item_tiles(shard, scale_I)
         self.bit_planes_VG, self.plane_of_bit = _bit_planes(shard.words_IW)
         self.clause_edges = np.array([*shard.clause_starts, shard.words_IW.shape[1]], np.int64)
 

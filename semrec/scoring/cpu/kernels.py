@@ -24,7 +24,7 @@ from semrec.scoring.cpu.llvm import (
     load_score,
     raise_maxima,
 )
-from semrec.scoring.formats.panels import PANEL, STRIP, compare_strip, multiply_strip
+from semrec.scoring.formats.panel_products import PANEL, STRIP, compare_strip, multiply_strip
 
 __all__ = [
     "Visibility",
@@ -122,8 +122,8 @@ def sweep_panels(strips, panels, start, num_items, k, bounds, visibility, buffer
 
     A run of panels that fits into the processor's second cache stays there while all queries pass.
     """
-    products, mask_R = np.empty((STRIP, PANEL), np.int32), np.empty(STRIP, np.uint64)
-    run = max(1, _RUN_BYTES // panels.shape[1])
+    products, mask_R = np.empty((STRIP, PANEL), strips.dtype), np.empty(STRIP, np.uint64)
+    run = max(1, _RUN_BYTES // (panels.shape[1] * panels.itemsize))
     visible_RG, limit_R = np.empty((STRIP, run), np.uint64), np.full(STRIP, np.inf, np.float32)
     error_R = np.empty(STRIP, np.float64)
     lower_N = np.empty(buffers.row_QN.shape[1], np.float32)
@@ -261,7 +261,7 @@ def tile_maxima(tile_QT, start, groups_in_set, bounds, visibility, maxima_QG):  
 @compiled
 def panel_maxima(strips, panels, start, num_items, groups_in_set, bounds, visibility, maxima_QG):  # type: ignore[no-untyped-def]
     """`tile_maxima` of items in panels, from row `start`, which no product of more than a strip and a panel is kept of."""
-    products = np.empty((STRIP, PANEL), np.int32)
+    products = np.empty((STRIP, PANEL), strips.dtype)
     address = np.uintp(products.ctypes.data)
     visible_RG = np.empty((STRIP, len(panels)), np.uint64)
     for s in range(len(strips)):

@@ -36,6 +36,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, Literal
 import numpy as np
 
 from semrec.compiled import compiled
+from semrec.scoring.formats.panels import PanelKind, pack_panels
 
 if TYPE_CHECKING:  # whoever only reads or writes a matrix needs no torch
     import torch
@@ -70,8 +71,9 @@ _UP: Final = 1 + 2.0**-20  # makes up for the rounding of a norm to float32
 ScoreKind = Literal["float32", "bfloat16", "int32"]
 #: Gives the rows start:stop of a shard in the coarse form: [stop - start, D'].
 ItemTiles = Callable[[int, int], "torch.Tensor"]
-#: Gives the same rows in panels (`panels.pack_panels`), where `start` is a multiple of a panel's items.
-ItemPanels = Callable[[int, int], np.ndarray]
+#: Gives the same rows in panels (`panels.pack_panels`), where `start` is a multiple of a panel's items; they may lie in the
+#: given room, uint8, until the next call with it.
+ItemPanels = Callable[[int, int, np.ndarray], np.ndarray]
 
 
 class QueryEncoding(IntEnum):
@@ -123,13 +125,15 @@ class CoarseFormat(ABC):
     output_unit: ClassVar[float] = 0.0
     #: Whether `multiply` makes no error at all on codes; otherwise gamma_D and `output_unit` are granted to it.
     is_exact: ClassVar[bool] = False
+    #: Whether few queries, too, are multiplied in panels where the format has them; otherwise with `multiply`.
+    only_panels: ClassVar[bool] = False
     #: None: the CUDA engine does not have this format.
     gpu: ClassVar[GpuForm | None] = None
 
     @property
-    def in_panels(self) -> bool:
-        """Whether the CPU engine multiplies with `panels.multiply` what `encode` returns, instead of with `multiply`."""
-        return False
+    def panels(self) -> PanelKind | None:
+        """How the CPU engine multiplies blocks of queries itself on this processor; None: as all else, with `multiply`."""
+        return None
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -157,8 +161,10 @@ class CoarseFormat(ABC):
         """Rows in the coarse form, as `multiply` takes them: [N, D']. `scale_N` is that of `row_columns`."""
 
     def item_panels(self, shard: ItemShard, scale_I: np.ndarray) -> ItemPanels:
-        """`item_tiles` for a format that is `in_panels`."""
-        raise NotImplementedError(f"{self.name} has no panels")
+        """`item_tiles` for a format with `panels`: packed anew for each tile, which costs little beside a block of queries."""
+        kind, tiles = self.panels, self.item_tiles(shard, scale_I)
+        assert kind is not None
+        return lambda start, stop, room: pack_panels(kind, tiles(start, stop), room)
 
     @abstractmethod
     def item_tiles(self, shard: ItemShard, scale_I: np.ndarray) -> ItemTiles:
@@ -171,7 +177,7 @@ class CoarseFormat(ABC):
     def multiply(self, left_ND: torch.Tensor, right_MD: torch.Tensor, out_NM: torch.Tensor) -> None:
         """Writes the inner products of all rows of two encoded matrices, in the numbers of `score_kind`.
 
-        This very call is what the engine runs and what `check` tries, unless the format is `in_panels`.
+        This very call is what the engine runs and what `check` tries, beside `panels.multiply` of a format with `panels`.
         """
         import torch
 
@@ -186,7 +192,7 @@ class CoarseFormat(ABC):
     ) -> QueryBounds:
         """The bounds of queries with these norms, from the derivation above.
 
-        `rounded_output`: scores come back in `score_kind`, as on the CPU, and not in float32, as within a kernel on the GPU.
+        `rounded_output`: scores come back in `score_kind`, and not in float32, as from panels and within a kernel on the GPU.
         """
         norm, residual = norm_Q.astype(np.float64), residual_Q.astype(np.float64)
         gamma = accumulation_error(dimension)

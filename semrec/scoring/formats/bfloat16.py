@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from semrec.compiled import compiled
+from semrec.scoring.formats import panels
 from semrec.scoring.formats.base import CoarseFormat, GpuForm, ItemTiles, QueryEncoding, as_tensor, upper_norm
+from semrec.scoring.formats.panels import PanelKind
 from semrec.scoring.halves import high_halves
 
 if TYPE_CHECKING:
@@ -33,6 +35,10 @@ class BFloat16(CoarseFormat):
     gpu = GpuForm(
         tile=(128, 128), query_encoding=QueryEncoding.HIGH_HALF, query_storage="int16", query_dtype="bfloat16"
     )
+
+    @property
+    def panels(self) -> PanelKind | None:
+        return panels.BFLOAT16 if panels.has_products(panels.BFLOAT16) else None
 
     def row_columns(self, vectors_ND: np.ndarray, norm_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         residual_N = np.empty(len(vectors_ND), np.float32)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Final
 
 import numpy as np
@@ -71,19 +71,24 @@ def product_fault(engine: str, coarse: CoarseFormat, dimension: int) -> str:
     return coarse.gpu_fault(*torch.cuda.get_device_capability()) if torch.cuda.is_available() else ""
 
 
-def measured_fault(coarse: CoarseFormat, dimension: int, multiply: Multiply) -> str:
-    """How `multiply` errs beyond the format's bound on worst cases and random values, or an empty string."""
+def measured_fault(coarse: CoarseFormat, dimension: int, multiply: Multiply, score_kind: str = "") -> str:
+    """How `multiply` errs beyond the format's bound on worst cases and random values, or an empty string.
+
+    It gives scores in the numbers `score_kind`, else those of the format.
+    """
+    score_kind = score_kind or coarse.score_kind
+    output_unit = coarse.output_unit if score_kind == coarse.score_kind else 0.0
     for num_left, num_right in _SHAPES:
         left, right = _encoded_queries(coarse, num_left, dimension), _encoded_items(coarse, num_right, dimension)
         left_codes_ND, right_codes_MD = left.double().numpy(), right.double().numpy()
-        scores = torch.empty((num_left, num_right), dtype=getattr(torch, coarse.score_kind))
+        scores = torch.empty((num_left, num_right), dtype=getattr(torch, score_kind))
         multiply(left, right, scores)
         scores_NM = scores.double().numpy()
         exact_NM = np.einsum("nd,md->nm", left_codes_ND, right_codes_MD)  # no library's product judges another's
         allowed_NM = np.zeros(exact_NM.shape)
         if not coarse.is_exact:
             norms_NM = np.linalg.norm(left_codes_ND, axis=1)[:, None] * np.linalg.norm(right_codes_MD, axis=1)
-            allowed_NM = coarse.output_unit * np.abs(scores_NM) + accumulation_error(dimension) * norms_NM
+            allowed_NM = output_unit * np.abs(scores_NM) + accumulation_error(dimension) * norms_NM
         error_NM = np.abs(scores_NM - exact_NM)
         if not (error_NM <= allowed_NM).all():  # also where a product is NaN
             n, m = np.unravel_index(np.argmax(np.nan_to_num(error_NM - allowed_NM, nan=np.inf)), error_NM.shape)
@@ -93,7 +98,11 @@ def measured_fault(coarse: CoarseFormat, dimension: int, multiply: Multiply) -> 
 
 @cache
 def _cpu_fault(coarse: CoarseFormat, dimension: int) -> str:
-    return measured_fault(coarse, dimension, panels.multiply if coarse.in_panels else coarse.multiply)
+    kind = coarse.panels
+    if kind is None:
+        return measured_fault(coarse, dimension, coarse.multiply)
+    of_panels = measured_fault(coarse, dimension, partial(panels.multiply, kind), score_kind=kind.sums)
+    return of_panels or ("" if coarse.only_panels else measured_fault(coarse, dimension, coarse.multiply))
 
 
 def _wrong_product(name: str, fault: str) -> DeviceError:

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from semrec.scoring.formats import panels
 from semrec.scoring.formats.base import CoarseFormat, GpuForm, ItemTiles, QueryEncoding, as_tensor
+from semrec.scoring.formats.panels import PanelKind
 
 if TYPE_CHECKING:
     import torch
@@ -34,6 +36,10 @@ class Float32(CoarseFormat):
         query_dtype="float32",
         join_halves=True,
     )
+
+    @property
+    def panels(self) -> PanelKind | None:
+        return panels.FLOAT32 if panels.has_products(panels.FLOAT32) else None
 
     def row_columns(self, vectors_ND: np.ndarray, norm_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return np.ones(len(vectors_ND), np.float32), np.zeros(len(vectors_ND), np.float32)

@@ -24,6 +24,8 @@ from semrec.scoring.formats.base import (
     QueryEncoding,
     upper_norm,
 )
+from semrec.scoring.formats.panel_products import PANEL
+from semrec.scoring.formats.panels import PanelKind
 
 if TYPE_CHECKING:
     import torch
@@ -45,6 +47,7 @@ class Int8(CoarseFormat):
     residual_column = "residual_int8"
     score_kind = "int32"
     is_exact = True
+    only_panels = True
     gpu: ClassVar[GpuForm | None] = GpuForm(
         tile=(128, 128),
         query_encoding=QueryEncoding.CODES,
@@ -87,18 +90,18 @@ class Int8(CoarseFormat):
         return lambda start, stop: torch.from_numpy(codes_ID[start:stop])
 
     @property
-    def in_panels(self) -> bool:
-        return panels.has_byte_products()
+    def panels(self) -> PanelKind | None:
+        return panels.INT8 if panels.has_products(panels.INT8) else None
 
     def item_panels(self, shard: ItemShard, scale_I: np.ndarray) -> ItemPanels:
         """Keeps the panels of all items, as many bytes as the codes."""
         width = self.code_width(shard.dimension)
-        all_panels = np.empty((-(-shard.num_items // panels.PANEL), panels.PANEL * width), np.uint8)
+        all_panels = np.empty((-(-shard.num_items // PANEL), PANEL * width), np.uint8)
         for start in range(0, shard.num_items, _CODED_ROWS):
             rows = slice(start, start + _CODED_ROWS)
-            packed = panels.pack_panels(self._codes(shard.vectors(rows), scale_I[rows]))
-            all_panels[start // panels.PANEL :][: len(packed)] = packed
-        return lambda start, stop: all_panels[start // panels.PANEL : -(-stop // panels.PANEL)]
+            packed = panels.pack_panels(panels.INT8, self.encode(shard.vectors(rows), scale_I[rows]))
+            all_panels[start // PANEL :][: len(packed)] = packed
+        return lambda start, stop, room: all_panels[start // PANEL : -(-stop // PANEL)]
 
     def multiply(self, left_ND: torch.Tensor, right_MD: torch.Tensor, out_NM: torch.Tensor) -> None:
         import torch

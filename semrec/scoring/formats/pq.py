@@ -23,8 +23,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from semrec.compiled import compiled
-from semrec.scoring.formats import panels
-from semrec.scoring.formats.base import LARGEST_BOUNDED, TINY, ItemPanels, ItemTiles, upper_norm
+from semrec.scoring.formats.base import LARGEST_BOUNDED, TINY, CoarseFormat, ItemPanels, ItemTiles, upper_norm
 from semrec.scoring.formats.rotated import RotatedInt8
 
 if TYPE_CHECKING:
@@ -89,20 +88,15 @@ class ProductQuantized(RotatedInt8):
         """Keeps the numbers of all items; a tile of them is decoded when it is read."""
         import torch
 
-        numbers_IM = self._numbers_of(shard)
-        return lambda start, stop: torch.from_numpy(_decoded(numbers_IM[start:stop]))
-
-    def item_panels(self, shard: ItemShard, scale_I: np.ndarray) -> ItemPanels:
-        """Keeps the numbers of all items; panels are packed when they are read."""
-        numbers_IM = self._numbers_of(shard)
-        return lambda start, stop: panels.pack_panels(_decoded(numbers_IM[start:stop]))
-
-    def _numbers_of(self, shard: ItemShard) -> np.ndarray:
         numbers_IM = np.empty((shard.num_items, self.code_width(shard.dimension) // 2), np.uint8)
         for start in range(0, shard.num_items, _ENCODED_ROWS):
             rows = slice(start, start + _ENCODED_ROWS)
             numbers_IM[rows] = self._numbers(self.coded_rows(shard.vectors(rows)))
-        return numbers_IM
+        return lambda start, stop: torch.from_numpy(_decoded(numbers_IM[start:stop]))
+
+    def item_panels(self, shard: ItemShard, scale_I: np.ndarray) -> ItemPanels:
+        """Keeps no panels, other than int8: they are packed when they are read."""
+        return CoarseFormat.item_panels(self, shard, scale_I)
 
     def _numbers(self, rows_ND: np.ndarray) -> np.ndarray:
         """The pairs of the codebook near the pairs of rotated rows, float64 [N, D]: uint8 [N, D / 2]."""

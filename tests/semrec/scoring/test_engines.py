@@ -101,13 +101,15 @@ class TestCpuProductQuantized(engine_contract(max_examples=40)):
 class Int8OfLibrary(Int8):
     """What a processor without the instruction for panels does."""
 
-    in_panels = False
+    panels = None
 
 
-@pytest.mark.skipif(not Int8().in_panels, reason="NOT TESTED: this processor has no products of bytes for panels")
+@pytest.mark.skipif(Int8().panels is None, reason="NOT TESTED: this processor has no products of bytes for panels")
 def test_int8_is_multiplied_in_panels_where_it_can_be() -> None:
     engine = CpuEngine(ItemShard.from_vectors(catalogue(1, 100, 8, "plain")), coarse="int8")
-    assert engine._items.coarse_tile(0, 100).shape == (2, 64 * 8)
+    assert engine._items.coarse_tile is None
+    assert engine._items.panel_tile is not None
+    assert engine._items.panel_tile(0, 100, np.empty(0, np.uint8)).shape == (2, 64 * 8)
 
 
 @pytest.mark.skipif(

@@ -82,8 +82,8 @@ def test_int8_is_refused_where_it_saturates(caplog: pytest.LogCaptureFixture) ->
 
 
 def test_panels_that_multiply_wrongly_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(panels, "has_byte_products", lambda: True)
-    monkeypatch.setattr(panels, "multiply", lambda left, right, out: saturated(left, right.T, out=out))
+    monkeypatch.setattr(panels, "has_products", lambda kind: True)
+    monkeypatch.setattr(panels, "multiply", lambda kind, left, right, out: saturated(left, right.T, out=out))
     check._cpu_fault.cache_clear()
     with pytest.raises(DeviceError, match="int8 on this machine: a product of 24 values is"):
         CpuEngine(ItemShard.from_vectors(catalogue(1, 100, 24, "plain")), coarse="int8")

@@ -18,6 +18,7 @@ import numpy as np
 from scoring_problems import assert_same, catalogue
 from semrec.scoring.engine import make_engine
 from semrec.scoring.types import ItemShard, Queries
+from semrec.scoring.formats import FORMATS
 from semrec.scoring.formats.check import usable_formats
 from semrec.scoring.reference import ReferenceEngine
 
@@ -34,6 +35,7 @@ for dimension in (16, 64, 384):
             assert_same(engine.top_k(queries, 10), expected)
             assert_same(engine.top_k(few, 10), expected_of_few)
     print(dimension, *usable_formats("cpu", dimension))
+print(*(name for name, coarse in FORMATS.items() if coarse.panels))
 """
 
 
@@ -53,6 +55,8 @@ def test_lists_are_the_references_on_every_instruction_set(highest: str) -> None
     environment |= {"ONEDNN_MAX_CPU_ISA": highest, "PYTHONPATH": f"{folder}:{folder.parents[2]}"}
     done = subprocess.run([sys.executable, "-c", COMPARED], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
-    usable = [set(line.split()[1:]) for line in done.stdout.splitlines()]
+    *usable, in_panels = [set(line.split()) for line in done.stdout.splitlines()]
     assert len(usable) == 3
     assert all({"float32", "bfloat16"} <= formats for formats in usable)
+    if highest == "AVX2":
+        assert in_panels == {"float32"}
