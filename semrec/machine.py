@@ -1,12 +1,14 @@
-"""What a figure was measured on."""
+"""What a figure was measured on, and what a process takes of it."""
 
 from __future__ import annotations
 
 import os
 import platform
+import resource
+import sys
 from pathlib import Path
 
-__all__ = ["machine"]
+__all__ = ["machine", "resident_bytes"]
 
 
 def machine() -> str:
@@ -21,3 +23,14 @@ def machine() -> str:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     gpu = f", {torch.cuda.get_device_name(0)}" if torch.cuda.is_available() else ""
     return f"{cpu}, {os.cpu_count()} cores, {memory:.0f} GiB{gpu}, torch {torch.__version__}"
+
+
+def resident_bytes() -> dict[str, int]:
+    """Memory that this process has in use, and the most it had: `resident_bytes` and `peak_resident_bytes`.
+
+    Linux tells both; elsewhere the first is 0.
+    """
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    pages = Path("/proc/self/statm")
+    resident = int(pages.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if pages.exists() else 0
+    return {"resident_bytes": resident, "peak_resident_bytes": max(peak, resident)}

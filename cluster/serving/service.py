@@ -35,6 +35,8 @@ from semrec.changes.events import Event, LiveItems, check_events
 from semrec.changes.log import Batch, BatchToken
 from semrec.changes.overlay import ItemChange, checked_item
 from semrec.errors import EncoderError, InputError
+from semrec.machine import resident_bytes
+from semrec.online.encoders import describe_encoders, describe_models
 from semrec.online.json_size import check_json_size
 from semrec.online.telemetry import AnswerLog
 
@@ -212,6 +214,9 @@ class Service:
             "run_k": served.run_k,
             "encoder": served.release.manifest.encoder.get("model"),
             "attributes": served.attributes,
+            "engine": self.args.engine,
+            "encoders": describe_encoders(served.release),
+            "models": describe_models(served.release),
         }
 
     def readiness(self) -> dict[str, Any]:
@@ -232,6 +237,7 @@ class Service:
         now = self.live.now
         return {
             **self.stats.to_json(),
+            **resident_bytes(),
             "release": now.served.release_id if now else None,
             "overlay": now.overlay.sequence if now else 0,
             "refused": self.live.refused,

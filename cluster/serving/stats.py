@@ -56,13 +56,16 @@ class Statistics:
         for (endpoint, status), count in sorted(self.answers.items()):
             entry = by_endpoint.setdefault(endpoint, {"answers": {}})
             entry["answers"][str(status)] = count
+        uptime_s = time.monotonic() - self._started_s
         for endpoint, entry in by_endpoint.items():
             buckets = self._buckets[endpoint]
+            entry["per_s"] = round(sum(buckets) / uptime_s, 3)
             entry["p50_s"], entry["p99_s"] = _quantile(buckets, 0.5), _quantile(buckets, 0.99)
         return {
             "replica": self.replica,
             "pid": os.getpid(),
-            "uptime_s": round(time.monotonic() - self._started_s, 3),
+            "uptime_s": round(uptime_s, 3),
+            "per_s": round(self.answers.total() / uptime_s, 3),
             "endpoints": by_endpoint,
             "events": dict(sorted(self.events.items())),
         }

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final, Protocol, Self
 
 import numpy as np
@@ -98,6 +98,11 @@ class Encoder(ABC):
         `num_threads` are the CPU threads of the whole process; None leaves them. Raises EncoderError when this machine has
         another model, DeviceError when it has no such device.
         """
+
+    @classmethod
+    def limits(cls, identity: Mapping[str, Any]) -> dict[str, int]:
+        """What one content may have at most, by name with its unit. `identity` is as manifests record it."""
+        return {}
 
     @property
     @abstractmethod

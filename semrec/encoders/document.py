@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
@@ -12,8 +12,8 @@ import numpy as np
 from semrec.encoders.base import Encoder, EncoderIdentity, encoder_class
 from semrec.encoders.contents import ContentError, read_ahead, read_content
 from semrec.encoders.devices import DeviceKind
-from semrec.encoders.document_readers import MAX_DOCUMENT_BYTES, DocumentReaders
-from semrec.encoders.document_text import Document
+from semrec.encoders.document_readers import MAX_CPU_S, MAX_DOCUMENT_BYTES, DocumentReaders
+from semrec.encoders.document_text import MAX_CHARS, MAX_PAGES, Document
 from semrec.encoders.settings import EmbedSettings
 from semrec.encoders.vectors import normalise_rows
 from semrec.workspace.digests import fingerprint
@@ -84,6 +84,11 @@ class DocumentEncoder(Encoder):
     ) -> DocumentEncoder:
         text = encoder_class("text").load(identity.text, settings, num_threads=num_threads)
         return cls(identity, text, num_readers=max(_READERS, num_threads or 0))
+
+    @classmethod
+    def limits(cls, identity: Mapping[str, Any]) -> dict[str, int]:
+        of_reading = {"max_pages": MAX_PAGES, "max_characters": MAX_CHARS, "max_cpu_s": int(MAX_CPU_S)}
+        return {"max_bytes": MAX_DOCUMENT_BYTES, **of_reading, "max_windows": int(identity["max_windows"])}
 
     @property
     def device_name(self) -> str:

@@ -16,10 +16,10 @@ from semrec.encoders.contents import ContentError
 from semrec.encoders.document_text import Document, read_document
 from semrec.errors import EncoderError
 
-__all__ = ["MAX_DOCUMENT_BYTES", "DocumentReaders"]
+__all__ = ["MAX_CPU_S", "MAX_DOCUMENT_BYTES", "DocumentReaders"]
 
 MAX_DOCUMENT_BYTES: Final = 256 << 20
-_MAX_CPU_S: Final = 60.0
+MAX_CPU_S: Final = 60.0
 _MAX_MEMORY_BYTES: Final = 2 << 30
 _START: Final = (
     "import sys; sys.path[:] = {path!r}; from semrec.encoders.document_readers import serve; serve({limits!r})"
@@ -33,7 +33,7 @@ class DocumentReaders:
     space of a process.
     """
 
-    def __init__(self, *, max_cpu_s: float = _MAX_CPU_S, max_memory_bytes: int = _MAX_MEMORY_BYTES) -> None:
+    def __init__(self, *, max_cpu_s: float = MAX_CPU_S, max_memory_bytes: int = _MAX_MEMORY_BYTES) -> None:
         self._limits = (max_cpu_s, max_memory_bytes)
         self._idle: queue.LifoQueue[subprocess.Popen[bytes]] = queue.LifoQueue()
 

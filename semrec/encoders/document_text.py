@@ -18,11 +18,11 @@ from xml.parsers import expat
 
 from semrec.encoders.contents import ContentError
 
-__all__ = ["MAX_PAGES", "Document", "read_document"]
+__all__ = ["MAX_CHARS", "MAX_PAGES", "Document", "read_document"]
 
 #: More are a catalogue or an archive, and no item of one.
 MAX_PAGES: Final = 5_000
-_MAX_CHARS: Final = 20_000_000  # of the text of one document
+MAX_CHARS: Final = 20_000_000  # of the text of one document
 _MAX_PART_BYTES: Final = 64 << 20  # of one unpacked file of a .docx
 _HTML: Final = (".html", ".htm", ".xhtml")
 _MARKDOWN: Final = (".md", ".markdown")
@@ -50,8 +50,8 @@ def read_document(data: bytes, suffix: str) -> Document:
     Raises ContentError for what is none, is damaged, encrypted or too large, or has no text, such as scanned pages.
     """
     document = _reader_of(data, suffix.lower())(data)
-    if sum(map(len, document.pages)) > _MAX_CHARS:
-        raise ContentError(f"more than {_MAX_CHARS:,} characters")
+    if sum(map(len, document.pages)) > MAX_CHARS:
+        raise ContentError(f"more than {MAX_CHARS:,} characters")
     if not any(page.strip() for page in document.pages):
         raise ContentError("no text")
     return document

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -26,7 +26,7 @@ from semrec.encoders.devices import (
     resolve_dtype,
 )
 from semrec.encoders.image_models import ImageModel, resolve_image_model
-from semrec.encoders.pixels import View, crop_of
+from semrec.encoders.pixels import MAX_PIXELS, View, crop_of
 from semrec.encoders.settings import EmbedSettings
 from semrec.encoders.sources import check_weights
 from semrec.encoders.vectors import finish_vectors
@@ -110,6 +110,10 @@ class ImageEncoder(Encoder):
     def load(cls, identity: ImageIdentity, settings: EmbedSettings, *, num_threads: int | None = None) -> ImageEncoder:
         model = resolve_image_model(settings.image_model)
         return cls(identity, model, device=settings.device, num_threads=num_threads)
+
+    @classmethod
+    def limits(cls, identity: Mapping[str, Any]) -> dict[str, int]:
+        return {"max_bytes": _MAX_BYTES, "max_pixels": MAX_PIXELS}
 
     @property
     def device_name(self) -> str:

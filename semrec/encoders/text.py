@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import ClassVar, cast
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -52,6 +52,10 @@ class TextEncoder(Encoder):
     @classmethod
     def load(cls, identity: TextIdentity, settings: EmbedSettings, *, num_threads: int | None = None) -> TextEncoder:
         return cls(identity, resolve_model(settings.model), device=settings.device, num_threads=num_threads)
+
+    @classmethod
+    def limits(cls, identity: Mapping[str, Any]) -> dict[str, int]:
+        return {"max_tokens": int(identity["max_tokens"])}  # what comes after them has no say
 
     @property
     def device_name(self) -> str:

@@ -133,6 +133,7 @@ def finish_release(
         as_of=job.inputs.as_of,
         newest_timestamp=job.interactions.newest_timestamp if job.interactions else None,
         encoder=job.embedding.encoder,
+        **({"beside_encoders": {m: own.encoder for m, own in job.beside.items()}} if job.beside else {}),
         counts=counts,
         num_users=counts.get("users", 0),
         matrix=matrix,

@@ -7,8 +7,6 @@ the user parts of a release all keep theirs here, so all of them resume in the s
 from __future__ import annotations
 
 import platform
-import resource
-import sys
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -17,6 +15,7 @@ from typing import Any, TypeVar
 
 from semrec.contracts import CONTRACT_VERSION, SCHEMA_VERSION, part_name
 from semrec.errors import CorruptArtefactError, IncompleteRunError, PlanChangedError
+from semrec.machine import resident_bytes
 from semrec.workspace.digests import fingerprint
 from semrec.workspace.manifests import FinishedManifest, PlanManifest, read_manifest, write_manifest
 from semrec.workspace.records import PartFile, TableFile
@@ -219,13 +218,7 @@ def build_info() -> dict[str, Any]:
     """The build and process that made a part: recorded beside the digest, never part of a fingerprint."""
     versions = {name: version(name) for name in ("numpy", "pyarrow", "torch")}
     host = {"host": platform.node(), "machine": platform.machine(), "python": platform.python_version()}
-    return {**host, **versions, "peak_memory_bytes": _peak_memory_bytes()}
-
-
-def _peak_memory_bytes() -> int:
-    """The most memory that this process ever held (resident, shared file pages included)."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return {**host, **versions, "peak_memory_bytes": resident_bytes()["peak_resident_bytes"]}
 
 
 def _differences(old: PlanManifest, new: PlanManifest) -> list[str]:

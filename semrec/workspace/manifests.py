@@ -299,6 +299,7 @@ class ReleaseManifest(Manifest):
     as_of: int | None
     newest_timestamp: int | None = None
     encoder: dict[str, Any]  # see EmbeddingManifest
+    beside_encoders: dict[str, dict[str, Any]] = Field(default_factory=dict)  # modality -> that of `settings.beside`
     counts: dict[str, int]
     num_users: int
     matrix: ItemMatrix

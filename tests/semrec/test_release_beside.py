@@ -57,6 +57,7 @@ def test_lists_go_by_both_and_name_the_share_of_each(served: OnlineRelease) -> N
     matrix = served.release.manifest.matrix
     assert [(model.kind, model.dimension) for model in matrix.models] == [("content_ridge", 6), ("image_ridge", 9)]
     assert list(served.release.manifest.settings.beside) == ["image"]
+    assert list(served.release.manifest.beside_encoders) == ["image"]
     state = served.user("ann")
     assert state is not None
     (ranked,) = served.rank([rank_query_of(state, k=23)], NOTHING)

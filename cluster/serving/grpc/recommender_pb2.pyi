@@ -310,7 +310,7 @@ class ModelsRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class ReleaseInfo(_message.Message):
-    __slots__ = ("release", "run", "overlay", "num_items", "dimension", "run_k", "encoder", "attributes")
+    __slots__ = ("release", "run", "overlay", "num_items", "dimension", "run_k", "encoder", "attributes", "engine", "encoders", "models")
     class AttributesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -326,6 +326,9 @@ class ReleaseInfo(_message.Message):
     RUN_K_FIELD_NUMBER: _ClassVar[int]
     ENCODER_FIELD_NUMBER: _ClassVar[int]
     ATTRIBUTES_FIELD_NUMBER: _ClassVar[int]
+    ENGINE_FIELD_NUMBER: _ClassVar[int]
+    ENCODERS_FIELD_NUMBER: _ClassVar[int]
+    MODELS_FIELD_NUMBER: _ClassVar[int]
     release: str
     run: str
     overlay: int
@@ -334,7 +337,43 @@ class ReleaseInfo(_message.Message):
     run_k: int
     encoder: str
     attributes: _containers.MessageMap[str, Values]
-    def __init__(self, release: _Optional[str] = ..., run: _Optional[str] = ..., overlay: _Optional[int] = ..., num_items: _Optional[int] = ..., dimension: _Optional[int] = ..., run_k: _Optional[int] = ..., encoder: _Optional[str] = ..., attributes: _Optional[_Mapping[str, Values]] = ...) -> None: ...
+    engine: str
+    encoders: _containers.RepeatedCompositeFieldContainer[EncoderInfo]
+    models: _containers.RepeatedCompositeFieldContainer[ModelInfo]
+    def __init__(self, release: _Optional[str] = ..., run: _Optional[str] = ..., overlay: _Optional[int] = ..., num_items: _Optional[int] = ..., dimension: _Optional[int] = ..., run_k: _Optional[int] = ..., encoder: _Optional[str] = ..., attributes: _Optional[_Mapping[str, Values]] = ..., engine: _Optional[str] = ..., encoders: _Optional[_Iterable[_Union[EncoderInfo, _Mapping]]] = ..., models: _Optional[_Iterable[_Union[ModelInfo, _Mapping]]] = ...) -> None: ...
+
+class EncoderInfo(_message.Message):
+    __slots__ = ("kind", "model", "modality", "dimension", "device", "limits")
+    class LimitsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    MODALITY_FIELD_NUMBER: _ClassVar[int]
+    DIMENSION_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_FIELD_NUMBER: _ClassVar[int]
+    LIMITS_FIELD_NUMBER: _ClassVar[int]
+    kind: str
+    model: str
+    modality: str
+    dimension: int
+    device: str
+    limits: _containers.ScalarMap[str, int]
+    def __init__(self, kind: _Optional[str] = ..., model: _Optional[str] = ..., modality: _Optional[str] = ..., dimension: _Optional[int] = ..., device: _Optional[str] = ..., limits: _Optional[_Mapping[str, int]] = ...) -> None: ...
+
+class ModelInfo(_message.Message):
+    __slots__ = ("kind", "modality", "dimension")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    MODALITY_FIELD_NUMBER: _ClassVar[int]
+    DIMENSION_FIELD_NUMBER: _ClassVar[int]
+    kind: str
+    modality: str
+    dimension: int
+    def __init__(self, kind: _Optional[str] = ..., modality: _Optional[str] = ..., dimension: _Optional[int] = ...) -> None: ...
 
 class ReadyRequest(_message.Message):
     __slots__ = ()

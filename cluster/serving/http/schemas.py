@@ -13,9 +13,11 @@ __all__ = [
     "AnswerItem",
     "BatchAnswers",
     "Changed",
+    "EncoderInfo",
     "EventsAccepted",
     "FailedQuery",
     "ItemAnswer",
+    "ModelInfo",
     "ProblemDocument",
     "Ready",
     "Refused",
@@ -211,6 +213,25 @@ class Ready(BaseModel):
     refused: dict[str, str]
 
 
+class EncoderInfo(BaseModel):
+    """What makes vectors of content. `device`: the make that its vectors are made for; `limits` of one content."""
+
+    kind: str
+    model: str
+    modality: str
+    dimension: int
+    device: str
+    limits: dict[str, int]
+
+
+class ModelInfo(BaseModel):
+    """What makes item and user vectors. `modality` of one that goes by content alone."""
+
+    kind: str
+    modality: str | None
+    dimension: int
+
+
 class ReleaseInfo(BaseModel):
     """What is served."""
 
@@ -222,15 +243,21 @@ class ReleaseInfo(BaseModel):
     run_k: int | None
     encoder: str | None
     attributes: dict[str, list[str]] = Field(description="What can be filtered by.")
+    engine: str = Field(description="What ranks: cpu or cuda.")
+    encoders: list[EncoderInfo]
+    models: list[ModelInfo]
 
 
 class Statistics(BaseModel):
-    """Counts of this replica since it started."""
+    """Counts of this replica since it started. `per_s` are answers a second over all that time."""
 
     model_config = ConfigDict(extra="allow")
 
     replica: str
     pid: int
     uptime_s: float
+    per_s: float
+    resident_bytes: int
+    peak_resident_bytes: int
     release: str | None
     overlay: int

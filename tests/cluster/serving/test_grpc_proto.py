@@ -56,6 +56,8 @@ def test_the_header_names_the_generator() -> None:
         (pb.Item, schemas.AnswerItem),
         (pb.BatchAnswers, schemas.BatchAnswers),
         (pb.ReleaseInfo, schemas.ReleaseInfo),
+        (pb.EncoderInfo, schemas.EncoderInfo),
+        (pb.ModelInfo, schemas.ModelInfo),
         (pb.ReadyAnswer, schemas.Ready),
     ],
 )

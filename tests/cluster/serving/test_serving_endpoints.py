@@ -238,6 +238,11 @@ def test_items_models_readiness_and_the_page(replica: LocalReplica) -> None:
     models = get(replica, "/v1/models")
     assert (models["release"], models["run"], models["run_k"]) == (replica.world.release_id, replica.world.run_id, K)
     assert models["attributes"]["genre"] == ["Comedy", "Drama", "Horror", "Noir"]
+    assert (models["engine"], models["encoders"]) == ("cpu", [])
+    assert models["models"] == [{"kind": "content", "modality": "text", "dimension": replica.served.dimension}]
+    stats = get(replica, "/v1/stats")
+    assert stats["peak_resident_bytes"] >= stats["resident_bytes"] > 10**7
+    assert stats["endpoints"]["models"]["per_s"] > 0 and stats["per_s"] > stats["endpoints"]["models"]["per_s"]
     assert get(replica, "/readyz")["status"] == "ready"
     assert get(replica, "/healthz") == {"status": "alive"}
     assert get(replica, "/v1/users", limit=3)["users"]

@@ -1,0 +1,51 @@
+"""What made the vectors of a release: its encoders and models, as a service describes them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from semrec.encoders.base import encoder_class
+from semrec.release.reader import Release
+
+__all__ = ["describe_encoders", "describe_models", "recorded_encoders"]
+
+
+def describe_encoders(release: Release) -> list[dict[str, Any]]:
+    """The encoders of a release, that of `encoder.kind` first: kind, model, modality, dimension, device, limits.
+
+    `device` is the make of the device that the vectors are made for. Vectors that no encoder of `semrec.encoders` made have
+    none of them here.
+    """
+    return [_described(identity) for identity in recorded_encoders(release).values()]
+
+
+def recorded_encoders(release: Release) -> dict[str, dict[str, Any]]:
+    """The identities of a release's encoders by the modality that its models know their vectors by.
+
+    The vectors of `encoder.kind` are `text` to them, whatever it reads.
+    """
+    manifest = release.manifest
+    # What an encoder has by another, as that of documents by one of texts, stands in that one's identity.
+    merged = {
+        name: {"kind": "text", **identity.get("text", {}), **identity}
+        for name, identity in {"text": manifest.encoder, **manifest.beside_encoders}.items()
+    }
+    return {name: identity for name, identity in merged.items() if "dimension" in identity}
+
+
+def describe_models(release: Release) -> list[dict[str, Any]]:
+    """The models of a release in their order: kind, dimension, and the modality of one that goes by content alone."""
+    return [
+        {
+            "kind": component.name,
+            "modality": component.model.modality if component.model.is_content_only else None,
+            "dimension": component.model.dimension,
+        }
+        for component in release.components.components
+    ]
+
+
+def _described(identity: dict[str, Any]) -> dict[str, Any]:
+    encoder = encoder_class(identity["kind"])
+    about = {"modality": encoder.modality, "device": identity["device_kind"], "limits": encoder.limits(identity)}
+    return {name: identity[name] for name in ("kind", "model", "dimension")} | about
