@@ -29,6 +29,7 @@ resource "helm_release" "autoscaler" {
     serviceMonitor     = { enabled = true, namespace = "monitoring" }
     extraArgs = {
       expander                      = "priority"
+      balance-similar-node-groups   = "true" # the cpu groups, one in each zone
       scale-down-unneeded-time      = "10m"
       skip-nodes-with-local-storage = "false" # Ray spills to emptyDir; such a node would never be given back
       skip-nodes-with-system-pods   = "false"

@@ -60,8 +60,10 @@ resource "helm_release" "prometheus" {
     grafana = {
       nodeSelector = { "semrec.io/pool" = "cpu" }
       admin        = { existingSecret = "grafana-admin", userKey = "admin-user", passwordKey = "admin-password" }
-      persistence  = { enabled = true, storageClassName = kubernetes_storage_class_v1.encrypted.metadata[0].name, size = "5Gi" }
-      sidecar      = { dashboards = { folderAnnotation = "grafana_folder", provider = { foldersFromFilesStructure = true } } }
+      # Its disk is of one node at a time: beside the old pod a new one would wait for ever (grafana/helm-charts#146).
+      deploymentStrategy = { type = "Recreate" }
+      persistence        = { enabled = true, storageClassName = kubernetes_storage_class_v1.encrypted.metadata[0].name, size = "5Gi" }
+      sidecar            = { dashboards = { folderAnnotation = "grafana_folder", provider = { foldersFromFilesStructure = true } } }
     }
   })]
 }

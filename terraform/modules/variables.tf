@@ -157,8 +157,8 @@ variable "cpu_pool" {
     error_message = "cpu_pool must keep 2 <= min <= max <= 20, in whole nodes; got min ${var.cpu_pool.min}, max ${var.cpu_pool.max}."
   }
   validation {
-    condition     = contains([4, 8, 16, 32], var.cpu_pool.vcpus)
-    error_message = "cpu_pool.vcpus must be 4, 8, 16 or 32; got ${var.cpu_pool.vcpus}."
+    condition     = contains([8, 16, 32], var.cpu_pool.vcpus)
+    error_message = "cpu_pool.vcpus must be 8, 16 or 32, because a worker asks for 6 and for 24 GiB; got ${var.cpu_pool.vcpus}."
   }
 }
 

@@ -21,7 +21,10 @@ from typing import Any
 
 import pytest
 from local_processes import free_port
-from offline_terraform import Terraform, hold_outputs_to_the_contract, infra_tool
+from offline_terraform import REPO, Terraform, hold_outputs_to_the_contract, infra_tool
+
+sys.path.insert(0, str(REPO / "tests/infra"))
+from rendered import clusters, render
 
 pytest.importorskip("moto.server", reason="NOT TESTED: no moto; install the extra `test`")
 boto3 = pytest.importorskip("boto3", reason="NOT TESTED: no boto3; install the extra `test`")
@@ -138,9 +141,10 @@ def test_the_pools_are_2_to_20_and_0_to_8_spot_first(deployment: Deployment) -> 
     limits = {
         name: (pool["scalingConfig"]["minSize"], pool["scalingConfig"]["maxSize"]) for name, pool in pools.items()
     }
-    assert limits == {"cpu": (2, 20), "gpu-spot": (0, 8), "gpu-ondemand": (0, 8)}
+    assert limits == {"cpu-a": (1, 10), "cpu-b": (1, 10), "gpu-spot": (0, 8), "gpu-ondemand": (0, 8)}
     assert {name: pool["capacityType"] for name, pool in pools.items()} == {
-        "cpu": "ON_DEMAND",
+        "cpu-a": "ON_DEMAND",
+        "cpu-b": "ON_DEMAND",
         "gpu-spot": "SPOT",
         "gpu-ondemand": "ON_DEMAND",
     }
@@ -149,29 +153,44 @@ def test_the_pools_are_2_to_20_and_0_to_8_spot_first(deployment: Deployment) -> 
     assert pools["gpu-spot"]["amiType"] == "AL2023_x86_64_NVIDIA"
     taint = [{"key": "nvidia.com/gpu", "value": "present", "effect": "NO_SCHEDULE"}]
     assert pools["gpu-spot"]["taints"] == pools["gpu-ondemand"]["taints"] == taint
-    assert not pools["cpu"].get("taints")
-    assert deployment.outputs["pool_names"] == {"cpu": ["cpu"], "gpu": ["gpu-spot", "gpu-ondemand"]}
+    assert not pools["cpu-a"].get("taints")
+    assert deployment.outputs["pool_names"] == {"cpu": ["cpu-a", "cpu-b"], "gpu": ["gpu-spot", "gpu-ondemand"]}
 
 
-def test_an_empty_gpu_pool_says_what_its_nodes_would_have(deployment: Deployment) -> None:
-    pool = deployment.client("eks").describe_nodegroup(clusterName=NAME, nodegroupName="gpu-spot")["nodegroup"]
-    group = pool["resources"]["autoScalingGroups"][0]["name"]
+def test_an_empty_pool_says_that_its_nodes_would_take_the_pods_of_the_manifests(deployment: Deployment) -> None:
+    """What the autoscaler knows of a group at 0 beside the CPUs and memory of its machine, held against what the pods ask for."""
+    groups = clusters(render("aws"))["RayCluster/semrec"]["workerGroupSpecs"]
+    pods = {group["groupName"]: group["template"]["spec"] for group in groups}
+    for name, machine_gpus in {"gpu-spot": 1, "gpu-ondemand": 1, "cpu-b": 0}.items():
+        tags = _node_template_tags(deployment, name)
+        pod = pods[name.partition("-")[0]]
+        (container,) = pod["containers"]
+        of_the_machine = {"cpu", "memory"}
+        for resource, wanted in container["resources"]["requests"].items():
+            if resource not in of_the_machine:
+                assert int(tags[f"resources/{resource}"].removesuffix("Gi")) >= int(wanted.removesuffix("Gi")), resource
+        for label, value in pod["nodeSelector"].items():
+            assert tags[f"label/{label}"] == value
+        taints = {key.removeprefix("taint/"): value for key, value in tags.items() if key.startswith("taint/")}
+        tolerated = {each["key"]: f"{each['value']}:{each['effect']}" for each in pod["tolerations"]}
+        assert taints == tolerated and len(taints) == machine_gpus
+        assert (tags.get("label/k8s.amazonaws.com/accelerator") == "nvidia-l4") == bool(machine_gpus)
+
+
+def _node_template_tags(deployment: Deployment, pool: str) -> dict[str, str]:
+    """Name to value, without the prefix."""
+    described = deployment.client("eks").describe_nodegroup(clusterName=NAME, nodegroupName=pool)["nodegroup"]
+    group = described["resources"]["autoScalingGroups"][0]["name"]
     mine = [{"Name": "auto-scaling-group", "Values": [group]}]
-    tags = {tag["Key"]: tag["Value"] for tag in deployment.client("autoscaling").describe_tags(Filters=mine)["Tags"]}
     prefix = "k8s.io/cluster-autoscaler/node-template/"
-    assert {key.removeprefix(prefix): value for key, value in tags.items() if key.startswith(prefix)} == {
-        "label/eks.amazonaws.com/capacityType": "SPOT",
-        "label/k8s.amazonaws.com/accelerator": "nvidia-l4",
-        "label/semrec.io/pool": "gpu",
-        "resources/nvidia.com/gpu": "1",
-        "taint/nvidia.com/gpu": "present:NoSchedule",
-    }
+    tags = deployment.client("autoscaling").describe_tags(Filters=mine)["Tags"]
+    return {tag["Key"].removeprefix(prefix): tag["Value"] for tag in tags if tag["Key"].startswith(prefix)}
 
 
 def test_nodes_have_encrypted_disks_and_guarded_credentials(deployment: Deployment) -> None:
     ec2, kms = deployment.client("ec2"), deployment.client("kms")
     key = kms.describe_key(KeyId=f"alias/{NAME}-disks")["KeyMetadata"]["Arn"]
-    for pool in ("cpu", "gpu-spot", "gpu-ondemand"):
+    for pool in ("cpu-a", "cpu-b", "gpu-spot", "gpu-ondemand"):
         versions = ec2.describe_launch_template_versions(LaunchTemplateName=f"{NAME}-{pool}")["LaunchTemplateVersions"]
         data = versions[0]["LaunchTemplateData"]
         (disk,) = data["BlockDeviceMappings"]
@@ -284,7 +303,7 @@ def test_it_is_suspended_nightly_and_at_the_budget(deployment: Deployment) -> No
     assert inputs == {"suspend": "suspend", "resume": "resume", "hard-stop": "check-budget"}
     (arn,) = {schedule["Target"]["Arn"] for schedule in schedules.values()}
     machine = json.loads(deployment.client("stepfunctions").describe_state_machine(stateMachineArn=arn)["definition"])
-    assert {pool["group"] for pool in machine["States"]["Suspend"]["Result"]} == {"cpu", "gpu-spot", "gpu-ondemand"}
+    assert {pool["group"] for pool in machine["States"]["Suspend"]["Result"]} == {"cpu-a", "cpu-b", "gpu-spot", "gpu-ondemand"}
     assert machine["States"]["Spent"]["Choices"][0]["Next"] == "Suspend"
     (budget,) = deployment.client("budgets").describe_budgets(AccountId="123456789012")["Budgets"]
     assert float(budget["BudgetLimit"]["Amount"]) == 500

@@ -97,7 +97,7 @@ OF_ANY_CLOUD: list[Round] = [
         ],
     ),
     (  # a public API for nobody in particular
-        {"private_api": False, "cpu_pool": {"vcpus": 6}, "network": {"service_cidr": "172.20.0.0/28"}},
+        {"private_api": False, "cpu_pool": {"vcpus": 4}, "network": {"service_cidr": "172.20.0.0/28"}},
         ["must name allowed_cidrs", "cpu_pool.vcpus must be", "network.service_cidr must be a private range"],
     ),
     (

@@ -24,6 +24,10 @@ run "aws_brings_everything" {
     error_message = "the autoscaler must find its groups and its rights"
   }
   assert {
+    condition     = yamldecode(helm_release.autoscaler[0].values[0]).extraArgs.balance-similar-node-groups == "true"
+    error_message = "the zones must have as many nodes each"
+  }
+  assert {
     condition     = yamldecode(helm_release.autoscaler[0].values[0]).image.tag == "v1.36.0"
     error_message = "the autoscaler must be of the cluster's minor"
   }
@@ -38,6 +42,14 @@ run "aws_brings_everything" {
   assert {
     condition     = length(kubernetes_config_map_v1.dashboard) == 4 && alltrue([for map in kubernetes_config_map_v1.dashboard : map.metadata[0].labels["grafana_dashboard"] == "1"])
     error_message = "dashboards must come by themselves, and again after a night"
+  }
+  assert {
+    condition     = yamldecode(helm_release.prometheus.values[0]).grafana.deploymentStrategy.type == "Recreate"
+    error_message = "a new Grafana would wait for the disk of the old one"
+  }
+  assert {
+    condition     = kubernetes_network_policy_v1.monitoring.metadata[0].name == "own-namespace" && length(kubernetes_network_policy_v1.monitoring.spec[0].ingress) == 2 && length(kubernetes_network_policy_v1.monitoring.spec[0].ingress[0].from[0].namespace_selector) == 0
+    error_message = "who is not of the namespace must not ask Prometheus, which has no password"
   }
   assert {
     condition     = yamldecode(helm_release.prometheus.values[0]).grafana.persistence.enabled && yamldecode(helm_release.prometheus.values[0]).alertmanager.alertmanagerSpec.storage.volumeClaimTemplate.spec.storageClassName == "semrec-encrypted"

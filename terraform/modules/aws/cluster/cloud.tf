@@ -16,7 +16,7 @@ locals {
   partition = data.aws_partition.current.partition
 
   # m7i: 4 GiB per vCPU, and the AMX instructions that the cpu engine's bfloat16 product uses.
-  cpu_machine = { 4 = "m7i.xlarge", 8 = "m7i.2xlarge", 16 = "m7i.4xlarge", 32 = "m7i.8xlarge" }[var.cpu_pool.vcpus]
+  cpu_machine = { 8 = "m7i.2xlarge", 16 = "m7i.4xlarge", 32 = "m7i.8xlarge" }[var.cpu_pool.vcpus]
 
   # More types that carry as many of the same accelerator: a spot group asks for all, and gets what is likeliest to stay.
   gpu_spot_machines = {

@@ -27,7 +27,7 @@ output "tunnel_command" {
   value = !var.private_api || !var.tunnel ? "" : join("", [
     "aws ssm start-session --region ${var.region} --document-name AWS-StartPortForwardingSessionToRemoteHost",
     " --parameters host=${trimprefix(aws_eks_cluster.this.endpoint, "https://")},portNumber=443,localPortNumber=8443",
-    " --target \"$(aws ec2 describe-instances --region ${var.region} --filters Name=tag:Name,Values=${local.name}-cpu Name=instance-state-name,Values=running",
+    " --target \"$(aws ec2 describe-instances --region ${var.region} --filters Name=tag:Name,Values=${local.name}-cpu-* Name=instance-state-name,Values=running",
     " --query 'Reservations[0].Instances[0].InstanceId' --output text)\" >tunnel.log 2>&1 & sleep 10;",
     " kubectl config set-cluster ${aws_eks_cluster.this.arn} --server=https://localhost:8443 --tls-server-name=${trimprefix(aws_eks_cluster.this.endpoint, "https://")}",
   ])
@@ -41,7 +41,7 @@ output "subnet_ids" {
 output "pool_names" {
   description = "Node pools by role: cpu, and gpu in the order in which they should be tried."
   value = {
-    cpu = [aws_eks_node_group.this["cpu"].node_group_name]
+    cpu = [for name in keys(local.cpu_pools) : aws_eks_node_group.this[name].node_group_name]
     gpu = local.gpu_pool_names
   }
 }

@@ -1,19 +1,25 @@
-# The node groups: cpu always, gpu-spot and gpu-ondemand as asked.
+# The node groups: a cpu group in each zone, gpu-spot and gpu-ondemand as asked.
+#
+# A disk of a pod (EBS) stays in its zone, and the autoscaler does not know in which zone a group of several would start a node
+# (kubernetes/autoscaler#1431): after a night without nodes, Prometheus could wait for ever for one beside its disk.
 #
 # Spot: EKS runs a managed group with capacity rebalancing, drains a node when AWS warns of its end, and starts another;
 # no termination handler is needed. The pods' share of it (grace periods) is in the manifests, the runs' is the ledger.
 
 locals {
-  cpu_pool = {
-    role     = "cpu"
-    machines = [local.cpu_machine]
-    gpus     = 0
-    spot     = false
-    min      = var.cpu_pool.min
-    max      = var.cpu_pool.max
-    disk_gib = 100
-    ami_type = "AL2023_x86_64_STANDARD"
-    zones    = var.zones
+  cpu_pools = {
+    for index, zone in var.zones : "cpu-${trimprefix(zone, var.region)}" => {
+      role     = "cpu"
+      machines = [local.cpu_machine]
+      gpus     = 0
+      spot     = false
+      # The zones' minima and maxima add up to those of the pool; the first zones get what is left over. EKS takes no maximum of 0.
+      min      = floor((var.cpu_pool.min + length(var.zones) - 1 - index) / length(var.zones))
+      max      = max(1, floor((var.cpu_pool.max + length(var.zones) - 1 - index) / length(var.zones)))
+      disk_gib = 100
+      ami_type = "AL2023_x86_64_STANDARD"
+      zones    = [zone]
+    }
   }
   gpu_pool = {
     role     = "gpu"
@@ -34,7 +40,7 @@ locals {
     # As a fallback it waits at 0; alone it keeps the minimum.
     gpu-ondemand = merge(local.gpu_pool, { spot = false, min = var.gpu_pool.spot ? 0 : var.gpu_pool.min })
   }
-  pools = merge({ cpu = local.cpu_pool }, {
+  pools = merge(local.cpu_pools, {
     for name, pool in local.gpu_pools : name => pool if pool.spot == var.gpu_pool.spot || var.gpu_pool.on_demand_fallback && !pool.spot
   })
 
@@ -180,7 +186,9 @@ locals {
       {
         "label/semrec.io/pool"                 = pool.role
         "label/eks.amazonaws.com/capacityType" = local.capacity_types[name]
+        "resources/ephemeral-storage"          = "${pool.disk_gib}Gi" # the autoscaler does not look for the disk
       },
+      length(pool.zones) > 1 ? {} : { "label/topology.ebs.csi.aws.com/zone" = one(pool.zones) }, # as volumes of EBS ask for
       pool.gpus == 0 ? {} : {
         "resources/nvidia.com/gpu" = tostring(pool.gpus)
         "taint/nvidia.com/gpu"     = "present:NoSchedule"

@@ -43,16 +43,16 @@ run "defaults_are_private_encrypted_and_scale_from_zero" {
     error_message = "etcd must be encrypted with a key of ours"
   }
   assert {
-    condition     = sort(keys(aws_eks_node_group.this)) == tolist(["cpu", "gpu-ondemand", "gpu-spot"])
-    error_message = "there must be a CPU pool, a spot pool and its on-demand fallback"
+    condition     = sort(keys(aws_eks_node_group.this)) == tolist(["cpu-a", "cpu-b", "gpu-ondemand", "gpu-spot"])
+    error_message = "there must be a CPU pool in each zone, a spot pool and its on-demand fallback"
   }
   assert {
-    condition = alltrue([for name, limits in { cpu = [2, 20], gpu-spot = [0, 8], gpu-ondemand = [0, 8] } :
+    condition = alltrue([for name, limits in { cpu-a = [1, 10], cpu-b = [1, 10], gpu-spot = [0, 8], gpu-ondemand = [0, 8] } :
     aws_eks_node_group.this[name].scaling_config[0].min_size == limits[0] && aws_eks_node_group.this[name].scaling_config[0].max_size == limits[1]])
-    error_message = "pools must be 2 to 20 and 0 to 8"
+    error_message = "pools must be 2 to 20 in all zones together and 0 to 8"
   }
   assert {
-    condition     = aws_eks_node_group.this["gpu-spot"].capacity_type == "SPOT" && aws_eks_node_group.this["gpu-ondemand"].capacity_type == "ON_DEMAND" && aws_eks_node_group.this["cpu"].capacity_type == "ON_DEMAND"
+    condition     = aws_eks_node_group.this["gpu-spot"].capacity_type == "SPOT" && aws_eks_node_group.this["gpu-ondemand"].capacity_type == "ON_DEMAND" && aws_eks_node_group.this["cpu-a"].capacity_type == "ON_DEMAND"
     error_message = "only gpu-spot is spot"
   }
   assert {
@@ -68,7 +68,7 @@ run "defaults_are_private_encrypted_and_scale_from_zero" {
     error_message = "spot must ask for several types, on demand for the one"
   }
   assert {
-    condition     = strcontains(base64decode(aws_launch_template.this["gpu-spot"].user_data), "\"strategy\": \"RAID0\"") && aws_launch_template.this["cpu"].user_data == null
+    condition     = strcontains(base64decode(aws_launch_template.this["gpu-spot"].user_data), "\"strategy\": \"RAID0\"") && aws_launch_template.this["cpu-a"].user_data == null
     error_message = "GPU nodes must spill to their own disks"
   }
   assert {
@@ -80,7 +80,7 @@ run "defaults_are_private_encrypted_and_scale_from_zero" {
     error_message = "a private API must have a way in"
   }
   assert {
-    condition     = length(aws_eks_node_group.this["cpu"].taint) == 0
+    condition     = length(aws_eks_node_group.this["cpu-a"].taint) == 0
     error_message = "CPU nodes must take the system's pods"
   }
   assert {
@@ -130,7 +130,7 @@ run "public_on_demand_and_without_extras" {
     error_message = "the public endpoint must be limited"
   }
   assert {
-    condition     = sort(keys(aws_eks_node_group.this)) == tolist(["cpu", "gpu-ondemand"]) && aws_eks_node_group.this["gpu-ondemand"].scaling_config[0].min_size == 2
+    condition     = sort(keys(aws_eks_node_group.this)) == tolist(["cpu-a", "cpu-b", "gpu-ondemand"]) && aws_eks_node_group.this["gpu-ondemand"].scaling_config[0].min_size == 2
     error_message = "only an on-demand pool of at least two was asked for"
   }
   assert {
@@ -154,13 +154,22 @@ run "public_on_demand_and_without_extras" {
 run "spot_alone_by_day" {
   command = plan
   variables {
+    zones         = ["us-east-1a", "us-east-1b", "us-east-1c"]
     gpu_pool      = { accelerator = "H100", accelerator_count = 8, on_demand_fallback = false, min = 1, zones = ["us-east-1b"] }
     auto_shutdown = { cron = "30 20 * * *", resume_cron = "0 6 * * MON-FRI", timezone = "Europe/Berlin" }
   }
 
   assert {
-    condition     = sort(keys(aws_eks_node_group.this)) == tolist(["cpu", "gpu-spot"]) && aws_eks_node_group.this["gpu-spot"].instance_types == tolist(["p5.48xlarge"])
+    condition     = sort(keys(aws_eks_node_group.this)) == tolist(["cpu-a", "cpu-b", "cpu-c", "gpu-spot"]) && aws_eks_node_group.this["gpu-spot"].instance_types == tolist(["p5.48xlarge"])
     error_message = "only a spot pool of p5.48xlarge was asked for"
+  }
+  assert {
+    condition     = jsonencode([for zone in ["a", "b", "c"] : [for scaling in aws_eks_node_group.this["cpu-${zone}"].scaling_config : [scaling.min_size, scaling.max_size]][0]]) == "[[1,7],[1,7],[0,6]]"
+    error_message = "the zones' groups must add up to 2 to 20 nodes"
+  }
+  assert {
+    condition     = alltrue([for name, group in aws_eks_node_group.this : length(group.subnet_ids) == 1 && one(aws_autoscaling_group_tag.this["${name}/label/topology.ebs.csi.aws.com/zone"].tag).value == local.pools[name].zones[0] if startswith(name, "cpu-")])
+    error_message = "a group without nodes must say whose disks its nodes could take"
   }
   assert {
     condition     = aws_eks_node_group.this["gpu-spot"].scaling_config[0].min_size == 1
@@ -187,7 +196,7 @@ run "a_capacity_block" {
     error_message = "a block must be asked for as one"
   }
   assert {
-    condition     = aws_launch_template.this["gpu-ondemand"].capacity_reservation_specification[0].capacity_reservation_target[0].capacity_reservation_id == "cr-0123" && length(aws_launch_template.this["cpu"].capacity_reservation_specification) == 0
+    condition     = aws_launch_template.this["gpu-ondemand"].capacity_reservation_specification[0].capacity_reservation_target[0].capacity_reservation_id == "cr-0123" && length(aws_launch_template.this["cpu-a"].capacity_reservation_specification) == 0
     error_message = "the GPU group alone must fill it"
   }
 }
