@@ -47,9 +47,18 @@ def test_what_nobody_foresaw_is_a_ticket() -> None:
     assert receiver(CONFIG, "alertname=Strange") == "tickets"
 
 
+@pytest.mark.parametrize(
+    "labels", [("alertname=Watchdog", "severity=none"), ("alertname=InfoInhibitor", "severity=none")]
+)
+def test_what_the_chart_only_watches_itself_by_is_no_ticket(labels: tuple[str, ...]) -> None:
+    assert receiver(CONFIG, *labels) == "nobody"
+
+
 def test_a_route_taken_out_is_noticed(tmp_path: Path) -> None:
     config = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))
-    config["route"]["routes"].pop(0)
+    config["route"]["routes"] = [
+        route for route in config["route"]["routes"] if route["receiver"] != "recommendations-pager"
+    ]
     changed = tmp_path / "alertmanager.yml"
     changed.write_text(yaml.safe_dump(config), encoding="utf-8")
     assert receiver(changed, "area=recommendations", "severity=critical") == "recommendations-chat"

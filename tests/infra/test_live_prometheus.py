@@ -239,7 +239,7 @@ def test_every_recording_has_data_or_needs_what_is_not_here(prometheus: Server, 
         "semrec:parity_users:gained15m", "semrec:parity_share:held", "semrec:requests:rate5m", "semrec:request_errors:ratio5m",
         "semrec:request_seconds:p50_5m", "semrec:request_seconds:p99_5m", "semrec:answers:rate5m",
         "semrec:excluded_served:gained15m", "semrec:releases_refused:gained1h", "semrec:gpu_memory:ratio",
-        "semrec:replicas_healthy:sum",
+        "semrec:replicas_healthy:min",
         "semrec:parts_retried:gained1h",
     }  # fmt: skip
     assert all(absent(name) for name in empty)

@@ -303,7 +303,12 @@ def test_it_is_suspended_nightly_and_at_the_budget(deployment: Deployment) -> No
     assert inputs == {"suspend": "suspend", "resume": "resume", "hard-stop": "check-budget"}
     (arn,) = {schedule["Target"]["Arn"] for schedule in schedules.values()}
     machine = json.loads(deployment.client("stepfunctions").describe_state_machine(stateMachineArn=arn)["definition"])
-    assert {pool["group"] for pool in machine["States"]["Suspend"]["Result"]} == {"cpu-a", "cpu-b", "gpu-spot", "gpu-ondemand"}
+    assert {pool["group"] for pool in machine["States"]["Suspend"]["Result"]} == {
+        "cpu-a",
+        "cpu-b",
+        "gpu-spot",
+        "gpu-ondemand",
+    }
     assert machine["States"]["Spent"]["Choices"][0]["Next"] == "Suspend"
     (budget,) = deployment.client("budgets").describe_budgets(AccountId="123456789012")["Budgets"]
     assert float(budget["BudgetLimit"]["Amount"]) == 500
