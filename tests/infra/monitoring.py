@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,16 @@ def expressions(dashboard: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """(title of the panel, expression) of all that a dashboard asks Prometheus."""
     for panel in panels(dashboard):
         yield from ((panel["title"], target["expr"]) for target in panel.get("targets", ()))
+
+
+def series_of_the_rule_tests() -> dict[str, set[str]]:
+    """The name of each series that the rules are unit-tested with -> the names of all its labels."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for path in RULE_TESTS.glob("*.test.yml"):
+        for series in re.findall(r"series: '([^']+)'", path.read_text(encoding="utf-8")):
+            name, _, labels = series.partition("{")
+            found[name] |= set(re.findall(r"(\w+)=\"", labels))
+    return found
 
 
 def names_in(expression: str) -> set[str]:

@@ -27,7 +27,7 @@ from typing import Any
 import pytest
 import yaml
 from local_processes import free_port, free_ports, wait_until
-from monitoring import PROMETHEUS, ROOT, dashboards, expressions, need, rules
+from monitoring import PROMETHEUS, ROOT, dashboards, expressions, need, rules, series_of_the_rule_tests
 
 from semrec.data import import_interactions, import_items, import_users
 from semrec.demo import film_items, viewer_interactions, viewer_rows
@@ -277,6 +277,15 @@ def test_values_are_those_of_the_runs(prometheus: Server, workspace: Workspace) 
     assert prometheus.value("semrec:run_coverage_share:ratio_to_live") == pytest.approx(coverage[0] / coverage[1])
     age_s = prometheus.value("semrec:served_age:seconds")
     assert age_s is not None and age_s == pytest.approx(time.time() - live.published_at_s, abs=20)
+
+
+def test_the_rules_are_unit_tested_with_series_as_ray_exports_them(prometheus: Server, workspace: Workspace) -> None:
+    held = set()
+    for name, labels in series_of_the_rule_tests().items():
+        for series in prometheus.get("series", **{"match[]": name}):
+            held.add(name)
+            assert labels - {"ray_io_cluster"} <= series.keys(), name  # that one is the PodMonitor's
+    assert len(held) >= 15, sorted(held)
 
 
 def test_gains_count_what_short_jobs_did(prometheus: Server, workspace: Workspace) -> None:

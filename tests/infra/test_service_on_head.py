@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ import pytest
 import yaml
 from image_steps import exec_form, read_stages
 from local_processes import free_port, free_ports
+from monitoring import series_of_the_rule_tests
+from prometheus_client.parser import text_string_to_metric_families
 from rendered import clusters, one, pod_specs, render
 
 from cluster.serving.access.keys import append_key, make_key
@@ -161,6 +164,26 @@ def test_haproxys_own_pages_are_open_to_whoever_reaches_them(service: dict[str, 
     """So the network policy must keep them (test_who_may_reach_a_ray_node): when this fails, Ray has mended it."""
     _await(lambda: _listeners(service["stats"]) == _listeners(service["haproxy_metrics"]) == {"haproxy"})
     assert "haproxy_process" in _ask(service["haproxy_metrics"], "/metrics")[1]
+
+
+def test_the_rules_are_unit_tested_with_series_as_serve_exports_them(service: dict[str, int]) -> None:
+    assert _ask(service["http"], "/v1/users/user-1/recommendations")[0] == 200
+    exported: dict[str, list[dict[str, str]]] = defaultdict(list)
+
+    def is_there() -> bool:
+        exported.clear()
+        for family in text_string_to_metric_families(_ask(service["metrics"], "/metrics")[1]):
+            for sample in family.samples:
+                exported[sample.name].append(sample.labels)
+        return {"ray_serve_deployment_replica_healthy", "ray_semrec_serving_answers_total"} <= exported.keys()
+
+    _await(is_there)
+    assert {labels["deployment"] for labels in exported["ray_serve_deployment_replica_healthy"]} == {"recommender"}
+    held = {name: labels for name, labels in series_of_the_rule_tests().items() if name in exported}
+    assert len(held) >= 5, sorted(held)
+    for name, tested in held.items():
+        for labels in exported[name]:
+            assert tested - {"instance", "job", "ray_io_cluster"} <= labels.keys(), name
 
 
 def _health_check(agent_port: int) -> int:

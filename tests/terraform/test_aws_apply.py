@@ -158,7 +158,7 @@ def test_the_pools_are_2_to_20_and_0_to_8_spot_first(deployment: Deployment) -> 
 
 
 def test_an_empty_pool_says_that_its_nodes_would_take_the_pods_of_the_manifests(deployment: Deployment) -> None:
-    """What the autoscaler knows of a group at 0 beside the CPUs and memory of its machine, held against what the pods ask for."""
+    """What the autoscaler knows of a group at 0 beside CPUs and memory, held against what the pods ask for."""
     groups = clusters(render("aws"))["RayCluster/semrec"]["workerGroupSpecs"]
     pods = {group["groupName"]: group["template"]["spec"] for group in groups}
     for name, machine_gpus in {"gpu-spot": 1, "gpu-ondemand": 1, "cpu-b": 0}.items():
