@@ -34,7 +34,7 @@ _TOOLS: Final = {
 #: Tool -> the oldest version that will do, how it tells its own, and where in the answer that stands.
 _VERSIONS: Final = {
     "terraform": ((1, 11), ["terraform", "version", "-json"], ("terraform_version",)),
-    "kubectl": ((1, 34), ["kubectl", "version", "--client", "-o", "json"], ("clientVersion", "gitVersion")),
+    "kubectl": ((1, 35), ["kubectl", "version", "--client", "-o", "json"], ("clientVersion", "gitVersion")),
 }
 
 

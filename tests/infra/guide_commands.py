@@ -1,7 +1,7 @@
 """Stand-ins for the command lines of infra/README.md: each does what can be done here, and refuses what the real one would.
 
-One program under several names (terraform, kubectl, docker, aws, gcloud, az, curl). What was made is a JSON file, GUIDE_STATE;
-the outputs of Terraform are another, GUIDE_OUTPUTS. Manifests are rendered by the real kubectl, GUIDE_KUBECTL.
+One program under several names (terraform, kubectl, docker, cosign, kind, helm, aws, gcloud, az, curl). What was made is a JSON
+file, GUIDE_STATE; the outputs of Terraform are another, GUIDE_OUTPUTS. The real kubectl, GUIDE_KUBECTL, renders manifests.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ def terraform(state: dict[str, Any], words: list[str]) -> None:
                 apply_addons(state, json.loads((folder / values).read_text()))
             if words[1] == "destroy" and folder.name != "addons":
                 require(not state["ray"] and "addons" not in state, "something still runs in the cluster")
+                require(not state.get("volumes"), "the disks of Prometheus and Alertmanager would be paid for ever")
             state.pop("addons", None) if words[1] == "destroy" else state.setdefault(folder.name, True)
         case ["output", "-raw", name]:
             require(isinstance(OUTPUTS.get(name), str), f"no output {name} that is a string")
@@ -65,6 +66,7 @@ def apply_addons(state: dict[str, Any], values: dict[str, Any]) -> None:
         "grafana-admin": {"admin-user", "admin-password"},
         "receivers": {"recommendations-routing-key", "platform-routing-key", "slack-url"},
     }.items():
+        state["volumes"] = True
         require(
             set(state["made"].get(f"monitoring/Secret/{name}", [])) == keys, f"no Secret {name} with {sorted(keys)}"
         )
@@ -75,6 +77,12 @@ def kubectl(state: dict[str, Any], words: list[str]) -> None:
     match words[2:] if words[0] == "-n" else words:
         case ["kustomize", folder]:
             sys.stdout.write(render(folder))
+        case ["delete", "namespace", "monitoring"]:
+            require("addons" not in state, "the charts still run in it")
+            state["namespaces"].remove("monitoring")
+        case ["wait", "--for=delete", "pv", "--all", _]:
+            require("monitoring" not in state["namespaces"], "timed out: the claims hold their volumes")
+            state["volumes"] = False
         case ["config", "set-cluster", *_]:
             pass
         case ["port-forward", "svc/semrec-online-serve-svc", "8000"]:
@@ -94,7 +102,10 @@ def kubectl(state: dict[str, Any], words: list[str]) -> None:
         case ["apply", "-k", folder]:
             require("addons" in state, "no matches for kind RayCluster: the operators are not installed")
             require("semrec" in state["namespaces"], "no namespace semrec")
-            check_references(state, render(folder))
+            text = render(folder)
+            made = re.findall(r"^kind: Secret\nmetadata:\n(?:  .*\n)*?  name: ([\w-]+)", text, re.M)  # kind's own
+            state["made"] |= {f"semrec/Secret/{name}": [] for name in made}
+            check_references(state, text)
             state["ray"] = ["standing"]
         case ["delete", "rayjob", _, "--ignore-not-found"]:
             pass
@@ -153,8 +164,12 @@ def check_references(state: dict[str, Any], text: str) -> None:
     for kind, names in {"Secret": secrets, "ConfigMap": maps}.items():
         missing = [name for name in names if f"semrec/{kind}/{name}" not in state["made"]]
         require(not missing, f"no {kind} {missing}")
-    require(f"image: {os.environ['GUIDE_IMAGE']}" in text, "pods run another image than the one that was pushed")
-    require(OUTPUTS["data_uri"] in text and OUTPUTS["redis_address"] in text, "settings of another account")
+    image = state["loaded"] if "loaded" in state else os.environ["GUIDE_IMAGE"]
+    require(f"image: {image}" in text, "pods run another image than the one that was pushed")
+    require(
+        "loaded" in state or (OUTPUTS["data_uri"] in text and OUTPUTS["redis_address"] in text),
+        "settings of another account",
+    )
 
 
 def docker(state: dict[str, Any], words: list[str]) -> None:
@@ -162,13 +177,30 @@ def docker(state: dict[str, Any], words: list[str]) -> None:
     match words:
         case ["login", *_]:
             require(PIPED, "no password")
-        case ["build", "-f", file, "-t", tag, "."]:
-            require(Path(file).is_file() and tag.startswith(f"{repository}:"), "another repository")
-            state["image"] = tag
+        case ["buildx", "imagetools", "inspect", base, "--format", "{{.Manifest.Digest}}"]:
+            require(
+                f"BASE={base}\n" in Path("infra/docker/Dockerfile").read_text(),
+                "another base than the one that is tested",
+            )
+            print("sha256:" + "b2" * 32)
+        case ["build", *options, "."]:
+            values = dict(re.findall(r"(-f|-t|BASE)[ =](\S+)", " ".join(options)))
+            require(Path(values["-f"]).is_file(), "no Dockerfile")
+            require(re.fullmatch(r"[\w./-]+:[\w.-]+", values["-t"]), "invalid tag: an image cannot be given a digest")
+            require(values["-t"].startswith((f"{repository}:", "localhost/")), "another repository")
+            require(
+                values.get("BASE", "@").count("@") == 1 or values["BASE"] == "ubuntu:24.04", "a base without its digest"
+            )
+            state["image"] = values["-t"]
+        case ["run", "--rm", image, "sh", "-c", script]:
+            require(image == os.environ["GUIDE_IMAGE"], "another image than the one that was pushed")
+            require("cyclonedx-py environment" in script and "/tmp/" in script, "unknown")
+            print("{}")
         case ["push", tag]:
             require(state.get("logged_in") and tag == state["image"], "denied")
+            state["pushed"] = tag
         case ["inspect", "--format", _, tag]:
-            require(tag == state["image"], "no such image")
+            require(tag == state.get("pushed"), "an image that was not pushed has no digest")
             print(os.environ["GUIDE_IMAGE"])
         case _:
             refuse("unknown")
@@ -193,6 +225,29 @@ def cloud(state: dict[str, Any], words: list[str]) -> None:
         require(re.search(rf"{known}|role assignment create .* --assignee id", line), "unknown")
 
 
+def cosign(state: dict[str, Any], words: list[str]) -> None:
+    require(words[-1] == os.environ["GUIDE_IMAGE"], "a signature is of a digest")
+    require(words[1] == "--key" and words[2], "no key")
+    if words[0] == "attest":
+        json.loads(Path(words[words.index("--predicate") + 1]).read_text())
+    state["signed"] = [*state.get("signed", []), words[0]]
+
+
+def kind(state: dict[str, Any], words: list[str]) -> None:
+    if words[:2] == ["load", "docker-image"]:
+        require(state.get("kind") and words[2] == state.get("image"), "no cluster, or no such image")
+        state["loaded"] = words[2]
+    else:
+        require(words == ["create", "cluster"], "unknown")
+        state["kind"] = True
+
+
+def helm(state: dict[str, Any], words: list[str]) -> None:
+    require(words[:3] == ["install", "kuberay-operator", "kuberay-operator"] and state.get("kind"), "no cluster")
+    require("RayCronJob,featureGates[0].enabled=true" in " ".join(words), "no matches for kind RayCronJob")
+    state["addons"] = True
+
+
 def curl(state: dict[str, Any], words: list[str]) -> None:
     """The service, which is there once Ray is, and asks for a key."""
     require(state["ray"], "no service")
@@ -205,7 +260,8 @@ if __name__ == "__main__":
     with STATE.open("r+") as file:
         fcntl.flock(file, fcntl.LOCK_EX)  # both ends of a pipe run at once
         made: dict[str, Any] = json.load(file)
-        {"terraform": terraform, "kubectl": kubectl, "docker": docker, "curl": curl}.get(name, cloud)(made, words)
+        programs = (terraform, kubectl, docker, cosign, kind, helm, curl)
+        {program.__name__: program for program in programs}.get(name, cloud)(made, words)
         file.seek(0)
         file.truncate()
         json.dump(made, file)

@@ -69,7 +69,8 @@ def test_the_states_of_cluster_and_addons_are_two(cloud: str) -> None:
 
 
 def test_the_jobs_that_it_starts_exist() -> None:
-    started = set(re.findall(r"(?:^|&& )job ([a-z-]+)", SHELL, re.MULTILINE))
+    started = set(re.findall(r"(?:^|&& )job ([a-z-]+)|semrec\.io/job=([a-z-]+)", SHELL, re.MULTILINE))
+    started = {name for pair in started for name in pair if name}
     assert {"run", "demo", "import-items"} <= started
     for cloud in CLOUDS:
         assert started <= {job["metadata"]["labels"]["semrec.io/job"] for job in render(f"{cloud}/jobs")}

@@ -83,7 +83,19 @@ def checkout(tmp_path: Path) -> Path:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("brought")
     (tmp_path / "bin").mkdir()
-    for name in ("terraform", "kubectl", "docker", "aws", "gcloud", "az", "kubelogin", "curl"):
+    for name in (
+        "terraform",
+        "kubectl",
+        "docker",
+        "aws",
+        "gcloud",
+        "az",
+        "kubelogin",
+        "curl",
+        "cosign",
+        "kind",
+        "helm",
+    ):
         program = tmp_path / "bin" / name
         program.write_text(f"#!{sys.executable} -IS\n{Path(__file__).with_name('guide_commands.py').read_text()}")
         program.chmod(0o755)
@@ -105,6 +117,7 @@ def run(checkout: Path, cloud: str, text: str) -> tuple[subprocess.CompletedProc
         "GUIDE_KUBECTL": kubectl,
         "GUIDE_IMAGE": IMAGE,
     }
+    environment["SIGNING_KEY"] = "key"
     environment.pop("KUBE_CONFIG_PATH", None)
     script = "set -euo pipefail\n" + text.replace("export CLOUD=aws ", f"export CLOUD={cloud} ")
     done = subprocess.run(
@@ -125,6 +138,39 @@ def test_every_step_works_in_its_place_and_what_removes_it_all(checkout: Path, c
     settings = (checkout / f"infra/kuberay/clouds/{cloud}/settings.yaml").read_text()
     assert f"image: {IMAGE}\n" in settings and 'gpuWorkers: "8"\n' in settings and "kubectl: v1.36.0\n" in settings
     assert state["ray"] == [] and "addons" not in state
+
+
+def test_a_release_is_built_on_a_pinned_base_and_signed_with_its_bill_of_materials(checkout: Path) -> None:
+    before = [f"out() {{ terraform -chdir=terraform/live/aws output -raw $1; }}\n{COMMANDS['aws'][0]}\n"]
+    done, state = run(checkout, "aws", "\n".join(before + blocks("The image")))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert state["signed"] == ["sign", "attest"]
+
+
+def test_kind_gets_its_cluster_and_the_demo(checkout: Path) -> None:
+    done, state = run(checkout, "aws", "\n".join(blocks("On your own machine: kind")))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert state["jobs"] == ["demo"] and state["loaded"] == "localhost/semrec:0.1.0-cpu"
+
+
+def test_every_chapter_with_commands_is_run() -> None:
+    chapters = re.findall(r"^## (.+)$", TEXT, re.M)
+    with_commands = {title for title in chapters if blocks(title)}
+    assert with_commands == {
+        *("From nothing to recommendations", "The image", "On your own machine: kind", "Removing everything")
+    }
+
+
+def test_the_three_commands_of_terraform_work_beside_what_has_to_exist(checkout: Path) -> None:
+    (block,) = re.findall(r"```sh\n(.*?)```", (ROOT / "terraform/README.md").read_text(), re.DOTALL)
+    start = "\n".join(blocks("From nothing to recommendations"))
+    steps = start[: start.index("terraform -chdir=terraform/live")]  # the state's place and the two files
+    secrets = "\n".join(re.findall(r"^kubectl.* monitoring.*\n(?:  .*\n)*", start, re.M))
+    done, state = run(
+        checkout, "aws", f"{steps}\n{secrets}\ncp terraform/live/aws/backend.tf terraform/addons\ncd terraform\n{block}"
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "addons" in state
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,7 @@ def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, dict[
     monkeypatch.setenv("ANSWERS", str(tmp_path / "answers.json"))
     tools = {
         "version -json": {"terraform_version": "1.11.4"},
-        "version --client": {"clientVersion": {"gitVersion": "v1.34.0"}},
+        "version --client": {"clientVersion": {"gitVersion": "v1.35.0"}},
     }
 
     def answer(cloud: str, answers: dict[str, Any]) -> dict[str, Finding]:
@@ -115,7 +115,7 @@ def test_a_complete_account_lacks_nothing(ask: Any, cloud: str) -> None:
         ("azure", "role", [{"roleDefinitionName": "Contributor"}], "role of whoever applies", "Owner"),
         ("azure", "vm", [usage("standardNVADSA10v5Family", 297)], "quota of GPU vCPUs on demand", "288 of StandardNVADSA10"),
         ("azure", "version -json", {"terraform_version": "1.9.8"}, "version of terraform", "terraform 1.11"),
-        ("azure", "version --client", {"clientVersion": {"gitVersion": "v1.32.4-d"}}, "version of kubectl", "kubectl 1.34"),
+        ("azure", "version --client", {"clientVersion": {"gitVersion": "v1.32.4-d"}}, "version of kubectl", "kubectl 1.35"),
     ],
 )  # fmt: skip
 def test_what_is_missing_is_named_with_its_remedy(
