@@ -14,6 +14,7 @@ from jobs.cli_common import (
     AllowEmpty,
     AllowLostClause,
     AllowWorse,
+    ConsoleProgress,
     Require,
     exit_on_error,
     run_as_program,
@@ -22,6 +23,7 @@ from jobs.cli_common import (
 from jobs.printing import say
 
 if TYPE_CHECKING:
+    from semrec.settings import Settings
     from semrec.workspace.folder import Workspace
 
 __all__ = ["main"]
@@ -31,6 +33,7 @@ __all__ = ["main"]
 @with_workspace()
 def main(
     workspace: Workspace,
+    settings: Settings,
     run_id: Annotated[str | None, typer.Option("--run", help="Run to publish (default: the newest).")] = None,
     allow_empty: AllowEmpty = False,
     allow_lost_clause: AllowLostClause = None,
@@ -38,14 +41,20 @@ def main(
     require: Require = None,
 ) -> None:
     """Publish a verified run: release and run go live in one step."""
+    from semrec.export.published import check_exports, export_places, export_published
     from semrec.runs.gates import Allowed
     from semrec.runs.plan import newest_run
     from semrec.runs.publish import publish
 
     storage = workspace.storage
+    export_places(settings.publish)  # a wrong one is said before anything is live
     allowed = Allowed(allow_empty, frozenset(allow_lost_clause or ()), allow_worse, required=tuple(require or ()))
     live = publish(storage, run_id or newest_run(storage), allowed)
     say(f"live: release {live.release}, run {live.run}")
+    exports = export_published(storage, live.release, settings.publish, ConsoleProgress())
+    for place in exports.places:
+        say(str(place))
+    check_exports(exports)
 
 
 if __name__ == "__main__":

@@ -61,6 +61,7 @@ def main(
     """Embed, learn, release, score, verify and publish."""
     from cluster.stages.pipeline import run_pipeline
     from semrec.encoders.settings import embed_settings
+    from semrec.export.published import check_exports
     from semrec.runs.gates import Allowed
 
     encoder = embed_settings({**settings.encoder.model_dump(), "device": device})
@@ -79,6 +80,7 @@ def main(
             ),
         )
     say(f"live: release {result.live.release}, run {result.live.run}")
+    check_exports(result.exports)
 
 
 if __name__ == "__main__":

@@ -45,6 +45,8 @@ def main(
     if status.runs:
         show_table(table)
     say(f"live: {status.live or 'nothing'}")
+    for line in status.exports:
+        say(one_line(line))
 
 
 if __name__ == "__main__":

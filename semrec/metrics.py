@@ -69,6 +69,7 @@ METRICS: Final = {
             "semrec_run_excluded_items", "gauge", "Places of a run with an item that its user may not see.", ("which",)
         ),
         Metric("semrec_live_published_timestamp_seconds", "gauge", "When the live pair went live, in Unix time."),
+        Metric("semrec_export_failed", "gauge", "1 where the export of what went live failed, else 0.", ("exporter",)),
         Metric("semrec_request_seconds", "histogram", "Time to an answer.", ("endpoint",), _REQUEST_SECONDS),
         Metric("semrec_serving_answers_total", "counter", "Answers made from a release.", ("release",)),
         Metric(

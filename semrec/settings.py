@@ -12,7 +12,6 @@ the workspace. Where work is done (address, workers, devices) is chosen for each
 from __future__ import annotations
 
 import json
-import textwrap
 import tomllib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -22,6 +21,7 @@ from pydantic.fields import FieldInfo
 
 from semrec.errors import SettingsError
 from semrec.limits import MAX_K
+from semrec.settings_text import settings_text, value_text
 
 if TYPE_CHECKING:
     from semrec.workspace.storage import Storage
@@ -34,6 +34,7 @@ __all__ = [
     "SETTINGS_FILE",
     "EncoderSettings",
     "ModelsSettings",
+    "PublishSettings",
     "QuarantineSettings",
     "ReleaseSettings",
     "ScoreSettings",
@@ -58,12 +59,6 @@ DEFAULT_ELIGIBILITY: Final = ("platform",)
 
 #: What may stand beside another encoder: each has a model of its own in `semrec.models.beside`.
 BESIDE_KINDS: Final = ("image", "document")
-
-_LINE_WIDTH = 100
-_HEADER = (
-    "Settings of this workspace. `semrec config show` explains them, `semrec config set KEY VALUE` changes one. That command "
-    "writes this file anew and keeps no comments of your own. A line that is left out has its default."
-)
 
 
 class _Section(BaseModel):
@@ -246,6 +241,26 @@ class VerifySettings(_Section):
     num_sampled_users: int = Field(8, ge=0, description="Users whose lists are computed again by the reference engine.")
 
 
+class PublishSettings(_Section):
+    """What follows when a run goes live."""
+
+    export: tuple[str, ...] = Field(
+        (),
+        description="Places where the release's item vectors are then exported: EXPORTER=LOCATION, as "
+        "qdrant=http://127.0.0.1:6333. Only what changed is written.",
+    )
+    export_users: bool = Field(False, description="Whether users' vectors are exported there, too.")
+
+    @field_validator("export")
+    @classmethod
+    def _check_places(cls, places: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(exporter and location for exporter, _, location in (place.partition("=") for place in places)):
+            raise ValueError("EXPORTER=LOCATION, each with both")
+        if len(set(places)) < len(places):
+            raise ValueError("each place once")
+        return places
+
+
 class QuarantineSettings(_Section):
     """How many bad rows an import or an embedding takes before it fails."""
 
@@ -262,6 +277,7 @@ class Settings(_Section):
     models: ModelsSettings = ModelsSettings()
     score: ScoreSettings = ScoreSettings()
     verify: VerifySettings = VerifySettings()
+    publish: PublishSettings = PublishSettings()
     quarantine: QuarantineSettings = QuarantineSettings()
 
 
@@ -279,13 +295,6 @@ def setting_value(settings: Settings, key: str) -> Any:
     _check_key(key, SETTINGS_FILE)
     section, _, name = key.partition(".")
     return getattr(getattr(settings, section), name)
-
-
-def value_text(value: Any) -> str:
-    """Formats a setting's value as `semrec config set` takes it: names with commas between, nothing where it is not set."""
-    if isinstance(value, tuple):
-        return ",".join(value)
-    return "" if value is None else str(value).removesuffix(".0")
 
 
 def change_settings(settings: Settings, values: Mapping[str, Any], *, source: str = SETTINGS_FILE) -> Settings:
@@ -332,31 +341,7 @@ def read_settings(storage: Storage) -> Settings:
 
 def write_settings(storage: Storage, settings: Settings) -> None:
     """Writes the settings file, whole or not at all, with each setting's sentence above it."""
-    storage.write_bytes(SETTINGS_FILE, _toml(settings).encode())
-
-
-def _toml(settings: Settings) -> str:
-    lines = _comment(_HEADER)
-    for section, values in settings:
-        lines += ["", *_comment(str(type(values).__doc__)), f"[{section}]"]
-        for name, field in type(values).model_fields.items():
-            value, default = getattr(values, name), value_text(field.default)
-            lines += _comment(f"{field.description} Default: {default or 'none'}.")
-            lines.append(f"# {name} is not set" if value is None else f"{name} = {_toml_value(value)}")
-    return "\n".join(lines) + "\n"
-
-
-def _comment(text: str) -> list[str]:
-    return textwrap.wrap(text, _LINE_WIDTH, initial_indent="# ", subsequent_indent="# ")
-
-
-def _toml_value(value: Any) -> str:
-    if isinstance(value, tuple):
-        return f"[{', '.join(map(_toml_value, value))}]"
-    if isinstance(value, str):
-        # A JSON string is a TOML string, but for the one control character that only TOML wants escaped.
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-    return repr(value).lower() if isinstance(value, bool) else repr(value)
+    storage.write_bytes(SETTINGS_FILE, settings_text(settings).encode())
 
 
 def _parsed(field: FieldInfo, value: Any) -> Any:

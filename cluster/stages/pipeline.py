@@ -17,6 +17,7 @@ from semrec.changes.compact import compact_changes
 from semrec.encoders.settings import EmbedSettings
 from semrec.errors import IncompleteRunError
 from semrec.evaluation.choose import ModelChoice
+from semrec.export.published import PublishedExports, export_places, export_published
 from semrec.progress import Progress
 from semrec.runs.gates import NOTHING_ALLOWED, Allowed
 from semrec.runs.live import Live
@@ -38,6 +39,7 @@ class PipelineResult:
     score: ScoreResult
     verification: Verification
     live: Live
+    exports: PublishedExports
 
 
 def run_pipeline(
@@ -55,9 +57,10 @@ def run_pipeline(
 
     `encoder` is that of the settings with the device for it, None for wherever `compute` works; `engine` and `num_shards`
     are as `score_users` has them. Raises what the stages raise; nothing goes live unverified, nor empty or with less
-    eligibility unless it is `allowed`.
+    eligibility unless it is `allowed`. What fails of the exports to `publish.export` stands in the result, and undoes nothing.
     """
     # Before hours of work, not after.
+    export_places(settings.publish)
     for change in check_settings_for_live(workspace.storage, settings.release):
         progress.note(change)
     if applied := compute.run(compact_changes, workspace):
@@ -103,4 +106,8 @@ def run_pipeline(
         )
     live = publish(workspace.storage, scored.run_id, allowed)
     export_live(live, compute.metrics)
-    return PipelineResult(embedded[encoder.kind], choice, released, scored, verification, live)
+    exports: PublishedExports = compute.run(export_published, workspace.storage, live.release, settings.publish)
+    for place in exports.places:
+        progress.note(str(place))
+        compute.metrics.set("semrec_export_failed", float(place.error is not None), exporter=place.exporter)
+    return PipelineResult(embedded[encoder.kind], choice, released, scored, verification, live, exports)

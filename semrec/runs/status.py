@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from semrec.export.published import PublishedExports
 from semrec.release.reader import newest_release
 from semrec.runs.live import read_live
 from semrec.runs.plan import find_runs, run_folder, run_inputs
@@ -45,6 +46,7 @@ class Status:
     inputs: list[str]
     runs: list[RunStatus]
     live: str | None
+    exports: list[str]
 
 
 def live_or_newest(storage: Storage) -> str:
@@ -59,7 +61,9 @@ def read_status(workspace: Workspace) -> Status:
     live = read_live(storage)
     runs = [_run_status(storage, run, live.run if live else None) for run in find_runs(storage)]
     shown = f"release {live.release}, run {live.run}" if live else None
-    return Status(workspace.uri, workspace.num_buckets, _inputs(storage), runs, shown)
+    exports = PublishedExports.read_if_there(storage)
+    said = [f"{place} (release {exports.release})" for place in exports.places] if exports else []
+    return Status(workspace.uri, workspace.num_buckets, _inputs(storage), runs, shown, said)
 
 
 def _inputs(storage: Storage) -> list[str]:

@@ -54,6 +54,8 @@ KEYS = [
     "models.ials_unobserved_weight",
     "score.k",
     "verify.num_sampled_users",
+    "publish.export",
+    "publish.export_users",
     "quarantine.max_share",
 ]
 NAMES = st.text(st.characters(codec="utf-8"), min_size=1)
@@ -76,7 +78,7 @@ def test_a_workspace_without_a_file_has_the_defaults(storage: Storage) -> None:
         *("text", "all-MiniLM-L6-v2", "efficientnet-lite0", "auto", "torch", "256", ""),
         *("platform", "180", "", "", "auto"),
         *("auto", "5000", "True", "20000", "0.1", "", "", "", "", "", "", ""),
-        *("20", "8", "0.01"),
+        *("20", "8", "", "False", "0.01"),
     ]
     assert list(setting_fields()) == KEYS
 
@@ -133,6 +135,7 @@ def test_a_file_may_name_some_settings_only(storage: Storage) -> None:
         ('[score]\nk = "20"\n', "score.k = '20': Input should be a valid integer"),
         ("[score]\nk = true\n", "score.k = True: Input should be a valid integer"),
         ("[score]\nkk = 1\n", "unknown setting score.kk; expected one of encoder.kind, "),
+        ('[publish]\nexport = ["qdrant"]\n', "publish.export = "),
         ("k = 20\n", "unknown setting k; expected one of encoder.kind, "),
         ("score = 20\n", "score: "),
         ("[scoring]\nk = 20\n", "unknown setting scoring; expected one of "),
