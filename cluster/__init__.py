@@ -1,1 +1,1 @@
-"""Where it is computed: the only package that imports ray."""
+"""Runs the computations of `semrec` on a Ray cluster: the only package that imports ray."""

@@ -114,7 +114,7 @@ class RayCluster:
     """Runs everything on the Ray cluster that this process is connected to, in a pool of actors that stays until `close`."""
 
     def __init__(self, options: ComputeOptions, *, is_own: bool = False) -> None:
-        """`is_own`: a Ray of this command alone, to which no node will be added."""
+        """Takes the cluster's options. `is_own`: a Ray of this command alone, to which no node will be added."""
         self._options, self._is_own = options, is_own
         self.pool = WorkerPool()
         self.metrics: Metrics = RayMetrics()

@@ -13,7 +13,9 @@ _DEVICES = ("auto", "cpu", "cuda")
 
 @dataclass(frozen=True)
 class ComputeOptions:
-    """Where to work. Without an address and outside a Ray job, a local Ray is started and ended with the command."""
+    """The place and resources of a command's work. Without an address and outside a Ray job, a local Ray is started and ended
+    with the command.
+    """
 
     in_process: bool = False
     address: str | None = None

@@ -1,4 +1,4 @@
-"""The one executor: numbered parts over the groups of a pool of Ray actors, bounded in-flight work, retry.
+"""Executes numbered parts over the groups of a pool of Ray actors, bounded in-flight work, retry.
 
 Every group has at most two parts at hand: one at work, one waiting. When an actor, its worker process or its node dies, the
 group's parts go back to the queue, the other groups go on, and the group takes work again once Ray has restarted its actors

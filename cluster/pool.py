@@ -1,4 +1,4 @@
-"""The pool: groups of Ray actors that outlive the plans they work on, because a plan may be done sooner than they start.
+"""Keeps a pool of groups of Ray actors. They outlive their plans, because a plan may be done sooner than they start.
 
 A group is one actor, or S actors that hold the shards of one replica. Groups of one shape are kept at a time: those of
 another would hold the resources that the next ones wait for.
@@ -44,7 +44,7 @@ class GroupShape:
 
 @dataclass(frozen=True, eq=False)
 class WorkerSpec:
-    """How to make the workers of a plan: `worker(**arguments)`, in an actor with these resources.
+    """The workers of a plan: `worker(**arguments)`, in an actor with these resources.
 
     With `shards`, a group has one actor per entry, which adds that entry to the arguments; its workers answer `score_shard`
     and the first one merges with `commit_part`. Two plans with the same spec (the object, not an equal one) share workers.

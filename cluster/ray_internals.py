@@ -1,4 +1,4 @@
-"""Every use of what Ray's core does not promise to keep: a new Ray is tried against this file first (pinned: 2.60).
+"""Holds every use of what Ray's core does not promise to keep: a new Ray is tried against this file first (pinned: 2.60).
 
 `serving/ray_serve.py` is the same for Ray Serve.
 

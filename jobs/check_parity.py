@@ -67,7 +67,7 @@ class _Client:
         self._headers = {"Accept": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
 
     def answer(self, user_id: str) -> dict[str, Any]:
-        """A user's live answer. Raises OSError when there is none, with the service's own reason."""
+        """Returns a user's live answer. Raises OSError when there is none, with the service's own reason."""
         name = urllib.parse.quote(user_id, safe="")
         path = f"{self._prefix}/v1/users/{name}/recommendations?{self._query}"
         try:

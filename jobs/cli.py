@@ -78,5 +78,5 @@ def _version(version: bool = typer.Option(False, "--version", help="Print the ve
 
 
 def main() -> None:
-    """Entry point of the console script."""
+    """Runs the command line: the console script."""
     app()

@@ -135,7 +135,7 @@ def _check_sources(workspace: str | None, train: Path | None, test: Path | None,
 
 
 def _settings(given: list[str] | None) -> dict[str, dict[str, Any]]:
-    """{"ials": {"dimension": 128}} of ["ials.dimension=128"]. Raises InputError for another form."""
+    """Returns {"ials": {"dimension": 128}} of ["ials.dimension=128"]. Raises InputError for another form."""
     from semrec.errors import InputError
 
     settings: dict[str, dict[str, Any]] = {}

@@ -298,7 +298,7 @@ _table_command("turtle", "relations or an ontology from RDF in Turtle", "relatio
 
 
 def _attributes(given: list[str] | None) -> dict[str, list[str]]:
-    """The columns of each attribute: a repeated name adds one."""
+    """Returns the columns of each attribute: a repeated name adds one."""
     attributes: dict[str, list[str]] = {}
     for name, column in _pairs("--attribute", given):
         attributes.setdefault(name, []).append(column)
@@ -306,7 +306,7 @@ def _attributes(given: list[str] | None) -> dict[str, list[str]]:
 
 
 def _pairs(option: str, given: list[str] | None) -> list[tuple[str, str]]:
-    """The names and columns of a repeatable option. Raises InputError for what is not NAME=COLUMN."""
+    """Returns the names and columns of a repeatable option. Raises InputError for what is not NAME=COLUMN."""
     pairs = []
     for text in given or ():
         name, _, column = text.partition("=")
@@ -317,7 +317,7 @@ def _pairs(option: str, given: list[str] | None) -> list[tuple[str, str]]:
 
 
 def _max_share(workspace: Any, max_rejected: float | None) -> float:
-    """The share of rows that may be rejected: the option, or else the workspace's setting."""
+    """Returns the share of rows that may be rejected: the option, or else the workspace's setting."""
     return settings_for_call(workspace, {"quarantine.max_share": max_rejected}).quarantine.max_share
 
 

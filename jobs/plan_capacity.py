@@ -1,4 +1,4 @@
-"""Know before you pay: memory, devices, minutes and money of a run or of a service, and what breaks first.
+"""Estimate memory, devices, minutes and money of a run or of a service, and what breaks first.
 
 semrec plan --items 62423 --users 162541 --accelerator l4
 semrec plan -w W --accelerator cpu --calibrate          # measures this machine; later runs print predicted against actual
@@ -34,7 +34,7 @@ _WIDTH = 128  # of the table, also where the output is no terminal
 
 
 def _count(text: str) -> int:
-    """A whole number, also as 1e8 or 1_000."""
+    """Parses a whole number, also 1e8 or 1_000."""
     value = float(text.replace("_", ""))
     if value != int(value):
         raise typer.BadParameter(f"{text} is not a whole number")
@@ -143,7 +143,7 @@ def _workload(workspace: str | None, items: int | None, users: int | None, dimen
 
 
 def _rates(workspace: str | None, accelerator: str, work: Workload, budget_s: float | None) -> Rates:
-    """Measured now, measured before, or projected: in this order. A cpu device is four threads."""
+    """Returns rates measured now, measured before, or projected: in this order. A cpu device is four threads."""
     from dataclasses import replace
 
     from semrec.planning import calibrate, projected_rates, read_calibration, with_embedding, write_calibration
@@ -305,7 +305,7 @@ def _plans_table(plans: list[ServingPlan]) -> Table:
 
 
 def _show_usual(qps: float) -> None:
-    """What a customer pays for an approximate search of its own at the same rate, in whole machines."""
+    """Prints the price for an approximate search of its own at the same rate, in whole machines."""
     from semrec.planning import USUAL_SERVICES
 
     for usual in USUAL_SERVICES:
@@ -334,7 +334,7 @@ def _show_failures(plan: ServingPlan) -> None:
 
 
 def _show_soak(measured: MeasuredService, soak_file: Path) -> None:
-    """The simulation beside a measured soak: whether to believe what it says of more replicas."""
+    """Prints the simulation beside a measured soak, which shows how far its figures for more replicas can be trusted."""
     from semrec.planning import read_soak, simulate_soak
 
     soak = read_soak(soak_file)

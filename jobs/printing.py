@@ -36,13 +36,14 @@ _errors: Final = _LiteralConsole(stderr=True, highlight=False, soft_wrap=True)
 
 
 def one_line(text: str) -> str:
-    """A text from data on one line: line breaks and tabs are shown escaped, as `\\n` and `\\t`, like the rest of control
-    characters and marks that change the direction of writing."""
+    """Returns a text from data on one line: line breaks and tabs stand escaped, as `\\n` and `\\t`, like other control
+    characters and marks that change the direction of writing.
+    """
     return _UNSAFE.sub(lambda found: found[0].encode("unicode_escape", "surrogatepass").decode(), text)
 
 
 def styled(*pieces: Piece) -> Text:
-    """One text of several pieces, for a cell or to be printed. Line breaks are kept, other control characters escaped."""
+    """Joins pieces into one text, for a cell or to be printed. Line breaks are kept, other control characters escaped."""
     pairs = [(piece, "") if isinstance(piece, str) else piece for piece in pieces]
     return Text.assemble(*((_harmless(text), style) for text, style in pairs))
 
@@ -53,7 +54,7 @@ def say(*pieces: Piece) -> None:
 
 
 def complain(*pieces: Piece) -> None:
-    """`say` on standard error."""
+    """Prints as `say` does, on standard error."""
     _errors.print(styled(*pieces))
 
 
@@ -64,7 +65,7 @@ def show_table(table: Table, *, width: int | None = None) -> None:
 
 
 def _harmless(text: str) -> str:
-    """A text without control characters but for line breaks."""
+    """Returns a text without control characters but for line breaks."""
     return "\n".join(map(one_line, text.split("\n")))
 
 

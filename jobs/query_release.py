@@ -124,7 +124,7 @@ def _show_found(served: OnlineRelease, text: str, k: int, mode: Any) -> None:
 
 
 def _mode_and_vector(served: OnlineRelease, text: str, mode: Any) -> tuple[Any, np.ndarray | None]:
-    """How the release is searched, as asked for or by all that it has, and the text's vector where that takes one."""
+    """Returns the mode of the search, the given one or by all that the release has, and the text's vector if it takes one."""
     from semrec.errors import EncoderError
     from semrec.online.hybrid import default_mode
     from semrec.online.search import OnlineEncoder

@@ -1,4 +1,4 @@
-"""The whole path on the embedded catalogue of films, with simulated viewers.
+"""Run the whole path on the embedded catalogue of films, with simulated viewers.
 
 semrec demo
 semrec demo --viewers 50000 --copies 20 --workspace /tmp/big-demo
@@ -157,7 +157,7 @@ def _show_reason(served: OnlineRelease, viewer: str, title_of: Callable[[str], s
 
 
 def _hits_by_content(served: OnlineRelease, viewer: str) -> Sequence[ScoredItem]:
-    """A viewer's first items by the components alone that compare items, which are those that know the texts."""
+    """Returns a viewer's first items by the components alone that compare items, which are those that know the texts."""
     from dataclasses import replace
 
     from semrec.changes.overlay import OverlayView

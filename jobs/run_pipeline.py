@@ -1,4 +1,4 @@
-"""The whole path: embed, learn, release, score, verify, publish; redoing only what changed.
+"""Run the whole path: embed, learn, release, score, verify, publish; redoing only what changed.
 
 semrec run --workspace W
 ray job submit --working-dir . -- python -m jobs.run_pipeline --workspace s3://bucket/w

@@ -1,4 +1,4 @@
-"""Exact recommendations for every user: the public Python API. This package is what is computed; it never imports ray.
+"""Exports the public Python API: exact recommendations for every user. This package computes, and never imports ray.
 
     import semrec
 

@@ -1,4 +1,4 @@
-"""The `semrec` command, wherever it is started.
+"""Runs the `semrec` command: `python -m semrec`.
 
 semrec score --workspace W            the installed wheel; works in any folder, and under any `--working-dir`
 python -m semrec score --workspace W  the same, by module

@@ -1,4 +1,4 @@
-"""Open a workspace from Python and ask its releases: a thin layer over what the service does, without a server.
+"""Opens a workspace from Python and queries its releases: a thin layer over what the service does, without a server.
 
 release = semrec.open_workspace("workspace").release()
 for item in release.recommend("user-1", k=5):
@@ -71,7 +71,7 @@ class OpenRelease:
     def recommend(
         self, user_id: str, k: int = 10, *, filters: Mapping[str, Sequence[str]] | None = None
     ) -> list[RecommendedItem]:
-        """The first K items for a user; by popularity for one without a vector, or of whom nothing is known.
+        """Returns the first K items for a user; by popularity for one without a vector, or of whom nothing is known.
 
         `filters`: attribute -> values, of which an item must state one: {"genre": ["Drama", "War"]}. Raises InputError for
         K < 1, or a filter by what no item has.
@@ -83,7 +83,7 @@ class OpenRelease:
     def similar(
         self, item_id: str, k: int = 10, *, filters: Mapping[str, Sequence[str]] | None = None
     ) -> list[RecommendedItem]:
-        """The K items whose vectors score highest with an item's own, itself left out.
+        """Returns the K items whose vectors score highest with an item's own, itself left out.
 
         Raises MissingArtefactError for an unknown item, InputError as `recommend` does.
         """

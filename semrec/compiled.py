@@ -1,4 +1,4 @@
-"""Compile loops for the machine they run on, and keep the code on disk for the next process.
+"""Compiles loops for the machine they run on, and keeps the code on disk for the next process.
 
 numba's own cache looks at the file of a loop alone to see whether kept code is still true, so code of a changed callee would
 live on; it compiles anew for each place that the same sources are unpacked at, as every submitted job is; and two processes
@@ -33,7 +33,7 @@ _IMPORTS_COMPILER: Final = re.compile(rb"^(from|import) (numba|llvmlite|semrec\.
 
 
 def compiled(function: Callable[..., Any]) -> Any:
-    """Compiled on first use without the interpreter's lock; kept on disk where there is a place to write."""
+    """Compiles a function on first use, to run without the interpreter's lock; keeps the code where a folder is writable."""
     dispatcher = numba.njit(nogil=True)(function)
     folder = _cache_folder()
     if folder is not None:
@@ -78,18 +78,18 @@ class _CodeFiles(FunctionCache):
         return f"{self._py_func.__module__}.{self._py_func.__qualname__}".replace("<", "").replace(">", "")
 
     def _path_of(self, key: Any) -> Path:
-        """The file for a signature, a processor and its instruction set, and the bytes of the function and its closure."""
+        """Returns the file for a signature, a processor with its instruction set, and the bytes of function and closure."""
         return self._folder / f"{self._name}-{hashlib.sha256(repr(key).encode()).hexdigest()[:16]}.code"
 
 
 def compiled_sources() -> list[Path]:
-    """The files of this package that hold compiled code, in order of their paths."""
+    """Returns the files of this package that hold compiled code, in order of their paths."""
     return [path for path in sorted(_PACKAGE.rglob("*.py")) if _IMPORTS_COMPILER.search(path.read_bytes())]
 
 
 @cache
 def _cache_folder() -> Path | None:
-    """The folder for the code of these sources, or None where nothing can be written."""
+    """Returns the folder for the code of these sources, or None where nothing can be written."""
     build = f"{sys.implementation.cache_tag} numba {numba.__version__} llvmlite {llvmlite.__version__}"
     digest = hashlib.sha256(build.encode())
     for path in compiled_sources():
@@ -98,7 +98,9 @@ def _cache_folder() -> Path | None:
 
 
 def _cache_roots() -> list[Path]:
-    """Where numba is told to keep code; else in the user's cache, or beside the source for a user without a writable home."""
+    """Returns the folder in which numba is told to keep code; else one in the user's cache, or beside the source for a user
+    without a writable home.
+    """
     if numba.config.CACHE_DIR:
         return [Path(numba.config.CACHE_DIR)]
     return [*user_cache(), _PACKAGE / "__pycache__"]

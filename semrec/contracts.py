@@ -1,4 +1,4 @@
-"""The contracts that bind stages, engines and releases to each other.
+"""Defines the contracts that bind stages, engines and releases to each other.
 
 Workspace
     workspace.json         schema version and number of user buckets, fixed at creation
@@ -156,22 +156,22 @@ RECOMMENDATIONS_SCHEMA: Final = pa.schema(
 
 
 def text_hash(text: str) -> str:
-    """The identity of an item's text: SHA-256 of its UTF-8 bytes, 64 hexadecimal digits."""
+    """Returns the identity of an item's text: SHA-256 of its UTF-8 bytes, 64 hexadecimal digits."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def bucket_of(key: str, num_buckets: int) -> int:
-    """The bucket of an id: the first 8 bytes, little-endian, of BLAKE2b of its UTF-8 bytes, modulo `num_buckets`."""
+    """Returns the bucket of an id: the first 8 bytes, little-endian, of BLAKE2b of its UTF-8 bytes, modulo `num_buckets`."""
     return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "little") % num_buckets
 
 
 def buckets_of(keys: pa.Array, num_buckets: int) -> np.ndarray:
-    """`bucket_of` for a string array: int64 [len(keys)]. Hashes each distinct key once."""
+    """Returns `bucket_of` for a string array: int64 [len(keys)]. Hashes each distinct key once."""
     encoded = keys.dictionary_encode()
     distinct = [bucket_of(key, num_buckets) for key in encoded.dictionary.to_pylist()]
     return np.asarray(distinct, dtype=np.int64)[encoded.indices.to_numpy(zero_copy_only=False)]
 
 
 def part_name(part: int) -> str:
-    """`part-00000`: how part numbers stand in file names."""
+    """Returns a part's name in file names: `part-00000`."""
     return f"part-{part:05d}"

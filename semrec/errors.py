@@ -1,4 +1,4 @@
-"""Typed errors. Each says what was got, what was expected, and what to do."""
+"""Defines typed errors. Each says what was got, what was expected, and what to do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rule for ids of items and users, the same for imports, online changes and events.
+"""Checks ids of items and users, the same for imports, online changes and events.
 
 An id is any text of 1 to 1,024 characters (Unicode code points, as JSON Schema counts them) that is more than blanks, and
 
@@ -40,7 +40,7 @@ ID_FAULTS: Final = (*_PATTERNS, _TOO_LONG)
 
 
 def id_fault(text: str) -> str:
-    """The first of ID_FAULTS that applies to an id, or "". A lone surrogate, which JSON can spell, is "bad UTF-8"."""
+    """Returns the first of ID_FAULTS that applies to an id, or "". A lone surrogate, which JSON can spell, is "bad UTF-8"."""
     for fault, pattern in _COMPILED.items():
         if pattern.search(text):
             return fault
@@ -50,7 +50,7 @@ def id_fault(text: str) -> str:
 
 
 def id_faults(ids: pa.Array) -> Iterator[tuple[str, np.ndarray]]:
-    """Those of ID_FAULTS that apply to some of `ids` (string, no nulls), in order: the fault, and bool [len(ids)] where."""
+    """Yields the ID_FAULTS that apply to some `ids` (string, no nulls), in order: the fault, and where, bool [len(ids)]."""
     encoded = ids.dictionary_encode()  # each distinct id is looked at once
     distinct, rows = encoded.dictionary, encoded.indices.to_numpy(zero_copy_only=False)
     if pc.any(pc.match_substring_regex(distinct, _ANY)).as_py():

@@ -1,4 +1,4 @@
-"""Limits that imports, runs and the service share. What comes in by one way can be asked for by every other."""
+"""Defines limits that imports, runs and the service share. What comes in by one way can be asked for by every other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a figure was measured on, and what a process takes of it."""
+"""Describes this machine, on which a figure was measured, and the memory that a process takes of it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["machine", "resident_bytes"]
 
 
 def machine() -> str:
-    """Processor, cores, memory, GPU and the builds that matter, in one line."""
+    """Returns processor, cores, memory, GPU and the builds that matter, in one line."""
     import torch  # seconds, which only who asks should wait for
 
     cpu = platform.processor() or platform.machine()

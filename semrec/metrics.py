@@ -1,4 +1,4 @@
-"""Metrics as data: names, help, labels, buckets. `cluster.metrics` binds them to Ray's exporter."""
+"""Defines all metrics as data: names, help, labels, buckets. `cluster.metrics` binds them to Ray's exporter."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The words of RDF, RDFS and OWL: what an ontology may say, by the OWL 2 RL profile (W3C 2012, section 4.3).
+"""Defines the words of RDF, RDFS and OWL: what an ontology may say, by the OWL 2 RL profile (W3C 2012, section 4.3).
 
 Read are class and property hierarchies, equivalences, domains, ranges, inverse, symmetric and transitive properties, property
 chains and disjoint classes. There is no reasoning about datatypes, restrictions, cardinalities or equal individuals.
@@ -79,7 +79,7 @@ _OBJECTS: Final = (
 
 
 def is_vocabulary(names: pa.Array | pa.ChunkedArray) -> np.ndarray:
-    """Which names are words of RDF, RDFS, OWL or XML Schema: bool [len(names)]."""
+    """Returns which names are words of RDF, RDFS, OWL or XML Schema: bool [len(names)]."""
     found = np.zeros(len(names), bool)
     for namespace in (_RDF, _RDFS, _OWL, _XSD):
         found |= pc.starts_with(names, namespace).to_numpy(zero_copy_only=False)
@@ -87,7 +87,7 @@ def is_vocabulary(names: pa.Array | pa.ChunkedArray) -> np.ndarray:
 
 
 def unsupported_axioms(predicates: pa.Array, objects: pa.Array) -> np.ndarray:
-    """Which triples use a word of RDF, RDFS or OWL that is not read here: bool [len(predicates)].
+    """Returns which triples use a word of RDF, RDFS or OWL that is not read here: bool [len(predicates)].
 
     Datatypes (XML Schema) may stand as objects, where they say nothing of the members of a class.
     """

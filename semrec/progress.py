@@ -1,4 +1,4 @@
-"""What stages tell about their progress, and to whom."""
+"""Defines the interface by which stages report their progress."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ class Progress(Protocol):
     """A listener: a terminal shows bars, a job log plain lines, a test nothing."""
 
     def start(self, stage: str, total: int, unit: str) -> None:
-        """A stage with `total` units of work begins."""
+        """Begins a stage with `total` units of work."""
 
     def advance(self, count: int) -> None:
-        """`count` more units of the present stage are done."""
+        """Counts `count` more units of the present stage as done."""
 
     def note(self, text: str) -> None:
-        """A decision or event worth a line."""
+        """Shows a decision or event in a line."""
 
     def finish(self, summary: str) -> None:
-        """The present stage is done."""
+        """Ends the present stage."""
 
 
 class NoProgress:
-    """Listens to nothing."""
+    """Ignores all progress."""
 
     def start(self, stage: str, total: int, unit: str) -> None: ...
 

@@ -1,4 +1,4 @@
-"""Ids in ascending order, looked up by binary search in the arrays that hold them."""
+"""Looks up ids by binary search in arrays in ascending order."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ class SortedIds:
 
     @classmethod
     def of(cls, ids: pa.Array | pa.ChunkedArray) -> SortedIds:
-        """The ids of an Arrow column that is ascending and distinct, without nulls."""
+        """Returns the ids of an Arrow column that is ascending and distinct, without nulls."""
         return cls(*_offsets_and_data(ids))
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
     def rows_of(self, ids: pa.Array | pa.ChunkedArray) -> np.ndarray:
-        """The row of each id (text, no nulls), -1 of one that is not here: int64 [len(ids)]."""
+        """Returns the row of each id (text, no nulls), -1 of one that is not here: int64 [len(ids)]."""
         encoded = _joined(ids).dictionary_encode()  # each distinct id is looked up once
         order = pc.sort_indices(encoded.dictionary)
         rows = np.empty(len(order), np.int64)
@@ -46,23 +46,23 @@ class SortedIds:
         return rows[encoded.indices.to_numpy(zero_copy_only=False)]
 
     def take(self, rows: np.ndarray) -> pa.Array:
-        """The ids of some rows, int64: a string array."""
+        """Returns the ids of some rows, int64: a string array."""
         return self.array().take(pa.array(rows)).cast(pa.string())
 
     def array(self) -> pa.LargeStringArray:
-        """All ids, without a copy."""
+        """Returns all ids, without a copy."""
         return pa.LargeStringArray.from_buffers(len(self), pa.py_buffer(self.offsets), pa.py_buffer(self.data))
 
 
 def _joined(ids: pa.Array | pa.ChunkedArray) -> pa.LargeStringArray:
-    """A column of texts as one array, which may have more than 2 GB of them."""
+    """Joins a column of texts into one array, which may have more than 2 GB of them."""
     chunks = ids.chunks if isinstance(ids, pa.ChunkedArray) else [ids]
     plain = (chunk.dictionary_decode() if pa.types.is_dictionary(chunk.type) else chunk for chunk in chunks)
     return pa.concat_arrays([chunk.cast(pa.large_string()) for chunk in plain] or [pa.array([], pa.large_string())])
 
 
 def _offsets_and_data(ids: pa.Array | pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
-    """The offsets, int64 from 0, and the bytes of a column of texts."""
+    """Returns the offsets, int64 from 0, and the bytes of a column of texts."""
     joined = _joined(ids)
     if not len(joined):
         return np.zeros(1, np.int64), np.zeros(0, np.uint8)
@@ -74,7 +74,7 @@ def _offsets_and_data(ids: pa.Array | pa.ChunkedArray) -> tuple[np.ndarray, np.n
 
 @compiled
 def _find(offsets, data, wanted_offsets, wanted_data):  # type: ignore[no-untyped-def]
-    """The place of each wanted id, ascending and distinct, among the sorted ids, or -1: int64 [M].
+    """Finds the place of each wanted id, ascending and distinct, among the sorted ids, or -1: int64 [M].
 
     From the place of the one before steps double until they pass the wanted id (Bentley, Yao 1976), so that neighbours are
     looked for in memory that was just read.
@@ -100,7 +100,7 @@ def _find(offsets, data, wanted_offsets, wanted_data):  # type: ignore[no-untype
 
 @compiled
 def _compare(first, second):  # type: ignore[no-untyped-def]
-    """Negative, zero or positive as `first` stands before, with or behind `second`: by bytes, a prefix first."""
+    """Returns negative, zero or positive as `first` stands before, with or behind `second`: by bytes, a prefix first."""
     for n in range(min(len(first), len(second))):
         if first[n] != second[n]:
             return 1 if first[n] > second[n] else -1

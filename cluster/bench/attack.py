@@ -1,4 +1,4 @@
-"""Attack a running service, one attack after the other, while others ask it ordinary queries and time its answers."""
+"""Attacks a running service, one attack after the other, while others ask it ordinary queries and time its answers."""
 
 from __future__ import annotations
 
@@ -36,8 +36,9 @@ _QUESTION: Final = "/v1/users/nobody-in-particular/recommendations?k=5"
 
 @dataclass(frozen=True)
 class AttackRow:
-    """What one attack did. `worst_health_s` and `worst_question_s` are the slowest answers to others meanwhile; `memory_mb` is
-    what the replica has grown by since the start, None where its process cannot be seen; `broken` names broken bounds."""
+    """The results of one attack. `worst_health_s` and `worst_question_s` are the slowest answers to others meanwhile;
+    `memory_mb` is what the replica has grown by since the start, None where its process cannot be seen; `broken`: bounds.
+    """
 
     attack: str
     statuses: tuple[int, ...]
@@ -50,7 +51,7 @@ class AttackRow:
 
 @contextlib.contextmanager
 def own_service(workspace_uri: str) -> Iterator[Target]:
-    """A service of the workspace with one replica, keys and gRPC, for the time of the block."""
+    """Serves a release of the workspace with one replica, keys and gRPC, for the time of the block."""
     with tempfile.TemporaryDirectory(prefix="semrec-attack-") as folder:
         key, stored = make_key("attacker", ["admin"])
         append_key(str(Path(folder, "keys.jsonl")), stored)
@@ -61,7 +62,7 @@ def own_service(workspace_uri: str) -> Iterator[Target]:
 
 
 def attack_service(target: Target, attacks: Sequence[Attack]) -> list[AttackRow]:
-    """A row for the quiet before, and one for each attack; those over gRPC where the target has it.
+    """Returns a row for the quiet before, and one for each attack; those over gRPC where the target has it.
 
     Raises NoWorkersError for a service that is not ready.
     """
@@ -104,7 +105,7 @@ def _watching(target: Target) -> Iterator[_Watch]:
 
 
 class _Watch:
-    """What others see who ask all the time, each path from a thread of its own; and how the replica grows."""
+    """Measures the answers to ordinary requests during an attack, each path from its own thread, and the replica's memory."""
 
     def __init__(self, target: Target) -> None:
         self._target, self._replica = target, _replica_process(target)
@@ -125,7 +126,7 @@ class _Watch:
             ended.wait(_PAUSE_S)
 
     def row(self, name: str, statuses: tuple[int, ...], allowed: frozenset[int], seconds: float) -> AttackRow:
-        """What was seen since the last row, which begins anew."""
+        """Returns the measurements since the last row, and resets them."""
         health_s, question_s = self._take_worst(_HEALTH), self._take_worst(_QUESTION)
         grown_mb = self._replica.memory_info().rss / 1e6 - self._resident_mb if self._replica else None
         broken, self._wrong = sorted(self._wrong), set()
@@ -139,7 +140,7 @@ class _Watch:
         return AttackRow(name, statuses, seconds, health_s, question_s, grown_mb, tuple(broken))
 
     def _take_worst(self, path: str) -> float:
-        """The slowest answer; one that is waited for counts with its time so far."""
+        """Returns the slowest answer; one that is waited for counts with its time so far."""
         now_s = time.perf_counter()
         waited_s = now_s - self._began_s.get(path, now_s)
         worst_s, self._worst_s[path] = self._worst_s[path], 0.0
@@ -147,7 +148,7 @@ class _Watch:
 
 
 def _replica_process(target: Target) -> psutil.Process | None:
-    """The process that answers, where the key may see statistics and it is on this machine."""
+    """Returns the process that answers, where the key may see statistics and it is on this machine."""
     status, said = target.ask("/v1/stats")
     if status != 200 or not target.is_here:
         return None

@@ -1,4 +1,4 @@
-"""The service that is attacked, as a client sees it: every request on a connection of its own, whatever comes of it."""
+"""Sends attacks and ordinary requests to a service, each on a connection of its own."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Target:
         return is_loopback(urlsplit(self.url).hostname or "")
 
     def attack(self, attack: Attack, body: bytes | None) -> int:
-        """The status of the answer to an attack: HTTP's, or for gRPC the number of its code."""
+        """Returns the status of the answer to an attack: HTTP's, or for gRPC the number of its code."""
         if attack.is_grpc:
             return self._call(attack.path, body or b"", with_key=attack.with_key)
         return self.ask(attack.path, attack.method, body, attack.all_headers, slow_s=attack.slow_s)[0]

@@ -1,4 +1,4 @@
-"""What serving is measured against: an empty FastAPI application, and faiss behind one, searched for every request.
+"""Serves the peers of the serving bench: an empty FastAPI application, and faiss behind one, searched for every request.
 
 python -m cluster.bench.peers ping --port 8001
 python -m cluster.bench.peers faiss --port 8001 --workspace W
@@ -33,7 +33,7 @@ def _ping() -> FastAPI:
 
 
 def _faiss(workspace_uri: str) -> FastAPI:
-    """The usual service: an IndexFlatIP, one search for each request, and what was seen or does not fit dropped afterwards."""
+    """Returns an IndexFlatIP, one search for each request, what was seen or does not fit dropped afterwards."""
     import faiss
 
     workspace = Workspace.open(workspace_uri)

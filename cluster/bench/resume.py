@@ -1,4 +1,4 @@
-"""Benches that need a whole run: users per second with memory, and what a resubmission costs after a kill."""
+"""Measures whole runs: users per second with memory, and what a resubmission costs after a kill."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Serving under a steady load while releases switch, replicas are killed and the proxy is killed once."""
+"""Measures serving under a steady load while releases switch, replicas are killed and the proxy is killed once."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _OTHER_SETTINGS = Allowed(other_settings=True)
 
 @dataclass(frozen=True)
 class Soak:
-    """What happened. `memory_slope_mb_per_min` is of all processes of the service together, by least squares."""
+    """The results of a soak. `memory_slope_mb_per_min` is of all processes of the service together, by least squares."""
 
     load: Load
     num_switches: int
@@ -52,7 +52,7 @@ class Soak:
 
 @dataclass
 class _Watch:
-    """The processes of the service: who they are, and how much memory they take."""
+    """The processes of the service, with the memory of each."""
 
     root: psutil.Process
     points: list[tuple[float, float]] = field(default_factory=list)
@@ -145,7 +145,7 @@ def _until(deadline_s: float) -> Iterator[None]:
 
 
 def _two_pairs(workspace: Workspace, compute: Compute, progress: Progress) -> tuple[str, str]:
-    """The live run, and one of a release with another half-life; both verified, the first live."""
+    """Returns the live run, and one of a release with another half-life; both verified, the first live."""
     storage = workspace.storage
     live = require_live(storage)
     release = Release(storage, live.release)

@@ -1,1 +1,1 @@
-"""One function per verb: what the jobs call."""
+"""The stages that jobs call: one function per verb."""

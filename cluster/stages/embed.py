@@ -26,7 +26,7 @@ __all__ = ["EmbedResult", "embed_all", "embed_catalogue"]
 
 @dataclass(frozen=True)
 class EmbedResult:
-    """The embedding's name and manifest, and what this submission did for it."""
+    """The embedding's name and manifest, and the parts that this submission did."""
 
     name: str
     manifest: EmbeddingManifest

@@ -18,7 +18,7 @@ __all__ = ["PartsReport", "ProgressSink", "do_parts"]
 
 @dataclass(frozen=True)
 class PartsReport:
-    """What one submission did with the parts of a plan."""
+    """The counts of parts that one submission of a plan did, reused and found done."""
 
     planned: int
     committed: int  # before this submission
@@ -42,7 +42,7 @@ class PartsReport:
 
 @dataclass(frozen=True)
 class ProgressSink:
-    """Where a stage reports its progress: a listener, how many units a committed part is worth, and the part's metrics."""
+    """The receivers of a stage's progress: a listener, how many units a committed part is worth, and the part's metrics."""
 
     progress: Progress
     unit: str  # users, items, events

@@ -31,7 +31,7 @@ __all__ = ["PipelineResult", "run_pipeline"]
 
 @dataclass(frozen=True)
 class PipelineResult:
-    """What each stage returned."""
+    """The results of the stages."""
 
     embed: EmbedResult
     models: ModelChoice

@@ -31,7 +31,7 @@ __all__ = ["ReleaseResult", "build_release", "find_beside", "find_embedding"]
 
 @dataclass(frozen=True)
 class ReleaseResult:
-    """The release's id and manifest, and what this submission did for it."""
+    """The release's id and manifest, and the parts that this submission did."""
 
     release_id: str
     manifest: ReleaseManifest

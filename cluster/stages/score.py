@@ -31,7 +31,7 @@ __all__ = ["ScoreResult", "score_users"]
 
 @dataclass(frozen=True)
 class ScoreResult:
-    """The run's id and manifest, how the matrix was laid out, and what this submission did."""
+    """The run's id and manifest, the topology of the matrix, and the parts that this submission did."""
 
     run_id: str
     manifest: RunManifest
@@ -130,7 +130,7 @@ def _refuse(storage: Storage, plan: Plan, resume: str) -> NoReturn:
 
 
 def _device_of(engine: str | None) -> str | None:
-    """The kind of device that an engine needs. Raises InputError for an unknown engine."""
+    """Returns the kind of device that an engine needs. Raises InputError for an unknown engine."""
     if engine is None:
         return None
     return "cuda" if check_engine(engine) == "cuda" else "cpu"

@@ -82,7 +82,7 @@ def train_factors(
 
 
 class _Training(ABC):
-    """One training: where its likes are, and what does its parts."""
+    """One training: the storage of its likes, and the compute of its parts."""
 
     worker: ClassVar[type[BlockWorker]]
 
@@ -139,7 +139,7 @@ class _Training(ABC):
         return records
 
     def _plan(self, folder: str, num_rows: list[int]) -> Plan:
-        """The plan of a step. The release's id stands for its likes; the rest of what the bytes depend on is named."""
+        """Returns the plan of a step. The release's id stands for its likes; the rest of what the bytes depend on is named."""
         job = self.job
         shared: dict[str, Any] = {"release": job.release_id, "step": folder}
         if folder != job.likes_folder:  # which all models share
@@ -184,7 +184,7 @@ class _IalsTraining(_Training):
         return f"ials {settings['dimension']}, {epoch} epochs, loss {loss_before:.6g}"
 
     def _summed(self, blocks: tuple[TableFile, ...]) -> tuple[BlockSums, dict[str, Any]]:
-        """The sums of a half-step, and the fields of the HalfStep that holds its side fixed."""
+        """Returns the sums of a half-step, and the fields of the HalfStep that holds its side fixed."""
         sums, *basis = self._compute.run(sum_half_step, self._storage, blocks)
         return sums, {"fixed_blocks": blocks, "basis": tuple(basis)}
 

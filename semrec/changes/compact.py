@@ -31,7 +31,7 @@ _TRIES: Final = 3
 
 @dataclass(frozen=True)
 class CompactionReport:
-    """What this call compacted (0 where nothing was new), and what catalogue and interactions now hold."""
+    """The counts of what this call compacted (0 where nothing was new), and of what catalogue and interactions now hold."""
 
     num_items: int  # put, each counted once
     num_deleted: int
@@ -116,7 +116,7 @@ def _stage_events(workspace: Workspace, until: int, scratch: Path) -> tuple[Stag
 
 
 def _rule(storage: Storage) -> WeightRule:
-    """The rule of the stored interactions, or the default where there are none yet."""
+    """Returns the rule of the stored interactions, or the default where there are none yet."""
     manifest = stored_manifest(storage, InteractionsManifest)
     return WeightRule(manifest.repeats, manifest.neutral_value) if manifest else WeightRule()
 

@@ -1,4 +1,4 @@
-"""Interactions as they arrive: checked one by one, kept as segments, and per user until a release holds them.
+"""Checks interactions as they arrive, and keeps them, as segments and per user, until a release holds them.
 
 A segment of events is an ordinary Parquet file of INTERACTIONS_SCHEMA, which an import reads. Events that are equal in
 user, item, value and second are one event, here as in an import; an event that arrives late takes its place by time.
@@ -77,7 +77,7 @@ def check_events(
     now_s: int | None = None,
     max_value: float = MAX_EVENT_VALUE,
 ) -> CheckedEvents:
-    """Which of `events` are interactions: mappings with user_id, item_id, value (1.0) and timestamp (now).
+    """Checks which of `events` are interactions: mappings with user_id, item_id, value (1.0) and timestamp (now).
 
     The rules and reasons are those of an import (`semrec.data.REASONS`): a timestamp more than a day ahead is an
     "impossible time", an item outside `items` an "unknown item". `now_s` is in UTC seconds. Never raises for an event.
@@ -106,14 +106,14 @@ def check_events(
 
 
 def event_table(events: Sequence[Event]) -> pa.Table:
-    """INTERACTIONS_SCHEMA, in the order of `events`."""
+    """Returns events as a table of INTERACTIONS_SCHEMA, in the order of `events`."""
     columns = [[getattr(event, name) for event in events] for name in INTERACTIONS_SCHEMA.names]
     arrays = [pa.array(column, kind.type) for column, kind in zip(columns, INTERACTIONS_SCHEMA, strict=True)]
     return pa.table(arrays, schema=INTERACTIONS_SCHEMA)
 
 
 def events_in(first: int, table: pa.Table) -> list[Event]:
-    """The events of the segment that begins at sequence `first`."""
+    """Returns the events of the segment that begins at sequence `first`."""
     columns = [table.column(name).to_pylist() for name in INTERACTIONS_SCHEMA.names]
     rows = enumerate(zip(*columns, strict=True), start=first)
     return [Event(user, item, value, second, sequence) for sequence, (user, item, value, second) in rows]
@@ -156,7 +156,7 @@ class RecentEvents:
                 self._by_user[user_id] = _merged(known, new)
 
     def of(self, user_id: str, applied: int = 0) -> tuple[Event, ...]:
-        """A user's events after sequence `applied`, by (timestamp, item_id, value), each once."""
+        """Returns a user's events after sequence `applied`, by (timestamp, item_id, value), each once."""
         events = tuple(self._by_user.get(user_id, ()))  # a copy at one stroke: the list may grow meanwhile
         return tuple(event for event in events if event.sequence > applied)
 
@@ -185,7 +185,7 @@ def _insert(known: list[Event], event: Event) -> None:
 
 
 def _merged(known: list[Event], new: list[Event]) -> list[Event]:
-    """What `_insert` makes of many events, in another list: one copy instead of a move for each."""
+    """Merges many events into a new list, ordered as `_insert` orders: one copy instead of a move for each."""
     merged: list[Event] = []
     start = 0
     for event in sorted(new, key=_key):
@@ -202,7 +202,7 @@ def _merged(known: list[Event], new: list[Event]) -> list[Event]:
 
 
 def _is_readable(event: Any, place: int, rejected: RejectedRows) -> bool:
-    """Whether an event is a mapping whose texts can be written as UTF-8: JSON can spell a lone surrogate."""
+    """Returns whether an event is a mapping whose texts can be written as UTF-8: JSON can spell a lone surrogate."""
     if not isinstance(event, Mapping):
         rejected.rows.append(RejectedRow(place, "not a JSON object", repr(event)[:80]))
         return False

@@ -1,4 +1,4 @@
-"""Group commit: callers that come while a segment is being written share the next one."""
+"""Commits batches in groups: callers that come while a segment is being written share the next one."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class GroupCommit:
         return batch.again(token) if token and batch.repeated else batch  # another process had the token
 
     def known(self, token: BatchToken) -> Batch | None:
-        """The batch that is stored under a token, if it is remembered. Raises InputError when it was for something else."""
+        """Returns the batch that is stored under a token, if remembered. Raises InputError when it was for another request."""
         batch = self._log.batch_of(token.name)
         return batch.again(token) if batch else None
 

@@ -1,4 +1,4 @@
-"""Segments: a log of acknowledged batches, one object each, whose rows are numbered without gaps.
+"""Stores a log of acknowledged batches as segments, one object each, whose rows are numbered without gaps.
 
 The segment `<folder>/segment-<first>.parquet` holds the rows from sequence `first` on; the next one begins after its last.
 It is made by an exclusive create, so of two processes that append to one log one wins each number, and the other reads
@@ -45,7 +45,7 @@ class LogPositions:
 
     @classmethod
     def of(cls, applied: AppliedSequences) -> LogPositions:
-        """What a release or the live pointer says: what catalogue and interactions held when the release was planned.
+        """Returns what catalogue and interactions held when a release was planned, by its manifest or the live pointer.
 
         Events later than an `as_of` that the release was given count as held: it was asked to leave them out.
         """
@@ -74,7 +74,7 @@ class Batch:
     digest: str = ""
 
     def again(self, token: BatchToken) -> Batch:
-        """This batch for a caller that gives its token again. Raises InputError when that asks for something else."""
+        """Returns this batch for a caller that gives its token again. Raises InputError when that asks for something else."""
         if token.digest and self.digest and token.digest != self.digest:
             raise InputError(
                 "an idempotency key that was given to another change",
@@ -103,7 +103,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class Appended:
-    """What an append did: the batch of each one given, and every segment after the head that was known before."""
+    """The result of an append: the batch of each one given, and every segment after the head that was known before."""
 
     batches: list[Batch]
     segments: list[Segment]
@@ -128,7 +128,7 @@ class SegmentLog:
                 self._note(segment)
 
     def read(self, after: int) -> Iterator[Segment]:
-        """The stored segments with rows after sequence `after`, ascending; the first may begin before it.
+        """Reads the stored segments with rows after sequence `after`, ascending; the first may begin before it.
 
         Raises CorruptArtefactError when one is missing between two others, or cannot be read.
         """
@@ -148,7 +148,7 @@ class SegmentLog:
                 yield segment
 
     def catch_up(self) -> list[Segment]:
-        """What others appended after `last_sequence`, which moves to its end."""
+        """Reads the segments that other processes appended after `last_sequence`, which moves to the last of them."""
         with self._lock:
             return self._catch_up()
 
@@ -174,11 +174,11 @@ class SegmentLog:
                 return Appended(self._settled(named, segment), found)
 
     def batch_of(self, token: str) -> Batch | None:
-        """The batch that was stored under `token`, while it is remembered."""
+        """Returns the batch that was stored under `token`, while it is remembered."""
         return self._tokens.get(token)
 
     def _segment_of(self, batches: Sequence[tuple[pa.Table, BatchToken]]) -> Segment:
-        """The segment after the head with every batch whose token is new."""
+        """Makes the segment after the head with every batch whose token is new."""
         tables, made, first = [self._schema.empty_table()], {}, self.last_sequence + 1
         for table, token in batches:
             if token.name not in self._tokens and token.name not in made:
@@ -188,7 +188,7 @@ class SegmentLog:
         return Segment(self.last_sequence + 1, pa.concat_tables(tables), tuple(made.values()))
 
     def _settled(self, batches: Sequence[tuple[pa.Table, BatchToken]], segment: Segment) -> list[Batch]:
-        """The batch of each one given: as it was made now, or as its token remembers it."""
+        """Returns the stored batch of each given one: the one made now, or the earlier one with its token."""
         fresh = {batch.token for batch in segment.batches}
         settled = []
         for _, token in batches:
@@ -204,7 +204,7 @@ class SegmentLog:
         return found
 
     def _others(self, first: int) -> list[Segment]:
-        """What another process wrote at `first`, where a create was refused because something is there."""
+        """Reads the segments from `first` on that another process wrote, because of which a create was refused."""
         found = self._catch_up()
         if not found:
             raise WorkspaceWriteError(
@@ -225,7 +225,7 @@ class SegmentLog:
         return sorted(int(match[1]) for match in names if match)
 
     def _read_all(self, firsts: Sequence[int]) -> Iterator[Segment]:
-        """The segments that begin at `firsts`, several requests at a time, none of them absent."""
+        """Reads the segments that begin at `firsts`, several requests at a time, none of them absent."""
         with ThreadPoolExecutor(_READERS) as pool:
             for start in range(0, len(firsts), _REMEMBERED):
                 yield from pool.map(self._read_known, firsts[start : start + _REMEMBERED])

@@ -1,4 +1,4 @@
-"""The overlay: items changed since a release was built, as immutable snapshots that answers are made over."""
+"""Holds the overlay: items changed since a release was built, as immutable snapshots that answers are made over."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class ItemChange:
 
     @classmethod
     def put(cls, item: ItemRow, vector: np.ndarray, encoder: str = "") -> ItemChange:
-        """An item, new or changed, as `checked_item` returned it."""
+        """Returns the change of an item, new or changed, as `checked_item` returned it."""
         attributes = {name: list(values) for name, values in item.attributes.items()}
         return cls(0, item.item_id, False, item.title, item.text, attributes, vector, encoder)
 
@@ -80,7 +80,7 @@ class ItemChange:
 
 
 def checked_item(item_id: str, title: str, text: str, attributes: Mapping[str, Sequence[str]]) -> ItemRow:
-    """The item as an import would store it: blanks stripped and dropped, the title for an empty text, each value once.
+    """Returns the item as an import would store it: blanks stripped and dropped, the title for an empty text, each value once.
 
     Raises InputError with the import's own reason (`semrec.ids.ID_FAULTS`, "no title and no text", "NUL byte", "bad UTF-8").
     """
@@ -100,7 +100,7 @@ def checked_item(item_id: str, title: str, text: str, attributes: Mapping[str, S
 
 
 def change_table(changes: Sequence[ItemChange]) -> pa.Table:
-    """OVERLAY_SCHEMA, in the order of `changes`."""
+    """Returns changes as a table of OVERLAY_SCHEMA, in the order of `changes`."""
     columns: list[Any] = [
         [change.item_id for change in changes],
         [change.deleted for change in changes],
@@ -115,7 +115,7 @@ def change_table(changes: Sequence[ItemChange]) -> pa.Table:
 
 
 def changes_of(first: int, table: pa.Table) -> list[ItemChange]:
-    """The changes of the segment that begins at sequence `first`."""
+    """Returns the changes of the segment that begins at sequence `first`."""
     lists = table.column("vector").combine_chunks()
     flat, ends = lists.flatten().to_numpy(zero_copy_only=False), np.cumsum(pc.fill_null(lists.value_lengths(), 0))
     vectors = np.split(flat, ends[:-1]) if len(ends) else []
@@ -132,7 +132,7 @@ def changes_of(first: int, table: pa.Table) -> list[ItemChange]:
 
 @dataclass(frozen=True, eq=False)
 class OverlayView:
-    """What has changed since a release's catalogue was fixed, as of `sequence`; `changes` has the latest of each item.
+    """The items changed since a release's catalogue was fixed, as of `sequence`; `changes` has the latest of each item.
 
     Never altered: a later state is another view. What is derived is made on first use and kept, so a view that many
     answers share costs each of them nothing. The live items, in ascending item_id as the matrix has them, are those
@@ -151,7 +151,7 @@ class OverlayView:
         return cls.empty().with_changes(changes)
 
     def with_changes(self, changes: Iterable[ItemChange]) -> OverlayView:
-        """This view after more changes, in any order: of two changes of one item the one with the higher sequence counts."""
+        """Returns this view after more changes, in any order: of two of one item the one with the higher sequence counts."""
         merged, sequence = dict(self.changes), self.sequence
         for change in changes:
             sequence = max(sequence, change.sequence)
@@ -161,7 +161,7 @@ class OverlayView:
         return OverlayView(sequence, MappingProxyType(merged))
 
     def after(self, applied: int) -> OverlayView:
-        """This view over a release that holds every change up to sequence `applied`."""
+        """Returns this view over a release that holds every change up to sequence `applied`."""
         if applied <= 0:
             return self
         later = {item_id: change for item_id, change in self.changes.items() if change.sequence > applied}
@@ -182,7 +182,7 @@ class OverlayView:
 
     @cached_property
     def num_without_vector(self) -> int:
-        """How many items no answer shows because the release's encoder has no vector for their text."""
+        """The number of items that no answer shows because the release's encoder has no vector for their text."""
         return sum(change.lacks_vector for change in self.changes.values())
 
     @cached_property
@@ -216,11 +216,11 @@ class OverlayView:
         return values
 
     def foreign(self, encoder: str, dimension: int) -> tuple[ItemChange, ...]:
-        """The live items whose vectors are not of `encoder`, or not [dimension]: a release of it must embed them again."""
+        """Returns the live items whose vectors are not of `encoder`, or not [dimension]: its release must embed them."""
         return tuple(c for c in self.live if c.encoder != encoder or c.vector is None or len(c.vector) != dimension)
 
     def with_vectors(self, vectors: Mapping[str, np.ndarray | None], encoder: str) -> OverlayView:
-        """This view with vectors (by item_id) of `encoder`; an item of None lacks one, and is in no answer."""
+        """Returns this view with vectors (by item_id) of `encoder`; an item of None lacks one, and is in no answer."""
         again = {
             item_id: replace(self.changes[item_id], vector=vector, encoder=encoder, lacks_vector=vector is None)
             for item_id, vector in vectors.items()
@@ -228,7 +228,7 @@ class OverlayView:
         return OverlayView(self.sequence, MappingProxyType({**self.changes, **again}))
 
     def rows_hidden(self, ids: SortedIds) -> np.ndarray:
-        """int64, ascending: the places in `ids` (a release's) of items that are deleted or replaced here."""
+        """Returns the rows, int64, ascending, in `ids` (a release's) of items that are deleted or replaced here."""
         kept = self.__dict__.get("_hidden")
         if kept is None or kept[0] is not ids:
             rows = ids.rows_of(pa.array(list(self.changes), pa.string()))

@@ -1,4 +1,4 @@
-"""What came after the releases: item changes and events, read from their segments and kept up to date."""
+"""Keeps the item changes and events that came after the releases: read from their segments and kept up to date."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ class Update:
 
 
 def item_log(storage: Storage) -> SegmentLog:
-    """The workspace's log of item changes."""
+    """Returns the workspace's log of item changes."""
     floor = applied_sequence(CatalogueManifest.read_if_there(storage))
     return SegmentLog(storage, OVERLAY_FOLDER, OVERLAY_SCHEMA, floor=floor)
 
 
 def event_log(storage: Storage) -> SegmentLog:
-    """The workspace's log of events."""
+    """Returns the workspace's log of events."""
     floor = applied_sequence(InteractionsManifest.read_if_there(storage))
     return SegmentLog(storage, EVENTS_FOLDER, INTERACTIONS_SCHEMA, floor=floor)
 
@@ -64,7 +64,7 @@ class OverlayState:
         return self._view.sequence, self.recent.sequence
 
     def view(self, applied: LogPositions) -> OverlayView:
-        """What changed since a release with `applied`; the same object until something changes.
+        """Returns the changes since a release with `applied`; the same object until something changes.
 
         A release that holds less than `load_since` was told of is answered for as far back as that.
         """
@@ -97,7 +97,7 @@ class OverlayState:
                 )
 
     def drop_through(self, applied: LogPositions) -> None:
-        """Lets go of what every release in use holds."""
+        """Forgets the changes that every release in use holds."""
         with self._changing:
             self._view = self._view.after(applied.items)
             self._since = LogPositions(max(applied.items, self._since.items), max(applied.events, self._since.events))

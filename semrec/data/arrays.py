@@ -19,12 +19,12 @@ _DECODER: Final = json.JSONDecoder()
 
 
 def is_array(start: bytes) -> bool:
-    """Whether a file that begins with these bytes is a JSON array, and not one object a line."""
+    """Returns whether a file that begins with these bytes is a JSON array, and not one object a line."""
     return start.removeprefix(codecs.BOM_UTF8).lstrip(b" \t\r\n").startswith(b"[")
 
 
 def array_elements(file: IO[bytes], name: str) -> Iterator[tuple[int, bytes]]:
-    """The elements of the arrays that a file consists of, one after the other: the line of each, from 1, and its bytes.
+    """Yields the elements of the arrays that a file consists of, one after the other: the line of each, from 1, and its bytes.
 
     An element that is no JSON is given as it stands, up to the comma or bracket that ends it. Raises InputError where no
     element can be told from the next (a bracket or quote that does not close), and for anything between arrays.
@@ -58,7 +58,7 @@ def array_elements(file: IO[bytes], name: str) -> Iterator[tuple[int, bytes]]:
 
 
 def _end_of_element(text: str, begin: int) -> int | None:
-    """Where the comma or bracket stands that ends the element at `begin`; None when `text` ends before."""
+    """Returns the offset of the comma or bracket that ends the element at `begin`; None when `text` ends before."""
     try:
         end = _BLANKS.match(text, _DECODER.raw_decode(text, begin)[1]).end()  # type: ignore[union-attr]
         if text[end : end + 1] in (",", "]"):

@@ -88,7 +88,7 @@ def stage_items(
 
 
 def known_items(storage: Storage) -> HasItems:
-    """The items that exist now: those of the live catalogue, as the changes made online since have left them.
+    """Reads the items that exist now: those of the live catalogue, as the changes made online since have left them.
 
     Raises MissingArtefactError without a catalogue.
     """
@@ -101,12 +101,12 @@ def known_items(storage: Storage) -> HasItems:
 
 
 def items_in(storage: Storage, files: Iterable[TableFile]) -> KnownItems:
-    """The ids in the catalogue's parts in `files`."""
+    """Reads the ids in the catalogue's parts in `files`."""
     return KnownItems(read_table(storage, file, ["item_id"]).column("item_id").combine_chunks() for file in files)
 
 
 def num_parts_for(num_items: int, present: int | None = None) -> int:
-    """A power of two with at most 2,048 items a part on average; `present` stays while within a factor of 8 of it.
+    """Returns a power of two with at most 2,048 items a part on average; `present` stays while within a factor of 8 of it.
 
     Parts that stay the same from one import to the next keep their files, and what was made from them.
     """
@@ -119,7 +119,7 @@ def num_parts_for(num_items: int, present: int | None = None) -> int:
 
 
 def _changed(storage: Storage, stored: dict[int, TableFile], changes: ItemChanges) -> Iterator[pa.Table]:
-    """The items put online. What is rejected was acknowledged once: it is set aside and told, and stops no release.
+    """Yields the items put online. What is rejected was acknowledged once: it is set aside and told, and stops no release.
 
     A change made online states no content beside the text, so what an item has of it stays.
     """
@@ -132,7 +132,7 @@ def _changed(storage: Storage, stored: dict[int, TableFile], changes: ItemChange
 
 
 def _stored_content(storage: Storage, stored: dict[int, TableFile], item_ids: pa.Array) -> dict[str, dict[str, str]]:
-    """item_id -> modality -> value, of those stored items among `item_ids` that have content beside the text."""
+    """Returns item_id -> modality -> value, of those stored items among `item_ids` that have content beside the text."""
     content_of = {}
     for file in stored.values():
         items = _with_content(read_table(storage, file))
@@ -143,14 +143,14 @@ def _stored_content(storage: Storage, stored: dict[int, TableFile], item_ids: pa
 
 
 def _with_content(items: pa.Table) -> pa.Table:
-    """The rows of a part, with an empty column `content` where the part is of a schema that had none."""
+    """Returns the rows of a part, with an empty column `content` where the part is of a schema that had none."""
     if "content" in items.column_names:
         return items
     return items.append_column("content", pa.nulls(items.num_rows, CONTENT_TYPE))
 
 
 def _stored_rows(storage: Storage, stored: dict[int, TableFile], changes: ItemChanges) -> Iterator[pa.Table]:
-    """The stored rows of unchanged items. They come last, and so lose against a new row with their id."""
+    """Yields the stored rows of unchanged items. They come last, and so lose against a new row with their id."""
     changed = changes.item_ids
     for file in stored.values():
         table = _with_content(read_table(storage, file))
@@ -160,7 +160,7 @@ def _stored_rows(storage: Storage, stored: dict[int, TableFile], changes: ItemCh
 
 
 def _distinct(by_id: BucketSpill, tags: TagSpill | None, stats: ReadStats) -> Iterator[pa.Table]:
-    """Each id once, with its tags: CATALOGUE_SCHEMA. One table when all is in memory, else one per bucket of ids."""
+    """Yields each id once, with its tags: CATALOGUE_SCHEMA. One table when all is in memory, else one per bucket of ids."""
     on_disk = by_id.on_disk or (tags is not None and tags.on_disk)
     for bucket in range(NUM_ID_BUCKETS) if on_disk else [None]:
         rows = by_id.read_all() if bucket is None else by_id.read(bucket)

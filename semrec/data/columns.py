@@ -1,4 +1,4 @@
-"""Which columns of a source mean what."""
+"""Maps the columns of a source to the fields of items, users, interactions and relations."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class ColumnMap:
             raise InputError("content text=...", expected="another modality", remedy="Name the columns as `text`.")
 
     def names(self, *fields: str) -> list[str]:
-        """The source columns of some fields of this map, each once, without the fields of objects in them."""
+        """Returns the source columns of some fields of this map, each once, without the fields of objects in them."""
         names: list[str] = []
         for name in fields:
             value = getattr(self, name)
@@ -68,12 +68,12 @@ class ColumnMap:
         return list(dict.fromkeys(column_and_field(name)[0] for name in names))
 
     def attribute_columns(self, attribute: str) -> tuple[str, ...]:
-        """The columns whose values make an attribute, in order."""
+        """Returns the columns whose values make an attribute, in order."""
         columns = self.attributes[attribute]
         return (columns,) if isinstance(columns, str) else tuple(columns)
 
 
 def column_and_field(name: str) -> tuple[str, str]:
-    """`genres[].name` as the column `genres` and the field `name` of the objects in its lists; "" for a plain column."""
+    """Splits `genres[].name` into the column `genres` and the field `name` of objects in its lists; "" for a plain column."""
     column, _, key = name.partition("[].")
     return column, key

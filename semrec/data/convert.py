@@ -1,4 +1,4 @@
-"""From source rows of any format to items and users."""
+"""Converts source rows of any format to items and users."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _NESTED: Final = (
 
 
 def item_rows(blocks: Iterable[RowBlock], columns: ColumnMap, *, stats: ReadStats) -> Iterator[ItemRow]:
-    """The items of `blocks`. Rejected here: "id is not text", "bad UTF-8", "value is not text"."""
+    """Yields the items of `blocks`. Rejected here: "id is not text", "bad UTF-8", "value is not text"."""
     for block in blocks:
         texts = _Texts(block, columns.unescape)
         titles = [""] * block.num_rows if columns.title is None else texts.joined(columns.title)
@@ -46,7 +46,7 @@ def item_rows(blocks: Iterable[RowBlock], columns: ColumnMap, *, stats: ReadStat
 
 
 def user_rows(blocks: Iterable[RowBlock], columns: ColumnMap, *, stats: ReadStats) -> Iterator[UserRow]:
-    """The users of `blocks`, as `item_rows`."""
+    """Yields the users of `blocks`, as `item_rows`."""
     for block in blocks:
         texts = _Texts(block, columns.unescape)
         attributes = _attributes(texts, columns)
@@ -66,7 +66,7 @@ class _Texts:
         self.faults: dict[int, tuple[str, str]] = {}
 
     def of(self, name: str) -> list[list[str]]:
-        """Per row the texts of a column, blank ones included; none for null and NaN."""
+        """Returns per row the texts of a column, blank ones included; none for null and NaN."""
         column, key = column_and_field(name)
         values = self.block.columns[column]
         if not isinstance(values, list):
@@ -86,12 +86,12 @@ class _Texts:
         return texts
 
     def joined(self, name: str) -> list[str]:
-        """Per row the texts of a column as one, as in "a, b"."""
+        """Returns per row the texts of a column as one, as in "a, b"."""
         return [", ".join(filter(None, values)) for values in self.of(name)]
 
 
 def _good_ids(texts: _Texts, name: str, stats: ReadStats) -> Iterator[tuple[int, str]]:
-    """The rows that are text throughout, with their ids; the others are rejected."""
+    """Yields the rows that are text throughout, with their ids; the others are rejected."""
     block = texts.block
     ids, not_id = ids_of(block.columns[name], name, block.file)
     for row, (text, bad) in enumerate(zip(ids.to_pylist(), not_id.tolist(), strict=True)):
@@ -105,7 +105,7 @@ def _good_ids(texts: _Texts, name: str, stats: ReadStats) -> Iterator[tuple[int,
 
 
 def _attributes(texts: _Texts, columns: ColumnMap) -> list[dict[str, list[str]]]:
-    """Per row: attribute name -> values of all its columns, with the blank ones that `clean_attributes` drops later."""
+    """Returns per row: attribute name -> values of all its columns, with the blank ones that `clean_attributes` drops later."""
     rows: list[dict[str, list[str]]] = [{} for _ in range(texts.block.num_rows)]
     for attribute in columns.attributes:
         for name in columns.attribute_columns(attribute):
@@ -120,14 +120,14 @@ def _attributes(texts: _Texts, columns: ColumnMap) -> list[dict[str, list[str]]]
 
 
 def _sentences(pieces: list[str]) -> str:
-    """Pieces of text in one: each but the last ends as a sentence does."""
+    """Joins pieces of text: each but the last ends as a sentence does."""
     pieces = [piece for piece in pieces if piece]
     ended = [piece if piece[-1] in ".!?:;" else f"{piece}." for piece in pieces[:-1]]
     return " ".join([*ended, *pieces[-1:]])
 
 
 def _texts_of(value: Any, key: str) -> list[str]:
-    """A value, or the elements of a list, as texts; with `key` that member of each object."""
+    """Returns a value, or the elements of a list, as texts; with `key` that member of each object."""
     if isinstance(value, list):
         if key:
             return [text for element in value for text in _texts_of(_member(element, key), "")]
@@ -149,7 +149,9 @@ def _member(element: Any, key: str) -> Any:
 
 
 def _text(value: Any) -> str | None:
-    """A scalar as text, None for null and NaN. Raises UnicodeDecodeError for bytes that are not UTF-8, _NotTextError else."""
+    """Returns a scalar as text, None for null and NaN. Raises UnicodeDecodeError for bytes that are no UTF-8, else
+    _NotTextError.
+    """
     if value is None or isinstance(value, str):
         return value.strip() if value else None
     if isinstance(value, bool):

@@ -49,8 +49,8 @@ def read_delimited(
     names: Sequence[str] | None = None,
     encoded: Sequence[str] = (),
 ) -> Iterator[RowBlock]:
-    """The rows of a text file, columns `wanted` as Arrow string arrays, nothing stripped, "" where a field is empty; those
-    among `encoded` are dictionary-encoded where a block could be read at once.
+    """Reads the rows of a text file, columns `wanted` as Arrow string arrays, nothing stripped, "" where a field is empty;
+    those among `encoded` are dictionary-encoded where a block could be read at once.
 
     Columns are found by name in the header, or in `names` where there is none (by default "1", "2" and so on); further ones
     are then allowed. Blank lines are no rows. Lines end in LF or CRLF; a byte order mark is dropped.
@@ -66,7 +66,7 @@ def read_delimited(
 
 
 def line_blocks(file: IO[bytes], name: str) -> Iterator[tuple[bytes, int]]:
-    """Whole lines of a stream, a few megabytes at a time, with the number of the first; a byte order mark is dropped.
+    """Reads whole lines of a stream, a few megabytes at a time, with the number of the first; a byte order mark is dropped.
 
     Raises InputError for a line above 16 MiB.
     """
@@ -93,7 +93,7 @@ def check_line(data: bytes, line: int, name: str) -> None:
 
 
 def missing_column(name: str, file: str, there: Sequence[str]) -> InputError:
-    """The error for a mapped column that a source does not have."""
+    """Returns the error for a mapped column that a source does not have."""
     return InputError(
         f"no column {name!r} in {file}",
         expected=f"one of its columns: {', '.join(map(repr, there)) or 'none, the file is empty'}",
@@ -194,7 +194,7 @@ class _Reader:
         return self._scan(data, line, at_end)
 
     def _read_plain(self, block: bytes, numbers: np.ndarray) -> list[RowBlock]:
-        """Lines without quotes: the whole block at once, or without the lines that are rejected."""
+        """Reads lines without quotes: the whole block at once, or without the lines that are rejected."""
         whole = self._parse(block, numbers)
         if whole is not None:
             return [whole]
@@ -214,7 +214,7 @@ class _Reader:
         )
 
     def _whole_lines(self, block: bytes, line: int) -> Iterator[tuple[int, bytes]]:
-        """The lines of `block` that are whole rows, without their line ends; the others but blank ones are rejected."""
+        """Yields the lines of `block` that are whole rows, without their line ends; the others but blank ones are rejected."""
         is_plain = b"\0" not in block and is_text(block)
         for number, raw in enumerate(block.split(b"\n")[:-1], start=line):
             content = raw.removesuffix(b"\r")
@@ -224,7 +224,7 @@ class _Reader:
                     yield number, content
 
     def _parse(self, block: bytes, lines: np.ndarray) -> RowBlock | None:
-        """The fast path: None unless every line of `block`, numbered by `lines`, is one whole row of plain UTF-8."""
+        """Parses a block at once: None unless every line of `block`, numbered by `lines`, is one whole row of plain UTF-8."""
         has_odd_return = b"\r" in block and block.count(b"\r") != block.count(b"\r\n")
         if b"\0" in block or _UNIT in block or has_odd_return or not is_text(block):
             return None
@@ -259,7 +259,7 @@ class _Reader:
         return RowBlock(self._name, columns, len(lines), lines, _excerpts(block), is_text=True)
 
     def _scan(self, data: bytes, line: int, at_end: bool) -> tuple[list[RowBlock], int, int]:
-        """The slow path with quotes: one record at a time, which may span lines."""
+        """Parses a block with quotes, slowly: one record at a time, which may span lines."""
         rows: list[tuple[int, bytes, list[str]]] = []
         at, first = 0, line
         while (newline := data.find(b"\n", at)) >= 0:
@@ -283,7 +283,7 @@ class _Reader:
         return self._gathered(rows), at, line - first
 
     def _is_swallowing(self, record: records.Record, num_bytes: int, num_lines: int) -> bool:
-        """Whether a quote opened by mistake: a record of several lines that is not as it should be."""
+        """Returns whether a quote was opened by mistake: a record of several lines that is not as it should be."""
         is_odd = record.has_tail or len(record.fields) != self._width or num_bytes > records.MAX_RECORD_BYTES
         return num_lines > 1 and is_odd
 
@@ -329,7 +329,7 @@ class _Reader:
 
 
 def _usual_width(data: bytes, dialect: Dialect, least: int) -> int:
-    """The most frequent number of fields in the first 100 lines, as files without a header may have further columns."""
+    """Returns the most frequent number of fields in the first 100 lines, as files without a header may have further columns."""
     lines = [line + b"\n" for line in data.split(b"\n", _SAMPLE_LINES)[:_SAMPLE_LINES] if line.strip()]
     widths = Counter(len(record.fields) for line in lines if (record := records.scan_record(line, 0, dialect)))
     usual = widths.most_common(1)[0][0] if widths else least
@@ -345,5 +345,5 @@ def _excerpts(block: bytes) -> Any:
 
 
 def one_array(column: pa.Array | pa.ChunkedArray) -> pa.Array:
-    """A column in one piece."""
+    """Returns a column in one piece."""
     return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column

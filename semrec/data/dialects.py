@@ -23,7 +23,7 @@ _BACKSLASH: Final = "\\"
 
 @dataclass(frozen=True)
 class DialectOptions:
-    """What is said of a dialect, as in `Dialect`; None is settled by the file."""
+    """The given fields of a dialect, as in `Dialect`; None is settled by the file."""
 
     delimiter: str | None = None
     quoted: bool | None = None
@@ -36,7 +36,7 @@ class DialectOptions:
         self.applied(Dialect())  # raises for what no dialect has
 
     def applied(self, dialect: Dialect) -> Dialect:
-        """`dialect` with what is said."""
+        """Returns `dialect` with the given fields replaced."""
         said = {name: value for name, value in vars(self).items() if value is not None}
         if said.get("delimiter") == "::":
             said.setdefault("quoted", False)
@@ -46,7 +46,7 @@ class DialectOptions:
 def settle_dialect(
     source: Source, wanted: Sequence[str], options: DialectOptions, note: Callable[[str], None] = lambda text: None
 ) -> Dialect:
-    """The dialect of a file, from its first MiB. `note` is told what was settled without being said.
+    """Finds the dialect of a file, from its first MiB. `note` is told what was settled without being said.
 
     UTF-16 is known by its byte order mark. The delimiter is a comma, or else a tab, semicolon or bar under which the first
     line has all columns `wanted`. There is no header where all of them are positions ("1", "2") that it does not have. Quotes
@@ -95,7 +95,7 @@ def _names(sample: bytes, dialect: Dialect) -> list[str]:
 
 
 def _candidates(dialect: Dialect, options: DialectOptions) -> Iterator[Dialect]:
-    """Other dialects than `dialect`, likelier ones first, within what was said."""
+    """Yields other dialects than `dialect`, likelier ones first, within what was said."""
     if options.skip_blanks is None:
         yield replace(dialect, skip_blanks=True)
     if options.escape is None and dialect.quoted:
@@ -105,7 +105,7 @@ def _candidates(dialect: Dialect, options: DialectOptions) -> Iterator[Dialect]:
 
 
 def _num_faults(sample: bytes, dialect: Dialect) -> int:
-    """The lines of a sample that a dialect does not read: of another width than the first, or with quotes out of place.
+    """Counts the lines of a sample that a dialect does not read: of another width than the first, or with quotes out of place.
 
     Without quotes, a field within quotes counts as one: it is the sign of a file that has them.
     """
@@ -129,7 +129,7 @@ def _num_faults(sample: bytes, dialect: Dialect) -> int:
 
 
 def _has_blanks(sample: bytes, dialect: Dialect) -> bool:
-    """Whether a blank follows every delimiter in the header, and nearly every one after it."""
+    """Returns whether a blank follows every delimiter in the header, and nearly every one after it."""
     plain = [line for line in sample.split(b"\n")[:1_000] if b'"' not in line and line.strip()]
     fields = [line.split(dialect.delimiter.encode())[1:] for line in plain]
     if len(fields) < 2 or not fields[0] or not all(field.startswith(b" ") for field in fields[0]):
@@ -139,7 +139,7 @@ def _has_blanks(sample: bytes, dialect: Dialect) -> bool:
 
 
 def guess_dialect(source: Source) -> tuple[Dialect, list[str]]:
-    """The likeliest dialect of a file of which nothing is known, and the names of its columns ("1", "2" without a header).
+    """Guesses the dialect of a file of which nothing is known, and the names of its columns ("1", "2" without a header).
 
     The delimiter is the one that gives the first line most fields; a first line with a number or a gap is no header; text
     that is not UTF-8 is taken for cp1252. It is a proposal: `settle_dialect` settles less.

@@ -65,7 +65,7 @@ def import_documents(
 
 
 def _rows(names: list[str], fs: Any, root: str, job: ImportJob, num_readers: int) -> Iterator[ItemRow]:
-    """An item for each file that can be read, in the order of `names`; the others are rejected."""
+    """Yields an item for each file that can be read, in the order of `names`; the others are rejected."""
     with closing(DocumentReaders()) as readers, ThreadPoolExecutor(num_readers, "semrec-documents") as threads:
 
         def read(name: str) -> tuple[str, str, Document | ContentError]:

@@ -13,12 +13,12 @@ _CHUNK_BYTES: Final = 4 << 20
 
 
 def text_stream(file: IO[bytes], encoding: str) -> Any:
-    """A byte stream of `encoding` as one of UTF-8. Bytes that are no text of it stay as they are."""
+    """Converts a byte stream of `encoding` to UTF-8. Bytes that are no text of it stay as they are."""
     return file if encoding == "utf-8" else _Transcoded(file, encoding)
 
 
 def is_text(block: bytes) -> bool:
-    """Whether bytes are UTF-8."""
+    """Returns whether bytes are UTF-8."""
     if block.isascii():
         return True
     try:
@@ -29,7 +29,7 @@ def is_text(block: bytes) -> bool:
 
 
 def is_utf8(source: Source) -> bool:
-    """Whether the whole file is UTF-8; reads it once."""
+    """Returns whether the whole file is UTF-8; reads it once."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     try:
         with source.open() as file:
@@ -42,7 +42,7 @@ def is_utf8(source: Source) -> bool:
 
 
 def _escaped(error: UnicodeError) -> tuple[str, int]:
-    """The error handler "surrogateescape", for bytes below 128 too: an odd byte of UTF-16 may be any."""
+    """Handles errors as "surrogateescape", for bytes below 128 too: an odd byte of UTF-16 may be any."""
     assert isinstance(error, UnicodeDecodeError)
     bad = error.object[error.start : error.end]
     return "".join(chr(0xDC00 + (byte if byte >= 0x80 else 0xFF)) for byte in bad), error.end

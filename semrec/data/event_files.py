@@ -1,4 +1,4 @@
-"""The stored events of a user bucket: read from its files, joined with new ones, in their order."""
+"""Reads the stored events of a user bucket from its files, and joins them with new ones, in order."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["event_tables", "in_order", "read_interactions", "union_of"]
 
 
 def read_interactions(storage: Storage, files: EventFiles | None, as_of: int | None = None) -> pa.Table:
-    """The interactions of a bucket up to `as_of` (seconds since 1970 UTC, None: all), none without files.
+    """Reads the interactions of a bucket up to `as_of` (seconds since 1970 UTC, None: all), none without files.
 
     INTERACTIONS_SCHEMA, in its order. Raises CorruptArtefactError or MissingArtefactError for a file that is not the recorded
     one.
@@ -29,19 +29,19 @@ def read_interactions(storage: Storage, files: EventFiles | None, as_of: int | N
 
 
 def event_tables(storage: Storage, files: EventFiles) -> list[pa.Table]:
-    """The events of each file of a bucket, INTERACTIONS_SCHEMA; those of all files together are the bucket's."""
+    """Reads the events of each file of a bucket, INTERACTIONS_SCHEMA; those of all files together are the bucket's."""
     return [read_rows(storage, file).cast(INTERACTIONS_SCHEMA) for file in (files, *files.appended)]
 
 
 def in_order(events: pa.Table) -> pa.Table:
-    """All of `events` by (user_id, timestamp, item_id, value), ids by UTF-8 bytes."""
+    """Sorts `events` by (user_id, timestamp, item_id, value), ids by UTF-8 bytes."""
     return union_of(events, INTERACTIONS_SCHEMA.empty_table())
 
 
 def union_of(
     stored: pa.Table, new: pa.Table, *, each_once: bool = False, untimed_add_up: bool = False, only_new: bool = False
 ) -> pa.Table:
-    """The events of both by (user_id, timestamp, item_id, value), ids by UTF-8 bytes; INTERACTIONS_SCHEMA.
+    """Merges the events of both by (user_id, timestamp, item_id, value), ids by UTF-8 bytes; INTERACTIONS_SCHEMA.
 
     An event stands there as often as in the one of both that has it more often: what is stored already and comes again, in
     a newer export or from a client that tries twice, is the same event. With `untimed_add_up` those without a time (0) are
@@ -71,7 +71,7 @@ def union_of(
 
 
 def _event_order(users: np.ndarray, seconds: np.ndarray, items: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """The stable order by (user, second, item, value), so that of equal events the stored ones come first: int64 [rows].
+    """Returns the stable order by (user, second, item, value), of equal events the stored ones first: int64 [rows].
 
     Few events share user and second: one sort by both, and one of those that do, take a third of the time of four.
     """
@@ -91,7 +91,7 @@ def _event_order(users: np.ndarray, seconds: np.ndarray, items: np.ndarray, valu
 
 
 def _ranked(column: pa.ChunkedArray) -> tuple[np.ndarray, pa.Array]:
-    """For each row the rank of its text by UTF-8 bytes, and the distinct texts in that order."""
+    """Returns for each row the rank of its text by UTF-8 bytes, and the distinct texts in that order."""
     encoded = one_array(column).dictionary_encode()
     order = pc.sort_indices(encoded.dictionary)  # Arrow compares text by bytes
     ranks = np.empty(len(order), dtype=np.int32)

@@ -1,4 +1,4 @@
-"""From source rows to events: which rows of a block are interactions, and why the others are not."""
+"""Converts source rows to events, and rejects those that are none with the reason."""
 
 from __future__ import annotations
 
@@ -27,8 +27,9 @@ _EARLY_1973_S: Final = 100_000_000  # what is younger after a division by 1000 m
 
 @dataclass(frozen=True)
 class EventRules:
-    """What an event must satisfy: an item of the catalogue, a time from 1970 to a day after `now_s` (UTC seconds), and a
-    value from -max_value to max_value. `times` reads the column of times, in plain seconds unless told otherwise."""
+    """The conditions on an event: an item of the catalogue, a time from 1970 to a day after `now_s` (UTC seconds), and a value
+    from -max_value to max_value. `times` reads the column of times, in plain seconds unless told otherwise.
+    """
 
     known: HasItems
     now_s: int
@@ -41,7 +42,7 @@ class EventRules:
 
 
 def events_of(block: RowBlock, columns: ColumnMap, rules: EventRules, *, stats: RejectsRows) -> pa.Table:
-    """The rows of `block` that are events, the columns of INTERACTIONS_SCHEMA in source order, and event_id if it is
+    """Returns the rows of `block` that are events, the columns of INTERACTIONS_SCHEMA in source order, and event_id if it is
     mapped, with ids dictionary-encoded; the others go to the quarantine. Without `value` it is 1.0, without `timestamp` 0.
 
     A row is rejected under the first that applies of: "id is not text", those of `semrec.ids.ID_FAULTS`, "non-numeric

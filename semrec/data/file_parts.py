@@ -50,7 +50,9 @@ _TOLD: Final = b"semrec.import"  # the key of the schema's metadata for what a w
 
 @dataclass(frozen=True)
 class FileImport:
-    """What the parts of one import share. `ends`: the last online changes that are older than it; `notes`: on its sources."""
+    """The inputs that the parts of one import share. `ends`: the last online changes that are older than it; `notes`: on
+    sources.
+    """
 
     kind: str
     fmt: str
@@ -79,7 +81,7 @@ def plan_file_import(
     time_format: str = "auto",
     now_s: int | None = None,
 ) -> FileImport:
-    """The plan of an import whose parts are the files of `source`, which every worker can read. Arguments as of `import_table`.
+    """Plans an import whose parts are the files of `source`, which every worker can read. Arguments as of `import_table`.
 
     A part's fingerprint covers the state of its file and all that its rows depend on, but for `now_s`. Raises InputError as
     `import_table` does, and for a pipe.
@@ -208,7 +210,7 @@ def finish_file_import(
 
 
 def _settled_time_format(sources: Sequence[Source], fmt: str, columns: ColumnMap, options: DialectOptions) -> str:
-    """The unit of digits in the first block, which settles it in one process, too; "auto" where it has none."""
+    """Returns the unit of digits in the first block, which settles it in one process, too; "auto" where it has none."""
     assert columns.timestamp is not None
     source = next((source for source in sources if not is_empty(source)), None)
     if source is None or columns.timestamp in source.partition:
@@ -222,7 +224,7 @@ def _settled_time_format(sources: Sequence[Source], fmt: str, columns: ColumnMap
 
 
 def _quarantined(storage: Storage) -> pa.Table:
-    """The rows that were rejected, in order."""
+    """Returns the rows that were rejected, in order."""
     folder = "quarantine/import"
     files = [storage.read_bytes(f"{folder}/{name}") for name in storage.list_sizes(folder)]
     tables = [pq.read_table(pa.BufferReader(data)) for data in files]

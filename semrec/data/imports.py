@@ -239,7 +239,7 @@ def source_blocks(
     *,
     is_alone: bool,
 ) -> Iterator[RowBlock]:
-    """The rows of all sources, with the columns that their folders give; `keys` is filled by a format without header.
+    """Reads the rows of all sources, with the columns that their folders give; `keys` is filled by a format without header.
 
     `is_alone`: an empty source is an error, as there is not even a header.
     """
@@ -271,7 +271,7 @@ def check_found(sources: Sequence[Source], wanted: Sequence[str], keys: set[str]
 
 
 def is_empty(source: Source) -> bool:
-    """Whether a source has no byte, once decompressed."""
+    """Returns whether a source has no byte, once decompressed."""
     with source.open() as file:
         return not file.read(1)
 
@@ -288,7 +288,7 @@ def _read_csv(
 
 
 def _with(read: Callable[..., Iterator[RowBlock]], *names: str) -> Callable[..., Iterator[RowBlock]]:
-    """A reader that is given those of the further arguments that it needs."""
+    """Returns a reader that is given those of the further arguments that it needs."""
     return lambda source, wanted, **more: read(source, wanted, **{name: more[name] for name in ("stats", *names)})
 
 

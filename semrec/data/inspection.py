@@ -74,7 +74,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What is known of a file from its first rows.
+    """The format, dialect and columns of a file, as its first rows show them.
 
     `kind` and `command` are a proposal, empty where no column tells users or items. `num_rows` were tried as that kind, and
     `rejected` of them by reason; unknown items and duplicate ids are found by the import alone. `examples` are the first.
@@ -143,7 +143,7 @@ def _format_of(source: Source) -> str:
 
 
 def _names(source: Source, fmt: str, stats: ReadStats) -> list[str]:
-    """The columns of a Parquet file, or the keys of the first JSON objects in the order in which they come."""
+    """Returns the columns of a Parquet file, or the keys of the first JSON objects in the order in which they come."""
     if fmt == "parquet":
         with source.open(compression=None) as file:
             return list(open_parquet(file, source.path).schema_arrow.names)
@@ -183,7 +183,7 @@ def _type_of(values: list[Any]) -> str:
 
 
 def _proposal(names: Sequence[str]) -> tuple[str, ColumnMap]:
-    """The kind that columns of such names may be, and what they mean; "" when neither users nor items are named."""
+    """Returns the kind that columns of such names may be, and what they mean; "" when neither users nor items are named."""
     plain = {re.sub(r"[^a-z0-9]", "", name.partition(":")[0].lower()): name for name in reversed(names)}
     meaning = {role: [plain[name] for name in known if name in plain] for role, known in _NAMES.items()}
     first = {role: columns[0] for role, columns in meaning.items() if columns}
@@ -218,7 +218,7 @@ def _try(block: RowBlock, kind: str, columns: ColumnMap, stats: ReadStats, scrat
 
 
 def _command(path: str, fmt: str, dialect: Dialect, kind: str, columns: ColumnMap) -> str:
-    """The import command for a mapping; a dialect is spelt out, so that it does not depend on a sample."""
+    """Returns the import command for a mapping; a dialect is spelt out, so that it does not depend on a sample."""
     words = ["semrec", "import", fmt, path, "--kind", kind]
     for role in (*KINDS[kind].id_fields, *KINDS[kind].fields):
         value = getattr(columns, role)

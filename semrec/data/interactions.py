@@ -40,7 +40,7 @@ _EVENT_ROWS_SCHEMA: Final = INTERACTIONS_SCHEMA.append(pa.field("event_id", pa.s
 
 @dataclass(frozen=True)
 class WeightRule:
-    """How a later stage turns the events of one user and item into a weight; here it is only stored.
+    """The rule by which a later stage turns the events of one user and item into a weight; here it is only stored.
 
     repeats "sum": they add up, and a value below 0 is a return, which takes away what the same value gave, down to nothing
     (`models.base.Events.counted`); "latest": the newest counts. neutral_value: the weight of an event is
@@ -60,11 +60,11 @@ class WeightRule:
 
     @property
     def counts_equal_events_once(self) -> bool:
-        """Whether events that are equal in all columns are one: a rating that stands there twice is one rating."""
+        """True where events that are equal in all columns are one: a rating that stands there twice is one rating."""
         return self.repeats == "latest"
 
     def to_json(self) -> dict[str, str | float]:
-        """The rule as fingerprints and messages have it."""
+        """Returns the rule as fingerprints and messages have it."""
         return {"repeats": self.repeats, "neutral_value": float(self.neutral_value)}
 
 
@@ -144,7 +144,7 @@ def stage_interactions(
     stats.check()
 
     def write_bucket(bucket: int) -> tuple[InteractionsPart, int]:
-        """The part of one bucket, and how many of its rows were repeats."""
+        """Writes the part of one bucket; returns it and how many of its rows were repeats."""
         rows, part = spill.read(bucket), stored.get(bucket)
         events = _first_of_each_event_id(rows)
         if part is None:
@@ -172,7 +172,7 @@ def stage_interactions(
 
 
 def _first_of_each_event_id(rows: pa.Table) -> pa.Table:
-    """INTERACTIONS_SCHEMA of the rows without an event id, and of the first with each."""
+    """Returns the rows without an event id and the first row with each, as INTERACTIONS_SCHEMA."""
     if "event_id" not in rows.schema.names:
         return rows
     encoded = one_array(rows.column("event_id")).dictionary_encode()
@@ -235,7 +235,7 @@ def _manifest(
 
 
 def _earlier(workspace: Workspace, append: bool) -> InteractionsManifest | None:
-    """The present manifest. One that cannot be read is an error only to an append: replacing it is the remedy."""
+    """Reads the present manifest. One that cannot be read is an error only to an append: replacing it is the remedy."""
     try:
         return stored_manifest(workspace.storage, InteractionsManifest)
     except (SchemaError, CorruptArtefactError):

@@ -27,7 +27,7 @@ _ESCAPED_NUL: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 def read_jsonl(
     source: Source, wanted: Sequence[str], *, stats: RowStats, keys: set[str] | None = None
 ) -> Iterator[RowBlock]:
-    """The rows of a JSON file, columns `wanted` as lists of Python values, None where a key is absent or null.
+    """Reads the rows of a JSON file, columns `wanted` as lists of Python values, None where a key is absent or null.
 
     Blank lines are no rows. Rejected to the quarantine: "bad UTF-8", "NUL byte", "not a JSON object". `keys` takes the keys
     of the objects, so that a reader of several files can see which column none of them has; without it, InputError is
@@ -59,7 +59,7 @@ def _excerpts(texts: list[bytes]) -> Callable[[int], str]:
 
 
 def json_objects(source: Source, stats: RowStats) -> Iterator[tuple[list[int], list[bytes], list[dict[str, Any]]]]:
-    """The good rows of a file, some at a time: their line numbers, raw text and objects. Counts and rejects."""
+    """Reads the good rows of a file, some at a time: their line numbers, raw text and objects. Counts and rejects."""
     with source.open() as file:
         start = file.read(_PEEKED_BYTES)
     with source.open() as file:
@@ -92,7 +92,7 @@ def _batches(rows: Iterator[tuple[int, bytes]]) -> Iterator[list[tuple[int, byte
 
 
 def _parse(text: bytes) -> tuple[str, str, Any]:
-    """(reason, detail, value); the reason is empty for an object."""
+    """Returns (reason, detail, value); the reason is empty for an object."""
     if b"\0" in text:
         return "NUL byte", "", None
     try:

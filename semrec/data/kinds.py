@@ -1,4 +1,4 @@
-"""The kinds of tables that can be imported, as data: the columns of each, what becomes of its rows, who writes them.
+"""Defines the kinds of tables that can be imported, as data: the columns of each, what becomes of its rows, who writes them.
 
 One more kind is one more `Kind` in KINDS; nothing else asks which kind it is.
 """
@@ -36,7 +36,7 @@ __all__ = ["INTERACTIONS", "ITEMS", "KINDS", "ONTOLOGY", "RELATIONS", "USERS", "
 
 @dataclass(frozen=True)
 class ImportJob:
-    """What the steps of one import share.
+    """The inputs that the steps of one import share.
 
     `ends`: the last online changes that are older than this import. `now_s`: UTC seconds; later times than a day after it
     are impossible. `rule`: how the events of one user and item become a weight. `time_format`: of `times.TimeReader`.
@@ -77,15 +77,15 @@ class Kind:
     stored_files: Callable[[Storage], Sequence[str]] | None = None
 
     def columns(self, columns: ColumnMap) -> list[str]:
-        """The source columns that an import of this kind reads, each once."""
+        """Returns the source columns that an import of this kind reads, each once."""
         return columns.names(*self.id_fields, *self.fields)
 
     def id_columns(self, columns: ColumnMap) -> list[str]:
-        """Those of them that hold ids."""
+        """Returns the source columns that hold ids."""
         return columns.names(*self.id_fields)
 
     def repeating_columns(self, columns: ColumnMap) -> list[str]:
-        """Those of them in which the same text stands often: each distinct one is looked at once."""
+        """Returns the source columns in which the same text stands often: each distinct one is looked at once."""
         return columns.names(*self.id_fields, "value", "weight")
 
 
@@ -162,7 +162,7 @@ def _write_ontology(tables: Iterable[pa.Table], job: ImportJob) -> Staged:
 
 
 def _check_nothing(columns: ColumnMap) -> None:
-    """Ids have a default, and all else is optional."""
+    """Accepts any columns: ids have a default, and all else is optional."""
 
 
 ITEMS: Final = Kind(

@@ -1,4 +1,4 @@
-"""The set of item ids of a catalogue, in about 20 bytes an item."""
+"""Holds the set of item ids of a catalogue, in about 20 bytes an item."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class HasItems(Protocol):
     """Knows which item ids exist."""
 
     def contains(self, ids: pa.Array) -> np.ndarray:
-        """Which of `ids` (text, no nulls) exist: bool [len(ids)]."""
+        """Returns which of `ids` (text, no nulls) exist: bool [len(ids)]."""
 
 
 class KnownItems:
-    """Which item ids exist: the ids in one Arrow array, ordered by a 64-bit hash that finds them.
+    """The item ids that exist, in one Arrow array, ordered by a 64-bit hash that finds them.
 
     A Python set would need about 100 bytes an item, and Arrow's own look-up hashes the whole catalogue again per call.
     """
@@ -41,7 +41,7 @@ class KnownItems:
         return len(self._hashes)
 
     def contains(self, ids: pa.Array) -> np.ndarray:
-        """Which of `ids` (text, no nulls) exist: bool [len(ids)]. Each distinct id is looked up once."""
+        """Returns which of `ids` (text, no nulls) exist: bool [len(ids)]. Each distinct id is looked up once."""
         encoded = ids.dictionary_encode()
         distinct = encoded.dictionary.cast(pa.large_string())
         is_known = pc.is_in(distinct, value_set=self._recent).to_numpy(zero_copy_only=False).copy()
@@ -80,7 +80,7 @@ class ChangedItems:
         self._items, self._exists = items, exists
 
     def contains(self, ids: pa.Array) -> np.ndarray:
-        """Which of `ids` (text, no nulls) exist: bool [len(ids)]. Each distinct id is looked up once."""
+        """Returns which of `ids` (text, no nulls) exist: bool [len(ids)]. Each distinct id is looked up once."""
         encoded = ids.dictionary_encode()
         before = self._items.contains(encoded.dictionary).tolist()
         distinct = encoded.dictionary.to_pylist()

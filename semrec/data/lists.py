@@ -19,7 +19,7 @@ _COLUMNS: Final = ("user_id", "item_id")
 
 
 def read_lists(source: Source, wanted: Sequence[str], *, stats: RowStats) -> Iterator[RowBlock]:
-    """One row for each item of each line, columns `user_id` and `item_id`; blanks or tabs stand between ids.
+    """Reads one row for each item of each line, columns `user_id` and `item_id`; blanks or tabs stand between ids.
 
     A user without items has no row, and is counted in a note. Rejected as one row: a line with "bad UTF-8" or a "NUL byte".
     Raises InputError for another wanted column, or a line above 16 MiB.

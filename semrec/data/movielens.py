@@ -103,8 +103,9 @@ class _Files:
     def blocks(
         self, file: Source, wanted: Iterable[str], order: tuple[str, ...], stats: ReadStats, encoded: Sequence[str] = ()
     ) -> Iterator[RowBlock]:
-        """The rows of `file`; `order` is that of the columns where there is no header, and in those `encoded` the same
-        text stands often."""
+        """Yields the rows of `file`; `order` is that of the columns where there is no header, and text repeats in those
+        `encoded`.
+        """
         if not self.is_dat:
             return read_delimited(file, list(wanted), stats=stats, dialect=CSV, encoded=encoded)
         dialect = replace(DAT, encoding="latin-1") if file in (self.movies, self.tags) and not is_utf8(file) else DAT
@@ -150,7 +151,7 @@ def _stage(
 
 
 def item_of(movie_id: str, title: str, genres: str, *, file: str = "", line: int | None = None) -> ItemRow:
-    """A movie as an item; its text is still without tags. The title keeps its year, which tells remakes apart."""
+    """Returns a movie as an item; its text is still without tags. The title keeps its year, which tells remakes apart."""
     title = " ".join(title.split())
     names = [] if genres.strip() == _NO_GENRE else [name.strip() for name in genres.split("|") if name.strip()]
     year = _YEAR.search(title)
@@ -175,7 +176,7 @@ def _users(blocks: Iterable[RowBlock]) -> Iterator[UserRow]:
 
 
 def is_movielens(source: str | Path) -> bool:
-    """Whether a folder, or one in it, has the movies and ratings of MovieLens."""
+    """Returns whether a folder, or one in it, has the movies and ratings of MovieLens."""
     try:
         return bool(_find(source))
     except InputError:

@@ -42,14 +42,14 @@ class ItemChanges:
         return pa.array([*(row.item_id for row in self.put), *self.deleted], pa.string())
 
     def tables(self, stats: RejectsRows) -> Iterator[pa.Table]:
-        """The items that were put, ITEM_ROWS_SCHEMA, marked as stored: a row of an import wins over them unreported."""
+        """Yields the items that were put, ITEM_ROWS_SCHEMA, marked as stored: a row of an import wins over them unreported."""
         is_stored = ITEM_ROWS_SCHEMA.get_field_index("is_stored")
         for table in item_tables(self.put, stats=stats):
             yield table.set_column(is_stored, ITEM_ROWS_SCHEMA.field(is_stored), pa.array([True] * table.num_rows))
 
 
 def log_ends(storage: Storage) -> LogPositions:
-    """The last acknowledged item change and event: an import that begins now is newer than these.
+    """Reads the last acknowledged item change and event: an import that begins now is newer than these.
 
     Raises CorruptArtefactError when the last segment of a log cannot be read.
     """
@@ -58,7 +58,7 @@ def log_ends(storage: Storage) -> LogPositions:
 
 
 def item_changes(storage: Storage, after: int, until: int) -> ItemChanges:
-    """The item changes with sequences after `after` up to `until`. Memory holds the changed items.
+    """Reads the item changes with sequences after `after` up to `until`. Memory holds the changed items.
 
     Raises CorruptArtefactError when a segment is missing or damaged.
     """

@@ -20,7 +20,7 @@ _BATCH_ROWS = 65_536
 
 
 def read_parquet(source: Source, wanted: Sequence[str], *, ids: Sequence[str], stats: RowStats) -> Iterator[RowBlock]:
-    """The rows of a Parquet file, columns `wanted` as Arrow arrays of the types they have, without line numbers.
+    """Reads the rows of a Parquet file, columns `wanted` as Arrow arrays of the types they have, without line numbers.
 
     Raises InputError for a file that is not Parquet, a missing column, or a column among `ids` that is neither text nor
     integer: a float would turn "7" into "7.0".
@@ -46,13 +46,13 @@ def read_parquet(source: Source, wanted: Sequence[str], *, ids: Sequence[str], s
 
 
 def table_block(table: pa.Table | pa.RecordBatch, name: str, rows: np.ndarray) -> RowBlock:
-    """A block of Arrow rows; `rows` int64 [rows] numbers them, from 1, for the excerpts."""
+    """Makes a block of Arrow rows; `rows` int64 [rows] numbers them, from 1, for the excerpts."""
     columns = {field: one_array(table.column(field)) for field in table.schema.names}
     return RowBlock(name, columns, table.num_rows, None, lambda i: f"row {rows[i]}: {table.slice(i, 1).to_pylist()[0]}")
 
 
 def _readable(batch: pa.RecordBatch, rows: np.ndarray, name: str, stats: RowStats) -> np.ndarray:
-    """bool [rows]: which rows are UTF-8. Parquet does not check that its text is; the others are rejected."""
+    """Returns which rows are UTF-8: bool [rows]. Parquet does not check that its text is; the others are rejected."""
     is_text = np.ones(batch.num_rows, dtype=bool)
     try:
         batch.validate(full=True)

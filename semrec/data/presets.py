@@ -1,4 +1,4 @@
-"""Presets: what the columns of well-known data sets mean, as data. `import_table` with the same arguments does the same."""
+"""Defines presets: the columns of well-known data sets, as data. `import_table` with the same arguments does the same."""
 
 from __future__ import annotations
 
@@ -261,7 +261,7 @@ def import_preset(
 
 
 def preset_commands(folder: str | Path) -> list[str]:
-    """The import commands of the presets whose files are in a folder."""
+    """Returns the import commands of the presets whose files are in a folder."""
     listing = SourceFolder(folder)
     commands = ["movielens"] if is_movielens(folder) else []
     for preset in PRESETS.values():
@@ -275,7 +275,7 @@ def preset_commands(folder: str | Path) -> list[str]:
 
 
 def _matching(folder: SourceFolder, table: PresetTable) -> list[Source]:
-    """The files of a folder that hold a table. Raises InputError where they are missing and not optional."""
+    """Returns the files of a folder that hold a table. Raises InputError where they are missing and not optional."""
     without = [pattern[1:] for pattern in table.files if pattern.startswith("!")]
     names = [
         name
@@ -293,6 +293,6 @@ def _matching(folder: SourceFolder, table: PresetTable) -> list[Source]:
 
 
 def _plain_name(name: str) -> str:
-    """The name in small letters, without the suffix of a compressed file."""
+    """Returns the name in small letters, without the suffix of a compressed file."""
     name = name.lower()
     return next((name.removesuffix(ending) for ending in _COMPRESSED if name.endswith(ending)), name)

@@ -26,7 +26,7 @@ Triple = tuple[str, str, str, bool]
 
 
 def read_ntriples(source: Source, wanted: Sequence[str], *, stats: RowStats) -> Iterator[RowBlock]:
-    """The triples of an N-Triples file: columns `subject`, `predicate`, `object` (string) and `is_literal` (bool).
+    """Reads the triples of an N-Triples file: columns `subject`, `predicate`, `object` (string) and `is_literal` (bool).
 
     An IRI is its text, a literal its value without language or type, a blank node `_:<file>/<name>`. Blank lines and
     comments are no rows. Rejected: "bad UTF-8", "not a triple". Raises InputError for another wanted column, a line above
@@ -60,7 +60,7 @@ def read_ntriples(source: Source, wanted: Sequence[str], *, stats: RowStats) -> 
 
 
 def read_turtle(source: Source, wanted: Sequence[str], *, stats: RowStats) -> Iterator[RowBlock]:
-    """The triples of a Turtle file, as `read_ntriples`, without lines: a triple may span lines, and a line hold several.
+    """Reads the triples of a Turtle file, as `read_ntriples`, without lines: a triple may span lines, and a line hold several.
 
     An IRI without a scheme is an id or name of the workspace, decoded: <heat>, or <genre=Film%20Noir>, the literal Film Noir
     of the predicate genre. A file with a @base of its own has none such.

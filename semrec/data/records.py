@@ -1,4 +1,4 @@
-"""Delimited records in bytes: how fields are told apart, one record at a time, and the check that lets a block skip it."""
+"""Splits delimited records into fields, one at a time, and checks whether a block can be read without that."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _BACKSLASH: Final = "\\"
 
 @dataclass(frozen=True)
 class Dialect:
-    """How the fields of a text file are told apart.
+    """The delimiter, quotes and encoding by which the fields of a text file are told apart.
 
     `delimiter` is one ASCII character, or `::`. `quoted`: quotes may wrap a field, in which two quotes are one.
     `escape`: a backslash, which in a quoted field makes a quote or another backslash plain text, or "". `skip_blanks`:
@@ -63,7 +63,7 @@ class Dialect:
             ) from error
 
     def __str__(self) -> str:
-        """What differs from RFC 4180 in UTF-8, for people; "" when nothing does."""
+        """Describes what differs from RFC 4180 in UTF-8, for people; "" when nothing does."""
         parts = (
             (self.delimiter != ",", f"delimiter {self.delimiter!r}"),
             (not self.quoted, "no quotes"),
@@ -84,7 +84,7 @@ class Record(NamedTuple):
 
 
 def scan_record(data: bytes, start: int, dialect: Dialect) -> Record | None:
-    """The record at `start`; None when it does not end in `data`.
+    """Parses the record at `start`; None when it does not end in `data`.
 
     A quote is special only as the first byte of a field, after blanks where those do not count. What follows the closing
     quote up to the delimiter is kept. Line ends are LF or CRLF.
@@ -119,7 +119,7 @@ def scan_record(data: bytes, start: int, dialect: Dialect) -> Record | None:
 
 
 def _quoted(data: bytes, at: int, limit: int, is_escaped: bool) -> tuple[bytes, int] | None:
-    """The content of a quoted field whose first byte is at `at`, and the offset after its closing quote."""
+    """Parses the content of a quoted field whose first byte is at `at`, and the offset after its closing quote."""
     special = _SPECIAL_ESCAPED if is_escaped else _SPECIAL
     pieces = []
     while match := special.search(data, at, limit):
@@ -137,14 +137,14 @@ _SPECIAL_ESCAPED: Final = re.compile(rb'""?|\\["\\]')
 
 @cache
 def _patterns(delimiter: bytes) -> tuple[re.Pattern[bytes], re.Pattern[bytes]]:
-    """Bytes up to a delimiter or line end, and blanks before a field."""
+    """Returns patterns of bytes up to a delimiter or line end, and blanks before a field."""
     escaped = re.escape(delimiter)
     field = rb"[^\n" + escaped + rb"]*" if len(delimiter) == 1 else rb"(?:(?!" + escaped + rb")[^\n])*"
     return re.compile(field), re.compile(b" *")
 
 
 def is_cleanly_quoted(block: bytes, delimiter: bytes) -> bool:
-    """Whether quotes in whole lines only wrap whole fields of one line: then every reader agrees on them."""
+    """Returns whether quotes in whole lines only wrap whole fields of one line: then every reader agrees on them."""
     bytes_ = np.frombuffer(block, dtype=np.uint8)
     quotes = np.flatnonzero(bytes_ == _QUOTE)
     if len(quotes) % 2:

@@ -1,4 +1,4 @@
-"""What every reader shares: blocks of source rows, the count of rows read, and the rows rejected."""
+"""Holds what every reader shares: blocks of source rows, the count of rows read, and the rows rejected."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class RowBlock:
 
 
 class RowStats(Protocol):
-    """What readers tell of the rows that they meet; as `ReadStats` has it."""
+    """A receiver of the counts, notes and rejected rows of a reader, as `ReadStats` has them."""
 
     @property
     def rejected(self) -> Mapping[str, int]: ...

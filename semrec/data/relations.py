@@ -1,4 +1,4 @@
-"""Relations: which rows of a block say one, and the table of them, one part per bucket of subjects."""
+"""Converts source rows to relations, and writes their table, one part per bucket of subjects."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _KEY: Final = ("subject", "predicate", "object", IS_LITERAL)
 
 
 def relations_of(block: RowBlock, columns: ColumnMap, *, stats: RejectsRows, is_ontology: bool = False) -> pa.Table:
-    """The rows of `block` that are relations, RELATIONS_SCHEMA in source order; the others go to the quarantine.
+    """Returns the rows of `block` that are relations, RELATIONS_SCHEMA in source order; the others go to the quarantine.
 
     Rejected, under the first that applies: "id is not text", those of `semrec.ids.ID_FAULTS` (of a literal only "NUL byte"
     and "missing id"), "non-numeric value", "non-finite value", "value out of range"; of an ontology also "unsupported axiom",
@@ -122,7 +122,7 @@ def _stage(
 
 
 def _distinct(rows: pa.Table) -> pa.Table:
-    """The first row of each relation, ascending by subject, predicate and object (UTF-8 bytes)."""
+    """Returns the first row of each relation, ascending by subject, predicate and object (UTF-8 bytes)."""
     numbered = rows.append_column("row", pa.array(np.arange(rows.num_rows)))
     first = numbered.group_by(list(_KEY), use_threads=False).aggregate([("row", "min")]).column("row_min")
     distinct = rows.take(first)

@@ -1,4 +1,4 @@
-"""What an import did, in numbers."""
+"""Reports an import: rows read and rejected, and what the workspace holds afterwards."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class ImportReport:
 
 
 def report_of(staged: Sequence[Staged], stats_of_kind: Sequence[ReadStats]) -> ImportReport:
-    """The report of what was staged (and by now published) from the rows of `stats_of_kind`."""
+    """Makes the report of what was staged (and by now published) from the rows of `stats_of_kind`."""
 
     def total(kind: type[ImportManifest], count: str) -> int | None:
         return next((getattr(table.manifest, count) for table in staged if type(table.manifest) is kind), None)

@@ -1,4 +1,4 @@
-"""Items and users as rows: the checks on one, and tables of many on their way to the parts."""
+"""Checks rows of items and users, and gathers them into tables on their way to the parts."""
 
 from __future__ import annotations
 
@@ -81,13 +81,13 @@ _Row = TypeVar("_Row", ItemRow, UserRow)
 
 
 def clean_text(text: str) -> str:
-    """`text` without blanks around it; empty when no character of it can be seen, such as a lone zero-width space."""
+    """Returns `text` without blanks around it; empty when no character of it can be seen, such as a lone zero-width space."""
     stripped = text.strip()
     return stripped if any(unicodedata.category(letter) not in _INVISIBLE for letter in stripped) else ""
 
 
 def clean_attributes(attributes: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
-    """Attribute names ascending, with their clean values in the order given, each once; a name without any is left out.
+    """Returns attribute names ascending, with their clean values in the order given, each once; a name without any is left out.
 
     Every way in uses this, imports and changes made online, so that one value never stands beside its own misspelling.
     """
@@ -96,7 +96,7 @@ def clean_attributes(attributes: Mapping[str, Sequence[str]]) -> dict[str, list[
 
 
 def item_tables(rows: Iterable[ItemRow], *, stats: RejectsRows) -> Iterator[pa.Table]:
-    """The good rows, ITEM_ROWS_SCHEMA. Rejected: "id is not text", those of `ID_FAULTS`, "NUL byte", "no title and no text"."""
+    """Yields good rows, ITEM_ROWS_SCHEMA. Rejected: "id is not text", `ID_FAULTS`, "NUL byte", "no title and no text"."""
     return _tables(
         rows,
         lambda row: _id_fault(row.item_id) or _item_fault(row),
@@ -107,7 +107,7 @@ def item_tables(rows: Iterable[ItemRow], *, stats: RejectsRows) -> Iterator[pa.T
 
 
 def user_tables(rows: Iterable[UserRow], *, stats: RejectsRows) -> Iterator[pa.Table]:
-    """The good rows, USER_ROWS_SCHEMA. Rejected: "id is not text", those of `ID_FAULTS`, "NUL byte"."""
+    """Yields the good rows, USER_ROWS_SCHEMA. Rejected: "id is not text", those of `ID_FAULTS`, "NUL byte"."""
     return _tables(
         rows,
         lambda row: _id_fault(row.user_id) or _nul_fault("", row.attributes),
@@ -124,7 +124,7 @@ def _tables(
     table_of: Callable[[list[_Row]], pa.Table],
     stats: RejectsRows,
 ) -> Iterator[pa.Table]:
-    """Tables of some thousand rows without a fault each; the others are rejected."""
+    """Yields tables of some thousand rows without a fault each; the others are rejected."""
     rest = iter(rows)
     while batch := list(islice(rest, _ROWS_PER_TABLE)):
         good: list[_Row] = []
@@ -138,7 +138,7 @@ def _tables(
 
 
 def stored_rows(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Rows of a part in one of the schemas above: they come from no file, and lose against a new row with their id."""
+    """Returns rows of a part in one of the schemas above: they come from no file, and lose against a new row with their id."""
     nothing = pa.nulls(table.num_rows)
     origin = {"file": nothing, "line": nothing, "is_stored": pa.array([True] * table.num_rows, pa.bool_())}
     columns = [origin[name] if name in origin else table.column(name) for name in schema.names]
@@ -146,7 +146,7 @@ def stored_rows(table: pa.Table, schema: pa.Schema) -> pa.Table:
 
 
 def first_of_each(rows: pa.Table, key: str, *, stats: ReadStats) -> pa.Table:
-    """The first row of each id, in the order of `rows`; a later one is rejected as "duplicate id" unless it was stored."""
+    """Returns the first row of each id, in the order of `rows`; later ones are rejected as "duplicate id" unless stored."""
     encoded = rows.column(key).combine_chunks().dictionary_encode()
     codes = encoded.indices.to_numpy(zero_copy_only=False)
     _, first = np.unique(codes, return_index=True)
@@ -190,12 +190,12 @@ def _user_table(rows: Sequence[UserRow]) -> pa.Table:
 
 
 def _attributes(rows: Sequence[ItemRow] | Sequence[UserRow]) -> pa.Array:
-    """Equal rows have equal bytes."""
+    """Returns attributes as ATTRIBUTES_TYPE: equal rows have equal bytes."""
     return pa.array([list(clean_attributes(row.attributes).items()) for row in rows], ATTRIBUTES_TYPE)
 
 
 def _contents(rows: Sequence[ItemRow]) -> pa.Array:
-    """The content of each item beside its text, CONTENT_TYPE, modalities ascending; null for an item without any."""
+    """Returns the content of each item beside its text, CONTENT_TYPE, modalities ascending; null for an item without any."""
     cleaned = (sorted((modality, clean_text(value)) for modality, value in row.content.items()) for row in rows)
     stated = ([(name, {"value": value, "hash": text_hash(value)}) for name, value in row if value] for row in cleaned)
     return pa.array([row or None for row in stated], CONTENT_TYPE)

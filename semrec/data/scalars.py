@@ -18,7 +18,7 @@ _NON_FINITE: Final = r"^[+-]?([nN][aA][nN]|[iI][nN][fF]([iI][nN][iI][tT][yY])?)$
 
 
 def ids_of(column: Any, name: str, file: str) -> tuple[pa.DictionaryArray, np.ndarray]:
-    """Ids as text ("" where there is none), and bool [rows] where the value is no id at all (a float, a list).
+    """Returns ids as text ("" where there is none), and bool [rows] where the value is no id at all (a float, a list).
 
     They are dictionary-encoded, as all that is asked of an id is asked once of each. Text is kept as it is; integers become
     decimal text. Raises InputError for an Arrow column of another type.
@@ -44,7 +44,7 @@ def check_scalar(column: Any, name: str, file: str) -> None:
 
 
 def numbers_of(column: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """float32 [rows], bool [rows] where the value is no number, bool [rows] where it is none that float32 holds.
+    """Returns float32 [rows], bool [rows] where the value is no number, bool [rows] where it is none that float32 holds.
 
     Text is a decimal number with optional sign, fraction and exponent, blanks around it ignored; it is rounded to
     float64, then to float32. Negative zero becomes zero, so that equal values have equal bytes.
@@ -63,7 +63,7 @@ def numbers_of(column: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _parsed_numbers(texts: pa.Array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """float64, no number, and named non-finite, per distinct text."""
+    """Returns float64, no number, and named non-finite, per distinct text."""
     good = pc.match_substring_regex(texts, _NUMBER)
     plain = pc.if_else(good, pc.utf8_ltrim(texts, characters="+"), "0")
     try:
@@ -75,7 +75,7 @@ def _parsed_numbers(texts: pa.Array) -> tuple[np.ndarray, np.ndarray, np.ndarray
 
 
 def trimmed_texts(column: Any) -> pa.Array:
-    """A column as text without ASCII blanks around it, "" for null and for what is no scalar."""
+    """Returns a column as text without ASCII blanks around it, "" for null and for what is no scalar."""
     return pc.ascii_trim_whitespace(_text(_texts_of(column)))
 
 
@@ -84,7 +84,7 @@ def _texts_of(column: Any) -> pa.Array:
 
 
 def _plain_text(value: Any) -> str:
-    """A Python value as the text that would stand in a CSV file; "" for what is no scalar."""
+    """Returns a Python value as the text that would stand in a CSV file; "" for what is no scalar."""
     if isinstance(value, str):
         return value
     return repr(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else ""
@@ -107,10 +107,10 @@ def _encoded(column: pa.Array) -> pa.DictionaryArray:
 
 
 def nulls(column: pa.Array) -> np.ndarray:
-    """bool [rows]."""
+    """Returns where a column is null: bool [rows]."""
     return np.asarray(column.is_null().to_numpy(zero_copy_only=False))
 
 
 def filled(column: pa.Array, fill: float) -> np.ndarray:
-    """The values of a column, with `fill` for null."""
+    """Returns the values of a column, with `fill` for null."""
     return np.asarray(pc.fill_null(column, fill).to_numpy(zero_copy_only=False))

@@ -64,13 +64,13 @@ class Source:
             file.close()
 
     def identity(self) -> str:
-        """What tells this state of the file from another, without reading it: its size and time, or the store's tag."""
+        """Returns what tells this state of the file from another, without reading it: its size and time, or the store's tag."""
         with _readable(self.path):
             fs, root = fsspec.core.url_to_fs(self.path)
             return str(fs.ukey(root))
 
     def digest(self) -> str:
-        """32 hexadecimal digits of the SHA-256 of the file as it lies there, and its partition; reads it once."""
+        """Returns 32 hexadecimal digits of the SHA-256 of the file as it lies there, and its partition; reads it once."""
         sha = hashlib.sha256(repr(sorted(self.partition.items())).encode() if self.partition else b"")
         with self.open(compression=None) as file:
             while chunk := file.read(1 << 20):
@@ -125,7 +125,7 @@ def _readable(path: str) -> Iterator[None]:
 
 
 def is_folder(path: str) -> bool:
-    """Whether a path or URL is that of a folder."""
+    """Returns whether a path or URL is that of a folder."""
     with _readable(path):
         fs, root = fsspec.core.url_to_fs(path)
         return bool(fs.isdir(root))
@@ -145,7 +145,7 @@ class SourceFolder:
         self.folders = sorted(_base(e["name"]) for e in entries if e["type"] == "directory")
 
     def source(self, name: str) -> Source | None:
-        """The file `name`, or its `.gz`; None when neither is there."""
+        """Returns the file `name`, or its `.gz`; None when neither is there."""
         present = next((file for file in (name, f"{name}.gz") if file in self.files), None)
         return None if present is None else Source(present, f"{self.uri}/{present}")
 
@@ -157,7 +157,7 @@ def find_sources(
     scratch: Path | None = None,
     note: Callable[[str], None] = lambda text: None,
 ) -> list[Source]:
-    """The files of `source`: one or several paths or fsspec URLs, in their order, which decides which of two rows counts.
+    """Finds the files of `source`: one or several paths or fsspec URLs, in their order, which decides which of two rows counts.
 
     Each is a file; a folder, which gives all files below it with a suffix of `fmt`, by path; a glob (`*`, `?`, `[`, `**`); an
     archive (.zip, .tar and its compressed forms), which gives its members in the same way; or a pipe (`-` is standard input),
@@ -179,7 +179,7 @@ def find_sources(
 
 
 def _expanded(path: str, fmt: str, scratch: Path | None, note: Callable[[str], None]) -> list[Source]:
-    """The files that one path stands for."""
+    """Returns the files that one path stands for."""
     path = "/dev/stdin" if path == "-" else path
     if "://" not in path and Path(path).exists() and not Path(path).is_file() and not Path(path).is_dir():
         return [_spooled(path, scratch)]
@@ -212,7 +212,7 @@ def _expanded(path: str, fmt: str, scratch: Path | None, note: Callable[[str], N
 
 
 def _members(path: str, protocol: str, fmt: str, note: Callable[[str], None]) -> list[Source]:
-    """The members of an archive, as fsspec URLs through it. One that is alone is taken whatever its name."""
+    """Returns the members of an archive, as fsspec URLs through it. One that is alone is taken whatever its name."""
     with _readable(path):
         fs, _ = fsspec.core.url_to_fs(f"{protocol}://::{path}")
         if protocol == "tar":
@@ -243,7 +243,7 @@ def _check_end(archive: tarfile.TarFile) -> None:
 
 
 def _with_suffix(names: Sequence[str], fmt: str, where: str, note: Callable[[str], None]) -> list[str]:
-    """Those of some relative paths that are of a format; says which are not, and raises InputError when none is."""
+    """Returns those of some relative paths that are of a format; says which are not, and raises InputError when none is."""
     endings = tuple(suffix + packed for suffix in _SUFFIXES[fmt] for packed in (*_COMPRESSED, *_ARCHIVES))
     visible = [name for name in names if not _is_hidden(name)]
     wanted = [name for name in visible if name.lower().endswith(endings)]
@@ -260,7 +260,7 @@ def _with_suffix(names: Sequence[str], fmt: str, where: str, note: Callable[[str
 
 
 def _outside_workspaces(names: Sequence[str], note: Callable[[str], None]) -> list[str]:
-    """Relative paths without those in a workspace, whose own tables an import of the folder around it would take in."""
+    """Returns relative paths without those in a workspace, whose own tables an import of the folder around it would take in."""
     roots = [name.removesuffix(WorkspaceManifest.PATH) for name in names if _base(name) == WorkspaceManifest.PATH]
     for root in roots:
         note(f"left out: the workspace in {root or '.'}")
@@ -268,7 +268,7 @@ def _outside_workspaces(names: Sequence[str], note: Callable[[str], None]) -> li
 
 
 def _spooled(path: str, scratch: Path | None) -> Source:
-    """A pipe, copied to a file: readers look at the beginning more than once."""
+    """Copies a pipe to a file: readers look at the beginning more than once."""
     if scratch is None:
         raise InputError(f"{path} is a pipe", expected="a file", remedy="Write it to a file first.")
     scratch.mkdir(parents=True, exist_ok=True)
@@ -283,7 +283,7 @@ def _source(path: str, parts: Sequence[str]) -> Source:
 
 
 def _partition(parts: Sequence[str]) -> dict[str, str]:
-    """The `column=value` folders among the parts of a relative path, as Hive, Spark and DuckDB write them."""
+    """Returns the `column=value` folders among the parts of a relative path, as Hive, Spark and DuckDB write them."""
     pairs = [part.partition("=") for part in parts[:-1] if "=" in part]
     values = {unquote(name): unquote(value) for name, _, value in pairs}
     return {name: "" if value == "__HIVE_DEFAULT_PARTITION__" else value for name, value in values.items()}
@@ -294,7 +294,9 @@ def _archive_protocol(path: str) -> str | None:
 
 
 def _is_hidden(name: str) -> bool:
-    """Whether a part of a path marks what is no data, as in `_SUCCESS`, `.crc` and `_temporary/`; `_id=7` is a column."""
+    """Returns whether a part of a path says that it is no data, as in `_SUCCESS`, `.crc` and `_temporary/`; `_id=7` is a
+    column.
+    """
     return any(part[0] in "._" and "=" not in part for part in PurePosixPath(name).parts)
 
 

@@ -1,4 +1,4 @@
-"""Buckets of rows that do not fit in memory: a bounded buffer, then local temporary files."""
+"""Keeps buckets of rows that do not fit in memory: in a bounded buffer, then in local temporary files."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class BucketSpill:
             self._flush()
 
     def read(self, bucket: int) -> pa.Table:
-        """All rows of one bucket. Several threads may read at once."""
+        """Reads all rows of one bucket. Several threads may read at once."""
         with self._lock:
             if self._sorted is None:
                 self._sorted = self._by_bucket()
@@ -57,11 +57,11 @@ class BucketSpill:
         return pa.concat_tables([*self._from_disk(bucket), held]).combine_chunks()
 
     def read_all(self) -> pa.Table:
-        """All rows, for a spill that is still in memory: one table instead of many small ones."""
+        """Reads all rows, for a spill that is still in memory: one table instead of many small ones."""
         return pa.concat_tables([self._schema.empty_table(), *self._tables]).combine_chunks()
 
     def _by_bucket(self) -> tuple[pa.Table, np.ndarray]:
-        """The buffered rows ordered by bucket, and int64 [num_buckets + 1] where each begins."""
+        """Returns the buffered rows ordered by bucket, and int64 [num_buckets + 1] where each begins."""
         if not self._tables:
             return self._schema.empty_table(), np.zeros(self.num_buckets + 1, dtype=np.int64)
         buckets = np.concatenate(self._buckets)

@@ -1,4 +1,4 @@
-"""What an import has written but not yet made live, and what an earlier one left."""
+"""Stages an import: parts that are written but not yet live; removes what an earlier one left."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Staged:
 
     @property
     def path(self) -> str:
-        """Where the manifest will stand."""
+        """The path at which the manifest will stand."""
         return self.manifest.PATH
 
     def publish(self, storage: Storage) -> None:
@@ -81,22 +81,22 @@ def check_not_lost(storage: Storage, kind: type[ImportManifest]) -> None:
 
 
 def stored_manifest(storage: Storage, kind: type[_M]) -> _M | None:
-    """The manifest of what was imported, or None when nothing of the kind was yet."""
+    """Reads the manifest of what was imported, or None when nothing of the kind was yet."""
     return kind.read_if_there(storage, remedy=f"Import the {kind.KIND} again with mode='replace'.")
 
 
 def stored_parts(manifest: ImportManifest | None) -> dict[int, TableFile]:
-    """The files of a manifest by part number; none without one."""
+    """Returns the files of a manifest by part number; none without one."""
     return {part.part: part for part in manifest.parts} if manifest else {}
 
 
 def applied_sequence(manifest: CatalogueManifest | InteractionsManifest | None) -> int:
-    """The last change made online that the parts of a manifest hold or replace; 0 without one."""
+    """Returns the last change made online that the parts of a manifest hold or replace; 0 without one."""
     return manifest.applied_sequence if manifest else 0
 
 
 def applied_entry(sequence: int) -> dict[str, int]:
-    """What a new manifest says about changes made online; a workspace without such changes has no entry."""
+    """Returns the manifest's entry about changes made online; a workspace without such changes has no entry."""
     return {"applied_sequence": sequence} if sequence else {}
 
 
@@ -109,6 +109,6 @@ def is_append(mode: str) -> bool:
 
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """A local folder for spilled rows (under $TMPDIR), removed at the end."""
+    """Makes a local folder for spilled rows (under $TMPDIR), removed at the end."""
     with tempfile.TemporaryDirectory(prefix="semrec-import-") as folder:
         yield Path(folder)

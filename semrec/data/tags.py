@@ -1,4 +1,4 @@
-"""Tags that users gave to items: spilled beside the items, then folded into their texts."""
+"""Gathers the tags that users gave to items, and adds them to the items' texts."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class TagSpill:
         return self._spill.on_disk
 
     def add_to_texts(self, items: pa.Table, bucket: int | None) -> pa.Table:
-        """`items` (ITEM_ROWS_SCHEMA) with " Tags: a, b." behind the texts; `bucket` None for all items at once.
+        """Returns `items` (ITEM_ROWS_SCHEMA) with " Tags: a, b." behind the texts; `bucket` None for all items at once.
 
         Stored items keep their text: it holds its tags already.
         """
@@ -73,7 +73,7 @@ class TagSpill:
 
 
 def most_used(users_of_tag: dict[str, set[str]]) -> list[str]:
-    """At most MAX_TAGS tags, those of the most distinct users first, equal ones by text."""
+    """Returns at most MAX_TAGS tags, those of the most distinct users first, equal ones by text."""
     return sorted(users_of_tag, key=lambda tag: (-len(users_of_tag[tag]), tag))[:MAX_TAGS]
 
 

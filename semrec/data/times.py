@@ -59,7 +59,7 @@ class TimeReader:
         self.unit = time_format if time_format in TIME_UNITS else None
 
     def seconds(self, column: Any) -> tuple[np.ndarray, np.ndarray]:
-        """UTC seconds since 1970, int64 [rows], and bool [rows] where the value is no time.
+        """Reads UTC seconds since 1970, int64 [rows], and bool [rows] where the value is no time.
 
         `column` is an Arrow array or a list of Python values. Fractions of a second are dropped, towards the past.
         """
@@ -79,7 +79,7 @@ class TimeReader:
         return ticks // _TICKS[column.type.unit], bad
 
     def hint(self, text: str) -> str:
-        """What may help with a text that is no time; "" when nothing is known."""
+        """Returns what may help with a text that is no time; "" when nothing is known."""
         if _SLASHES.match(text.strip()):
             return "; day or month first? --time-format '%d/%m/%Y' or '%m/%d/%Y' says it"
         if self.unit in (None, "s") or not any(map(str.isdigit, text)):
@@ -113,7 +113,7 @@ class TimeReader:
         return seconds, bad
 
     def _scaled(self, numbers: np.ndarray, bad: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Seconds of `numbers`, int64 [rows], where they are not `bad`, and where they are no time in the settled unit."""
+        """Returns seconds of `numbers`, int64 [rows], where they are not `bad`, and where they are no time in the unit."""
         if self.unit is None:
             self.unit = _unit_of(numbers[~bad & (numbers != 0)])
         if self.unit in _TICKS:
@@ -125,7 +125,7 @@ class TimeReader:
 
 
 def parse_iso(text: str) -> int | None:
-    """UTC seconds of an ISO 8601 text, also with the zone names UTC and GMT or a blank before its offset; None else."""
+    """Parses UTC seconds of an ISO 8601 text, also with the zone names UTC and GMT or a blank before its offset; None else."""
     if not text.isascii():
         return None
     try:
@@ -149,7 +149,7 @@ def _seconds_of(moment: datetime) -> int:
 
 
 def _by_distinct(texts: pa.Array, parse: Callable[[str], int | None]) -> tuple[np.ndarray, np.ndarray]:
-    """`parse` of each distinct text: seconds, int64 [rows], and bool [rows] where there are none."""
+    """Calls `parse` once for each distinct text: seconds, int64 [rows], and bool [rows] where there are none."""
     encoded = texts.dictionary_encode()
     parsed = [parse(text) for text in encoded.dictionary.to_pylist()]
     at = encoded.indices.to_numpy(zero_copy_only=False)
@@ -158,7 +158,7 @@ def _by_distinct(texts: pa.Array, parse: Callable[[str], int | None]) -> tuple[n
 
 
 def _unit_of(numbers: np.ndarray) -> str | None:
-    """The unit in which most of `numbers` (not 0) are times; None without any."""
+    """Returns the unit in which most of `numbers` (not 0) are times; None without any."""
     if not len(numbers):
         return None
     _, is_day = _dates(numbers)
@@ -174,7 +174,7 @@ def _unit_of(numbers: np.ndarray) -> str | None:
 
 
 def _dates(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Days since 1970 of numbers like 20190131, int64 [rows], and bool [rows] where they are dates of 1970 to 2100."""
+    """Returns days since 1970 of numbers like 20190131, int64 [rows], and bool [rows] where they are dates of 1970 to 2100."""
     years, months, days = numbers // 10_000, numbers // 100 % 100, numbers % 100
     is_date = (years >= _FIRST_YEAR) & (years <= _LAST_YEAR) & (months >= 1) & (months <= 12) & (days >= 1)
     month = np.where(is_date, (years - 1970) * 12 + months - 1, 0).astype("datetime64[M]")

@@ -1,4 +1,4 @@
-"""The embedded demo: a catalogue of well-known films, and viewers simulated from seven tastes."""
+"""Holds the embedded demo: a catalogue of well-known films, and viewers simulated from seven tastes."""
 
 from semrec.demo.catalogue import ONTOLOGY, PLATFORMS, film_items
 from semrec.demo.viewers import TASTES, Taste, viewer_interactions, viewer_rows

@@ -1,5 +1,6 @@
-"""The demo's films. The films are real; the descriptions were written for this project; the eight streaming services, and
-which film is on which, are invented."""
+"""Defines the demo's films. The films are real; the descriptions were written for this project; the eight streaming services,
+and which film is on which, are invented.
+"""
 
 from __future__ import annotations
 

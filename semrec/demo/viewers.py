@@ -22,7 +22,7 @@ _NEW_EVERY: Final = 40  # every 40th viewer has just joined and watched nothing
 
 @dataclass(frozen=True)
 class Taste:
-    """An archetype: how much each genre draws, which years, and the services its viewers tend to pay for."""
+    """An archetype: the weights of genres, the years, and the services its viewers tend to pay for."""
 
     name: str
     genres: dict[str, float]
@@ -84,7 +84,7 @@ def _batch(viewers: np.ndarray, affinity_TI: np.ndarray, item_ids: np.ndarray, r
 
 
 def _affinity(taste: Taste, records: tuple[dict[str, Any], ...]) -> np.ndarray:
-    """How much each film draws a viewer of the taste: float64 [I]."""
+    """Returns how much each film attracts a viewer of the taste: float64 [I]."""
     first, last = taste.years
     drawn = [max((taste.genres.get(g, -0.5) for g in film["genres"]), default=0.0) for film in records]
     repelled = [min((taste.genres.get(g, 0.0) for g in film["genres"]), default=0.0) for film in records]

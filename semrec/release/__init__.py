@@ -1,1 +1,1 @@
-"""The release: an immutable, fingerprinted set of everything that scoring and serving need."""
+"""Builds and reads releases: an immutable, fingerprinted set of everything that scoring and serving need."""

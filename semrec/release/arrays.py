@@ -1,4 +1,4 @@
-"""The stored arrays of an item matrix: ids, blocks of rows, popularity."""
+"""Writes and reads the stored arrays of an item matrix: ids, blocks of rows, popularity."""
 
 from __future__ import annotations
 
@@ -63,14 +63,14 @@ def write_ids(storage: Storage, stem: str, ids: SortedIds) -> IdFiles:
 
 
 def read_ids(storage: Storage, matrix: ItemMatrix) -> SortedIds:
-    """The ids of the matrix's rows, memory-mapped; those of a matrix of schema 2 are read into memory."""
+    """Reads the ids of the matrix's rows, memory-mapped; those of a matrix of schema 2 are read into memory."""
     if matrix.ids is None:
         return SortedIds.of(read_table(storage, matrix.items, ["item_id"]).column("item_id"))
     return map_ids(storage, matrix.ids)
 
 
 def map_ids(storage: Storage, files: IdFiles) -> SortedIds:
-    """Stored ids, memory-mapped."""
+    """Opens stored ids, memory-mapped."""
     return SortedIds(read_array(storage, files.offsets), read_array(storage, files.data))
 
 
@@ -84,7 +84,7 @@ def write_array(storage: Storage, path: str, array: np.ndarray) -> ArrayFile:
 
 
 def read_rows(storage: Storage, matrix: ItemMatrix, start: int, stop: int) -> tuple[np.ndarray, ...]:
-    """Rows start:stop of the item matrix: high, low and norms, as ItemShard has them.
+    """Reads rows start:stop of the item matrix: high, low and norms, as ItemShard has them.
 
     Memory-mapped when one block holds them all. Raises InputError when the matrix has no such rows.
     """
@@ -93,7 +93,7 @@ def read_rows(storage: Storage, matrix: ItemMatrix, start: int, stop: int) -> tu
 
 
 def read_words(storage: Storage, matrix: ItemMatrix, start: int, stop: int) -> np.ndarray:
-    """The eligibility words of rows start:stop, uint64 [stop - start, W], memory-mapped when one block holds them all.
+    """Reads the eligibility words of rows start:stop, uint64 [stop - start, W], memory-mapped when one block holds them all.
 
     Raises InputError when the matrix has no such rows.
     """
@@ -115,7 +115,7 @@ class StoredRows:
         self._halves = [(read_array(storage, block.high), read_array(storage, block.low)) for block in matrix.blocks]
 
     def items(self, rows: np.ndarray) -> ItemVectors:
-        """The items at some rows, int64, in that order; they know which rows they are."""
+        """Returns the items at some rows, int64, in that order; they know which rows they are."""
         high_ND, low_ND = (np.empty((len(rows), self._dimension), dtype) for dtype in (np.uint16, np.int16))
         owner = np.searchsorted(self._edges, rows, side="right") - 1
         for number in np.unique(owner).tolist():
@@ -126,12 +126,12 @@ class StoredRows:
         return ItemVectors(high_ND, low_ND, rows)
 
     def vectors(self, rows: np.ndarray) -> np.ndarray:
-        """float32 [len(rows), D], fresh."""
+        """Returns the vectors of some rows, float32 [len(rows), D], in a new array."""
         return self.items(rows).vectors()
 
 
 def read_popularity(storage: Storage, matrix: ItemMatrix, start: int, stop: int) -> np.ndarray:
-    """The popularity of rows start:stop, float32, memory-mapped. Raises InputError when the matrix has no such rows."""
+    """Reads the popularity of rows start:stop, float32, memory-mapped. Raises InputError when the matrix has no such rows."""
     _check_range(matrix, start, stop)
     return read_array(storage, matrix.popularity)[start:stop]
 
@@ -148,7 +148,7 @@ def check_matrix(storage: Storage, matrix: ItemMatrix) -> None:
 
 
 def _npy_sha256(array: np.ndarray) -> str:
-    """SHA-256 of the array as an .npy file."""
+    """Returns the SHA-256 of the array as an .npy file."""
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(array))
     digest = hashlib.sha256(header.getvalue())
@@ -157,7 +157,7 @@ def _npy_sha256(array: np.ndarray) -> str:
 
 
 def _blocks_of(matrix: ItemMatrix, start: int, stop: int) -> Iterator[tuple[MatrixBlock, slice]]:
-    """The blocks that hold rows start:stop, and which of their own rows these are. Raises InputError for rows beyond."""
+    """Yields the blocks that hold rows start:stop, and which of their own rows these are. Raises InputError for rows beyond."""
     _check_range(matrix, start, stop)
     first = 0
     for block in matrix.blocks:
@@ -168,7 +168,7 @@ def _blocks_of(matrix: ItemMatrix, start: int, stop: int) -> Iterator[tuple[Matr
 
 
 def _block_rows(storage: Storage, block: MatrixBlock, rows: slice) -> tuple[np.ndarray, ...]:
-    """Some rows of a block: high, low and norms."""
+    """Returns some rows of a block: high, low and norms."""
     high_ID, low_ID, norms_IN = (read_array(storage, file)[rows] for file in (block.high, block.low, block.norms))
     if block.norms.columns != STORED_NORMS:
         norms_IN = row_norms(join_halves(high_ID, low_ID))  # written when there were other coarse formats
@@ -193,7 +193,7 @@ def _check_array(storage: Storage, array: ArrayFile) -> None:
 
 
 def read_array(storage: Storage, array: ArrayFile) -> np.ndarray:
-    """A stored array, memory-mapped. Its map holds the file's lock, so that no cache evicts it meanwhile.
+    """Opens a stored array, memory-mapped. Its map holds the file's lock, so that no cache evicts it meanwhile.
 
     Raises CorruptArtefactError for another size than recorded, or no array of numbers.
     """

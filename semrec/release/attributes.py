@@ -1,4 +1,4 @@
-"""Attributes of items and users: as dictionaries, and flat, one entry per item and attribute."""
+"""Converts attributes of items and users to dictionaries, and to flat arrays of one entry per item and attribute."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ __all__ = ["FlatAttributes", "attribute_dicts", "attribute_names"]
 
 
 def attribute_dicts(column: pa.ChunkedArray) -> list[dict[str, list[str]]]:
-    """A column of ATTRIBUTES_TYPE as dictionaries; null becomes {}."""
+    """Returns a column of ATTRIBUTES_TYPE as dictionaries; null becomes {}."""
     return [dict(row or ()) for row in column.to_pylist()]
 
 
 def attribute_names(column: pa.ChunkedArray) -> set[str]:
-    """The names of all attributes in a column of ATTRIBUTES_TYPE that have a value somewhere."""
+    """Returns the names of all attributes in a column of ATTRIBUTES_TYPE that have a value somewhere."""
     names: set[str] = set()
     for chunk in column.chunks:
         maps = chunk.drop_null()  # what a null entry covers is not part of the column
@@ -49,7 +49,7 @@ class FlatAttributes:
         self.values = lists.flatten()
 
     def of(self, name: str) -> tuple[np.ndarray, pa.Array]:
-        """Item and value of every value of an attribute."""
+        """Returns the item and value of every value of an attribute."""
         if name not in self.names:
             return np.zeros(0, np.int64), self.values.slice(0, 0)
         has_name_E = self.name_E == self.names.index(name)
@@ -58,19 +58,19 @@ class FlatAttributes:
         return np.repeat(self.row_E[has_name_E], lengths_E[has_name_E]), values
 
     def values_of(self, name: str) -> list[str]:
-        """The distinct values of an attribute, ascending."""
+        """Returns the distinct values of an attribute, ascending."""
         _, values = self.of(name)
         return sorted(pc.drop_null(values.unique()).to_pylist())
 
     def codes_of(self, name: str, values: list[str]) -> tuple[np.ndarray, np.ndarray]:
-        """The items that have a value of an attribute, and the place of that value in `values`: int64 [N] both."""
+        """Returns the items that have a value of an attribute, and the place of that value in `values`: int64 [N] both."""
         rows, stated = self.of(name)
         codes = pc.index_in(stated, value_set=pa.array(values, stated.type))
         known = codes.is_valid().to_numpy(zero_copy_only=False)
         return rows[known], codes.drop_null().to_numpy(zero_copy_only=False).astype(np.int64)
 
     def dicts(self) -> list[dict[str, list[str]]]:
-        """The attributes of each item."""
+        """Returns the attributes of each item."""
         names = np.array(self.names, object)[self.name_E].tolist() if self.names else []
         values, edges = self.values.to_pylist(), self.edges_E1.tolist()
         attributes: list[dict[str, list[str]]] = [{} for _ in range(self.num_items)]

@@ -100,7 +100,7 @@ class UserPartWorker:
         return read_interactions(self._storage, file, job.inputs.as_of), attributes
 
     def _stated(self, user_ids: pa.Array, attributes: pa.Table) -> list[dict[str, list[str]]]:
-        """What each user states of the attributes that eligibility goes by, known to an item or not, with all subclasses."""
+        """Returns what each user states of eligibility's attributes, known to an item or not, with all subclasses."""
         stated: list[dict[str, list[str]]] = [{} for _ in range(len(user_ids))]
         names = self._job.inputs.eligibility
         if names and "attributes" in attributes.column_names:
@@ -149,7 +149,7 @@ def finish_release(
 
 
 def _applied_entry(job: ReleaseJob) -> dict[str, AppliedSequences]:
-    """The last item change and event made online that the release holds; no entry in a workspace that never had any."""
+    """Returns the last item change and event made online that the release holds; no entry in a workspace that never had any."""
     items, events = (source.applied_sequence if source else 0 for source in (job.catalogue, job.interactions))
     return {"applied": AppliedSequences(items=items, events=events)} if items or events else {}
 
@@ -168,7 +168,7 @@ def _vector_column(vectors_UD: np.ndarray, has_vector_U: np.ndarray) -> pa.Array
 
 
 def _seen_column(events: Events, num_users: int) -> pa.Array:
-    """The distinct rows each user interacted with, ascending: list<int32>."""
+    """Returns the distinct rows each user interacted with, ascending: list<int32>."""
     pairs = (
         np.unique(np.stack([events.user, events.row], axis=1), axis=0) if len(events.user) else np.zeros((0, 2), int)
     )

@@ -1,4 +1,4 @@
-"""What a release says of its eligibility clauses: who states each attribute, and what was lost since another release."""
+"""Counts who states each attribute of a release's eligibility clauses, and compares with another release."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ class ClauseCounts:
 
 
 def stating_count(attribute: str) -> str:
-    """The name under which a release counts the users who state values of `attribute`."""
+    """Returns the name under which a release counts the users who state values of `attribute`."""
     return f"users_stating:{attribute}"
 
 
 def clause_counts(manifest: ReleaseManifest) -> dict[str, ClauseCounts]:
-    """The clauses that a release was asked for, by attribute, in their order. Contract 1 left out those without values."""
+    """Returns the clauses that a release was asked for, by attribute, in order. Contract 1 left out those without values."""
     num_values = {clause.attribute: len(clause.values) for clause in manifest.matrix.layout}
     return {
         name: ClauseCounts(name, num_values.get(name, 0), manifest.counts.get(stating_count(name)))
@@ -36,7 +36,7 @@ def clause_counts(manifest: ReleaseManifest) -> dict[str, ClauseCounts]:
 
 
 def eligibility_warnings(manifest: ReleaseManifest) -> list[str]:
-    """A sentence for each attribute that users state and no item does: those users get nothing."""
+    """Returns a sentence for each attribute that users state and no item does: those users get nothing."""
     return [
         f"eligibility: {clause.num_users:,} users state values of {clause.attribute!r} and no item does: they get nothing"
         for clause in clause_counts(manifest).values()

@@ -1,4 +1,4 @@
-"""Pick the fastest coarse format for the CPU engine by timing each on a sample of a release. Results do not depend on it."""
+"""Picks the fastest coarse format for the CPU engine by timing each on a sample of a release. Results do not depend on it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Train the factors of a release in a workspace, by parts: what one process does in `semrec.models`, by many.
+"""Trains the factors of a release by parts, in many processes, as `semrec.models` does in one.
 
 A half-step (of iALS) or half of a pass (of nSVD) is a plan whose parts are blocks of users or items; a worker holds the other
 side, reads the likes of its block, solves it and commits the result. What is left of an epoch or pass is its checkpoint. In
@@ -47,7 +47,7 @@ __all__ = [
 
 
 class FactorsCheckpoint(Manifest):
-    """What a training goes on from after an epoch (of nSVD: a pass), or has given when it `is_last`.
+    """The state of a training after an epoch (of nSVD: a pass), or its result when it `is_last`.
 
     `blocks` of items as they were solved; `basis` that iALS rotates them to, [1 + D, D], whose first row are the eigenvalues,
     or the Gram of nSVD's last step, [D, D]; `loss` of iALS.
@@ -66,7 +66,7 @@ class FactorsCheckpoint(Manifest):
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """What the workers of one training need to know: `kind` is the model's, `settings` are all of its settings."""
+    """The inputs of the workers of one training: `kind` is the model's, `settings` are all of its settings."""
 
     release_id: str
     kind: str
@@ -82,7 +82,7 @@ class TrainingJob:
 
     @property
     def likes_folder(self) -> str:
-        """All models learn from the same likes."""
+        """The folder of the likes, from which all models learn."""
         return f"{training_folder(self.release_id)}/likes"
 
 
@@ -152,7 +152,7 @@ class BlockWorker(ABC):
 
     @abstractmethod
     def solve(self, rows: SparseRows) -> dict[str, Any]:
-        """What is stored of a block, from its likes: rows of this side over the other."""
+        """Returns what is stored of a block, from its likes: rows of this side over the other."""
 
     def run_part(self, part: int) -> PartRecord:
         """Solves, writes and commits one block."""
@@ -169,7 +169,7 @@ class BlockWorker(ABC):
         return record
 
     def _rows(self, start: int, stop: int) -> SparseRows:
-        """The likes of users or items start:stop, as rows over the other side."""
+        """Reads the likes of users or items start:stop, as rows over the other side."""
         step, first_user, pairs = self._step, 0, []
         for file, num_users in zip(step.likes, step.users_of_bucket, strict=True):
             if step.side == "items" or (first_user < stop and first_user + num_users > start):
@@ -188,12 +188,12 @@ class BlockWorker(ABC):
 
 
 def training_folder(release_id: str) -> str:
-    """Where the models of a release are trained."""
+    """Returns the folder in which the models of a release are trained."""
     return f"releases/{release_id}/training"
 
 
 def last_checkpoint(storage: Storage, release_id: str, kind: str) -> FactorsCheckpoint | None:
-    """The checkpoint of the newest epoch of a training, None before the first."""
+    """Reads the checkpoint of the newest epoch of a training, None before the first."""
     names = sorted(storage.list_sizes(f"{training_folder(release_id)}/{kind}"))
     if not names:
         return None
@@ -201,7 +201,7 @@ def last_checkpoint(storage: Storage, release_id: str, kind: str) -> FactorsChec
 
 
 def block_arrays(storage: Storage, blocks: Sequence[TableFile], *names: str) -> Iterator[list[np.ndarray]]:
-    """The arrays of these names, of one block after the other."""
+    """Reads the arrays of these names, of one block after the other."""
     for file in blocks:
         with np.load(storage.open_local(file.file, num_bytes=file.num_bytes, sha256=file.sha256)) as stored:
             yield [stored[name] for name in names]

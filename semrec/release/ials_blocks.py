@@ -1,4 +1,4 @@
-"""Solve the blocks of an iALS training: what one process does in `models.ials_training`, by many (see `factors`)."""
+"""Solves the blocks of an iALS training in many processes, as `models.ials_training` does in one (see `factors`)."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ class IalsBlockWorker(BlockWorker):
             self._fixed = _read_side(self._storage, step.fixed_blocks, *step.basis)
 
     def solve(self, rows: SparseRows) -> dict[str, Any]:
-        """See `BlockWorker.solve`."""
+        """Solves a block: see `BlockWorker.solve`."""
         factors_RD, sums = solve_block(rows, self._fixed, self._job.settings)
         losses = np.array([sums.observed_loss, sums.penalty])
         return {"factors_RD": factors_RD, "gram_DD": sums.gram_DD, "losses": losses}
 
 
 def sum_half_step(storage: Storage, blocks: Sequence[TableFile]) -> tuple[BlockSums, np.ndarray, np.ndarray]:
-    """The sums of a half-step in the order of its blocks, with eigenvalues and eigenvectors of their Gram. Reads no factors."""
+    """Adds up a half-step's sums in the order of its blocks, with eigenvalues and -vectors of their Gram. Reads no factors."""
     total = BlockSums.total(
         [BlockSums(gram_DD, *losses.tolist()) for gram_DD, losses in block_arrays(storage, blocks, "gram_DD", "losses")]
     )
@@ -48,7 +48,7 @@ def sum_half_step(storage: Storage, blocks: Sequence[TableFile]) -> tuple[BlockS
 
 
 def read_ials(storage: Storage, checkpoint: FactorsCheckpoint) -> FixedSide:
-    """The item side of a finished training."""
+    """Reads the item side of a finished training."""
     assert checkpoint.basis is not None
     basis = np.asarray(read_array(storage, checkpoint.basis))
     return _read_side(storage, checkpoint.blocks, basis[0], basis[1:])

@@ -1,4 +1,4 @@
-"""The item matrix of a release: vectors, ids, eligibility words and popularity, rows in ascending item_id."""
+"""Builds the item matrix of a release: vectors, ids, eligibility words and popularity, rows in ascending item_id."""
 
 from __future__ import annotations
 
@@ -110,14 +110,14 @@ def build_matrix(workspace: Workspace, job: ReleaseJob) -> MatrixManifest:
 
 
 def layout_of(matrix: ItemMatrix) -> Layout:
-    """The layout of the eligibility words that the items of a matrix have."""
+    """Returns the layout of the eligibility words that the items of a matrix have."""
     return Layout(tuple(Clause(clause.attribute, clause.values) for clause in matrix.layout))
 
 
 def count_popularity(
     storage: Storage, item_ids: SortedIds, interactions: InteractionsManifest | None, as_of: int | None
 ) -> np.ndarray:
-    """Distinct users who interacted with each item up to `as_of`: float32 [I]. One part in memory at a time."""
+    """Counts distinct users who interacted with each item up to `as_of`: float32 [I]. One part in memory at a time."""
     counts = np.zeros(len(item_ids), np.int64)
     for part in interactions.parts if interactions else ():
         pairs = (
@@ -132,19 +132,20 @@ def count_popularity(
 
 
 def pack_words(words_NW: np.ndarray) -> pa.Array:
-    """Eligibility words, uint64 [N, W], as a list column. Lists of fixed size zero crash some readers, so W may vary."""
+    """Packs eligibility words, uint64 [N, W], into a list column. Lists of fixed size 0 crash some readers, so W may vary."""
     offsets = np.arange(len(words_NW) + 1) * words_NW.shape[1]
     return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(words_NW.reshape(-1), pa.uint64()))
 
 
 def unpack_words(column: pa.ChunkedArray, num_words: int) -> np.ndarray:
-    """`pack_words` undone: uint64 [N, W]."""
+    """Reverses `pack_words`: uint64 [N, W]."""
     return column.combine_chunks().flatten().to_numpy(zero_copy_only=False).reshape(len(column), num_words)
 
 
 def _read_items(storage: Storage, job: ReleaseJob) -> tuple[SortedIds, pa.Table, FlatAttributes, set[str]]:
-    """The items that have a vector, ascending in their ids: ids; title and attributes; the attributes flat. And the names of
-    all attributes in the catalogue."""
+    """Reads the items that have a vector, ascending in their ids: ids; title and attributes; the attributes flat. And the names
+    of all attributes in the catalogue.
+    """
     embedded = read_parts(storage, job.embedding.parts, ["item_id"]).column("item_id")
     items = read_parts(storage, job.catalogue.parts, ["item_id", "title", "attributes"])
     names = attribute_names(items.column("attributes"))
@@ -156,7 +157,7 @@ def _read_items(storage: Storage, job: ReleaseJob) -> tuple[SortedIds, pa.Table,
 
 
 def _words(job: ReleaseJob, flat: FlatAttributes, storage: Storage, known: set[str]) -> tuple[Layout, np.ndarray]:
-    """The clauses of the release and the words of all items, uint64 [I, W]; `known` are the items' attributes."""
+    """Returns the clauses of the release and the words of all items, uint64 [I, W]; `known` are the items' attributes."""
     layout = Layout.of_values({name: flat.values_of(name) for name in job.inputs.eligibility})
     _check_known([clause.attribute for clause in layout.clauses if not clause.values], known, storage, job.users)
     return layout, layout.words_of([flat.codes_of(c.attribute, list(c.values)) for c in layout.clauses], flat.num_items)
@@ -190,7 +191,7 @@ def _listed(names: set[str]) -> str:
 
 
 def _embeddings(storage: Storage, path: Path, item_ids: SortedIds, embedding: EmbeddingManifest) -> np.ndarray:
-    """An encoder's vectors in the order of `item_ids`, float32 [I, D], memory-mapped in a new file at `path`.
+    """Reads an encoder's vectors in the order of `item_ids`, float32 [I, D], memory-mapped in a new file at `path`.
 
     Zeros for an item without one; items that are not among `item_ids` are left out.
     """

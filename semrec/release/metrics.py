@@ -1,4 +1,4 @@
-"""How good a release was found to be, stored beside it."""
+"""Stores the metrics of a release's evaluation beside it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class MetricValue(Record):
 
 
 class EvaluationManifest(Manifest):
-    """How good a release's models were found to be on held-out events; publishing looks at it (`semrec.runs.gates`)."""
+    """The metrics of a release's models on held-out events; publishing looks at them (`semrec.runs.gates`)."""
 
     KIND = "evaluation"
     PATH = "releases/{}/evaluation.json"

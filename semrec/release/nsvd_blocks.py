@@ -1,4 +1,4 @@
-"""Multiply the blocks of an nSVD's passes: what one process does in `models.nsvd.truncated_svd`, by many (see `factors`).
+"""Multiplies the blocks of an nSVD's passes in many processes, as `models.nsvd.truncated_svd` does in one (see `factors`).
 
 A pass is two steps: the users' rows of the normalised matrix are multiplied with the orthonormal basis of the items' products
 before, and then the items' rows with what that gave. Each worker makes the basis of all blocks by itself: the same bytes,
@@ -43,7 +43,7 @@ class NsvdBlockWorker(BlockWorker):
             self._fixed_CD = orthonormal(start_columns(len(self._scales_C), step.width, job.settings["seed"]))
 
     def solve(self, rows: SparseRows) -> dict[str, Any]:
-        """See `BlockWorker.solve`."""
+        """Multiplies a block: see `BlockWorker.solve`."""
         scales_R = degree_scales(rows.lengths, self._job.settings["degree_exponent"])
         if not self._step.fixed_blocks:
             return {"scales_R": scales_R}
@@ -54,13 +54,13 @@ class NsvdBlockWorker(BlockWorker):
 
 
 def sum_grams(storage: Storage, blocks: Sequence[TableFile]) -> np.ndarray:
-    """The Gram of the matrix's products with the last basis, in the order of the blocks: float64 [D, D]."""
+    """Adds up the Gram of the matrix's products with the last basis, in the order of the blocks: float64 [D, D]."""
     grams = [gram_DD for (gram_DD,) in block_arrays(storage, blocks, "gram_DD")]
     return sum(grams[1:], grams[0])
 
 
 def read_nsvd(storage: Storage, checkpoint: FactorsCheckpoint) -> tuple[np.ndarray, np.ndarray]:
-    """The last basis and the Gram of the matrix's products with it, of a finished training: what `ritz_vectors` takes."""
+    """Reads the last basis and the Gram of the matrix's products with it, of a finished training: what `ritz_vectors` takes."""
     assert checkpoint.basis is not None
     basis_CD = orthonormal(_joined(storage, checkpoint.blocks, "products_RD"))
     return basis_CD, np.asarray(read_array(storage, checkpoint.basis))

@@ -23,7 +23,7 @@ Values = tuple[frozenset[str], ...]  # of one user or item, for each attribute t
 
 
 def may_see(stated: Mapping[str, Iterable[str]], item: Mapping[str, Iterable[str]], names: Iterable[str]) -> bool:
-    """Whether a user who states `stated` may see an item with attributes `item`: the rule of `semrec.contracts`."""
+    """Returns whether a user who states `stated` may see an item with attributes `item`: the rule of `semrec.contracts`."""
     return all(not stated.get(name) or set(stated[name]) & set(item.get(name) or ()) for name in names)
 
 
@@ -37,7 +37,7 @@ class ListChecker:
         self._verdicts: dict[tuple[Values, Values], bool] = {}
 
     def num_excluded(self, users: UserPart, owners_P: np.ndarray, rows_P: np.ndarray) -> int:
-        """Of P places in lists, those that show an item which their user has seen or may not see.
+        """Counts, of P places in lists, those that show an item which their user has seen or may not see.
 
         Place p is user `owners_P[p]` of the part and matrix row `rows_P[p]`, int64 [P]. Raises MissingArtefactError for a
         release that does not say what its users state.
@@ -70,7 +70,7 @@ class ListChecker:
 
 
 def _kinds(column: pa.Array | pa.ChunkedArray, names: Sequence[str]) -> tuple[np.ndarray, list[Values]]:
-    """Which of the distinct combinations of values each row of ATTRIBUTES_TYPE has (int64 [N]), and the combinations."""
+    """Returns the place of each row of ATTRIBUTES_TYPE (int64 [N]) among the distinct combinations of values, and these."""
     number_of: dict[Values, int] = {}
     kinds = np.zeros(len(column), np.int64)
     for start in range(0, len(column) if names else 0, _ROWS_AT_ONCE):
@@ -84,6 +84,6 @@ def _kinds(column: pa.Array | pa.ChunkedArray, names: Sequence[str]) -> tuple[np
 
 
 def _is_seen(queries: Queries, owners_P: np.ndarray, rows_P: np.ndarray, num_items: int) -> np.ndarray:
-    """Whether the user of each place has seen its item: bool [P]."""
+    """Returns whether the user of each place has seen its item: bool [P]."""
     seen_owners = np.repeat(np.arange(queries.num_queries), np.diff(queries.seen_offsets))
     return np.isin(owners_P * num_items + rows_P, seen_owners * num_items + queries.seen_rows)

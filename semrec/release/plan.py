@@ -1,4 +1,4 @@
-"""What a release is built from: its inputs and id, and the plan of its user parts."""
+"""Plans a release: fixes its inputs and id, and plans its user parts."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ __all__ = ["ReleaseJob", "plan_release", "plan_user_parts"]
 
 @dataclass(frozen=True)
 class ReleaseJob:
-    """Everything that the workers of one release need to know; small, and the same on every host."""
+    """The inputs of the workers of one release; small, and the same on every host."""
 
     release_id: str
     num_parts: int
@@ -105,7 +105,7 @@ def plan_release(
 
 
 def plan_user_parts(job: ReleaseJob, matrix: ItemMatrix) -> Plan:
-    """The plan of a release's user parts, whose item matrix is there.
+    """Plans a release's user parts, whose item matrix is there.
 
     A part's fingerprint covers what its bytes depend on: the events and attributes of its users, and of the items their
     ids, words and vectors, with what else the models go by. Titles are not among it, nor attributes that eligibility does
@@ -142,6 +142,6 @@ def _embedding(storage: Storage, name: str, catalogue: CatalogueManifest) -> Emb
 
 
 def _is_cut(events: InteractionsPart | None, as_of: int | None) -> bool:
-    """Whether `as_of` leaves out some of a part's events."""
+    """Returns whether `as_of` leaves out some of a part's events."""
     newest = events.newest_timestamp if events else None
     return newest is not None and as_of is not None and newest > as_of

@@ -1,4 +1,4 @@
-"""Reading a release."""
+"""Opens a release and reads its item matrix and user parts."""
 
 from __future__ import annotations
 
@@ -41,15 +41,15 @@ class UserPart:
     stated: pa.Array | None = None  # ATTRIBUTES_TYPE [U]: their values of the attributes that eligibility goes by
 
     def with_vector(self) -> np.ndarray:
-        """The rows of the users who have a vector of their own: int64, ascending."""
+        """Returns the rows of the users who have a vector of their own: int64, ascending."""
         return np.flatnonzero(self.queries.vectors_QD.any(axis=1))
 
     def of_source(self, name: str) -> np.ndarray:
-        """The rows of the users who have a source: int64, ascending."""
+        """Returns the rows of the users who have a source: int64, ascending."""
         return np.flatnonzero(self.source_U == self.sources.index(name))
 
     def source_of(self, user: int) -> str:
-        """The source of the user at a place."""
+        """Returns the source of the user at a place."""
         return self.sources[self.source_U[user]]
 
 
@@ -77,7 +77,7 @@ class Release:
 
     @property
     def sources(self) -> list[Source]:
-        """What the lists of the release's users are ranked by."""
+        """The sources that rank the lists of the release's users."""
         return [source_named(name) for name in self.manifest.sources]
 
     @property
@@ -119,7 +119,7 @@ class Release:
 
     @cached_property
     def word_index(self) -> WordIndex | None:
-        """What words the items have, memory-mapped; None in a release that was built without."""
+        """The index of the items' words, memory-mapped; None in a release that was built without."""
         files = self.manifest.matrix.word_index
         return read_word_index(self.storage, files, self.num_items) if files else None
 
@@ -129,7 +129,7 @@ class Release:
         return self.manifest.matrix.subclasses
 
     def attributes(self) -> pa.ChunkedArray:
-        """The attributes of all items, ATTRIBUTES_TYPE, read anew."""
+        """Reads the attributes of all items, ATTRIBUTES_TYPE, each time anew."""
         return read_table(self.storage, self.manifest.matrix.items, ["attributes"]).column("attributes")
 
     def check(self) -> None:
@@ -137,7 +137,7 @@ class Release:
         check_matrix(self.storage, self.manifest.matrix)
 
     def coarse(self, engine: str) -> str:
-        """Name of the coarse format that was the fastest for an engine when the release was built, or the default.
+        """Returns the name of the coarse format that was the fastest for an engine when the release was built, or the default.
 
         Where that is wrong on this machine, which need not be the one that built the release, another; that is logged.
         """
@@ -148,7 +148,7 @@ class Release:
         return usable_format(engine, recorded, self.dimension)
 
     def shard(self, start: int = 0, stop: int | None = None) -> ItemShard:
-        """Rows start:stop of the item matrix, with their eligibility words; memory-mapped when one block holds them all.
+        """Reads rows start:stop of the item matrix, with their eligibility words; memory-mapped when one block holds them all.
 
         Raises InputError when the release has no such rows.
         """
@@ -157,13 +157,13 @@ class Release:
         return ItemShard(high_ID, low_ID, norms_IN, self.words(start, stop), self.layout.clause_starts, start)
 
     def popularity_shard(self, start: int = 0, stop: int | None = None) -> ItemShard:
-        """The same rows as a matrix of one dimension, whose score is the popularity."""
+        """Returns the same rows as a matrix of one dimension, whose score is the popularity."""
         stop = self.num_items if stop is None else stop
         counts = read_popularity(self.storage, self.manifest.matrix, start, stop)
         return ItemShard.from_vectors(counts[:, None], self.words(start, stop), self.layout.clause_starts, start)
 
     def user_part(self, part: int) -> UserPart:
-        """The users of one part."""
+        """Reads the users of one part."""
         table = read_table(self.storage, self.manifest.users[part])
         vectors = table.column("vector").combine_chunks()
         has_vector_U = vectors.is_valid().to_numpy(zero_copy_only=False)
@@ -193,10 +193,10 @@ class Release:
         return sum(clause.num_words for clause in self.layout.clauses)
 
     def words(self, start: int = 0, stop: int | None = None) -> np.ndarray:
-        """Eligibility words of the items of rows start:stop: uint64 [stop - start, W]."""
+        """Reads the eligibility words of the items of rows start:stop: uint64 [stop - start, W]."""
         return read_words(self.storage, self.manifest.matrix, start, self.num_items if stop is None else stop)
 
 
 def newest_release(storage: Storage) -> str:
-    """The release that was finished last. Raises MissingArtefactError when there is none."""
+    """Returns the id of the release that was finished last. Raises MissingArtefactError when there is none."""
     return newest_finished(storage, "releases", remedy="Run `semrec release`.")

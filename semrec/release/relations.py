@@ -1,4 +1,4 @@
-"""The relations of a release: built from the imported ones and from attributes, stored, read back memory-mapped."""
+"""Builds the relations of a release from the imported ones and from attributes; stores them, and reads them memory-mapped."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class RelationSources:
-    """What the graph of items and entities is made of; `relations_from`: the attributes that are relations, too."""
+    """The inputs of the graph of items and entities; `relations_from`: the attributes that are relations, too."""
 
     relations: RelationsManifest | None
     ontology: OntologyManifest | None
@@ -42,12 +42,12 @@ class RelationSources:
 
     @classmethod
     def of_workspace(cls, storage: Storage, relations_from: tuple[str, ...]) -> RelationSources:
-        """What a workspace has now."""
+        """Returns the inputs that a workspace has now."""
         return cls(RelationsManifest.read_if_there(storage), OntologyManifest.read_if_there(storage), relations_from)
 
     @property
     def fingerprints(self) -> list[object]:
-        """What it depends on beside the attributes of the items."""
+        """The fingerprints of the inputs beside the attributes of the items."""
         return [*(source and source.fingerprint for source in (self.relations, self.ontology)), self.relations_from]
 
     def __bool__(self) -> bool:
@@ -61,7 +61,7 @@ def make_graph(
     attributes: FlatAttributes,
     known_attributes: Collection[str],
 ) -> tuple[Graph, Subclasses]:
-    """The graph of items and entities, and which values of attributes lie below which.
+    """Makes the graph of items and entities, and which values of attributes lie below which.
 
     It has the imported relations; for each attribute of `release.relations_from`, and each of whose values the ontology says
     something, one of each item to each of its values; and what follows from these by the ontology. `attributes` are those of
@@ -85,8 +85,9 @@ def make_graph(
 
 
 def item_relations(graph: Graph, item_ids: SortedIds) -> SparseRows:
-    """Items x nodes, 1 where an item is related to a node in either direction. An item that another is related to is its own
-    node as well, so that both have one in common."""
+    """Returns a matrix of items x nodes, 1 where an item is related to a node in either direction. An item that another is
+    related to is its own node as well, so that both have one in common.
+    """
     is_item_N, rows_N = np.zeros(graph.num_nodes, bool), np.zeros(graph.num_nodes, np.int64)
     nodes_I = graph.nodes.rows_of(item_ids.array())
     known = np.flatnonzero(nodes_I >= 0)
@@ -127,7 +128,7 @@ def _rows_of(storage: Storage, manifest: RelationsManifest | None) -> pa.Table:
 
 
 def relations_from_attributes(item_ids: SortedIds, attributes: FlatAttributes, names: Sequence[str]) -> pa.Table:
-    """The values of some attributes as relations of the items to literals: RELATIONS_SCHEMA."""
+    """Returns the values of some attributes as relations of the items to literals: RELATIONS_SCHEMA."""
     tables = [RELATIONS_SCHEMA.empty_table()]
     for name in names:
         rows, values = attributes.of(name)
@@ -138,7 +139,7 @@ def relations_from_attributes(item_ids: SortedIds, attributes: FlatAttributes, n
 
 
 def read_graph(storage: Storage, files: GraphFiles) -> Graph:
-    """The graph of a release, memory-mapped."""
+    """Opens the graph of a release, memory-mapped."""
     return Graph(
         map_ids(storage, files.nodes),
         files.predicates,

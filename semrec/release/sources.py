@@ -1,4 +1,4 @@
-"""Sources: what a user's list is ranked by. Each has item vectors of its own, an engine for them, and a query per user.
+"""Defines the sources that rank users' lists. Each has item vectors of its own, an engine for them, and a query per user.
 
 A release lists its sources by name, each user of it has one, and so has each row of a run (`source`). Queries are grouped by
 source, and an engine per source answers them.
@@ -34,24 +34,24 @@ class Source(ABC):
 
     @abstractmethod
     def items(self, release: Release, start: int = 0, stop: int | None = None) -> ItemShard:
-        """The item vectors of rows start:stop of a release, with their eligibility words."""
+        """Returns the item vectors of rows start:stop of a release, with their eligibility words."""
 
     @abstractmethod
     def added_items(self, vectors_OD: np.ndarray, popularity_O: np.ndarray) -> np.ndarray:
-        """The item vectors of items changed online, from those by the release's models and their popularity, float32."""
+        """Returns vectors, float32, of items changed online, from those by the release's models and their popularity."""
 
     @abstractmethod
     def engine(
         self, items: ItemShard, engine: str, *, coarse: str | CoarseFormat | None = None, num_threads: int | None = None
     ) -> Engine:
-        """What ranks `items`; `engine` is the one that was asked for."""
+        """Returns the engine that ranks `items`; `engine` is the one that was asked for."""
 
     @abstractmethod
     def query_vectors(self, vectors_QD: np.ndarray) -> np.ndarray:
-        """The vectors to ask with, from those that the release stores for the same users (zeros: none)."""
+        """Returns the vectors to ask with, from those that the release stores for the same users (zeros: none)."""
 
     def queries(self, queries: Queries) -> Queries:
-        """Users of the source as the queries of its engine."""
+        """Returns the users of the source as the queries of its engine."""
         vectors_QD = self.query_vectors(queries.vectors_QD)
         return Queries(vectors_QD, queries.words_QW, queries.seen_offsets, queries.seen_rows)
 
@@ -62,21 +62,21 @@ class PersonalSource(Source):
     name = PERSONAL
 
     def items(self, release: Release, start: int = 0, stop: int | None = None) -> ItemShard:
-        """See `Source.items`; memory-mapped when one block holds them all."""
+        """Reads as `Source.items`; memory-mapped when one block holds them all."""
         return release.shard(start, stop)
 
     def added_items(self, vectors_OD: np.ndarray, popularity_O: np.ndarray) -> np.ndarray:
-        """See `Source.added_items`."""
+        """Returns what `Source.added_items` says."""
         return vectors_OD
 
     def engine(
         self, items: ItemShard, engine: str, *, coarse: str | CoarseFormat | None = None, num_threads: int | None = None
     ) -> Engine:
-        """See `Source.engine`."""
+        """Returns what `Source.engine` says."""
         return make_engine(engine, items, coarse=coarse, num_threads=num_threads)
 
     def query_vectors(self, vectors_QD: np.ndarray) -> np.ndarray:
-        """See `Source.query_vectors`."""
+        """Returns what `Source.query_vectors` says."""
         return vectors_QD
 
 
@@ -86,21 +86,21 @@ class PopularitySource(Source):
     name = POPULARITY
 
     def items(self, release: Release, start: int = 0, stop: int | None = None) -> ItemShard:
-        """See `Source.items`: one dimension, whose score is the popularity."""
+        """Reads as `Source.items`: one dimension, whose score is the popularity."""
         return release.popularity_shard(start, stop)
 
     def added_items(self, vectors_OD: np.ndarray, popularity_O: np.ndarray) -> np.ndarray:
-        """See `Source.added_items`."""
+        """Returns what `Source.added_items` says."""
         return popularity_O[:, None]
 
     def engine(
         self, items: ItemShard, engine: str, *, coarse: str | CoarseFormat | None = None, num_threads: int | None = None
     ) -> Engine:
-        """See `Source.engine`. One order serves all, whatever engine was asked for."""
+        """Returns what `Source.engine` says. One order serves all, whatever engine was asked for."""
         return PopularityEngine(items)
 
     def query_vectors(self, vectors_QD: np.ndarray) -> np.ndarray:
-        """See `Source.query_vectors`."""
+        """Returns what `Source.query_vectors` says."""
         return np.ones((len(vectors_QD), 1), np.float32)
 
 
@@ -108,7 +108,7 @@ SOURCES: Final[Mapping[str, Source]] = {source.name: source for source in (Perso
 
 
 def source_named(name: str) -> Source:
-    """The source of a name. Raises InputError when there is no such source."""
+    """Returns the source of a name. Raises InputError when there is no such source."""
     if name not in SOURCES:
         raise InputError(
             f"source {name!r}", expected=" or ".join(SOURCES), remedy="Read the release with the version that built it."

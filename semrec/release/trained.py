@@ -1,4 +1,4 @@
-"""Read what the trainings of a release gave, where that was done by parts."""
+"""Reads the results of a release's trainings by parts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _READERS: Final[Mapping[str, Callable[[Storage, FactorsCheckpoint], Any]]] = {"i
 
 
 def read_trained(storage: Storage, release_id: str) -> dict[str, Callable[[], Any]]:
-    """What reads the trained factors of each model of a release, as `TrainingData.trained` has it; none not done by parts."""
+    """Returns readers of the trained factors by model, as `TrainingData.trained` has them; none where not trained by parts."""
     checkpoints = {kind: last_checkpoint(storage, release_id, kind) for kind in _READERS}
     return {
         kind: partial(_READERS[kind], storage, checkpoint)

@@ -1,4 +1,4 @@
-"""What the models of a release are fitted on, and how a fitted model is stored with the release and read back."""
+"""Fits the models of a release, stores them with it, and reads them back."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _SAMPLED_USERS: Final = 20_000  # enough for the mean and covariance of their ve
 
 
 def events_of(interactions: pa.Table, user_ids: pa.Array, item_ids: SortedIds) -> tuple[Events, int]:
-    """Interactions by place of the user in `user_ids` and of the item in `item_ids`, and how many have another item."""
+    """Returns interactions by place of the user in `user_ids` and of the item in `item_ids`, and how many have another item."""
     rows = item_ids.rows_of(interactions.column("item_id"))
     is_known = rows >= 0
     users = pc.index_in(interactions.column("user_id"), value_set=user_ids).to_numpy()
@@ -51,7 +51,7 @@ def events_of(interactions: pa.Table, user_ids: pa.Array, item_ids: SortedIds) -
 
 
 def part_events(storage: Storage, inputs: ReleaseInputs, part: EventFiles, item_ids: SortedIds) -> Events:
-    """The events of one user bucket that a release learns from, users counted from 0."""
+    """Reads the events of one user bucket that a release learns from, users counted from 0."""
     table = read_interactions(storage, part, inputs.as_of)
     events, _ = events_of(table, table.column("user_id").unique(), item_ids)
     return events.counted(inputs.repeats, inputs.neutral_value)
@@ -102,7 +102,9 @@ def fit_models(
 
 
 def _sample_blend(components: Components, vectors: Sequence[np.ndarray], parts: Iterator[Events]) -> BlendSample:
-    """The users of the first parts, whose buckets go by a hash, and all items as components of a release have them."""
+    """Reads a sample for the blend: the users of the first parts, whose buckets go by a hash, and all items, as a release's
+    components have them.
+    """
     users, num_users = list[np.ndarray](), 0
     for events in parts:
         rows, places = np.unique(events.row, return_inverse=True)
@@ -128,7 +130,7 @@ def write_models(storage: Storage, folder: str, components: Components) -> tuple
 
 
 def read_components(storage: Storage, matrix: ItemMatrix, inputs: ReleaseInputs) -> Components:
-    """The models that gave a stored item matrix its vectors; the content model for a matrix of before there were others.
+    """Returns the models that gave a stored item matrix its vectors; the content model for a matrix older than the others.
 
     Raises InputError for a model that this version does not know, CorruptArtefactError for arrays that are not those
     recorded.

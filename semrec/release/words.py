@@ -1,4 +1,4 @@
-"""The index of words of a release: built from titles and texts, stored, read back memory-mapped."""
+"""Builds the index of words of a release from titles and texts, stores it, and reads it memory-mapped."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def write_word_index(
 
 
 def read_word_index(storage: Storage, files: WordIndexFiles, num_items: int) -> WordIndex:
-    """The index of a release of so many items, memory-mapped."""
+    """Opens the index of a release of so many items, memory-mapped."""
     offsets, rows, scores = (read_array(storage, file) for file in (files.offsets, files.rows, files.scores))
     mean_lengths = (files.mean_title_length, files.mean_length)
     return WordIndex(map_ids(storage, files.terms), offsets, rows, scores, num_items, mean_lengths)
@@ -50,7 +50,7 @@ def read_word_index(storage: Storage, files: WordIndexFiles, num_items: int) -> 
 def _documents(
     storage: Storage, catalogue: CatalogueManifest, item_ids: SortedIds
 ) -> Iterator[tuple[np.ndarray, Fields]]:
-    """The rows, titles and texts of each part of the catalogue; items without a row are left out."""
+    """Reads the rows, titles and texts of each part of the catalogue; items without a row are left out."""
     for part in catalogue.parts:
         table = read_table(storage, part, ["item_id", "title", "text"])
         rows = item_ids.rows_of(table.column("item_id"))

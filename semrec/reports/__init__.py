@@ -1,1 +1,1 @@
-"""What is drawn of a release: the item map."""
+"""Draws reports of a release: the map of its items, and the archetypes of its users."""

@@ -96,7 +96,7 @@ def find_archetypes(
 
 
 def _read_users(release: Release, max_users: int) -> tuple[pa.ChunkedArray, np.ndarray, np.ndarray, np.ndarray]:
-    """Ids and vectors, float32 [U, D], of users with a vector of their own; of each like the user and the item's row."""
+    """Reads ids and vectors, float32 [U, D], of users with a vector of their own; of each like the user and the item's row."""
     inputs = release.manifest.settings
     ids, vectors, users, rows, num_users = [], [], [], [], 0
     for part, file in enumerate(release.manifest.interactions):
@@ -124,7 +124,7 @@ def _read_users(release: Release, max_users: int) -> tuple[pa.ChunkedArray, np.n
 
 
 def _count_attributes(release: Release, likes_CI: np.ndarray) -> tuple[list[str], np.ndarray]:
-    """The values of all attributes that are kinds, and how many likes of each archetype are of items with it: [C, V]."""
+    """Returns the values of all attributes that are kinds, and how many likes of each archetype are of items with it: [C, V]"""
     flat, values, counts = FlatAttributes(release.attributes()), list[str](), []
     for name in flat.names:
         of_name = flat.values_of(name)
@@ -136,7 +136,7 @@ def _count_attributes(release: Release, likes_CI: np.ndarray) -> tuple[list[str]
 
 
 def _most_distinctive(counts_CN: np.ndarray, likes_CI: np.ndarray, kind: int, count: int) -> np.ndarray:
-    """The places in [0, N) with the largest p log(p / q) of an archetype, of those with a p above q."""
+    """Returns the places in [0, N) with the largest p log(p / q) of an archetype, of those with a p above q."""
     share_N = counts_CN[kind] / max(likes_CI[kind].sum(), 1)
     share_of_all_N = counts_CN.sum(axis=0) / max(likes_CI.sum(), 1)
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -1,4 +1,4 @@
-"""The map of a catalogue: where each item lies, in which colour, as one compact answer; and its items by row, id or title.
+"""Draws the map of a catalogue: a position and colour for each item, as one compact answer; finds items by row, id or title.
 
 `semrec map` draws it; a service reads it. Titles and attributes are those of now. Positions and colours are the release's:
 an item that is newer has none.
@@ -78,7 +78,7 @@ class MapManifest(Manifest):
 
 @dataclass(frozen=True)
 class Legend:
-    """What the colours mean: `codes` uint8 [N] are indices into `values`, or `len(values)` for another value or none."""
+    """The meaning of the colours: `codes` uint8 [N] are indices into `values`, or `len(values)` for another value or none."""
 
     attribute: str | None
     values: tuple[str, ...]
@@ -228,7 +228,7 @@ def items_with_title(release: Release, overlay: OverlayView, text: str, limit: i
 
 
 def _with_title(titles: pa.ChunkedArray | pa.Array, text: str) -> tuple[np.ndarray, np.ndarray]:
-    """The indices, ascending, of titles that begin with a text, and of those that contain it elsewhere."""
+    """Finds the indices, ascending, of titles that begin with a text, and of those that contain it elsewhere."""
     begins = pc.starts_with(titles, text, ignore_case=True).to_numpy(zero_copy_only=False)
     contains = pc.match_substring(titles, text, ignore_case=True).to_numpy(zero_copy_only=False)
     return np.flatnonzero(begins), np.flatnonzero(contains & ~begins)
@@ -247,10 +247,10 @@ def _coloured_attribute(attributes: list[dict[str, list[str]]]) -> str | None:
 
 
 def _stride(release: Release) -> int:
-    """Every how many rows an item is on the map."""
+    """Returns the stride, in rows, of the items on the map."""
     return max(1, -(-release.num_items // _MAX_POINTS))
 
 
 def _rows(release: Release) -> np.ndarray:
-    """The matrix rows on the map, int64 [N]."""
+    """Returns the matrix rows on the map, int64 [N]."""
     return np.arange(0, release.num_items, _stride(release))

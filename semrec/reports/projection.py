@@ -37,7 +37,7 @@ def project(vectors_ID: np.ndarray, seed: int, *, num_threads: int = 1) -> np.nd
 
 
 def _principal(vectors_ID: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The directions of the vectors along their main axes: float32 [I, C], C from 2 to 50.
+    """Returns the directions of the vectors along their main axes: float32 [I, C], C from 2 to 50.
 
     A little noise lets equal vectors part, and gives even a single direction a second axis.
     """
@@ -55,7 +55,7 @@ def _principal(vectors_ID: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _fit(points_NC, seed, num_threads):  # type: ignore[no-untyped-def] # openTSNE has no types
-    """(positions_N2, function that places further points among them). The first picture is the two main axes."""
+    """Returns (positions_N2, function that places further points among them). The first picture is the two main axes."""
     import openTSNE  # loads scikit-learn: seconds, which only a map costs
 
     if len(points_NC) < _FEW:
@@ -69,7 +69,7 @@ def _fit(points_NC, seed, num_threads):  # type: ignore[no-untyped-def] # openTS
 
 
 def _fill_square(positions_I2: np.ndarray) -> np.ndarray:
-    """The picture in the unit square: along each axis halfway between true distances and equal ones.
+    """Stretches the picture to the unit square: along each axis halfway between true distances and equal ones.
 
     Distant islands would otherwise leave most of the square empty. The order along each axis stays as it is.
     """

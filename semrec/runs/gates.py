@@ -1,4 +1,4 @@
-"""Gates: the conditions under which a release and its run go live, each a function that raises when it is not met.
+"""Checks the conditions under which a release and its run go live: gates, each a function that raises when it is not met.
 
 One more gate is one more function here and its place in RELEASE_GATES, or in RUN_GATES where it looks at the scored lists.
 """
@@ -28,7 +28,7 @@ _CONDITION: Final = re.compile(r"([a-z_]+@\d+)\s*>=\s*(\d*\.?\d+)")
 
 @dataclass(frozen=True)
 class Allowed:
-    """What may go live because somebody said so, for one call."""
+    """The exceptions from the gates that somebody allowed for one call."""
 
     #: --allow-empty: no users, or no events where the live release has some.
     empty: bool = False
@@ -56,12 +56,12 @@ class Proposal:
 
     @property
     def metrics(self) -> Mapping[str, MetricValue] | None:
-        """How good the release was found to be, by name of the metric; None where it was not evaluated."""
+        """The metrics of the release by name; None where it was not evaluated."""
         return self._metrics_of(self.release)
 
     @property
     def live_metrics(self) -> Mapping[str, MetricValue] | None:
-        """The same of the live release."""
+        """The metrics of the live release."""
         return self._metrics_of(self.live) if self.live else None
 
     def _metrics_of(self, release: ReleaseManifest) -> Mapping[str, MetricValue] | None:

@@ -1,4 +1,4 @@
-"""The health of a run: how many users came short, how much of the catalogue is shown, and whether anything is that must not."""
+"""Measures the health of a run: users with short lists, coverage of the catalogue, and items shown that must not be."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class RunHealth(Manifest):
     num_excluded: int
 
     def shares(self) -> dict[str, float]:
-        """The counts as shares: short, popularity and exhaustive of users, coverage of items, exposure of places."""
+        """Returns the counts as shares: short, popularity and exhaustive of users, coverage of items, exposure of places."""
         return {
             "short": _share(self.num_short, self.num_users),
             "popularity": _share(self.num_popularity, self.num_users),
@@ -91,7 +91,7 @@ def measure_health(storage: Storage, run_id: str) -> RunHealth:
 
 
 def read_health(storage: Storage, run_id: str) -> RunHealth | None:
-    """What `measure_health` last measured by the present contract, or None."""
+    """Reads the last measurement of `measure_health` by the present contract, or None."""
     if not RunHealth.exists(storage, run_id):
         return None
     # Looked at before its keys are checked: another contract had others, and is measured again.
@@ -105,13 +105,13 @@ def _share(count: int, of: int) -> float:
 
 
 def _top_places(times_I: np.ndarray) -> int:
-    """The places of the most shown 1 % of items, rounded up to whole items."""
+    """Returns the places of the most shown 1 % of items, rounded up to whole items."""
     num_top = -(-len(times_I) // _TOP)
     return int(np.sort(times_I)[len(times_I) - num_top :].sum())
 
 
 def _places(lists: pa.Array, ids: SortedIds) -> tuple[np.ndarray, np.ndarray]:
-    """All entries of a part's lists: (place of the user in the part, row of the item in the matrix), int64."""
+    """Returns all entries of a part's lists: (place of the user in the part, row of the item in the matrix), int64."""
     lengths = lists.value_lengths().to_numpy(zero_copy_only=False)
     flat = lists.flatten()
     row_of_code = ids.rows_of(flat.dictionary)

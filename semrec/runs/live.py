@@ -1,4 +1,4 @@
-"""What is live: one pointer to a release and its run, which `semrec.runs.publish` flips."""
+"""Reads what is live: one pointer to a release and its run, which `semrec.runs.publish` flips."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ class Live(Manifest):
 
 
 def read_live(storage: Storage) -> Live | None:
-    """What is live now, or None before the first publish."""
+    """Reads what is live now, or None before the first publish."""
     return Live.read_if_there(storage)
 
 
 def require_live(storage: Storage) -> Live:
-    """What is live now. Raises MissingArtefactError before the first publish."""
+    """Reads what is live now. Raises MissingArtefactError before the first publish."""
     live = read_live(storage)
     if live is None:
         raise MissingArtefactError("nothing is live", expected="a published run", remedy="Run `semrec run`.")

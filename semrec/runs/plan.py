@@ -1,4 +1,4 @@
-"""Planning a run: what will be scored, and which parts of earlier runs already hold it."""
+"""Plans a run: the parts to be scored, and the parts of earlier runs that hold the same."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = [
 
 
 class RunInputs(Record):
-    """What a run was planned from: the settings of its plan. `as_of` is the release's, in seconds since 1970 UTC."""
+    """The inputs of a run: the settings of its plan. `as_of` is the release's, in seconds since 1970 UTC."""
 
     release: str
     k: int
@@ -35,7 +35,7 @@ class RunInputs(Record):
 
 
 def run_folder(run_id: str) -> str:
-    """The folder of a run in its workspace."""
+    """Returns the folder of a run in its workspace."""
     return f"runs/{run_id}"
 
 
@@ -45,7 +45,7 @@ def run_inputs(plan: Plan) -> RunInputs:
 
 
 def plan_run(release: Release, settings: ScoreSettings) -> Plan:
-    """The plan of scoring all users of `release`.
+    """Plans the scoring of all users of `release`.
 
     A part's fingerprint covers its users' inputs, the item matrix, K and the contract; the popularity only where a user of
     the part needs it. What as_of leaves out is gone from those inputs. So a part whose users did not change keeps its
@@ -63,12 +63,12 @@ def plan_run(release: Release, settings: ScoreSettings) -> Plan:
 
 
 def find_runs(storage: Storage) -> list[str]:
-    """Ids of all runs in the workspace, finished or not."""
+    """Lists the ids of all runs in the workspace, finished or not."""
     return [name for name in storage.list_folders("runs") if storage.exists(f"runs/{name}/plan.json")]
 
 
 def newest_run(storage: Storage) -> str:
-    """The run that was finished last. Raises MissingArtefactError when there is none."""
+    """Returns the id of the run that was finished last. Raises MissingArtefactError when there is none."""
     return newest_finished(storage, "runs", remedy="Run `semrec score`.")
 
 

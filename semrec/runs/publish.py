@@ -1,4 +1,4 @@
-"""Publish and rollback: flip the pointer to what is live, once the gates let the new pair pass."""
+"""Publishes and rolls back: flips the pointer to what is live, once the gates let the new pair pass."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def rollback(storage: Storage) -> Live:
 
 
 def _finished(storage: Storage, run_id: str) -> RunManifest:
-    """The manifest of a run whose release is there, too."""
+    """Reads the manifest of a run whose release is there, too."""
     manifest = RunManifest.read(storage, run_id)
     ReleaseManifest.read(storage, manifest.release)
     return manifest

@@ -1,4 +1,4 @@
-"""What a workspace holds and how far each run is."""
+"""Reports what a workspace holds, and the progress of each run."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Status:
 
 
 def live_or_newest(storage: Storage) -> str:
-    """The id of the live release, else of the one that was finished last. Raises MissingArtefactError when there is none."""
+    """Returns the id of the live release, else of the one finished last. Raises MissingArtefactError when there is none."""
     live = read_live(storage)
     return live.release if live else newest_release(storage)
 

@@ -1,4 +1,4 @@
-"""Verification: a finished run is what its ledger says, and every user stands in it exactly once."""
+"""Verifies that a finished run is what its ledger says, and that every user stands in it exactly once."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _DEFAULTS = VerifySettings()
 
 
 class Verification(Manifest):
-    """What `verify` found. `bad_parts` are done again by the next `score`."""
+    """The result of `verify`. `bad_parts` are done again by the next `score`."""
 
     KIND = "verification"
     PATH = "runs/{}/verified.json"
@@ -88,12 +88,12 @@ def verify_run(storage: Storage, run_id: str, *, num_sampled: int = _DEFAULTS.nu
 
 
 def read_verification(storage: Storage, run_id: str) -> Verification | None:
-    """The last verification of a run, or None."""
+    """Reads the last verification of a run, or None."""
     return Verification.read_if_there(storage, run_id)
 
 
 def _part_fault(release: Release, record: PartRecord | None, part: int, k: int) -> str | None:
-    """What is wrong with a part, or None."""
+    """Returns the fault of a part, or None."""
     if record is None:
         return "it is not committed"
     try:
@@ -111,7 +111,9 @@ def _part_fault(release: Release, record: PartRecord | None, part: int, k: int) 
 
 
 def _users_fault(release: Release, table: pa.Table, part: int) -> str | None:
-    """Parts are disjoint because ids are ascending and each hashes to its part; complete because they equal the release's."""
+    """Returns the fault of a part's users, or None. Parts are disjoint because ids are ascending and each hashes to its part;
+    complete because they equal the release's.
+    """
     expected = read_table(release.storage, release.manifest.users[part], ["user_id"]).column("user_id")
     users = table.column("user_id")
     if not users.equals(expected):
@@ -147,7 +149,7 @@ def _lists_fault(table: pa.Table, k: int) -> str | None:
 
 
 def _sample(parts: list[PlannedPart], num_sampled: int) -> list[tuple[int, int]]:
-    """Users spread evenly over `parts`, as (part, place in the part): the same ones every time."""
+    """Chooses users spread evenly over `parts`, as (part, place in the part): the same ones every time."""
     total = sum(p.num_rows for p in parts)
     wanted = {int(place) for place in np.linspace(0, total - 1, num_sampled)} if total else set()
     chosen, start = [], 0

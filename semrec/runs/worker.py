@@ -1,4 +1,4 @@
-"""Scoring parts: users of one bucket against one shard or all of the item matrix."""
+"""Scores parts: users of one bucket against one shard or all of the item matrix."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class ScoreWorker:
         return self.commit_part(part, self.score_shard(part))
 
     def score_shard(self, part: int) -> ShardResult:
-        """The part's top K within this worker's rows."""
+        """Returns the part's top K within this worker's rows."""
         users = self._users(part)
         queries = {
             source.name: source.queries(users.queries.take(users.of_source(source.name)))
@@ -97,7 +97,7 @@ class ScoreWorker:
 
 
 def recommendations_table(users: UserPart, by_source: Mapping[str, TopK], ids: SortedIds, k: int) -> pa.Table:
-    """The part's output: RECOMMENDATIONS_SCHEMA, one row per user in the order of `users`."""
+    """Returns the part's output: RECOMMENDATIONS_SCHEMA, one row per user in the order of `users`."""
     owner = np.concatenate([np.repeat(users.of_source(name), top.lengths) for name, top in by_source.items()])
     order = np.argsort(owner, kind="stable")
     rows = np.concatenate([top.rows for top in by_source.values()])[order]

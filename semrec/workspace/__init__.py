@@ -1,1 +1,1 @@
-"""The workspace: storage, tables, manifests, digests, the ledger, leases and quarantine. What every stage stands on."""
+"""Stores the artefacts of a workspace: storage, tables, manifests, digests, the ledger, leases and quarantine."""

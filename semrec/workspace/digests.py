@@ -1,4 +1,4 @@
-"""Digests: of bytes, of logical rows, of plans."""
+"""Computes digests of bytes, of logical rows and of plans."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ def sha256_hex(data: bytes | memoryview) -> str:
 
 
 def fingerprint(value: Any) -> str:
-    """SHA-256 of the canonical JSON of `value`: sorted keys, no white space, no NaN."""
+    """Returns the SHA-256 of the canonical JSON of `value`: sorted keys, no white space, no NaN."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return sha256_hex(text.encode())
 
 
 def content_digest(table: pa.Table) -> str:
-    """SHA-256 of a table's logical rows, in order.
+    """Returns the SHA-256 of a table's logical rows, in order.
 
     It covers column names, values and nulls; it does not depend on chunking, dictionary encoding, the file format or the
     build that wrote it. Column types are those of the table after dictionaries are decoded.

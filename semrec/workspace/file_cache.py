@@ -42,7 +42,7 @@ class FileCache:
     def open(
         self, download: Callable[[Path], None], *, num_bytes: int, sha256: str, name: str, verify_again: bool = False
     ) -> BufferedReader:
-        """The copy with this SHA-256, opened for reading and locked against eviction; downloaded if it is not there.
+        """Opens the copy with this SHA-256 for reading, locked against eviction; downloads it if it is not there.
 
         `download` writes the file at the path that it is given; `name` is for messages. With `verify_again` a copy that is
         there is hashed, too, and replaced when it was damaged. Raises CorruptArtefactError when the store holds other bytes
@@ -100,7 +100,7 @@ class FileCache:
 
     @contextlib.contextmanager
     def _exclusively(self, sha256: str) -> Iterator[None]:
-        """One process at a time looks for a copy and downloads it; a process that dies lets go."""
+        """Locks a digest, so that one process at a time looks for a copy and downloads it; a process that dies lets go."""
         # A lock for 1 in 256 digests: few files, which are never removed, for removing them would race.
         with (self._folder / f"{sha256[:2]}{_LOCK}").open("wb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -135,7 +135,7 @@ class FileCache:
 
 
 def _open_locked(path: Path) -> BufferedReader | None:
-    """The file, opened under a shared lock, or None when there is none."""
+    """Opens the file under a shared lock; None when there is none."""
     with contextlib.suppress(FileNotFoundError):
         file = path.open("rb")
         fcntl.flock(file, fcntl.LOCK_SH)

@@ -1,4 +1,4 @@
-"""The workspace: a local folder or object-store prefix that holds every artefact."""
+"""Opens and creates workspaces: a local folder or object-store prefix that holds every artefact."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A heartbeat lease: one driver per run. It spares double work; correctness never rests on it."""
+"""Leases a run to one driver at a time, by heartbeats. It spares double work; correctness never rests on it."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def _boot_id() -> str:
 
 
 def _process_start(pid: int) -> str | None:
-    """When a process of this host started (clock ticks after boot), so that a reused pid is not taken for the holder."""
+    """Returns when a process of this host started (clock ticks after boot), which tells a reused pid from the holder."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     except OSError:

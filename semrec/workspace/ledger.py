@@ -1,4 +1,4 @@
-"""The ledger: what a run planned, and which parts are committed.
+"""Keeps the ledger of a run: its plan, and which parts are committed.
 
 A run is a folder: `plan.json` first, one record per committed part in `ledger/`, `manifest.json` last. Scoring, embedding and
 the user parts of a release all keep theirs here, so all of them resume in the same way.
@@ -38,7 +38,7 @@ class PlannedPart:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run will do. `settings` holds what all parts share; the id is the fingerprint of everything here."""
+    """The parts and settings of a run. `settings` holds what all parts share; the id is the fingerprint of everything here."""
 
     kind: str
     settings: dict[str, Any]
@@ -51,13 +51,13 @@ class Plan:
         return fingerprint(body)[:16]
 
     def manifest(self) -> PlanManifest:
-        """The plan as it is stored."""
+        """Returns the plan as it is stored."""
         parts = tuple((p.part, p.fingerprint, p.num_rows) for p in self.parts)
         return PlanManifest(contract=CONTRACT_VERSION, plan_kind=self.kind, settings=self.settings, parts=parts)
 
     @classmethod
     def of(cls, stored: PlanManifest) -> Plan:
-        """The plan that was stored."""
+        """Reads the plan from its manifest."""
         return cls(stored.plan_kind, stored.settings, tuple(PlannedPart(*part) for part in stored.parts))
 
 
@@ -72,7 +72,7 @@ class PartRecord:
     made_by: dict[str, Any] = field(default_factory=dict)  # build and host; recorded, never compared
 
     def to_json(self) -> dict[str, Any]:
-        """The record as it is stored: the keys of `table` stand beside the others."""
+        """Returns the record as it is stored: the keys of `table` stand beside the others."""
         own = {"part": self.part, "fingerprint": self.fingerprint, "counts": self.counts, "made_by": self.made_by}
         return {**own, **self.table.to_json()}
 
@@ -108,11 +108,11 @@ class Ledger:
             )
 
     def plan(self) -> Plan:
-        """The recorded plan. Raises MissingArtefactError when the run does not exist."""
+        """Reads the recorded plan. Raises MissingArtefactError when the run does not exist."""
         return Plan.of(self._recorded())
 
     def records(self) -> dict[int, PartRecord]:
-        """The committed parts. A record that cannot be read counts as absent, so its part is done again."""
+        """Reads the committed parts. A record that cannot be read counts as absent, so its part is done again."""
         names = [name for name in self.storage.list_sizes(f"{self.folder}/ledger") if name.endswith(".json")]
         with ThreadPoolExecutor(_READ_THREADS) as pool:
             records = pool.map(self._read_record, names)
@@ -150,7 +150,7 @@ class Ledger:
         return [p.part for p in plan.parts if p.part not in committed], committed
 
     def finished_records(self, plan: Plan) -> list[PartRecord]:
-        """The records of all planned parts, in order. Raises IncompleteRunError naming the parts that are missing."""
+        """Reads the records of all planned parts, in order. Raises IncompleteRunError naming the parts that are missing."""
         missing, records = self.pending(plan)
         if missing:
             raise IncompleteRunError(
@@ -215,14 +215,14 @@ def sum_counts(counts: Iterable[dict[str, int]]) -> dict[str, int]:
 
 
 def build_info() -> dict[str, Any]:
-    """The build and process that made a part: recorded beside the digest, never part of a fingerprint."""
+    """Returns the build and process that made a part: recorded beside the digest, never part of a fingerprint."""
     versions = {name: version(name) for name in ("numpy", "pyarrow", "torch")}
     host = {"host": platform.node(), "machine": platform.machine(), "python": platform.python_version()}
     return {**host, **versions, "peak_memory_bytes": resident_bytes()["peak_resident_bytes"]}
 
 
 def _differences(old: PlanManifest, new: PlanManifest) -> list[str]:
-    """What a person can see differ between two plans, a phrase each."""
+    """Lists the differences between two plans, a phrase each."""
     versions = (("contract", old.contract, new.contract), ("plan_kind", old.plan_kind, new.plan_kind))
     differences = [f"{name} was {before}, is {after}" for name, before, after in versions if before != after]
     for name in sorted(old.settings.keys() | new.settings.keys()):

@@ -1,4 +1,4 @@
-"""Manifests: the JSON beside every artefact that says what it is, what it was made from and what its digests are.
+"""Defines manifests: the JSON beside every artefact that says what it is, what it was made from and what its digests are.
 
 One class for each kind, with the path where it stands in a workspace: read together they are the map of what a workspace
 holds. A manifest is written last, in one atomic step, so an artefact that has one is whole.
@@ -65,7 +65,7 @@ _M = TypeVar("_M", bound="Manifest")
 
 
 class Manifest(Record):
-    """What all manifests share: `kind` and `schema` in the JSON, and where they stand.
+    """The base of all manifests: `kind` and `schema` in the JSON, and the path.
 
     The keys of the present schema are exact. A manifest of the schema before may lack keys that have a default here and
     may have keys that are not used any more: those are dropped when it is read.
@@ -81,12 +81,12 @@ class Manifest(Record):
 
     @classmethod
     def path(cls, *names: str) -> str:
-        """Where the manifest stands that belongs to `names`."""
+        """Returns the path of the manifest that belongs to `names`."""
         return cls.PATH.format(*names)
 
     @classmethod
     def exists(cls, storage: Storage, *names: str) -> bool:
-        """Whether there is one: then what it describes is whole."""
+        """Returns whether there is one: then what it describes is whole."""
         return storage.exists(cls.path(*names))
 
     @classmethod
@@ -171,7 +171,7 @@ class InteractionsManifest(Manifest):
 
 
 class RelationsManifest(Manifest):
-    """What is known of items and other things, as subject, predicate and object: one part per bucket of subjects."""
+    """The relations of items and other things, as subject, predicate and object: one part per bucket of subjects."""
 
     KIND = "relations"
     PATH = "relations/manifest.json"
@@ -264,7 +264,7 @@ class MatrixManifest(ItemMatrix, Manifest):
 
 
 class ReleaseInputs(Record):
-    """What a release was planned from: fingerprints of its inputs, and the settings that shape it."""
+    """The fingerprints of a release's inputs, and the settings that shape it."""
 
     as_of: int | None
     catalogue: str
@@ -372,7 +372,7 @@ def check_schema(version: object, path: str) -> None:
 
 
 def newest_finished(storage: Storage, folder: str, *, remedy: str) -> str:
-    """The subfolder of `folder` whose manifest.json was written last. Raises MissingArtefactError when none has one."""
+    """Finds the subfolder of `folder` whose manifest.json was written last. Raises MissingArtefactError when none has one."""
     finished = {
         name: storage.modified_s(f"{folder}/{name}/manifest.json")
         for name in storage.list_folders(folder)

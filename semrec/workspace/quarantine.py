@@ -1,4 +1,4 @@
-"""Quarantine: rejected input rows with file, line and reason, counted against a stated share."""
+"""Quarantines rejected input rows with file, line and reason, counted against a stated share."""
 
 from __future__ import annotations
 
@@ -84,13 +84,13 @@ class Quarantine:
 
 
 def rejected_line(file: str, line: int | None, reason: str, row: str) -> str:
-    """A rejected row for people: its place, the reason and its beginning."""
+    """Formats a rejected row for people: its place, the reason and its beginning."""
     place = file if line is None else f"{file}, line {line}"
     return f"{place}: {reason}" + (f": {row[:_EXAMPLE_CHARS]}" if row else "")
 
 
 def rejected_rows(storage: Storage, stage: str, limit: int) -> tuple[list[str], int]:
-    """The first `limit` rejected rows of the last tries of a stage, for people, and how many there are."""
+    """Reads the first `limit` rejected rows of the last tries of a stage, for people, and how many there are."""
     folder = f"quarantine/{stage}"
     lines: list[str] = []
     num_rows = 0
@@ -105,7 +105,7 @@ def rejected_rows(storage: Storage, stage: str, limit: int) -> tuple[list[str], 
 
 
 def quarantine_shares(storage: Storage) -> dict[str, float]:
-    """By kind of imported row: the rows that the last import rejected, as a share of those and the rows that are live.
+    """Returns by kind of imported row the rows that the last import rejected, as a share of those and the rows that are live.
 
     Repeated interactions are live as one row, so their share is stated too high rather than too low.
     """
@@ -124,7 +124,7 @@ def quarantine_shares(storage: Storage) -> dict[str, float]:
 
 
 def _num_quarantined(storage: Storage, stage: str, name: str) -> int:
-    """The rows in the files of a stage and name. Reads one file: all but the last are full."""
+    """Counts the rows in the files of a stage and name. Reads one file: all but the last are full."""
     folder = f"quarantine/{stage}"
     files = [file for file in storage.list_sizes(folder) if re.fullmatch(rf"{re.escape(name)}-\d+\.parquet", file)]
     if not files:

@@ -44,7 +44,7 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
     def to_json(self) -> dict[str, Any]:
-        """The JSON object, by its stored keys."""
+        """Returns the JSON object, by its stored keys."""
         return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
 
     @classmethod
@@ -85,12 +85,12 @@ class PartFile(TableFile):
 
     @classmethod
     def of(cls, part: int, table: TableFile, **more: object) -> Self:
-        """The record of a part whose rows are in `table`."""
+        """Returns the record of a part whose rows are in `table`."""
         return cls.model_validate({"part": part, **more, **_table_fields(table)})
 
     @property
     def table(self) -> TableFile:
-        """The same without the number of the part."""
+        """The table without the number of the part."""
         return TableFile.model_validate(_table_fields(self))
 
 
@@ -243,7 +243,7 @@ class EventFiles(TableFile):
 
     @property
     def digest(self) -> str:
-        """What the events depend on: the content digest of the rows, or of those of each file where there are several."""
+        """The identity of the events: the content digest of the rows, or of those of each file where there are several."""
         digests = [self.content_digest, *(file.content_digest for file in self.appended)]
         return fingerprint(digests) if self.appended else self.content_digest
 
@@ -256,7 +256,7 @@ class InteractionsPart(EventFiles, PartFile):
 
     @property
     def files(self) -> EventFiles:
-        """The files alone."""
+        """The files of the events, without the rest of the part's record."""
         appended = {"appended": self.appended} if self.appended else {}
         return EventFiles.model_validate({**_table_fields(self), **appended})
 

@@ -27,7 +27,7 @@ _ERRNOS = {errno.EAGAIN, errno.EBUSY, errno.EREMOTEIO, errno.ETIMEDOUT, errno.EN
 
 
 def backoff_s(attempt: int) -> float:
-    """Seconds to wait after failure number `attempt` (from 0): doubling from one second to thirty, half of it random."""
+    """Returns seconds to wait after failure number `attempt` (from 0): doubling from one second to thirty, half random."""
     return min(_MAX_DELAY_S, 2.0**attempt) * random.uniform(0.5, 1.0)
 
 
@@ -46,7 +46,7 @@ def retried(call: Callable[[], _T], is_transient: Callable[[Exception], bool], *
 
 
 def is_store_fault(error: BaseException) -> bool:
-    """Whether an object store could not be reached, or answered that it cannot serve now."""
+    """Returns whether an object store could not be reached, or answered that it cannot serve now."""
     return any(map(_is_fault, _chain(error)))
 
 
@@ -61,12 +61,12 @@ def _is_fault(error: BaseException) -> bool:
 
 
 def store_code(error: BaseException) -> str | None:
-    """The store's own code in an error of s3fs, or None."""
+    """Returns the store's own code in an error of s3fs, or None."""
     return next((code for code in map(_code, _chain(error)) if code), None)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """An error and those that it was raised from: s3fs puts one of its own around botocore's."""
+    """Yields an error and those that it was raised from: s3fs puts one of its own around botocore's."""
     following: BaseException | None = error
     while following is not None:
         yield following
@@ -79,7 +79,7 @@ def _code(error: BaseException) -> str | None:
 
 
 def _status(error: BaseException) -> int | None:
-    """The HTTP status in an error of botocore, gcsfs, aiohttp or azure-core, or None."""
+    """Returns the HTTP status in an error of botocore, gcsfs, aiohttp or azure-core, or None."""
     response = getattr(error, "response", None)
     if isinstance(response, dict):
         return response.get("ResponseMetadata", {}).get("HTTPStatusCode")

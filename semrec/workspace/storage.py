@@ -1,4 +1,4 @@
-"""Files of a workspace: atomic writes, exclusive creates, reads, on a local folder or an object store through fsspec."""
+"""Reads and writes files of a workspace: atomic writes, exclusive creates; on a local folder or an object store by fsspec."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Storage:
         return (functools.partial(Storage, cache_max_bytes=self._cache_max_bytes), (self.uri,))
 
     def full_path(self, path: str) -> str:
-        """The file system's own name of `path`, which may come from a manifest.
+        """Returns the file system's own name of `path`, which may come from a manifest.
 
         Raises CorruptArtefactError for one that leads out of the workspace. Links within it are its owner's, and followed.
         """
@@ -85,14 +85,14 @@ class Storage:
         return True
 
     def size_bytes(self, path: str) -> int | None:
-        """Size of a file, or None when there is none."""
+        """Returns the size of a file, or None when there is none."""
         try:
             return int(self._ask(self._fs.size, self.full_path(path)))
         except FileNotFoundError:
             return None
 
     def modified_s(self, path: str) -> float:
-        """When a file was last written, seconds since 1970 UTC."""
+        """Returns when a file was last written, in seconds since 1970 UTC."""
         return float(self._ask(self._fs.modified, self.full_path(path)).timestamp())
 
     def list_sizes(self, folder: str) -> dict[str, int]:
@@ -113,14 +113,14 @@ class Storage:
         return sorted(Path(str(e["name"]).rstrip("/")).name for e in entries if e["type"] == "directory")
 
     def read_bytes(self, path: str) -> bytes:
-        """The whole file. Raises MissingArtefactError when it is not there."""
+        """Reads the whole file. Raises MissingArtefactError when it is not there."""
         try:
             return cast(bytes, self._ask(self._fs.cat_file, self.full_path(path)))
         except FileNotFoundError:
             raise self._missing(path) from None
 
     def read_json(self, path: str) -> dict[str, Any]:
-        """A JSON object. Raises MissingArtefactError or CorruptArtefactError."""
+        """Reads a JSON object. Raises MissingArtefactError or CorruptArtefactError."""
         raw = self.read_bytes(path)
         try:
             value = json.loads(raw)
@@ -198,7 +198,7 @@ class Storage:
             self._ask(self._fs.rm_file, self.full_path(path))
 
     def open_local(self, path: str, *, num_bytes: int, sha256: str, verify_again: bool = False) -> BufferedReader:
-        """The file opened on a disk of this host, to be read or mapped; a remote one is downloaded once per host.
+        """Opens the file on a disk of this host, to be read or mapped; a remote one is downloaded once per host.
 
         A download is held against the recorded `num_bytes` and `sha256`; with `verify_again` so is what was there. A local
         workspace's file is not hashed. Raises MissingArtefactError or CorruptArtefactError.
@@ -243,7 +243,7 @@ class Storage:
             ) from error
 
     def _create_remote(self, path: str, data: bytes) -> None:
-        """One conditional PUT: If-None-Match on S3 and Azure, ifGenerationMatch=0 on GCS. Raises FileExistsError."""
+        """Creates by one conditional PUT: If-None-Match on S3 and Azure, ifGenerationMatch=0 on GCS. Raises FileExistsError."""
         if not self._protocols & _EXCLUSIVE_PROTOCOLS:
             raise self._no_exclusive("has no conditional write that semrec knows")
         guard = _MEMORY_LOCK if "memory" in self._protocols else contextlib.nullcontext()
@@ -316,5 +316,5 @@ def _sync_folder(folder: Path) -> None:
 
 
 def json_bytes(value: dict[str, Any]) -> bytes:
-    """JSON for people and diffs: sorted keys, two spaces, UTF-8."""
+    """Encodes JSON for people and diffs: sorted keys, two spaces, UTF-8."""
     return (json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode()

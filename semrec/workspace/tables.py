@@ -1,4 +1,4 @@
-"""Parquet tables inside a workspace: deterministic bytes, digests at writing, checks at reading."""
+"""Writes and reads Parquet tables of a workspace: deterministic bytes, digests at writing, checks at reading."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ __all__ = ["TableFile", "parquet_bytes", "read_parts", "read_rows", "read_table"
 
 
 def parquet_bytes(table: pa.Table) -> bytes:
-    """The file of a table. The same table gives the same bytes under one pyarrow version."""
+    """Encodes a table as a Parquet file. The same table gives the same bytes under one pyarrow version."""
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd", write_statistics=False, use_dictionary=_repeating(table.schema))
     return sink.getvalue().to_pybytes()
 
 
 def _repeating(schema: pa.Schema) -> list[str] | bool:
-    """The columns to write with a dictionary of their values; True for all of them.
+    """Returns the columns to write with a dictionary of their values; True for all of them.
 
     A dictionary of times, which hardly repeat, makes a file of events half as large again and takes a third of its writing.
     """
@@ -44,7 +44,7 @@ def write_table(storage: Storage, stem: str, table: pa.Table, *, digest_in_name:
 
 
 def read_table(storage: Storage, file: TableFile, columns: list[str] | None = None) -> pa.Table:
-    """The table, after its bytes were checked against the record.
+    """Reads a table, after its bytes were checked against the record.
 
     Raises CorruptArtefactError by name when they differ or are no table, MissingArtefactError when the file is gone.
     """
@@ -66,12 +66,12 @@ def read_table(storage: Storage, file: TableFile, columns: list[str] | None = No
 
 
 def read_parts(storage: Storage, files: Iterable[TableFile], columns: list[str]) -> pa.Table:
-    """Some columns of several tables, one after the other: what `read_table` gives of each."""
+    """Reads some columns of several tables as `read_table` does, one after the other."""
     return pa.concat_tables(read_table(storage, file, columns) for file in files)
 
 
 def read_rows(storage: Storage, file: TableFile) -> pa.Table:
-    """`read_table` of a file that is named by its rows: an import under another pyarrow may have written it again.
+    """Reads as `read_table` a file named by its rows: an import under another pyarrow may have written it again.
 
     Raises CorruptArtefactError where neither the bytes nor the rows are the recorded ones.
     """
