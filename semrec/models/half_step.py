@@ -6,7 +6,9 @@ minimises
     sum over S of (t_i - w.h_i)^2  +  a * sum over all i of (w.h_i)^2  +  l_n |w|^2,    l_n = l * (n + a * I)^v
 
 (Rendle, Krichene, Zhang, Koren 2021, "Revisiting the performance of iALS", eq. 5 and section 4.2; unobserved weight a,
-regularisation l, frequency exponent v), that is, (H_S' H_S + a G + l_n) w = H_S' t with the Gram G = H'H.
+regularisation l, frequency exponent v), that is, (H_S' H_S + a G + l_n) w = H_S' t with the Gram G = H'H. I counts the columns
+that have learned factors: what nobody liked has zeros and no part in the sums, so that a long catalogue of such items must not
+raise the regularisation either.
 
 Two facts make this cheap. In the eigenbasis of G, a G + l_n is a diagonal P for every row: `fixed_side` rotates the factors
 there once. And then a row with n < D is solved in the dual (Woodbury): (1 + A A') z = t, w = P^-1/2 A' z with
@@ -32,11 +34,13 @@ __all__ = ["FixedSide", "eigenbasis", "fixed_side", "rotated_side", "solve_rows"
 class FixedSide:
     """The side of the factorisation that a half-step holds fixed.
 
-    `factors_CD` float32, in the eigenbasis of their Gram; `eigenvalues_D` float64 of that Gram, not negative.
+    `factors_CD` float32, in the eigenbasis of their Gram; `eigenvalues_D` float64 of that Gram, not negative; `num_learned`
+    columns have factors that are not zero, the I of the formula.
     """
 
     factors_CD: np.ndarray
     eigenvalues_D: np.ndarray
+    num_learned: int
 
 
 def fixed_side(factors_CD: np.ndarray) -> FixedSide:
@@ -52,7 +56,8 @@ def fixed_side(factors_CD: np.ndarray) -> FixedSide:
 def rotated_side(blocks: Iterable[np.ndarray], eigenvalues_D: np.ndarray, basis_DD: np.ndarray) -> FixedSide:
     """Blocks of factors (float32), rotated one by one: a matrix product may give a row other last bits in a larger block."""
     rotated = [(block_RD.astype(np.float64) @ basis_DD).astype(np.float32) for block_RD in blocks]
-    return FixedSide(np.concatenate(rotated), eigenvalues_D)
+    factors_CD = np.concatenate(rotated)
+    return FixedSide(factors_CD, eigenvalues_D, int(factors_CD.any(axis=1).sum()))
 
 
 def eigenbasis(gram_DD: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -72,14 +77,12 @@ def eigenbasis(gram_DD: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.maximum(eigenvalues_D, 0.0), basis_DD * np.where(largest_D < 0, -1.0, 1.0)
 
 
-def solve_rows(
-    matrix: SparseRows, fixed: FixedSide, settings: Mapping[str, Any], *, num_columns: int | None = None
-) -> np.ndarray:
+def solve_rows(matrix: SparseRows, fixed: FixedSide, settings: Mapping[str, Any]) -> np.ndarray:
     """The best factors of each row of a range, given the fixed side: float32 [R, D]; zeros for a row without entries.
 
-    `settings`: `unobserved_weight`, `regularization` and `frequency_exponent`. `num_columns` is the I of the formula, where
-    `fixed` holds the factors of some columns only. Every row is solved alone in float64 in a fixed order, so one row gives
-    the same bytes in any range and on any processor.
+    `settings`: `unobserved_weight`, `regularization` and `frequency_exponent`. `fixed` may hold the factors of some columns
+    only, with the numbers of all. Every row is solved alone in float64 in a fixed order, so one row gives the same bytes in
+    any range and on any processor.
     """
     factors_RD = np.zeros((matrix.num_rows, fixed.factors_CD.shape[1]), np.float32)
     _solve(
@@ -91,7 +94,7 @@ def solve_rows(
         settings["unobserved_weight"],
         settings["regularization"],
         settings["frequency_exponent"],
-        num_columns or matrix.num_columns,
+        fixed.num_learned,
         factors_RD,
     )
     return factors_RD
@@ -99,7 +102,7 @@ def solve_rows(
 
 @compiled
 def _solve(  # type: ignore[no-untyped-def]
-    offsets, columns, values, factors_CD, eigenvalues_D, unobserved, regularization, exponent, num_columns, out_RD
+    offsets, columns, values, factors_CD, eigenvalues_D, unobserved, regularization, exponent, num_learned, out_RD
 ):
     dimension = factors_CD.shape[1]
     scale_D, solution_D = np.empty(dimension), np.empty(dimension)
@@ -110,7 +113,7 @@ def _solve(  # type: ignore[no-untyped-def]
         n = len(liked)
         if n == 0:
             continue
-        ridge = regularization * (n + unobserved * num_columns) ** exponent
+        ridge = regularization * (n + unobserved * num_learned) ** exponent
         if n < dimension:
             for d in range(dimension):
                 scale_D[d] = 1.0 / np.sqrt(unobserved * eigenvalues_D[d] + ridge)

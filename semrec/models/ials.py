@@ -20,7 +20,7 @@ class IalsModel(LearnedModel):
     """Implicit alternating least squares.
 
     Settings: `dimension`; `unobserved_weight` of a pair that nobody liked, against 1 of a like; `regularization`, which is
-    searched together with these two; `frequency_exponent` of a row's number of likes in it; `num_epochs` at most, fewer where
+    searched together with it; `frequency_exponent` of a row's number of likes in it; `num_epochs` at most, fewer where
     one lowers the loss by less than the share `min_improvement`; `seed`.
     """
 
@@ -44,13 +44,13 @@ class IalsModel(LearnedModel):
         trained = data.trained.get(cls.kind)
         items = trained() if trained else train_ials(liked, model.settings)
         model.dimension = items.factors_CD.shape[1]
-        model._arrays = {"eigenvalues_D": items.eigenvalues_D, "num_items": np.array(liked.num_columns)}
+        model._arrays = {"eigenvalues_D": items.eigenvalues_D, "num_items": np.array(items.num_learned)}
         return model, model.finish_fit(items.factors_CD, liked, data)
 
     def raw_users(self, liked: SparseRows, vectors_ND: np.ndarray, matrix_rows_N: np.ndarray) -> np.ndarray:
         """See `LearnedModel.raw_users`: the half-step of the training."""
-        fixed = FixedSide(vectors_ND, self._arrays["eigenvalues_D"])
-        return solve_rows(liked, fixed, self.settings, num_columns=int(self._arrays["num_items"]))
+        fixed = FixedSide(vectors_ND, self._arrays["eigenvalues_D"], int(self._arrays["num_items"]))
+        return solve_rows(liked, fixed, self.settings)
 
     def term_vectors(self, liked: SparseRows, vectors_ND: np.ndarray, matrix_rows_N: np.ndarray) -> np.ndarray:
         """See `LearnedModel.term_vectors`: the solved vector of each like, (H_S' H_S + a G + l)^-1 h_i."""

@@ -77,7 +77,7 @@ def train_ials(
 def solve_block(rows: SparseRows, fixed: FixedSide, settings: Mapping[str, Any]) -> tuple[np.ndarray, BlockSums]:
     """The factors of a block of rows, float32 [R, D], and their sums."""
     factors_RD = solve_rows(rows, fixed, settings)
-    weighted_count_R = rows.lengths + settings["unobserved_weight"] * rows.num_columns
+    weighted_count_R = rows.lengths + settings["unobserved_weight"] * fixed.num_learned
     ridge_R = settings["regularization"] * weighted_count_R ** settings["frequency_exponent"]
     penalty = float((ridge_R * np.einsum("rd,rd->r", factors_RD, factors_RD, dtype=np.float64)).sum())
     observed_loss = _observed_loss(rows.offsets, rows.columns, factors_RD, fixed.factors_CD)

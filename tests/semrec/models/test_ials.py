@@ -54,6 +54,18 @@ def test_targets_other_than_one_are_met() -> None:
     assert solve_rows(halved, fixed, STEP) == pytest.approx(-0.5 * solve_rows(liked(), fixed, STEP), abs=1e-6)
 
 
+def test_items_that_nobody_liked_change_nothing() -> None:
+    factors_CD = np.random.default_rng(0).standard_normal((NUM_ITEMS, 8)).astype(np.float32)
+    longer_CD = np.concatenate([factors_CD, np.zeros((5 * NUM_ITEMS, 8), np.float32)])
+    longer = SparseRows(liked().offsets, liked().columns, liked().values, 6 * NUM_ITEMS)
+    short, long = fixed_side(factors_CD), fixed_side(longer_CD)
+    found_UI, longer_UI = (
+        solve_rows(rows, fixed, STEP) @ fixed.factors_CD[:NUM_ITEMS].T
+        for rows, fixed in ((liked(), short), (longer, long))
+    )
+    assert longer_UI == pytest.approx(found_UI, abs=1e-6)
+
+
 def test_the_eigenbasis_changes_no_inner_product() -> None:
     factors_CD = np.random.default_rng(0).standard_normal((NUM_ITEMS, 5)).astype(np.float32)
     fixed = fixed_side(factors_CD)
@@ -82,7 +94,7 @@ def test_the_loss_is_the_plain_one_and_falls_every_epoch() -> None:
     R = np.zeros((NUM_USERS, NUM_ITEMS))
     R[np.repeat(np.arange(NUM_USERS), liked().lengths), liked().columns] = 1
     plain = (R * (1 - scores_UI) ** 2).sum() + 0.2 * (scores_UI**2).sum()
-    for counts, factors, others in ((R.sum(1), users.factors_CD, NUM_ITEMS), (R.sum(0), items_ID, NUM_USERS)):
+    for counts, factors, others in ((R.sum(1), users.factors_CD, R.any(0).sum()), (R.sum(0), items_ID, R.any(1).sum())):
         plain += (0.02 * (counts + 0.2 * others) * (factors.astype(np.float64) ** 2).sum(axis=1)).sum()
     assert training_loss(users.eigenvalues_D, user_sums, item_sums, SETTINGS) == pytest.approx(plain, rel=1e-5)
     assert plain < losses[-1]
