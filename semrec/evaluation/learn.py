@@ -5,8 +5,9 @@ Nothing of the split's targets is looked at: the validation split holds out the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Any, Final
 
 import numpy as np
@@ -223,11 +224,11 @@ def _searched(
         return ndcg
 
     highest = tried(best)
-    for name, values in grid.items():
-        start = best
-        for value in values:
-            settings = {**start, name: value}
-            if name in given or settings == start:
+    for together in grid:
+        start, free = best, [name for name in together if name not in given]
+        for values in product(*(together[name] for name in free)):
+            settings = {**start, **dict(zip(free, values, strict=True))}
+            if settings == start:
                 continue
             ndcg = tried(settings)
             if ndcg > highest:
@@ -241,7 +242,7 @@ def _searched(
     return best, best_vectors, trials
 
 
-def _defaults_and_grid(kind: str) -> tuple[Mapping[str, Any], Mapping[str, tuple[Any, ...]]]:
+def _defaults_and_grid(kind: str) -> tuple[Mapping[str, Any], Sequence[Mapping[str, tuple[Any, ...]]]]:
     described = YARDSTICKS[kind] if kind in YARDSTICKS else model_class(kind)
     return described.defaults, described.search_grid
 

@@ -7,7 +7,7 @@ likes and column i.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -57,16 +57,16 @@ class Yardstick(NamedTuple):
 
     weigh: Callable[..., np.ndarray]
     defaults: Mapping[str, Any]
-    search_grid: Mapping[str, tuple[Any, ...]]
+    search_grid: Sequence[Mapping[str, tuple[Any, ...]]]
 
 
 #: By a name that no model of a release has.
 YARDSTICKS: Final[Mapping[str, Yardstick]] = {
-    "ease": Yardstick(ease_weights, {"regularization": 300.0}, {"regularization": (100.0, 300.0, 1000.0)}),
+    "ease": Yardstick(ease_weights, {"regularization": 300.0}, ({"regularization": (100.0, 300.0, 1000.0)},)),
     "item_knn": Yardstick(
         item_knn_weights,
         {"num_neighbours": 100, "shrinkage": 10.0},
-        {"num_neighbours": (50, 100, 200), "shrinkage": (1.0, 10.0, 100.0)},
+        ({"num_neighbours": (50, 100, 200)}, {"shrinkage": (1.0, 10.0, 100.0)}),
     ),
 }
 

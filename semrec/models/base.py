@@ -246,8 +246,9 @@ class VectorModel(ABC):
     is_fitted_last: ClassVar[bool] = False
     #: Settings and their defaults.
     defaults: ClassVar[Mapping[str, Any]] = {}
-    #: Settings to search on held-out likes, one after the other, each beside the best values of those before.
-    search_grid: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
+    #: Settings to search on held-out likes: of each mapping all combinations, one mapping after the other, each beside the best
+    #: values of those before. What depends on each other stands in one.
+    search_grid: ClassVar[Sequence[Mapping[str, tuple[Any, ...]]]] = ()
     #: Weight beside other models where too few users tell a better one. None: a user's scores do not have unit variance over
     #: the items (`unit_scores`), so that no weight would mean the same for two users, and the model stands alone.
     default_weight: ClassVar[float | None] = None

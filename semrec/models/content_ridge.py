@@ -11,7 +11,7 @@ about a taste than rare ones. Centred embeddings are brought back to unit length
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -34,7 +34,7 @@ class ContentRidgeModel(LearnedModel):
     kind = "content_ridge"
     is_content_only = True
     defaults: ClassVar[Mapping[str, Any]] = {"regularization": 1.0}
-    search_grid: ClassVar[Mapping[str, tuple[Any, ...]]] = {"regularization": (0.3, 1.0, 3.0)}
+    search_grid: ClassVar[Sequence[Mapping[str, tuple[Any, ...]]]] = ({"regularization": (0.3, 1.0, 3.0)},)
     default_weight = 0.25
     # Words, similar items and items that nobody liked are compared by content, also where it adds nothing for who is tested.
     least_weight = 1 / 16

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -30,11 +30,11 @@ class IalsModel(LearnedModel):
         "dimension": 64, "unobserved_weight": 0.1, "regularization": 0.01, "frequency_exponent": 1.0, "num_epochs": 12,
         "min_improvement": 0.001, "seed": 0,
     }  # fmt: skip
-    search_grid: ClassVar[Mapping[str, tuple[Any, ...]]] = {
-        "regularization": (0.003, 0.01, 0.03),
-        "unobserved_weight": (0.03, 0.1, 0.3),
-        "dimension": (64, 128, 192),
-    }
+    # The more an unobserved pair weighs, the less regularisation is best: one after the other, the first would bind the second.
+    search_grid: ClassVar[Sequence[Mapping[str, tuple[Any, ...]]]] = (
+        {"regularization": (0.001, 0.003, 0.01), "unobserved_weight": (0.03, 0.1, 0.3, 1.0)},
+        {"dimension": (64, 128, 192)},
+    )
 
     @classmethod
     def fit(cls, data: TrainingData, settings: Mapping[str, Any]) -> tuple[Self, np.ndarray]:

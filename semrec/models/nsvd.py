@@ -11,7 +11,7 @@ users and events.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final, Self
 
 import numpy as np
@@ -62,11 +62,11 @@ class NsvdModel(LearnedModel):
     defaults: ClassVar[Mapping[str, Any]] = {
         "dimension": 128, "degree_exponent": 0.4, "spectral_filter": "ideal", "cutoff": 0.1, "num_passes": 4, "seed": 0,
     }  # fmt: skip
-    search_grid: ClassVar[Mapping[str, tuple[Any, ...]]] = {
-        "degree_exponent": (0.3, 0.4, 0.5),
-        "dimension": (64, 128, 256),
-        "spectral_filter": ("ideal", "smooth"),
-    }
+    search_grid: ClassVar[Sequence[Mapping[str, tuple[Any, ...]]]] = (
+        {"degree_exponent": (0.3, 0.4, 0.5)},
+        {"dimension": (64, 128, 256)},
+        {"spectral_filter": ("ideal", "smooth")},
+    )
 
     @classmethod
     def fit(cls, data: TrainingData, settings: Mapping[str, Any]) -> tuple[Self, np.ndarray]:

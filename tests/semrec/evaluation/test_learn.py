@@ -35,9 +35,9 @@ def planted(seed: int = 0) -> tuple[Events, np.ndarray]:
 
 def search_little(patch: pytest.MonkeyPatch, ials_grid: dict[str, tuple[float, ...]]) -> None:
     """Has nsvd and ials searched over a few values, and content_ridge not at all."""
-    patch.setattr(ContentRidgeModel, "search_grid", {})
-    patch.setattr(NsvdModel, "search_grid", {"dimension": (2, 4)})
-    patch.setattr(IalsModel, "search_grid", ials_grid)
+    patch.setattr(ContentRidgeModel, "search_grid", ())
+    patch.setattr(NsvdModel, "search_grid", ({"dimension": (2, 4)},))
+    patch.setattr(IalsModel, "search_grid", (ials_grid,))
 
 
 def divided(events: Events) -> Split:
@@ -48,7 +48,7 @@ def divided(events: Events) -> Split:
 def learned() -> LearnedModels:
     events, embeddings = planted()
     with pytest.MonkeyPatch.context() as patch:
-        search_little(patch, {"dimension": (2, 4)})
+        search_little(patch, {"dimension": (2, 4), "regularization": (0.003, 0.03)})
         return learn(divided(events), {"text": embeddings}, 2.5)
 
 
@@ -66,6 +66,15 @@ def test_the_best_of_the_trials_is_taken(learned: LearnedModels) -> None:
         assert {trial.settings["dimension"] for trial in trials} > {2, 4}  # and the default
         assert learned.settings[kind] == max(trials, key=lambda trial: trial.ndcg).settings
     assert learned.notes == []
+
+
+def test_settings_that_depend_on_each_other_are_searched_together(learned: LearnedModels) -> None:
+    tried = {
+        (trial.settings["dimension"], trial.settings["regularization"])
+        for trial in learned.trials
+        if trial.kind == "ials"
+    }
+    assert tried == {(64, 0.01), (2, 0.003), (2, 0.03), (4, 0.003), (4, 0.03)}  # the defaults, and every pair
 
 
 def test_what_stands_beside_has_the_weight_that_it_earns() -> None:
