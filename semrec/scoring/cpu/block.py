@@ -77,13 +77,15 @@ class CpuBlock:
     def tiles(self) -> Iterator[tuple[int, np.ndarray]]:
         """First row and coarse scores [Q, T] of each tile, in a buffer that the next one overwrites."""
         items, num_queries = self._items, self._queries.num_queries
-        buffer = self._buffer(0, items.shard.num_items, num_queries)
-        if self._queries.strips is not None:
+        strips = self._queries.strips
+        if strips is not None:  # whose products have the strips' own type
+            room = np.empty(self._buffer_size(0, items.shard.num_items, num_queries), strips.dtype)
             for start, stop, panels in self.panel_tiles(0, items.shard.num_items):
-                tile_QT = buffer[: num_queries * (stop - start)].view(num_queries, stop - start)
-                fill_tile(self._queries.strips, panels, tile_QT.numpy())
-                yield start, tile_QT.numpy()
+                products_QT = room[: num_queries * (stop - start)].reshape(num_queries, stop - start)
+                fill_tile(strips, panels, products_QT)
+                yield start, products_QT
             return
+        buffer = self._buffer(0, items.shard.num_items, num_queries)
         assert items.coarse_tile is not None
         for start, stop in self._edges(0, items.shard.num_items):
             tile_QT = buffer[: num_queries * (stop - start)].view(num_queries, stop - start)
@@ -118,9 +120,13 @@ class CpuBlock:
             yield start, _as_array(tile_TP), limits_P
 
     def _buffer(self, first: int, last: int, num_queries: int) -> torch.Tensor:
-        """Room for the scores of a tile. One group more, because the last row's last group is read whole."""
-        size = num_queries * min(self._width, last - first) + GROUP
+        """Room for the scores of a tile."""
+        size = self._buffer_size(first, last, num_queries)
         return torch.empty(size, dtype=getattr(torch, self._items.coarse.score_kind))
+
+    def _buffer_size(self, first: int, last: int, num_queries: int) -> int:
+        """The number of scores of a tile and a group more, because the last row's last group is read whole."""
+        return num_queries * min(self._width, last - first) + GROUP
 
     def _edges(self, first: int, last: int) -> Iterator[tuple[int, int]]:
         """First and last-plus-one row of each tile; sets what of the tile is eligible."""

@@ -185,6 +185,16 @@ def test_vectors_beyond_any_bound_are_all_scored_and_counted(coarse: str) -> Non
     assert (found.num_exhaustive, found.num_candidates) == (2, 1800)
 
 
+@pytest.mark.parametrize("coarse", FORMATS)
+def test_counts_of_more_queries_than_few_equal_the_reference(coarse: str) -> None:
+    vectors = catalogue(10, 200, 16, "plain")
+    shard, queries = ItemShard.from_vectors(vectors), Queries.unfiltered(catalogue(11, 70, 16, "plain"))
+    rows = np.arange(70)
+    targets = Targets(np.arange(71), rows, canonical_scores(queries.vectors_QD, vectors[rows]))
+    found = CpuEngine(shard, coarse=coarse, num_threads=1).count_before(queries, targets)
+    assert found.tolist() == ReferenceEngine(shard).count_before(queries, targets).tolist()
+
+
 def test_few_candidates_are_scored_on_plain_vectors() -> None:
     shard = ItemShard.from_vectors(catalogue(0, 4000, 64, "plain"))
     found = CpuEngine(shard, coarse="float32", tile_items=512, num_threads=1).top_k(
