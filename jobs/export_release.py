@@ -3,6 +3,7 @@
 semrec export qdrant --workspace W --to http://127.0.0.1:6333
 semrec export parquet --workspace W --to s3://bucket/vectors --users
 semrec export lancedb --workspace W --to ./lance --verify 50
+semrec export rankers --workspace W --to ./candidates
 """
 
 from __future__ import annotations
@@ -24,13 +25,24 @@ __all__ = ["main"]
 @with_workspace()
 def main(
     workspace: Workspace,
-    exporter: Annotated[str, typer.Argument(help="parquet, faiss, qdrant, lancedb or milvus.")],
+    exporter: Annotated[
+        str, typer.Argument(help="parquet, faiss, qdrant, lancedb or milvus; or rankers: lists with features.")
+    ],
     to: Annotated[str, typer.Option(help="Where to: a folder, file or URL, as the exporter has it.")],
     users: Annotated[bool, typer.Option("--users", help="Hand over users' vectors, too.")] = False,
     verify: Annotated[int, typer.Option(min=0, help="Users whose exact lists there are compared with ours.")] = 0,
     release: Annotated[str | None, typer.Option(help="Release (default: the live one, else the newest).")] = None,
+    run_id: Annotated[str | None, typer.Option("--run", help="Run, for rankers (default: the live one).")] = None,
+    reasons: Annotated[bool, typer.Option(help="For rankers: also how each item is related to a liked one.")] = True,
 ) -> None:
-    """Export item vectors with their titles and attributes."""
+    """Export item vectors with their titles and attributes, or a run's lists with features for rankers, as Parquet."""
+    if exporter == "rankers":
+        if users or verify or release:
+            raise typer.BadParameter("rankers takes --run and --no-reasons, not --users, --verify, --release")
+        _export_rankers(workspace, run_id, to, reasons)
+        return
+    if run_id or not reasons:
+        raise typer.BadParameter("--run and --no-reasons are for rankers")
     from semrec.errors import IncompleteRunError
     from semrec.export.release import export_release, verify_export
     from semrec.release.reader import Release
@@ -50,6 +62,14 @@ def main(
                 expected=f"{verified.num_expected:,} items and the lists of the release",
                 remedy="See that nobody else writes there; remove the collection and export again.",
             )
+
+
+def _export_rankers(workspace: Workspace, run_id: str | None, to: str, reasons: bool) -> None:
+    from semrec.export.rankers import export_rankers
+    from semrec.runs.live import require_live
+
+    run = run_id or require_live(workspace.storage).run
+    export_rankers(workspace.storage, run, to, with_reasons=reasons, progress=ConsoleProgress())
 
 
 if __name__ == "__main__":
