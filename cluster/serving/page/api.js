@@ -102,6 +102,9 @@ export const search = (text, { k, filters, diversity }, { signal } = {}) =>
 export const recommendTaste = (liked, { k, filters, diversity }, { signal } = {}) =>
   json("v1/recommendations", { body: { liked, k, filters, diversity, explain: true }, signal });
 
+/** The items that relations lead to from one, each with its path. */
+export const related = (id, k) => json(`v1/items/${encoded(id)}/related`, { params: [["k", k]] });
+
 export const item = (id, { signal } = {}) => json(`v1/items/${encoded(id)}`, { signal });
 export const models = () => json("v1/models");
 export const users = (limit) => json("v1/users", { params: [["limit", limit]] });

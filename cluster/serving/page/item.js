@@ -4,6 +4,7 @@ import * as api from "./api.js";
 import { likeButton, score } from "./cards.js";
 import { cover } from "./cover.js";
 import { byId, el, fill } from "./dom.js";
+import { showNeighbourhood } from "./neighbourhood.js";
 import { breakdown, whyNot } from "./reasons.js";
 
 const ALIKE = 6;
@@ -17,6 +18,7 @@ export function openItem(item, place, actions) {
   const box = byId("item");
   const list = el("ol", { class: "alike" }, el("li", { class: "small" }, "…"));
   const why = el("div", { class: "why", role: "status" });
+  const related = el("div", { class: "related" });
   fill(box, el("div", { class: "item-in" },
     el("button", { type: "button", class: "close", "aria-label": "Close", on: { click: () => box.close() } }, "×"),
     cover(item),
@@ -28,12 +30,14 @@ export function openItem(item, place, actions) {
         act("More like this", () => actions.similar(item)),
         act("Show on the map", () => actions.locate(item)),
         likeButton(item, actions)),
-      el("h3", {}, "Nearest to it"), list)));
+      el("h3", {}, "Nearest to it"), list,
+      related)));
   if (!box.open) box.showModal();
   box.scrollTop = 0;
   box.dataset.item = item.item_id;
   showPlace(why, item, place, box);
   showAlike(list, item, box, actions.open);
+  showNeighbourhood(related, item, box, actions.open);
 
   function act(text, action) {
     return el("button", { type: "button", on: { click: () => { box.close(); action(); } } }, text);

@@ -206,6 +206,23 @@ def test_an_item_that_is_not_shown_has_a_reason(page: Page, site: Site) -> None:
         page.one("#item .close").click()
 
 
+def test_an_items_relations_are_a_picture_that_leads_on(page: Page, site: Site) -> None:
+    page.open(f"{site.url}/?user={USER}&k=5")
+    item_id = page.ids[0]
+    related = site.get(f"v1/items/{quote(item_id, safe='')}/related?k=6")["items"]
+    page.one("#cards .open").click()
+    page.until(lambda: page.all(f"#item[open][data-item='{item_id}'] .neighbourhood"))
+    shown = page.js("return [...document.querySelectorAll('.neighbourhood .other')].map(e => e.dataset.item)")
+    assert shown == [one["item_id"] for one in related]
+    on_the_way = {edge["end"].partition("=")[2] for one in related for edge in one["path"][:-1]}
+    assert on_the_way <= set(page.texts(".neighbourhood .node:not(.other) > title"))
+    pairs = {(edge["start"], edge["end"]) for one in related for edge in one["path"]}
+    assert len(page.all(".neighbourhood line")) == len(pairs)
+    page.js("arguments[0].focus()", page.all(".neighbourhood .other")[1])
+    page.driver.switch_to.active_element.send_keys(Keys.ENTER)
+    page.until(lambda: page.all(f"#item[open][data-item='{related[1]['item_id']}'] .neighbourhood"))
+
+
 def test_filters_change_the_list_and_come_back_with_the_address(page: Page, site: Site) -> None:
     page.open(f"{site.url}/?user={USER}")
     before = page.ids
