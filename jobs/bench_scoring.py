@@ -43,7 +43,9 @@ def scoring(
         bool, typer.Option(help="Also faiss and torch, each with the fastest kernels that it offers.")
     ] = True,
     memory: Annotated[bool, typer.Option(help="Also peak memory, in processes of their own.")] = True,
-    processes: Annotated[bool, typer.Option(help="Also one process against one process per thread.")] = True,
+    processes: Annotated[
+        bool, typer.Option(help="Also a process against one per thread, and a few users at once.")
+    ] = True,
     json: Json = None,
     plot: Annotated[str | None, typer.Option(help="Also draw users per second: FILE.svg or FILE.png.")] = None,
 ) -> None:

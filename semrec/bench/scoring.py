@@ -17,6 +17,7 @@ from semrec.bench.engine_process import EngineProcessSpec
 from semrec.bench.kernels import LIBRARY_CHOICE
 from semrec.bench.peers import Product
 from semrec.bench.process_measurements import peak_memory, process_seconds, saved_problem
+from semrec.bench.small_batches import small_batches
 from semrec.bench.workloads import VARIANTS, ScoringProblem, Variant
 from semrec.errors import InputError
 from semrec.progress import NoProgress, Progress
@@ -41,7 +42,7 @@ class ScoreBenchRow:
 
     engine: str  # reference, cpu, cuda, faiss-cpu, faiss-gpu, torch
     device: str  # cpu, cuda
-    variant: str  # plain, seen, filters; of whole processes "2 threads", "2 processes x 1 thread"
+    variant: str  # plain, seen, filters; "8 at once"; of whole processes "2 threads", "2 processes x 1 thread"
     k: int
     data: str
     num_items: int
@@ -54,6 +55,7 @@ class ScoreBenchRow:
     ratio_to_faiss: float | None = None
     ratio_to_torch: float | None = None
     ratio_to_one_process: float | None = None
+    ratio_to_reading: float | None = None  # CPU time of a pass / that of reading a byte for each value of the items
     filter_cost: float | None = None  # seconds with filters / seconds with seen alone - 1
     of_product: float | None = None  # users_per_s / that of the bfloat16 product alone
     product_users_per_s: float | None = None
@@ -130,6 +132,8 @@ def bench_scoring(
         if memory:
             rows = _with_memory(rows, folder, progress)
         if processes:
+            progress.note("a few users at once")
+            rows += [row for k in ks for row in _small_rows(problem, k, formats["cpu"], num_threads, rounds)]
             progress.note("one process against several")
             rows += _process_rows(rows, folder, ks, rounds)
     return sorted(rows, key=lambda row: ks.index(row.k))
@@ -282,6 +286,19 @@ def _process_rows(rows: list[ScoreBenchRow], folder: str, ks: tuple[int, ...], r
                 "cpu", "cpu", name, k, like.data, like.num_items, like.dimension, num_users, threads, coarse,
                 num_users / median(mine), ratio_to_one_process=_ratio(one, list(mine)),
             )  # fmt: skip
+
+
+def _small_rows(
+    problem: ScoringProblem, k: int, coarse: str | None, num_threads: int, rounds: int
+) -> Iterator[ScoreBenchRow]:
+    """The cpu engine with as few users at once as a service asks for; their rate is per second of CPU time."""
+    taken = small_batches(problem, k=k, coarse=coarse, num_threads=num_threads, rounds=rounds)
+    for num_queries, seconds in taken.items():
+        yield ScoreBenchRow(
+            "cpu", "cpu", f"{num_queries} at once", k, problem.data, problem.items.num_items, problem.items.dimension,
+            num_queries, num_threads, coarse, num_queries / median(own for own, _ in seconds),
+            ratio_to_reading=median(own / read for own, read in seconds),
+        )  # fmt: skip
 
 
 def _format_of(rows: Iterable[ScoreBenchRow], engine: str) -> str | None:

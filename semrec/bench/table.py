@@ -35,7 +35,7 @@ def score_table(rows: Sequence[ScoreBenchRow]) -> Table:
     table.add_column("exact top K", no_wrap=True)
     for name in _COLUMNS:
         table.add_column(name, justify="right", no_wrap=True)
-    for k, group in groupby(rows, key=lambda row: row.k):
+    for k, group in groupby((row for row in rows if row.ratio_to_reading is None), key=lambda row: row.k):
         same_k = list(group)
         table.add_row(Text(f"K = {k:,}", style="bold"))
         for row in same_k:
@@ -61,6 +61,10 @@ def score_notes(rows: Sequence[ScoreBenchRow]) -> list[str]:
             found.append(f"{engine}: the fastest of the kernels that its OpenBLAS offers here: {own[0].kernels}")
         if engine in ("cpu", "cuda"):
             found += _per_k(f"{engine}: peak memory with 4 times the users", own, lambda r: r.memory_ratio_4x_users)
+        few = [row for row in own if row.ratio_to_reading is not None]
+        for variant in dict.fromkeys(row.variant for row in few):
+            label = f"{engine}: CPU time of {variant}, in those of reading the items' int8 codes"
+            found += _per_k(label, (row for row in few if row.variant == variant), lambda r: r.ratio_to_reading)
         apart = [row for row in own if "processes" in row.variant]
         if apart:
             label = f"{engine}: {apart[0].variant}, times as fast as one process of {apart[0].threads}"

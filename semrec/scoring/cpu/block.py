@@ -64,7 +64,16 @@ class CpuBlock:
         self.vectors = candidates.RescoreVectors(queries.vectors_QD, items.high_ID, items.low_ID)
         terms = queries.bounds
         self.bounds = candidates.Bounds(
-            queries.scale_Q, terms.a_Q, terms.b_Q, terms.c_Q, items.scale_I, items.norm_I, items.residual_I, terms.eta
+            queries.scale_Q,
+            terms.a_Q,
+            terms.b_Q,
+            terms.c_Q,
+            items.scale_I,
+            items.norm_I,
+            items.residual_I,
+            items.norm_G,
+            items.residual_G,
+            terms.eta,
         )
         # Few queries take as many items more, so that a tile keeps its size.
         self._width = items.tile_items if queries.num_queries > GROUP else _TALL_ITEMS

@@ -14,7 +14,7 @@ import numpy as np
 
 from semrec.compiled import compiled
 from semrec.scoring.cpu.canonical import lanes_dot, wide_lanes_dot, widen
-from semrec.scoring.cpu.llvm import count_at_least, prefetch
+from semrec.scoring.cpu.llvm import GROUP, count_at_least, prefetch
 
 __all__ = [
     "Bounds",
@@ -25,6 +25,7 @@ __all__ = [
     "error_of_item",
     "finish",
     "kth_largest_of_rows",
+    "largest_norms",
     "new_candidate_buffers",
     "score_bounds",
     "shrink_buffer",
@@ -47,7 +48,8 @@ class RescoreVectors(NamedTuple):
 class Bounds(NamedTuple):
     """Scales of the coarse format (else ones), and the terms of its bound (`formats.base`). float32.
 
-    Item arrays are one group longer than the items, so that whole groups can be read.
+    Item arrays are one group longer than the items, so that whole groups can be read. `norm_G`, `residual_G`: the largest of
+    each group of 64 items.
     """
 
     scale_Q: np.ndarray
@@ -57,6 +59,8 @@ class Bounds(NamedTuple):
     scale_I: np.ndarray
     norm_I: np.ndarray
     residual_I: np.ndarray
+    norm_G: np.ndarray
+    residual_G: np.ndarray
     eta: float
 
 
@@ -96,6 +100,13 @@ def buffer_capacity(k: int) -> int:
 def error_of_item(bounds, q, norm, residual):  # type: ignore[no-untyped-def]
     """The part of the error that does not depend on the coarse score, float64. NaN and infinity mean: unbounded."""
     return np.float64(bounds.a_Q[q]) * norm + np.float64(bounds.b_Q[q]) * residual + np.float64(bounds.c_Q[q])
+
+
+@compiled
+def largest_norms(bounds, start, num_items):  # type: ignore[no-untyped-def]
+    """The largest norm and residual of so many items from row `start` on, a multiple of 64, or of their last group."""
+    groups = slice(start // GROUP, (start + num_items + GROUP - 1) // GROUP)
+    return bounds.norm_G[groups].max(), bounds.residual_G[groups].max()
 
 
 @compiled

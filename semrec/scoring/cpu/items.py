@@ -14,7 +14,8 @@ __all__ = ["CpuItems", "frozen"]
 class CpuItems:
     """A shard and what is derived from it. The halves are read where they lie; what a format keeps lies beside them.
 
-    Item columns `norm_I`, `residual_I` and `scale_I` are float32, one group of zeros longer than the items.
+    Item columns `norm_I`, `residual_I` and `scale_I` are float32, one group of zeros longer than the items; `norm_G` and
+    `residual_G` are the largest of each group.
     `coarse_tile(start, stop)` gives rows in the coarse format, [T, D'], and `panel_tile(start, stop, room)` panels of them: one
     of the two for a format with `only_panels`, both for others with panels.
     """
@@ -23,6 +24,7 @@ class CpuItems:
         self.shard, self.coarse, self.tile_items = shard, coarse, tile_items
         norm_I, scale_I, residual_I = shard.norms_of(coarse)
         self.norm_I, self.scale_I, self.residual_I = _padded(norm_I), _padded(scale_I), _padded(residual_I)
+        self.norm_G, self.residual_G = _largest_of_groups(self.norm_I), _largest_of_groups(self.residual_I)
         self.high_ID, self.low_ID = frozen(shard.high_ID), frozen(shard.low_ID)
         self.panel_tile = coarse.item_panels(shard, scale_I) if coarse.panels else None
         self.coarse_tile = None if self.panel_tile and coarse.only_panels else coarse.item_tiles(shard, scale_I)
@@ -53,6 +55,10 @@ def _bit_planes(words_IW: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         packed[: -(-len(has_value_I) // 8)] = np.packbits(has_value_I, bitorder="little")
         bit_planes_VG[plane], plane_of_bit[bit] = packed.view("<u8"), plane
     return bit_planes_VG, plane_of_bit
+
+
+def _largest_of_groups(padded_I: np.ndarray) -> np.ndarray:
+    return np.maximum.reduceat(padded_I, np.arange(0, len(padded_I), GROUP))
 
 
 def _padded(column_I: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from semrec.compiled import compiled
-from semrec.scoring.cpu.candidates import canonical_score, error_of_item, score_bounds, shrink_buffer
+from semrec.scoring.cpu.candidates import canonical_score, error_of_item, largest_norms, score_bounds, shrink_buffer
 from semrec.scoring.cpu.llvm import (
     GROUP,
     MAXIMA,
@@ -92,7 +92,7 @@ def sweep_tile(tile_QT, start, k, bounds, visibility, buffers, vectors):  # type
     num_groups = (num_items + GROUP - 1) // GROUP
     visible_G = np.empty(num_groups, np.uint64)
     # The largest norms of the tile bound the error of each of its items: one limit serves the whole row of the tile.
-    norm, residual = bounds.norm_I[start : start + num_items].max(), bounds.residual_I[start : start + num_items].max()
+    norm, residual = largest_norms(bounds, start, num_items)
     scales = np.uintp(bounds.scale_I.ctypes.data) + np.uintp(start * 4)
     lower_N = np.empty(buffers.row_QN.shape[1], np.float32)
     for q in range(len(tile_QT)):
@@ -131,7 +131,7 @@ def sweep_panels(strips, panels, start, num_items, k, bounds, visibility, buffer
         row = start + first * PANEL
         num_rows = min(run * PANEL, num_items - first * PANEL)
         num_groups = (num_rows + PANEL - 1) // PANEL
-        norm, residual = bounds.norm_I[row : row + num_rows].max(), bounds.residual_I[row : row + num_rows].max()
+        norm, residual = largest_norms(bounds, row, num_rows)
         for s in range(len(strips)):
             num_queries = min(STRIP, len(buffers.count_Q) - s * STRIP)
             for r in range(num_queries):
@@ -143,7 +143,7 @@ def sweep_panels(strips, panels, start, num_items, k, bounds, visibility, buffer
             for g in range(num_groups):
                 group_row = row + g * PANEL
                 scales = np.uintp(bounds.scale_I.ctypes.data) + np.uintp(group_row * 4)
-                if not compare_strip(strips, s, panels, first + g, scales, limit_R, mask_R, products):
+                if not compare_strip(strips, s, num_queries, panels, first + g, scales, limit_R, mask_R, products):
                     continue
                 for r in range(num_queries):
                     mask = visible_RG[r, g] & mask_R[r]
@@ -165,7 +165,7 @@ def sweep_few(tile_TP, start, k, bounds, visibility, buffers, vectors, limits_P)
     """
     num_items, num_queries = len(tile_TP), len(buffers.count_Q)
     visible_QG = np.empty((num_queries, (num_items + GROUP - 1) // GROUP), np.uint64)
-    norm, residual = bounds.norm_I[start : start + num_items].max(), bounds.residual_I[start : start + num_items].max()
+    norm, residual = largest_norms(bounds, start, num_items)
     lower_N = np.empty(buffers.row_QN.shape[1], np.float32)
     error_Q = np.empty(num_queries, np.float64)
     for q in range(num_queries):
@@ -294,7 +294,7 @@ def count_tile(tile_QT, start, target_offsets, target_rows, target_scores, bound
     num_items = tile_QT.shape[1]
     num_groups = (num_items + GROUP - 1) // GROUP
     visible_G = np.empty(num_groups, np.uint64)
-    norm, residual = bounds.norm_I[start : start + num_items].max(), bounds.residual_I[start : start + num_items].max()
+    norm, residual = largest_norms(bounds, start, num_items)
     scales = np.uintp(bounds.scale_I.ctypes.data) + np.uintp(start * 4)
     for q in range(len(tile_QT)):
         _visible_groups(q, start, num_items, 0, visibility, visible_G)

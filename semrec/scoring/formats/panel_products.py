@@ -59,16 +59,22 @@ def multiply_strip(strips, s, panels, p, products):  # type: ignore[no-untyped-d
 
 
 @compiled
-def compare_strip(strips, s, panels, p, scales, limit_R, mask_R, products):  # type: ignore[no-untyped-def]
-    """`multiply_strip`, and compares the products with limits: fills uint64 `mask_R`, bit j of query r for item j.
+def compare_strip(strips, s, num_queries, panels, p, scales, limit_R, mask_R, products):  # type: ignore[no-untyped-def]
+    """`multiply_strip` for the first queries, and compares the products with limits: fills uint64 `mask_R`.
 
-    The bit is set where product times scale reaches float32 `limit_R[r]`, and where one of them is NaN. `scales` is the address
-    of the 64 items' scales, float32. Returns whether any bit is set.
+    Bit j of query r, for item j, is set where product times scale reaches float32 `limit_R[r]`, and where one of them is NaN.
+    `scales` is the address of the 64 items' scales, float32. Returns whether any bit is set.
     """
     strip, panel = _addresses(strips, s, panels, p)
     limits, masks = np.uintp(limit_R.ctypes.data), np.uintp(mask_R.ctypes.data)
     mask_R[:] = 0
-    _compare(panels, strip, panel, strips.shape[1] - 1, np.uintp(products.ctypes.data), scales, limits, masks)
+    num_words, products_at = strips.shape[1] - 1, np.uintp(products.ctypes.data)
+    if num_queries == 1:
+        _compare_one(panels, strip, panel, num_words, products_at, scales, limits, masks)
+    elif num_queries <= 3:
+        _compare_three(panels, strip, panel, num_words, products_at, scales, limits, masks)
+    else:
+        _compare_all(panels, strip, panel, num_words, products_at, scales, limits, masks)
     any_reaches = np.uint64(0)
     for r in range(STRIP):
         any_reaches |= mask_R[r]
@@ -84,7 +90,7 @@ def _addresses(strips, s, panels, p):  # type: ignore[no-untyped-def]
 @intrinsic
 def _multiply(typing: Any, panels: Any, strip: Any, panel: Any, num_words: Any, products: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        for _ in _groups(builder, str(panels.dtype), *arguments[1:5]):
+        for _ in _groups(builder, STRIP, str(panels.dtype), *arguments[1:5]):
             pass
         return context.get_dummy_value()
 
@@ -92,72 +98,74 @@ def _multiply(typing: Any, panels: Any, strip: Any, panel: Any, num_words: Any, 
     return types.void(panels, address, address, types.intp, address), generate
 
 
-@intrinsic
-def _compare(
-    typing: Any,
-    panels: Any,
-    strip: Any,
-    panel: Any,
-    num_words: Any,
-    products: Any,
-    scales: Any,
-    limits: Any,
-    masks: Any,
-) -> Any:
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        scales, limits, masks = arguments[5:]
-        lanes, num_vectors = _vectors()
-        for first, sums in _groups(builder, str(panels.dtype), *arguments[1:5]):
-            first_scale = builder.add(scales, builder.mul(first, first.type(_WORD)))
-            scales_of = [
-                load(builder, _after(builder, first_scale, _WORD * lanes * v), F32, lanes) for v in range(num_vectors)
-            ]
-            for r in range(STRIP):
-                limit = splat(builder, _element(builder, _after(builder, limits, _WORD * r), F32), lanes)
-                mask_at = builder.inttoptr(_after(builder, masks, 8 * r), I64.as_pointer())
-                mask = builder.load(mask_at)
-                for v in range(num_vectors):
-                    scores = builder.fmul(_as_float(builder, sums[r][v]), scales_of[v])
-                    bits = builder.bitcast(builder.fcmp_unordered(">=", scores, limit), ir.IntType(lanes))
-                    place = builder.add(first, first.type(lanes * v))
-                    mask = builder.or_(mask, builder.shl(builder.zext(bits, I64), place))
-                builder.store(mask, mask_at)
-        return context.get_dummy_value()
+def _comparison(num_rows: int) -> Any:
+    """What `compare_strip` does for the first queries of a strip."""
 
-    address = types.uintp
-    return types.void(panels, address, address, types.intp, address, address, address, address), generate
+    @intrinsic
+    def compare(
+        typing: Any, panels: Any, strip: Any, panel: Any, num_words: Any, products: Any, scales: Any, limits: Any, masks: Any
+    ) -> Any:  # fmt: skip
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            for first, sums in _groups(builder, num_rows, str(panels.dtype), *arguments[1:5]):
+                _mark_reaching(builder, first, sums, *arguments[5:])
+            return context.get_dummy_value()
+
+        address = types.uintp
+        return types.void(panels, address, address, types.intp, address, address, address, address), generate
+
+    return compare
 
 
-def _groups(builder: Any, codes: str, strip: Any, panel: Any, num_words: Any, products: Any) -> Any:
-    """Multiplies a strip with each group of items of a panel, and stores the products; gives the first item, and the sums.
+_compare_one, _compare_three, _compare_all = (_comparison(num_rows) for num_rows in (1, 3, STRIP))
 
-    What the caller writes meanwhile is done for each group.
+
+def _mark_reaching(builder: Any, first: Any, sums: list[list[Any]], scales: Any, limits: Any, masks: Any) -> None:
+    """Sets the bits of the items from `first` on, of which these are the sums, in the masks of their queries."""
+    lanes, num_vectors = _vectors()
+    scales = builder.add(scales, builder.mul(first, first.type(_WORD)))
+    scales_of = [load(builder, _after(builder, scales, _WORD * lanes * v), F32, lanes) for v in range(num_vectors)]
+    for r in range(len(sums)):
+        limit = splat(builder, _element(builder, _after(builder, limits, _WORD * r), F32), lanes)
+        mask_at = builder.inttoptr(_after(builder, masks, 8 * r), I64.as_pointer())
+        mask = builder.load(mask_at)
+        for v in range(num_vectors):
+            scores = builder.fmul(_as_float(builder, sums[r][v]), scales_of[v])
+            bits = builder.bitcast(builder.fcmp_unordered(">=", scores, limit), ir.IntType(lanes))
+            place = builder.add(first, first.type(lanes * v))
+            mask = builder.or_(mask, builder.shl(builder.zext(bits, I64), place))
+        builder.store(mask, mask_at)
+
+
+def _groups(builder: Any, num_rows: int, codes: str, strip: Any, panel: Any, num_words: Any, products: Any) -> Any:
+    """Multiplies the first queries of a strip with each group of items of a panel; gives the first item, and the sums.
+
+    The products are stored. What the caller writes meanwhile is done for each group.
     """
     lanes, num_vectors = _vectors()
     words = builder.mul(num_words, num_words.type(_WORD))
     with cgutils.for_range(builder, num_words.type(PANEL // (lanes * num_vectors))) as loop:
         first = builder.mul(loop.index, num_words.type(lanes * num_vectors))
-        sums = _sums(builder, codes, strip, builder.add(panel, builder.mul(first, words)), num_words)
-        for r in range(STRIP):
+        sums = _sums(builder, num_rows, codes, strip, builder.add(panel, builder.mul(first, words)), num_words)
+        for r in range(num_rows):
             for v in range(num_vectors):
                 place = _after(builder, products, _WORD * (r * PANEL + v * lanes))
                 store(builder, sums[r][v], builder.add(place, builder.mul(first, first.type(_WORD))))
         yield first, sums
 
 
-def _sums(builder: Any, codes: str, strip: Any, group: Any, num_words: Any) -> list[list[Any]]:
+def _sums(builder: Any, num_rows: int, codes: str, strip: Any, group: Any, num_words: Any) -> list[list[Any]]:
     """The products of a strip and a group of items: for each query a vector of sums for each vector of items."""
     lanes, num_vectors = _vectors()
     kind = I32 if codes == "uint8" else F32
     sums = []  # variables, which LLVM keeps in registers
-    for r in range(STRIP):
+    for r in range(num_rows):
         start = splat(builder, _element(builder, _after(builder, strip, _WORD * r), kind), lanes)
         sums.append([cgutils.alloca_once_value(builder, start) for _ in range(num_vectors)])
     with cgutils.for_range(builder, num_words) as loop:
         items_at = builder.add(group, builder.mul(loop.index, loop.index.type(_WORD * lanes * num_vectors)))
         queries_at = builder.add(strip, builder.mul(loop.index, loop.index.type(_WORD * STRIP)))
         items = [load(builder, _after(builder, items_at, _WORD * lanes * v), I32, lanes) for v in range(num_vectors)]
-        for r in range(STRIP):
+        for r in range(num_rows):
             word = _element(builder, _after(builder, queries_at, _WORD * (STRIP + r)), I32)
             for v in range(num_vectors):
                 added = _add_products(builder, codes, builder.load(sums[r][v]), items[v], splat(builder, word, lanes))

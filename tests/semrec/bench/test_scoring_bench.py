@@ -24,6 +24,7 @@ from semrec.bench.generated import generated_events, write_catalogue
 from semrec.bench.kernels import LIBRARY_CHOICE, kernel_choices
 from semrec.bench.plot import plot_scoring
 from semrec.bench.scoring import ScoreBenchRow, bench_scoring
+from semrec.bench.small_batches import BATCHES
 from semrec.bench.table import SEED_FIGURES, score_notes, score_table
 from semrec.bench.workloads import DATA, generated_problem, generated_vectors, release_problem
 from semrec.data import import_interactions
@@ -39,6 +40,7 @@ NUM_ITEMS, NUM_USERS, DIMENSION = 300, 40, 16
 KS = (400, 7)  # the first is more than there are items
 WAYS = [("cpu", "plain"), ("cpu", "seen"), ("cpu", "filters")]
 PEERS = [("faiss-cpu", "plain"), ("torch", "plain"), ("reference", "plain")]
+FEW = [("cpu", f"{n} at once") for n in BATCHES]
 APART = [("cpu", "2 threads"), ("cpu", "2 processes x 1 thread")]
 SMALL = ["--items", str(NUM_ITEMS), "--users", str(NUM_USERS), "--rounds", "1", "--no-memory", "--no-processes"]
 
@@ -72,12 +74,14 @@ def on_cpu(rows: Sequence[ScoreBenchRow]) -> list[ScoreBenchRow]:
 
 def test_every_engine_is_there_at_every_k(rows: list[ScoreBenchRow]) -> None:
     found = [(row.k, row.engine, row.variant) for row in on_cpu(rows)]
-    assert found == [(k, *way) for k in KS for way in WAYS + PEERS + APART]
+    assert found == [(k, *way) for k in KS for way in WAYS + PEERS + FEW + APART]
     assert {row.coarse for row in rows if row.engine == "cpu"} <= set(FORMATS)
     assert {(row.num_items, row.dimension, row.threads, row.data) for row in rows} == {
         (NUM_ITEMS, DIMENSION, 2, "clusters")
     }
-    assert {row.num_users for row in rows if row.engine != "reference"} == {NUM_USERS}
+    few = [row for row in rows if row.ratio_to_reading is not None]
+    assert [row.num_users for row in few] == [*BATCHES, *BATCHES]
+    assert {row.num_users for row in rows if row.engine != "reference" and row not in few} == {NUM_USERS}
 
 
 def test_ours_equal_the_reference_and_peers_agree(rows: list[ScoreBenchRow]) -> None:
@@ -95,7 +99,7 @@ def test_ratios_are_to_the_plain_peers_and_memory_to_the_matrix(rows: list[Score
     for row in rows:
         apart = "thread" in row.variant
         for ratio in (row.ratio_to_torch, row.of_product, row.product_users_per_s):
-            assert ratio is None if apart else ratio > 0
+            assert ratio is None if apart or row.ratio_to_reading is not None else ratio > 0
         if row.engine in ("torch", "faiss-cpu"):
             assert (row.ratio_to_torch if row.engine == "torch" else row.ratio_to_faiss) == 1.0
         assert (row.filter_cost is not None) is (row.variant == "filters")
@@ -251,7 +255,7 @@ def test_the_table_fits_120_columns(rows: list[ScoreBenchRow]) -> None:
     large = [replace(row, coarse=row.coarse and "bfloat16") for row in large]  # the longest name
     Console(width=120, file=sink).print(score_table(large))
     assert "…" not in sink.getvalue()
-    assert sink.getvalue().count("123,456") == len(rows)
+    assert sink.getvalue().count("123,456") == sum(row.ratio_to_reading is None for row in rows)
     assert score_notes(rows)[-1] == SEED_FIGURES
 
 
