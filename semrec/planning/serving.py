@@ -40,6 +40,8 @@ _BUSY: Final = 0.7  # of what a replica can do, at most, while everything is up
 _SECONDS_PER_MONTH: Final = HOURS_PER_MONTH * 3600
 #: An answer of ten with its headers, and its request: about a kilobyte and a half, and the proxy passes both on.
 _WIRE_BYTES: Final = 2 * 2_000
+#: A replica on CPUs reserves a worker of infra/kuberay; a device of a cpu node is four cores (prices.json).
+_WORKER_CPUS, _CORES_PER_DEVICE = 6, 4
 _MOST_CPU_NODES, _MOST_GPU_NODES = 20, 8  # cpu_pool.max and gpu_pool.max in terraform/modules/variables.tf
 _MOST_CONNECTIONS: Final = 4_096  # of one HAProxy: Ray's RAY_SERVE_HAPROXY_MAXCONN
 #: Assumptions. Nobody measured them on a cloud.
@@ -183,9 +185,12 @@ def read_soak(path: Path) -> dict[str, float]:
 def plan_serving(
     measured: MeasuredService, node: Node, answers_per_s: float, *, num_items: int, dimension: int, num_zones: int = 3
 ) -> ServingPlan:
-    """How many replicas and nodes of a kind it takes. A replica has a device for each shard; of a cpu node, four cores.
+    """How many replicas and nodes of a kind it takes.
 
-    Raises InputError for a rate that is not positive, fewer than two zones, an accelerator or more items than were measured.
+    A replica has a device for each shard; on cpu nodes a worker of the manifests, of which a node of eight cores holds one.
+
+    Raises InputError for a rate that is not positive, fewer than two zones, a node that holds no worker, an accelerator or more
+    items than were measured.
     """
     if node.accelerator != "cpu" and node.accelerator.upper() not in measured.machine:
         raise InputError(
@@ -210,8 +215,22 @@ def plan_serving(
     num_shards = choose_topology(held_bytes, 1 << 20, int(node.memory_gb * 1e9)).num_shards
     needed = answers_per_s / measured.answers_per_s
     num_replicas = _multiple(max(needed / _BUSY, needed * num_zones / (num_zones - 1)), num_zones)
-    num_nodes = _multiple(num_replicas * num_shards / node.devices, num_zones)
+    num_nodes = _multiple(num_replicas * num_shards / _replicas_per_node(node), num_zones)
     return ServingPlan(node, measured, answers_per_s, num_zones, num_replicas, num_shards, num_nodes, held_bytes // 2)
+
+
+def _replicas_per_node(node: Node) -> int:
+    """Replicas of one shard that a node holds."""
+    if node.accelerator != "cpu":
+        return node.devices
+    num_cores = node.devices * _CORES_PER_DEVICE
+    if num_cores < _WORKER_CPUS:
+        raise InputError(
+            f"{node.node} with {num_cores} cores",
+            expected=f"{_WORKER_CPUS} cores or more, which a replica reserves",
+            remedy="Take a larger node.",
+        )
+    return num_cores // _WORKER_CPUS
 
 
 def failures(plan: ServingPlan) -> list[Failure]:

@@ -9,6 +9,7 @@ import yaml
 from rendered import CLOUDS, KUBERAY, by_kind, clusters, one, pod_specs, render
 
 from cluster.serving.grpc import SERVICER
+from semrec.planning.serving import _WORKER_CPUS
 
 
 def test_the_example_of_an_ingress_leads_to_the_service_over_tls() -> None:
@@ -66,10 +67,13 @@ def test_ray_serve_takes_the_configuration() -> None:
         assert application.import_path == "cluster.serving:app"
         settings = one(documents, "ConfigMap", "semrec-settings")["data"]
         assert application.args["workspace"] == settings["workspace"]
-        assert 2 <= application.args["replicas"] < application.args["max_replicas"] <= 18  # of the pool's 20 nodes
+        sizes = [int(settings[name]) for name in ("replicas", "maxReplicas", "cpuWorkers")]
+        assert [int(application.args[name]) for name in ("replicas", "max_replicas")] == sizes[:2]
+        assert (1 if cloud == "kind" else 2) <= sizes[0] < sizes[1] <= sizes[2] <= 18  # of the pool's 20 nodes
         keys = Path(application.args["keys_file"]).parent
         workers = clusters(documents)["RayService/semrec-online"]["workerGroupSpecs"]
         room = next(pod_specs(workers[-1]))["containers"][0]["resources"]["limits"]["cpu"]
+        assert cloud == "kind" or int(room) == _WORKER_CPUS  # as `semrec plan --serve` reckons
         assert application.args["cpus"] == room  # a whole worker, so two replicas are two nodes
         for pod in pod_specs(workers):
             ports = {port["name"]: port["containerPort"] for port in pod["containers"][0]["ports"]}

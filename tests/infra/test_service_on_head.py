@@ -221,8 +221,14 @@ def test_serve_adds_replicas_under_load_as_the_manifest_says(service: dict[str, 
     url = f"http://127.0.0.1:{service['dashboard']}/api/serve/applications/"
     with urlopen(Request(url, headers={"Authorization": f"Bearer {TOKEN}"}), timeout=30) as response:
         deployments = json.load(response)["applications"]["semrec"]["deployments"]
+    config = yaml.safe_load(one(render("kind"), "RayService", "semrec-online")["spec"]["serveConfigV2"])
+    maximum = config["applications"][0]["args"]["max_replicas"]
     scaling = deployments["recommender"]["deployment_config"]["autoscaling_config"]
-    assert (scaling["min_replicas"], scaling["max_replicas"], scaling["target_ongoing_requests"]) == (1, 6, 16)
+    assert (scaling["min_replicas"], scaling["max_replicas"], scaling["target_ongoing_requests"]) == (
+        1,
+        int(maximum),
+        16,
+    )
 
 
 @pytest.mark.parametrize(("token", "expected"), [(TOKEN, 200), ("wrong", 403)])

@@ -82,12 +82,16 @@ def test_what_waits_while_a_replica_works_is_one_batch() -> None:
 def test_a_plan_is_the_sum_done_by_hand() -> None:
     plan = plan_serving(MEASURED, NODE, 10_000, num_items=100_000, dimension=384, num_zones=3)
     assert plan.num_replicas == 15  # ten of them answer all while five are gone
-    assert (plan.num_shards, plan.num_nodes) == (1, 9)  # two replicas a node, and as many nodes in each zone
-    assert plan.on_demand_usd == 9 * 730 and plan.spot_usd == pytest.approx(0.4 * 9 * 730)
+    assert (plan.num_shards, plan.num_nodes) == (1, 15)  # a node of eight cores holds one worker of six
+    assert plan.on_demand_usd == 15 * 730 and plan.spot_usd == pytest.approx(0.4 * 15 * 730)
     assert plan.busy == pytest.approx(2 / 3)
     limits = {limit.name: limit.use for limit in serving_limits(plan)}
-    assert limits["replicas"] == pytest.approx(1.0) and limits["node pool"] == 9 / 20
-    assert limits["network"] == pytest.approx(10_000 * 4_000 * 8 / 1e9 / 9 / 10)
+    assert limits["replicas"] == pytest.approx(1.0) and limits["node pool"] == 15 / 20
+    assert limits["network"] == pytest.approx(10_000 * 4_000 * 8 / 1e9 / 15 / 10)
+    large = NODE.model_copy(update={"devices": 8})
+    assert (
+        plan_serving(MEASURED, large, 10_000, num_items=100_000, dimension=384).num_nodes == 3
+    )  # five workers of six each
     four = plan_serving(MEASURED, NODE, 10_000, num_items=100_000, dimension=384, num_zones=8)
     assert four.num_replicas == 16  # here 70 % of what they can do is the tighter bound: 14.3
 
@@ -96,14 +100,14 @@ def test_a_matrix_that_does_not_fit_twice_is_sharded() -> None:
     small = NODE.model_copy(update={"memory_gb": 0.4})
     plan = plan_serving(MEASURED, small, 10_000, num_items=100_000, dimension=384)
     assert plan.num_shards == 2  # of 310 MB, two releases during a switch, of which 280 MB fit
-    assert plan.num_nodes == 15
+    assert plan.num_nodes == 30
 
 
 def test_the_failure_budget_is_the_sum_of_what_is_lost() -> None:
     plan = plan_serving(MEASURED, NODE, 10_000, num_items=100_000, dimension=384)
     listed = {failure.name: failure for failure in failures(plan)}
     assert listed["a zone is lost"].lost_answers == pytest.approx(10_000 / 3 * 20)
-    assert listed["a node is lost"].per_month == pytest.approx(0.9)
+    assert listed["a node is lost"].per_month == pytest.approx(1.5)
     lost = sum(failure.per_month * failure.lost_answers for failure in listed.values())
     assert lost_share(plan) == pytest.approx(lost / (10_000 * 730 * 3600))
     assert lost_share(plan) < 1 - AVAILABILITY
@@ -132,6 +136,11 @@ def test_what_cannot_be_planned_is_refused(changed: dict[str, Any], message: str
         plan_serving(MEASURED, node, **wanted)
 
 
+def test_a_node_that_holds_no_worker_is_refused() -> None:
+    with pytest.raises(InputError, match="6 cores or more"):
+        plan_serving(MEASURED, NODE.model_copy(update={"devices": 1}), 10, num_items=10, dimension=8)
+
+
 def test_gpus_are_counted_where_they_were_measured() -> None:
     node = NODE.model_copy(update={"accelerator": "l4", "memory_gb": 24, "devices": 1})
     plan = plan_serving(replace(MEASURED, machine="AMD, NVIDIA L4"), node, 10_000, num_items=100_000, dimension=384)
@@ -153,11 +162,11 @@ def test_the_command_prints_the_page_and_writes_it(tmp_path: Path) -> None:
     files = ["--measured", str(RESULTS / "serving.json"), "--soak", str(RESULTS / "soak.json"), "--json", str(written)]
     done = CliRunner().invoke(app, [*common, *files])
     assert done.exit_code == 0, done.output
-    assert "node pool: it cannot be done so" in done.output  # 39 nodes of eight processors; a pool has 20
+    assert "node pool: it cannot be done so" in done.output  # 78 nodes of eight processors; a pool has 20
     assert "232,320 dollars a month" in done.output  # 165 machines of 608 answers/s
     plans = json.loads(written.read_text())
     assert {plan["node"]["cloud"] for plan in plans} == {"aws", "gcp", "azure"}
-    assert all(plan["num_replicas"] == 78 and plan["num_nodes"] == 39 for plan in plans)
+    assert all(plan["num_replicas"] == 78 and plan["num_nodes"] == 78 for plan in plans)
     refused = CliRunner().invoke(app, ["plan", "--serve", "--qps", "10"])
     assert refused.exit_code == 2 and "--measured" in refused.output
 
