@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import ray
@@ -24,6 +25,7 @@ from semrec.workspace.ledger import PartRecord
 
 __all__ = ["Compute", "ComputeOptions", "Devices", "InProcess", "RayCluster", "open_compute"]
 
+_DRIVER = Path("/proc/driver/nvidia/version")  # in containers too
 _GPU_SHAPE = GroupShape(num_cpus=1, num_gpus=1)
 _OBJECT_STORE_BYTES = 512 * 1024**2  # holds shard results on their way to the merge, nothing else
 _QUIET: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False, "configure_logging": True}
@@ -173,7 +175,7 @@ class RayCluster:
         except (RayTaskError, RayActorError) as error:
             raise DeviceError(
                 f"a node with a GPU that torch cannot use: {getattr(error, 'cause', error)}",
-                expected="an image with the CUDA build of torch, and the driver that it needs",
+                expected="an image with the CUDA build of torch, and the driver that it needs (580 or newer for CUDA 13)",
                 remedy="Mend the image or the driver, or use --device cpu.",
             ) from error
 
@@ -251,4 +253,9 @@ def _alive() -> list[dict[str, float]]:
 def _gpu_memory_bytes() -> int:
     import torch
 
-    return int(torch.cuda.mem_get_info()[1])
+    try:
+        return int(torch.cuda.mem_get_info()[1])
+    except RuntimeError as error:  # torch gives the driver's version as a number of CUDA, or none
+        with contextlib.suppress(OSError):
+            raise RuntimeError(f"{error}; {_DRIVER.read_text().splitlines()[0]}") from error
+        raise RuntimeError(f"{error}; no driver of NVIDIA ({_DRIVER})") from error

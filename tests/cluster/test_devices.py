@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import ray
+import torch
 from ray._raylet import GcsClient
 from ray.autoscaler.v2.sdk import get_cluster_resource_state
 from ray.cluster_utils import Cluster
@@ -166,6 +167,19 @@ def test_a_node_whose_gpu_torch_cannot_use_is_named(nodes: Cluster, monkeypatch:
     nodes.add_node(num_cpus=1, num_gpus=1)
     with pytest.raises(DeviceError, match="torch cannot use: no driver"):
         _devices("auto")
+
+
+def test_a_driver_that_torch_refuses_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def refuse() -> tuple[int, int]:
+        raise RuntimeError("too old (found version 12080)")
+
+    monkeypatch.setattr(torch.cuda, "mem_get_info", refuse)
+    monkeypatch.setattr(cluster.compute, "_DRIVER", tmp_path / "version")
+    with pytest.raises(RuntimeError, match=r"12080\); no driver of NVIDIA"):
+        cluster.compute._gpu_memory_bytes()
+    (tmp_path / "version").write_text("NVRM version: NVIDIA UNIX x86_64 Kernel Module  570.86\nGCC version: any\n")
+    with pytest.raises(RuntimeError, match=r"12080\); NVRM version: .* 570\.86$"):
+        cluster.compute._gpu_memory_bytes()
 
 
 class _Broken:

@@ -16,7 +16,7 @@ def test_the_example_of_an_ingress_leads_to_the_service_over_tls() -> None:
     checker = pytest.importorskip(
         "kubernetes_validate", reason="NOT TESTED: no Kubernetes schemas; pip install kubernetes-validate"
     )
-    ingress = yaml.safe_load((KUBERAY / "front/ingress.yaml").read_text())
+    middleware, ingress = yaml.safe_load_all((KUBERAY / "front/ingress.yaml").read_text())
     checker.validate(ingress, checker.latest_version(), strict=True)
     service = one(render("aws"), "RayService", "semrec-online")
     port = yaml.safe_load(service["spec"]["serveConfigV2"])["http_options"]["port"]
@@ -25,6 +25,11 @@ def test_the_example_of_an_ingress_leads_to_the_service_over_tls() -> None:
     # The operator calls it so: <name of the RayService>-serve-svc.
     assert path["backend"]["service"] == {"name": f"{service['metadata']['name']}-serve-svc", "port": {"number": port}}
     assert path["path"] == "/v1/" and ingress["metadata"]["namespace"] == service["metadata"]["namespace"]
+    limits = ingress["metadata"]["annotations"]
+    named = "{namespace}-{name}@kubernetescrd".format(**middleware["metadata"])
+    assert limits["traefik.ingress.kubernetes.io/router.middlewares"] == named
+    average = middleware["spec"]["rateLimit"]["average"]
+    assert int(limits["nginx.ingress.kubernetes.io/limit-rps"]) == average > 0
     assert ingress["spec"]["tls"][0]["hosts"] == [rule["host"]]
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.scripts.scripts import start
@@ -71,6 +72,12 @@ def test_what_runs_on_workers_has_not_the_heads_identity(cloud: str, field: str)
     types = _config(cloud)["available_node_types"]
     identities = {name: str(one["node_config"][field]) for name, one in types.items()}
     assert identities["cpu"] == identities["gpu"] != identities["head"]
+
+
+def test_on_azure_ray_has_one_identity_for_all_machines() -> None:
+    """When this fails, Ray can tell them apart, and azure.yaml should."""
+    source = Path(ray.__file__).with_name("autoscaler") / "_private/_azure/node_provider.py"
+    assert 'template_params["msi"] = self.provider_config["msi"]' in source.read_text()
 
 
 @pytest.mark.parametrize("cloud", CLOUDS)

@@ -66,6 +66,22 @@ def test_kubectl_in_the_cluster_is_of_the_same_minor(cloud: str) -> None:
     assert f'default     = "{minor}"' in variables
 
 
+@pytest.mark.parametrize(
+    ("cloud", "resource", "ignored"),
+    [
+        # What the power machine changes by night, and the autoscaler by day: an apply would set it back.
+        ("aws", "aws_eks_node_group", "[scaling_config[0].desired_size, scaling_config[0].min_size]"),
+        ("gcp", "google_container_node_pool", "[initial_node_count, autoscaling]"),
+        ("azure", "azurerm_kubernetes_cluster_node_pool", "[node_count]"),
+    ],
+)
+def test_an_apply_leaves_alone_how_many_nodes_there_are(cloud: str, resource: str, ignored: str) -> None:
+    text = (TERRAFORM / "modules" / cloud / "cluster/pools.tf").read_text()
+    bodies = re.findall(rf'^resource "{resource}" "\w+" \{{\n(.*?)^\}}', text, re.M | re.S)
+    assert bodies
+    assert all(f"ignore_changes = {ignored}" in body for body in bodies)
+
+
 def _steps(steps: list[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
     return [(name, body) for step in steps for name, body in step.items()]
 

@@ -17,8 +17,8 @@ resource "azurerm_kubernetes_cluster" "this" {
   oidc_issuer_enabled                 = true
   workload_identity_enabled           = true
   azure_policy_enabled                = true
-  run_command_enabled                 = false # a way around the private API
-  private_cluster_public_fqdn_enabled = true  # a private address under a public name, which peers and VPNs resolve too
+  run_command_enabled                 = false           # a way around the private API
+  private_cluster_public_fqdn_enabled = var.private_api # a private address under a public name, which peers and VPNs resolve too
   image_cleaner_enabled               = true
   image_cleaner_interval_hours        = 168
   automatic_upgrade_channel           = "patch"

@@ -1,5 +1,5 @@
 # The APIs that this module calls. The first plan reads the project and its billing account before anything is enabled: cloudbilling,
-# cloudresourcemanager and serviceusage are therefore enabled by hand before (infra/README.md). All stay enabled on destroy: something else in the project may use them.
+# cloudresourcemanager and serviceusage are therefore enabled by hand before (terraform/README.md). All stay enabled on destroy: something else in the project may use them.
 
 resource "google_project_service" "this" {
   for_each = toset([

@@ -29,6 +29,10 @@ run "defaults_are_private_encrypted_and_scale_from_zero" {
     error_message = "the API must be private, without a way around"
   }
   assert {
+    condition     = azurerm_kubernetes_cluster.this.private_cluster_public_fqdn_enabled && strcontains(output.kubeconfig_command, " --public-fqdn ") && endswith(output.kubeconfig_command, " && kubelogin convert-kubeconfig -l azurecli")
+    error_message = "without kubelogin kubectl asks a browser, and without the public name it finds no API"
+  }
+  assert {
     condition     = azurerm_kubernetes_cluster.this.key_management_service[0].key_vault_network_access == "Private" && azurerm_kubernetes_cluster.this.api_server_access_profile[0].virtual_network_integration_enabled
     error_message = "etcd must be encrypted with a key of ours, reached from inside"
   }
@@ -124,7 +128,7 @@ run "public_on_demand_and_without_extras" {
   }
 
   assert {
-    condition     = !azurerm_kubernetes_cluster.this.private_cluster_enabled && azurerm_kubernetes_cluster.this.api_server_access_profile[0].authorized_ip_ranges == toset(["203.0.113.0/24"])
+    condition     = !azurerm_kubernetes_cluster.this.private_cluster_enabled && !azurerm_kubernetes_cluster.this.private_cluster_public_fqdn_enabled && azurerm_kubernetes_cluster.this.api_server_access_profile[0].authorized_ip_ranges == toset(["203.0.113.0/24"])
     error_message = "the public endpoint must be limited"
   }
   assert {

@@ -31,6 +31,10 @@ run "defaults_are_private_encrypted_and_scale_from_zero" {
     error_message = "etcd must be encrypted with a key of ours"
   }
   assert {
+    condition     = google_container_cluster.this.in_transit_encryption_config == "IN_TRANSIT_ENCRYPTION_INTER_NODE_TRANSPARENT"
+    error_message = "traffic between nodes must be encrypted"
+  }
+  assert {
     condition     = sort(keys(google_container_node_pool.gpu)) == tolist(["gpu-ondemand", "gpu-spot"])
     error_message = "there must be a spot pool and its on-demand fallback"
   }
