@@ -31,10 +31,12 @@ from semrec.online.hybrid import SearchMode
 __all__ = [
     "BatchBody",
     "BatchQuery",
+    "CheckedBody",
     "EventIn",
     "EventsBody",
     "FiltersBody",
     "ItemBody",
+    "ListBody",
     "ListParameters",
     "NumberRange",
     "PathParameters",
@@ -165,13 +167,13 @@ class UserParameters(ListParameters):
         return UserQuery(user_id, self.options, self.source, self.explain, self.why)
 
 
-class _Body(BaseModel):
+class CheckedBody(BaseModel):
     """A JSON body: types are not converted, unknown members are refused."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
-class NumberRange(_Body):
+class NumberRange(CheckedBody):
     """An inclusive range of an attribute whose values are numbers."""
 
     min: Number | None = None
@@ -209,7 +211,7 @@ class FiltersBody(BaseModel):
         return Filters(any_of, ranges, tuple(self.exclude))
 
 
-class Weighted(_Body):
+class Weighted(CheckedBody):
     """An item and how much it counts."""
 
     item_id: Id
@@ -219,18 +221,19 @@ class Weighted(_Body):
 Liked = Listed[Annotated[Weighted | Id, Field(union_mode="left_to_right")]]
 
 
-class _ListBody(_Body):
+class ListBody(CheckedBody):
     """What the bodies of all queries have."""
 
     k: Count = 10
     filters: FiltersBody = FiltersBody()
     overlay: Literal["on", "off"] = "on"
 
-    def _options(self, diversity: float = 0.0) -> ListOptions:
+    def list_options(self, diversity: float = 0.0) -> ListOptions:
+        """What is asked, as the core takes it."""
         return ListOptions(self.k, self.filters.filters, diversity, self.overlay == "on")
 
 
-class RecommendBody(_ListBody):
+class RecommendBody(ListBody):
     """An anonymous visitor: what they like and dislike, or words, or both."""
 
     model_config = ConfigDict(
@@ -260,10 +263,10 @@ class RecommendBody(_ListBody):
     def query(self) -> AnonymousQuery:
         """The query for these likes and this text."""
         liked, disliked = _weighted(self.liked), _weighted(self.disliked)
-        return AnonymousQuery(liked, disliked, self.text, self._options(self.diversity), self.explain)
+        return AnonymousQuery(liked, disliked, self.text, self.list_options(self.diversity), self.explain)
 
 
-class SearchBody(_ListBody):
+class SearchBody(ListBody):
     """Words to search by what they mean and as they stand."""
 
     model_config = ConfigDict(json_schema_extra={"example": {"text": "a lonely robot", "k": 5}})
@@ -276,10 +279,10 @@ class SearchBody(_ListBody):
 
     def query(self) -> SearchQuery:
         """The query for this text."""
-        return SearchQuery(self.text, self._options(self.diversity), self.mode)
+        return SearchQuery(self.text, self.list_options(self.diversity), self.mode)
 
 
-class BatchQuery(_Body):
+class BatchQuery(CheckedBody):
     """One query of a batch: exactly one of a user, an item, or liked items with or without text."""
 
     user_id: Id | None = None
@@ -302,7 +305,7 @@ class BatchQuery(_Body):
         return AnonymousQuery(_weighted(self.liked or []), _weighted(self.disliked), options=options)
 
 
-class BatchBody(_ListBody):
+class BatchBody(ListBody):
     """Many queries, one length and one set of filters."""
 
     model_config = ConfigDict(
@@ -318,11 +321,11 @@ class BatchBody(_ListBody):
 
     def query(self) -> QueryBatch:
         """The queries, each with the options of the batch."""
-        options = self._options()
+        options = self.list_options()
         return QueryBatch([query.query(options) for query in self.queries], options)
 
 
-class ItemBody(_Body):
+class ItemBody(CheckedBody):
     """An item as it shall be; it replaces what was there under its id."""
 
     model_config = ConfigDict(
@@ -340,7 +343,7 @@ class ItemBody(_Body):
     attributes: dict[Name, Values] = Field({}, max_length=_MAX_ATTRIBUTES)
 
 
-class EventIn(_Body):
+class EventIn(CheckedBody):
     """One interaction. Without a timestamp (seconds since 1970 UTC) it happened now."""
 
     user_id: Id
@@ -349,7 +352,7 @@ class EventIn(_Body):
     timestamp: Annotated[int, Field(ge=-(2**62), le=2**62)] | None = None
 
 
-class EventsBody(_Body):
+class EventsBody(CheckedBody):
     """Interactions."""
 
     model_config = ConfigDict(
@@ -379,10 +382,9 @@ def invalid_request(error: ValidationError, part: str) -> InvalidRequestError | 
     if any(detail["type"] == "json_invalid" for detail in details):
         return MalformedRequestError(f"{part} is not JSON", expected="a JSON object in UTF-8", remedy="Mend it.")
     errors = [{"at": _place(detail["loc"]), "message": detail["msg"]} for detail in details[:_MAX_ERRORS]]
-    first = errors[0]
-    where = f"{first['at']}: " if first["at"] else ""
+    where = f"{errors[0]['at']}: " if errors[0]["at"] else ""
     return InvalidRequestError(
-        f"{part}: {where}{first['message']}",
+        f"{part}: {where}{errors[0]['message']}",
         expected="see /openapi.json",
         remedy="Correct what `errors` names.",
         errors=errors,

@@ -13,6 +13,7 @@ import numpy as np
 from cluster.serving.access.keys import KeyRing
 from cluster.serving.access.security import Guard
 from cluster.serving.batcher import Batcher
+from cluster.serving.contents import Content, ContentAnswer, ContentProcessor
 from cluster.serving.encoders import TextEncoder, encoder_of
 from cluster.serving.errors import ForbiddenError, InvalidRequestError, NotReadyError
 from cluster.serving.execute import (
@@ -95,6 +96,7 @@ class Service:
             "slow", _call_each, max_batch=1, max_waiting=args.max_waiting
         )
         self._texts: Batcher[tuple[TextEncoder, str], np.ndarray] = Batcher("texts", _text_vectors, **bounds)
+        self._contents = ContentProcessor(args, self._text_vector)
         self._readers = ThreadPoolExecutor(_READERS, "readers")
         check_json_size(b"")  # compiles it, or reads what was compiled, before somebody waits
 
@@ -143,6 +145,16 @@ class Service:
         ]
         responses = await asyncio.gather(*map(self._slow.do, chunks))
         return [response for chunk in responses for response in chunk]
+
+    async def process(self, contents: Sequence[Content], options: ListOptions) -> list[ContentAnswer | Exception]:
+        """What contents are, and the items most like each, in their order; one that fails has its error there.
+
+        Raises InputError for options that this server does not allow.
+        """
+        self._check_options(options)
+        snapshot = self.snapshot(use_overlay=options.use_overlay)
+        await asyncio.to_thread(snapshot.served.check_filters, options.filters, snapshot.overlay)
+        return await self._contents.process(snapshot, contents, options)
 
     async def put_item(
         self,
@@ -271,7 +283,7 @@ class Service:
 
     def close(self) -> None:
         """Ends the threads, and writes what the log of answers holds."""
-        for batcher in (self._quick, self._slow, self._texts):
+        for batcher in (self._quick, self._slow, self._texts, self._contents):
             batcher.close()
         self._readers.shutdown(wait=False, cancel_futures=True)
         self.recorder.close()

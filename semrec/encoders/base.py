@@ -104,10 +104,19 @@ class Encoder(ABC):
         """What one content may have at most, by name with its unit. `identity` is as manifests record it."""
         return {}
 
+    @classmethod
+    def settings_of(cls, identity: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings by which `plan` finds the encoder of an identity, as manifests record it, again."""
+        raise NotImplementedError
+
     @property
     @abstractmethod
     def device_name(self) -> str:
         """Describes the device in words, for the record of who made a part."""
+
+    def metadata(self, content: str) -> dict[str, Any]:
+        """What people are told of one content beside its vector. Raises ContentError for one that cannot be read."""
+        return {}
 
     @abstractmethod
     def embed(self, contents: Sequence[str]) -> tuple[np.ndarray, list[tuple[int, str]]]:

@@ -90,9 +90,20 @@ class DocumentEncoder(Encoder):
         of_reading = {"max_pages": MAX_PAGES, "max_characters": MAX_CHARS, "max_cpu_s": int(MAX_CPU_S)}
         return {"max_bytes": MAX_DOCUMENT_BYTES, **of_reading, "max_windows": int(identity["max_windows"])}
 
+    @classmethod
+    def settings_of(cls, identity: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: identity["text"][name] for name in ("model", "max_tokens")}
+
     @property
     def device_name(self) -> str:
         return self._text.device_name
+
+    def metadata(self, content: str) -> dict[str, Any]:
+        """Its format, title, authors, date and language, and how much it says."""
+        document = self._readers.read(read_content(content, max_bytes=MAX_DOCUMENT_BYTES), content)
+        size = {"num_pages": len(document.pages), "num_characters": sum(map(len, document.pages))}
+        facts = {name: getattr(document, name) for name in ("format", "title", "authors", "created", "language")}
+        return facts | size
 
     def embed(self, contents: Sequence[str]) -> tuple[np.ndarray, list[tuple[int, str]]]:
         """Embeds the documents at the URIs `contents`; see `Encoder.embed`.

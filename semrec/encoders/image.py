@@ -26,7 +26,7 @@ from semrec.encoders.devices import (
     resolve_dtype,
 )
 from semrec.encoders.image_models import ImageModel, resolve_image_model
-from semrec.encoders.pixels import MAX_PIXELS, View, crop_of
+from semrec.encoders.pixels import MAX_PIXELS, View, crop_of, image_facts
 from semrec.encoders.settings import EmbedSettings
 from semrec.encoders.sources import check_weights
 from semrec.encoders.vectors import finish_vectors
@@ -115,9 +115,17 @@ class ImageEncoder(Encoder):
     def limits(cls, identity: Mapping[str, Any]) -> dict[str, int]:
         return {"max_bytes": _MAX_BYTES, "max_pixels": MAX_PIXELS}
 
+    @classmethod
+    def settings_of(cls, identity: Mapping[str, Any]) -> dict[str, Any]:
+        return {"image_model": identity["model"]}
+
     @property
     def device_name(self) -> str:
         return device_name(self.device)
+
+    def metadata(self, content: str) -> dict[str, Any]:
+        """Its format, and its size in pixels."""
+        return image_facts(read_content(content, max_bytes=_MAX_BYTES))
 
     def embed(self, contents: Sequence[str]) -> tuple[np.ndarray, list[tuple[int, str]]]:
         """Embeds the images at the URIs `contents`; see `Encoder.embed`.

@@ -11,7 +11,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from semrec.encoders.contents import ContentError
 
-__all__ = ["MAX_PIXELS", "View", "crop_of"]
+__all__ = ["MAX_PIXELS", "View", "crop_of", "image_facts"]
 
 #: Of one image, before it is scaled: as many take 200 MB while they are decoded. Largest phone cameras make 50 million.
 MAX_PIXELS: Final = 51_000_000
@@ -62,6 +62,16 @@ def crop_of(data: bytes, view: View) -> np.ndarray:
         raise ContentError("too many pixels") from None
     except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error, ..., each for damage
         raise ContentError(f"damaged image: {type(error).__name__}") from None
+
+
+def image_facts(data: bytes) -> dict[str, str | int]:
+    """The format and size of an image, of which no pixel is decoded. Raises ContentError for no image of a known format."""
+    try:
+        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+            return {"format": str(image.format).lower(), "width": image.width, "height": image.height}
+    except Exception as error:  # as in `crop_of`
+        reason = "no image of a known format" if isinstance(error, UnidentifiedImageError) else "damaged image"
+        raise ContentError(reason) from None
 
 
 def _rgb(image: Image.Image) -> Image.Image:

@@ -57,6 +57,10 @@ class TextEncoder(Encoder):
     def limits(cls, identity: Mapping[str, Any]) -> dict[str, int]:
         return {"max_tokens": int(identity["max_tokens"])}  # what comes after them has no say
 
+    @classmethod
+    def settings_of(cls, identity: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: identity[name] for name in ("model", "max_tokens")}
+
     @property
     def device_name(self) -> str:
         return device_name(self.device)

@@ -33,8 +33,11 @@ def anonymous_profile(
     liked: Sequence[Weighted] = (),
     disliked: Sequence[Weighted] = (),
     texts: Sequence[tuple[str, np.ndarray]] = (),
+    modality: str = "text",
 ) -> UserProfile:
     """The profile of what is liked (items, and texts with their encoder's vectors, weight 1) and disliked.
+
+    In the place of texts there may be other contents, whose vectors the release's models know as those of `modality`.
 
     The release's models turn the weights into a vector, see `VectorModel.fold_in_weights`; it has none when nothing is
     given or all cancels. Raises MissingArtefactError for an unknown item, InputError for a weight that is not a positive
@@ -48,7 +51,8 @@ def anonymous_profile(
     weights_N = np.array([*(w for _, w in liked), *(-w for _, w in disliked), *(1.0 for _ in texts)], np.float64)
     vectors_ND = served.vectors_of(item_ids, overlay)
     if texts:
-        vectors_ND = np.concatenate([vectors_ND, served.vectors.of_texts(np.stack([vector for _, vector in texts]))])
+        of_texts_ND = served.vectors.of_contents(np.stack([vector for _, vector in texts]), modality)
+        vectors_ND = np.concatenate([vectors_ND, of_texts_ND])
     row_of = served.items.row_of
     matrix_rows_N = np.array([*(row_of.get(item_id, -1) for item_id in item_ids), *(-1 for _ in texts)], np.int64)
     items = ItemVectors.from_vectors(vectors_ND, matrix_rows_N)

@@ -61,9 +61,9 @@ class OnlineVectors:
             vectors_ND[n] = self.of_overlay(overlay)[overlay.place_of[item_ids[n]]]
         return vectors_ND
 
-    def of_texts(self, vectors_ND: np.ndarray) -> np.ndarray:
-        """What the models make of the encoder's vectors of some texts: float32 [N, D]."""
-        return self._components.cold_items({_MODALITY: vectors_ND})
+    def of_contents(self, vectors_ND: np.ndarray, modality: str = _MODALITY) -> np.ndarray:
+        """What the models make of an encoder's vectors of some contents, texts unless it is said: float32 [N, D]."""
+        return self._components.cold_items({modality: vectors_ND})
 
     def of_history(self, item_ids: Sequence[str], overlay: OverlayView | None) -> tuple[ItemVectors, list[str]]:
         """The vectors of those of the items that are known, and their ids in the same order.

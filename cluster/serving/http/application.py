@@ -19,7 +19,7 @@ from cluster.serving.http.documentation import openapi_document
 from cluster.serving.http.fast_path import FastPath
 from cluster.serving.http.problems import ProblemError, problem_of
 from cluster.serving.http.route import problem_response
-from cluster.serving.http.routes import events, graph, items, lists, operation
+from cluster.serving.http.routes import contents, events, graph, items, lists, operation
 from cluster.serving.page import routes as page
 from cluster.serving.service import Service
 from semrec import __version__
@@ -33,6 +33,7 @@ _ABOUT = (
 _ROUTERS = (
     lists.fast_router,
     lists.router,
+    contents.router,
     items.router,
     items.write_router,
     graph.router,

@@ -28,7 +28,7 @@ _MEANING: Final = {
     422: "Well-formed, but impossible; `errors` says where.",
     429: "More requests than the key allows; see Retry-After.",
     500: "Something failed here; the operator's log says what.",
-    501: "The release's vectors come from no text encoder.",
+    501: "The release has no encoder of what was sent.",
     503: "Not ready, too many requests waiting, or not answered in time; see Retry-After.",
     507: "The workspace refused to store the change.",
 }

@@ -19,6 +19,8 @@ __all__ = [
     "ItemAnswer",
     "ModelInfo",
     "ProblemDocument",
+    "ProcessAnswers",
+    "ProcessedContent",
     "Ready",
     "Refused",
     "ReleaseInfo",
@@ -108,6 +110,21 @@ class BatchAnswers(BaseModel):
     model_config = _example({"answers": [_ANSWER]})
 
     answers: list[Answer | FailedQuery]
+
+
+class ProcessedContent(BaseModel):
+    """What a content is. `vector` is the encoder's, of length 1; `answer` has the items most like it."""
+
+    modality: Literal["text", "image", "document"]
+    metadata: dict[str, Any]
+    vector: list[float]
+    answer: Answer
+
+
+class ProcessAnswers(BaseModel):
+    """One for each content, in their order."""
+
+    contents: list[ProcessedContent | FailedQuery]
 
 
 class ItemAnswer(BaseModel):

@@ -107,6 +107,7 @@ _REQUESTS: Final[list[tuple[str, str, Any, dict[str, str]]]] = [
     ("GET", "/v1/archetypes", None, {}),
     ("POST", "/v1/graph/query", {"query": "ASK {}"}, {}),
     ("POST", "/v1/graph/query", {"query": ""}, {}),
+    ("POST", "/v1/process", {"contents": [{"text": "blue stars"}, {"uri": "http://127.0.0.1/poster.png"}], "k": 2}, {}),
 ]  # fmt: skip
 
 

@@ -22,6 +22,7 @@ JSON = {"Content-Type": "application/json"}
 HAS_BODY = {
     "POST /v1/recommendations": {"liked": ["n01"]},
     "POST /v1/search": {"text": "blue"},
+    "POST /v1/process": {"contents": [{"text": "blue"}]},
     "POST /v1/batch": {"queries": [{"user_id": "user-1"}]},
     "PUT /v1/items/new": {"title": "New", "text": "blue"},
     "POST /v1/events": {"events": [{"user_id": "u", "item_id": "n01"}]},

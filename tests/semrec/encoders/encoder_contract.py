@@ -110,6 +110,12 @@ class EncoderContract:
         assert json.loads(json.dumps(identity.to_json())) == identity.to_json()
         assert identity.kind == self.settings.kind
 
+    def test_a_stored_identity_names_the_settings_that_plan_it(self, encoder: Encoder) -> None:
+        identity = type(encoder).plan(self.settings)
+        same = {"kind": identity.kind, "device": self.settings.device, "dtype": self.settings.dtype}
+        again = EmbedSettings(**same, **type(encoder).settings_of(identity.to_json()))
+        assert type(encoder).plan(again) == identity
+
     def test_other_weights_are_refused(self, encoder: Encoder) -> None:
         identity = type(encoder).plan(self.settings)
         with pytest.raises(EncoderError, match="weights 000000000000"):

@@ -52,6 +52,11 @@ class TestDocumentEncoder(EncoderContract):
         assert to_bread[5] > 0.8  # although the sea comes first
         assert to_bread[1] > 0.99
 
+    def test_people_are_told_what_it_says_of_itself(self, encoder: DocumentEncoder, contents: list[str]) -> None:
+        pdf, page = encoder.metadata(contents[0]), encoder.metadata(contents[2])
+        assert (pdf["format"], pdf["num_pages"]) == ("pdf", 2)
+        assert (page["format"], page["title"], page["num_characters"]) == ("html", "Sea", len(SEA))
+
 
 def test_windows_hold_every_word_of_a_document() -> None:
     identity = DocumentEncoder.plan(SETTINGS, device_kind="cpu")

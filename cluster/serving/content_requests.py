@@ -1,0 +1,55 @@
+"""Checked requests about contents that callers bring: what they send, and the contents that it stands for."""
+
+from __future__ import annotations
+
+from base64 import b64decode
+from typing import Annotated, Final
+
+from pydantic import ConfigDict, Field, model_validator
+
+from cluster.serving.contents import Content
+from cluster.serving.errors import InvalidRequestError
+from cluster.serving.requests import CheckedBody, ListBody
+from semrec.online.process import ReceivedFile
+
+__all__ = ["ContentIn", "ProcessBody"]
+
+_MAX_CONTENTS: Final = 16  # of one request: each may be fetched, and takes a model tens of milliseconds
+
+
+class ContentIn(CheckedBody):
+    """A text, a file as base64 with its name, or the URI of a file: exactly one of the three."""
+
+    text: Annotated[str, Field(min_length=1, max_length=10_000)] | None = None
+    data: Annotated[str, Field(min_length=1)] | None = None
+    name: Annotated[str, Field(max_length=1_024)] = ""
+    uri: Annotated[str, Field(min_length=1, max_length=8_192)] | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> ContentIn:
+        if sum(value is not None for value in (self.text, self.data, self.uri)) != 1:
+            raise ValueError("give exactly one of text, data, uri")
+        return self
+
+    def content(self) -> Content:
+        """The content. Raises InvalidRequestError for data that is not base64."""
+        if self.data is None:
+            return Content(self.text, uri=self.uri)
+        try:
+            return Content(file=ReceivedFile(b64decode(self.data, validate=True), self.name))
+        except ValueError:
+            raise InvalidRequestError(
+                "data that is not base64", expected="base64 with its padding", remedy="Encode the file's bytes."
+            ) from None
+
+
+class ProcessBody(ListBody):
+    """Contents whose vectors and nearest items are wanted."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {"contents": [{"text": "a lonely robot"}, {"uri": "https://example.org/poster.jpg"}], "k": 3}
+        }
+    )
+
+    contents: Annotated[list[ContentIn], Field(min_length=1, max_length=_MAX_CONTENTS, fail_fast=True)]

@@ -1,0 +1,142 @@
+"""Content that a caller brings: its modality, what is said of it, its vector by the release's encoders, and what is like it."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from semrec.changes.overlay import OverlayView
+from semrec.encoders.base import Encoder, encoder_class
+from semrec.encoders.contents import ContentError
+from semrec.encoders.settings import embed_settings
+from semrec.errors import EncoderError, InputError
+from semrec.online.anonymous import anonymous_profile, anonymous_query
+from semrec.online.answers import RankQuery
+from semrec.online.encoders import recorded_encoders
+from semrec.online.filters import Filters
+from semrec.online.lru import Lru
+from semrec.online.public_web import fetch_public
+from semrec.online.release import OnlineRelease
+from semrec.release.reader import Release
+
+__all__ = ["ContentEncoders", "Processed", "ReceivedFile", "fetched", "modality_of", "nearest_query"]
+
+#: How files of the formats begin that the encoder of images reads (`semrec.encoders.pixels`); all else is a document.
+_IMAGES: Final = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"BM", b"II*\x00", b"MM\x00*")
+_IMAGES_AFTER_SIZE: Final = {(0, b"RIFF", b"WEBP"), (4, b"ftyp", b"avif"), (4, b"ftyp", b"avis")}
+_KEPT_ENCODERS: Final = 4
+
+
+@dataclass(frozen=True)
+class ReceivedFile:
+    """The bytes of a file, and its name, whose ending says the kind of a document where the bytes do not."""
+
+    data: bytes
+    name: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Processed:
+    """What a content is. `vector` float32 [D] of length 1, by the encoder of its modality."""
+
+    modality: str
+    metadata: Mapping[str, Any]
+    vector: np.ndarray
+
+
+def modality_of(data: bytes) -> str:
+    """Which modality a file is of: image by its first bytes, else document."""
+    is_image = data.startswith(_IMAGES) or any(
+        data[start : start + 4] == begin and data[8:12] == brand for start, begin, brand in _IMAGES_AFTER_SIZE
+    )
+    return "image" if is_image else "document"
+
+
+def fetched(uri: str, *, max_bytes: int, timeout_s: float) -> ReceivedFile:
+    """The file at a URI of the public web. Raises InputError with the reason where it is not had (`fetch_public`)."""
+    try:
+        data = fetch_public(uri, max_bytes=max_bytes, timeout_s=timeout_s)
+    except ContentError as error:
+        raise InputError(
+            f"the URI {uri[:200]!r}: {error.reason}",
+            expected=f"http or https, on the public web, up to {max_bytes:,} bytes",
+            remedy="Send the file itself.",
+        ) from None
+    return ReceivedFile(data, PurePosixPath(urlsplit(uri).path).name)
+
+
+def nearest_query(
+    served: OnlineRelease, overlay: OverlayView, processed: Processed, *, filters: Filters, k: int
+) -> RankQuery:
+    """The query for the items that are most like a content, by the models of its modality."""
+    name = models_modality(served.release, processed.modality)
+    profile = anonymous_profile(served, overlay, texts=[(processed.modality, processed.vector)], modality=name)
+    return anonymous_query(served, profile, filters=filters, k=k)
+
+
+def models_modality(release: Release, modality: str) -> str:
+    """The modality under which a release's models know the vectors of one: the encoder of `encoder.kind` stands for text.
+
+    Raises EncoderError where the release has no encoder of it.
+    """
+    of_models = {encoder_class(own["kind"]).modality: name for name, own in recorded_encoders(release).items()}
+    known = {"text": "text", **of_models}  # who has the vector of a text has an encoder of texts
+    if modality not in known:
+        raise EncoderError(
+            f"release {release.release_id} has no encoder of the modality {modality}",
+            expected=" or ".join(sorted(of_models)) or "a release with encoders",
+            remedy="Send another content, or embed the catalogue's (the settings encoder.kind and encoder.beside).",
+        )
+    return known[modality]
+
+
+class ContentEncoders:
+    """Embeds files with the encoders of the releases in use, each loaded when it is first needed. One thread at a time."""
+
+    def __init__(self) -> None:
+        self._loaded: Lru[tuple[str, str], Encoder] = Lru(_KEPT_ENCODERS, lambda _: 1)
+        self._one_at_a_time = threading.Lock()
+
+    def process(self, release: Release, file: ReceivedFile) -> Processed:
+        """What a file is. Raises InputError with the reason for one that gives no vector, EncoderError without an encoder."""
+        modality = modality_of(file.data)
+        name = models_modality(release, modality)
+        with self._one_at_a_time, tempfile.TemporaryDirectory(prefix="semrec-content-") as folder:
+            path = Path(folder) / f"content{PurePosixPath(file.name).suffix[:16]}"
+            path.write_bytes(file.data)
+            identity = recorded_encoders(release)[name]
+            encoder = self._loaded.get((modality, str(identity)), lambda: loaded_encoder(identity))
+            try:
+                metadata = encoder.metadata(str(path))
+                vectors_ND, rejected = encoder.embed([str(path)])
+                if rejected:
+                    raise ContentError(rejected[0][1])
+            except ContentError as error:
+                raise InputError(
+                    f"the {modality} gives no vector: {error.reason}",
+                    expected=f"a readable {modality} within the limits that /v1/models names",
+                    remedy="Send another.",
+                ) from None
+        return Processed(modality, metadata, vectors_ND[0])
+
+
+def loaded_encoder(identity: Mapping[str, Any]) -> Encoder:
+    """Loads the encoder that a release recorded, for this machine's device. Raises EncoderError where it is another model."""
+    encoder = encoder_class(identity["kind"])
+    settings = embed_settings({"kind": identity["kind"], **encoder.settings_of(identity)})
+    planned = encoder.plan(settings)
+    own = {**planned.to_json().get("text", {}), **planned.to_json()}
+    if own["weights_sha256"] != identity["weights_sha256"]:
+        raise EncoderError(
+            f"the model {identity['model']!r} here has other weights than the release's",
+            expected=f"SHA-256 {identity['weights_sha256']}",
+            remedy="Install the model that the catalogue was embedded with.",
+        )
+    return encoder.load(planned, settings)
