@@ -3,6 +3,7 @@
 import * as api from "./api.js";
 import { showCards, showWaiting } from "./cards.js";
 import { byId, el, fill } from "./dom.js";
+import { takeFiles } from "./drop.js";
 import { inWords, makeFilters } from "./filters.js";
 import { openItem } from "./item.js";
 import { withKey } from "./key.js";
@@ -26,6 +27,7 @@ const cards = byId("cards");
 let state = read();
 let shown = { items: [], reasons: new Map() };
 let running = null;
+let file = null; // the last one that was dropped
 let map = null;
 let filters = null;
 let tastes = null;
@@ -67,6 +69,7 @@ function go(change) {
 function ask(signal) {
   const { mode, about } = state;
   if (mode === "search") return api.search(about, state, { signal });
+  if (mode === "file") return api.likeFile(file, state, { signal });
   if (mode === "similar") return api.similar(about, state, { signal });
   if (mode === "taste" && taste.liked().length) return api.recommendTaste(taste.liked(), state, { signal });
   return api.recommend(mode === "user" ? about : NOBODY, state, { signal });
@@ -173,6 +176,10 @@ function listen() {
     suggestions.close();
     const text = byId("query").value.trim();
     go(text ? { mode: "search", about: text } : { mode: "popular", about: "" });
+  });
+  takeFiles(byId("search"), (dropped) => {
+    file = dropped;
+    go({ mode: "file", about: file.name });
   });
   const pick = () => {
     const user = byId("user").value.trim();

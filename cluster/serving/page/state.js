@@ -1,5 +1,5 @@
 // What is shown, as a value that lives in the address: back, forward, reload and links work.
-//   mode: "popular" | "user" | "search" | "similar" | "taste";  about: user id, text or item id
+//   mode: "popular" | "user" | "search" | "similar" | "taste" | "file";  about: user id, text, item id or file name
 //   filters: attribute -> [values] or {min, max};  diversity: 0 to 1;  k: how many
 
 export const PAGE = 24;
@@ -23,7 +23,8 @@ export function read(search = location.search) {
 
 export function write({ mode, about, filters, diversity, k }) {
   const params = new URLSearchParams();
-  if (mode !== "popular") params.set(mode === "search" ? "q" : mode, about);
+  const isThere = mode !== "popular" && mode !== "file"; // an address cannot hold a file
+  if (isThere) params.set(mode === "search" ? "q" : mode, about);
   for (const [attribute, asked] of Object.entries(filters)) {
     if (Array.isArray(asked)) for (const value of asked) params.append(`f.${attribute}`, value);
     else params.set(`r.${attribute}`, `${asked.min ?? ""}..${asked.max ?? ""}`);

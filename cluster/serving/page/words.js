@@ -10,6 +10,7 @@ export function headingOf({ mode, about }, title) {
     search: `“${about}”`,
     similar: `More like ${title ?? about}`,
     taste: "For you",
+    file: `Like ${about}`,
   }[mode];
 }
 
@@ -29,6 +30,7 @@ export function originOf({ mode, about }, { source, items, mode: by }, numLiked)
     user: `${COUNT(items.length)} by this viewer’s own taste, without what they have seen.`,
     search: `${COUNT(items.length)} ${FOUND_BY[by]}.`,
     similar: `${COUNT(items.length)} that come nearest to it.`,
+    file: `${COUNT(items.length)} that come nearest to this file.`,
     taste: `${COUNT(items.length)} by the ${numLiked === 1 ? "one item" : `${numLiked} items`} you like.`,
   }[mode];
 }
@@ -38,9 +40,10 @@ const FAILED = {
   401: "A key is needed",
   403: "This key may not do that",
   404: "That is not here",
+  413: "That is too large",
   422: "The server cannot answer this",
   429: "Too many questions",
-  501: "This catalogue cannot be searched by words",
+  501: "This catalogue cannot be searched by that",
   503: "The server is busy",
 };
 

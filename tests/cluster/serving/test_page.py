@@ -18,6 +18,7 @@ from cluster.serving.access.keys import append_key, make_key
 from semrec.changes.overlay import ItemChange
 from semrec.changes.state import Update
 from semrec.data import ItemRow
+from semrec.online.process import ContentEncoders, Processed, ReceivedFile
 from semrec.workspace.folder import Workspace
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
@@ -143,6 +144,27 @@ def test_a_search_shows_cards_with_the_titles_that_the_api_gave(page: Page, site
     assert page.texts("#cards .title") == [item["title"] for item in expected["items"]]
     assert "WALL-E (2008)" in page.texts("#cards .title")[:3]
     assert page.texts("#release") == [expected["release"]] and page.texts("#overlay") == ["0"]
+
+
+def test_an_image_dropped_on_the_search_box_shows_what_is_like_it(
+    page: Page, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drop = """
+        const files = new DataTransfer();
+        files.items.add(new File([new Uint8Array([0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 255])], "poster.png"));
+        document.querySelector("#query").dispatchEvent(
+            new DragEvent("drop", {dataTransfer: files, bubbles: true, cancelable: true}));
+    """
+    page.open(site.url).js(drop)
+    page.until(lambda: page.texts("#heading") == ["This catalogue cannot be searched by that"])
+    (found,) = site.post("v1/process", {"contents": [{"text": "a lonely robot"}], "k": 24})["contents"]
+    like = Processed("text", {}, np.array(found["vector"], np.float32))
+    received: list[ReceivedFile] = []
+    monkeypatch.setattr(ContentEncoders, "process", lambda self, release, file: received.append(file) or like)
+    page.js(drop)
+    page.until(lambda: page.texts("#heading") == ["Like poster.png"])
+    page.until(lambda: page.ids == [item["item_id"] for item in found["answer"]["items"]])
+    assert received == [ReceivedFile(b"\x89PNG\r\n\xff", "poster.png")]
 
 
 def test_titles_are_offered_while_typing_and_open_their_item(page: Page, site: Site) -> None:
