@@ -29,8 +29,14 @@ from semrec.release.reader import Release
 __all__ = ["ContentEncoders", "Processed", "ReceivedFile", "fetched", "modality_of", "nearest_query"]
 
 #: How files of the formats begin that the encoder of images reads (`semrec.encoders.pixels`); all else is a document.
-_IMAGES: Final = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"BM", b"II*\x00", b"MM\x00*")
-_IMAGES_AFTER_SIZE: Final = {(0, b"RIFF", b"WEBP"), (4, b"ftyp", b"avif"), (4, b"ftyp", b"avis")}
+_IMAGES: Final = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"II*\x00", b"MM\x00*")
+#: The same by two pieces, each behind its place: a text, too, may begin with BM.
+_IMAGES_AT: Final = (
+    (0, b"RIFF", 8, b"WEBP"),
+    (4, b"ftyp", 8, b"avif"),
+    (4, b"ftyp", 8, b"avis"),
+    (0, b"BM", 6, bytes(4)),
+)
 _KEPT_ENCODERS: Final = 4
 
 
@@ -54,7 +60,7 @@ class Processed:
 def modality_of(data: bytes) -> str:
     """Which modality a file is of: image by its first bytes, else document."""
     is_image = data.startswith(_IMAGES) or any(
-        data[start : start + 4] == begin and data[8:12] == brand for start, begin, brand in _IMAGES_AFTER_SIZE
+        data.startswith(first, start) and data.startswith(second, place) for start, first, place, second in _IMAGES_AT
     )
     return "image" if is_image else "document"
 

@@ -34,7 +34,7 @@ def test_an_image_is_known_by_its_first_bytes(kind: str, tmp_path: Path) -> None
     assert modality_of(picture(tmp_path, kind)) == "image"
 
 
-@pytest.mark.parametrize("data", [b"", b"%PDF-1.7", b"PK\x03\x04", b"<html>", b"RIFF\0\0\0\0WAVE"])
+@pytest.mark.parametrize("data", [b"", b"%PDF-1.7", b"PK\x03\x04", b"<html>", b"BMW: a manual", b"RIFF\0\0\0\0WAVE"])
 def test_all_else_is_a_document(data: bytes) -> None:
     assert modality_of(data) == "document"
 
