@@ -88,7 +88,7 @@ def test_every_documented_operation_asks_for_a_key(guarded: tuple[LocalReplica, 
         for method, operation in methods.items()
     ]
     open_to_all = {path for method, path, operation in operations if not operation["security"]}
-    assert open_to_all == {"/healthz", "/readyz"} and len(operations) == 23
+    assert open_to_all == {"/healthz", "/readyz"} and len(operations) == 24
     for method, path, _ in operations:
         if path not in open_to_all:
             refused(replica.client.request(method, path), 401)
