@@ -194,8 +194,8 @@ def _list(
     if presets:
         from semrec.data import PRESETS
 
-        for known in PRESETS.values():
-            say((f"{known.name:<16}", "bold"), known.about)
+        for data_set in PRESETS.values():
+            say((f"{data_set.name:<16}", "bold"), data_set.about)
         raise typer.Exit
     if context.invoked_subcommand is None:
         say(context.get_help())
@@ -247,9 +247,7 @@ def _table_command(fmt: str, what: str, default_kind: Any = ...) -> None:
     ) -> None:
         from semrec.data import ColumnMap, DialectOptions, import_table
 
-        named = {"tab": "\t", "\\t": "\t"}
-        tab_or = named.get(delimiter, delimiter) if delimiter else delimiter
-        dialect = DialectOptions(tab_or, quotes, escape, skip_blanks, encoding, header)
+        dialect = DialectOptions(_character(delimiter), quotes, escape, skip_blanks, encoding, header)
         if fmt != "csv" and (list_separator or dialect != DialectOptions()):
             raise InputError(
                 f"--list-separator or an option of a text file for {fmt}",
@@ -262,31 +260,21 @@ def _table_command(fmt: str, what: str, default_kind: Any = ...) -> None:
             predicate=predicate, object=object, weight=weight, list_separator=list_separator or "|", unescape=unescape_html,
             content=dict(_pairs("--content", content)),
         )  # fmt: skip
-        rules: dict[str, Any] = {
-            "repeats": repeats,
-            "neutral_value": neutral_value,
-            "dialect": dialect,
-            "time_format": time_format,
-        }
-        choice: dict[str, Any] = {
-            "fmt": fmt,
-            "kind": kind,
-            "mode": "append" if append else "replace",
-            "allow_empty": allow_empty,
-            "allow_repeated": allow_repeated,
-            "dry_run": dry_run,
-        }
         opened = _workspace(workspace, buckets)
-        choice = {**choice, **rules, "columns": columns, "max_rejected": _max_share(opened, max_rejected)}
+        arguments: dict[str, Any] = {
+            "fmt": fmt, "kind": kind, "columns": columns, "mode": "append" if append else "replace", "repeats": repeats,
+            "neutral_value": neutral_value, "dialect": dialect, "time_format": time_format, "allow_empty": allow_empty,
+            "allow_repeated": allow_repeated, "max_rejected": _max_share(opened, max_rejected),
+        }  # fmt: skip
         if not by_file:
-            _told(lambda tell: import_table(opened, source, progress=tell, **choice))
+            _told(lambda tell: import_table(opened, source, progress=tell, dry_run=dry_run, **arguments))
             return
-        if choice.pop("dry_run"):
+        if dry_run:
             raise InputError("--dry-run with --by-file", expected="one of them", remedy="Leave out --by-file.")
         from cluster.stages.import_files import import_files
 
         with open_compute() as compute:
-            say(str(import_files(opened, source, compute=compute, progress=ConsoleProgress(), **choice)))
+            say(str(import_files(opened, source, compute=compute, progress=ConsoleProgress(), **arguments)))
 
 
 _table_command("csv", "text files with a delimiter")
@@ -295,6 +283,11 @@ _table_command("jsonl", "files of one JSON object a line, or of one array of obj
 _table_command("lists", "files of lines 'user item item ...'", "interactions")
 _table_command("ntriples", "relations or an ontology from RDF, one triple a line", "relations")
 _table_command("turtle", "relations or an ontology from RDF in Turtle", "relations")
+
+
+def _character(delimiter: str | None) -> str | None:
+    """Returns a delimiter as the character that it names: shells make it hard to type a tab."""
+    return "\t" if delimiter in ("tab", "\\t") else delimiter
 
 
 def _attributes(given: list[str] | None) -> dict[str, list[str]]:

@@ -102,12 +102,7 @@ def main(
         return
     work = _workload(workspace, items, users, dimension, k or _k_of(workspace))
     rates = _rates(workspace, accelerator, work, seconds if calibrate else None)
-    say((f"{work.num_users:,} users x {work.num_items:,} items", "bold"), f" x {work.dimension}, K = {work.k}")
-    say(f"item matrix {work.matrix_bytes / 1e9:,.2f} GB, {work.num_parts:,} parts (user buckets)")
-    say(f"users to read {work.input_bytes / 1e9:,.2f} GB, lists to write {work.output_bytes / 1e9:,.2f} GB")
-    say(f"scoring: {rates.source}")
-    say(f"embedding: {rates.texts_per_s:,.0f} texts/s and device; {rates.embed_source}")
-    say(f"minutes are of a run from nothing, with {capacity.NODE_START_S / 60:.0f} for nodes to come up")
+    _show_assumptions(work, rates)
     say((table.note, "dim"))
     estimates = [each for node in nodes for each in _estimates(work, node, rates, devices, budget, spot)]
     _show(estimates, table)
@@ -116,6 +111,18 @@ def main(
         say(f"drawn in {plot}")
     if json_file:
         json_file.write_text(json.dumps([_record(estimate) for estimate in estimates], indent=2) + "\n")
+
+
+def _show_assumptions(work: Workload, rates: Rates) -> None:
+    """Prints the workload, and the rates that the estimates are made from."""
+    from semrec.planning import NODE_START_S
+
+    say((f"{work.num_users:,} users x {work.num_items:,} items", "bold"), f" x {work.dimension}, K = {work.k}")
+    say(f"item matrix {work.matrix_bytes / 1e9:,.2f} GB, {work.num_parts:,} parts (user buckets)")
+    say(f"users to read {work.input_bytes / 1e9:,.2f} GB, lists to write {work.output_bytes / 1e9:,.2f} GB")
+    say(f"scoring: {rates.source}")
+    say(f"embedding: {rates.texts_per_s:,.0f} texts/s and device; {rates.embed_source}")
+    say(f"minutes are of a run from nothing, with {NODE_START_S / 60:.0f} for nodes to come up")
 
 
 def _k_of(workspace: str | None) -> int:

@@ -80,10 +80,10 @@ _OBJECTS: Final = (
 
 def is_vocabulary(names: pa.Array | pa.ChunkedArray) -> np.ndarray:
     """Returns which names are words of RDF, RDFS, OWL or XML Schema: bool [len(names)]."""
-    found = np.zeros(len(names), bool)
+    is_word = np.zeros(len(names), bool)
     for namespace in (_RDF, _RDFS, _OWL, _XSD):
-        found |= pc.starts_with(names, namespace).to_numpy(zero_copy_only=False)
-    return found
+        is_word |= pc.starts_with(names, namespace).to_numpy(zero_copy_only=False)
+    return is_word
 
 
 def unsupported_axioms(predicates: pa.Array, objects: pa.Array) -> np.ndarray:

@@ -3,7 +3,7 @@
 * `serving_environment`, `own_ports`: variables of Serve's processes, most of them undocumented.
 * `local_haproxy`: a script in HAProxy's place edits the configuration that Serve writes.
 * `http.middleware.middlewares`: a callback puts middleware around what Serve's servers run.
-* `proxy_options`: the addresses of Serve's proxies, asked of its controller.
+* `proxy_options`: the addresses of Serve's proxies, asked of its controller: `_get_global_client`, `_controller`.
 * `replica.Recommender.__serve_build_asgi_app__`: Serve calls it for the application of a replica.
 * `grpc.servicer`: Serve gives a servicer function the methods of a replica by the names of the RPCs.
 """

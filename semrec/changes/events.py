@@ -148,12 +148,12 @@ class RecentEvents:
             self.sequence = max(self.sequence, event.sequence)
             by_user.setdefault(event.user_id, []).append(event)
         for user_id, new in by_user.items():
-            known = self._by_user.setdefault(user_id, [])
+            stored = self._by_user.setdefault(user_id, [])
             if len(new) <= _FEW_EVENTS:
                 for event in new:
-                    _insert(known, event)
+                    _insert(stored, event)
             else:
-                self._by_user[user_id] = _merged(known, new)
+                self._by_user[user_id] = _merged(stored, new)
 
     def of(self, user_id: str, applied: int = 0) -> tuple[Event, ...]:
         """Returns a user's events after sequence `applied`, by (timestamp, item_id, value), each once."""
@@ -174,31 +174,31 @@ def _key(event: Event) -> tuple[int, str, float]:
     return (event.timestamp, event.item_id, event.value)
 
 
-def _insert(known: list[Event], event: Event) -> None:
+def _insert(stored: list[Event], event: Event) -> None:
     """Puts an event in its place among its user's, which moves those behind it, or lets it stand for an equal one."""
     key = _key(event)
-    place = bisect_left(known, key, key=_key)
-    if place == len(known) or _key(known[place]) != key:
-        known.insert(place, event)
-    elif event.sequence < known[place].sequence:  # a release that holds the first of two equal events lacks nothing
-        known[place] = event
+    place = bisect_left(stored, key, key=_key)
+    if place == len(stored) or _key(stored[place]) != key:
+        stored.insert(place, event)
+    elif event.sequence < stored[place].sequence:  # a release that holds the first of two equal events lacks nothing
+        stored[place] = event
 
 
-def _merged(known: list[Event], new: list[Event]) -> list[Event]:
+def _merged(stored: list[Event], new: list[Event]) -> list[Event]:
     """Merges many events into a new list, ordered as `_insert` orders: one copy instead of a move for each."""
     merged: list[Event] = []
     start = 0
     for event in sorted(new, key=_key):
         key = _key(event)
-        place = bisect_left(known, key, start, key=_key)
-        stop = place + (place < len(known) and _key(known[place]) == key)
-        merged += known[start:stop]
+        place = bisect_left(stored, key, start, key=_key)
+        stop = place + (place < len(stored) and _key(stored[place]) == key)
+        merged += stored[start:stop]
         start = stop
         if not merged or _key(merged[-1]) != key:
             merged.append(event)
         elif event.sequence < merged[-1].sequence:
             merged[-1] = event
-    return merged + known[start:]
+    return merged + stored[start:]
 
 
 def _is_readable(event: Any, place: int, rejected: RejectedRows) -> bool:

@@ -58,8 +58,8 @@ class GroupCommit:
                 expected=f"at most {_MAX_TOKEN_CHARS}",
                 remedy="Use a UUID.",
             )
-        if token and (known := self.known(token)):
-            return known
+        if token and (stored := self.known(token)):
+            return stored
         if token and token.name in self._by_token:
             return (await asyncio.shield(self._by_token[token.name])).again(token)
         done: asyncio.Future[Batch] = asyncio.get_running_loop().create_future()
@@ -86,23 +86,25 @@ class GroupCommit:
             group = self._next_group()
             try:
                 async with self._in_order:
-                    appended = await asyncio.to_thread(self._log.append, [(one.table, one.token) for one in group])
+                    appended = await asyncio.to_thread(
+                        self._log.append, [(caller.table, caller.token) for caller in group]
+                    )
                     self._on_segments(appended.segments)
-                for one, batch in zip(group, appended.batches, strict=True):
-                    one.done.set_result(batch)
+                for caller, batch in zip(group, appended.batches, strict=True):
+                    caller.done.set_result(batch)
             except Exception as error:  # whatever it is, it belongs to those who wait
-                for one in group:
-                    one.done.set_exception(error)
-                    one.done.exception()  # marks it as seen, should the caller have gone away
-            for one in group:
-                self._by_token.pop(one.token.name if one.token else "", None)
+                for caller in group:
+                    caller.done.set_exception(error)
+                    caller.done.exception()  # marks it as seen, should the caller have gone away
+            for caller in group:
+                self._by_token.pop(caller.token.name if caller.token else "", None)
         self._writer = None
 
     def _next_group(self) -> list[_Waiting]:
         size, count = 0, 0
-        for one in self._waiting:
-            if count and size + one.table.num_rows > _MAX_ROWS:
+        for caller in self._waiting:
+            if count and size + caller.table.num_rows > _MAX_ROWS:
                 break
-            size, count = size + one.table.num_rows, count + 1
+            size, count = size + caller.table.num_rows, count + 1
         group, self._waiting = self._waiting[:count], self._waiting[count:]
         return group

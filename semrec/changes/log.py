@@ -134,9 +134,9 @@ class SegmentLog:
         """
         firsts = self._firsts()
         # Whether the last one goes far enough only its rows can tell.
-        wanted = [first for first, following in pairwise(firsts) if following > after + 1] + firsts[-1:]
-        reached = min([after, *(first - 1 for first in wanted[:1])])
-        for segment in self._read_all(wanted):
+        later_firsts = [first for first, following in pairwise(firsts) if following > after + 1] + firsts[-1:]
+        reached = min([after, *(first - 1 for first in later_firsts[:1])])
+        for segment in self._read_all(later_firsts):
             if segment.first != reached + 1:
                 raise CorruptArtefactError(
                     f"{self._path(segment.first)} in {self._storage.uri} comes after sequence {reached}",
@@ -160,59 +160,59 @@ class SegmentLog:
         be given again.
         """
         # A store may lose its answer to a create that it did; by its token even a batch without one is known again.
-        named = [(table, token or BatchToken(uuid.uuid4().hex)) for table, token in batches]
+        with_tokens = [(table, token or BatchToken(uuid.uuid4().hex)) for table, token in batches]
         with self._lock:
-            found: list[Segment] = []
+            new_segments: list[Segment] = []
             while True:
-                segment = self._segment_of(named)
+                segment = self._next_segment(with_tokens)
                 if segment.table.num_rows:
                     if not self._storage.create_exclusive(self._path(segment.first), _to_bytes(segment)):
-                        found += self._others(segment.first)
+                        new_segments += self._segments_of_others(segment.first)
                         continue
                     self._note(segment)
-                    found.append(segment)
-                return Appended(self._settled(named, segment), found)
+                    new_segments.append(segment)
+                return Appended(self._stored_batches(with_tokens, segment), new_segments)
 
     def batch_of(self, token: str) -> Batch | None:
         """Returns the batch that was stored under `token`, while it is remembered."""
         return self._tokens.get(token)
 
-    def _segment_of(self, batches: Sequence[tuple[pa.Table, BatchToken]]) -> Segment:
+    def _next_segment(self, batches: Sequence[tuple[pa.Table, BatchToken]]) -> Segment:
         """Makes the segment after the head with every batch whose token is new."""
-        tables, made, first = [self._schema.empty_table()], {}, self.last_sequence + 1
+        tables, new_batches, first = [self._schema.empty_table()], {}, self.last_sequence + 1
         for table, token in batches:
-            if token.name not in self._tokens and token.name not in made:
+            if token.name not in self._tokens and token.name not in new_batches:
                 tables.append(table)
-                made[token.name] = Batch(first, table.num_rows, token.name, digest=token.digest)
+                new_batches[token.name] = Batch(first, table.num_rows, token.name, digest=token.digest)
                 first += table.num_rows
-        return Segment(self.last_sequence + 1, pa.concat_tables(tables), tuple(made.values()))
+        return Segment(self.last_sequence + 1, pa.concat_tables(tables), tuple(new_batches.values()))
 
-    def _settled(self, batches: Sequence[tuple[pa.Table, BatchToken]], segment: Segment) -> list[Batch]:
+    def _stored_batches(self, batches: Sequence[tuple[pa.Table, BatchToken]], segment: Segment) -> list[Batch]:
         """Returns the stored batch of each given one: the one made now, or the earlier one with its token."""
-        fresh = {batch.token for batch in segment.batches}
-        settled = []
+        new_tokens = {batch.token for batch in segment.batches}
+        stored = []
         for _, token in batches:
-            settled.append(replace(self._tokens[token.name], repeated=token.name not in fresh))
-            fresh.discard(token.name)
-        return settled
+            stored.append(replace(self._tokens[token.name], repeated=token.name not in new_tokens))
+            new_tokens.discard(token.name)  # a second batch of the same call with this token repeats the first
+        return stored
 
     def _catch_up(self) -> list[Segment]:
-        found = []
+        new_segments = []
         while (segment := self._read_one(self.last_sequence + 1)) is not None:
             self._note(segment)
-            found.append(segment)
-        return found
+            new_segments.append(segment)
+        return new_segments
 
-    def _others(self, first: int) -> list[Segment]:
+    def _segments_of_others(self, first: int) -> list[Segment]:
         """Reads the segments from `first` on that another process wrote, because of which a create was refused."""
-        found = self._catch_up()
-        if not found:
+        new_segments = self._catch_up()
+        if not new_segments:
             raise WorkspaceWriteError(
                 f"{self._path(first)} in {self._storage.uri} can be neither made nor read",
                 expected="a store that shows at once what was written",
                 remedy="Check the folder and the store's consistency; nothing was stored.",
             )
-        return found
+        return new_segments
 
     def _note(self, segment: Segment) -> None:
         self.last_sequence = max(self.last_sequence, segment.last)

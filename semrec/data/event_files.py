@@ -10,7 +10,7 @@ from semrec.contracts import INTERACTIONS_SCHEMA
 from semrec.data.delimited import one_array
 from semrec.workspace.records import EventFiles
 from semrec.workspace.storage import Storage
-from semrec.workspace.tables import read_rows
+from semrec.workspace.tables import read_table_by_rows
 
 __all__ = ["event_tables", "in_order", "read_interactions", "union_of"]
 
@@ -30,7 +30,7 @@ def read_interactions(storage: Storage, files: EventFiles | None, as_of: int | N
 
 def event_tables(storage: Storage, files: EventFiles) -> list[pa.Table]:
     """Reads the events of each file of a bucket, INTERACTIONS_SCHEMA; those of all files together are the bucket's."""
-    return [read_rows(storage, file).cast(INTERACTIONS_SCHEMA) for file in (files, *files.appended)]
+    return [read_table_by_rows(storage, file).cast(INTERACTIONS_SCHEMA) for file in (files, *files.appended)]
 
 
 def in_order(events: pa.Table) -> pa.Table:

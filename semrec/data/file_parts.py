@@ -25,7 +25,7 @@ from semrec.data.columns import ColumnMap
 from semrec.data.dialects import DialectOptions
 from semrec.data.imports import READERS, check_found, is_empty, run_import, source_blocks
 from semrec.data.interactions import WeightRule
-from semrec.data.kinds import INTERACTIONS, KINDS, ImportJob, Kind
+from semrec.data.kinds import KINDS, ImportJob, Kind
 from semrec.data.known import HasItems
 from semrec.data.online import log_ends
 from semrec.data.rejects import ReadStats
@@ -90,9 +90,10 @@ def plan_file_import(
     table_kind.check(columns)
     notes: list[str] = []
     sources = tuple(find_sources(source, fmt, scratch=None, note=notes.append))
-    if table_kind is INTERACTIONS and columns.timestamp is not None and time_format == "auto":
-        time_format = _settled_time_format(sources, fmt, columns, options)
-    items = [CatalogueManifest.read(workspace.storage).fingerprint, ends.items] if table_kind is INTERACTIONS else []
+    time_column = table_kind.time_column(columns)
+    if time_column is not None and time_format == "auto":
+        time_format = _settled_time_format(sources, fmt, table_kind.columns(columns), time_column, options)
+    items = [CatalogueManifest.read(workspace.storage).fingerprint, ends.items] if table_kind.needs_items else []
     shared = {
         "kind": kind, "fmt": fmt, "columns": asdict(columns), "dialect": asdict(options), "time_format": time_format,
         "items": items,
@@ -113,7 +114,7 @@ class ReadFileWorker:
     def __init__(self, workspace: Workspace, job: FileImport) -> None:
         self._workspace, self._storage, self._job = workspace, workspace.storage, job
         self._kind: Kind = KINDS[job.kind]
-        self._known: HasItems | None = known_items(self._storage) if self._kind is INTERACTIONS else None
+        self._known: HasItems | None = known_items(self._storage) if self._kind.needs_items else None
 
     def run_part(self, part: int) -> PartRecord:
         """Stores and commits the rows of one file. All of them are in memory, encoded: about half the size of the text."""
@@ -126,10 +127,10 @@ class ReadFileWorker:
                 self._workspace, stats, scratch, append=False, ends=job.ends, now_s=job.now_s, rule=WeightRule(),
                 time_format=job.time_format, known=self._known, times=times,
             )  # fmt: skip
-            wanted, ids = self._kind.columns(job.columns), self._kind.id_columns(job.columns)
+            names, ids = self._kind.columns(job.columns), self._kind.id_columns(job.columns)
             encoded = self._kind.repeating_columns(job.columns)
             read = partial(READERS[job.fmt], ids=ids, encoded=encoded, options=job.options, keys=keys)
-            blocks = source_blocks([source], wanted, read, import_job, keys, is_alone=len(job.sources) == 1)
+            blocks = source_blocks([source], names, read, import_job, keys, is_alone=len(job.sources) == 1)
             tables = list(self._kind.tables(blocks, job.columns, import_job))
             stats.flush()
             rejected = _quarantined(rejected_storage)
@@ -209,17 +210,18 @@ def finish_file_import(
     return report
 
 
-def _settled_time_format(sources: Sequence[Source], fmt: str, columns: ColumnMap, options: DialectOptions) -> str:
+def _settled_time_format(
+    sources: Sequence[Source], fmt: str, columns: Sequence[str], time_column: str, options: DialectOptions
+) -> str:
     """Returns the unit of digits in the first block, which settles it in one process, too; "auto" where it has none."""
-    assert columns.timestamp is not None
     source = next((source for source in sources if not is_empty(source)), None)
-    if source is None or columns.timestamp in source.partition:
+    if source is None or time_column in source.partition:
         return "auto"
-    wanted = [name for name in INTERACTIONS.columns(columns) if name not in source.partition]
-    blocks = READERS[fmt](source, wanted, ids=[], encoded=[], options=options, stats=RecordedStats(), keys=set())
+    stored = [name for name in columns if name not in source.partition]
+    blocks = READERS[fmt](source, stored, ids=[], encoded=[], options=options, stats=RecordedStats(), keys=set())
     times = TimeReader("auto")
     if block := next(blocks, None):
-        times.seconds(block.columns[columns.timestamp])
+        times.seconds(block.columns[time_column])
     return times.unit or "auto"
 
 

@@ -65,6 +65,7 @@ class Kind:
     of the rows that `write` takes. `check` raises InputError for columns that cannot make such a row. `tables` turns source
     rows into rows of `schema` and rejects the others; `write` puts them into parts that are not live yet. `stored_files`
     gives the digests of the files that a workspace's rows of this kind come from, where rows that come twice count twice.
+    `needs_items`: rows name items of the catalogue, and are rejected where they name another.
     """
 
     name: str
@@ -75,10 +76,15 @@ class Kind:
     tables: Callable[[Iterable[RowBlock], ColumnMap, ImportJob], Iterator[pa.Table]]
     write: Callable[[Iterable[pa.Table], ImportJob], Staged]
     stored_files: Callable[[Storage], Sequence[str]] | None = None
+    needs_items: bool = False
 
     def columns(self, columns: ColumnMap) -> list[str]:
         """Returns the source columns that an import of this kind reads, each once."""
         return columns.names(*self.id_fields, *self.fields)
+
+    def time_column(self, columns: ColumnMap) -> str | None:
+        """Returns the source column of times, of a kind that reads times and where one is mapped."""
+        return columns.timestamp if "timestamp" in self.fields else None
 
     def id_columns(self, columns: ColumnMap) -> list[str]:
         """Returns the source columns that hold ids."""
@@ -184,6 +190,7 @@ INTERACTIONS: Final = Kind(
     _events,
     _write_events,
     _files_of_events,
+    needs_items=True,
 )
 RELATIONS: Final = Kind(
     "relations",

@@ -83,8 +83,8 @@ def import_movielens(
     check_not_empty(workspace.storage, staged, allow_empty=allow_empty)
     if replaces_users and not allow_empty:
         check_not_lost(workspace.storage, UsersManifest)
-    for one in staged:
-        one.publish(workspace.storage)
+    for staged_table in staged:
+        staged_table.publish(workspace.storage)
     if replaces_users:
         workspace.storage.delete(UsersManifest.PATH)
     return report_of(staged, list(stats_of_kind.values()))

@@ -200,9 +200,9 @@ def _expanded(path: str, fmt: str, scratch: Path | None, note: Callable[[str], N
         protocol = _archive_protocol(path)
         return [Source(_base(path), path)] if protocol is None else _members(path, protocol, fmt, note)
     base = path.rstrip("/")
-    wanted = _with_suffix(_outside_workspaces(inside, note), fmt, path, note)
+    names = _with_suffix(_outside_workspaces(inside, note), fmt, path, note)
     files: list[Source] = []
-    for name in wanted:
+    for name in names:
         protocol = _archive_protocol(name)
         if protocol is None:
             files.append(_source(f"{base}/{name}", PurePosixPath(name).parts))
@@ -219,9 +219,9 @@ def _members(path: str, protocol: str, fmt: str, note: Callable[[str], None]) ->
             _check_end(fs.tar)
         members = sorted(str(name).lstrip("/") for name in fs.find("") if not str(name).startswith("__MACOSX/"))
     visible = [name for name in members if not _is_hidden(name)]
-    wanted = visible if len(visible) == 1 else _with_suffix(members, fmt, path, note)
+    taken = visible if len(visible) == 1 else _with_suffix(members, fmt, path, note)
     files: list[Source] = []
-    for name in wanted:
+    for name in taken:
         member = Source(f"{_base(path)}/{name}", f"{protocol}://{name}::{path}", _partition(PurePosixPath(name).parts))
         inner = _archive_protocol(name)
         files += [member] if inner is None else _members(member.path, inner, fmt, note)
@@ -246,17 +246,17 @@ def _with_suffix(names: Sequence[str], fmt: str, where: str, note: Callable[[str
     """Returns those of some relative paths that are of a format; says which are not, and raises InputError when none is."""
     endings = tuple(suffix + packed for suffix in _SUFFIXES[fmt] for packed in (*_COMPRESSED, *_ARCHIVES))
     visible = [name for name in names if not _is_hidden(name)]
-    wanted = [name for name in visible if name.lower().endswith(endings)]
-    if not wanted:
+    matching = [name for name in visible if name.lower().endswith(endings)]
+    if not matching:
         raise InputError(
             f"no {fmt} file among {len(names)} files in {where}",
             expected=f"names that end in {', '.join(_SUFFIXES[fmt])}",
             remedy="Name the files themselves, or check the format.",
         )
-    if others := [name for name in visible if name not in set(wanted)]:
+    if others := [name for name in visible if name not in set(matching)]:
         more = f" and {len(others) - _MANY:,} more" if len(others) > _MANY else ""
         note(f"left out of {where}, not {fmt} by name: {', '.join(others[:_MANY])}{more}")
-    return wanted
+    return matching
 
 
 def _outside_workspaces(names: Sequence[str], note: Callable[[str], None]) -> list[str]:

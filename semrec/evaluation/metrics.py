@@ -17,10 +17,9 @@ from typing import Final
 
 import numpy as np
 
-from semrec.errors import InputError
 from semrec.scoring.types import TopK
 
-__all__ = ["ACCURACY_METRICS", "item_cohorts", "list_metrics", "parse_metric", "user_cohorts", "user_metrics"]
+__all__ = ["ACCURACY_METRICS", "item_cohorts", "list_metrics", "user_cohorts", "user_metrics"]
 
 ACCURACY_METRICS: Final = ("recall", "ndcg", "hr", "map", "mrr")
 #: The most popular items that together have this share of the interactions are the head.
@@ -124,18 +123,6 @@ def item_cohorts(popularity_I: np.ndarray) -> dict[str, np.ndarray]:
     is_cold = popularity_I == 0
     is_head &= ~is_cold
     return {"head": is_head, "tail": ~is_head & ~is_cold, "cold": is_cold}
-
-
-def parse_metric(text: str) -> tuple[str, int]:
-    """("ndcg", 10) of "ndcg@10". Raises InputError for a metric that does not exist."""
-    name, _, k = text.partition("@")
-    if name not in ACCURACY_METRICS or not k.isascii() or not k.isdigit() or int(k) < 1:
-        raise InputError(
-            f"metric {text!r}",
-            expected=f"{', '.join(ACCURACY_METRICS)}, each with @ and a length: ndcg@10",
-            remedy="Name one of these.",
-        )
-    return name, int(k)
 
 
 def _places(lengths: np.ndarray) -> np.ndarray:

@@ -21,7 +21,7 @@ from semrec.graph.reasons import Reasons
 from semrec.progress import Progress
 from semrec.release.arrays import StoredRows, read_popularity
 from semrec.release.reader import Release, UserPart
-from semrec.release.training import events_of
+from semrec.release.training import indexed_events
 from semrec.workspace.digests import fingerprint, sha256_hex
 from semrec.workspace.manifests import Manifest, RunManifest
 from semrec.workspace.storage import Storage
@@ -179,7 +179,7 @@ class _Features:
         """User -> the items with an event above the neutral value, each once."""
         inputs, files = self._release.manifest.settings, self._release.manifest.interactions
         stored = read_interactions(self._release.storage, files[part] if files else None, inputs.as_of)
-        events, _ = events_of(stored, users.user_ids, self._release.ids)
+        events, _ = indexed_events(stored, users.user_ids, self._release.ids)
         events = events.counted(inputs.repeats, inputs.neutral_value)
         events = events.keep(events.value > inputs.neutral_value)
 

@@ -102,15 +102,6 @@ class Users:
         events = self._histories.events(user_id, recent)
         return profile_of(events, self._vectors, self._release.components, overlay)
 
-    def some_ids(self, limit: int) -> list[str]:
-        """Ids of up to `limit` users, from the first parts that have any."""
-        user_ids: list[str] = []
-        for part in range(self._num_parts):
-            if len(user_ids) >= limit:
-                break
-            user_ids += list(self._part(part).place_of)[: limit - len(user_ids)]
-        return user_ids
-
     def _known(self, user_id: str) -> UserState | None:
         part = self._part(bucket_of(user_id, self._num_parts))
         place = part.place_of.get(user_id)

@@ -117,7 +117,7 @@ class StoredRows:
     def items(self, rows: np.ndarray) -> ItemVectors:
         """Returns the items at some rows, int64, in that order; they know which rows they are."""
         high_ND, low_ND = (np.empty((len(rows), self._dimension), dtype) for dtype in (np.uint16, np.int16))
-        owner = np.searchsorted(self._edges, rows, side="right") - 1
+        owner = np.searchsorted(self._edges, rows, side="right") - 1  # "right": empty blocks own no row
         for number in np.unique(owner).tolist():
             in_block = owner == number
             block_rows = rows[in_block] - self._edges[number]
@@ -149,6 +149,7 @@ def check_matrix(storage: Storage, matrix: ItemMatrix) -> None:
 
 def _npy_sha256(array: np.ndarray) -> str:
     """Returns the SHA-256 of the array as an .npy file."""
+    # Of the float32 rows and not of the stored halves: the identity of a release does not depend on how rows are stored.
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(array))
     digest = hashlib.sha256(header.getvalue())

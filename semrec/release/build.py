@@ -21,7 +21,7 @@ from semrec.release.matrix import layout_of, pack_words
 from semrec.release.plan import ReleaseJob
 from semrec.release.reader import Release
 from semrec.release.sources import PERSONAL, POPULARITY
-from semrec.release.training import events_of, read_components
+from semrec.release.training import indexed_events, read_components
 from semrec.workspace.folder import Workspace
 from semrec.workspace.ledger import Ledger, PartRecord, Plan, build_info, sum_counts
 from semrec.workspace.manifests import (
@@ -67,7 +67,8 @@ class UserPartWorker:
             [attributes.column(0).combine_chunks(), interactions.column("user_id").combine_chunks()]
         )
         user_ids = user_ids.unique().take(pc.sort_indices(user_ids.unique()))
-        events, num_unknown = events_of(interactions, user_ids, self._item_ids)
+        events, num_unknown = indexed_events(interactions, user_ids, self._item_ids)
+        # Only the vectors of items that these users know are read: a part takes no memory for the others.
         known_rows, places_E = np.unique(events.row, return_inverse=True)
         among_known = replace(events, row=places_E.reshape(-1))
         vectors_UD, has_vector_U = self._components.user_vectors(
@@ -163,6 +164,7 @@ def _recorded_coarse(storage: Storage, release_id: str) -> CoarseChoice | None:
 
 
 def _vector_column(vectors_UD: np.ndarray, has_vector_U: np.ndarray) -> pa.Array:
+    # Null and not zeros: a user without a vector is ranked by popularity, one of zeros would tie all items.
     flat = pa.array(vectors_UD.reshape(-1))
     return pa.FixedSizeListArray.from_arrays(flat, vectors_UD.shape[1], mask=pa.array(~has_vector_U))
 

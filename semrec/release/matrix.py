@@ -71,7 +71,7 @@ def build_matrix(workspace: Workspace, job: ReleaseJob) -> MatrixManifest:
     if sources:
         graph, subclasses = make_graph(storage, sources, ids, flat, names)
     graph_files = write_graph(storage, folder, graph, subclasses) if graph and graph.num_relations else None
-    del flat
+    del flat  # of all items: before the vectors come, which set the peak of memory
     items_file = write_table(storage, f"{folder}/items", shown, digest_in_name=False)
     del shown
     word_index = write_word_index(storage, folder, job.catalogue, ids)
@@ -118,6 +118,7 @@ def count_popularity(
     storage: Storage, item_ids: SortedIds, interactions: InteractionsManifest | None, as_of: int | None
 ) -> np.ndarray:
     """Counts distinct users who interacted with each item up to `as_of`: float32 [I]. One part in memory at a time."""
+    # All events of a user are in one part, so pairs that are distinct in a part are distinct altogether.
     counts = np.zeros(len(item_ids), np.int64)
     for part in interactions.parts if interactions else ():
         pairs = (

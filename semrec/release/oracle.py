@@ -51,6 +51,7 @@ class ListChecker:
                     remedy="Run `semrec release`, then `semrec score`.",
                 )
             kind_U, user_kinds = _kinds(users.stated, self._names)
+            # There are many places and few combinations of values, so each pair of combinations is compared once.
             pairs_P = kind_U[owners_P] * len(self._item_kinds) + self._kind_I[rows_P]
             pairs, pair_P = np.unique(pairs_P, return_inverse=True)
             user_of, item_of = np.divmod(pairs, max(len(self._item_kinds), 1))
@@ -85,5 +86,6 @@ def _kinds(column: pa.Array | pa.ChunkedArray, names: Sequence[str]) -> tuple[np
 
 def _is_seen(queries: Queries, owners_P: np.ndarray, rows_P: np.ndarray, num_items: int) -> np.ndarray:
     """Returns whether the user of each place has seen its item: bool [P]."""
+    # A user and an item as one number, so that all pairs are looked up at once.
     seen_owners = np.repeat(np.arange(queries.num_queries), np.diff(queries.seen_offsets))
     return np.isin(owners_P * num_items + rows_P, seen_owners * num_items + queries.seen_rows)

@@ -86,17 +86,18 @@ def make_graph(
 
 def item_relations(graph: Graph, item_ids: SortedIds) -> SparseRows:
     """Returns a matrix of items x nodes, 1 where an item is related to a node in either direction. An item that another is
-    related to is its own node as well, so that both have one in common.
+    related to is its related_items node as well, so that both have one in common.
     """
     is_item_N, rows_N = np.zeros(graph.num_nodes, bool), np.zeros(graph.num_nodes, np.int64)
     nodes_I = graph.nodes.rows_of(item_ids.array())
-    known = np.flatnonzero(nodes_I >= 0)
-    is_item_N[nodes_I[known]], rows_N[nodes_I[known]] = True, known
+    related_rows = np.flatnonzero(nodes_I >= 0)
+    is_item_N[nodes_I[related_rows]], rows_N[nodes_I[related_rows]] = True, related_rows
     starts_E = np.repeat(np.arange(graph.num_nodes), graph.degrees())
     of_items_E = is_item_N[starts_E]
     starts, targets = starts_E[of_items_E], graph.targets_E[of_items_E].astype(np.int64)
-    own = np.unique(targets[is_item_N[targets]])
-    pairs = np.unique(np.stack([rows_N[np.concatenate([starts, own])], np.concatenate([targets, own])]), axis=1)
+    related_items = np.unique(targets[is_item_N[targets]])
+    starts, targets = np.concatenate([starts, related_items]), np.concatenate([targets, related_items])
+    pairs = np.unique(np.stack([rows_N[starts], targets]), axis=1)
     ones = np.ones(pairs.shape[1], np.float32)
     return SparseRows.from_pairs(pairs[0], pairs[1], ones, len(item_ids), graph.num_nodes)
 

@@ -23,8 +23,8 @@ from semrec.workspace.storage import Storage
 
 __all__ = [
     "DEFAULT_MODELS",
-    "events_of",
     "fit_models",
+    "indexed_events",
     "part_events",
     "read_components",
     "write_models",
@@ -36,7 +36,7 @@ DEFAULT_MODELS = (ModelSpec(kind="content"),)
 _SAMPLED_USERS: Final = 20_000  # enough for the mean and covariance of their vectors
 
 
-def events_of(interactions: pa.Table, user_ids: pa.Array, item_ids: SortedIds) -> tuple[Events, int]:
+def indexed_events(interactions: pa.Table, user_ids: pa.Array, item_ids: SortedIds) -> tuple[Events, int]:
     """Returns interactions by place of the user in `user_ids` and of the item in `item_ids`, and how many have another item."""
     rows = item_ids.rows_of(interactions.column("item_id"))
     is_known = rows >= 0
@@ -53,7 +53,7 @@ def events_of(interactions: pa.Table, user_ids: pa.Array, item_ids: SortedIds) -
 def part_events(storage: Storage, inputs: ReleaseInputs, part: EventFiles, item_ids: SortedIds) -> Events:
     """Reads the events of one user bucket that a release learns from, users counted from 0."""
     table = read_interactions(storage, part, inputs.as_of)
-    events, _ = events_of(table, table.column("user_id").unique(), item_ids)
+    events, _ = indexed_events(table, table.column("user_id").unique(), item_ids)
     return events.counted(inputs.repeats, inputs.neutral_value)
 
 

@@ -18,7 +18,7 @@ from semrec.errors import InputError
 from semrec.models.sparse import liked_pairs
 from semrec.release.attributes import FlatAttributes
 from semrec.release.reader import Release
-from semrec.release.training import events_of
+from semrec.release.training import indexed_events
 from semrec.workspace.manifests import Manifest
 from semrec.workspace.records import Record
 
@@ -105,7 +105,7 @@ def _read_users(release: Release, max_users: int) -> tuple[pa.ChunkedArray, np.n
         member_ids = user_part.user_ids.take(pa.array(members))
         table = read_interactions(release.storage, file, inputs.as_of)
         table = table.filter(pc.is_in(table["user_id"], value_set=member_ids))
-        events, _ = events_of(table, member_ids, release.ids)
+        events, _ = indexed_events(table, member_ids, release.ids)
         user, row, _ = liked_pairs(events.counted(inputs.repeats, inputs.neutral_value), inputs.neutral_value)
         ids.append(member_ids)
         vectors.append(user_part.queries.vectors_QD[members])

@@ -66,15 +66,15 @@ def _check(
 
 
 def _refuse(name: str, wanted: ReleaseSettings, stated: ReleaseSettings | None, live: ReleaseSettings | None) -> None:
-    known = []
+    agreed = []
     if stated:
-        known.append(f"{_text(stated, name)} of {SETTINGS_FILE} or its default")
+        agreed.append(f"{_text(stated, name)} of {SETTINGS_FILE} or its default")
     if live:
-        known.append(f"{_text(live, name)} of the live release")
+        agreed.append(f"{_text(live, name)} of the live release")
     remedy = f"Write it down with `semrec config set release.{name} {value_text(getattr(wanted, name)) or repr('')}`"
     raise SettingsNotAgreedError(
         f"release.{name} = {_text(wanted, name)} would go live unnoticed",
-        expected=", or ".join(known),
+        expected=", or ".join(agreed),
         remedy=f"{remedy}, or leave the option out."
         if stated
         else f"{remedy}, or keep what is live: `semrec init` writes its settings down.",

@@ -60,9 +60,9 @@ def measure_health(storage: Storage, run_id: str) -> RunHealth:
     MissingArtefactError for a release of contract 1, which does not say what its users state.
     """
     manifest = RunManifest.read(storage, run_id, remedy="Run `semrec score`.")
-    known = read_health(storage, run_id)
-    if known and known.content_digest == manifest.content_digest:
-        return known
+    measured = read_health(storage, run_id)
+    if measured and measured.content_digest == manifest.content_digest:
+        return measured
     release = Release(storage, manifest.release)
     checker = ListChecker(release)
     times_I, excluded = np.zeros(release.num_items, np.int64), 0

@@ -79,17 +79,17 @@ def reuse_parts(
 
     A source whose file is gone or has another size is left alone, and the part stays pending.
     """
-    wanted = {part: plan.parts[part].fingerprint for part in pending}
+    missing = {part: plan.parts[part].fingerprint for part in pending}
     reused: list[PartRecord] = []
     for other in others:
         try:
             theirs = other.plan()
         except (CorruptArtefactError, SchemaError):
             continue  # another run's trouble must not stop this one
-        matching = {p.part for p in theirs.parts if wanted.get(p.part) == p.fingerprint}
+        matching = {p.part for p in theirs.parts if missing.get(p.part) == p.fingerprint}
         committed = other.pending(theirs)[1] if matching else {}
         for part in sorted(matching & committed.keys()):
-            del wanted[part]
+            del missing[part]
             reused.append(_reuse(ledger, committed[part], target(part), other.folder))
     return reused
 

@@ -151,10 +151,11 @@ def _lists_fault(table: pa.Table, k: int) -> str | None:
 def _sample(parts: list[PlannedPart], num_sampled: int) -> list[tuple[int, int]]:
     """Chooses users spread evenly over `parts`, as (part, place in the part): the same ones every time."""
     total = sum(p.num_rows for p in parts)
-    wanted = {int(place) for place in np.linspace(0, total - 1, num_sampled)} if total else set()
+    # A set, because fewer users than samples give a place twice.
+    places = {int(place) for place in np.linspace(0, total - 1, num_sampled)} if total else set()
     chosen, start = [], 0
     for p in parts:
-        chosen += [(p.part, place - start) for place in sorted(wanted) if start <= place < start + p.num_rows]
+        chosen += [(p.part, place - start) for place in sorted(places) if start <= place < start + p.num_rows]
         start += p.num_rows
     return chosen
 

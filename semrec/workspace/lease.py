@@ -53,18 +53,20 @@ class Lease:
             self._storage.delete(self._path)
 
     def _take_over(self) -> None:
-        found = self._read()
-        if found.get("holder") == self._holder:
+        previous = self._read()
+        if previous.get("holder") == self._holder:
             return  # an object store answered a repeated request: the first one had made it
-        age_s = time.time() - float(found.get("heartbeat_s", 0.0))
-        if age_s < self._expiry_s and not _is_dead_here(found):
-            name = f"process {found.get('pid')} on {found.get('host')}"
+        age_s = time.time() - float(previous.get("heartbeat_s", 0.0))
+        if age_s < self._expiry_s and not _is_dead_here(previous):
+            name = f"process {previous.get('pid')} on {previous.get('host')}"
             raise RunBusyError(
                 f"{self._folder} is being worked on by {name}, heartbeat {age_s:.0f} s ago",
                 expected="no other live driver",
                 remedy=f"Wait for it to end; if it is dead, submit again in {max(1, self._expiry_s - age_s):.0f} s.",
             )
-        self.taken_over_from = f"process {found.get('pid')} on {found.get('host')}" if found else "an unreadable lease"
+        self.taken_over_from = (
+            f"process {previous.get('pid')} on {previous.get('host')}" if previous else "an unreadable lease"
+        )
         self._storage.write_bytes(self._path, self._body())
 
     def _beat(self) -> None:

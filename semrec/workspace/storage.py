@@ -84,13 +84,6 @@ class Storage:
             return False
         return True
 
-    def size_bytes(self, path: str) -> int | None:
-        """Returns the size of a file, or None when there is none."""
-        try:
-            return int(self._ask(self._fs.size, self.full_path(path)))
-        except FileNotFoundError:
-            return None
-
     def modified_s(self, path: str) -> float:
         """Returns when a file was last written, in seconds since 1970 UTC."""
         return float(self._ask(self._fs.modified, self.full_path(path)).timestamp())

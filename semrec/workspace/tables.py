@@ -12,7 +12,7 @@ from semrec.workspace.digests import content_digest, sha256_hex
 from semrec.workspace.records import TableFile
 from semrec.workspace.storage import Storage
 
-__all__ = ["TableFile", "parquet_bytes", "read_parts", "read_rows", "read_table", "write_table"]
+__all__ = ["TableFile", "parquet_bytes", "read_parts", "read_table", "read_table_by_rows", "write_table"]
 
 
 def parquet_bytes(table: pa.Table) -> bytes:
@@ -70,7 +70,7 @@ def read_parts(storage: Storage, files: Iterable[TableFile], columns: list[str])
     return pa.concat_tables(read_table(storage, file, columns) for file in files)
 
 
-def read_rows(storage: Storage, file: TableFile) -> pa.Table:
+def read_table_by_rows(storage: Storage, file: TableFile) -> pa.Table:
     """Reads as `read_table` a file named by its rows: an import under another pyarrow may have written it again.
 
     Raises CorruptArtefactError where neither the bytes nor the rows are the recorded ones.

@@ -5,9 +5,9 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
+import pytest
 import ray
 
-from cluster import ray_internals
 from cluster.ray_internals import WORKER_NICENESS
 
 ROOT = Path(__file__).parents[2]
@@ -31,9 +31,12 @@ def test_only_two_files_import_private_names_of_ray() -> None:
     assert {path for path in files if private_imports(path)} == {HOME, SERVE}
 
 
-def test_each_private_import_is_in_the_list() -> None:
-    for name in private_imports(HOME):
-        assert name.rpartition(".")[2] in (ray_internals.__doc__ or ""), name
+@pytest.mark.parametrize("path", [HOME, SERVE], ids=lambda path: path.name)
+def test_each_private_name_is_in_the_list(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    attributes = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and node.attr.startswith("_")}
+    names = {name.rpartition(".")[2] for name in private_imports(path)} | attributes
+    assert names and {name for name in names if name not in (ast.get_docstring(tree) or "")} == set()
 
 
 def test_the_installed_ray_has_what_is_only_named() -> None:

@@ -12,7 +12,19 @@ from whole_path import make_world, release, score
 import semrec
 
 # changes last: its example changes the catalogue
-PACKAGES = ("workspace", "release", "runs", "planning", "reports", "graph", "lexical", "export", "changes")
+PACKAGES = (
+    "workspace",
+    "release",
+    "runs",
+    "planning",
+    "reports",
+    "graph",
+    "lexical",
+    "export",
+    "changes",
+    "demo",
+    "bench",
+)
 
 
 @pytest.fixture(scope="module")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice, product
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ import numpy as np
 from semrec.models.ratings.base import rating_model_class
 from semrec.models.ratings.table import RatingTable, divide_folds
 
-__all__ = ["RatingScores", "cross_validate", "grid_search", "measure_folds", "score_ratings"]
+__all__ = ["RatingScores", "cross_validate", "measure_folds", "score_ratings"]
 
 
 @dataclass(frozen=True)
@@ -82,18 +82,6 @@ def measure_folds(
         measured.append((*errors, fitted_s - started_s, ended_s - fitted_s))
     rmse, mae, fit_cpu_s, predict_cpu_s = np.mean(measured, axis=0).tolist()
     return rmse, mae, fit_cpu_s, predict_cpu_s
-
-
-def grid_search(
-    kind: str, table: RatingTable, grid: Mapping[str, Sequence[Any]], *, num_folds: int = 5, seed: int = 0
-) -> list[RatingScores]:
-    """Cross-validates all combinations of the grid's values; the lowest RMSE first.
-
-    What is searched on some ratings says too much on them: search on what trains, and test on others.
-    """
-    combinations = [dict(zip(grid, values, strict=True)) for values in product(*grid.values())]
-    scores = [cross_validate(kind, table, settings, num_folds=num_folds, seed=seed) for settings in combinations]
-    return sorted(scores, key=lambda score: score.rmse)
 
 
 def score_ratings(predicted_N: np.ndarray, value_N: np.ndarray) -> tuple[float, float]:

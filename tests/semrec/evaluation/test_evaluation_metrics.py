@@ -12,8 +12,7 @@ import sys
 import numpy as np
 import pytest
 
-from semrec.errors import InputError
-from semrec.evaluation.metrics import item_cohorts, list_metrics, parse_metric, user_cohorts, user_metrics
+from semrec.evaluation.metrics import item_cohorts, list_metrics, user_cohorts, user_metrics
 from semrec.scoring.types import TopK
 
 OFFSETS = np.array([0, 2, 2, 3, 6])
@@ -109,10 +108,3 @@ def test_cohorts() -> None:
     assert {name: np.flatnonzero(mask).tolist() for name, mask in items.items()} == {
         "head": [2], "tail": [1, 3, 4], "cold": [0]
     }  # fmt: skip
-
-
-def test_metric_names() -> None:
-    assert parse_metric("ndcg@10") == ("ndcg", 10)
-    for wrong in ("ndcg", "ndcg@0", "ndcg@x", "auc@10", "ndcg@-1"):
-        with pytest.raises(InputError, match="metric"):
-            parse_metric(wrong)

@@ -13,7 +13,7 @@ import semrec.models.ratings
 from semrec.bench.ratings import generate_ratings
 from semrec.errors import InputError, MissingArtefactError, TrainingError
 from semrec.models.ratings.base import RATING_MODELS, rating_model_class
-from semrec.models.ratings.cross_validation import cross_validate, grid_search
+from semrec.models.ratings.cross_validation import cross_validate
 from semrec.models.ratings.table import RatingTable, divide_folds, read_ratings
 from semrec.models.sparse import SparseRows
 
@@ -134,13 +134,6 @@ def test_bad_input_is_an_error() -> None:
 def test_divergence_is_an_error(kind: str) -> None:
     with pytest.raises(TrainingError, match="a mean squared error of"):
         predict_all(kind, {"learning_rate": 0.8, "decay": 1.0})
-
-
-def test_search_puts_the_best_settings_first() -> None:
-    scores = grid_search("svd", TABLE, {"regularization": [0.5, 100.0], "num_epochs": [1, 20]}, num_folds=2)
-    assert [score.rmse for score in scores] == sorted(score.rmse for score in scores)
-    assert (scores[0].settings["regularization"], scores[0].settings["num_epochs"]) == (0.5, 20)
-    assert len(scores) == 4
 
 
 CSV = "userId,movieId,rating,timestamp\n7,ab,1,5\n7,ab,3.5,6\n8,ab,2,1\n"

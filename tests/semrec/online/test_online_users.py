@@ -150,11 +150,6 @@ def test_a_profile_is_what_the_vector_was_made_of(served: OnlineRelease) -> None
         np.testing.assert_allclose(mean, state.vector, rtol=0, atol=1e-6)
 
 
-def test_user_ids_for_a_page(served: OnlineRelease) -> None:
-    assert len(set(served.users.some_ids(7))) == 7
-    assert set(served.users.some_ids(1000)) == {f"user-{n}" for n in range(40)}
-
-
 def test_a_bounded_cache_keeps_what_was_used_last() -> None:
     cache: Lru[str, int] = Lru(10, lambda size: size)
     made = []

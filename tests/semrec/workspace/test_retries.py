@@ -107,7 +107,6 @@ def test_the_last_error_is_raised_when_the_time_is_over(monkeypatch: pytest.Monk
     ("method", "arguments", "call"),
     [
         (Storage.exists, ("f",), "info"),
-        (Storage.size_bytes, ("f",), "size"),
         (Storage.list_sizes, ("f",), "ls"),
         (Storage.list_folders, ("f",), "ls"),
         (Storage.read_bytes, ("f",), "cat_file"),

@@ -50,7 +50,6 @@ def test_no_path_leads_out_of_the_workspace(any_storage: Storage, path: str) -> 
         *(
             any_storage.read_bytes,
             any_storage.exists,
-            any_storage.size_bytes,
             any_storage.list_sizes,
             any_storage.delete,
         ),
@@ -89,7 +88,6 @@ def test_a_write_replaces_and_leaves_nothing_beside(any_storage: Storage) -> Non
         any_storage.write_bytes("a/b/file", data)
         assert any_storage.read_bytes("a/b/file") == data
         assert any_storage.list_sizes("a/b") == {"file": len(data)}
-        assert any_storage.size_bytes("a/b/file") == len(data)
 
 
 def test_listings_name_files_and_folders_apart(any_storage: Storage) -> None:
@@ -98,7 +96,6 @@ def test_listings_name_files_and_folders_apart(any_storage: Storage) -> None:
     assert list(any_storage.list_sizes("x").items()) == [("a", 1), ("b", 2)]
     assert any_storage.list_folders("x") == ["y", "z"]
     assert (any_storage.list_sizes("none"), any_storage.list_folders("none")) == ({}, [])
-    assert any_storage.size_bytes("x/none") is None
 
 
 def test_copy_and_delete(any_storage: Storage) -> None:

@@ -12,7 +12,7 @@ from semrec.errors import CorruptArtefactError, MissingArtefactError
 from semrec.workspace.digests import content_digest, sha256_hex
 from semrec.workspace.records import PartFile
 from semrec.workspace.storage import Storage
-from semrec.workspace.tables import TableFile, parquet_bytes, read_rows, read_table, write_table
+from semrec.workspace.tables import TableFile, parquet_bytes, read_table, read_table_by_rows, write_table
 
 TABLE = pa.table({"user_id": ["a", "b"], "value": pa.array([1.5, None], pa.float32())})
 
@@ -63,13 +63,13 @@ def test_one_changed_byte_is_refused_by_name(storage: Storage, at: int) -> None:
 def test_a_file_that_another_version_wrote_again_is_read_by_its_rows(storage: Storage) -> None:
     file = write_table(storage, "users/part-00000", TABLE)
     pq.write_table(TABLE, storage.full_path(file.file), compression="none")
-    assert read_rows(storage, file).equals(TABLE)
+    assert read_table_by_rows(storage, file).equals(TABLE)
     with pytest.raises(CorruptArtefactError):
         read_table(storage, file)
     for other in (parquet_bytes(TABLE.slice(1)), b"PAR1"):
         storage.write_bytes(file.file, other)
         with pytest.raises(CorruptArtefactError, match="another SHA-256"):
-            read_rows(storage, file)
+            read_table_by_rows(storage, file)
 
 
 def test_a_record_of_what_is_no_table_or_is_elsewhere_is_refused(storage: Storage) -> None:
