@@ -1,4 +1,4 @@
-"""The actor that all distributed work runs in: a thin skin over ordinary workers and functions."""
+"""Defines the actor that all distributed work runs in: a thin skin over ordinary workers and functions."""
 
 from __future__ import annotations
 

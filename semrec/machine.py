@@ -26,7 +26,7 @@ def machine() -> str:
 
 
 def resident_bytes() -> dict[str, int]:
-    """Memory that this process has in use, and the most it had: `resident_bytes` and `peak_resident_bytes`.
+    """Returns the memory that this process has in use, and the most it had: `resident_bytes` and `peak_resident_bytes`.
 
     Linux tells both; elsewhere the first is 0.
     """

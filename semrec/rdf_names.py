@@ -15,7 +15,7 @@ _ABSOLUTE: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\x00-\x20<>\"{}|\\^`%]
 
 
 def iri_of_name(name: str) -> str:
-    """The IRI of an item, an entity or a predicate. A name that is an IRI already stays as it is."""
+    """Returns the IRI of an item, an entity or a predicate. A name that is an IRI already stays as it is."""
     if _ABSOLUTE.fullmatch(name) and not name.startswith(BASE_IRI) and name.isascii():
         return name
     kept = _KEPT if not re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", name) else _KEPT.replace(":", "")
@@ -23,5 +23,5 @@ def iri_of_name(name: str) -> str:
 
 
 def name_of_iri(iri: str) -> str:
-    """The name of which this is the IRI."""
+    """Returns the name of which this is the IRI."""
     return unquote(iri.removeprefix(BASE_IRI)) if iri.startswith(BASE_IRI) else iri

@@ -49,7 +49,7 @@ class Target:
 
     @property
     def is_here(self) -> bool:
-        """Whether it is on this machine."""
+        """True where it is on this machine."""
         return is_loopback(urlsplit(self.url).hostname or "")
 
     def attack(self, attack: Attack, body: bytes | None) -> int:

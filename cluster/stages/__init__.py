@@ -1,1 +1,1 @@
-"""The stages that jobs call: one function per verb."""
+"""Holds the stages that jobs call: one function per verb."""

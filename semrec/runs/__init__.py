@@ -1,1 +1,1 @@
-"""Runs: one all-user scoring of a release, its verification, and what is live."""
+"""Plans and verifies runs, each one all-user scoring of a release, and says what is live."""

@@ -1,4 +1,4 @@
-"""Records: the typed pieces of JSON that manifests and the ledger are made of."""
+"""Defines records: the typed pieces of JSON that manifests and the ledger are made of."""
 
 from __future__ import annotations
 
