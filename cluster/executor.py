@@ -4,8 +4,8 @@ Every group has at most two parts at hand: one at work, one waiting. When an act
 group's parts go back to the queue, the other groups go on, and the group takes work again once Ray has restarted its actors
 elsewhere.
 
-What may go away by itself is tried again with growing pauses. An error that says so (`transient`) is one of the node: the
-group pauses, and the others take its parts. An untyped one is one of the part: the part pauses.
+What may go away by itself is tried again with growing pauses. An error that says so (`transient`), or that it is one of the
+node (`of_node`): the group pauses, and the others take its parts. An untyped one is one of the part: the part pauses.
 """
 
 from __future__ import annotations
@@ -46,8 +46,9 @@ def run_on_pool(
     """Does `parts` on `num_groups` groups of the pool; returns when all are committed, with the seconds until work began.
 
     The groups and their workers stay in the pool for the next plan; after an error they are ended, with what they are at.
-    A typed error of a worker ends the plan at once, for the same inputs would raise it again; a transient one does when all
-    workers have met such for ten minutes without a committed part. Raises NoWorkersError when no group becomes ready
+    A typed error of a worker ends the plan at once, for the same inputs would raise it again; one of a node does when no group
+    is left that has not met one, a transient one when all workers have met such for ten minutes without a committed part.
+    Raises NoWorkersError when no group becomes ready
     within `ready_within_s`, a part is lost with its worker more than eight times, or fails four times untyped.
     """
     groups = pool.groups(spec.shape, max(1, min(num_groups, len(parts))))
@@ -74,7 +75,8 @@ class _Dispatch:
         self._pauses: Counter[int] = Counter()
         self._not_before: dict[int, float] = {}  # part -> when it may be tried again
         self._last_ready = time.monotonic()
-        self._stuck_since: float | None = None  # the first transient error after the last committed part
+        self._stuck_since: float | None = None  # the first error of a node after the last committed part
+        self._unfit: set[int] = set()  # numbers of groups whose node met an error that stays there
         self._last_error: BaseException | None = None
 
     def run(self) -> float:
@@ -138,13 +140,16 @@ class _Dispatch:
         group.is_up = True
         if part is not None:
             group.num_failures, self._stuck_since = 0, None
+            self._unfit.discard(self._groups.index(group))
             self._on_done(result)
 
     def _fail(self, group: WorkerGroup, part: int | None, cause: BaseException) -> None:
         self._last_error = cause
         if isinstance(cause, SemrecError):
-            if not cause.transient:
+            if not (cause.transient or cause.of_node):
                 raise cause from None
+            if not cause.transient:
+                self._unfit.add(self._groups.index(group))
             self._wait_out(group, part, cause)
         elif isinstance(cause, RayError):
             self._lose_group(group, part, cause)
@@ -154,12 +159,13 @@ class _Dispatch:
             self._fail_part(part, cause)
 
     def _wait_out(self, group: WorkerGroup, part: int | None, cause: SemrecError) -> None:
-        """Pauses the group and the part after a transient error, unless all workers have met such for too long."""
+        """Pauses the group and the part, unless all workers have met errors of their nodes for too long, or such as stay."""
         now = time.monotonic()
         self._stuck_since = self._stuck_since or now
         self._pause_group(group)
         working = [other for other in self._groups if other.is_ready or other.num_failures]
-        if now - self._stuck_since > _NO_PART_S and all(other.num_failures for other in working):
+        is_too_long = now - self._stuck_since > _NO_PART_S and all(other.num_failures for other in working)
+        if is_too_long or len(self._unfit) == len(self._groups):
             raise cause from None
         if part is not None:
             self._retry_later(part, type(cause).__name__)

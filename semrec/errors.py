@@ -33,10 +33,12 @@ class SemrecError(Exception):
     """Base of every error that semrec raises on purpose.
 
     `got` is what was met, `expected` what should have been there, `remedy` what the reader can do now. `transient` errors
-    may go away by themselves, or on another node: trying again can help.
+    may go away by themselves, or on another node: trying again can help. Those `of_node` stay where they were met, and another
+    node may not meet them.
     """
 
     transient: ClassVar[bool] = False
+    of_node: ClassVar[bool] = False
 
     def __init__(self, got: str, *, expected: str, remedy: str) -> None:
         super().__init__(got, expected, remedy)
@@ -129,9 +131,13 @@ class NoWorkersError(SemrecError):
 class EncoderError(SemrecError):
     """The encoder cannot be loaded, or is not the one that was promised."""
 
+    of_node = True  # the files of one node may be missing or damaged
+
 
 class DeviceError(SemrecError):
-    """The requested device does not exist or cannot hold the work."""
+    """The requested device does not exist, cannot hold the work or multiplies wrongly."""
+
+    of_node = True
 
 
 class TrainingError(SemrecError):

@@ -81,7 +81,8 @@ class Snapshot:
 class Answer(NamedTuple):
     """The answer to one query. `user_id` or `item_id` names whom or what it is about, if anything; `mode` is a search's.
 
-    `num_deleted`, of a published list, counts its items that were deleted since and are left out. `num_excluded` counts
+    `num_deleted`, of a published list, counts its items that are left out: they were deleted since, or changed so that the
+    user may not see them. `num_excluded` counts
     items that the user may not see, in the few answers that are held against it once more: 0 unless something is broken.
     """
 
@@ -171,7 +172,8 @@ def execute_batch(executions: Sequence[Execution]) -> list[Response]:
 
 
 def published_answer(snapshot: Snapshot, user_id: str, k: int) -> Answer:
-    """The published list of a user without the items that were deleted since, cut to k; says how many were left out.
+    """The published list of a user, cut to k, without the items that were deleted since, or changed so that the user may not
+    see them; says how many were left out.
 
     Raises MissingArtefactError for a user that the run does not have.
     """
@@ -180,7 +182,7 @@ def published_answer(snapshot: Snapshot, user_id: str, k: int) -> Answer:
         raise MissingArtefactError(
             f"no user {user_id!r} in the published run", expected="a user of it", remedy="Ask with source=live."
         )
-    hits = [hit for hit in published.hits if hit.item_id not in snapshot.overlay.deleted]
+    hits = snapshot.served.still_shown(user_id, published.hits, snapshot.overlay)
     num_deleted = len(published.hits) - len(hits)
     reason = None if len(hits) >= k else _published_short_reason(snapshot, published, num_deleted)
     return Answer(snapshot, "batch", RankedList(hits[:k], reason), user_id, num_deleted=num_deleted)
@@ -192,7 +194,7 @@ _NOT_EXECUTED: Final = RuntimeError("not executed")
 def _published_short_reason(snapshot: Snapshot, published: Published, num_deleted: int) -> str:
     """Why what is left of a published list has fewer items than were asked for."""
     reason = published.short_reason or f"the run has published {snapshot.served.run_k} items for each user"
-    return f"{reason}; {num_deleted} of them were deleted since" if num_deleted else reason
+    return f"{reason}; {num_deleted} of them may no longer be shown" if num_deleted else reason
 
 
 def _execute_alike(executions: Sequence[Execution]) -> list[Response | BaseException]:

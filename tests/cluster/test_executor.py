@@ -15,7 +15,14 @@ from cluster import executor
 from cluster.executor import run_on_pool
 from cluster.local_ray import start_ray
 from cluster.pool import WorkerPool, WorkerSpec
-from semrec.errors import InputError, NoWorkersError, SemrecError, StoreUnavailableError, WorkspaceWriteError
+from semrec.errors import (
+    DeviceError,
+    InputError,
+    NoWorkersError,
+    SemrecError,
+    StoreUnavailableError,
+    WorkspaceWriteError,
+)
 from semrec.workspace.retries import backoff_s
 
 PARTS = range(6)
@@ -27,8 +34,9 @@ def typed(kind: type[SemrecError]) -> SemrecError:
     return kind("got", expected="expected", remedy="remedy")
 
 
-FULL_DISK, DOWN, WRONG, UNTYPED = (
+FULL_DISK, NO_DEVICE, DOWN, WRONG, UNTYPED = (
     typed(WorkspaceWriteError),
+    typed(DeviceError),
     typed(StoreUnavailableError),
     typed(InputError),
     OSError(5),
@@ -50,7 +58,7 @@ def pool() -> Iterator[WorkerPool]:
 class Worker:
     """Fails try number n of a part with `errors[part][n]`, and of its own start with `start_errors[n]`.
 
-    The one that first creates the file `broken` fails whatever it is given, as on a node whose disk is full.
+    The one that first creates the file `broken` fails with `of_one_node` whatever it is given, as on a node whose disk is full.
     """
 
     def __init__(
@@ -58,15 +66,15 @@ class Worker:
         folder: str,
         errors: dict[int, list[Exception]],
         start_errors: tuple[Exception, ...] = (),
-        is_one_broken: bool = False,
+        of_one_node: Exception | None = None,
     ) -> None:
         self.folder, self.errors = Path(folder), errors
         self.note("start", start_errors)
-        self.is_broken = is_one_broken and self.is_first()
+        self.broken = of_one_node if of_one_node and self.is_first() else None
 
     def run_part(self, part: int) -> int:
-        if self.is_broken:
-            raise FULL_DISK
+        if self.broken:
+            raise self.broken
         self.note(f"part-{part}", self.errors.get(part, ()))
         return part
 
@@ -137,10 +145,18 @@ def test_the_others_go_on_while_a_part_pauses(run: Run) -> None:
     assert run.done[-1] == 0
 
 
-def test_a_node_with_a_full_disk_leaves_its_parts_to_others(run: Run) -> None:
-    run.start(is_one_broken=True)
+@pytest.mark.parametrize("error", [FULL_DISK, NO_DEVICE], ids=["full disk", "device of no use"])
+def test_a_node_that_cannot_do_it_leaves_its_parts_to_others(run: Run, error: SemrecError) -> None:
+    run.start(of_one_node=error)
     assert sorted(run.done) == list(PARTS)
-    assert {reason for _, reason in run.retried} == {"WorkspaceWriteError"}
+    assert {reason for _, reason in run.retried} == {type(error).__name__}
+
+
+def test_an_error_that_every_node_has_ends_the_run_at_once(run: Run) -> None:
+    with pytest.raises(DeviceError):
+        run.start({part: [NO_DEVICE] * 99 for part in PARTS})
+    assert run.done == []
+    assert len(run.retried) <= 3  # at most two parts at hand of the first that fails, one of the other
 
 
 def test_a_typed_error_that_would_come_again_ends_the_run_at_once(run: Run) -> None:

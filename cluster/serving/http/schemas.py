@@ -81,7 +81,8 @@ class Answer(BaseModel):
     explain: dict[str, Any] | None = Field(None, description="When it was asked for.")
     why: dict[str, Any] | None = Field(None, description="When it was asked for.")
     num_deleted: int | None = Field(
-        None, description="In published lists: their items that were deleted since, and are left out."
+        None,
+        description="In published lists: their items that are left out, deleted since or no longer eligible for the user.",
     )
 
 

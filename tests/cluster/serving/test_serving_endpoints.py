@@ -285,7 +285,7 @@ def test_a_deleted_item_is_left_out_of_a_published_list_which_says_so(fresh: Loc
     answer = get(fresh, path, k=K, source="batch")
     assert answer["items"] == [item for item in before["items"] if item["item_id"] not in gone]
     assert answer["num_deleted"] == 2
-    assert answer["short_reason"] == "the run has published 5 items for each user; 2 of them were deleted since"
+    assert answer["short_reason"] == "the run has published 5 items for each user; 2 of them may no longer be shown"
     cut = get(fresh, path, k=2, source="batch")
     assert (cut["items"], cut["num_deleted"], cut["short_reason"]) == (answer["items"][:2], 2, None)
     assert fresh.live.now is not None
@@ -298,6 +298,17 @@ def test_a_deleted_item_is_left_out_of_a_published_list_which_says_so(fresh: Loc
     assert (listed(released), released["num_deleted"]) == (listed(before), 0)
     assert released["items"] == before["items"]
     assert "num_deleted" not in get(fresh, path, k=K)
+
+
+def test_an_item_that_its_user_may_no_longer_see_is_left_out_of_the_published_list(fresh: LocalReplica) -> None:
+    path, stated = "/v1/users/user-0/recommendations", fresh.world.stated["user-0"]
+    before = listed(get(fresh, path, k=K, source="batch"))
+    for (item_id, _), platforms in zip(before, (["Nova"], [], ["Nova", stated[0]]), strict=False):
+        body = {"title": "Moved", "text": "blue stars", "attributes": {"platform": platforms}}
+        assert fresh.client.put(f"/v1/items/{item_id}", json=body).status_code == 200
+    answer = get(fresh, path, k=K, source="batch")
+    assert (listed(answer), answer["num_deleted"]) == (before[2:], 2)
+    assert listed(get(fresh, path, k=K, source="batch", overlay="off")) == before
 
 
 def test_suggestions_and_the_map_follow_the_overlay(fresh: LocalReplica) -> None:
