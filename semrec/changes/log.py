@@ -28,9 +28,9 @@ __all__ = ["Appended", "Batch", "BatchToken", "LogPositions", "Segment", "Segmen
 
 _NAME: Final = re.compile(r"segment-(\d{12,})\.parquet")
 _BATCHES_KEY: Final = b"semrec.batches"
-_DIGESTS_KEY: Final = (
-    b"semrec.workspace.digests"  # apart from the batches, so that builds without digests read these segments
-)
+#: Apart from the batches, so that builds without digests read these segments. Some builds wrote the second key.
+_DIGESTS_KEY: Final = b"semrec.digests"
+_DIGESTS_KEYS: Final = (_DIGESTS_KEY, b"semrec.workspace.digests")
 _REMEMBERED: Final = 1_000  # segments whose tokens are read when a log is opened
 _MAX_TOKENS: Final = 100_000
 _READERS: Final = 16  # requests at a time to an object store
@@ -259,7 +259,8 @@ def _from_bytes(data: bytes, first: int, path: str) -> Segment:
         table = pq.read_table(pa.BufferReader(data), page_checksum_verification=True)
         metadata = table.schema.metadata or {}
         counts = json.loads(metadata[_BATCHES_KEY])
-        digests = json.loads(metadata[_DIGESTS_KEY]) if _DIGESTS_KEY in metadata else [""] * len(counts)
+        stored_digests = next((metadata[key] for key in _DIGESTS_KEYS if key in metadata), None)
+        digests = [""] * len(counts) if stored_digests is None else json.loads(stored_digests)
     except (pa.ArrowException, OSError, KeyError, ValueError) as error:
         raise CorruptArtefactError(
             f"{path} is not a segment ({error})",

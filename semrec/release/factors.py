@@ -18,10 +18,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
 from semrec.contracts import part_name
+from semrec.errors import CorruptArtefactError
 from semrec.models.sparse import ROWS_PER_BLOCK, SparseRows, block_edges, liked_pairs
 from semrec.release.arrays import read_array, write_array
 from semrec.release.training import part_events
@@ -201,10 +203,18 @@ def last_checkpoint(storage: Storage, release_id: str, kind: str) -> FactorsChec
 
 
 def block_arrays(storage: Storage, blocks: Sequence[TableFile], *names: str) -> Iterator[list[np.ndarray]]:
-    """Reads the arrays of these names, of one block after the other."""
+    """Reads the arrays of these names, of one block after the other. Raises CorruptArtefactError for other bytes."""
     for file in blocks:
-        with np.load(storage.open_local(file.file, num_bytes=file.num_bytes, sha256=file.sha256)) as stored:
-            yield [stored[name] for name in names]
+        try:
+            with np.load(storage.open_local(file.file, num_bytes=file.num_bytes, sha256=file.sha256)) as stored:
+                arrays = [stored[name] for name in names]
+        except (BadZipFile, ValueError, KeyError, EOFError) as error:
+            raise CorruptArtefactError(
+                f"{file.file} is no block of factors ({error})",
+                expected=f"the file with SHA-256 {file.sha256[:12]}...",
+                remedy="Remove the release's folder and run again: the training begins anew.",
+            ) from None
+        yield arrays
 
 
 def _open_likes(storage: Storage, file: TableFile) -> np.ndarray:

@@ -163,8 +163,8 @@ def set_bits(words_IW: np.ndarray, rows_N: np.ndarray, values_N: np.ndarray, sta
 
 
 def eligible_items(words_IW: np.ndarray, words_W: np.ndarray, clause_ranges: Sequence[tuple[int, int]]) -> np.ndarray:
-    """Which items pass every clause for one user: bool [I]."""
+    """Which items pass every clause for one user, `words_W`, or for the user beside each, uint64 [I, W]: bool [I]."""
     is_eligible = np.ones(len(words_IW), bool)
     for start, stop in clause_ranges:
-        is_eligible &= ((words_IW[:, start:stop] & words_W[start:stop]) != 0).any(axis=1)
+        is_eligible &= ((words_IW[:, start:stop] & words_W[..., start:stop]) != 0).any(axis=1)
     return is_eligible

@@ -30,17 +30,21 @@ def exact_ranks(engines: Sequence[Engine], queries: Queries, offsets: np.ndarray
         local = rows[inside] - first
         is_in_a_shard[inside] = True
         scores[inside] = canonical_scores(queries.vectors_QD[owner[inside]], shard.vectors(local))
-        for n, row in zip(inside, local, strict=True):
-            q = owner[n]
-            seen = queries.seen_rows[queries.seen_offsets[q] : queries.seen_offsets[q + 1]]
-            eligible = eligible_items(shard.words_IW[row : row + 1], queries.words_QW[q], shard.clause_ranges)[0]
-            is_visible[n] = eligible and rows[n] not in seen
+        is_visible[inside] = eligible_items(shard.words_IW[local], queries.words_QW[owner[inside]], shard.clause_ranges)
     if not is_in_a_shard.all():
         raise InputError(
             f"row {rows[~is_in_a_shard][0]}",
             expected="a row of the item matrix",
             remedy="Ask for items of this release.",
         )
+    is_visible &= ~_are_seen(queries, owner, rows)
     targets = Targets(offsets, rows, scores)
     before = sum((engine.count_before(queries, targets) for engine in engines), np.zeros(len(rows), np.int64))
     return np.where(is_visible, before + 1, 0)
+
+
+def _are_seen(queries: Queries, owner: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Which of the matrix rows `rows` the queries `owner` have seen: bool [N]."""
+    seen_by = np.repeat(np.arange(queries.num_queries), np.diff(queries.seen_offsets))
+    span = 1 + max(rows.max(initial=0), queries.seen_rows.max(initial=0))
+    return np.isin(owner * span + rows, seen_by * span + queries.seen_rows)

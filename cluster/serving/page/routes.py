@@ -13,7 +13,7 @@ GET /v1/archetypes           kinds of taste with users of each; 404 until `semre
 from __future__ import annotations
 
 import hashlib
-from functools import cache, lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -27,6 +27,7 @@ from cluster.serving.http.route import ApiRoute, TheCaller
 from cluster.serving.service import Service, needs_explain
 from semrec.changes.overlay import OverlayView
 from semrec.errors import MissingArtefactError
+from semrec.online.lru import Lru
 from semrec.release.reader import Release
 from semrec.reports.archetypes import ArchetypesManifest
 from semrec.reports.map import Legend, gone_points, items_with_title, map_bytes, map_items, map_legend, read_map
@@ -46,6 +47,11 @@ class _PublicPageRoute(_PageRoute):
 
 router = APIRouter(route_class=_PageRoute)
 public_router = APIRouter(route_class=_PublicPageRoute)
+
+#: Of this release and the one before; of requests that miss together one reads.
+_KEPT_POSITIONS: Final[Lru[Release, np.ndarray]] = Lru(2, lambda _: 1)
+_KEPT_LEGENDS: Final[Lru[Release, Legend]] = Lru(2, lambda _: 1)
+_KEPT_USERS: Final[Lru[Release, list[str]]] = Lru(2, lambda _: 1)
 
 _FOLDER: Final = Path(__file__).parent
 _TYPES: Final = {
@@ -172,18 +178,19 @@ def _now(request: Request) -> tuple[Release, OverlayView]:
     return snapshot.served.release, snapshot.overlay
 
 
-@lru_cache(maxsize=2)  # a map that is missing is looked for again
 def _positions(release: Release) -> np.ndarray:
-    return read_map(release)
+    return _KEPT_POSITIONS.get(release, lambda: read_map(release))  # a map that is missing is looked for again
 
 
-@lru_cache(maxsize=2)
 def _legend(release: Release) -> Legend:
-    return map_legend(release)
+    return _KEPT_LEGENDS.get(release, lambda: map_legend(release))
 
 
-@lru_cache(maxsize=2)
 def _some_users(release: Release) -> list[str]:
+    return _KEPT_USERS.get(release, lambda: _first_users(release))
+
+
+def _first_users(release: Release) -> list[str]:
     for part in release.manifest.users:
         ids: list[str] = read_table(release.storage, part, ["user_id"])["user_id"][:1000].to_pylist()
         if ids:

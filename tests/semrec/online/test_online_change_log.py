@@ -89,6 +89,19 @@ def test_a_segment_from_before_digests_is_read(tmp_path: Path) -> None:
     assert known.again(BatchToken("t", "any")).repeated
 
 
+@pytest.mark.parametrize("key", [b"semrec.digests", b"semrec.workspace.digests"])
+def test_digests_are_read_under_every_key_that_a_build_has_written(tmp_path: Path, key: bytes) -> None:
+    opened(Storage(str(tmp_path))).append([(rows(1, 2), BatchToken("t", "digest"))])
+    (file,) = (tmp_path / "log").iterdir()
+    table = pq.read_table(file)
+    metadata = {b"semrec.batches": table.schema.metadata[b"semrec.batches"], key: b'["digest"]'}
+    pq.write_table(table.replace_schema_metadata(metadata), file, write_page_checksum=True)
+    known = opened(Storage(str(tmp_path))).batch_of("t")
+    assert known is not None and known.again(BatchToken("t", "digest")).repeated
+    with pytest.raises(InputError):
+        known.again(BatchToken("t", "another"))
+
+
 def test_the_loser_of_a_race_reads_on_and_takes_the_next_numbers(storage: Storage) -> None:
     one, two = opened(storage), opened(storage)
     one.append([(rows(1, 2), BatchToken("shared"))])
