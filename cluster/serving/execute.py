@@ -182,7 +182,8 @@ def published_answer(snapshot: Snapshot, user_id: str, k: int) -> Answer:
         raise MissingArtefactError(
             f"no user {user_id!r} in the published run", expected="a user of it", remedy="Ask with source=live."
         )
-    hits = snapshot.served.still_shown(user_id, published.hits, snapshot.overlay)
+    user, eligibility = snapshot.served.user(user_id), snapshot.served.release.manifest.settings.eligibility
+    hits = published.still_shown(user.stated if user else {}, eligibility, snapshot.overlay)
     num_deleted = len(published.hits) - len(hits)
     reason = None if len(hits) >= k else _published_short_reason(snapshot, published, num_deleted)
     return Answer(snapshot, "batch", RankedList(hits[:k], reason), user_id, num_deleted=num_deleted)

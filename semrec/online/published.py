@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
+from semrec.changes.overlay import OverlayView
 from semrec.contracts import bucket_of
 from semrec.online.answers import ScoredItem
 from semrec.online.lru import Lru
+from semrec.release.oracle import may_see
 from semrec.workspace.manifests import RunManifest
 from semrec.workspace.storage import Storage
 from semrec.workspace.tables import TableFile, read_table
@@ -27,6 +30,17 @@ class Published:
     source: str
     short_reason: str | None
     hits: list[ScoredItem]
+
+    def still_shown(
+        self, stated: Mapping[str, Iterable[str]], eligibility: Iterable[str], overlay: OverlayView
+    ) -> list[ScoredItem]:
+        """The hits without items that were deleted since, or changed so that a user who states `stated` may not see them."""
+
+        def is_shown(item_id: str) -> bool:
+            change = overlay.changes.get(item_id)
+            return change is None or (not change.deleted and may_see(stated, change.attributes, eligibility))
+
+        return [hit for hit in self.hits if is_shown(hit.item_id)]
 
 
 class PublishedLists:

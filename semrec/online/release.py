@@ -136,19 +136,6 @@ class OnlineRelease:
             for hit in hits
         )
 
-    def still_shown(self, user_id: str, hits: Sequence[ScoredItem], overlay: OverlayView) -> list[ScoredItem]:
-        """The hits of a list of the release that were not deleted since, nor changed so that the user may not see them."""
-        if not any(hit.item_id in overlay.changes for hit in hits):
-            return list(hits)
-        user, names = self.user(user_id), self.release.manifest.settings.eligibility
-        stated = user.stated if user else {}
-
-        def is_shown(item_id: str) -> bool:
-            change = overlay.changes.get(item_id)
-            return change is None or (not change.deleted and may_see(stated, change.attributes, names))
-
-        return [hit for hit in hits if is_shown(hit.item_id)]
-
     def item(self, item_id: str, overlay: OverlayView) -> ItemFacts:
         """Title and attributes of an item as it now is. Raises MissingArtefactError for an unknown or deleted one."""
         change = overlay.changes.get(item_id)

@@ -35,8 +35,13 @@ def usable_formats(engine: str, dimension: int) -> tuple[str, ...]:
     faults = {name: product_fault(engine, coarse, dimension) for name, coarse in FORMATS.items()}
     for name, fault in faults.items():
         if fault:
-            _log.warning("engine %s does not use %s: %s", engine, name, fault)
+            _say_once(f"engine {engine} does not use {name}: {fault}")
     return tuple(name for name, fault in faults.items() if not fault)
+
+
+@cache
+def _say_once(text: str) -> None:
+    _log.warning(text)
 
 
 def usable_format(engine: str, preferred: str, dimension: int) -> str:
