@@ -123,11 +123,13 @@ def _counted(blocks: Iterable[tuple[np.ndarray, Fields]], num_rows: int) -> _Cou
         for of_field, texts in zip(found, fields, strict=True):
             text_N, code_N, terms = occurrences(texts)
             of_field.append((rows_B[text_N], code_N, terms))
-    every = pa.concat_arrays([pa.array([], pa.string()), *(own for of_field in found for *_, own in of_field)]).unique()
+    vocabularies = [own for of_field in found for *_, own in of_field]
+    every = pa.chunked_array(vocabularies, pa.string()).unique().cast(pa.large_string())
     terms = every.take(pc.sort_indices(every))
+    sorted_terms = SortedIds.of(terms)  # Arrow's look-up would hash all terms again for each block
 
     def counts_of(of_field: list[_Occurrences]) -> csr_array:
-        places = [pc.index_in(own, value_set=terms).to_numpy().astype(np.int64) for *_, own in of_field]
+        places = [sorted_terms.rows_of(own) for *_, own in of_field]
         row_N = np.concatenate([_NONE, *(rows for rows, *_ in of_field)])
         code_N = np.concatenate([_NONE, *(place[own] for place, (_, own, _) in zip(places, of_field, strict=True))])
         ones_N = np.ones(len(row_N), np.int32)
