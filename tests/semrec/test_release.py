@@ -194,7 +194,7 @@ def test_a_damaged_input_is_refused_by_name(tmp_path: Path) -> None:
     workspace = make_world(tmp_path)
     part = InteractionsManifest.read(workspace.storage).parts[2]
     data = bytearray(workspace.storage.read_bytes(part.file))
-    data[len(data) // 2] ^= 1
+    data[len(data) // 4 : len(data) // 2] = bytes(len(data) // 2 - len(data) // 4)  # one bit alone may be of no row
     workspace.storage.write_bytes(part.file, bytes(data))
     with pytest.raises(CorruptArtefactError, match=f"{part.file} has {len(data)} bytes and another SHA-256"):
         release(workspace)
