@@ -157,9 +157,7 @@ class UserParameters(ListParameters):
     """Options of a user's recommendations."""
 
     source: Literal["live", "batch"] = Field(
-        "live",
-        description="batch: the published list, cut to k, without items that were deleted since or are no longer eligible "
-        "(overlay=off: with them).",
+        "live", description="batch: the published list, without items deleted or not eligible since (overlay=off: all)."
     )
     explain: bool = Field(False, description="Say what each score is made of.")
     why: Id | None = Field(None, description="An item: why is it not shown, or at which place?")
