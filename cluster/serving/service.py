@@ -50,6 +50,7 @@ _READERS: Final = 2
 _BATCH_CHUNK: Final = 1_024  # queries of a batch that are one piece of work: others get their turn in between
 
 Read = TypeVar("Read")
+Found = TypeVar("Found")
 
 
 class Appender(Protocol):
@@ -94,6 +95,9 @@ class Service:
         self._quick: Batcher[Execution, Response] = Batcher("quick", execute, **bounds)
         self._slow: Batcher[Callable[[], Any], Any] = Batcher(
             "slow", _call_each, max_batch=1, max_waiting=args.max_waiting
+        )
+        self._searches: Batcher[Callable[[], Any], Any] = Batcher(
+            "searches", _call_each, max_batch=1, max_waiting=args.max_waiting
         )
         self._texts: Batcher[tuple[TextEncoder, str], np.ndarray] = Batcher("texts", _text_vectors, **bounds)
         self._contents = ContentProcessor(args, self._text_vector)
@@ -213,6 +217,14 @@ class Service:
             )
         return known or await self._appender.append_events(checked.accepted, token), refused
 
+    async def search_relations(self, search: Callable[..., Found], *arguments: Any, **options: Any) -> Found:
+        """Returns what a search in the relations finds. They take turns: one may take seconds, and holds nobody else up.
+
+        Raises OverloadedError when too many wait, and what the search raises.
+        """
+        found: Found = await self._searches.do(partial(search, *arguments, **options))
+        return found
+
     def describe_release(self) -> dict[str, Any]:
         """What is served: the fields of `ReleaseInfo` in `http/schemas` and in the protocol of gRPC."""
         snapshot = self.snapshot()
@@ -283,7 +295,7 @@ class Service:
 
     def close(self) -> None:
         """Ends the threads, and writes what the log of answers holds."""
-        for batcher in (self._quick, self._slow, self._texts, self._contents):
+        for batcher in (self._quick, self._slow, self._searches, self._texts, self._contents):
             batcher.close()
         self._readers.shutdown(wait=False, cancel_futures=True)
         self.recorder.close()

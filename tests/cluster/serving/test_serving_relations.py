@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
@@ -14,6 +16,7 @@ from serving_world import import_relations, make_world, publish_world
 
 from cluster.serving.grpc import recommender_pb2 as pb
 from cluster.serving.grpc.serializer import MESSAGES
+from cluster.serving.http.routes import graph
 from cluster.serving.queries import ListOptions, UserQuery
 from semrec.changes.overlay import OverlayView
 from semrec.online.relations import related_items
@@ -48,6 +51,28 @@ def test_related_items_and_paths_are_those_of_the_release(replica: LocalReplica)
         ("directed_by", True),
         ("sequel_of", False),
     ]
+
+
+def test_searches_take_turns_and_hold_nobody_else_up(replica: LocalReplica, monkeypatch: pytest.MonkeyPatch) -> None:
+    num_at_once, most_at_once, go_on = 0, 0, threading.Event()
+
+    def slow(*_: Any, **__: Any) -> list[Any]:
+        nonlocal num_at_once, most_at_once
+        num_at_once += 1
+        most_at_once = max(most_at_once, num_at_once)
+        go_on.wait(30)
+        num_at_once -= 1
+        return []
+
+    monkeypatch.setattr(graph, "paths_between", slow)
+    with ThreadPoolExecutor(40) as clients:  # more than the threads that others share
+        searches = [clients.submit(replica.client.get, "/v1/graph/path?start=n01&end=n03") for _ in range(40)]
+        try:
+            assert replica.client.get(f"/v1/users/{_USER}/recommendations?source=batch").status_code == 200
+        finally:
+            go_on.set()
+        assert {search.result().status_code for search in searches} == {200}
+    assert most_at_once == 1
 
 
 @pytest.mark.parametrize(

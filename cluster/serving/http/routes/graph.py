@@ -30,7 +30,7 @@ async def get_related(
     """The items that relations lead to from one, rare relations first, each with its path."""
     snapshot = service.snapshot()
     served, overlay = snapshot.served, snapshot.overlay
-    related = await asyncio.to_thread(
+    related = await service.search_relations(
         related_items, served, item_id, parameters.k, overlay, predicates=parameters.predicate or None
     )
     items = [
@@ -45,7 +45,7 @@ async def get_paths(parameters: Annotated[PathParameters, Query()], service: The
     """The ways from an item or entity to another, rare relations first."""
     snapshot = service.snapshot()
     served, overlay = snapshot.served, snapshot.overlay
-    paths = await asyncio.to_thread(
+    paths = await service.search_relations(
         paths_between,
         served,
         parameters.start,
