@@ -26,7 +26,7 @@ _CORE_TYPES: Final[Mapping[str, frozenset[str]]] = {
 def kernel_choices(engine: str) -> list[str]:
     """Names of the kernels that `engine` can be told to take and this processor can run, the library's own choice first."""
     if engine != "faiss-cpu":
-        return [LIBRARY_CHOICE]  # torch offers none for its products
+        return [LIBRARY_CHOICE]  # torch offers none that keeps float32
     flags = _processor_flags()
     return [LIBRARY_CHOICE, *(name for name, needed in _CORE_TYPES.items() if needed <= flags)]
 
