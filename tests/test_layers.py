@@ -63,6 +63,22 @@ def test_imports_run_one_way(package: str) -> None:
         assert ours <= ALLOWED[package], f"{path} imports {ours - ALLOWED[package]}"
 
 
+def test_no_room_of_semrec_can_reach_itself() -> None:
+    rooms = {path.parent.name for path in in_package("semrec") if path.parent.parent.name == "semrec"}
+    imported_by: dict[str, set[str]] = {room: set() for room in rooms}
+    for path in in_package("semrec"):
+        room = path.relative_to(ROOT / "semrec").parts[0]
+        if room in rooms:
+            imported_by[room] |= {name.split(".")[1] for name in imports_of(path) if name.startswith("semrec.")} & rooms
+    for room in rooms:
+        reached, ahead = set[str](), imported_by[room] - {room}
+        while ahead:
+            reached |= ahead
+            ahead = {other for near in ahead for other in imported_by[near] - {near}} - reached
+        assert room not in reached, f"{room} imports {sorted(imported_by[room])}, of which one imports it again"
+    assert {"changes", "data"} <= rooms
+
+
 @pytest.mark.parametrize("library", ["ray", "fastapi"])
 def test_only_cluster_imports_ray_and_the_web_framework(library: str) -> None:
     users = {path for path in FILES if library in {name.partition(".")[0] for name in imports_of(path)}}

@@ -12,7 +12,6 @@ import numpy as np
 
 from cluster.serving.queries import AnonymousQuery, Query, SearchQuery, SimilarQuery, UserQuery
 from semrec.changes.events import Event, RecentEvents
-from semrec.changes.log import LogPositions
 from semrec.changes.overlay import OverlayView
 from semrec.errors import MissingArtefactError
 from semrec.online.anonymous import anonymous_profile, anonymous_query
@@ -24,6 +23,7 @@ from semrec.online.profile import UserProfile
 from semrec.online.published import Published
 from semrec.online.release import OnlineRelease
 from semrec.online.users import rank_query_of
+from semrec.workspace.log import LogPositions
 
 __all__ = [
     "Answer",

@@ -33,13 +33,13 @@ from cluster.serving.settings import ServeArgs
 from cluster.serving.stats import Statistics
 from cluster.serving.watcher import ReleaseWatcher
 from semrec.changes.events import Event, LiveItems, check_events
-from semrec.changes.log import Batch, BatchToken
 from semrec.changes.overlay import ItemChange, checked_item
 from semrec.errors import EncoderError, InputError
 from semrec.machine import resident_bytes
 from semrec.online.encoders import describe_encoders, describe_models
 from semrec.online.json_size import check_json_size
 from semrec.online.telemetry import AnswerLog
+from semrec.workspace.log import Batch, BatchToken
 
 __all__ = ["Appender", "Service", "needs_explain"]
 

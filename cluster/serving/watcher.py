@@ -10,11 +10,11 @@ from typing import Final
 
 from cluster.serving.encoders import OverlayVectors, ReleaseEncoders, TextEncoder
 from cluster.serving.execute import Ranker, Snapshot
-from semrec.changes.log import LogPositions
 from semrec.changes.state import OverlayState
 from semrec.online.release import OnlineRelease
 from semrec.release.reader import Release
 from semrec.runs.live import Live, require_live
+from semrec.workspace.log import LogPositions
 from semrec.workspace.storage import Storage
 
 __all__ = ["Opener", "ReleaseWatcher"]

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from semrec.changes.log import LogPositions
 from semrec.changes.state import event_log, item_log
 from semrec.data.catalogue import stage_items
 from semrec.data.interactions import WeightRule, stage_interactions
@@ -21,6 +20,7 @@ from semrec.data.rejects import ReadStats
 from semrec.data.staging import Staged, applied_sequence, scratch_folder, stored_manifest
 from semrec.errors import RunBusyError
 from semrec.workspace.folder import Workspace
+from semrec.workspace.log import LogPositions
 from semrec.workspace.manifests import CatalogueManifest, InteractionsManifest
 from semrec.workspace.storage import Storage
 

@@ -9,8 +9,8 @@ from typing import Final
 
 import pyarrow as pa
 
-from semrec.changes.log import Batch, BatchToken, Segment, SegmentLog
 from semrec.errors import InputError
+from semrec.workspace.log import Batch, BatchToken, Segment, SegmentLog
 
 __all__ = ["GroupCommit"]
 

@@ -6,11 +6,11 @@ import threading
 from dataclasses import dataclass, field
 
 from semrec.changes.events import Event, RecentEvents, events_in
-from semrec.changes.log import LogPositions, SegmentLog
 from semrec.changes.overlay import OVERLAY_SCHEMA, ItemChange, OverlayView, changes_of
 from semrec.contracts import INTERACTIONS_SCHEMA
 from semrec.data.online import EVENTS_FOLDER, OVERLAY_FOLDER
 from semrec.data.staging import applied_sequence
+from semrec.workspace.log import LogPositions, SegmentLog
 from semrec.workspace.manifests import CatalogueManifest, InteractionsManifest
 from semrec.workspace.storage import Storage
 

@@ -17,7 +17,6 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from semrec.changes.log import LogPositions
 from semrec.contracts import QUARANTINE_SCHEMA, part_name
 from semrec.data.ahead import RecordedStats
 from semrec.data.catalogue import known_items
@@ -37,6 +36,7 @@ from semrec.errors import InputError
 from semrec.workspace.digests import fingerprint
 from semrec.workspace.folder import Workspace
 from semrec.workspace.ledger import Ledger, PartRecord, Plan, PlannedPart, build_info
+from semrec.workspace.log import LogPositions
 from semrec.workspace.manifests import CatalogueManifest
 from semrec.workspace.quarantine import DEFAULT_MAX_SHARE
 from semrec.workspace.records import TableFile

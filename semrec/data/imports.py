@@ -12,7 +12,6 @@ from typing import Any, Final, Literal, TypeVar
 import numpy as np
 import pyarrow as pa
 
-from semrec.changes.log import LogPositions
 from semrec.data.ahead import read_ahead
 from semrec.data.catalogue import known_items
 from semrec.data.columns import ColumnMap
@@ -34,6 +33,7 @@ from semrec.data.staging import check_not_empty, is_append, scratch_folder
 from semrec.data.times import TimeReader
 from semrec.errors import InputError
 from semrec.workspace.folder import Workspace
+from semrec.workspace.log import LogPositions
 from semrec.workspace.quarantine import DEFAULT_MAX_SHARE
 from semrec.workspace.storage import Storage
 

@@ -13,7 +13,6 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-from semrec.changes.log import LogPositions
 from semrec.data.columns import ColumnMap
 from semrec.data.delimited import read_delimited
 from semrec.data.dialects import guess_dialect
@@ -29,6 +28,7 @@ from semrec.data.staging import scratch_folder
 from semrec.data.times import TimeReader
 from semrec.errors import InputError
 from semrec.workspace.folder import Workspace
+from semrec.workspace.log import LogPositions
 from semrec.workspace.storage import Storage
 
 __all__ = ["Column", "Inspection", "inspect"]

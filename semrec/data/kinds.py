@@ -12,7 +12,6 @@ from typing import Final
 
 import pyarrow as pa
 
-from semrec.changes.log import LogPositions
 from semrec.contracts import INTERACTIONS_SCHEMA, RELATIONS_SCHEMA
 from semrec.data.catalogue import known_items, stage_items
 from semrec.data.columns import ColumnMap
@@ -28,6 +27,7 @@ from semrec.data.times import TIME_UNITS, TimeReader
 from semrec.data.users import stage_users
 from semrec.errors import InputError
 from semrec.workspace.folder import Workspace
+from semrec.workspace.log import LogPositions
 from semrec.workspace.manifests import InteractionsManifest
 from semrec.workspace.storage import Storage
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
 
-from semrec.changes.log import LogPositions
 from semrec.data.catalogue import NUM_ID_BUCKETS, items_in, stage_items
 from semrec.data.columns import ColumnMap
 from semrec.data.delimited import CSV, DAT, read_delimited
@@ -26,6 +25,7 @@ from semrec.data.tags import TAG_COLUMNS, TagSpill
 from semrec.data.users import stage_users
 from semrec.errors import InputError
 from semrec.workspace.folder import Workspace
+from semrec.workspace.log import LogPositions
 from semrec.workspace.manifests import UsersManifest
 from semrec.workspace.quarantine import DEFAULT_MAX_SHARE
 

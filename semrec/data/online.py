@@ -12,11 +12,11 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from semrec.changes.log import LogPositions, SegmentLog
 from semrec.data.rejects import RejectsRows
 from semrec.data.rows import ITEM_ROWS_SCHEMA, ItemRow, item_tables
 from semrec.data.staging import applied_sequence, stored_manifest
 from semrec.errors import CorruptArtefactError, SchemaError
+from semrec.workspace.log import LogPositions, SegmentLog
 from semrec.workspace.manifests import CatalogueManifest, InteractionsManifest
 from semrec.workspace.storage import Storage
 

@@ -19,10 +19,10 @@ import ray
 
 from semrec.changes.events import Event, event_table, events_in
 from semrec.changes.group_commit import GroupCommit
-from semrec.changes.log import Batch, BatchToken, Segment, SegmentLog
 from semrec.changes.overlay import ItemChange, change_table, changes_of
 from semrec.changes.state import Update, event_log, item_log
 from semrec.workspace.digests import sha256_hex
+from semrec.workspace.log import Batch, BatchToken, Segment, SegmentLog
 from semrec.workspace.storage import Storage
 
 __all__ = ["NAMESPACE", "OverlayActor", "actor_name", "overlay_actor"]

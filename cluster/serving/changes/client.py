@@ -16,10 +16,10 @@ from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskErro
 
 from cluster.serving.changes.actor import overlay_actor
 from semrec.changes.events import Event
-from semrec.changes.log import Batch, BatchToken
 from semrec.changes.overlay import ItemChange
 from semrec.changes.state import OverlayState
 from semrec.errors import NoWorkersError, SemrecError
+from semrec.workspace.log import Batch, BatchToken
 
 __all__ = ["OverlayClient", "OverlayFollower"]
 

@@ -7,8 +7,8 @@ from typing import Annotated
 from fastapi import Depends, Header, Request
 
 from cluster.serving.http.route import TheCaller, TheService
-from semrec.changes.log import BatchToken
 from semrec.workspace.digests import sha256_hex
+from semrec.workspace.log import BatchToken
 
 __all__ = ["ChangeToken"]
 

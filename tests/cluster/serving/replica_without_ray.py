@@ -19,11 +19,11 @@ from cluster.serving.settings import ServeArgs
 from cluster.serving.stats import Statistics
 from cluster.serving.watcher import ReleaseWatcher
 from semrec.changes.events import Event
-from semrec.changes.log import Batch, BatchToken
 from semrec.changes.overlay import ItemChange
 from semrec.errors import InputError
 from semrec.online.release import OnlineRelease
 from semrec.online.telemetry import AnswerLog, user_key
+from semrec.workspace.log import Batch, BatchToken
 from semrec.workspace.storage import Storage
 
 __all__ = ["LocalReplica", "WordEncoder", "refused"]

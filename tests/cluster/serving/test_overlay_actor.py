@@ -27,7 +27,6 @@ from cluster.serving.changes.actor import NAMESPACE, actor_name, overlay_actor
 from cluster.serving.changes.client import OverlayClient, OverlayFollower
 from cluster.stages.pipeline import PipelineResult, run_pipeline
 from semrec.changes.events import Event, event_table
-from semrec.changes.log import BatchToken, LogPositions
 from semrec.changes.overlay import ItemChange, change_table
 from semrec.changes.state import OverlayState, event_log, item_log
 from semrec.contracts import bucket_of
@@ -39,6 +38,7 @@ from semrec.release.reader import Release
 from semrec.runs.publish import rollback
 from semrec.settings import ScoreSettings, Settings
 from semrec.workspace.folder import Workspace
+from semrec.workspace.log import BatchToken, LogPositions
 from semrec.workspace.storage import Storage
 from semrec.workspace.tables import read_table
 

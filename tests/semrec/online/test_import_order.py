@@ -16,11 +16,11 @@ from serving_world import event_table, make_world, publish_world
 from semrec.changes.compact import CompactionReport, compact_changes
 from semrec.changes.events import Event
 from semrec.changes.events import event_table as segment_table
-from semrec.changes.log import LogPositions
 from semrec.changes.overlay import ItemChange, change_table
 from semrec.changes.state import OverlayState, event_log, item_log
 from semrec.data import ItemRow, import_interactions, import_items, import_movielens
 from semrec.workspace.folder import Workspace
+from semrec.workspace.log import LogPositions
 from semrec.workspace.manifests import CatalogueManifest, InteractionsManifest
 from semrec.workspace.tables import read_table
 

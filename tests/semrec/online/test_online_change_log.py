@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from semrec.changes.group_commit import GroupCommit
-from semrec.changes.log import Batch, BatchToken, Segment, SegmentLog
 from semrec.errors import CorruptArtefactError, InputError, WorkspaceWriteError
+from semrec.workspace.log import Batch, BatchToken, Segment, SegmentLog
 from semrec.workspace.storage import Storage
 
 SCHEMA = pa.schema([pa.field("n", pa.int64(), nullable=False)])
@@ -198,7 +198,7 @@ def test_another_reader_finds_ordinary_parquet(tmp_path: Path) -> None:
 
 WRITER = """
 import sys, pyarrow as pa
-from semrec.changes.log import SegmentLog
+from semrec.workspace.log import SegmentLog
 from semrec.workspace.storage import Storage
 schema = pa.schema([pa.field("n", pa.int64(), nullable=False)])
 log = SegmentLog(Storage(sys.argv[1]), "log", schema)

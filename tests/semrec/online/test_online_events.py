@@ -17,7 +17,6 @@ from cluster.stages.release import ReleaseResult, build_release
 from semrec.bench.generated import write_catalogue, write_embedding
 from semrec.changes.compact import CompactionReport, compact_changes
 from semrec.changes.events import Event, LiveItems, RecentEvents, check_events, event_table
-from semrec.changes.log import Batch, BatchToken, LogPositions
 from semrec.changes.overlay import ItemChange, OverlayView, change_table
 from semrec.changes.state import OverlayState, event_log, item_log
 from semrec.contracts import INTERACTIONS_SCHEMA, bucket_of
@@ -28,6 +27,7 @@ from semrec.progress import NoProgress
 from semrec.release.reader import Release
 from semrec.settings import ReleaseSettings
 from semrec.workspace.folder import Workspace
+from semrec.workspace.log import Batch, BatchToken, LogPositions
 from semrec.workspace.manifests import AppliedSequences, CatalogueManifest, InteractionsManifest
 from semrec.workspace.storage import Storage
 from semrec.workspace.tables import read_table

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from semrec.changes.log import LogPositions, SegmentLog
 from semrec.changes.overlay import OVERLAY_SCHEMA, ItemChange, OverlayView, change_table, changes_of, checked_item
 from semrec.changes.state import OverlayState, Update
 from semrec.data import ItemRow, import_items
 from semrec.errors import InputError
 from semrec.sorted_ids import SortedIds
 from semrec.workspace.folder import Workspace
+from semrec.workspace.log import LogPositions, SegmentLog
 from semrec.workspace.manifests import CatalogueManifest
 from semrec.workspace.storage import Storage
 from semrec.workspace.tables import read_table

@@ -15,7 +15,6 @@ from whole_path import release, score
 
 from semrec.bench.generated import write_embedding
 from semrec.changes.compact import compact_changes
-from semrec.changes.log import LogPositions
 from semrec.changes.state import OverlayState
 from semrec.contracts import SCHEMA_VERSION
 from semrec.online.release import OnlineRelease
@@ -25,6 +24,7 @@ from semrec.runs.live import require_live
 from semrec.runs.publish import publish, rollback
 from semrec.runs.verify import verify_run
 from semrec.workspace.folder import Workspace
+from semrec.workspace.log import LogPositions
 from semrec.workspace.manifests import CatalogueManifest, ReleaseManifest, RunManifest
 from semrec.workspace.tables import read_table
 
