@@ -24,6 +24,9 @@ __all__ = ["fetch_public", "public_address"]
 
 _MAX_REDIRECTS: Final = 5
 _REDIRECTS: Final = (301, 302, 303, 307, 308)
+#: Addresses of version 6 whose last 32 bits are one of version 4, to which a gateway or the kernel leads (RFC 6052, 4291).
+_WITH_VERSION_4: Final = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("::/96"))
+_LOCAL_TRANSLATION: Final = ipaddress.IPv6Network("64:ff9b:1::/48")  # RFC 8215, which Python 3.11 takes for global
 
 
 @dataclass(frozen=True)
@@ -65,8 +68,13 @@ def public_address(host: str, port: int) -> str:
 def _is_public(address: str) -> bool:
     parsed = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(parsed, ipaddress.IPv6Address):
+        if parsed in _LOCAL_TRANSLATION:
+            return False
         # An address of version 4 within one of version 6 leads to the former.
-        parsed = parsed.ipv4_mapped or parsed.sixtofour or parsed
+        if any(parsed in network for network in _WITH_VERSION_4):
+            parsed = ipaddress.IPv4Address(int(parsed) & 0xFFFFFFFF)
+        else:
+            parsed = parsed.ipv4_mapped or parsed.sixtofour or parsed
     return parsed.is_global and not parsed.is_multicast
 
 

@@ -80,6 +80,7 @@ def fetch(uri: str, timeout_s: float = 5.0) -> bytes:
     [
         "127.0.0.1", "localhost", "10.0.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "0.0.0.0", "2130706433",
         "[::1]", "[fd00::1]", "[fe80::1]", "[::ffff:10.0.0.1]", "[2002:a00:1::]", "224.0.0.1",
+        "[64:ff9b::a9fe:a9fe]", "[64:ff9b:1::a00:1]", "[::127.0.0.1]",
     ],
 )  # fmt: skip
 def test_addresses_that_are_not_public_are_refused(host: str) -> None:
