@@ -182,8 +182,10 @@ def published_answer(snapshot: Snapshot, user_id: str, k: int) -> Answer:
         raise MissingArtefactError(
             f"no user {user_id!r} in the published run", expected="a user of it", remedy="Ask with source=live."
         )
-    user, eligibility = snapshot.served.user(user_id), snapshot.served.release.manifest.settings.eligibility
-    hits = published.still_shown(user.stated if user else {}, eligibility, snapshot.overlay)
+    served, overlay, hits = snapshot.served, snapshot.overlay, published.hits
+    if any(hit.item_id in overlay.changes for hit in hits):
+        user = served.user(user_id)
+        hits = published.still_shown(user.stated if user else {}, served.release.manifest.settings.eligibility, overlay)
     num_deleted = len(published.hits) - len(hits)
     reason = None if len(hits) >= k else _published_short_reason(snapshot, published, num_deleted)
     return Answer(snapshot, "batch", RankedList(hits[:k], reason), user_id, num_deleted=num_deleted)
@@ -260,8 +262,8 @@ def _respond(prepared: _Prepared, rankings: Sequence[RankedList]) -> Response:
     execution, query, rank_query = prepared.execution, prepared.execution.query, prepared.rank_queries[0]
     snapshot, options = execution.snapshot, query.options
     served, overlay = snapshot.served, snapshot.overlay
-    found = fused(served, overlay, prepared.rank_queries, rankings, options.num_ranked)
-    ranked = diversified(served, found, options.k, options.diversity, overlay)
+    candidates = fused(served, overlay, prepared.rank_queries, rankings, options.num_ranked)
+    ranked = diversified(served, candidates, options.k, options.diversity, overlay)
     if isinstance(query, SimilarQuery):
         answer = Answer(snapshot, prepared.source, ranked, item_id=query.item_id)
     elif isinstance(query, SearchQuery):

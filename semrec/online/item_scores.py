@@ -9,6 +9,7 @@ import numpy as np
 
 from semrec.changes.overlay import OverlayView
 from semrec.online.answers import WORDS, RankQuery
+from semrec.online.item_vectors import unknown_item
 from semrec.scoring.canonical import canonical_scores
 
 if TYPE_CHECKING:
@@ -24,9 +25,9 @@ def scores_of(
 
     The rows that `served` holds do not matter. Raises MissingArtefactError for an unknown item.
     """
-    vectors_ND = served.vectors_of(item_ids, overlay)
     if rank_query.source == WORDS:
         return _word_scores(served, rank_query.terms or (), item_ids, overlay)
+    vectors_ND = served.vectors_of(item_ids, overlay)
     if rank_query.vector is None:
         return _popularity_of(served, item_ids)
     return canonical_scores(rank_query.vector[None], vectors_ND)
@@ -34,7 +35,7 @@ def scores_of(
 
 def popularity_shares(served: OnlineRelease, item_ids: Sequence[str]) -> np.ndarray:
     """ln(1 + popularity) of items as a share of the most popular one's: float64 [len(item_ids)], 0 for a new item."""
-    most = np.log1p(float(served.popularity_I.max(initial=0)))
+    most = np.log1p(served.greatest_popularity)
     return np.log1p(_popularity_of(served, item_ids).astype(np.float64)) / (most or 1.0)
 
 
@@ -51,7 +52,10 @@ def _word_scores(
         (served.release.word_index, served.items.row_of, False),
         (served.changed_words(overlay), overlay.place_of, True),
     ):
-        own = [n for n, item_id in enumerate(item_ids) if (item_id in overlay.changes) == is_changed]
-        if index is not None and own:
-            score_N[own] = index.scores_of(terms, np.array([place_of[item_ids[n]] for n in own], np.int64))
+        numbers = [n for n, item_id in enumerate(item_ids) if (item_id in overlay.changes) == is_changed]
+        places = [place_of.get(item_ids[n]) for n in numbers]
+        if None in places:
+            raise unknown_item(item_ids[numbers[places.index(None)]], served.release_id)
+        if index is not None and numbers:
+            score_N[numbers] = index.scores_of(terms, np.array(places, np.int64))
     return score_N

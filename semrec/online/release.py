@@ -152,6 +152,11 @@ class OnlineRelease:
         return Reasons(graph, self.release.item_ids) if graph is not None else None
 
     @cached_property
+    def greatest_popularity(self) -> float:
+        """How many users had the item that most had."""
+        return float(self.popularity_I.max(initial=0))
+
+    @cached_property
     def sparql(self) -> SparqlStore | None:
         """The relations as SPARQL sees them: those of the release, whatever changed since; None without any."""
         if self.release.graph is None:
