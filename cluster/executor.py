@@ -76,7 +76,6 @@ class _Dispatch:
         self._not_before: dict[int, float] = {}  # part -> when it may be tried again
         self._last_ready = time.monotonic()
         self._stuck_since: float | None = None  # the first error of a node after the last committed part
-        self._unfit: set[int] = set()  # numbers of groups whose node met an error that stays there
         self._last_error: BaseException | None = None
 
     def run(self) -> float:
@@ -140,7 +139,7 @@ class _Dispatch:
         group.is_up = True
         if part is not None:
             group.num_failures, self._stuck_since = 0, None
-            self._unfit.discard(self._groups.index(group))
+            group.is_unfit = False
             self._on_done(result)
 
     def _fail(self, group: WorkerGroup, part: int | None, cause: BaseException) -> None:
@@ -148,8 +147,7 @@ class _Dispatch:
         if isinstance(cause, SemrecError):
             if not (cause.transient or cause.of_node):
                 raise cause from None
-            if not cause.transient:
-                self._unfit.add(self._groups.index(group))
+            group.is_unfit |= not cause.transient
             self._wait_out(group, part, cause)
         elif isinstance(cause, RayError):
             self._lose_group(group, part, cause)
@@ -165,7 +163,7 @@ class _Dispatch:
         self._pause_group(group)
         working = [other for other in self._groups if other.is_ready or other.num_failures]
         is_too_long = now - self._stuck_since > _NO_PART_S and all(other.num_failures for other in working)
-        if is_too_long or len(self._unfit) == len(self._groups):
+        if is_too_long or all(other.is_unfit for other in self._groups):
             raise cause from None
         if part is not None:
             self._retry_later(part, type(cause).__name__)

@@ -78,6 +78,7 @@ class WorkerGroup:
     starting: list[Any] = field(default_factory=list)  # references of `load`, empty once the group works
     at_hand: dict[Any, int] = field(default_factory=dict)  # reference -> part
     retry_at: float = 0.0
+    is_unfit: bool = False  # its node met an error that stays there, and did no part of this plan since
     num_failures: int = 0  # of its start or its parts, since one of its parts was last committed
 
     @property
@@ -88,7 +89,7 @@ class WorkerGroup:
         """Takes up a plan; what is left of an earlier one, such as a start that nobody waited for, is forgotten."""
         self.assignments = assignments
         self.at_hand.clear()
-        self.num_failures = 0
+        self.num_failures, self.is_unfit = 0, False
         self.start()
 
     def start(self) -> None:

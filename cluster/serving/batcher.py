@@ -17,7 +17,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from cluster.serving.errors import OverloadedError
 
-__all__ = ["Batcher"]
+__all__ = ["Batcher", "call_each"]
 
 Request = TypeVar("Request")
 Result = TypeVar("Result")
@@ -113,6 +113,11 @@ class Batcher(Generic[Request, Result]):
             self._queue.put(_STOP)
             waiting = waiting[: waiting.index(_STOP)]
         return waiting
+
+
+def call_each(jobs: Sequence[Callable[[], Any]]) -> list[Any]:
+    """Calls each job: the work of a Batcher whose requests are calls, and whose batches are of one."""
+    return [job() for job in jobs]
 
 
 def _settle(futures: list[asyncio.Future[Any]], results: Sequence[Any]) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from cluster.serving.batcher import Batcher
+from cluster.serving.batcher import Batcher, call_each
 from cluster.serving.execute import Answer, Snapshot
 from cluster.serving.queries import ListOptions
 from cluster.serving.settings import ServeArgs
@@ -46,7 +46,9 @@ class ContentProcessor:
     def __init__(self, args: ServeArgs, text_vector: Callable[[Snapshot, str], Awaitable[np.ndarray]]) -> None:
         self._args, self._text_vector = args, text_vector
         self._encoders = ContentEncoders()
-        self._jobs: Batcher[Callable[[], Any], Any] = Batcher("contents", _done, max_batch=1, max_waiting=_MAX_WAITING)
+        self._jobs: Batcher[Callable[[], Any], Any] = Batcher(
+            "contents", call_each, max_batch=1, max_waiting=_MAX_WAITING
+        )
 
     async def process(
         self, snapshot: Snapshot, contents: Sequence[Content], options: ListOptions
@@ -82,7 +84,3 @@ def _nearest(snapshot: Snapshot, processed: Processed, options: ListOptions) -> 
     query = nearest_query(snapshot.served, snapshot.overlay, processed, filters=options.filters, k=options.k)
     (ranked,) = snapshot.rank([query], snapshot.overlay)
     return ContentAnswer(processed, Answer(snapshot, "search", ranked, mode="dense"))
-
-
-def _done(jobs: list[Callable[[], Any]]) -> list[Any]:
-    return [job() for job in jobs]

@@ -12,7 +12,7 @@ import numpy as np
 
 from cluster.serving.access.keys import KeyRing
 from cluster.serving.access.security import Guard
-from cluster.serving.batcher import Batcher
+from cluster.serving.batcher import Batcher, call_each
 from cluster.serving.contents import Content, ContentAnswer, ContentProcessor
 from cluster.serving.encoders import TextEncoder, encoder_of
 from cluster.serving.errors import ForbiddenError, InvalidRequestError, NotReadyError
@@ -94,10 +94,10 @@ class Service:
         bounds = {"max_batch": _MAX_BATCH, "max_waiting": args.max_waiting}
         self._quick: Batcher[Execution, Response] = Batcher("quick", execute, **bounds)
         self._slow: Batcher[Callable[[], Any], Any] = Batcher(
-            "slow", _call_each, max_batch=1, max_waiting=args.max_waiting
+            "slow", call_each, max_batch=1, max_waiting=args.max_waiting
         )
         self._searches: Batcher[Callable[[], Any], Any] = Batcher(
-            "searches", _call_each, max_batch=1, max_waiting=args.max_waiting
+            "searches", call_each, max_batch=1, max_waiting=args.max_waiting
         )
         self._texts: Batcher[tuple[TextEncoder, str], np.ndarray] = Batcher("texts", _text_vectors, **bounds)
         self._contents = ContentProcessor(args, self._text_vector)
@@ -222,8 +222,8 @@ class Service:
 
         Raises OverloadedError when too many wait, and what the search raises.
         """
-        found: Found = await self._searches.do(partial(search, *arguments, **options))
-        return found
+        result: Found = await self._searches.do(partial(search, *arguments, **options))
+        return result
 
     def describe_release(self) -> dict[str, Any]:
         """What is served: the fields of `ReleaseInfo` in `http/schemas` and in the protocol of gRPC."""
@@ -379,10 +379,6 @@ def _is_quick(query: Query) -> bool:
 
 def _execute_chunk(queries: Sequence[Query], snapshot: Snapshot, serializer: Serializer) -> list[Response]:
     return execute_batch([Execution(query, snapshot, serializer) for query in queries])
-
-
-def _call_each(jobs: list[Callable[[], Any]]) -> list[Any]:
-    return [job() for job in jobs]
 
 
 def _text_vectors(texts: list[tuple[TextEncoder, str]]) -> list[np.ndarray | BaseException]:

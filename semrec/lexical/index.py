@@ -101,7 +101,7 @@ class WordIndex:
 class _Counts:
     """How often the titles and the texts of documents have each term: int32 [T, I], sparse rows."""
 
-    terms: pa.Array
+    terms: SortedIds
     titles_TI: csr_array
     texts_TI: csr_array
 
@@ -118,18 +118,17 @@ def build_index(blocks: Iterable[tuple[np.ndarray, Fields]], num_documents: int)
 def _counted(blocks: Iterable[tuple[np.ndarray, Fields]], num_rows: int) -> _Counts:
     from scipy.sparse import coo_array
 
-    found: tuple[list[_Occurrences], list[_Occurrences]] = ([], [])
+    of_fields: tuple[list[_Occurrences], list[_Occurrences]] = ([], [])
     for rows_B, fields in blocks:
-        for of_field, texts in zip(found, fields, strict=True):
+        for of_field, texts in zip(of_fields, fields, strict=True):
             text_N, code_N, terms = occurrences(texts)
             of_field.append((rows_B[text_N], code_N, terms))
-    vocabularies = [own for of_field in found for *_, own in of_field]
+    vocabularies = [own for of_field in of_fields for *_, own in of_field]
     every = pa.chunked_array(vocabularies, pa.string()).unique().cast(pa.large_string())
-    terms = every.take(pc.sort_indices(every))
-    sorted_terms = SortedIds.of(terms)  # Arrow's look-up would hash all terms again for each block
+    terms = SortedIds.of(every.take(pc.sort_indices(every)))  # Arrow's own look-up would hash all again for each block
 
     def counts_of(of_field: list[_Occurrences]) -> csr_array:
-        places = [sorted_terms.rows_of(own) for *_, own in of_field]
+        places = [terms.rows_of(own) for *_, own in of_field]
         row_N = np.concatenate([_NONE, *(rows for rows, *_ in of_field)])
         code_N = np.concatenate([_NONE, *(place[own] for place, (_, own, _) in zip(places, of_field, strict=True))])
         ones_N = np.ones(len(row_N), np.int32)
@@ -137,13 +136,15 @@ def _counted(blocks: Iterable[tuple[np.ndarray, Fields]], num_rows: int) -> _Cou
         counts.sort_indices()
         return counts
 
-    return _Counts(terms, *map(counts_of, found))
+    return _Counts(terms, *map(counts_of, of_fields))
 
 
 def _scored(counts: _Counts, collection: WordIndex | None = None) -> WordIndex:
     """The index of counted terms, scored by their own statistics or by those of another collection."""
     num_rows = counts.titles_TI.shape[1]
-    lengths_I = [np.bincount(one.indices, one.data, num_rows) for one in (counts.titles_TI, counts.texts_TI)]
+    lengths_I = [
+        np.bincount(field_TI.indices, field_TI.data, num_rows) for field_TI in (counts.titles_TI, counts.texts_TI)
+    ]
     means = [float(lengths.sum()) / max(num_rows, 1) for lengths in lengths_I]
     mean_lengths = collection.mean_lengths if collection else (means[0], means[1])
     factors = [1 / (1 - B + B * own_I / (mean or 1.0)) for own_I, mean in zip(lengths_I, mean_lengths, strict=True)]
@@ -152,13 +153,13 @@ def _scored(counts: _Counts, collection: WordIndex | None = None) -> WordIndex:
     if collection is None:
         num_documents, in_documents_T = num_rows, np.diff(offsets_T1)
     else:
-        num_documents, place_T = collection.num_documents, collection.terms.rows_of(counts.terms)
-        known = np.diff(collection.offsets_T1)
-        in_documents_T = np.where(place_T < 0, 0, known[place_T] if len(known) else 0)
+        num_documents, place_T = collection.num_documents, collection.terms.rows_of(counts.terms.array())
+        in_collection_T = np.diff(collection.offsets_T1)
+        in_documents_T = np.where(place_T < 0, 0, in_collection_T[place_T] if len(in_collection_T) else 0)
     rarity_P = np.repeat(_rarity(in_documents_T, num_documents), np.diff(offsets_T1))
     scores_P = rarity_P * (frequencies_TI.data / (frequencies_TI.data + K1))
     return WordIndex(
-        SortedIds.of(counts.terms),
+        counts.terms,
         offsets_T1,
         frequencies_TI.indices.astype(np.int32),
         scores_P.astype(np.float32),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from semrec.encoders.base import encoder_class
 from semrec.release.reader import Release
 
-__all__ = ["describe_encoders", "describe_models", "recorded_encoders"]
+__all__ = ["describe_encoders", "describe_models", "recorded_encoders", "whole_identity"]
 
 
 def describe_encoders(release: Release) -> list[dict[str, Any]]:
@@ -25,12 +26,14 @@ def recorded_encoders(release: Release) -> dict[str, dict[str, Any]]:
     The vectors of `encoder.kind` are `text` to them, whatever it reads.
     """
     manifest = release.manifest
-    # What an encoder has by another, as that of documents by one of texts, stands in that one's identity.
-    merged = {
-        name: {"kind": "text", **identity.get("text", {}), **identity}
-        for name, identity in {"text": manifest.encoder, **manifest.beside_encoders}.items()
-    }
-    return {name: identity for name, identity in merged.items() if "dimension" in identity}
+    recorded = {"text": manifest.encoder, **manifest.beside_encoders}
+    whole = {name: whole_identity(identity) for name, identity in recorded.items()}
+    return {name: identity for name, identity in whole.items() if "dimension" in identity}
+
+
+def whole_identity(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """An encoder's identity with what it has by another, as that of documents by one of texts, in one mapping."""
+    return {"kind": "text", **identity.get("text", {}), **identity}
 
 
 def describe_models(release: Release) -> list[dict[str, Any]]:

@@ -19,14 +19,22 @@ from semrec.encoders.settings import embed_settings
 from semrec.errors import EncoderError, InputError
 from semrec.online.anonymous import anonymous_profile, anonymous_query
 from semrec.online.answers import RankQuery
-from semrec.online.encoders import recorded_encoders
+from semrec.online.encoders import recorded_encoders, whole_identity
 from semrec.online.filters import Filters
 from semrec.online.lru import Lru
 from semrec.online.public_web import fetch_public
 from semrec.online.release import OnlineRelease
 from semrec.release.reader import Release
 
-__all__ = ["ContentEncoders", "Processed", "ReceivedFile", "fetched", "modality_of", "nearest_query"]
+__all__ = [
+    "ContentEncoders",
+    "Processed",
+    "ReceivedFile",
+    "fetched",
+    "modality_of",
+    "models_modality",
+    "nearest_query",
+]
 
 #: How files of the formats begin that the encoder of images reads (`semrec.encoders.pixels`); all else is a document.
 _IMAGES: Final = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"II*\x00", b"MM\x00*")
@@ -92,15 +100,16 @@ def models_modality(release: Release, modality: str) -> str:
 
     Raises EncoderError where the release has no encoder of it.
     """
-    of_models = {encoder_class(own["kind"]).modality: name for name, own in recorded_encoders(release).items()}
-    known = {"text": "text", **of_models}  # who has the vector of a text has an encoder of texts
-    if modality not in known:
+    recorded = recorded_encoders(release).items()
+    of_models = {encoder_class(identity["kind"]).modality: name for name, identity in recorded}
+    names = {"text": "text", **of_models}  # who has the vector of a text has an encoder of texts
+    if modality not in names:
         raise EncoderError(
             f"release {release.release_id} has no encoder of the modality {modality}",
             expected=" or ".join(sorted(of_models)) or "a release with encoders",
             remedy="Send another content, or embed the catalogue's (the settings encoder.kind and encoder.beside).",
         )
-    return known[modality]
+    return names[modality]
 
 
 class ContentEncoders:
@@ -118,7 +127,7 @@ class ContentEncoders:
             path = Path(folder) / f"content{PurePosixPath(file.name).suffix[:16]}"
             path.write_bytes(file.data)
             identity = recorded_encoders(release)[name]
-            encoder = self._loaded.get((modality, str(identity)), lambda: loaded_encoder(identity))
+            encoder = self._loaded.get((modality, str(identity)), lambda: _loaded_encoder(identity))
             try:
                 metadata = encoder.metadata(str(path))
                 vectors_ND, rejected = encoder.embed([str(path)])
@@ -133,13 +142,12 @@ class ContentEncoders:
         return Processed(modality, metadata, vectors_ND[0])
 
 
-def loaded_encoder(identity: Mapping[str, Any]) -> Encoder:
+def _loaded_encoder(identity: Mapping[str, Any]) -> Encoder:
     """Loads the encoder that a release recorded, for this machine's device. Raises EncoderError where it is another model."""
     encoder = encoder_class(identity["kind"])
     settings = embed_settings({"kind": identity["kind"], **encoder.settings_of(identity)})
     planned = encoder.plan(settings)
-    own = {**planned.to_json().get("text", {}), **planned.to_json()}
-    if own["weights_sha256"] != identity["weights_sha256"]:
+    if whole_identity(planned.to_json())["weights_sha256"] != identity["weights_sha256"]:
         raise EncoderError(
             f"the model {identity['model']!r} here has other weights than the release's",
             expected=f"SHA-256 {identity['weights_sha256']}",
