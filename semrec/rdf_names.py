@@ -18,8 +18,8 @@ def iri_of_name(name: str) -> str:
     """Returns the IRI of an item, an entity or a predicate. A name that is an IRI already stays as it is."""
     if _ABSOLUTE.fullmatch(name) and not name.startswith(BASE_IRI) and name.isascii():
         return name
-    kept = _KEPT if not re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", name) else _KEPT.replace(":", "")
-    return BASE_IRI + quote(name, safe=kept)
+    safe = _KEPT if not re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", name) else _KEPT.replace(":", "")
+    return BASE_IRI + quote(name, safe=safe)
 
 
 def name_of_iri(iri: str) -> str:

@@ -65,12 +65,12 @@ def bench_compression(problem: ScoringProblem, *, num_threads: int) -> list[Comp
     return rows
 
 
-def _recall(found: TopK, exact: TopK, k: int) -> float:
-    """The share of the first K of the exact lists that stand anywhere in the lists found."""
+def _recall(of_codes: TopK, exact: TopK, k: int) -> float:
+    """The share of the first K of the exact lists that stand anywhere in those of the codes."""
     shares = [
-        np.isin(exact.rows[start : min(start + k, stop)], found.rows[first:last]).mean()
+        np.isin(exact.rows[start : min(start + k, stop)], of_codes.rows[first:last]).mean()
         for start, stop, first, last in zip(
-            exact.offsets[:-1], exact.offsets[1:], found.offsets[:-1], found.offsets[1:], strict=True
+            exact.offsets[:-1], exact.offsets[1:], of_codes.offsets[:-1], of_codes.offsets[1:], strict=True
         )
     ]
     return float(np.mean(shares))

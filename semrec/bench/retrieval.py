@@ -91,8 +91,8 @@ def searches_of(served: OnlineRelease) -> dict[SearchMode, Callable[[str], list[
         def search(text: str) -> list[str]:
             vector = None if mode == "words" else encoder.vector(text)
             asked = search_queries(served, released, text, vector, k=_K, mode=mode)
-            found = fused(served, released, asked, served.rank(asked, released), _K)
-            return [hit.item_id for hit in found.hits]
+            ranked = fused(served, released, asked, served.rank(asked, released), _K)
+            return [hit.item_id for hit in ranked.hits]
 
         return search
 

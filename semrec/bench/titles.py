@@ -54,10 +54,10 @@ def bench_titles(served: OnlineRelease, num_titles: int) -> list[TitleBenchRow]:
     rows, searches = [], searches_of(served)
     for name, rows_N in samples.items():
         for num_left_out in (0, 1):
-            known = [_known_item(served, rng, row, words_I[row], num_left_out) for row in rows_N.tolist()]
+            searched = [_known_item(served, rng, row, words_I[row], num_left_out) for row in rows_N.tolist()]
             for by, search in searches.items():
-                ranks = [reciprocal_rank(search(item.text), item.item_id) for item in known]
-                rows.append(TitleBenchRow(name, num_left_out, by, len(known), float(np.mean(ranks))))
+                ranks = [reciprocal_rank(search(item.text), item.item_id) for item in searched]
+                rows.append(TitleBenchRow(name, num_left_out, by, len(searched), float(np.mean(ranks))))
     return rows
 
 
@@ -69,5 +69,5 @@ def reciprocal_rank(ranked: Sequence[str], item_id: str) -> float:
 def _known_item(
     served: OnlineRelease, rng: np.random.Generator, row: int, words: Sequence[str], num_left_out: int
 ) -> _KnownItem:
-    kept = sorted(rng.permutation(len(words))[num_left_out:].tolist())
-    return _KnownItem(" ".join(words[place] for place in kept), served.items.ids[row])
+    places = sorted(rng.permutation(len(words))[num_left_out:].tolist())
+    return _KnownItem(" ".join(words[place] for place in places), served.items.ids[row])

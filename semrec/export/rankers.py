@@ -90,17 +90,16 @@ def export_rankers(
     release, target = Release(storage, run.release), Storage(location)
     key = f"rankers-{sha256_hex(location.encode())[:12]}"
     before = RankersManifest.read_if_there(storage, key)
-    known = before.parts if before else ()
+    exported = before.parts if before else ()
     digests = tuple(fingerprint([part.content_digest, run.release, with_reasons]) for part in run.parts)
     features = _Features(release, with_reasons=with_reasons)
-    RankersManifest(location=location, run=run_id, parts=()).write(
-        storage, key
-    )  # until the end nobody knows what stands there
+    # Until the end nobody knows what stands there.
+    RankersManifest(location=location, run=run_id, parts=()).write(storage, key)
     progress.start("export rankers", len(run.parts), "parts")
     num_files = num_rows = 0
     for number, part in enumerate(run.parts):
         file = f"{part_name(number)}.parquet"
-        if known[number : number + 1] != digests[number : number + 1] or not target.exists(file):
+        if exported[number : number + 1] != digests[number : number + 1] or not target.exists(file):
             table = features.table(number, read_table(storage, part))
             sink = pa.BufferOutputStream()
             pq.write_table(table, sink, compression="zstd")

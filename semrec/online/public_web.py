@@ -56,10 +56,10 @@ def fetch_public(uri: str, *, max_bytes: int, timeout_s: float) -> bytes:
 def public_address(host: str, port: int) -> str:
     """An address of a host, where all that it has are public. Raises ContentError otherwise, and for an unknown host."""
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        resolved = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
         raise ContentError("no such host", is_unread=True) from None
-    addresses = [str(address[0]) for *_, address in found]
+    addresses = [str(address[0]) for *_, address in resolved]
     if not all(_is_public(address) for address in addresses):
         raise ContentError("a host that is not on the public web")
     return addresses[0]

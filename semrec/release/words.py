@@ -54,5 +54,5 @@ def _documents(
     for part in catalogue.parts:
         table = read_table(storage, part, ["item_id", "title", "text"])
         rows = item_ids.rows_of(table.column("item_id"))
-        kept = table.filter(pa.array(rows >= 0))
-        yield rows[rows >= 0], fields_of(kept.column("title"), kept.column("text"))
+        items = table.filter(pa.array(rows >= 0))
+        yield rows[rows >= 0], fields_of(items.column("title"), items.column("text"))
