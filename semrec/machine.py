@@ -7,8 +7,11 @@ import platform
 import resource
 import sys
 from pathlib import Path
+from typing import Final
 
-__all__ = ["machine", "resident_bytes"]
+__all__ = ["machine", "resident_bytes", "status_bytes"]
+
+_STATUS: Final = Path("/proc/self/status")
 
 
 def machine() -> str:
@@ -30,7 +33,17 @@ def resident_bytes() -> dict[str, int]:
 
     Linux tells both; elsewhere the first is 0.
     """
+    if _STATUS.exists():
+        resident = status_bytes("VmRSS")
+        return {"resident_bytes": resident, "peak_resident_bytes": max(status_bytes("VmHWM"), resident)}
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    pages = Path("/proc/self/statm")
-    resident = int(pages.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if pages.exists() else 0
-    return {"resident_bytes": resident, "peak_resident_bytes": max(peak, resident)}
+    return {"resident_bytes": 0, "peak_resident_bytes": peak}
+
+
+def status_bytes(name: str) -> int:
+    """Returns a size that Linux tells of this process, such as VmRSS: proc(5).
+
+    VmHWM is the peak of this program alone; that of getrusage begins with what the process had that started it.
+    """
+    line = next(line for line in _STATUS.read_text().splitlines() if line.startswith(f"{name}:"))
+    return int(line.split()[1]) * 1024

@@ -26,13 +26,13 @@ from semrec.bench.kernels import LIBRARY_CHOICE, with_kernels
 from semrec.bench.peers import PEERS, make_peer
 from semrec.bench.workloads import ScoringProblem
 from semrec.errors import IncompleteRunError
+from semrec.machine import status_bytes
 from semrec.scoring.engine import make_engine
 from semrec.scoring.types import ItemShard, Queries
 
 __all__ = ["EngineProcess", "EngineProcessSpec", "main", "save_problem"]
 
 _WARM_UP_ITEMS = 2_048
-_STATUS = Path("/proc/self/status")
 _CLEAR_REFS = Path("/proc/self/clear_refs")
 
 
@@ -152,16 +152,11 @@ def _forget_peak(device: str) -> int:
         torch.cuda.reset_peak_memory_stats()
         return int(torch.cuda.memory_allocated())
     _CLEAR_REFS.write_text("5")  # sets VmHWM to VmRSS: proc(5)
-    return _status_bytes("VmRSS")
+    return status_bytes("VmRSS")
 
 
 def _peak_bytes(device: str) -> int:
-    return int(torch.cuda.max_memory_allocated()) if device == "cuda" else _status_bytes("VmHWM")
-
-
-def _status_bytes(name: str) -> int:
-    line = next(line for line in _STATUS.read_text().splitlines() if line.startswith(f"{name}:"))
-    return int(line.split()[1]) * 1024
+    return int(torch.cuda.max_memory_allocated()) if device == "cuda" else status_bytes("VmHWM")
 
 
 if __name__ == "__main__":

@@ -39,7 +39,9 @@ import json, resource, sys, time
 start = time.perf_counter()
 {work}
 used = resource.getrusage(resource.RUSAGE_SELF)
-print(json.dumps([time.perf_counter() - start, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024]))
+wall_s = time.perf_counter() - start
+from semrec.machine import resident_bytes
+print(json.dumps([wall_s, used.ru_utime + used.ru_stime, resident_bytes()["peak_resident_bytes"]]))
 """
 _IMPORT: Final = """
 from semrec.data import ColumnMap, import_table

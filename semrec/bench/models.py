@@ -6,7 +6,6 @@ with a cheaper but inexact step needs more epochs. Both train on one thread, so 
 
 from __future__ import annotations
 
-import resource
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from threadpoolctl import threadpool_limits
 from semrec.evaluation.metrics import user_metrics
 from semrec.evaluation.ranks import ModelVectors, rank_split
 from semrec.evaluation.splits import Split
+from semrec.machine import resident_bytes
 from semrec.models.base import Events
 from semrec.models.half_step import FixedSide, fixed_side, solve_rows
 from semrec.models.ials_training import train_ials
@@ -142,7 +142,7 @@ def _measure(
         nonlocal evaluating_s
         now_s = time.process_time()
         run.cpu_s.append(now_s - started_s - evaluating_s)
-        run.peak_bytes.append(1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+        run.peak_bytes.append(resident_bytes()["peak_resident_bytes"])
         users_UD = solve_users()
         vectors = ModelVectors(items_ID, users_UD, np.ones(len(users_UD), bool))
         ranks = rank_split(vectors, split, k=1).ranks

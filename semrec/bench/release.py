@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import resource
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -17,6 +16,7 @@ from semrec.bench.generated import EMBEDDING_NAME, generated_events, write_embed
 from semrec.bench.workloads import generated_vectors
 from semrec.contracts import CATALOGUE_SCHEMA, part_name, text_hash
 from semrec.data import import_interactions
+from semrec.machine import resident_bytes
 from semrec.progress import Progress
 from semrec.release.build import UserPartWorker
 from semrec.release.matrix import build_matrix
@@ -129,7 +129,7 @@ def _job(workspace: Workspace) -> ReleaseJob:
 def _build_matrix(workspace: Workspace) -> tuple[float, int]:
     job, started_s = _job(workspace), time.process_time()
     build_matrix(workspace, job)
-    return time.process_time() - started_s, _peak_bytes()
+    return time.process_time() - started_s, resident_bytes()["peak_resident_bytes"]
 
 
 def _build_parts(workspace: Workspace) -> tuple[float, list[float], int]:
@@ -142,8 +142,4 @@ def _build_parts(workspace: Workspace) -> tuple[float, list[float], int]:
         started_s = time.process_time()
         worker.run_part(part)
         parts_s.append(time.process_time() - started_s)
-    return start_s, parts_s, _peak_bytes()
-
-
-def _peak_bytes() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return start_s, parts_s, resident_bytes()["peak_resident_bytes"]

@@ -96,6 +96,9 @@ def listeners(pid: int) -> dict[str, set[str]]:
 
 
 def test_what_listens_is_on_loopback_or_asks_for_a_key_or_the_token(served: Served) -> None:
+    wait_until(
+        lambda: "haproxy" in listeners(served.running.pid).get("127.0.0.1", ()), 60
+    )  # which starts again for each replica
     found = listeners(served.running.pid)
     assert set(found) <= {"127.0.0.1", "::ffff:127.0.0.1", "::"}
     assert all(name.startswith(OPEN) for name in found["::"]), found

@@ -170,6 +170,7 @@ def listening(running: Running) -> dict[int, str]:
 
 def test_two_replicas_answer_and_only_loopback_listens(demo: Running) -> None:
     wait_until(lambda: len(demo.replicas()) == 2, 180)
+    wait_until(lambda: demo.port in listening(demo), 60)  # HAProxy is started again for the second replica
     found = listening(demo)
     assert demo.port in found
     assert len(found) == 6  # HAProxy's three, the fallback proxy, two replicas
