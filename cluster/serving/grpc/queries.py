@@ -15,15 +15,9 @@ from pydantic import ValidationError
 from cluster.serving.errors import InvalidRequestError, MalformedRequestError
 from cluster.serving.grpc import recommender_pb2 as pb
 from cluster.serving.queries import AnonymousQuery, QueryBatch, SearchQuery, SimilarQuery, UserQuery
-from cluster.serving.requests import (
-    BatchBody,
-    RecommendBody,
-    SearchBody,
-    SimilarParameters,
-    UserParameters,
-    check_id,
-    invalid_request,
-)
+from cluster.serving.requests.checks import check_id, invalid_request
+from cluster.serving.requests.lists import BatchBody, RecommendBody, SearchBody
+from cluster.serving.requests.parameters import SimilarParameters, UserParameters
 from cluster.serving.settings import MAX_LIST
 
 __all__ = ["anonymous_query", "query_batch", "search_query", "similar_query", "user_query"]

@@ -27,7 +27,8 @@ from cluster.serving.execute import Answer
 from cluster.serving.execute import Response as ListResponse
 from cluster.serving.http.problems import PROBLEM_TYPE, log_problem, problem_of
 from cluster.serving.http.route import SAFE_HEADERS, ApiRoute, decoded_id
-from cluster.serving.requests import ListParameters, invalid_request
+from cluster.serving.requests.checks import invalid_request
+from cluster.serving.requests.parameters import ListParameters
 from cluster.serving.service import Service
 from cluster.serving.settings import MAX_LIST
 

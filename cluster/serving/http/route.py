@@ -24,7 +24,7 @@ from cluster.serving.execute import Answer
 from cluster.serving.execute import Response as ListResponse
 from cluster.serving.http.documentation import documented
 from cluster.serving.http.problems import PROBLEM_TYPE, ProblemError, log_problem, problem_of
-from cluster.serving.requests import check_id, invalid_request
+from cluster.serving.requests.checks import check_id, invalid_request
 from cluster.serving.service import Service
 from semrec.limits import MAX_ID_CHARS
 from semrec.online.json_size import check_json_size

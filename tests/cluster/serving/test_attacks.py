@@ -13,7 +13,7 @@ from replica_without_ray import LocalReplica, refused
 from serving_world import make_world
 
 from cluster.serving.http import route
-from cluster.serving.requests import MAX_LIST
+from cluster.serving.settings import MAX_LIST
 from semrec.bench.attacks import ATTACKS, Attack
 
 BODY_BYTES = 8 * 1024**2

@@ -9,12 +9,12 @@ from google.protobuf import descriptor_pb2
 from pydantic import BaseModel
 from ray.serve.config import gRPCOptions
 
-from cluster.serving import requests
 from cluster.serving.grpc import SERVICER
 from cluster.serving.grpc import recommender_pb2 as pb
 from cluster.serving.grpc.methods import RecommenderMethods
 from cluster.serving.grpc.servicer import check_servicers
 from cluster.serving.http import schemas
+from cluster.serving.requests import lists, parameters
 from semrec.errors import InputError
 
 ROOT = Path(__file__).parents[3]
@@ -44,14 +44,14 @@ def test_the_header_names_the_generator() -> None:
 @pytest.mark.parametrize(
     ("message", "model"),
     [
-        (pb.RecommendUserRequest, requests.UserParameters),
-        (pb.SimilarItemsRequest, requests.SimilarParameters),
-        (pb.RecommendAnonymousRequest, requests.RecommendBody),
-        (pb.SearchRequest, requests.SearchBody),
-        (pb.BatchRequest, requests.BatchBody),
-        (pb.BatchQuery, requests.BatchQuery),
-        (pb.Weighted, requests.Weighted),
-        (pb.NumberRange, requests.NumberRange),
+        (pb.RecommendUserRequest, parameters.UserParameters),
+        (pb.SimilarItemsRequest, parameters.SimilarParameters),
+        (pb.RecommendAnonymousRequest, lists.RecommendBody),
+        (pb.SearchRequest, lists.SearchBody),
+        (pb.BatchRequest, lists.BatchBody),
+        (pb.BatchQuery, lists.BatchQuery),
+        (pb.Weighted, lists.Weighted),
+        (pb.NumberRange, lists.NumberRange),
         (pb.Answer, schemas.Answer),
         (pb.Item, schemas.AnswerItem),
         (pb.BatchAnswers, schemas.BatchAnswers),
@@ -63,7 +63,7 @@ def test_the_header_names_the_generator() -> None:
 )
 def test_messages_have_the_words_of_the_json(message: type, model: type[BaseModel]) -> None:
     fields = {field.name for field in message.DESCRIPTOR.fields}
-    in_the_path = {"user_id", "item_id"} if issubclass(model, requests.ListParameters) else set()
+    in_the_path = {"user_id", "item_id"} if issubclass(model, parameters.ListParameters) else set()
     of_a_failed_query = {"error"} if message is pb.Answer else set()
     assert fields - in_the_path - of_a_failed_query == set(model.model_fields)
 

@@ -7,12 +7,12 @@ import asyncio
 import orjson
 from fastapi import APIRouter
 
-from cluster.serving.content_requests import ProcessBody
 from cluster.serving.contents import ContentAnswer
 from cluster.serving.http import schemas
 from cluster.serving.http.documentation import problems
 from cluster.serving.http.json_answers import JSON
 from cluster.serving.http.route import AnswerResponse, ApiRoute, TheService
+from cluster.serving.requests.contents import ProcessBody
 
 __all__ = ["router"]
 

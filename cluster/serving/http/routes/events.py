@@ -11,7 +11,7 @@ from cluster.serving.http import schemas
 from cluster.serving.http.documentation import problems
 from cluster.serving.http.idempotency import ChangeToken
 from cluster.serving.http.route import TheService, WriteRoute
-from cluster.serving.requests import EventsBody
+from cluster.serving.requests.changes import EventsBody
 
 __all__ = ["router"]
 

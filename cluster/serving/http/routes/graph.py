@@ -11,7 +11,7 @@ from fastapi import APIRouter, Query
 from cluster.serving.http import schemas
 from cluster.serving.http.documentation import problems
 from cluster.serving.http.route import AdminRoute, ApiRoute, ItemId, TheService
-from cluster.serving.requests import PathParameters, RelatedParameters, SparqlBody
+from cluster.serving.requests.graph import PathParameters, RelatedParameters, SparqlBody
 from semrec.graph.sparql import SparqlLimits
 from semrec.online.relations import answer_sparql, paths_between, related_items
 

@@ -10,7 +10,7 @@ from cluster.serving.http import schemas
 from cluster.serving.http.documentation import problems
 from cluster.serving.http.idempotency import ChangeToken
 from cluster.serving.http.route import ApiRoute, ItemId, TheService, WriteRoute
-from cluster.serving.requests import ItemBody
+from cluster.serving.requests.changes import ItemBody
 
 __all__ = ["router", "write_router"]
 

@@ -13,7 +13,8 @@ from cluster.serving.http.documentation import problems
 from cluster.serving.http.fast_path import FastRoute
 from cluster.serving.http.json_answers import JSON
 from cluster.serving.http.route import AnswerResponse, ApiRoute, ItemId, TheCaller, TheService, UserId
-from cluster.serving.requests import BatchBody, RecommendBody, SearchBody, SimilarParameters, UserParameters
+from cluster.serving.requests.lists import BatchBody, RecommendBody, SearchBody
+from cluster.serving.requests.parameters import SimilarParameters, UserParameters
 
 __all__ = ["fast_router", "router"]
 

@@ -9,7 +9,8 @@ from pydantic import ConfigDict, Field, model_validator
 
 from cluster.serving.contents import Content
 from cluster.serving.errors import InvalidRequestError
-from cluster.serving.requests import CheckedBody, ListBody
+from cluster.serving.requests.fields import CheckedBody
+from cluster.serving.requests.lists import ListBody
 from semrec.online.process import ReceivedFile
 
 __all__ = ["ContentIn", "ProcessBody"]

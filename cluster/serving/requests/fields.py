@@ -1,0 +1,45 @@
+"""The kinds of fields that requests have, each with its bounds."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from cluster.serving.settings import MAX_LIST
+from semrec.limits import MAX_ID_CHARS, MAX_K
+
+__all__ = [
+    "MAX_ATTRIBUTES",
+    "CheckedBody",
+    "Count",
+    "Diversity",
+    "Id",
+    "Listed",
+    "Name",
+    "Names",
+    "Number",
+    "Text",
+    "Values",
+]
+
+MAX_ATTRIBUTES: Final = 256
+
+Element = TypeVar("Element")
+Listed = Annotated[list[Element], Field(max_length=MAX_LIST, fail_fast=True)]
+Name = Annotated[str, Field(min_length=1, max_length=256)]
+Names = Annotated[list[Name], Field(max_length=256, fail_fast=True)]
+Id = Annotated[str, Field(min_length=1, max_length=MAX_ID_CHARS)]
+Text = Annotated[str, Field(min_length=1, max_length=10_000)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1, le=MAX_K, description="Items wanted; the server may allow fewer.")]
+Diversity = Annotated[
+    float, Field(ge=0, le=1, allow_inf_nan=False, description="0: by score alone; towards 1 the less alike (MMR).")
+]
+Values = Annotated[list[Annotated[str, Field(max_length=1024)]], Field(max_length=256, fail_fast=True)]
+
+
+class CheckedBody(BaseModel):
+    """A JSON body: types are not converted, unknown members are refused."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
