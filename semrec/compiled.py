@@ -14,7 +14,7 @@ import re
 import sys
 import tempfile
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,9 +32,15 @@ _PACKAGE: Final = Path(__file__).parent
 _IMPORTS_COMPILER: Final = re.compile(rb"^(from|import) (numba|llvmlite|semrec\.compiled)\b", re.MULTILINE)
 
 
-def compiled(function: Callable[..., Any]) -> Any:
-    """Compiles a function on first use, to run without the interpreter's lock; keeps the code where a folder is writable."""
-    dispatcher = numba.njit(nogil=True)(function)
+def compiled(function: Callable[..., Any] | None = None, *, nogil: bool = True) -> Any:
+    """Compiles a function on first use, to run without the interpreter's lock; keeps the code where a folder is writable.
+
+    `nogil=False` is for what takes microseconds on an event loop: there, who lets go of the lock waits for it, often for the
+    five milliseconds after which Python has another thread give it back.
+    """
+    if function is None:
+        return partial(compiled, nogil=nogil)
+    dispatcher = numba.njit(nogil=nogil)(function)
     folder = _cache_folder()
     if folder is not None:
         dispatcher._cache = _CodeFiles(function, folder)

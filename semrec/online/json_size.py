@@ -1,7 +1,7 @@
 """Count what a JSON text holds before anything is built of it.
 
 A parser makes an object of every value, and a validator an error of every wrong one: 8 MB of wrong values cost minutes and
-gigabytes. Counting takes a few milliseconds for the same text, no memory, and not the interpreter's lock.
+gigabytes. Counting takes a few milliseconds for the same text, and no memory.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def check_json_size(text: bytes, bounds: JsonBounds = _USUAL) -> None:
     raise InputError(got, expected=expected, remedy="Split the request.")
 
 
-@compiled
+@compiled(nogil=False)
 def _judge(text_N: Any, max_values: int, max_elements: int, max_members: int, max_depth: int) -> int:
     commas_left = np.full(max_depth + 1, max_values)  # by level; outside of lists and objects there are none to count
     is_object = np.zeros(max_depth + 1, np.bool_)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+import threading
 from dataclasses import replace
 from typing import Any
 
@@ -54,6 +56,24 @@ def test_each_bound_is_exact(document: Any, ascii_only: bool) -> None:
 @pytest.mark.parametrize("text", [b"", b"]]]]}", b'"', b'"\\', b"\\", b"\xff[", b",,"])
 def test_what_is_not_json_is_left_to_the_parser(text: bytes) -> None:
     check_json_size(text)
+
+
+def test_no_other_thread_gets_the_interpreter_meanwhile() -> None:
+    """On the event loop a lock that is let go for a microsecond comes back after a switch interval."""
+    check_json_size(b"[]")  # compiles it
+    may_begin, has_run = threading.Semaphore(0), threading.Event()
+    other = threading.Thread(target=lambda: (may_begin.acquire(), has_run.set()))
+    other.start()
+    interval_s = sys.getswitchinterval()
+    sys.setswitchinterval(30.0)
+    try:
+        may_begin.release()
+        for _ in range(10_000):
+            check_json_size(b'{"liked": ["a", "b"]}')
+        assert not has_run.is_set()
+    finally:
+        sys.setswitchinterval(interval_s)
+        other.join()
 
 
 @pytest.mark.parametrize(
