@@ -27,6 +27,8 @@ from semrec.workspace.log import LogPositions
 
 __all__ = [
     "Answer",
+    "BatchPart",
+    "BatchSerializer",
     "Execution",
     "Ranker",
     "Response",
@@ -34,9 +36,10 @@ __all__ = [
     "ShardCount",
     "Snapshot",
     "execute",
-    "execute_alone",
-    "execute_batch",
+    "execute_part",
     "published_answer",
+    "respond",
+    "respond_alone",
 ]
 
 _CHECKED_EVERY: Final = 256  # one answer to a user in so many is held against what the user may not see
@@ -99,20 +102,34 @@ class Answer(NamedTuple):
 
 
 class Serializer(Protocol):
-    """Writes answers as bytes of one protocol, in the thread that made them: long ones must not hold up the event loop."""
+    """Writes an answer as bytes of one protocol, in the thread that made it: long ones must not hold up the event loop."""
 
     def answer(self, answer: Answer) -> bytes:
         """One answer."""
 
-    def failure(self, error: Exception) -> bytes:
-        """What stands in the place of an answer in a batch."""
+
+class BatchSerializer(Protocol):
+    """Writes the answers of a batch, in parts as they are made, in the thread that made them."""
+
+    def part(self, snapshot: Snapshot, outcomes: Sequence[Answer | Exception]) -> bytes | memoryview:
+        """Answers to consecutive queries, with an error in the place of the answer to a query that failed."""
+
+    def whole(self, snapshot: Snapshot, parts: Sequence[bytes | memoryview]) -> bytes:
+        """The message of all parts."""
 
 
 class Response(NamedTuple):
-    """A serialised answer, and the answer itself for the log; None in the place of a query of a batch that failed."""
+    """A serialised answer, and the answer itself for the log."""
 
     body: bytes
-    answer: Answer | None
+    answer: Answer
+
+
+class BatchPart(NamedTuple):
+    """Serialised answers to some queries of a batch, and those answers that did not fail, for the log."""
+
+    body: bytes | memoryview
+    answers: Sequence[Answer]
 
 
 class Execution(NamedTuple):
@@ -123,7 +140,6 @@ class Execution(NamedTuple):
 
     query: Query
     snapshot: Snapshot
-    serializer: Serializer
     text_vector: np.ndarray | None = None
     count_before: ShardCount | None = None
 
@@ -141,34 +157,41 @@ class _Prepared(NamedTuple):
     mode: SearchMode | None = None
 
 
-def execute(executions: Sequence[Execution]) -> list[Response | BaseException]:
-    """Executes queries in one ranking per snapshot; the results in their order. What fails for one fails for it alone."""
-    results: list[Response | BaseException] = [_NOT_EXECUTED] * len(executions)
+def execute(executions: Sequence[Execution]) -> list[Answer | Exception]:
+    """Executes queries in one ranking per snapshot; the answers in their order. What fails for one fails for it alone."""
+    outcomes: list[Answer | Exception] = [_NOT_EXECUTED] * len(executions)
     by_snapshot: dict[Snapshot, list[int]] = {}
     for position, execution in enumerate(executions):
         by_snapshot.setdefault(execution.snapshot, []).append(position)
     for positions in by_snapshot.values():
         alike = _execute_alike([executions[position] for position in positions])
-        for position, result in zip(positions, alike, strict=True):
-            results[position] = result
-    return results
+        for position, outcome in zip(positions, alike, strict=True):
+            outcomes[position] = outcome
+    return outcomes
 
 
-def execute_alone(execution: Execution) -> Response:
-    """Executes one query. Raises what it fails with."""
-    result = _execute_alike([execution])[0]
-    if isinstance(result, BaseException):
-        raise result
-    return result
-
-
-def execute_batch(executions: Sequence[Execution]) -> list[Response]:
-    """Executes queries of one batch request; one that fails has its serialised error in the place of its answer."""
+def respond(asked: Sequence[tuple[Execution, Serializer]]) -> list[Response | Exception]:
+    """Executes queries together, and serialises the answer to each."""
+    outcomes = execute([execution for execution, _ in asked])
     return [
-        Response(execution.serializer.failure(result), None) if isinstance(result, Exception) else result
-        for execution, result in zip(executions, execute(executions), strict=True)
-        if isinstance(result, Response | Exception)
+        outcome if isinstance(outcome, Exception) else _attempt(_response, serializer, outcome)
+        for (_, serializer), outcome in zip(asked, outcomes, strict=True)
     ]
+
+
+def respond_alone(execution: Execution, serializer: Serializer) -> Response:
+    """Executes one query, and serialises its answer. Raises what it fails with."""
+    (outcome,) = _execute_alike([execution])
+    if isinstance(outcome, Exception):
+        raise outcome
+    return _response(serializer, outcome)
+
+
+def execute_part(queries: Sequence[Query], snapshot: Snapshot, serializer: BatchSerializer) -> BatchPart:
+    """Executes consecutive queries of a batch, and serialises their answers together."""
+    outcomes = _execute_alike([Execution(query, snapshot) for query in queries])
+    answers = [outcome for outcome in outcomes if isinstance(outcome, Answer)]
+    return BatchPart(serializer.part(snapshot, outcomes), answers)
 
 
 def published_answer(snapshot: Snapshot, user_id: str, k: int) -> Answer:
@@ -200,7 +223,7 @@ def _published_short_reason(snapshot: Snapshot, published: Published, num_delete
     return f"{reason}; {num_deleted} of them may no longer be shown" if num_deleted else reason
 
 
-def _execute_alike(executions: Sequence[Execution]) -> list[Response | BaseException]:
+def _execute_alike(executions: Sequence[Execution]) -> list[Answer | Exception]:
     """`execute` for queries of one snapshot."""
     prepared = [_attempt(_prepare, execution) for execution in executions]
     to_rank = [outcome for outcome in prepared if isinstance(outcome, _Prepared)]
@@ -214,7 +237,7 @@ def _execute_alike(executions: Sequence[Execution]) -> list[Response | BaseExcep
         # The engine cannot rank the query of one of them: executed one by one, it fails for that one alone.
         return [_execute_alike([execution])[0] for execution in executions]
     return [
-        _attempt(_respond, outcome, list(islice(rankings, len(outcome.rank_queries))))
+        _attempt(_answer, outcome, list(islice(rankings, len(outcome.rank_queries))))
         if isinstance(outcome, _Prepared)
         else outcome
         for outcome in prepared
@@ -257,33 +280,35 @@ def _prepare(execution: Execution) -> _Prepared:
     return _Prepared(execution, [rank_query], "anonymous", profile)
 
 
-def _respond(prepared: _Prepared, rankings: Sequence[RankedList]) -> Response:
-    """Chooses among what was ranked, explains it where that was asked for, and serialises the answer."""
+def _response(serializer: Serializer, answer: Answer) -> Response:
+    return Response(serializer.answer(answer), answer)
+
+
+def _answer(prepared: _Prepared, rankings: Sequence[RankedList]) -> Answer:
+    """Chooses among what was ranked, and explains it where that was asked for."""
     execution, query, rank_query = prepared.execution, prepared.execution.query, prepared.rank_queries[0]
     snapshot, options = execution.snapshot, query.options
     served, overlay = snapshot.served, snapshot.overlay
     candidates = fused(served, overlay, prepared.rank_queries, rankings, options.num_ranked)
     ranked = diversified(served, candidates, options.k, options.diversity, overlay)
     if isinstance(query, SimilarQuery):
-        answer = Answer(snapshot, prepared.source, ranked, item_id=query.item_id)
-    elif isinstance(query, SearchQuery):
-        answer = Answer(snapshot, prepared.source, ranked, mode=prepared.mode)
-    elif isinstance(query, AnonymousQuery):
+        return Answer(snapshot, prepared.source, ranked, item_id=query.item_id)
+    if isinstance(query, SearchQuery):
+        return Answer(snapshot, prepared.source, ranked, mode=prepared.mode)
+    if isinstance(query, AnonymousQuery):
         explanations = _explain(snapshot, prepared.profile, ranked) if query.explain else None
-        answer = Answer(snapshot, prepared.source, ranked, explanations=explanations)
-    else:
-        explanations = _explain(snapshot, _profile(prepared, query), ranked) if query.explain else None
-        why = None
-        if query.why is not None:
-            in_shards = partial(execution.count_before, served) if execution.count_before else None
-            why = why_not(served, rank_query, query.why, overlay, ranked.hits, count_before=in_shards)
-        is_checked = next(_user_answers) % _CHECKED_EVERY == 0
-        num_excluded = served.num_excluded(rank_query, ranked.hits, overlay) if is_checked else 0
-        answer = Answer(
-            snapshot, prepared.source, ranked, query.user_id,
-            explanations=explanations, why=why, num_excluded=num_excluded,
-        )  # fmt: skip
-    return Response(execution.serializer.answer(answer), answer)
+        return Answer(snapshot, prepared.source, ranked, explanations=explanations)
+    explanations = _explain(snapshot, _profile(prepared, query), ranked) if query.explain else None
+    why = None
+    if query.why is not None:
+        in_shards = partial(execution.count_before, served) if execution.count_before else None
+        why = why_not(served, rank_query, query.why, overlay, ranked.hits, count_before=in_shards)
+    is_checked = next(_user_answers) % _CHECKED_EVERY == 0
+    num_excluded = served.num_excluded(rank_query, ranked.hits, overlay) if is_checked else 0
+    return Answer(
+        snapshot, prepared.source, ranked, query.user_id,
+        explanations=explanations, why=why, num_excluded=num_excluded,
+    )  # fmt: skip
 
 
 def _profile(prepared: _Prepared, query: UserQuery) -> UserProfile | None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from cluster.serving.execute import Answer
 from cluster.serving.stats import Statistics
+from semrec.online.answers import item_ids_of
 from semrec.online.telemetry import Answer as LoggedAnswer
 from semrec.online.telemetry import AnswerLog
 
@@ -39,7 +40,7 @@ class RequestRecorder:
             release_id = answer.snapshot.served.release_id
             self._stats.count_answer(release_id, answer.num_excluded)
             if self._log is not None:
-                item_ids = [hit.item_id for hit in answer.ranked.hits]
+                item_ids = item_ids_of(answer.ranked.hits)
                 overlay = answer.snapshot.overlay.sequence
                 self._log.add(
                     LoggedAnswer(

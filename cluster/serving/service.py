@@ -17,15 +17,17 @@ from cluster.serving.contents import Content, ContentAnswer, ContentProcessor
 from cluster.serving.encoders import TextEncoder, encoder_of
 from cluster.serving.errors import ForbiddenError, InvalidRequestError, NotReadyError
 from cluster.serving.execute import (
+    Answer,
+    BatchSerializer,
     Execution,
     Response,
     Serializer,
     ShardCount,
     Snapshot,
-    execute,
-    execute_alone,
-    execute_batch,
+    execute_part,
     published_answer,
+    respond,
+    respond_alone,
 )
 from cluster.serving.queries import AnonymousQuery, ListOptions, Query, QueryBatch, SearchQuery, UserQuery
 from cluster.serving.recorder import RequestRecorder
@@ -38,6 +40,7 @@ from semrec.errors import EncoderError, InputError
 from semrec.machine import resident_bytes
 from semrec.online.encoders import describe_encoders, describe_models
 from semrec.online.json_size import check_json_size
+from semrec.online.lists_json import compile_lists
 from semrec.online.telemetry import AnswerLog
 from semrec.workspace.log import Batch, BatchToken
 
@@ -47,7 +50,7 @@ _MAX_BATCH: Final = 256
 _QUICK_K: Final = 200  # a longer list is ranked in the slow thread
 _SMALL_BYTES: Final = 16_384  # of a request: what it costs to read it is less than a look at another thread
 _READERS: Final = 2
-_BATCH_CHUNK: Final = 1_024  # queries of a batch that are one piece of work: others get their turn in between
+_BATCH_PART: Final = 1_024  # queries of a batch that are one piece of work: others get their turn in between
 
 Read = TypeVar("Read")
 Found = TypeVar("Found")
@@ -92,7 +95,7 @@ class Service:
         self.guard, self.recorder = Guard(args, keys), RequestRecorder(stats, answers)
         self._appender, self._count_before = appender, count_before
         bounds = {"max_batch": _MAX_BATCH, "max_waiting": args.max_waiting}
-        self._quick: Batcher[Execution, Response] = Batcher("quick", execute, **bounds)
+        self._quick: Batcher[tuple[Execution, Serializer], Response] = Batcher("quick", respond, **bounds)
         self._slow: Batcher[Callable[[], Any], Any] = Batcher(
             "slow", call_each, max_batch=1, max_waiting=args.max_waiting
         )
@@ -103,6 +106,7 @@ class Service:
         self._contents = ContentProcessor(args, self._text_vector)
         self._readers = ThreadPoolExecutor(_READERS, "readers")
         check_json_size(b"")  # compiles it, or reads what was compiled, before somebody waits
+        compile_lists()
 
     def snapshot(self, *, use_overlay: bool = True) -> Snapshot:
         """What the request that begins now is answered from. Raises NotReadyError while nothing is loaded."""
@@ -128,14 +132,14 @@ class Service:
             self._check_count("liked and disliked items", len(query.liked) + len(query.disliked), self.args.max_exclude)
         snapshot = self.snapshot(use_overlay=query.options.use_overlay)
         vector = await self._vector_of(query, snapshot)
-        execution = Execution(query, snapshot, serializer, vector, self._count_before)
+        execution = Execution(query, snapshot, vector, self._count_before)
         if _is_quick(query):
-            return await self._quick.do(execution)
-        response: Response = await self._slow.do(partial(execute_alone, execution))
+            return await self._quick.do((execution, serializer))
+        response: Response = await self._slow.do(partial(respond_alone, execution, serializer))
         return response
 
-    async def answer_batch(self, batch: QueryBatch, serializer: Serializer) -> list[Response]:
-        """Answers many queries without texts; the responses in their order. A query that fails has its error there."""
+    async def answer_batch(self, batch: QueryBatch, serializer: BatchSerializer) -> tuple[bytes, list[Answer]]:
+        """Answers many queries without texts: the message of all answers in their order, and those that did not fail."""
         options = batch.options
         self._check_options(options)
         self._check_count("queries", len(batch.queries), self.args.max_queries)
@@ -143,12 +147,13 @@ class Service:
         snapshot = self.snapshot(use_overlay=options.use_overlay)
         # They are the filters of all queries: a bad one refuses the request.
         await asyncio.to_thread(snapshot.served.check_filters, options.filters, snapshot.overlay)
-        chunks = [
-            partial(_execute_chunk, batch.queries[start : start + _BATCH_CHUNK], snapshot, serializer)
-            for start in range(0, len(batch.queries), _BATCH_CHUNK)
+        works = [
+            partial(execute_part, batch.queries[start : start + _BATCH_PART], snapshot, serializer)
+            for start in range(0, len(batch.queries), _BATCH_PART)
         ]
-        responses = await asyncio.gather(*map(self._slow.do, chunks))
-        return [response for chunk in responses for response in chunk]
+        parts = await asyncio.gather(*map(self._slow.do, works))
+        body = await asyncio.to_thread(serializer.whole, snapshot, [part.body for part in parts])
+        return body, [answer for part in parts for answer in part.answers]
 
     async def process(self, contents: Sequence[Content], options: ListOptions) -> list[ContentAnswer | Exception]:
         """What contents are, and the items most like each, in their order; one that fails has its error there.
@@ -375,10 +380,6 @@ def _is_quick(query: Query) -> bool:
     if isinstance(query, UserQuery):
         return not query.explain and query.why is None
     return not (isinstance(query, AnonymousQuery) and query.explain)
-
-
-def _execute_chunk(queries: Sequence[Query], snapshot: Snapshot, serializer: Serializer) -> list[Response]:
-    return execute_batch([Execution(query, snapshot, serializer) for query in queries])
 
 
 def _text_vectors(texts: list[tuple[TextEncoder, str]]) -> list[np.ndarray | BaseException]:

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple, overload
 
 import numpy as np
 
 from semrec.online.filters import NO_FILTERS, Filters
 from semrec.release.sources import PERSONAL, POPULARITY
 
-__all__ = ["WORDS", "RankQuery", "RankedList", "ScoredItem", "merge_ranked", "short_reason", "sorted_hits"]
+__all__ = [
+    "WORDS",
+    "RankQuery",
+    "RankedList",
+    "RowHits",
+    "ScoredItem",
+    "first_of_both",
+    "item_ids_of",
+    "merge_ranked",
+    "short_reason",
+    "sorted_hits",
+]
 
 #: The source of a search by words, beside those of `semrec.release.sources`.
 WORDS: Final = "words"
@@ -51,12 +62,64 @@ class ScoredItem(NamedTuple):
     score: np.float32
 
 
+class RowHits(Sequence[ScoredItem]):
+    """Scored items as an engine finds them: `rows_K` int64 of a table with `item_ids`, `scores_K` float32, best first.
+
+    A hit is made when it is asked for: of thousands of lists that are only written out, none ever is.
+    """
+
+    __slots__ = ("item_ids", "rows_K", "scores_K")
+
+    def __init__(self, item_ids: Sequence[str], rows_K: np.ndarray, scores_K: np.ndarray) -> None:
+        self.item_ids, self.rows_K, self.scores_K = item_ids, rows_K, scores_K
+
+    def __len__(self) -> int:
+        return len(self.rows_K)
+
+    @overload
+    def __getitem__(self, place: int) -> ScoredItem: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> RowHits: ...
+
+    def __getitem__(self, place: int | slice) -> ScoredItem | RowHits:
+        if isinstance(place, slice):
+            return RowHits(self.item_ids, self.rows_K[place], self.scores_K[place])
+        return ScoredItem(self.item_ids[self.rows_K[place]], self.scores_K[place])
+
+    def __iter__(self) -> Iterator[ScoredItem]:
+        return map(ScoredItem, item_ids_of(self), self.scores_K)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return list, (list(self),)  # another process has no use for all the ids
+
+
 @dataclass(frozen=True)
 class RankedList:
     """The first K items, best first; `short_reason` says why there are fewer."""
 
-    hits: list[ScoredItem]
+    hits: Sequence[ScoredItem]
     short_reason: str | None = None
+
+
+def item_ids_of(hits: Sequence[ScoredItem]) -> list[str]:
+    """The ids of a list."""
+    if isinstance(hits, RowHits):
+        item_ids = hits.item_ids
+        return [item_ids[row] for row in hits.rows_K.tolist()]
+    return [hit.item_id for hit in hits]
+
+
+def first_of_both(hits: RowHits, more: RowHits, k: int) -> Sequence[ScoredItem]:
+    """The first K of two lists of different items: `hits` themselves where none of `more` comes among them."""
+    if not len(more) or (len(hits) >= k and more.scores_K[0] < hits.scores_K[k - 1]):
+        return hits[:k]
+    return sorted_hits([*hits, *more], k)
 
 
 def sorted_hits(hits: Iterable[ScoredItem], k: int) -> list[ScoredItem]:

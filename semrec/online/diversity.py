@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from semrec.changes.overlay import OverlayView
 from semrec.errors import InputError
-from semrec.online.answers import RankedList, ScoredItem
+from semrec.online.answers import RankedList, ScoredItem, item_ids_of
 
 if TYPE_CHECKING:
     from semrec.online.release import OnlineRelease
@@ -37,12 +38,12 @@ def diversified(
     """The answer of `k` items from one ranked with `num_candidates`; diversity 0 leaves it as it is."""
     if diversity == 0:
         return ranked
-    vectors_ND = served.vectors_of([hit.item_id for hit in ranked.hits], overlay)
+    vectors_ND = served.vectors_of(item_ids_of(ranked.hits), overlay)
     hits = diversify(ranked.hits, vectors_ND, k, diversity)
     return RankedList(hits, ranked.short_reason if len(hits) < k else None)
 
 
-def diversify(hits: list[ScoredItem], vectors_ND: np.ndarray, k: int, diversity: float) -> list[ScoredItem]:
+def diversify(hits: Sequence[ScoredItem], vectors_ND: np.ndarray, k: int, diversity: float) -> list[ScoredItem]:
     """Up to `k` of `hits`, in the order in which maximal marginal relevance picks them; they keep their scores.
 
     Each pick is the item with the largest

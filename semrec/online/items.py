@@ -51,6 +51,12 @@ class ItemTable:
         return fragments[edges[row] : edges[row + 1]]
 
     @cached_property
+    def fragment_bytes(self) -> tuple[np.ndarray, np.ndarray]:
+        """All fragments end to end, uint8, and where each begins and the last ends, int64 [I + 1]."""
+        fragments, edges = self._fragments
+        return np.frombuffer(fragments, np.uint8), np.frombuffer(edges, np.int64)
+
+    @cached_property
     def _fragments(self) -> tuple[bytes, memoryview]:
         """The fragments end to end, and where each begins: one buffer instead of a million small objects."""
         items = self._release.items

@@ -10,7 +10,6 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-import orjson
 
 from semrec.changes.overlay import OverlayView
 from semrec.errors import CorruptArtefactError, InputError, MissingArtefactError
@@ -18,7 +17,7 @@ from semrec.graph.reasons import Reasons
 from semrec.graph.sparql import SparqlStore
 from semrec.lexical.engine import TermQueries, WordEngine
 from semrec.lexical.index import WordIndex
-from semrec.online.answers import WORDS, RankedList, RankQuery, ScoredItem, short_reason, sorted_hits
+from semrec.online.answers import WORDS, RankedList, RankQuery, RowHits, ScoredItem, first_of_both, short_reason
 from semrec.online.filter_layout import CompiledFilters, FilterLayout
 from semrec.online.filters import NO_FILTERS, Filters
 from semrec.online.item_vectors import OnlineVectors, unknown_item
@@ -183,15 +182,6 @@ class OnlineRelease:
             for item_id in item_ids
         ]
 
-    def items_json(self, hits: Sequence[ScoredItem], overlay: OverlayView) -> bytes:
-        """The JSON list of an answer's items with their scores, each float32 in its shortest form."""
-        if not hits:
-            return b"[]"
-        item_ids, scores = zip(*hits, strict=True)
-        texts = orjson.dumps(np.array(scores, np.float32), option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].split(b",")
-        pairs = zip(self.fragments(item_ids, overlay), texts, strict=True)
-        return b"[" + b",".join([b'%b,"score":%b}' % pair for pair in pairs]) + b"]"
-
     def user(self, user_id: str, recent: Sequence[Event] = (), overlay: OverlayView | None = None) -> UserState | None:
         """A user after `recent` events; None for one of whom nothing is known. See `Users.state`."""
         return self.users.state(user_id, recent, overlay)
@@ -259,11 +249,12 @@ class OnlineRelease:
         """`rank` for queries of one source."""
         changed = self._overlay(overlay) if overlay else None
         queries, k = self._queries(rank_queries, changed), max(rank_query.k for rank_query in rank_queries)
-        lists = _hits(self._top_k(queries, k, source), self.items.ids, rank_queries)
+        of_release = _hits(self._top_k(queries, k, source), self.items.ids, rank_queries)
+        lists: Sequence[Sequence[ScoredItem]] = of_release
         if changed and changed.engines and self.start == 0:
-            added = changed.top_k(self._overlay_queries(rank_queries, queries, changed), k, source)
-            more = _hits(added, changed.ids, rank_queries)
-            lists = [sorted_hits(a + b, q.k) if b else a for a, b, q in zip(lists, more, rank_queries, strict=True)]
+            top = changed.top_k(self._overlay_queries(rank_queries, queries, changed), k, source)
+            added = _hits(top, changed.ids, rank_queries)
+            lists = [first_of_both(a, b, q.k) for a, b, q in zip(of_release, added, rank_queries, strict=True)]
         num_items = changed.num_items if changed else self.num_items
         return [
             RankedList(hits, None if len(hits) >= q.k else short_reason(len(hits), num_items, q))
@@ -375,12 +366,15 @@ def _run_of(storage: Storage, run_id: str, release_id: str) -> PublishedLists:
     return run
 
 
-def _hits(top: TopK, item_ids: list[str], rank_queries: list[RankQuery]) -> list[list[ScoredItem]]:
+def _hits(top: TopK, item_ids: list[str], rank_queries: list[RankQuery]) -> list[RowHits]:
     """Turns an engine's rows into the hits of each query, cut to its own K."""
-    ids, scores, edges = [item_ids[row] for row in top.rows.tolist()], list(top.scores), top.offsets.tolist()
-    stops = [min(stop, start + q.k) for (start, stop), q in zip(pairwise(edges), rank_queries, strict=True)]
+    rows, scores = top.rows, top.scores
+    stops = [
+        min(stop, start + q.k) for (start, stop), q in zip(pairwise(top.offsets.tolist()), rank_queries, strict=True)
+    ]
     return [
-        list(map(ScoredItem, ids[start:stop], scores[start:stop])) for start, stop in zip(edges, stops, strict=False)
+        RowHits(item_ids, rows[start:stop], scores[start:stop])
+        for start, stop in zip(top.offsets.tolist(), stops, strict=False)
     ]
 
 

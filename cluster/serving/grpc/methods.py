@@ -107,9 +107,7 @@ class RecommenderMethods:
 
         async def answer(caller: Caller) -> Sent:
             batch = await self.service.read(len(request), lambda: queries.query_batch(request))
-            responses = await self.service.answer_batch(batch, BATCH_MESSAGES)
-            answers = [response.answer for response in responses if response.answer]
-            return b"".join([response.body for response in responses]), answers
+            return await self.service.answer_batch(batch, BATCH_MESSAGES)
 
         return await _respond(self.service, "answer_batch", "read", request, grpc_context, answer)
 
@@ -138,7 +136,7 @@ class RecommenderMethods:
         async def answer(caller: Caller) -> Sent:
             query = await self.service.read(len(raw), lambda: parse(raw))
             response = await self.service.answer(query, MESSAGES, may_explain=caller.may_explain)
-            return response.body, [response.answer] if response.answer else ()
+            return response.body, [response.answer]
 
         return await _respond(self.service, endpoint, "read", raw, context, answer)
 

@@ -8,9 +8,10 @@ from typing import Final
 
 import orjson
 
-from cluster.serving.execute import Answer, Serializer
+from cluster.serving.execute import Answer, BatchSerializer, Serializer, Snapshot
 from cluster.serving.grpc import recommender_pb2 as pb
 from cluster.serving.http.problems import problem_of
+from semrec.online.answers import item_ids_of
 from semrec.online.explain import Explanation
 
 __all__ = ["BATCH_MESSAGES", "MESSAGES", "attribute_values"]
@@ -22,22 +23,20 @@ class _MessageSerializer:
     def answer(self, answer: Answer) -> bytes:
         return _message(answer).SerializeToString()
 
-    def failure(self, error: Exception) -> bytes:
-        return _failure(error).SerializeToString()
-
 
 class _BatchSerializer:
-    """Serialised `BatchAnswers` of one answer each: side by side, such bytes are the message of all their answers."""
+    """Serialised `BatchAnswers`: side by side, such bytes are the message of all their answers."""
 
-    def answer(self, answer: Answer) -> bytes:
-        return pb.BatchAnswers(answers=[_message(answer)]).SerializeToString()
+    def part(self, snapshot: Snapshot, outcomes: Sequence[Answer | Exception]) -> bytes:
+        answers = [_message(outcome) if isinstance(outcome, Answer) else _failure(outcome) for outcome in outcomes]
+        return pb.BatchAnswers(answers=answers).SerializeToString()
 
-    def failure(self, error: Exception) -> bytes:
-        return pb.BatchAnswers(answers=[_failure(error)]).SerializeToString()
+    def whole(self, snapshot: Snapshot, parts: Sequence[bytes | memoryview]) -> bytes:
+        return b"".join(parts)
 
 
 MESSAGES: Final[Serializer] = _MessageSerializer()
-BATCH_MESSAGES: Final[Serializer] = _BatchSerializer()
+BATCH_MESSAGES: Final[BatchSerializer] = _BatchSerializer()
 
 
 def attribute_values(attributes: Mapping[str, Sequence[str]]) -> dict[str, pb.Values]:
@@ -80,7 +79,7 @@ def _failure(error: Exception) -> pb.Answer:
 def _items(answer: Answer) -> list[pb.Item]:
     snapshot, hits = answer.snapshot, answer.ranked.hits
     # Out of the JSON that the release holds ready: where an item was changed or deleted since, both protocols say the same.
-    fragments = snapshot.served.fragments([hit.item_id for hit in hits], snapshot.overlay)
+    fragments = snapshot.served.fragments(item_ids_of(hits), snapshot.overlay)
     items = orjson.loads(b"[%b]" % b",".join([fragment + b"}" for fragment in fragments]))
     return [
         pb.Item(

@@ -126,7 +126,7 @@ class FastPath:
                 parameters = await service.read(len(query), partial(parse_query, endpoint.parameters, query))
                 response = await endpoint.function(name, parameters, service, caller)
             status, media_type, body = 200, b"application/json", response.body
-            answers = [response.answer] if response.answer else []
+            answers = [response.answer]
         except Exception as error:
             problem = problem_of(error)
             log_problem(endpoint.name, error, problem)

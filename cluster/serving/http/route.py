@@ -86,7 +86,7 @@ class AnswerResponse(Response):
     @classmethod
     def of(cls, response: ListResponse) -> AnswerResponse:
         """The response with one answer."""
-        return cls(response.body, [response.answer] if response.answer else [])
+        return cls(response.body, [response.answer])
 
 
 class ApiRoute(APIRoute):

@@ -9,14 +9,15 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from replica_without_ray import LocalReplica, WordEncoder, refused
-from serving_world import K, make_world
+from serving_world import PLATFORMS, K, make_world
 
-from cluster.serving.execute import Execution, Response, execute, published_answer
+from cluster.serving.execute import Execution, Response, published_answer, respond
 from cluster.serving.grpc import recommender_pb2 as pb
 from cluster.serving.grpc.serializer import MESSAGES
 from cluster.serving.http.json_answers import JSON
@@ -182,6 +183,27 @@ def test_a_batch_gives_each_query_its_own_answer_or_error(replica: LocalReplica)
     assert answers[-1]["source"] == "popularity"
 
 
+def test_a_batch_has_the_bytes_of_its_answers(fresh: LocalReplica) -> None:
+    queries = [{"user_id": user} for user in [*USERS[:9], 'quoted "\u00e9"']] + [{"item_id": "n10"}, {"item_id": "no"}]
+    for step in ("as released", "changed"):
+        if step == "changed":
+            body = {"title": 'Brand "new"', "text": "blue stars", "attributes": {"platform": list(PLATFORMS)}}
+            assert fresh.client.put("/v1/items/new", json=body).status_code == 200
+            assert fresh.client.delete("/v1/items/n07").status_code == 200
+        for k in (1, 50):
+            alone = [
+                fresh.client.get(f"/v1/users/{quote(q['user_id'])}/recommendations?k={k}")
+                if "user_id" in q
+                else fresh.client.get(f"/v1/items/{q['item_id']}/similar?k={k}")
+                for q in queries
+            ]
+            bodies = [reply.content for reply in alone[:-1]]
+            batch = fresh.client.post("/v1/batch", json={"queries": queries, "k": k}).content
+            failed = json.loads(batch)["answers"][-1]
+            assert failed["error"]["detail"] == alone[-1].json()["detail"]
+            assert batch.startswith(b'{"answers":[' + b",".join(bodies) + b',{"error":')
+
+
 def test_a_bad_filter_is_refused_before_its_batch_is_ranked(replica: LocalReplica) -> None:
     calls: list[int] = []
 
@@ -196,7 +218,7 @@ def test_a_bad_filter_is_refused_before_its_batch_is_ranked(replica: LocalReplic
     refused = [UserQuery("user-1", bad), SimilarQuery("n10", bad), anonymous]
     neighbours = [UserQuery(user) for user in USERS[:9]]
     queries = [*neighbours[:5], *refused, *neighbours[5:]]
-    found = execute([Execution(query, snapshot, JSON) for query in queries])
+    found = respond([(Execution(query, snapshot), JSON) for query in queries])
     for error in found[5:8]:
         assert isinstance(error, InputError) and "no item has an attribute 'shoe'" in str(error)
     assert calls == [9]  # once, for all who asked well

@@ -16,6 +16,7 @@ from serving_world import K, World
 
 from jobs.check_parity import main
 from semrec.changes.overlay import OverlayView
+from semrec.online.lists_json import items_json
 from semrec.online.parity import check_parity
 from semrec.online.published import PublishedLists
 from semrec.online.release import OnlineRelease
@@ -33,7 +34,7 @@ def live_answer(served: OnlineRelease, user_id: str) -> dict[str, Any]:
     """A user's live answer as the API shapes it, through JSON."""
     state, nothing = served.user(user_id), OverlayView.empty()
     (ranked,) = served.rank([rank_query_of(state, k=K)], nothing)
-    items = json.loads(served.items_json(ranked.hits, nothing))
+    items = json.loads(items_json(served, ranked.hits, nothing))
     return {"release": served.release_id, "source": state.source, "items": items}
 
 

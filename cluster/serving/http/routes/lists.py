@@ -11,7 +11,7 @@ from cluster.serving.execute import Response
 from cluster.serving.http import schemas
 from cluster.serving.http.documentation import problems
 from cluster.serving.http.fast_path import FastRoute
-from cluster.serving.http.json_answers import JSON
+from cluster.serving.http.json_answers import JSON, JSON_BATCH
 from cluster.serving.http.route import AnswerResponse, ApiRoute, ItemId, TheCaller, TheService, UserId
 from cluster.serving.requests.lists import BatchBody, RecommendBody, SearchBody
 from cluster.serving.requests.parameters import SimilarParameters, UserParameters
@@ -54,6 +54,4 @@ async def search(body: SearchBody, service: TheService, caller: TheCaller) -> An
 async def answer_batch(body: BatchBody, service: TheService) -> AnswerResponse:
     """Thousands of queries in one request."""
     batch = await asyncio.to_thread(body.query)
-    responses = await service.answer_batch(batch, JSON)
-    answers = [response.answer for response in responses if response.answer]
-    return AnswerResponse(b'{"answers":[%b]}' % b",".join([response.body for response in responses]), answers)
+    return AnswerResponse(*await service.answer_batch(batch, JSON_BATCH))
