@@ -50,11 +50,12 @@ def serving(
             workspace, platform = _serving_world(folder, items, users), platform or "Lumina"
         ready_s, rows = bench_serving(workspace, platform, seconds=seconds, rate=rate)
     say(f"start to ready {ready_s:.1f} s; wrk, and at a steady rate a Python client, on the same cores")
-    table = Table("", "answers/s", "of ping", "p50", "p95", "p99 ms", "errors", title_justify="left")
+    table = Table("", "answers/s", "of ping", "of engine", "p50", "p95", "p99 ms", "errors", title_justify="left")
     for row in rows:
         times = (f"{value:,.0f}" for value in (row.p50_ms, row.p95_ms, row.p99_ms))
         label = f"{row.server} {row.endpoint}\n  {row.load}" + (f", {row.kernels}" if row.kernels else "")
-        table.add_row(label, f"{row.answers_per_s:,.0f}", f"{row.of_ping:.0%}", *times, f"{row.errors:,}")
+        of_engine = "" if row.of_engine is None else f"{row.of_engine:.0%}"
+        table.add_row(label, f"{row.answers_per_s:,.0f}", f"{row.of_ping:.0%}", of_engine, *times, f"{row.errors:,}")
     show_table(table)
     write_rows(json, [asdict(row) for row in rows])
 

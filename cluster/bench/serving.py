@@ -18,11 +18,14 @@ from urllib.parse import quote
 
 import numpy as np
 
+from cluster.serving.http.arrow_answers import ARROW_STREAM
 from semrec.bench.kernels import kernel_choices, with_kernels
 from semrec.bench.load import Load, Request, saturate, steady
 from semrec.errors import NoWorkersError
 from semrec.release.reader import Release
+from semrec.release.sources import PERSONAL, source_named
 from semrec.runs.live import require_live
+from semrec.scoring.types import Queries
 from semrec.workspace.folder import Workspace
 
 __all__ = ["ServingRow", "bench_serving", "free_port", "serve_command", "serving_requests", "started_server"]
@@ -36,9 +39,11 @@ _QUERIES: Final = 2_048  # in one /v1/batch request
 
 @dataclass(frozen=True)
 class ServingRow:
-    """One server under one kind of load. `of_ping` is its rate against an empty FastAPI endpoint in the same run."""
+    """One server under one kind of load. `of_ping` is its rate against an empty FastAPI endpoint in the same run, and
+    `of_engine` a batch's users per second against those of the engine by itself, for the same users.
+    """
 
-    server: str  # ping, faiss, serve (with its default proxy), semrec
+    server: str  # ping, engine, faiss, serve (with its default proxy), semrec
     endpoint: str
     load: str  # 32 at a time, or requests per second
     answers_per_s: float  # requests, but users of a batch
@@ -48,6 +53,7 @@ class ServingRow:
     errors: int
     of_ping: float = 1.0
     kernels: str | None = None  # of faiss: the fastest of those that it offers (OPENBLAS_CORETYPE)
+    of_engine: float | None = None
     num_items: int | None = None  # of the release; `semrec plan --serve` takes no rate for more
 
 
@@ -62,6 +68,8 @@ def bench_serving(
     peer = [sys.executable, "-m", "cluster.bench.peers"]
     with started_server([*peer, "ping"], "/ping") as (url, _):
         rows += _measure("ping", url, {"ping": [Request("/ping")]}, seconds, concurrency)
+    engine = _engine_row(workspace_uri, kinds["answer_batch"][0], seconds)
+    rows.append(engine)
     rows += _measure_faiss([*peer, "faiss", "--workspace", workspace_uri], users, seconds, concurrency)
     serve = serve_command(workspace_uri)
     plain = {
@@ -79,7 +87,15 @@ def bench_serving(
     ping = rows[0].answers_per_s
     storage = Workspace.open(workspace_uri).storage
     num_items = Release(storage, require_live(storage).release).num_items
-    return ready_s, [replace(row, of_ping=row.answers_per_s / ping, num_items=num_items) for row in rows]
+    return ready_s, [
+        replace(
+            row,
+            of_ping=row.answers_per_s / ping,
+            of_engine=row.answers_per_s / engine.answers_per_s if row.endpoint.startswith("answer_batch") else None,
+            num_items=num_items,
+        )
+        for row in rows
+    ]
 
 
 @contextlib.contextmanager
@@ -133,12 +149,14 @@ def serving_requests(workspace_uri: str, platform: str | None) -> dict[str, list
     liked = [{"liked": items[n : n + _LIKED], "k": 10, **filters} for n in range(0, _QUERIES - _LIKED, _LIKED)]
     texts = [{"text": title, "k": 10} for title in release.items.column("title").to_pylist()[:200]]
     queries = {"queries": [{"user_id": chosen[n % len(chosen)]} for n in range(_QUERIES)], "k": 10}
+    batch = Request("/v1/batch", "POST", json.dumps(queries))
     kinds = {
         "recommend_user": [Request(f"/v1/users/{user}/recommendations?k=10{asked}") for user in users],
         "similar_items": [Request(f"/v1/items/{quote(item, safe='')}/similar?k=10{asked}") for item in items],
         "recommend_anonymous": [Request("/v1/recommendations", "POST", json.dumps(body)) for body in liked],
         "search": [Request("/v1/search", "POST", json.dumps(body)) for body in texts],
-        "answer_batch": [Request("/v1/batch", "POST", json.dumps(queries))],
+        "answer_batch": [batch],
+        "answer_batch_arrow": [replace(batch, accept=ARROW_STREAM)],
     }
     if "weights_sha256" not in release.manifest.encoder:  # generated vectors come from no encoder
         del kinds["search"]
@@ -150,11 +168,39 @@ def _measure(
 ) -> list[ServingRow]:
     rows = []
     for endpoint, requests in kinds.items():
-        at_once = 2 if endpoint == "answer_batch" else concurrency
+        is_batch = endpoint.startswith("answer_batch")
+        at_once = 2 if is_batch else concurrency
         saturate(url, requests, concurrency=at_once, seconds=_WARM_S)
         load = saturate(url, requests, concurrency=at_once, seconds=seconds)
-        rows.append(_row(server, endpoint, f"{at_once} at a time", load, _QUERIES if endpoint == "answer_batch" else 1))
+        rows.append(_row(server, endpoint, f"{at_once} at a time", load, _QUERIES if is_batch else 1))
     return rows
+
+
+def _engine_row(workspace_uri: str, batch: Request, seconds: float) -> ServingRow:
+    """The users of a batch request through the engine of the release, with nothing around it."""
+    storage, asked = Workspace.open(workspace_uri).storage, json.loads(batch.body)
+    release = Release(storage, require_live(storage).release)
+    users = {query["user_id"] for query in asked["queries"]}
+    chosen, personal = [], source_named(PERSONAL)
+    for part in map(release.user_part, range(len(release.manifest.users))):
+        is_asked = [user in users for user in part.user_ids.to_pylist()]
+        chosen.append(part.queries.take(np.intersect1d(np.flatnonzero(is_asked), part.of_source(PERSONAL))))
+    queries = Queries(
+        np.concatenate([part.vectors_QD for part in chosen]),
+        np.concatenate([part.words_QW for part in chosen]),
+        np.cumsum(np.concatenate([[0], *(np.diff(part.seen_offsets) for part in chosen)])),
+        np.concatenate([part.seen_rows for part in chosen]),
+    )
+    engine = personal.engine(release.shard(), "cpu", coarse=release.coarse("cpu"))
+    times_s: list[float] = []
+    engine.top_k(queries, asked["k"])
+    while sum(times_s) < seconds:
+        began_s = time.perf_counter()
+        engine.top_k(queries, asked["k"])
+        times_s.append(time.perf_counter() - began_s)
+    p50, p95, p99 = np.percentile(np.array(times_s) * 1e3, [50, 95, 99]).tolist()
+    rate = queries.num_queries * len(times_s) / sum(times_s)
+    return ServingRow("engine", "answer_batch", "1 at a time", rate, p50, p95, p99, 0)
 
 
 def _measure_faiss(

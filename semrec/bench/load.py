@@ -31,8 +31,9 @@ _RETRY_S: Final = 15.0  # how long a request is tried again on new connections
 _LUA: Final = """
 local requests, n = {}, 0
 for line in io.lines("%(requests)s") do
-  local method, path, body = line:match("^(%%S+)\\t(%%S+)\\t(.*)$")
-  requests[#requests + 1] = wrk.format(method, path, {["Content-Type"] = "application/json"}, body ~= "" and body or nil)
+  local method, path, accept, body = line:match("^(%%S+)\\t(%%S+)\\t(%%S+)\\t(.*)$")
+  local headers = {["Content-Type"] = "application/json", ["Accept"] = accept}
+  requests[#requests + 1] = wrk.format(method, path, headers, body ~= "" and body or nil)
 end
 request = function() n = n %% #requests + 1; return requests[n] end
 done = function(summary, latency)
@@ -46,11 +47,12 @@ end
 
 @dataclass(frozen=True)
 class Request:
-    """One request; `body` is JSON without line breaks or empty."""
+    """One request; `body` is JSON without line breaks or empty. `accept` is the media type of the answer."""
 
     path: str
     method: str = "GET"
     body: str = ""
+    accept: str = "*/*"
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ def saturate(url: str, requests: Sequence[Request], *, concurrency: int = _CONNE
         raise MissingArtefactError("no wrk on PATH", expected="the load generator wrk", remedy="apt-get install wrk")
     with tempfile.TemporaryDirectory() as folder:
         listed, script = Path(folder, "requests.tsv"), Path(folder, "load.lua")
-        listed.write_text("".join(f"{r.method}\t{r.path}\t{r.body}\n" for r in requests))
+        listed.write_text("".join(f"{r.method}\t{r.path}\t{r.accept}\t{r.body}\n" for r in requests))
         script.write_text(_LUA % {"requests": listed})
         command = [wrk, "-t1", f"-c{concurrency}", f"-d{seconds:.0f}s", "--timeout", "10s", "-s", str(script), url]
         printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
@@ -177,7 +179,7 @@ async def _status(reader: asyncio.StreamReader) -> int:
 
 def _bytes_of(request: dict[str, str], host: str, port: int) -> bytes:
     body = request["body"].encode()
-    head = f"{request['method']} {request['path']} HTTP/1.1\r\nHost: {host}:{port}\r\n"
+    head = f"{request['method']} {request['path']} HTTP/1.1\r\nHost: {host}:{port}\r\nAccept: {request['accept']}\r\n"
     if body:
         head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
     return head.encode() + b"\r\n" + body

@@ -75,12 +75,10 @@ ItemId = Annotated[str, Path(examples=["toy-story-1995"], **_ID)]
 
 
 class AnswerResponse(Response):
-    """A body of JSON, and the answers in it for the log of answers."""
+    """A body, of JSON unless it is said, and the answers in it for the log of answers."""
 
-    media_type = "application/json"
-
-    def __init__(self, body: bytes, answers: Sequence[Answer]) -> None:
-        super().__init__(body)
+    def __init__(self, body: bytes, answers: Sequence[Answer], media_type: str = "application/json") -> None:
+        super().__init__(body, media_type=media_type)
         self.answers = answers
 
     @classmethod

@@ -31,6 +31,7 @@ from semrec.errors import CorruptArtefactError, InputError, MissingArtefactError
 from semrec.online.answers import RankedList, RankQuery, ScoredItem, merge_ranked
 from semrec.online.filters import NO_FILTERS, Filters
 from semrec.online.item_scores import scores_of
+from semrec.online.lists_json import items_json
 from semrec.online.release import OnlineRelease
 from semrec.online.users import rank_query_of
 
@@ -190,13 +191,13 @@ def test_items_are_what_the_catalogue_and_the_overlay_say(served: OnlineRelease,
         assert (facts.title, facts.attributes) == (f"title of {item_id}", item.attributes)
     assert served.item("new", view).title == title
     hits = served.rank([served.similar("n00", view, k=200)], view)[0].hits
-    shown = json.loads(served.items_json(hits, view))
+    shown = json.loads(items_json(served, hits, view))
     assert [one["item_id"] for one in shown] == [hit.item_id for hit in hits]
     assert (
         np.array([one["score"] for one in shown], np.float32).tobytes() == np.array([h.score for h in hits]).tobytes()
     )
     assert next(one for one in shown if one["item_id"] == "new")["title"] == title
-    assert served.items_json([], view) == b"[]"
+    assert items_json(served, [], view) == b"[]"
     for call in (served.item, served.vector_of):
         for item_id in ("n01", "never was"):
             with pytest.raises(MissingArtefactError, match=item_id):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated
+from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Header, Query
 
 from cluster.serving.execute import Response
 from cluster.serving.http import schemas
+from cluster.serving.http.arrow_answers import ARROW_BATCH, ARROW_STREAM, accepts_arrow
 from cluster.serving.http.documentation import problems
 from cluster.serving.http.fast_path import FastRoute
 from cluster.serving.http.json_answers import JSON, JSON_BATCH
@@ -20,6 +21,7 @@ __all__ = ["fast_router", "router"]
 
 fast_router = APIRouter(route_class=FastRoute, tags=["answers"])
 router = APIRouter(route_class=ApiRoute, tags=["answers"])
+_COLUMNS: Final[dict[str, Any]] = {"schema": {"type": "string", "format": "binary"}}
 
 
 @fast_router.get("/v1/users/{user_id}/recommendations", response_model=schemas.Answer, responses=problems(404))
@@ -50,8 +52,17 @@ async def search(body: SearchBody, service: TheService, caller: TheCaller) -> An
     return AnswerResponse.of(await service.answer(body.query(), JSON, may_explain=caller.may_explain))
 
 
-@router.post("/v1/batch", response_model=schemas.BatchAnswers)
-async def answer_batch(body: BatchBody, service: TheService) -> AnswerResponse:
-    """Thousands of queries in one request."""
+@router.post("/v1/batch", response_model=schemas.BatchAnswers, responses={200: {"content": {ARROW_STREAM: _COLUMNS}}})
+async def answer_batch(
+    body: BatchBody, service: TheService, accept: Annotated[str, Header(include_in_schema=False)] = ""
+) -> AnswerResponse:
+    """Thousands of queries in one request.
+
+    With `Accept: application/vnd.apache.arrow.stream` the answer is an Arrow IPC stream, with a row for each query: `source`,
+    `user_id` or `item_id`, `short_reason`, the list `items` of `item_id`, `title`, `attributes` and `score`, or an `error`.
+    `release` and `overlay` are metadata of its schema.
+    """
     batch = await asyncio.to_thread(body.query)
+    if accepts_arrow(accept):
+        return AnswerResponse(*await service.answer_batch(batch, ARROW_BATCH), media_type=ARROW_STREAM)
     return AnswerResponse(*await service.answer_batch(batch, JSON_BATCH))
