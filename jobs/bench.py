@@ -68,14 +68,20 @@ def content(
     documents: Annotated[int, typer.Option(min=1, help="Generated PDFs.")] = 100,
     pages: Annotated[int, typer.Option(min=1, help="Pages of each.")] = 10,
     images: Annotated[int, typer.Option(min=1, help="Generated posters, 600 x 900 JPEGs.")] = 100,
+    texts: Annotated[int, typer.Option(min=1, help="Texts, those of the demo's films again and again.")] = 20_000,
     threads: Threads = 2,
     rounds: Rounds = 3,
     json: Json = None,
 ) -> None:
-    """Documents and images per second beside plain loops over pypdfium2, and over Pillow and torch."""
-    from semrec.bench.content import bench_content
+    """Documents, images, and texts by primitives, per second beside plain loops; and what the lexicon of primitives covers."""
+    from itertools import cycle, islice
 
-    rows = bench_content(documents, images, num_pages=pages, num_threads=threads, rounds=rounds)
+    from semrec.bench.content import bench_content, bench_primitives, primitive_coverage
+
+    of_films = list(islice(cycle(_texts(None, "text", texts)), texts))
+    rows = bench_primitives(of_films, num_threads=threads, rounds=rounds)
+    rows += bench_content(documents, images, num_pages=pages, num_threads=threads, rounds=rounds)
+    show_rows("primitives", [asdict(row) for row in primitive_coverage(of_films)], None)
     show_rows("content", [asdict(row) for row in rows], json)
 
 

@@ -58,7 +58,7 @@ DEFAULT_IMAGE_MODEL: Final = "efficientnet-lite0"
 DEFAULT_ELIGIBILITY: Final = ("platform",)
 
 #: What may stand beside another encoder: each has a model of its own in `semrec.models.beside`.
-BESIDE_KINDS: Final = ("image", "document")
+BESIDE_KINDS: Final = ("image", "document", "primitives")
 
 
 class _Section(BaseModel):
@@ -101,8 +101,8 @@ class EncoderSettings(_Section):
     )
     beside: tuple[str, ...] = Field(
         (),
-        description="Further kinds of encoders, image or document, whose vectors stand beside those of kind, each in a "
-        "model with a weight of its own.",
+        description="Further kinds of encoders, image, document or primitives, whose vectors stand beside those of kind, each "
+        "in a model with a weight of its own.",
     )
 
     @field_validator("beside")

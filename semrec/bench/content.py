@@ -1,4 +1,4 @@
-"""Files a second of the image encoder and of the readers of documents, beside the plain loop over the same libraries."""
+"""Contents a second: images and documents beside plain loops over the same libraries, primitives of texts beside their own."""
 
 from __future__ import annotations
 
@@ -19,10 +19,19 @@ import torch
 from semrec.encoders.document_readers import DocumentReaders
 from semrec.encoders.image import ImageEncoder
 from semrec.encoders.image_models import resolve_image_model
+from semrec.encoders.lexicon import PRIMITIVES, read_lexicon
+from semrec.encoders.primitive_counts import count_primitives
 from semrec.encoders.settings import EmbedSettings
 from semrec.errors import EncoderError, InputError
 
-__all__ = ["ContentBenchRow", "bench_content", "pdf_of"]
+__all__ = [
+    "ContentBenchRow",
+    "PrimitiveCoverageRow",
+    "bench_content",
+    "bench_primitives",
+    "pdf_of",
+    "primitive_coverage",
+]
 
 _WORDS = "a catalogue of goods that people read about before they buy one of them or lend it to a friend"
 _WORDS_PER_PAGE = 400
@@ -31,12 +40,22 @@ _PIXELS = (600, 900)  # of a poster
 
 @dataclass(frozen=True)
 class ContentBenchRow:
-    """One way of reading files. The ratio is to the plain loop of the same `content`."""
+    """One way of reading contents. The ratio is to the plain loop of the same `content`."""
 
     content: str
     name: str
-    files_per_s: float  # median over the rounds
+    contents_per_s: float  # median over the rounds
     ratio: float
+
+
+@dataclass(frozen=True)
+class PrimitiveCoverageRow:
+    """How many entries of the lexicon a primitive has in English and French, and how many of some texts have such a word."""
+
+    primitive: str
+    entries_en: int
+    entries_fr: int
+    share_of_texts: float
 
 
 def bench_content(
@@ -67,6 +86,32 @@ def bench_content(
         }
         rows = _measured(f"PDF of {num_pages} pages", num_documents, of_documents, rounds)
         return rows + _measured(f"JPEG of {_PIXELS[0]} x {_PIXELS[1]}", num_images, of_images, rounds)
+
+
+def bench_primitives(texts: Sequence[str], *, num_threads: int = 2, rounds: int = 3) -> list[ContentBenchRow]:
+    """Words of texts by primitive, by a plain loop in one thread and by the compiled one in `num_threads`; see `bench_content`.
+
+    Raises InputError for no text or round.
+    """
+    if not texts or min(num_threads, rounds) < 1:
+        raise InputError("nothing to measure", expected="texts, threads and rounds", remedy="Raise the numbers.")
+    lexicon, length = read_lexicon(), sum(map(len, texts)) / len(texts)
+    ways: dict[str, Callable[[], object]] = {
+        "plain loop, one thread": lambda: [lexicon.plain_counts(text) for text in texts],
+        f"semrec, threads: {num_threads}": lambda: count_primitives(texts, lexicon, num_threads=num_threads),
+    }
+    return _measured(f"primitives of texts of {length:.0f} characters", len(texts), ways, rounds)
+
+
+def primitive_coverage(texts: Sequence[str]) -> list[PrimitiveCoverageRow]:
+    """What the lexicon knows of each primitive, and in how many of some texts it finds that."""
+    lexicon = read_lexicon()
+    shares_P = (count_primitives(texts, lexicon) > 0).mean(axis=0)
+    num_entries = {key: len(entries) for key, entries in lexicon.entries.items()}
+    return [
+        PrimitiveCoverageRow(name, num_entries[name, "en"], num_entries[name, "fr"], round(share, 3))
+        for name, share in zip(PRIMITIVES, shares_P.tolist(), strict=True)
+    ]
 
 
 def pdf_of(pages: Sequence[str], *, title: str = "", author: str = "", is_encrypted: bool = False) -> bytes:
@@ -149,7 +194,7 @@ def _plain_vectors(posters: list[str], settings: EmbedSettings, num_threads: int
 
 
 def _measured(
-    content: str, num_files: int, ways: dict[str, Callable[[], object]], rounds: int
+    content: str, num_contents: int, ways: dict[str, Callable[[], object]], rounds: int
 ) -> list[ContentBenchRow]:
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for way in ways.values():
@@ -161,6 +206,6 @@ def _measured(
             seconds[name].append(time.perf_counter() - started_s)
     plain_s = median(next(iter(seconds.values())))
     return [
-        ContentBenchRow(content, name, round(num_files / median(times), 1), round(plain_s / median(times), 2))
+        ContentBenchRow(content, name, round(num_contents / median(times), 1), round(plain_s / median(times), 2))
         for name, times in seconds.items()
     ]

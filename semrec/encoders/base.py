@@ -27,6 +27,7 @@ ENCODERS: Final[Registry] = {
     "text": ("semrec.encoders.text", "TextEncoder"),
     "image": ("semrec.encoders.image", "ImageEncoder"),
     "document": ("semrec.encoders.document", "DocumentEncoder"),
+    "primitives": ("semrec.encoders.primitives", "PrimitivesEncoder"),
 }
 
 

@@ -47,6 +47,7 @@ MODELS: Final[Registry] = {
     "image_ridge": ("semrec.models.beside", "ImageRidgeModel"),
     "nsvd": ("semrec.models.nsvd", "NsvdModel"),
     "popularity": ("semrec.models.popularity", "PopularityModel"),
+    "primitives_ridge": ("semrec.models.beside", "PrimitivesRidgeModel"),
 }
 
 

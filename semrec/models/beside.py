@@ -1,4 +1,4 @@
-"""Content models of what items show beside their text: ridge regression over the principal components of its embeddings."""
+"""Content models over the vectors of encoders beside that of the texts, most over the principal components of these."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from semrec.models.base import TrainingData
 from semrec.models.cold import predict_factors
 from semrec.models.content_ridge import ContentRidgeModel
 
-__all__ = ["BESIDE_MODELS", "DocumentRidgeModel", "ImageRidgeModel"]
+__all__ = ["BESIDE_MODELS", "DocumentRidgeModel", "ImageRidgeModel", "PrimitivesRidgeModel"]
 
 
 class _BesideModel(ContentRidgeModel):
@@ -67,7 +67,14 @@ class DocumentRidgeModel(_BesideModel):
     modality = "document"
 
 
+class PrimitivesRidgeModel(ContentRidgeModel):
+    """By the semantic primitives that texts are about. Its dimensions are the encoder's, which have names."""
+
+    kind = "primitives_ridge"
+    modality = "primitives"
+
+
 #: Kind of encoder, as the setting `encoder.beside` names it -> the model of its vectors.
 BESIDE_MODELS: Final[Mapping[str, str]] = {
-    model.modality: model.kind for model in (ImageRidgeModel, DocumentRidgeModel)
+    model.modality: model.kind for model in (ImageRidgeModel, DocumentRidgeModel, PrimitivesRidgeModel)
 }

@@ -12,6 +12,7 @@ from semrec.changes.overlay import OverlayView
 from semrec.graph.graph import Edge
 from semrec.models.components import ComponentHistory
 from semrec.online.answers import RankQuery, ScoredItem
+from semrec.online.common_themes import common_themes
 from semrec.online.item_scores import scores_of
 from semrec.online.profile import UserProfile
 from semrec.online.relations import reasons_for
@@ -47,6 +48,7 @@ class Explanation:
     The contributions and the rest add up to the score, but for the rounding of float32. `nearest` are the liked things that
     are most like the item, by cosine. A score by popularity is a number of users, and all of it is rest. `reason` are the
     relations that lead from something liked to the item, rare ones preferred; None without any. It explains no number.
+    `themes` names what the item and the liked things are both about (`common_themes`).
     """
 
     item_id: str
@@ -55,6 +57,7 @@ class Explanation:
     rest: float
     nearest: list[Part]
     reason: tuple[Edge, ...] | None = None
+    themes: tuple[str, ...] = ()
 
 
 def explain(
@@ -71,7 +74,9 @@ def explain(
     items_KD = served.vectors_of([hit.item_id for hit in hits], overlay)
     terms = _Terms.concatenate([_terms_of(history, profile.names, items_KD) for history in profile.histories])
     liked = np.flatnonzero(terms.is_liked)
-    paths = reasons_for(served, _liked_ids(profile), [hit.item_id for hit in hits], overlay)
+    liked_ids = _liked_ids(profile)
+    paths = reasons_for(served, liked_ids, [hit.item_id for hit in hits], overlay)
+    themes = common_themes(served, liked_ids, items_KD, overlay)
     explained = []
     for row, (hit, path) in enumerate(zip(hits, paths, strict=True)):
         added = terms.added_KL[row]
@@ -79,7 +84,8 @@ def explain(
         nearest = liked[np.argsort(-terms.cosines_KL[row, liked], kind="stable")]
         parts, alike = ([terms.part(row, n) for n in order[:num_parts].tolist()] for order in (largest, nearest))
         rest = float(added[largest[num_parts:]].sum())
-        explained.append(Explanation(hit.item_id, float(hit.score), parts, rest, alike, path.edges if path else None))
+        edges = path.edges if path else None
+        explained.append(Explanation(hit.item_id, float(hit.score), parts, rest, alike, edges, themes[row]))
     return explained
 
 

@@ -100,7 +100,7 @@ def models_modality(release: Release, modality: str) -> str:
 
     Raises EncoderError where the release has no encoder of it.
     """
-    recorded = recorded_encoders(release).items()
+    recorded = reversed(recorded_encoders(release).items())  # that of `encoder.kind` before others of its modality
     of_models = {encoder_class(identity["kind"]).modality: name for name, identity in recorded}
     names = {"text": "text", **of_models}  # who has the vector of a text has an encoder of texts
     if modality not in names:

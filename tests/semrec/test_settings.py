@@ -139,7 +139,7 @@ def test_a_file_may_name_some_settings_only(storage: Storage) -> None:
         ("k = 20\n", "unknown setting k; expected one of encoder.kind, "),
         ("score = 20\n", "score: "),
         ("[scoring]\nk = 20\n", "unknown setting scoring; expected one of "),
-        ('[encoder]\nbeside = ["text"]\n', "image or document, each once, and another than encoder.kind"),
+        ('[encoder]\nbeside = ["text"]\n', "image or document or primitives, each once, and another than encoder.kind"),
         ('[encoder]\nkind = "image"\nbeside = ["image"]\n', "encoder.beside = "),
         ("[release]\nhalf_life_days = 0\n", "release.half_life_days = 0: Input should be greater than 0"),
         ("[release]\nhalf_life_days = inf\n", "half_life_days"),

@@ -222,20 +222,22 @@ class Explained(_message.Message):
     def __init__(self, items: _Optional[_Iterable[_Union[Explanation, _Mapping]]] = ...) -> None: ...
 
 class Explanation(_message.Message):
-    __slots__ = ("item_id", "score", "parts", "rest", "nearest", "reason")
+    __slots__ = ("item_id", "score", "parts", "rest", "nearest", "reason", "themes")
     ITEM_ID_FIELD_NUMBER: _ClassVar[int]
     SCORE_FIELD_NUMBER: _ClassVar[int]
     PARTS_FIELD_NUMBER: _ClassVar[int]
     REST_FIELD_NUMBER: _ClassVar[int]
     NEAREST_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    THEMES_FIELD_NUMBER: _ClassVar[int]
     item_id: str
     score: float
     parts: _containers.RepeatedCompositeFieldContainer[Part]
     rest: float
     nearest: _containers.RepeatedCompositeFieldContainer[Part]
     reason: _containers.RepeatedCompositeFieldContainer[Relation]
-    def __init__(self, item_id: _Optional[str] = ..., score: _Optional[float] = ..., parts: _Optional[_Iterable[_Union[Part, _Mapping]]] = ..., rest: _Optional[float] = ..., nearest: _Optional[_Iterable[_Union[Part, _Mapping]]] = ..., reason: _Optional[_Iterable[_Union[Relation, _Mapping]]] = ...) -> None: ...
+    themes: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, item_id: _Optional[str] = ..., score: _Optional[float] = ..., parts: _Optional[_Iterable[_Union[Part, _Mapping]]] = ..., rest: _Optional[float] = ..., nearest: _Optional[_Iterable[_Union[Part, _Mapping]]] = ..., reason: _Optional[_Iterable[_Union[Relation, _Mapping]]] = ..., themes: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Relation(_message.Message):
     __slots__ = ("start", "predicate", "end", "is_inverse", "inferred_by")

@@ -86,6 +86,5 @@ def _ending(answer: Answer) -> bytes:
 
 def _explanation(explanation: Explanation) -> dict[str, Any]:
     members = asdict(explanation)
-    if members["reason"] is None:  # as in every release without relations
-        del members["reason"]
-    return members
+    # A release without relations has no reasons, and one whose encoders name no dimensions no themes.
+    return {name: member for name, member in members.items() if member or name not in ("reason", "themes")}

@@ -53,6 +53,7 @@ export function breakdown(reason) {
     el("table", {}, el("tbody", {}, rows.map((part) => bar(part, largest)))),
     el("p", { class: "small" }, "Nearest of the liked: ",
       reason.nearest.slice(0, 3).map((near, i) => [i ? ", " : "", el("em", {}, short(near.title)), ` ${near.cosine.toFixed(2)}`])),
+    reason.themes && el("p", { class: "small" }, `Both about ${reason.themes.join(" and ")}`),
     reason.way && el("p", { class: "small way" }, reason.way));
 }
 

@@ -130,7 +130,12 @@ class EncoderContract:
         monkeypatch.setattr(catalogue, "_ITEMS_PER_PART", 6 // _NUM_PARTS)
         modality = encoder_class(self.settings.kind).modality
         workspace = Workspace.create(str(tmp_path / "w"))
-        rows = [ItemRow(f"item-{n}", f"number {n}", content={modality: uri}) for n, uri in enumerate(contents)]
+        rows = [
+            ItemRow(f"item-{n}", text=content)
+            if modality == "text"
+            else ItemRow(f"item-{n}", content={modality: content})
+            for n, content in enumerate(contents)
+        ]
         import_items(workspace, rows)
         command = [sys.executable, "-c", _DRIVER, workspace.uri, self.settings.model_dump_json(), str(_KILLED_AFTER)]
         assert subprocess.run(command, check=False).returncode == -signal.SIGKILL

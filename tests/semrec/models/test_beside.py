@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from semrec.models.base import model_class
-from semrec.models.beside import BESIDE_MODELS, ImageRidgeModel
+from semrec.models.beside import BESIDE_MODELS, ImageRidgeModel, PrimitivesRidgeModel
 from semrec.settings import BESIDE_KINDS
 from tests.semrec.models.learned_contract import LearnedModelContract
 from tests.semrec.models.learned_world import embeddings, planted_events, training_data
@@ -18,6 +18,11 @@ from tests.semrec.models.learned_world import embeddings, planted_events, traini
 class TestImageRidge(LearnedModelContract):
     model = ImageRidgeModel
     settings: ClassVar[Mapping[str, Any]] = {"dimension": 5}
+    learns_from_text_alone = True
+
+
+class TestPrimitivesRidge(LearnedModelContract):
+    model = PrimitivesRidgeModel
     learns_from_text_alone = True
 
 

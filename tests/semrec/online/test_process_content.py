@@ -43,6 +43,8 @@ def test_a_release_says_which_modalities_it_has() -> None:
     text = {"model": "words", "dimension": 4}
     both = release(text, image={"kind": "image", "dimension": 9})
     assert [models_modality(both, name) for name in ("text", "image")] == ["text", "image"]
+    by_words = release(text, primitives={"kind": "primitives", "dimension": 9})
+    assert models_modality(by_words, "text") == "text"
     documents = release({"kind": "document", "model": "words", "text": text})
     assert [models_modality(documents, name) for name in ("text", "document")] == ["text", "text"]
     with pytest.raises(EncoderError, match="no encoder of the modality image") as refused:
