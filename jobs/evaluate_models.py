@@ -99,8 +99,9 @@ def main(
         progress.note(f"no embedding, or no relations: without {', '.join(without)}")
     kinds = tuple(kind for kind in kinds if kind not in without)
     learned = learn(
-        divided, dataset.content, neutral_value, kinds=kinds, settings=_settings(set_), search=search, progress=progress
-    )
+        divided, dataset.content, neutral_value, kinds=kinds, settings=_settings(set_), search=search,
+        half_life_days=dataset.half_life_days, progress=progress,
+    )  # fmt: skip
     for note in learned.notes:
         progress.note(note)
     settings: dict[str, Any] = {

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BESIDE_KINDS",
     "DEFAULT_ELIGIBILITY",
+    "DEFAULT_HALF_LIFE_DAYS",
     "DEFAULT_IMAGE_MODEL",
     "DEFAULT_MODEL",
     "SETTINGS_FILE",
@@ -56,6 +57,7 @@ DEFAULT_MODEL: Final = "all-MiniLM-L6-v2"
 DEFAULT_IMAGE_MODEL: Final = "efficientnet-lite0"
 #: These clauses need not exist among the attributes: they ask nothing of anybody until a user states them.
 DEFAULT_ELIGIBILITY: Final = ("platform",)
+DEFAULT_HALF_LIFE_DAYS: Final = 180.0
 
 #: What may stand beside another encoder: each has a model of its own in `semrec.models.beside`.
 BESIDE_KINDS: Final = ("image", "document", "primitives")
@@ -121,7 +123,9 @@ class ReleaseSettings(_Section):
         description="Attributes that a user's and an item's values must share, where the user states any.",
     )
     half_life_days: float = Field(
-        180.0, gt=0, description="Days after which an event counts half, relative to the user's newest event."
+        DEFAULT_HALF_LIFE_DAYS,
+        gt=0,
+        description="Days after which an event counts half, relative to the user's newest event.",
     )
     as_of: int | None = Field(
         None, ge=0, description="Seconds since 1970 UTC; later events are left out. Not set: the newest event."

@@ -111,7 +111,8 @@ def choose_models(
         )
     encoder = EmbeddingManifest.read(storage, embedding)
     with_relations = reads_modality(RELATIONS, kinds)
-    sources = RelationSources.of_workspace(storage, read_settings(storage).release.relations_from)
+    release = read_settings(storage).release
+    sources = RelationSources.of_workspace(storage, release.relations_from)
     of_relations = sources.fingerprints if with_relations else []
     inputs = {
         "settings": fingerprint([settings.model_dump(mode="json"), encoder.encoder]),
@@ -120,6 +121,7 @@ def choose_models(
                 interactions.fingerprint,
                 encoder.fingerprint,
                 as_of,
+                release.half_life_days,
                 *(EmbeddingManifest.read(storage, name).fingerprint for name in beside.values()),
                 *of_relations,
             ]
@@ -158,7 +160,7 @@ def _measured(
         split, dataset.content, dataset.neutral_value, kinds=kinds,
         settings=before.settings if before else settings.by_kind(),
         weights={kind: list(pairs) for kind, pairs in before.weights.items()} if before else None,
-        search=settings.search and before is None,
+        search=settings.search and before is None, half_life_days=dataset.half_life_days,
     )  # fmt: skip
     name = "blend" if len(kinds) > 1 else kinds[0]
     popularity = learned.vectors.get("popularity")

@@ -20,7 +20,7 @@ from semrec.models.base import Events
 from semrec.models.graph import RELATIONS, walk_vectors
 from semrec.release.attributes import FlatAttributes, attribute_names
 from semrec.release.relations import RelationSources, item_relations, make_graph
-from semrec.settings import read_settings
+from semrec.settings import DEFAULT_HALF_LIFE_DAYS, read_settings
 from semrec.sorted_ids import SortedIds
 from semrec.workspace.folder import Workspace
 from semrec.workspace.manifests import CatalogueManifest, EmbeddingManifest, InteractionsManifest
@@ -38,7 +38,7 @@ class Dataset:
     """Interactions of numbered users and items, with what items are about.
 
     `item_ids` in ascending order, as the rows of a release; `content` modality -> float32 [I, D], zeros for an item without an
-    embedding. An event is liked when its value exceeds `neutral_value`.
+    embedding. An event is liked when its value exceeds `neutral_value`, and counts half after `half_life_days`.
     """
 
     item_ids: list[str]
@@ -46,6 +46,7 @@ class Dataset:
     events: Events
     neutral_value: float
     content: Mapping[str, np.ndarray] = field(default_factory=dict)
+    half_life_days: float = DEFAULT_HALF_LIFE_DAYS
 
     @property
     def num_items(self) -> int:
@@ -109,7 +110,8 @@ def read_dataset(
         content[modality] = _embedding(workspace, ids, name, catalogue.fingerprint)["text"]
     if with_relations:
         content |= _relations(storage, catalogue, ids)
-    return Dataset(ids.array().to_pylist(), len(users), events, interactions.neutral_value, content)
+    half_life_days = read_settings(storage).release.half_life_days
+    return Dataset(ids.array().to_pylist(), len(users), events, interactions.neutral_value, content, half_life_days)
 
 
 def read_published(train: Path, test: Path, candidates: Path | None = None) -> PublishedSplit:

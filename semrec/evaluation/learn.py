@@ -5,8 +5,9 @@ Nothing of the split's targets is looked at: the validation split holds out the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import product
 from typing import Any, Final
 
@@ -22,6 +23,7 @@ from semrec.models.blend import MIN_VALIDATION_USERS, choose_weights
 from semrec.models.hubness import HubnessModel
 from semrec.models.unit_scores import score_covariance, unit_score_users
 from semrec.progress import NoProgress, Progress
+from semrec.settings import DEFAULT_HALF_LIFE_DAYS
 
 __all__ = ["AUTO_KINDS", "LearnedModels", "Trial", "blend_vectors", "fit_model", "learn"]
 
@@ -72,6 +74,7 @@ def learn(
     settings: Mapping[str, Mapping[str, Any]] | None = None,
     weights: Mapping[str, list[tuple[int, float]]] | None = None,
     search: bool = True,
+    half_life_days: float = DEFAULT_HALF_LIFE_DAYS,
     progress: Progress | None = None,
 ) -> LearnedModels:
     """Fits the models `kinds` and their blend.
@@ -84,18 +87,17 @@ def learn(
     corrects_hubness = _HUBNESS in kinds
     kinds = tuple(kind for kind in kinds if kind != _HUBNESS)
     trials, notes, tuned = list[Trial](), list[str](), dict[str, ModelVectors]()
+    fit = partial(fit_model, content=content, neutral_value=neutral_value, half_life_days=half_life_days)
     validation = _validation(split, neutral_value, notes) if search or weights is None else None
     if validation is not None and search:
         for kind in kinds:
             if _defaults_and_grid(kind)[1]:
-                chosen[kind], tuned[kind], tried = _searched(
-                    kind, chosen[kind], validation, content, neutral_value, progress
-                )
+                chosen[kind], tuned[kind], tried = _searched(kind, chosen[kind], validation, fit, progress)
                 trials += tried
     vectors = {}
     for kind in kinds:
         progress.note(f"fits {kind} {chosen[kind] or ''}".rstrip())
-        vectors[kind] = fit_model(kind, chosen[kind], split, content, neutral_value)
+        vectors[kind] = fit(kind, chosen[kind], split)
     default_weights = {kind: model_class(kind).default_weight for kind in kinds if kind not in YARDSTICKS}
     blended = {kind: weight for kind, weight in default_weights.items() if weight is not None}
     if corrects_hubness and not any(model_class(kind).is_personal for kind in blended):
@@ -108,10 +110,7 @@ def learn(
     if len(blended) + corrects_hubness > 1:
         own = {kind: vectors[kind] for kind in blended}
         if validation is not None and not weights:
-            held = {
-                kind: tuned.get(kind) or fit_model(kind, chosen[kind], validation, content, neutral_value)
-                for kind in blended
-            }
+            held = {kind: tuned.get(kind) or fit(kind, chosen[kind], validation) for kind in blended}
             of_text = {kind: vectors for kind, vectors in held.items() if model_class(kind).modality == "text"}
             blend_weights = _weights_by_activity(of_text, validation)
             for kind in [kind for kind in held if kind not in of_text]:
@@ -129,7 +128,12 @@ def learn(
 
 
 def fit_model(
-    kind: str, settings: Mapping[str, Any], split: Split, content: Mapping[str, np.ndarray], neutral_value: float
+    kind: str,
+    settings: Mapping[str, Any],
+    split: Split,
+    content: Mapping[str, np.ndarray],
+    neutral_value: float,
+    half_life_days: float = DEFAULT_HALF_LIFE_DAYS,
 ) -> ModelVectors:
     """Fits one model on the split's train part and folds its users in from their histories.
 
@@ -139,9 +143,9 @@ def fit_model(
     if kind in YARDSTICKS:
         return fit_yardstick(kind, settings, split, neutral_value)
     popularity_I = count_popularity(split.train, split.num_items)
-    data = TrainingData(split.num_items, content, popularity_I, lambda: iter([split.train]), neutral_value)
-    if kind == "content":
-        settings = {"half_life_days": 180.0, **settings}
+    data = TrainingData(
+        split.num_items, content, popularity_I, lambda: iter([split.train]), neutral_value, half_life_days
+    )
     model, items_ID = model_class(kind).fit(data, settings)
     users = model.user_vectors(split.history, ItemVectors.from_vectors(items_ID), split.num_users)
     if model.is_personal:
@@ -195,8 +199,7 @@ def _searched(
     kind: str,
     given: Mapping[str, Any],
     validation: Split,
-    content: Mapping[str, np.ndarray],
-    neutral_value: float,
+    fit: Callable[[str, Mapping[str, Any], Split], ModelVectors],
     progress: Progress,
 ) -> tuple[dict[str, Any], ModelVectors, list[Trial]]:
     """The best settings that were tried beside the given ones, the model that they gave, and all trials.
@@ -211,7 +214,7 @@ def _searched(
     def tried(settings: dict[str, Any]) -> float:
         nonlocal best_vectors
         try:
-            vectors = fit_model(kind, settings | short, validation, content, neutral_value)
+            vectors = fit(kind, settings | short, validation)
         except TrainingError as error:
             progress.note(f"{kind} {settings}: {error.got}")
             ndcg = 0.0

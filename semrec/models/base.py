@@ -20,6 +20,7 @@ import numpy as np
 
 from semrec.registry import Registry, import_class
 from semrec.scoring.halves import join_halves, split_halves
+from semrec.settings import DEFAULT_HALF_LIFE_DAYS
 
 __all__ = [
     "MODELS",
@@ -220,7 +221,7 @@ class TrainingData:
     popularity_I: np.ndarray
     read_events: Callable[[], Iterator[Events]]
     neutral_value: float = 0.0
-    half_life_days: float = 180.0
+    half_life_days: float = DEFAULT_HALF_LIFE_DAYS
     trained: Mapping[str, Callable[[], Any]] = field(default_factory=dict)
     blend: BlendSample | None = None
 

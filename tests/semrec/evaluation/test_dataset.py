@@ -11,6 +11,7 @@ import pytest
 
 from semrec.errors import InputError, SchemaError
 from semrec.evaluation.dataset import PublishedSplit, read_dataset, read_published
+from semrec.settings import Settings, change_settings, write_settings
 from semrec.workspace.folder import Workspace
 from semrec.workspace.manifests import CatalogueManifest, EmbeddingManifest, InteractionsManifest, InteractionsPart
 from semrec.workspace.records import PartFile
@@ -92,7 +93,9 @@ def test_a_workspace_is_read_with_its_embedding_by_item_id(tmp_path: Path) -> No
         num_rows=3, num_users=2, num_buckets=1, newest_timestamp=9, repeats="sum", neutral_value=2.5, fingerprint="g1",
         parts=(InteractionsPart.of(0, part, num_users=2, newest_timestamp=9),),
     ).write(storage)  # fmt: skip
-    assert read_dataset(workspace).content == {}
+    assert (read_dataset(workspace).content, read_dataset(workspace).half_life_days) == ({}, 180.0)
+    write_settings(storage, change_settings(Settings(), {"release.half_life_days": 30.0}))
+    assert read_dataset(workspace).half_life_days == 30.0
     vectors = pa.FixedSizeListArray.from_arrays(pa.array([1, 2, 3, 4], pa.float32()), 2)
     part = write_table(storage, "embeddings/e/part", pa.table({"item_id": ["c", "a"], "vector": vectors}))
     embedding = EmbeddingManifest(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -99,6 +101,17 @@ def test_content_keeps_a_say_though_it_adds_nothing(monkeypatch: pytest.MonkeyPa
     assert of_others == {
         "content_ridge": [(0, 1 / 16)], "nsvd": [(0, 0.0)], "ials": [(0, 1.0)], "popularity": [(0, 0.0)]
     }  # fmt: skip
+
+
+def test_the_half_life_is_that_of_the_workspace() -> None:
+    split, content, second = divided(planted()[0]), {"text": planted()[1]}, 1 / 86_400
+
+    def vectors_with(**options: Any) -> np.ndarray:
+        return learn(split, content, 2.5, kinds=("content",), search=False, **options).vectors["content"].users_UD
+
+    of_a_second = vectors_with(half_life_days=second)
+    np.testing.assert_array_equal(of_a_second, vectors_with(settings={"content": {"half_life_days": second}}))
+    assert np.abs(of_a_second - vectors_with()).max() > 0.01
 
 
 def test_an_item_that_scores_high_for_everybody_is_lowered_where_that_costs_no_quality() -> None:
