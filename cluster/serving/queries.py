@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from semrec.errors import InputError
 from semrec.online.anonymous import Weighted
@@ -12,7 +12,16 @@ from semrec.online.diversity import num_candidates
 from semrec.online.filters import NO_FILTERS, Filters
 from semrec.online.hybrid import SearchMode
 
-__all__ = ["AnonymousQuery", "ListOptions", "Query", "QueryBatch", "SearchQuery", "SimilarQuery", "UserQuery"]
+__all__ = [
+    "AnonymousQuery",
+    "ListOptions",
+    "Query",
+    "QueryBatch",
+    "SearchQuery",
+    "SimilarQuery",
+    "UserQuery",
+    "is_quick",
+]
 
 
 @dataclass(frozen=True)
@@ -84,6 +93,9 @@ class SearchQuery:
     mode: SearchMode | None = None
 
 
+_QUICK_K: Final = 200  # items
+_QUICK_LIKES: Final = 256
+
 Query = UserQuery | SimilarQuery | AnonymousQuery | SearchQuery
 
 
@@ -93,3 +105,14 @@ class QueryBatch:
 
     queries: Sequence[Query]
     options: ListOptions = ListOptions()
+
+
+def is_quick(query: Query) -> bool:
+    """Whether a query may be ranked together with others that must not wait: a short list of few likes, not explained."""
+    if query.options.num_ranked > _QUICK_K:
+        return False
+    if isinstance(query, UserQuery):
+        return not query.explain and query.why is None
+    if isinstance(query, AnonymousQuery):
+        return not query.explain and len(query.liked) + len(query.disliked) <= _QUICK_LIKES
+    return True

@@ -29,7 +29,7 @@ from cluster.serving.execute import (
     respond,
     respond_alone,
 )
-from cluster.serving.queries import AnonymousQuery, ListOptions, Query, QueryBatch, SearchQuery, UserQuery
+from cluster.serving.queries import AnonymousQuery, ListOptions, Query, QueryBatch, SearchQuery, UserQuery, is_quick
 from cluster.serving.recorder import RequestRecorder
 from cluster.serving.settings import ServeArgs
 from cluster.serving.stats import Statistics
@@ -39,6 +39,7 @@ from semrec.changes.overlay import ItemChange, checked_item
 from semrec.errors import EncoderError, InputError
 from semrec.machine import resident_bytes
 from semrec.online.encoders import describe_encoders, describe_models
+from semrec.online.filters import Filters
 from semrec.online.json_size import check_json_size
 from semrec.online.lists_json import compile_lists
 from semrec.online.telemetry import AnswerLog
@@ -47,7 +48,6 @@ from semrec.workspace.log import Batch, BatchToken
 __all__ = ["Appender", "Service", "needs_explain"]
 
 _MAX_BATCH: Final = 256
-_QUICK_K: Final = 200  # a longer list is ranked in the slow thread
 _SMALL_BYTES: Final = 16_384  # of a request: what it costs to read it is less than a look at another thread
 _READERS: Final = 2
 _BATCH_PART: Final = 1_024  # queries of a batch that are one piece of work: others get their turn in between
@@ -131,9 +131,10 @@ class Service:
         elif isinstance(query, AnonymousQuery):
             self._check_count("liked and disliked items", len(query.liked) + len(query.disliked), self.args.max_exclude)
         snapshot = self.snapshot(use_overlay=query.options.use_overlay)
+        await self._prepare(query.options.filters, snapshot)
         vector = await self._vector_of(query, snapshot)
         execution = Execution(query, snapshot, vector, self._count_before)
-        if _is_quick(query):
+        if is_quick(query):
             return await self._quick.do((execution, serializer))
         response: Response = await self._slow.do(partial(respond_alone, execution, serializer))
         return response
@@ -147,6 +148,7 @@ class Service:
         snapshot = self.snapshot(use_overlay=options.use_overlay)
         # They are the filters of all queries: a bad one refuses the request.
         await asyncio.to_thread(snapshot.served.check_filters, options.filters, snapshot.overlay)
+        await self._prepare(options.filters, snapshot)
         works = [
             partial(execute_part, batch.queries[start : start + _BATCH_PART], snapshot, serializer)
             for start in range(0, len(batch.queries), _BATCH_PART)
@@ -305,6 +307,12 @@ class Service:
         self._readers.shutdown(wait=False, cancel_futures=True)
         self.recorder.close()
 
+    async def _prepare(self, filters: Filters, snapshot: Snapshot) -> None:
+        """Has filters that did not come lately compiled beside the thread that ranks: many over a large catalogue take long."""
+        served, overlay = snapshot.served, snapshot.overlay
+        if not served.is_prepared(filters, overlay):
+            await asyncio.get_running_loop().run_in_executor(self._readers, served.prepare, filters, overlay)
+
     async def _published(self, query: UserQuery, serializer: Serializer) -> Response:
         options = query.options
         if query.explain or query.why is not None or options.filters or options.diversity:
@@ -371,15 +379,6 @@ def _check_text(text: str) -> None:
         text.encode()
     except UnicodeEncodeError:  # a lone surrogate, which JSON can spell and no tokeniser takes
         raise InputError("a text with bad UTF-8", expected="Unicode", remedy="Mend the text.") from None
-
-
-def _is_quick(query: Query) -> bool:
-    """Whether a query may be ranked together with others that must not wait: a short list without explanations."""
-    if query.options.num_ranked > _QUICK_K:
-        return False
-    if isinstance(query, UserQuery):
-        return not query.explain and query.why is None
-    return not (isinstance(query, AnonymousQuery) and query.explain)
 
 
 def _text_vectors(texts: list[tuple[TextEncoder, str]]) -> list[np.ndarray | BaseException]:

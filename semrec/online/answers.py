@@ -10,6 +10,7 @@ import numpy as np
 
 from semrec.online.filters import NO_FILTERS, Filters
 from semrec.release.sources import PERSONAL, POPULARITY
+from semrec.scoring.types import TopK
 
 __all__ = [
     "WORDS",
@@ -18,6 +19,7 @@ __all__ = [
     "RowHits",
     "ScoredItem",
     "first_of_both",
+    "hits_of",
     "item_ids_of",
     "merge_ranked",
     "short_reason",
@@ -113,6 +115,16 @@ def item_ids_of(hits: Sequence[ScoredItem]) -> list[str]:
         item_ids = hits.item_ids
         return [item_ids[row] for row in hits.rows_K.tolist()]
     return [hit.item_id for hit in hits]
+
+
+def hits_of(top: TopK, item_ids: Sequence[str], rank_queries: Sequence[RankQuery]) -> list[RowHits]:
+    """What an engine found for each query, cut to its own K; `item_ids` are those of the engine's rows."""
+    starts = top.offsets.tolist()
+    stops = [min(stop, start + query.k) for start, stop, query in zip(starts, starts[1:], rank_queries, strict=False)]
+    return [
+        RowHits(item_ids, top.rows[start:stop], top.scores[start:stop])
+        for start, stop in zip(starts, stops, strict=False)
+    ]
 
 
 def first_of_both(hits: RowHits, more: RowHits, k: int) -> Sequence[ScoredItem]:

@@ -30,10 +30,19 @@ _NO_ROWS: Final = np.zeros(0, np.int64)
 
 @dataclass(frozen=True, eq=False)
 class CompiledFilters:
-    """Filters over the items of a release: bits uint64 [W], and rows int64 that pass the bits and must be left out."""
+    """Filters over the items of a release: bits uint64 [W], and rows int64 that pass the bits and must be left out.
+
+    `key_bytes` is what the filters themselves take in a cache.
+    """
 
     words_W: np.ndarray
     rows: np.ndarray
+    key_bytes: int = 0
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes in memory, as an entry of a cache."""
+        return self.words_W.nbytes + self.rows.nbytes + self.key_bytes
 
 
 class FilterLayout:
@@ -45,7 +54,7 @@ class FilterLayout:
     """
 
     def __init__(self, flat: FlatAttributes, subclasses: Subclasses | None = None) -> None:
-        self._subclasses = subclasses or {}
+        self._subclasses, self._num_items = subclasses or {}, flat.num_items
         self._columns: dict[str, _Column] = {}
         self.attributes: dict[str, list[str]] = {}
         self.num_words = 0
@@ -102,13 +111,13 @@ class FilterLayout:
         nothing; nor does an attribute.
         """
         filters = filters.including(self._subclasses)
-        words_W, left_out = self.plain.copy(), [_NO_ROWS]
+        words_W, is_left_out_I = self.plain.copy(), np.zeros(self._num_items, bool)
         for name in filters.attributes:
             column = self._columns.get(name)
             if column is None:
                 return CompiledFilters(np.zeros_like(self.plain), _NO_ROWS)
-            left_out.append(column.compile(filters, words_W))
-        return CompiledFilters(words_W, np.unique(np.concatenate(left_out)))
+            column.compile(filters, words_W, is_left_out_I)
+        return CompiledFilters(words_W, np.flatnonzero(is_left_out_I))
 
 
 class _Column:
@@ -142,20 +151,24 @@ class _Column:
         rows_N, codes_N = self._pairs or flat.codes_of(self._name, self._values.to_pylist())
         set_bits(words_IW, rows_N, self._group_V[codes_N], self.start)
 
-    def compile(self, filters: Filters, words_W: np.ndarray) -> np.ndarray:
-        """Sets the bits of the groups that are asked for in the place of bit 0; the rows that these let through wrongly."""
+    def compile(self, filters: Filters, words_W: np.ndarray, is_left_out_I: np.ndarray) -> None:
+        """Sets the bits of the groups that are asked for in the place of bit 0, and marks the items, bool [I], that these let
+        through wrongly. A few passes over the pairs, without sorting any.
+        """
         admitted_V = self._admitted(filters)
         asked = np.unique(self._group_V[admitted_V])
         words_W[self.start] = 0
         words, bits = self._places(asked)
         np.bitwise_or.at(words_W, words, bits)
         if self._pairs is None:
-            return _NO_ROWS
+            return
         rows_N, codes_N = self._pairs
         is_asked = np.zeros(_NUM_GROUPS, bool)
         is_asked[asked] = True
-        let_through = rows_N[is_asked[self._group_V[codes_N]]]
-        return np.setdiff1d(let_through, rows_N[admitted_V[codes_N]]).astype(np.int64)
+        is_wrong_I = np.zeros_like(is_left_out_I)
+        is_wrong_I[rows_N[is_asked[self._group_V][codes_N]]] = True
+        is_wrong_I[rows_N[admitted_V[codes_N]]] = False
+        is_left_out_I |= is_wrong_I
 
     def _admitted(self, filters: Filters) -> np.ndarray:
         """Which values the filters ask for: bool [V]."""

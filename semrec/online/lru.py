@@ -59,6 +59,15 @@ class Lru(Generic[K, V]):
             with self._lock:
                 del self._in_progress[key]
 
+    def __contains__(self, key: K) -> bool:
+        return self.kept(key) is not None
+
+    def kept(self, key: K) -> V | None:
+        """The value of `key` if it is kept; None otherwise. That counts as no use."""
+        with self._lock:
+            entry = self._kept.get(key)
+            return None if entry is None else entry[0]
+
     def clear(self) -> None:
         """Forgets everything."""
         with self._lock:

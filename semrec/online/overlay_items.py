@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +23,15 @@ from semrec.scoring.engine import Engine
 from semrec.scoring.types import ItemShard, Queries, TopK
 
 __all__ = ["OverlayItems"]
+
+_FILTER_BYTES: Final = 16 << 20
+
+
+class _LeftOut(NamedTuple):
+    """Overlay rows that filters leave out, and what they and the filters take in memory."""
+
+    rows: np.ndarray
+    num_bytes: int
 
 
 class OverlayItems:
@@ -50,7 +60,7 @@ class OverlayItems:
         self.num_items = len(items) - len(self.replaced_rows) + len(self.ids)
         rows = [items.row_of.get(item_id) for item_id in self.ids]
         self._place_of_row = {row: place for place, row in enumerate(rows) if row is not None}
-        self._failing: Lru[Filters, np.ndarray] = Lru(256, lambda _: 1)
+        self._left_out: Lru[Filters, _LeftOut] = Lru(_FILTER_BYTES, lambda entry: entry.num_bytes)
         self._layout, self._extended = layout, layout.extended(view.attributes)
         self._subclasses = subclasses
         self.engines: dict[str, Engine] | None = None
@@ -92,16 +102,23 @@ class OverlayItems:
             hidden.update(place_of[row] for row in rank_query.seen_rows.tolist() if row in place_of)
         hidden.update(self._places(rank_query.hidden))
         if rank_query.filters:
-            hidden.update(self._left_out(rank_query.filters).tolist())
+            hidden.update(self.left_out(rank_query.filters).tolist())
         return np.array(sorted(hidden), np.int64)
 
-    def _left_out(self, filters: Filters) -> np.ndarray:
-        def make() -> np.ndarray:
+    def left_out(self, filters: Filters) -> np.ndarray:
+        """The overlay rows that filters leave out, ascending, int64. It looks at each item, so it is kept."""
+
+        def make() -> _LeftOut:
             asked = filters.including(self._subclasses)
             failing = {place for place, item in enumerate(self.view.attributes) if asked.failed(item) is not None}
-            return np.array(sorted(failing | set(self._places(filters.exclude))), np.int64)
+            rows = np.array(sorted(failing | set(self._places(filters.exclude))), np.int64)
+            return _LeftOut(rows, rows.nbytes + filters.num_bytes)
 
-        return self._failing.get(filters, make)
+        return self._left_out.get(filters, make).rows
+
+    def has_left_out(self, filters: Filters) -> bool:
+        """Whether `left_out` is kept for these filters."""
+        return filters in self._left_out
 
     def _places(self, item_ids: Sequence[str] | frozenset[str]) -> list[int]:
         return [self.view.place_of[item_id] for item_id in item_ids if item_id in self.view.place_of]

@@ -6,7 +6,6 @@ from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
-from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -17,7 +16,7 @@ from semrec.graph.reasons import Reasons
 from semrec.graph.sparql import SparqlStore
 from semrec.lexical.engine import TermQueries, WordEngine
 from semrec.lexical.index import WordIndex
-from semrec.online.answers import WORDS, RankedList, RankQuery, RowHits, ScoredItem, first_of_both, short_reason
+from semrec.online.answers import WORDS, RankedList, RankQuery, ScoredItem, first_of_both, hits_of, short_reason
 from semrec.online.filter_layout import CompiledFilters, FilterLayout
 from semrec.online.filters import NO_FILTERS, Filters
 from semrec.online.item_vectors import OnlineVectors, unknown_item
@@ -42,7 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = ["OnlineRelease"]
 
-_KEPT_FILTERS: Final = 1024
+_FILTER_BYTES: Final = 64 << 20
 _KEPT_VIEWS: Final = 4
 _NO_ROWS: Final = np.zeros(0, np.int64)
 _NO_VECTOR: Final = np.zeros(1, np.float32)
@@ -85,7 +84,7 @@ class OnlineRelease:
         self._word_engine: WordEngine | None = None
         if self.stop > self.start:
             self._make_engines(self._filters.item_words(flat))
-        self._compiled: Lru[Filters, CompiledFilters] = Lru(_KEPT_FILTERS, lambda _: 1)
+        self._compiled: Lru[Filters, CompiledFilters] = Lru(_FILTER_BYTES, lambda compiled: compiled.num_bytes)
         self._overlays: Lru[OverlayView, OverlayItems] = Lru(_KEPT_VIEWS, lambda _: 1)
 
     @property
@@ -121,6 +120,19 @@ class OnlineRelease:
         """Raises InputError for a filter by what no item has: here, and not for all of a batch in `rank`."""
         if filters.attributes:
             self._filters.check(filters, overlay.values)
+
+    def prepare(self, filters: Filters, overlay: OverlayView) -> None:
+        """Does what `rank` would otherwise do with filters when they first come: passes over the catalogue, and the overlay."""
+        self._compile(filters)
+        if overlay:
+            self._overlay(overlay).left_out(filters)
+
+    def is_prepared(self, filters: Filters, overlay: OverlayView) -> bool:
+        """Whether `prepare` would find nothing to do; so where others rank, or nothing is asked of items."""
+        if not filters or self._engines is None:
+            return True
+        changed = self._overlays.kept(overlay) if overlay else None
+        return filters in self._compiled and (not overlay or (changed is not None and changed.has_left_out(filters)))
 
     def num_excluded(self, rank_query: RankQuery, hits: Sequence[ScoredItem], overlay: OverlayView) -> int:
         """How many of the hits the query's user may not see: 0, unless something is broken.
@@ -249,11 +261,11 @@ class OnlineRelease:
         """`rank` for queries of one source."""
         changed = self._overlay(overlay) if overlay else None
         queries, k = self._queries(rank_queries, changed), max(rank_query.k for rank_query in rank_queries)
-        of_release = _hits(self._top_k(queries, k, source), self.items.ids, rank_queries)
+        of_release = hits_of(self._top_k(queries, k, source), self.items.ids, rank_queries)
         lists: Sequence[Sequence[ScoredItem]] = of_release
         if changed and changed.engines and self.start == 0:
             top = changed.top_k(self._overlay_queries(rank_queries, queries, changed), k, source)
-            added = _hits(top, changed.ids, rank_queries)
+            added = hits_of(top, changed.ids, rank_queries)
             lists = [first_of_both(a, b, q.k) for a, b, q in zip(of_release, added, rank_queries, strict=True)]
         num_items = changed.num_items if changed else self.num_items
         return [
@@ -312,7 +324,8 @@ class OnlineRelease:
     def _compile(self, filters: Filters) -> CompiledFilters:
         def make() -> CompiledFilters:
             compiled = self._filters.compile(filters)
-            return replace(compiled, rows=_merged(compiled.rows, self.items.rows_of(filters.exclude)))
+            rows = _merged(compiled.rows, self.items.rows_of(filters.exclude))
+            return replace(compiled, rows=rows, key_bytes=filters.num_bytes)
 
         return self._compiled.get(filters, make)
 
@@ -364,18 +377,6 @@ def _run_of(storage: Storage, run_id: str, release_id: str) -> PublishedLists:
             remedy="Name both of one pair.",
         )
     return run
-
-
-def _hits(top: TopK, item_ids: list[str], rank_queries: list[RankQuery]) -> list[RowHits]:
-    """Turns an engine's rows into the hits of each query, cut to its own K."""
-    rows, scores = top.rows, top.scores
-    stops = [
-        min(stop, start + q.k) for (start, stop), q in zip(pairwise(top.offsets.tolist()), rank_queries, strict=True)
-    ]
-    return [
-        RowHits(item_ids, rows[start:stop], scores[start:stop])
-        for start, stop in zip(top.offsets.tolist(), stops, strict=False)
-    ]
 
 
 def _csr(lists: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

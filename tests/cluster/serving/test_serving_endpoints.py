@@ -6,7 +6,7 @@ import dataclasses
 import json
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -17,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from replica_without_ray import LocalReplica, WordEncoder, refused
 from serving_world import PLATFORMS, K, make_world
 
+from cluster.serving import execute
 from cluster.serving.execute import Execution, Response, published_answer, respond
 from cluster.serving.grpc import recommender_pb2 as pb
 from cluster.serving.grpc.serializer import MESSAGES
@@ -28,6 +29,7 @@ from semrec.errors import EncoderError, InputError
 from semrec.online.anonymous import Weighted, anonymous_profile, anonymous_query
 from semrec.online.answers import RankedList, RankQuery, ScoredItem
 from semrec.online.diversity import diversify, num_candidates
+from semrec.online.filter_layout import FilterLayout
 from semrec.online.filters import Filters
 from semrec.online.telemetry import hashed_user, user_key
 from semrec.online.users import rank_query_of
@@ -224,6 +226,40 @@ def test_a_bad_filter_is_refused_before_its_batch_is_ranked(replica: LocalReplic
     assert calls == [9]  # once, for all who asked well
     expected = [replica.client.get(f"/v1/users/{user}/recommendations").content for user in USERS[:9]]
     assert [reply.body for reply in found[:5] + found[8:] if isinstance(reply, Response)] == expected
+
+
+def test_what_takes_long_is_not_done_by_the_thread_that_ranks_for_all(
+    fresh: LocalReplica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work: list[tuple[str, str]] = []  # what was done, and by which thread
+
+    def note(place: Any, name: str) -> None:
+        function = getattr(place, name)
+
+        def noted(*arguments: Any, **options: Any) -> Any:
+            work.append((name, threading.current_thread().name.partition("_")[0]))
+            return function(*arguments, **options)
+
+        monkeypatch.setattr(place, name, noted)
+
+    def done(ask: Callable[[], Any]) -> set[tuple[str, str]]:
+        work.clear()
+        ask()
+        return set(work)
+
+    body = {"title": "New", "text": "blue stars", "attributes": {"genre": ["Noir"]}}
+    assert fresh.client.put("/v1/items/new", json=body).status_code == 200
+    for place, name in ((FilterLayout, "compile"), (Filters, "failed"), (execute, "anonymous_profile")):
+        note(place, name)
+    path, exclude = "/v1/users/user-1/recommendations", [f"n{n:02d}" for n in range(60)]
+    beside = {("compile", "readers"), ("failed", "readers")}
+    assert done(lambda: get(fresh, path, genre="Noir", exclude=exclude)) == beside
+    assert done(lambda: get(fresh, path, genre="Noir", exclude=exclude)) == set()
+    queries = {"queries": [{"user_id": "user-1"}] * 3, "filters": {"genre": ["Drama"], "exclude": exclude}}
+    assert done(lambda: post(fresh, "/v1/batch", queries)) == beside
+    few, many = {"liked": exclude}, {"liked": exclude * 5}
+    assert done(lambda: post(fresh, "/v1/recommendations", few)) == {("anonymous_profile", "quick")}
+    assert done(lambda: post(fresh, "/v1/recommendations", many)) == {("anonymous_profile", "slow")}
 
 
 def test_unknown_items_are_404_and_unknown_users_get_what_is_popular(replica: LocalReplica) -> None:

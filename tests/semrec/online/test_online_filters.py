@@ -10,10 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from semrec.changes.overlay import OverlayView
 from semrec.contracts import ATTRIBUTES_TYPE
 from semrec.errors import InputError
 from semrec.online.filter_layout import FilterLayout
 from semrec.online.filters import NO_FILTERS, Filters
+from semrec.online.release import OnlineRelease
 from semrec.release.attributes import FlatAttributes, attribute_dicts
 from semrec.scoring.eligibility import MAX_VALUES, eligible_items
 
@@ -160,3 +162,12 @@ def test_equal_filters_are_one_key() -> None:
     other = Filters({"b": frozenset("z"), "a": frozenset("yx")}, {"year": (1, None)}, ("i",))
     assert (one, hash(one)) == (other, hash(other))
     assert one != Filters({"a": frozenset("xy"), "b": frozenset("z")}, {"year": (1, 2)}, ("i",))
+
+
+def test_kept_filters_have_a_bound_in_bytes_of_their_keys_too(served: OnlineRelease) -> None:
+    asked = [Filters(exclude=tuple([f"{n} {'x' * 1_000}"] * 10_000)) for n in range(8)]
+    nothing = OverlayView.empty()
+    for filters in asked:
+        served.prepare(filters, nothing)
+    assert [served.is_prepared(filters, nothing) for filters in asked] == [False, False, *[True] * 6]
+    assert served.is_prepared(NO_FILTERS, nothing)

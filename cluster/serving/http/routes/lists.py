@@ -21,6 +21,9 @@ __all__ = ["fast_router", "router"]
 
 fast_router = APIRouter(route_class=FastRoute, tags=["answers"])
 router = APIRouter(route_class=ApiRoute, tags=["answers"])
+_LIKED_BYTES: Final = (
+    32  # of an item of a request, at least: `Service.read` has long lists converted beside the event loop
+)
 _COLUMNS: Final[dict[str, Any]] = {"schema": {"type": "string", "format": "binary"}}
 
 
@@ -43,7 +46,8 @@ async def similar_items(
 @router.post("/v1/recommendations", response_model=schemas.Answer, responses=problems(404, 501))
 async def recommend_anonymous(body: RecommendBody, service: TheService, caller: TheCaller) -> AnswerResponse:
     """Recommendations from liked and disliked items and words."""
-    return AnswerResponse.of(await service.answer(body.query(), JSON, may_explain=caller.may_explain))
+    query = await service.read(_LIKED_BYTES * (len(body.liked) + len(body.disliked)), body.query)
+    return AnswerResponse.of(await service.answer(query, JSON, may_explain=caller.may_explain))
 
 
 @router.post("/v1/search", response_model=schemas.Answer, responses=problems(404, 501))
