@@ -52,22 +52,34 @@ def union_of(
     items, item_ids = _ranked(rows.column("item_id"))
     values = rows.column("value").to_numpy()
     seconds = rows.column("timestamp").to_numpy()
-    is_new = np.arange(rows.num_rows) >= stored.num_rows
     order = _event_order(users, seconds, items, values)
-    users, items, values, seconds, is_new = (key[order] for key in (users, items, values, seconds, is_new))
-    starts = np.ones(len(order), dtype=bool)  # where the next event begins; its stored rows come first
-    if len(order):
+    users, items, values, seconds = (key[order] for key in (users, items, values, seconds))
+    if stored.num_rows or each_once:
+        starts = np.ones(len(order), dtype=bool)  # where the next event begins; its stored rows come first
         starts[1:] = np.logical_or.reduce([key[1:] != key[:-1] for key in (users, items, values, seconds)])
-    event = np.cumsum(starts) - 1
-    num_stored = np.bincount(event, weights=~is_new, minlength=int(starts.sum())).astype(np.int64)
-    place = np.arange(len(order)) - np.flatnonzero(starts)[event]  # among the rows of its event
-    place_among_new = place - num_stored[event]
-    is_more = place_among_new == 0 if each_once else np.ones(len(order), dtype=bool)
-    is_more &= (place_among_new >= num_stored[event]) | (untimed_add_up & (seconds == 0))
-    stays = is_new & is_more if only_new else ~is_new | is_more
-    users, items, values, seconds = (key[stays] for key in (users, items, values, seconds))
+        stays = starts
+        if stored.num_rows:
+            adds_up = untimed_add_up & (seconds == 0)
+            stays = _staying(starts, order >= stored.num_rows, adds_up, each_once=each_once, only_new=only_new)
+        users, items, values, seconds = (key[stays] for key in (users, items, values, seconds))
     columns = [user_ids.take(pa.array(users)), item_ids.take(pa.array(items)), values, seconds]
     return pa.table(columns, schema=INTERACTIONS_SCHEMA)
+
+
+def _staying(
+    starts: np.ndarray, is_new: np.ndarray, adds_up: np.ndarray, *, each_once: bool, only_new: bool
+) -> np.ndarray:
+    """Returns which rows of a union stay, as `union_of` says: bool [rows].
+
+    bool [rows] each: where the rows of the next event start, which are new, and whose event is another each time.
+    """
+    event = np.cumsum(starts) - 1
+    num_stored = np.bincount(event, weights=~is_new, minlength=int(starts.sum())).astype(np.int64)
+    place = np.arange(len(starts)) - np.flatnonzero(starts)[event]  # among the rows of its event
+    place_among_new = place - num_stored[event]
+    is_more = place_among_new == 0 if each_once else np.ones(len(starts), dtype=bool)
+    is_more &= (place_among_new >= num_stored[event]) | adds_up
+    return is_new & is_more if only_new else ~is_new | is_more
 
 
 def _event_order(users: np.ndarray, seconds: np.ndarray, items: np.ndarray, values: np.ndarray) -> np.ndarray:

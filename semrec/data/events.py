@@ -82,7 +82,8 @@ class RowChecks:
 
     def reject(self, reason: str, mask: np.ndarray, column: str) -> None:
         self.checks.append((reason, column))
-        self.reasons[mask & (self.reasons == 0)] = len(self.checks)
+        if mask.any():
+            self.reasons[mask & (self.reasons == 0)] = len(self.checks)
 
     def report(
         self,

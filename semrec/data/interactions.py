@@ -35,7 +35,11 @@ MAX_APPENDED_SHARE = 0.25
 MIN_ROWS_TO_APPEND_TO = 10_000
 _MAX_THREADS: Final = 4
 _MAX_FILES: Final = 10_000  # whose digests the manifest remembers: 350 KB
-_EVENT_ROWS_SCHEMA: Final = INTERACTIONS_SCHEMA.append(pa.field("event_id", pa.string()))
+_TEXT_CODES: Final = pa.dictionary(pa.int32(), pa.string())
+_SPILLED_SCHEMA: Final = pa.schema(
+    [field.with_type(_TEXT_CODES if pa.types.is_string(field.type) else field.type) for field in INTERACTIONS_SCHEMA]
+)
+_SPILLED_WITH_ID_SCHEMA: Final = _SPILLED_SCHEMA.append(pa.field("event_id", pa.string()))
 
 
 @dataclass(frozen=True)
@@ -137,7 +141,7 @@ def stage_interactions(
         stored = {part.part: part for part in manifest.parts}
     with_rows = (table for table in tables if table.num_rows)
     first = next(with_rows, INTERACTIONS_SCHEMA.empty_table())
-    schema = _EVENT_ROWS_SCHEMA if "event_id" in first.schema.names else INTERACTIONS_SCHEMA
+    schema = _SPILLED_WITH_ID_SCHEMA if "event_id" in first.schema.names else _SPILLED_SCHEMA
     spill = BucketSpill(scratch / _KIND, schema, workspace.num_buckets)
     for table in chain([first], with_rows):
         spill.add(table, buckets_of(one_array(table.column("user_id")), workspace.num_buckets))
@@ -148,11 +152,11 @@ def stage_interactions(
         rows, part = spill.read(bucket), stored.get(bucket)
         events = _first_of_each_event_id(rows)
         if part is None:
-            events = union_of(INTERACTIONS_SCHEMA.empty_table(), events, each_once=each_once, untimed_add_up=True)
+            events = union_of(_SPILLED_SCHEMA.empty_table(), events, each_once=each_once, untimed_add_up=True)
             return _write_part(workspace, bucket, events), rows.num_rows - events.num_rows
         if not rows.num_rows:
             return part, 0  # nothing new: its files stand
-        events, part = _appended(workspace, part, events, each_once=each_once)
+        events, part = _appended(workspace, part, events.cast(INTERACTIONS_SCHEMA), each_once=each_once)
         return part, rows.num_rows - events.num_rows
 
     parts: list[InteractionsPart] = []
@@ -172,7 +176,7 @@ def stage_interactions(
 
 
 def _first_of_each_event_id(rows: pa.Table) -> pa.Table:
-    """Returns the rows without an event id and the first row with each, as INTERACTIONS_SCHEMA."""
+    """Returns the rows without an event id and the first row with each, without that column."""
     if "event_id" not in rows.schema.names:
         return rows
     encoded = one_array(rows.column("event_id")).dictionary_encode()

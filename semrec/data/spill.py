@@ -19,7 +19,10 @@ _LENGTH_BYTES: Final = 8
 
 
 class BucketSpill:
-    """Rows by bucket, in the order in which they came. Text may come dictionary-encoded, and is read plain.
+    """Rows by bucket, in the order in which they came.
+
+    Text may come plain or dictionary-encoded, and is read as `schema` says; a column that it has dictionary-encoded is without
+    nulls, and the dictionary read holds the texts of its bucket alone.
 
     Up to BUFFER_BYTES stay in memory; each time there are more, all of them are appended to one file per bucket under
     `folder`. A file is opened only while it is appended to, so thousands of buckets need one descriptor. `folder` is the
@@ -40,6 +43,7 @@ class BucketSpill:
         if not table.num_rows:
             return
         self._sorted = None
+        buckets = buckets.astype(np.min_scalar_type(self.num_buckets))
         self._tables.append(table)
         self._buckets.append(buckets)
         self.num_rows += table.num_rows
@@ -53,8 +57,8 @@ class BucketSpill:
             if self._sorted is None:
                 self._sorted = self._by_bucket()
             table, starts = self._sorted
-        held = table.slice(starts[bucket], starts[bucket + 1] - starts[bucket])
-        return pa.concat_tables([*self._from_disk(bucket), held]).combine_chunks()
+        held = _rows_between(table, starts[bucket], starts[bucket + 1])
+        return pa.concat_tables([*self._from_disk(bucket), held]).unify_dictionaries().combine_chunks()
 
     def read_all(self) -> pa.Table:
         """Reads all rows, for a spill that is still in memory: one table instead of many small ones."""
@@ -66,7 +70,7 @@ class BucketSpill:
             return self._schema.empty_table(), np.zeros(self.num_buckets + 1, dtype=np.int64)
         buckets = np.concatenate(self._buckets)
         # The codes of text are moved, and not the text; small integers are sorted by their digits.
-        order = np.argsort(buckets.astype(np.min_scalar_type(self.num_buckets)), kind="stable")
+        order = np.argsort(buckets, kind="stable")
         table = pa.concat_tables(self._tables).unify_dictionaries().combine_chunks().take(pa.array(order))
         table = table.cast(self._schema)
         starts = np.concatenate([[0], np.cumsum(np.bincount(buckets, minlength=self.num_buckets))])
@@ -79,7 +83,7 @@ class BucketSpill:
         for bucket in np.flatnonzero(np.diff(starts)):
             sink = pa.BufferOutputStream()
             with pa.ipc.new_stream(sink, self._schema, options=options) as writer:
-                writer.write_table(table.slice(starts[bucket], starts[bucket + 1] - starts[bucket]))
+                writer.write_table(_rows_between(table, starts[bucket], starts[bucket + 1]))
             data = sink.getvalue()
             self._append(int(bucket), data)
         self.on_disk = True
@@ -108,3 +112,24 @@ class BucketSpill:
 
     def _path(self, bucket: int) -> Path:
         return self._folder / f"{bucket}.spill"
+
+
+def _rows_between(table: pa.Table, start: int, stop: int) -> pa.Table:
+    """Returns the rows from `start` to `stop`, their dictionaries without what none of them names."""
+    if start == stop:
+        return table.schema.empty_table()
+    rows = table.slice(start, stop - start)
+    for position, field in enumerate(rows.schema):
+        if pa.types.is_dictionary(field.type):
+            rows = rows.set_column(position, field, _of_used(rows.column(position).chunk(0)))
+    return rows
+
+
+def _of_used(column: pa.DictionaryArray) -> pa.DictionaryArray:
+    """Returns a column with a dictionary of the texts that it names; takes time by its rows, and not by its dictionary."""
+    codes, places = column.indices.to_numpy(), np.arange(len(column), dtype=np.int32)
+    new_codes = np.empty(len(column.dictionary), dtype=np.int32)
+    new_codes[codes] = places  # of equal codes the last place stays
+    used = codes[new_codes[codes] == places]
+    new_codes[used] = places[: len(used)]
+    return pa.DictionaryArray.from_arrays(new_codes[codes], column.dictionary.take(pa.array(used)))

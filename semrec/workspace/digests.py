@@ -70,7 +70,7 @@ def _add_column(digest: Any, array: pa.Array) -> None:
         digest.update(str(kind).encode())
         values = pc.fill_null(array, False if pa.types.is_boolean(kind) else 0) if array.null_count else array
         numbers = _numpy(values)
-        digest.update(numbers.astype(numbers.dtype.newbyteorder("<"), copy=False).tobytes())
+        digest.update(np.ascontiguousarray(numbers, dtype=numbers.dtype.newbyteorder("<")).view(np.uint8))
     else:
         raise TypeError(f"content_digest knows no {kind}")
 
@@ -93,10 +93,10 @@ def _map_entries(array: pa.Array) -> pa.Array:
     return pa.StructArray.from_arrays([array.keys.slice(first, count), array.items.slice(first, count)], fields=fields)
 
 
-def _utf8_bytes(array: pa.Array) -> bytes:
+def _utf8_bytes(array: pa.Array) -> bytes | memoryview:
     width = np.dtype("<i8" if pa.types.is_large_string(array.type) or pa.types.is_large_binary(array.type) else "<i4")
     _, offset_buffer, data = array.buffers()
     if data is None or len(array) == 0:
         return b""
     offsets = np.frombuffer(offset_buffer, dtype=width)[array.offset : array.offset + len(array) + 1]
-    return memoryview(data)[int(offsets[0]) : int(offsets[-1])].tobytes()
+    return memoryview(data)[int(offsets[0]) : int(offsets[-1])]

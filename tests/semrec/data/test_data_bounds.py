@@ -51,18 +51,24 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
 
 def test_a_spill_returns_each_bucket_in_order_of_arrival(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spill, "BUFFER_BYTES", 50_000)
-    schema = pa.schema([("n", pa.int64()), ("text", pa.string())])
+    coded = pa.dictionary(pa.int32(), pa.string())
+    schema = pa.schema([("n", pa.int64()), ("text", pa.string()), ("tens", coded)])
     rows = BucketSpill(tmp_path / "spill", schema, 3_000)
     buckets = np.random.default_rng(0).integers(0, 3_000, 20_000)
     for start in range(0, 20_000, 700):
         numbers = np.arange(start, min(start + 700, 20_000))
-        rows.add(pa.table([numbers, [f"row {n}" for n in numbers]], schema=schema), buckets[numbers])
+        tens = pa.array([f"{n // 10}" for n in numbers]).dictionary_encode()
+        rows.add(pa.table([numbers, [f"row {n}" for n in numbers], tens], schema=schema), buckets[numbers])
     assert rows.on_disk
     assert rows.num_rows == 20_000
     for bucket in range(0, 3_000, 7):
         table = rows.read(bucket)
-        assert table.column("n").to_pylist() == np.flatnonzero(buckets == bucket).tolist()
-        assert table.column("text").to_pylist() == [f"row {n}" for n in np.flatnonzero(buckets == bucket)]
+        there = np.flatnonzero(buckets == bucket).tolist()
+        assert table.column("n").to_pylist() == there
+        assert table.column("text").to_pylist() == [f"row {n}" for n in there]
+        tens = table.column("tens").combine_chunks()
+        assert tens.to_pylist() == [f"{n // 10}" for n in there]
+        assert set(tens.dictionary.to_pylist()) == set(tens.to_pylist())  # and none of other buckets
 
 
 @pytest.mark.parametrize(
