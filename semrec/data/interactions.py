@@ -16,12 +16,12 @@ import pyarrow.compute as pc
 
 from semrec.contracts import INTERACTIONS_SCHEMA, buckets_of, part_name
 from semrec.data.delimited import one_array
-from semrec.data.event_files import event_tables, in_order, union_of
+from semrec.data.event_files import event_tables, merged, union_of
 from semrec.data.rejects import ReadStats
 from semrec.data.spill import BucketSpill
 from semrec.data.staging import Staged, applied_entry, applied_sequence, stored_manifest
 from semrec.errors import CorruptArtefactError, InputError, SchemaError
-from semrec.workspace.digests import fingerprint
+from semrec.workspace.digests import content_digest, fingerprint
 from semrec.workspace.folder import Workspace
 from semrec.workspace.manifests import InteractionsManifest, InteractionsPart
 from semrec.workspace.tables import write_table
@@ -192,24 +192,31 @@ def _appended(
 ) -> tuple[pa.Table, InteractionsPart]:
     """Appends those of `events` that are not among the stored ones: these, and the part with them.
 
-    They become a file of their own, which costs their own size. A part is written again, as one file, once it would have
-    more than MAX_APPENDED_FILES such files, or more than a quarter of its rows in them: reading joins them each time. So is
-    a small part, which costs no more than another file.
+    They become a file of their own, which costs their own size and a digest of all rows of the part. A part is written
+    again, as one file, once it would have more than MAX_APPENDED_FILES such files, or more than a quarter of its rows in
+    them: reading joins them each time. So is a small part, which costs no more than another file.
     """
-    stored = pa.concat_tables(event_tables(workspace.storage, part))
+    tables = event_tables(workspace.storage, part)
+    stored = pa.concat_tables(tables)
     of_users = stored.filter(pc.is_in(stored["user_id"], value_set=events["user_id"].unique()))
     added = union_of(of_users, events, each_once=each_once, untimed_add_up=not each_once, only_new=True)
     if not added.num_rows:
         return added, part
+    rows = merged([*tables, added])
     num_appended = part.num_events - part.num_rows + added.num_rows
     is_small = part.num_rows < MIN_ROWS_TO_APPEND_TO
     if is_small or len(part.appended) >= MAX_APPENDED_FILES or num_appended > MAX_APPENDED_SHARE * part.num_rows:
-        return added, _write_part(workspace, part.part, in_order(pa.concat_tables([stored, added])))
+        return added, _write_part(workspace, part.part, rows)
     users = added["user_id"].unique()
     num_new_users = len(users) - pc.sum(pc.is_in(users, value_set=of_users["user_id"].unique())).as_py()
     newest = max(part.newest_timestamp or 0, pc.max(added["timestamp"]).as_py())
     file = write_table(workspace.storage, f"interactions/{part_name(part.part)}", added)
-    more = {"appended": (*part.appended, file), "num_users": part.num_users + num_new_users, "newest_timestamp": newest}
+    more = {
+        "appended": (*part.appended, file),
+        "rows_digest": content_digest(rows),
+        "num_users": part.num_users + num_new_users,
+        "newest_timestamp": newest,
+    }
     return added, part.model_copy(update=more)
 
 

@@ -232,9 +232,13 @@ def _table_fields(table: TableFile) -> dict[str, object]:
 
 
 class EventFiles(TableFile):
-    """The events of one user bucket: a table, and those that were `appended` to it, whose rows come on top of it."""
+    """The events of one user bucket: a table, and those that were `appended` to it, whose rows come on top of it.
+
+    `rows_digest` is the content digest of the rows of all of them in order, as of one file; older appends have none.
+    """
 
     appended: tuple[TableFile, ...] = ()
+    rows_digest: str | None = None
 
     @property
     def num_events(self) -> int:
@@ -243,9 +247,10 @@ class EventFiles(TableFile):
 
     @property
     def digest(self) -> str:
-        """The identity of the events: the content digest of the rows, or of those of each file where there are several."""
-        digests = [self.content_digest, *(file.content_digest for file in self.appended)]
-        return fingerprint(digests) if self.appended else self.content_digest
+        """The identity of the events: the content digest of the rows, whatever files they came in."""
+        if not self.appended or self.rows_digest:
+            return self.rows_digest or self.content_digest
+        return fingerprint([self.content_digest, *(file.content_digest for file in self.appended)])
 
 
 class InteractionsPart(EventFiles, PartFile):
@@ -257,7 +262,7 @@ class InteractionsPart(EventFiles, PartFile):
     @property
     def files(self) -> EventFiles:
         """The files of the events, without the rest of the part's record."""
-        appended = {"appended": self.appended} if self.appended else {}
+        appended = {"appended": self.appended, "rows_digest": self.rows_digest} if self.appended else {}
         return EventFiles.model_validate({**_table_fields(self), **appended})
 
 

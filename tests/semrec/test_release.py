@@ -251,8 +251,9 @@ def test_new_events_of_one_user_remake_one_part(tmp_path: Path, later: int) -> N
         assert workspace.storage.read_bytes(path) == scratch.storage.read_bytes(path)
 
 
-def test_events_in_appended_files_make_the_bytes_of_one_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The ids of the releases differ, which cover the files; nothing that is read from them does."""
+def test_events_in_appended_files_make_the_release_of_one_import(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(interactions, "MIN_ROWS_TO_APPEND_TO", 1)
     monkeypatch.setattr(interactions, "MAX_APPENDED_SHARE", 100)
     new = [(user, f"item-{n}", 1.0, 500 + n) for n in range(3) for user in users_of(2, 2)]
@@ -261,6 +262,7 @@ def test_events_in_appended_files_make_the_bytes_of_one_import(tmp_path: Path, m
         import_interactions(grown, [events_table([event])], mode="append")
     several, one = opened(grown), opened(scratch)
     assert len(several.manifest.interactions[2].appended) == 6
+    assert several.release_id == one.release_id
     for part in range(4):
         name = f"users/part-{part:05d}.parquet"
         files = [found.storage.read_bytes(f"releases/{found.release_id}/{name}") for found in (several, one)]

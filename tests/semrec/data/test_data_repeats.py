@@ -108,7 +108,7 @@ def test_appended_files_are_read_as_a_part_that_is_written_again(imports: list[l
         assert read_interactions(appended.storage, after.parts[0]).equals(
             read_interactions(rewritten.storage, before.parts[0])
         )
-        totals = [(table.num_rows, table.num_users, table.newest_timestamp) for table in (before, after)]
+        totals = [(t.num_rows, t.num_users, t.newest_timestamp, t.fingerprint) for t in (before, after)]
         assert totals[0] == totals[1]
         # Written again, it is the file of one import.
         import_interactions(appended, [table_of([])], mode="append", repeats=repeats)  # type: ignore[arg-type]
