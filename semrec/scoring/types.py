@@ -88,9 +88,9 @@ class ItemShard:
             scale_I[rows], residual_I[rows] = coarse.row_columns(self.vectors(rows), norm_I[rows])
         return norm_I, scale_I, residual_I
 
-    def every(self, step: int) -> ItemShard:
-        """A copy of every `step`-th item, with rows counted from 0."""
-        high, low, norms, words = (array[::step].copy() for array in self._arrays)
+    def every(self, step: int, *, copied: bool = True) -> ItemShard:
+        """Every `step`-th item, with rows counted from 0: copied side by side, or where they lie."""
+        high, low, norms, words = (array[::step].copy() if copied else array[::step] for array in self._arrays)
         return ItemShard(high, low, norms, words, self.clause_starts)
 
     def slice(self, start: int, stop: int) -> ItemShard:

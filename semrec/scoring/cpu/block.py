@@ -77,7 +77,7 @@ class CpuBlock:
         )
         # Few queries take as many items more, so that a tile keeps its size.
         self._width = items.tile_items if queries.num_queries > GROUP else _TALL_ITEMS
-        num_groups = -(-min(self._width, items.shard.num_items) // GROUP)
+        num_groups = -(-min(self._width, items.num_items) // GROUP)
         eligible_CG = np.empty((len(queries.words_CW), num_groups), np.uint64)
         self.visibility = kernels.Visibility(
             eligible_CG, queries.combination_Q, seen_offsets, seen_rows, seen_offsets[:-1].copy()
@@ -88,15 +88,15 @@ class CpuBlock:
         items, num_queries = self._items, self._queries.num_queries
         strips = self._queries.strips
         if strips is not None:  # whose products have the strips' own type
-            room = np.empty(self._buffer_size(0, items.shard.num_items, num_queries), strips.dtype)
-            for start, stop, panels in self.panel_tiles(0, items.shard.num_items):
+            room = np.empty(self._buffer_size(0, items.num_items, num_queries), strips.dtype)
+            for start, stop, panels in self.panel_tiles(0, items.num_items):
                 products_QT = room[: num_queries * (stop - start)].reshape(num_queries, stop - start)
                 fill_tile(strips, panels, products_QT)
                 yield start, products_QT
             return
-        buffer = self._buffer(0, items.shard.num_items, num_queries)
+        buffer = self._buffer(0, items.num_items, num_queries)
         assert items.coarse_tile is not None
-        for start, stop in self._edges(0, items.shard.num_items):
+        for start, stop in self._edges(0, items.num_items):
             tile_QT = buffer[: num_queries * (stop - start)].view(num_queries, stop - start)
             items.coarse.multiply(self._queries.coarse_QD, items.coarse_tile(start, stop), tile_QT)
             yield start, _as_array(tile_QT)

@@ -31,6 +31,7 @@ __all__ = ["CpuEngine"]
 
 _TILE_ITEMS: Final = 1024  # with a block of queries, a bfloat16 tile is 4 MiB
 _BLOCK_QUERIES: Final = 2048
+_READY_QUERIES: Final = 512  # where panels lie ready, more are not faster, and their candidates take memory
 _BUFFER_BYTES: Final = 16 << 20  # for the candidate buffers of one block
 _CANDIDATE_BYTES: Final = 8
 _MIN_SAMPLED: Final = 1024
@@ -49,7 +50,7 @@ class CpuEngine:
 
     Batches of at most `few_queries`, and never more than 64, take transposed tiles and a range of the items per thread.
     Every `sample_every`-th item of a large shard is multiplied twice: at first, to guess each query's K-th score. Beside
-    the shard, which is read where it lies, a copy of these items is kept, and what the format keeps of all of them. Raises
+    the shard, which is read where it lies, only what the format keeps of the items is kept. Raises
     InputError for a format that does not exist, DeviceError where this machine's products in it are wrong.
     """
 
@@ -62,7 +63,7 @@ class CpuEngine:
         coarse: str | CoarseFormat = DEFAULT_FORMAT,
         num_threads: int | None = None,
         tile_items: int = _TILE_ITEMS,
-        block_queries: int = _BLOCK_QUERIES,
+        block_queries: int | None = None,
         few_queries: int = GROUP,
         sample_every: int = 21,
     ) -> None:
@@ -71,10 +72,14 @@ class CpuEngine:
         check_product(self.name, self._format, shard.dimension)
         self.num_threads = num_threads or torch.get_num_threads()
         self._items = CpuItems(shard, self._format, -(-tile_items // GROUP) * GROUP)
-        self._block_queries, self._few_queries = block_queries, min(few_queries, GROUP)
+        self._block_queries = block_queries or (
+            _READY_QUERIES if self._format.only_panels and self._format.panels else _BLOCK_QUERIES
+        )
+        self._few_queries = min(few_queries, GROUP)
         self._sample_every, self._sample = sample_every, None
         if shard.num_items >= sample_every * _MIN_SAMPLED:
-            self._sample = CpuItems(shard.every(sample_every), self._format, self._items.tile_items)
+            sample = shard.every(sample_every, copied=False)
+            self._sample = CpuItems(sample, self._format, self._items.tile_items, is_sample=True)
 
     def top_k(self, queries: Queries, k: int) -> TopK:
         """See `Engine.top_k`."""
@@ -171,7 +176,7 @@ class CpuEngine:
         guess_Q = np.full(queries.num_queries, -np.inf, np.float32)
         if self._sample is None:
             return guess_Q
-        expected, num_sampled = k / self._sample_every, self._sample.shard.num_items
+        expected, num_sampled = k / self._sample_every, self._sample.num_items
         rank = int(np.ceil(expected + 3.5 * expected**0.5 + 3))
         num_groups = -(-num_sampled // GROUP)
         groups_in_set = next((n for n in _GROUPS_IN_SET if num_groups // n * MAXIMA >= 3 * rank), None)

@@ -12,7 +12,9 @@ __all__ = ["CpuItems", "frozen"]
 
 
 class CpuItems:
-    """A shard and what is derived from it. The halves are read where they lie; what a format keeps lies beside them.
+    """What is derived from a shard. Its halves are read where they lie; what a format keeps lies beside them.
+
+    Of a sample, whose rows may lie apart, nothing is scored canonically.
 
     Item columns `norm_I`, `residual_I` and `scale_I` are float32, one group of zeros longer than the items; `norm_G` and
     `residual_G` are the largest of each group.
@@ -20,12 +22,13 @@ class CpuItems:
     of the two for a format with `only_panels`, both for others with panels.
     """
 
-    def __init__(self, shard: ItemShard, coarse: CoarseFormat, tile_items: int) -> None:
-        self.shard, self.coarse, self.tile_items = shard, coarse, tile_items
+    def __init__(self, shard: ItemShard, coarse: CoarseFormat, tile_items: int, *, is_sample: bool = False) -> None:
+        self.num_items, self.coarse, self.tile_items = shard.num_items, coarse, tile_items
         norm_I, scale_I, residual_I = shard.norms_of(coarse)
         self.norm_I, self.scale_I, self.residual_I = _padded(norm_I), _padded(scale_I), _padded(residual_I)
         self.norm_G, self.residual_G = _largest_of_groups(self.norm_I), _largest_of_groups(self.residual_I)
-        self.high_ID, self.low_ID = frozen(shard.high_ID), frozen(shard.low_ID)
+        scored = shard.slice(0, 0) if is_sample else shard
+        self.high_ID, self.low_ID = frozen(scored.high_ID), frozen(scored.low_ID)
         self.panel_tile = coarse.item_panels(shard, scale_I) if coarse.panels else None
         self.coarse_tile = None if self.panel_tile and coarse.only_panels else coarse.item_tiles(shard, scale_I)
         self.bit_planes_VG, self.plane_of_bit = _bit_planes(shard.words_IW)

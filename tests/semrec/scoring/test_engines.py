@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -245,3 +246,21 @@ def test_threads_that_ask_together_share_one_pool_and_leave_torchs_threads_alone
         pools = set(pool.map(ask, range(8)))
     assert len(pools) == 1
     assert torch.get_num_threads() == before
+
+
+def test_beside_the_items_an_engine_keeps_their_codes_and_little_else() -> None:
+    """Of the float32 matrix: int8 codes are 0.25, those of the sample 0.012, five columns 0.078 at D = 64."""
+    vectors = np.random.default_rng(3).standard_normal((50_000, 64)).astype(np.float32)
+    shard, queries = ItemShard.from_vectors(vectors), Queries.unfiltered(vectors[:2_048].copy())
+    CpuEngine(shard, coarse="int8", num_threads=1).top_k(queries, 100)  # what is kept for all engines
+    tracemalloc.start()
+    try:
+        engine = CpuEngine(shard, coarse="int8", num_threads=1)
+        kept, peak = tracemalloc.get_traced_memory()
+        tracemalloc.reset_peak()
+        engine.top_k(queries, 100)
+        kept_bytes, top_bytes = kept / vectors.nbytes, tracemalloc.get_traced_memory()[1] - kept
+    finally:
+        tracemalloc.stop()
+    assert kept_bytes < 0.36 and peak / vectors.nbytes < 0.42
+    assert top_bytes < 9 << 20  # buffers of 512 users' candidates take 4.3 MiB, all lists 2.4
