@@ -2,7 +2,8 @@
 
 The scale is the row's largest magnitude / 127, so r is at most half a scale in each value; |r_i| and the scale are stored. The
 product of codes is exact in int32 for D < 133,144 (127^2 D < 2^31), provided that the instruction does not saturate: x86
-without VNNI adds pairs of products in 16 bits, which `check` notices. The int32 sum becomes float32 and is multiplied by both
+without VNNI adds pairs of products in 16 bits, which `check` notices in a library. In panels queries have codes up to 64 there
+(`panel_products`), and twice the residual. The int32 sum becomes float32 and is multiplied by both
 scales: four roundings of 2^-24, which the 8 that `base` grants cover. eta = 0.
 """
 
@@ -24,7 +25,7 @@ from semrec.scoring.formats.base import (
     QueryEncoding,
     upper_norm,
 )
-from semrec.scoring.formats.panel_products import PANEL
+from semrec.scoring.formats.panel_products import PANEL, largest_query_code
 from semrec.scoring.formats.panels import PanelKind
 
 if TYPE_CHECKING:
@@ -35,12 +36,12 @@ if TYPE_CHECKING:
 __all__ = ["Int8"]
 
 _LARGEST_CODE: Final = 127
-_CODED_ROWS: Final = 2_048
+_CODED_ROWS: Final = 512
 _CODED_ROWS_ON_GPU: Final = 65_536
 
 
 class Int8(CoarseFormat):
-    """A quarter of the bytes of float32, kept beside the matrix; the fastest where the processor has VNNI or AMX."""
+    """A quarter of the bytes of float32, kept beside the matrix; the fastest on most processors."""
 
     name = "int8"
     scale_column = "scale_int8"
@@ -59,8 +60,17 @@ class Int8(CoarseFormat):
     )
 
     def row_columns(self, vectors_ND: np.ndarray, norm_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return self.coded_columns(vectors_ND, norm_N, _LARGEST_CODE)
+
+    def query_columns(self, vectors_QD: np.ndarray, norm_Q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return self.coded_columns(vectors_QD, norm_Q, largest_query_code() if self.panels else _LARGEST_CODE)
+
+    def coded_columns(
+        self, vectors_ND: np.ndarray, norm_N: np.ndarray, largest_code: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """`row_columns` of rows whose largest value has this code."""
         scale_N, residual_N = np.empty((2, len(vectors_ND)), np.float32)
-        _fill_columns(self.coded_rows(vectors_ND), norm_N, scale_N, residual_N)
+        _fill_columns(self.coded_rows(vectors_ND), norm_N, largest_code, scale_N, residual_N)
         return scale_N, residual_N
 
     def code_width(self, dimension: int) -> int:
@@ -99,8 +109,8 @@ class Int8(CoarseFormat):
         all_panels = np.empty((-(-shard.num_items // PANEL), PANEL * width), np.uint8)
         for start in range(0, shard.num_items, _CODED_ROWS):
             rows = slice(start, start + _CODED_ROWS)
-            packed = panels.pack_panels(panels.INT8, self.encode(shard.vectors(rows), scale_I[rows]))
-            all_panels[start // PANEL :][: len(packed)] = packed
+            room = all_panels[start // PANEL :].reshape(-1)
+            panels.pack_panels(panels.INT8, self.encode(shard.vectors(rows), scale_I[rows]), room)
         return lambda start, stop, room: all_panels[start // PANEL : -(-stop // PANEL)]
 
     def multiply(self, left_ND: torch.Tensor, right_MD: torch.Tensor, out_NM: torch.Tensor) -> None:
@@ -143,7 +153,7 @@ def _fill_codes(vectors_ND, scale_N, codes_ND):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _fill_columns(vectors_ND, norm_N, scale_N, residual_N):  # type: ignore[no-untyped-def]
+def _fill_columns(vectors_ND, norm_N, largest_code, scale_N, residual_N):  # type: ignore[no-untyped-def]
     for n in range(len(vectors_ND)):
         if not norm_N[n] < np.inf:
             scale_N[n], residual_N[n] = 0, np.inf
@@ -151,7 +161,7 @@ def _fill_columns(vectors_ND, norm_N, scale_N, residual_N):  # type: ignore[no-u
         largest = np.float32(0)
         for d in range(vectors_ND.shape[1]):
             largest = max(largest, abs(vectors_ND[n, d]))
-        scale = np.float32(largest / np.float32(_LARGEST_CODE))
+        scale = np.float32(largest / np.float32(largest_code))
         # A subnormal scale may be flushed to zero by the product's scaling: such a row is all residual instead.
         if not (scale >= TINY and scale <= LARGEST_BOUNDED):
             scale = np.float32(0)

@@ -9,6 +9,9 @@ registers, for all 64 items of a panel at once; with 256 bits 12 sums and 2 vect
 
 int8: items are the unsigned factor, so 128 is added to their codes. That adds 128 times the sum of the query's codes, and the
 sums start from minus that. int32 may wrap around on the way; the end is exact for D < 133,144 (see `int8`).
+
+Without VNNI `vpmaddubsw` adds pairs of products in 16 bits, and saturates: so queries have codes up to 64 there, with which the
+largest sum is 255 * 64 * 2 = 32,640. `vpmaddwd` with ones adds the pairs in 32 bits.
 """
 
 from __future__ import annotations
@@ -24,9 +27,17 @@ from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
 from semrec.compiled import compiled
-from semrec.scoring.llvm_vectors import BF16, F32, I8, I32, I64, load, splat, store
+from semrec.scoring.llvm_vectors import BF16, F32, I8, I16, I32, I64, constant, load, splat, store
 
-__all__ = ["PANEL", "STRIP", "compare_strip", "group_items", "has_instruction", "multiply_strip"]
+__all__ = [
+    "PANEL",
+    "STRIP",
+    "compare_strip",
+    "group_items",
+    "has_instruction",
+    "largest_query_code",
+    "multiply_strip",
+]
 
 PANEL: Final = 64  # items; as many as a word of the visible ones has bits
 STRIP: Final = 6  # queries
@@ -38,10 +49,16 @@ def has_instruction(codes: str) -> bool:
     """Whether code compiled here may multiply codes of this numpy type; NUMBA_CPU_FEATURES decides where it is set."""
     features = _features()
     if codes == "uint8":
-        return "+avx512vnni" in features
+        return _has_vnni() or ("+avx512bw" if "+avx512f" in features else "+avx2") in features
     if codes == "uint16":
         return "+avx512bf16" in features and "+amx-bf16" not in features  # tiles, which the library uses, do far more
     return "+avx512f" in features or {"+avx2", "+fma"} <= features
+
+
+@cache
+def largest_query_code() -> int:
+    """The largest int8 code of a query whose products with any items are exact in panels."""
+    return 127 if _has_vnni() else 64
 
 
 @cache
@@ -175,14 +192,29 @@ def _sums(builder: Any, num_rows: int, codes: str, strip: Any, group: Any, num_w
 
 def _add_products(builder: Any, codes: str, sums: Any, items: Any, words: Any) -> Any:
     """Adds the products of vectors of words to sums."""
+    lanes = sums.type.count
+    kind = {"float32": sums.type, "uint16": ir.VectorType(BF16, 2 * lanes), "uint8": ir.VectorType(I8, 4 * lanes)}[
+        codes
+    ]
+    items, words = builder.bitcast(items, kind), builder.bitcast(words, kind)
     if codes == "float32":
-        name, kind = f"llvm.fma.v{sums.type.count}f32", sums.type
-        arguments = [builder.bitcast(items, kind), builder.bitcast(words, kind), sums]
+        return _call(builder, f"llvm.fma.v{lanes}f32", sums.type, items, words, sums)
+    if codes == "uint16":
+        return _call(builder, "llvm.x86.avx512bf16.dpbf16ps.512", sums.type, sums, items, words)
+    if _has_vnni():
+        return _call(builder, "llvm.x86.avx512.vpdpbusd.512", sums.type, sums, items, words)
+    pairs, ones = ir.VectorType(I16, 2 * lanes), constant(ir.VectorType(I16, 2 * lanes), 1)
+    if lanes == 16:
+        names = ("llvm.x86.avx512.pmaddubs.w.512", "llvm.x86.avx512.pmaddw.d.512")
     else:
-        name = "llvm.x86.avx512.vpdpbusd.512" if codes == "uint8" else "llvm.x86.avx512bf16.dpbf16ps.512"
-        kind = ir.VectorType(I8, 64) if codes == "uint8" else ir.VectorType(BF16, 32)
-        arguments = [sums, builder.bitcast(items, kind), builder.bitcast(words, kind)]
-    function_type = ir.FunctionType(sums.type, [argument.type for argument in arguments])
+        names = ("llvm.x86.avx2.pmadd.ub.sw", "llvm.x86.avx2.pmadd.wd")
+    of_pairs = _call(builder, names[0], pairs, items, words)
+    return builder.add(sums, _call(builder, names[1], sums.type, of_pairs, ones))
+
+
+def _call(builder: Any, name: str, kind: Any, *arguments: Any) -> Any:
+    """Calls an instruction that gives a vector of this type."""
+    function_type = ir.FunctionType(kind, [argument.type for argument in arguments])
     return builder.call(cgutils.get_or_insert_function(builder.module, function_type, name), arguments)
 
 
@@ -196,6 +228,10 @@ def _element(builder: Any, address: Any, kind: Any) -> Any:
 
 def _after(builder: Any, address: Any, num_bytes: int) -> Any:
     return builder.add(address, address.type(num_bytes))
+
+
+def _has_vnni() -> bool:
+    return "+avx512vnni" in _features()
 
 
 @cache

@@ -72,9 +72,6 @@ class ProductQuantized(RotatedInt8):
     def item_bytes(self, dimension: int) -> int:
         return self.code_width(dimension) // 2
 
-    def query_columns(self, vectors_QD: np.ndarray, norm_Q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return super().row_columns(vectors_QD, norm_Q)
-
     def encode(self, vectors_ND: np.ndarray, scale_N: np.ndarray) -> torch.Tensor:
         import torch
 

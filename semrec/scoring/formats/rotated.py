@@ -41,8 +41,10 @@ class RotatedInt8(Int8):
     residual_column = "residual_int8_rotated"
     gpu = None
 
-    def row_columns(self, vectors_ND: np.ndarray, norm_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        scale_N, residual_N = super().row_columns(vectors_ND, norm_N)
+    def coded_columns(
+        self, vectors_ND: np.ndarray, norm_N: np.ndarray, largest_code: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        scale_N, residual_N = super().coded_columns(vectors_ND, norm_N, largest_code)
         return scale_N, self.with_rotation_error(residual_N, norm_N)
 
     def with_rotation_error(self, residual_N: np.ndarray, norm_N: np.ndarray) -> np.ndarray:

@@ -71,4 +71,5 @@ def test_lists_are_the_references_on_every_instruction_set(highest: str) -> None
     assert len(usable) == 3
     assert all({"float32", "bfloat16"} <= formats for formats in usable)
     if highest != "DEFAULT":
-        assert in_panels == ({"float32"} if "AVX" in highest else set())
+        assert in_panels == ({"float32", "int8", "int8_rotated"} if "AVX" in highest else set())
+        assert in_panels <= usable[0] & usable[1] & usable[2]
