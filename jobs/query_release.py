@@ -98,10 +98,11 @@ def _show_related(served: OnlineRelease, item: str, k: int) -> None:
 
 
 def _show_sparql(served: OnlineRelease, text: str, k: int) -> None:
+    from semrec.changes.overlay import OverlayView
     from semrec.graph.sparql import SparqlLimits
     from semrec.online.relations import answer_sparql
 
-    answer = answer_sparql(served, text, SparqlLimits(rows=k))
+    answer = answer_sparql(served, text, SparqlLimits(rows=k), OverlayView.empty())
     table = Table(*map(one_line, answer.columns), title=f"release {served.release_id}", title_justify="left")
     for row in answer.rows:
         table.add_row(*(one_line(value or "") for value in row))

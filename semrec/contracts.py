@@ -20,7 +20,8 @@ Workspace
     quarantine/<stage>/    rejected rows: file, line, reason, row
     exports/<key>/         which rows of a release stand at a place that is not ours: rows-<digest>.parquet, manifest.json
     current.json           the live pair: release and run
-    overlay/, events/      segment-<first sequence>.parquet: item changes and interactions as serving acknowledged them
+    overlay/, events/,     segment-<first sequence>.parquet: item changes, interactions and changes of relations as serving
+    relation-changes/      acknowledged them
 
     Files of imports and embeddings carry a digest in their name and the stage's manifest names them, so that one rename of
     the manifest switches from the old set to the new: a reader never sees half of each. Blocks are how the item matrix is
@@ -28,16 +29,17 @@ Workspace
     interactions that it was built from, which serving reads, whatever was imported since: they must stay while it does.
 
 Changes made online
-    Every acknowledged item change and event has a sequence, from 1 without gaps, in the log of its kind. One segment holds
-    one write, made by an exclusive create, and begins where the one before ended. A catalogue's and an interactions
-    manifest's `folded` is the last sequence that its parts hold or replace (absent: none), and a release's `folded` repeats
-    both, as the live pointer does: what comes after them is laid over the release when it is served. No fingerprint covers
-    `folded`.
+    Every acknowledged item change, event and change of a relation has a sequence, from 1 without gaps, in the log of its
+    kind. One segment holds one write, made by an exclusive create, and begins where the one before ended. `folded` of the
+    manifests of catalogue, interactions and relations is the last sequence that the parts hold or replace (absent: none), and
+    a release's `folded` repeats all three, as the live pointer does: what comes after them is laid over the release when it is
+    served. No fingerprint covers `folded`.
 
     Imports and changes are ordered by when they happened, and the later wins. An import notes the end of the logs when it
     begins: what was acknowledged before is older, the rest newer, also what comes while the import runs. No clock is
-    compared. So an import that replaces items or interactions replaces the older changes or events, too, whether or not a
-    run has taken them in; they stay in the log. One that appends items takes the older changes in beneath its own rows.
+    compared. So an import that replaces items, interactions or relations replaces the older changes or events, too, whether
+    or not a run has taken them in; they stay in the log. One that appends items or relations takes the older changes in
+    beneath its own rows.
 
 Item matrix
     A float32 vector is stored as two 16-bit halves: `high` has the bits of the nearest bfloat16, `low` the difference of
@@ -83,6 +85,7 @@ __all__ = [
     "QUARANTINE_SCHEMA",
     "RECOMMENDATIONS_SCHEMA",
     "RELATIONS_SCHEMA",
+    "RELATION_CHANGES_SCHEMA",
     "SCHEMA_VERSION",
     "USERS_SCHEMA",
     "bucket_of",
@@ -134,6 +137,8 @@ RELATIONS_SCHEMA: Final = pa.schema(
         pa.field("weight", pa.float32(), nullable=False),
     ]
 )
+#: Rows of the log of relations; row r of the segment that begins at sequence s has sequence s + r.
+RELATION_CHANGES_SCHEMA: Final = RELATIONS_SCHEMA.append(pa.field("deleted", pa.bool_(), nullable=False))
 #: `file` and `line` (counted from 1; null where a format has no lines) say where the row stood, `row` is an excerpt of it.
 QUARANTINE_SCHEMA: Final = pa.schema(
     [

@@ -39,6 +39,15 @@ class SortedIds:
 
     def rows_of(self, ids: pa.Array | pa.ChunkedArray) -> np.ndarray:
         """Returns the row of each id (text, no nulls), -1 of one that is not here: int64 [len(ids)]."""
+        return np.maximum(self._places_of(ids), -1)
+
+    def rows_before(self, ids: pa.Array | pa.ChunkedArray) -> np.ndarray:
+        """Returns how many ids here come before each of some ids (text, no nulls): int64 [len(ids)]."""
+        places = self._places_of(ids)
+        return np.where(places < 0, -1 - places, places)
+
+    def _places_of(self, ids: pa.Array | pa.ChunkedArray) -> np.ndarray:
+        """Returns the row of each id, or, of one that is not here, -1 less the rows before it."""
         encoded = _joined(ids).dictionary_encode()  # each distinct id is looked up once
         order = pc.sort_indices(encoded.dictionary)
         rows = np.empty(len(order), np.int64)
@@ -74,7 +83,8 @@ def _offsets_and_data(ids: pa.Array | pa.ChunkedArray) -> tuple[np.ndarray, np.n
 
 @compiled
 def _find(offsets, data, wanted_offsets, wanted_data):  # type: ignore[no-untyped-def]
-    """Finds the place of each wanted id, ascending and distinct, among the sorted ids, or -1: int64 [M].
+    """Finds the place of each wanted id, ascending and distinct, among the sorted ids: int64 [M]. One that is not there gets
+    -1 less the number of ids before it.
 
     From the place of the one before steps double until they pass the wanted id (Bentley, Yao 1976), so that neighbours are
     looked for in memory that was just read.
@@ -94,7 +104,7 @@ def _find(offsets, data, wanted_offsets, wanted_data):  # type: ignore[no-untype
             else:
                 high = middle
         is_there = low < num_ids and _compare(data[offsets[low] : offsets[low + 1]], wanted) == 0
-        rows[m] = low if is_there else -1
+        rows[m] = low if is_there else -1 - low
     return rows
 
 

@@ -6,13 +6,14 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, TypeVar
 
 import numpy as np
 
 from cluster.serving.access.keys import KeyRing
 from cluster.serving.access.security import Guard
 from cluster.serving.batcher import Batcher, call_each
+from cluster.serving.changes.appender import Appender
 from cluster.serving.contents import Content, ContentAnswer, ContentProcessor
 from cluster.serving.encoders import TextEncoder, encoder_of
 from cluster.serving.errors import ForbiddenError, InvalidRequestError, NotReadyError
@@ -34,7 +35,7 @@ from cluster.serving.recorder import RequestRecorder
 from cluster.serving.settings import ServeArgs
 from cluster.serving.stats import Statistics
 from cluster.serving.watcher import ReleaseWatcher
-from semrec.changes.events import Event, LiveItems, check_events
+from semrec.changes.events import LiveItems, check_events
 from semrec.changes.overlay import ItemChange, checked_item
 from semrec.errors import EncoderError, InputError
 from semrec.machine import resident_bytes
@@ -42,10 +43,11 @@ from semrec.online.encoders import describe_encoders, describe_models
 from semrec.online.filters import Filters
 from semrec.online.json_size import check_json_size
 from semrec.online.lists_json import compile_lists
+from semrec.online.relations import checked_changes
 from semrec.online.telemetry import AnswerLog
 from semrec.workspace.log import Batch, BatchToken
 
-__all__ = ["Appender", "Service", "needs_explain"]
+__all__ = ["Service", "needs_explain"]
 
 _MAX_BATCH: Final = 256
 _SMALL_BYTES: Final = 16_384  # of a request: what it costs to read it is less than a look at another thread
@@ -54,22 +56,6 @@ _BATCH_PART: Final = 1_024  # queries of a batch that are one piece of work: oth
 
 Read = TypeVar("Read")
 Found = TypeVar("Found")
-
-
-class Appender(Protocol):
-    """What makes changes durable and known to all replicas: `OverlayClient`, or a test's own."""
-
-    async def append_items(self, changes: Sequence[ItemChange], token: BatchToken | None = None) -> Batch:
-        """Item changes; on return they are in the answers."""
-
-    async def append_events(self, events: Sequence[Event], token: BatchToken | None = None) -> Batch:
-        """Events; on return they are in the answers."""
-
-    async def known_items(self, token: BatchToken) -> Batch | None:
-        """The batch of item changes that was stored under a token."""
-
-    async def known_events(self, token: BatchToken) -> Batch | None:
-        """The batch of events that was stored under a token."""
 
 
 class Service:
@@ -180,7 +166,7 @@ class Service:
         Raises InputError for what an import would refuse, EncoderError where nothing embeds its text, and what the change log
         raises.
         """
-        if token and (batch := await self._appender.known_items(token)):
+        if token and (batch := await self._appender.known("items", token)):
             return batch
         snapshot = self.snapshot()
         check = partial(checked_item, item_id, title, text, attributes)
@@ -191,7 +177,7 @@ class Service:
 
     async def delete_item(self, item_id: str, token: BatchToken | None = None) -> Batch:
         """Deletes an item; on return it is in no answer. Raises MissingArtefactError for an unknown one."""
-        if token and (batch := await self._appender.known_items(token)):
+        if token and (batch := await self._appender.known("items", token)):
             return batch  # the item is gone: done again, this would fail
         snapshot = self.snapshot()
         snapshot.served.item(item_id, snapshot.overlay)
@@ -205,7 +191,7 @@ class Service:
         Of a request that is repeated under its `token`, the batch is the first one; which events are refused is judged as
         the items are now. Raises InvalidRequestError when no event can be taken.
         """
-        known = await self._appender.known_events(token) if token else None
+        known = await self._appender.known("events", token) if token else None
         self._check_count("events", len(events), self.args.events_per_request)
         snapshot = self.snapshot()
         items = LiveItems(snapshot.served.items, snapshot.overlay)
@@ -223,6 +209,18 @@ class Service:
                 errors=refused,
             )
         return known or await self._appender.append_events(checked.accepted, token), refused
+
+    async def change_relations(self, changes: Sequence[Mapping[str, Any]], token: BatchToken | None = None) -> Batch:
+        """Adds and deletes relations (fields of RelationChange), all or none; on return they are in the answers.
+
+        Raises InputError for what an import would refuse, and for deleting what attributes or the ontology say.
+        """
+        if token and (batch := await self._appender.known("relations", token)):
+            return batch  # what was deleted is gone: done again, this would fail
+        self._check_count("relations", len(changes), self.args.events_per_request)
+        snapshot = self.snapshot()
+        checked = await self.search_relations(checked_changes, snapshot.served, changes, snapshot.overlay)
+        return await self._appender.append_relations(checked, token)
 
     async def search_relations(self, search: Callable[..., Found], *arguments: Any, **options: Any) -> Found:
         """Returns what a search in the relations finds. They take turns: one may take seconds, and holds nobody else up.

@@ -1,4 +1,4 @@
-"""Compacts the change log: online changes go into the catalogue and the interactions, and so into the next release.
+"""Compacts the change log: online changes go into catalogue, interactions and relations, and so into the next release.
 
 A manifest's `applied_sequence` is the last sequence that its parts hold or replace, and the same rename switches
 both: a process that dies at any moment leaves the old parts with the old number or the new with the new, and compacting
@@ -12,16 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from semrec.changes.state import event_log, item_log
+from semrec.changes.state import event_log, item_log, relation_log
 from semrec.data.catalogue import stage_items
 from semrec.data.interactions import WeightRule, stage_interactions
 from semrec.data.online import log_ends
 from semrec.data.rejects import ReadStats
+from semrec.data.relations import stage_relations
 from semrec.data.staging import Staged, applied_sequence, scratch_folder, stored_manifest
 from semrec.errors import RunBusyError
 from semrec.workspace.folder import Workspace
 from semrec.workspace.log import LogPositions
-from semrec.workspace.manifests import CatalogueManifest, InteractionsManifest
+from semrec.workspace.manifests import CatalogueManifest, InteractionsManifest, RelationsManifest
 from semrec.workspace.storage import Storage
 
 __all__ = ["CompactionReport", "compact_changes"]
@@ -31,26 +32,30 @@ _TRIES: Final = 3
 
 @dataclass(frozen=True)
 class CompactionReport:
-    """The counts of what this call compacted (0 where nothing was new), and of what catalogue and interactions now hold."""
+    """The counts of what this call compacted (0 where nothing was new), and the last changes that the workspace now holds."""
 
     num_items: int  # put, each counted once
     num_deleted: int
     num_events: int  # repeats included
     applied: LogPositions
+    num_relations: int = 0  # put or deleted, each counted once
 
     def __bool__(self) -> bool:
-        return bool(self.num_items or self.num_deleted or self.num_events)
+        return bool(self.num_items or self.num_deleted or self.num_events or self.num_relations)
 
     def __str__(self) -> str:
-        return f"{self.num_items:,} items and {self.num_events:,} events taken in, {self.num_deleted:,} items deleted"
+        relations = f", {self.num_relations:,} relations changed" if self.num_relations else ""
+        items, deleted = f"{self.num_items:,} items", f"{self.num_deleted:,} items deleted"
+        return f"{items} and {self.num_events:,} events taken in, {deleted}{relations}"
 
 
 def compact_changes(workspace: Workspace) -> CompactionReport:
-    """Takes every acknowledged item change and event into catalogue and interactions that is not in them yet.
+    """Takes every acknowledged change into catalogue, interactions and relations that is not in them yet.
 
-    Of the changes of one item the last counts; a deleted item leaves the catalogue, and its events stay, which later
-    stages skip. Memory holds the changed items without their vectors, not the events. Raises CorruptArtefactError when a
-    segment is missing or damaged, RunBusyError when imports keep coming in between; nothing of the log is then lost.
+    Of the changes of one item or relation the last counts; a deleted item leaves the catalogue, and its events stay, which
+    later stages skip. Memory holds the changed items without their vectors, and the changed relations, not the events. Raises
+    CorruptArtefactError when a segment is missing or damaged, RunBusyError when imports keep coming in between; nothing of the
+    log is then lost.
     """
     # The end of the events is fixed before the items are read: an event may name an item that was put just before it.
     events = event_log(workspace.storage)
@@ -60,8 +65,9 @@ def compact_changes(workspace: Workspace) -> CompactionReport:
     (num_events,) = _published(
         storage, InteractionsManifest.PATH, lambda scratch: _stage_events(workspace, events.last_sequence, scratch)
     )
-    applied = LogPositions(item_log(storage).last_sequence, event_log(storage).last_sequence)
-    return CompactionReport(put, deleted, num_events, applied)
+    (num_relations,) = _published(storage, RelationsManifest.PATH, lambda scratch: _stage_relations(workspace, scratch))
+    applied = LogPositions(*(log(storage).last_sequence for log in (item_log, event_log, relation_log)))
+    return CompactionReport(put, deleted, num_events, applied, num_relations)
 
 
 def _published(
@@ -113,6 +119,15 @@ def _stage_events(workspace: Workspace, until: int, scratch: Path) -> tuple[Stag
         each_once=True,
     )
     return staged, (until - after,)
+
+
+def _stage_relations(workspace: Workspace, scratch: Path) -> tuple[Staged | None, tuple[int]]:
+    until = log_ends(workspace.storage).relations
+    if until <= applied_sequence(stored_manifest(workspace.storage, RelationsManifest)):
+        return None, (0,)
+    stats = ReadStats(workspace.storage, "online-relations", max_rejected=1.0)
+    staged = stage_relations(workspace, (), append=True, until=until, stats=stats, scratch=scratch)
+    return staged, (staged.num_put + staged.num_deleted,)
 
 
 def _rule(storage: Storage) -> WeightRule:

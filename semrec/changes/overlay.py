@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from semrec.changes.relations import NO_RELATIONS, RelationsView
 from semrec.contracts import ATTRIBUTES_TYPE
 from semrec.data.rejects import RejectedRow, RejectedRows
 from semrec.data.rows import ItemRow, clean_attributes, item_tables
@@ -136,11 +137,12 @@ class OverlayView:
 
     Never altered: a later state is another view. What is derived is made on first use and kept, so a view that many
     answers share costs each of them nothing. The live items, in ascending item_id as the matrix has them, are those
-    that are not deleted and have a vector.
+    that are not deleted and have a vector. `relations` are those that changed since, which have a sequence of their own.
     """
 
     sequence: int
     changes: Mapping[str, ItemChange]
+    relations: RelationsView = NO_RELATIONS
 
     @classmethod
     def empty(cls, sequence: int = 0) -> OverlayView:
@@ -158,14 +160,18 @@ class OverlayView:
             known = merged.get(change.item_id)
             if known is None or known.sequence <= change.sequence:
                 merged[change.item_id] = change
-        return OverlayView(sequence, MappingProxyType(merged))
+        return OverlayView(sequence, MappingProxyType(merged), self.relations)
+
+    def with_relations(self, relations: RelationsView) -> OverlayView:
+        """Returns this view with other changes of relations."""
+        return OverlayView(self.sequence, self.changes, relations)
 
     def after(self, applied: int) -> OverlayView:
-        """Returns this view over a release that holds every change up to sequence `applied`."""
+        """Returns this view over a release that holds every item change up to sequence `applied`."""
         if applied <= 0:
             return self
         later = {item_id: change for item_id, change in self.changes.items() if change.sequence > applied}
-        return OverlayView(max(self.sequence, applied), MappingProxyType(later))
+        return OverlayView(max(self.sequence, applied), MappingProxyType(later), self.relations)
 
     def __bool__(self) -> bool:
         return bool(self.changes)
@@ -225,7 +231,7 @@ class OverlayView:
             item_id: replace(self.changes[item_id], vector=vector, encoder=encoder, lacks_vector=vector is None)
             for item_id, vector in vectors.items()
         }
-        return OverlayView(self.sequence, MappingProxyType({**self.changes, **again}))
+        return OverlayView(self.sequence, MappingProxyType({**self.changes, **again}), self.relations)
 
     def rows_hidden(self, ids: SortedIds) -> np.ndarray:
         """Returns the rows, int64, ascending, in `ids` (a release's) of items that are deleted or replaced here."""

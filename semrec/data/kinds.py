@@ -156,7 +156,9 @@ def _relations(blocks: Iterable[RowBlock], columns: ColumnMap, job: ImportJob) -
 
 
 def _write_relations(tables: Iterable[pa.Table], job: ImportJob) -> Staged:
-    return stage_relations(job.workspace, tables, append=job.append, stats=job.stats, scratch=job.scratch)
+    return stage_relations(
+        job.workspace, tables, append=job.append, until=job.ends.relations, stats=job.stats, scratch=job.scratch
+    )
 
 
 def _axioms(blocks: Iterable[RowBlock], columns: ColumnMap, job: ImportJob) -> Iterator[pa.Table]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from itertools import chain
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -13,11 +14,12 @@ import pyarrow.compute as pc
 from semrec.contracts import RELATIONS_SCHEMA, buckets_of, part_name
 from semrec.data.columns import ColumnMap
 from semrec.data.events import RowChecks
+from semrec.data.online import RelationChanges, relation_changes
 from semrec.data.rdf import IS_LITERAL
 from semrec.data.rejects import ReadStats, RejectsRows, RowBlock
 from semrec.data.scalars import check_scalar, ids_of, numbers_of
 from semrec.data.spill import BucketSpill
-from semrec.data.staging import Staged, stored_manifest, stored_parts
+from semrec.data.staging import Staged, applied_entry, applied_sequence, stored_manifest, stored_parts
 from semrec.ids import id_faults
 from semrec.limits import MAX_EVENT_VALUE
 from semrec.owl import unsupported_axioms
@@ -25,7 +27,7 @@ from semrec.workspace.digests import fingerprint
 from semrec.workspace.folder import Workspace
 from semrec.workspace.manifests import OntologyManifest, RelationsManifest
 from semrec.workspace.records import PartFile
-from semrec.workspace.tables import read_table, write_table
+from semrec.workspace.tables import TableFile, read_table, write_table
 
 __all__ = ["relations_of", "stage_ontology", "stage_relations"]
 
@@ -68,36 +70,52 @@ def relations_of(block: RowBlock, columns: ColumnMap, *, stats: RejectsRows, is_
 
 
 def stage_relations(
-    workspace: Workspace, tables: Iterable[pa.Table], *, append: bool, stats: ReadStats, scratch: Path
+    workspace: Workspace, tables: Iterable[pa.Table], *, append: bool, until: int, stats: ReadStats, scratch: Path
 ) -> Staged:
     """Writes the parts of all relations in `tables` (RELATIONS_SCHEMA); with `append`, with those stored already.
 
     A relation stands there once: of several rows with one subject, predicate and object the first counts, and a new one wins
-    over a stored one. Raises TooManyRejectedError before any part is written.
+    over a stored one. `until` is the last change made online that is older than these rows: with `append` the changes up to
+    it that no parts hold yet are laid over the stored relations and below the new ones, else they are replaced with the stored
+    relations. Raises TooManyRejectedError before any part is written.
     """
-    num_buckets = workspace.num_buckets
-    return _stage(workspace, RelationsManifest, num_buckets, tables, append=append, stats=stats, scratch=scratch)
+    manifest = stored_manifest(workspace.storage, RelationsManifest)
+    held = applied_sequence(manifest)
+    changes = relation_changes(workspace.storage, held, until) if append else RelationChanges()
+    parts, num_repeats = _write_parts(
+        workspace, "relations", workspace.num_buckets, chain(tables, [changes.put]),
+        stored_parts(manifest) if append else {}, changes, stats, scratch,
+    )  # fmt: skip
+    return Staged(
+        RelationsManifest(**_content_of(parts), **applied_entry(until)),
+        num_repeats,
+        num_put=changes.put.num_rows,
+        num_deleted=changes.num_deleted,
+        num_online_replaced=0 if append else max(0, until - held),
+    )
 
 
 def stage_ontology(
     workspace: Workspace, tables: Iterable[pa.Table], *, append: bool, stats: ReadStats, scratch: Path
 ) -> Staged:
-    """Writes an ontology as `stage_relations` does, in one part."""
-    return _stage(workspace, OntologyManifest, 1, tables, append=append, stats=stats, scratch=scratch)
+    """Writes an ontology as `stage_relations` does, in one part; it is not changed online."""
+    stored = stored_parts(stored_manifest(workspace.storage, OntologyManifest)) if append else {}
+    parts, num_repeats = _write_parts(workspace, "ontology", 1, tables, stored, RelationChanges(), stats, scratch)
+    return Staged(OntologyManifest(**_content_of(parts)), num_repeats)
 
 
-def _stage(
+def _write_parts(
     workspace: Workspace,
-    kind: type[RelationsManifest],
+    kind: str,
     num_buckets: int,
     tables: Iterable[pa.Table],
-    *,
-    append: bool,
+    stored: Mapping[int, TableFile],
+    changes: RelationChanges,
     stats: ReadStats,
     scratch: Path,
-) -> Staged:
-    stored = stored_parts(stored_manifest(workspace.storage, kind)) if append else {}
-    spill = BucketSpill(scratch / kind.KIND, RELATIONS_SCHEMA, num_buckets)
+) -> tuple[list[PartFile], int]:
+    """Writes the distinct relations of `tables`, and of those stored that were not changed: the parts, and how many repeat."""
+    spill = BucketSpill(scratch / kind, RELATIONS_SCHEMA, num_buckets)
     for table in tables:
         spill.add(table, buckets_of(table.column("subject").combine_chunks(), num_buckets))
     stats.check()
@@ -106,19 +124,23 @@ def _stage(
     for bucket in range(num_buckets):
         rows = spill.read(bucket)
         if bucket in stored:
-            rows = pa.concat_tables([rows, read_table(workspace.storage, stored[bucket])])
+            rows = pa.concat_tables([rows, changes.without_changed(read_table(workspace.storage, stored[bucket]))])
         distinct = _distinct(rows)
         num_repeats += rows.num_rows - distinct.num_rows
-        file = write_table(workspace.storage, f"{kind.KIND}/{part_name(bucket)}", distinct)
+        file = write_table(workspace.storage, f"{kind}/{part_name(bucket)}", distinct)
         parts.append(PartFile.of(bucket, file))
-        stats.report(sum(part.num_rows for part in parts), f"write {kind.KIND}")
-    manifest = kind(
-        num_rows=sum(part.num_rows for part in parts),
-        num_buckets=len(parts),
-        parts=tuple(parts),
-        fingerprint=fingerprint([part.content_digest for part in parts]),
-    )
-    return Staged(manifest, num_repeats)
+        stats.report(sum(part.num_rows for part in parts), f"write {kind}")
+    return parts, num_repeats
+
+
+def _content_of(parts: list[PartFile]) -> dict[str, Any]:
+    """Returns what a manifest says of its parts."""
+    return {
+        "num_rows": sum(part.num_rows for part in parts),
+        "num_buckets": len(parts),
+        "parts": tuple(parts),
+        "fingerprint": fingerprint([part.content_digest for part in parts]),
+    }
 
 
 def _distinct(rows: pa.Table) -> pa.Table:

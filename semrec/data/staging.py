@@ -23,6 +23,7 @@ from semrec.workspace.tables import TableFile
 
 __all__ = [
     "ImportManifest",
+    "LoggedManifest",
     "Staged",
     "applied_entry",
     "applied_sequence",
@@ -36,6 +37,8 @@ __all__ = [
 
 
 ImportManifest = CatalogueManifest | UsersManifest | InteractionsManifest | RelationsManifest | OntologyManifest
+#: Of a kind that has a change log.
+LoggedManifest = CatalogueManifest | InteractionsManifest | RelationsManifest
 _M = TypeVar("_M", bound=Manifest)
 
 
@@ -48,7 +51,7 @@ class Staged:
 
     manifest: ImportManifest
     num_repeats: int = 0
-    num_put: int = 0  # items changed online that the parts take in
+    num_put: int = 0  # items or relations changed online that the parts take in
     num_deleted: int = 0
     num_online_replaced: int = 0  # changes and events made online that were in no parts yet, and are older than these
 
@@ -90,7 +93,7 @@ def stored_parts(manifest: ImportManifest | None) -> dict[int, TableFile]:
     return {part.part: part for part in manifest.parts} if manifest else {}
 
 
-def applied_sequence(manifest: CatalogueManifest | InteractionsManifest | None) -> int:
+def applied_sequence(manifest: LoggedManifest | None) -> int:
     """Returns the last change made online that the parts of a manifest hold or replace; 0 without one."""
     return manifest.applied_sequence if manifest else 0
 

@@ -122,7 +122,8 @@ class _Features:
         self._stored = StoredRows(release.storage, matrix)
         self._popularity_I = read_popularity(release.storage, matrix, 0, release.num_items)
         self._age_days_I = _age_days(release)
-        self._reasons = Reasons(release.graph, release.item_ids) if with_reasons and release.graph else None
+        graph = release.graph if with_reasons else None
+        self._reasons = Reasons(graph, graph.are_among(release.item_ids)) if graph else None
 
     def table(self, part: int, lists: pa.Table) -> pa.Table:
         """The rows of a part, of which `lists` are the recommendations."""

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import partial, reduce
 from typing import Final
 
 import numpy as np
 
 from semrec.errors import InputError
 
-__all__ = ["Rule", "chained", "closure", "inverse", "transitive"]
+__all__ = ["PairRule", "Rule", "chained", "closure", "inverse", "same", "transitive"]
 
 _PAIRS_PER_BLOCK: Final = 1 << 22
 _MOST_PAIRS: Final = 1 << 26
@@ -33,6 +33,23 @@ class Rule:
     bodies: tuple[str, ...]
     derive: Callable[..., np.ndarray]
     is_idempotent: bool = False
+
+
+@dataclass(frozen=True)
+class PairRule:
+    """A rule by which a relation of two things follows from another of the same two, whatever else is related.
+
+    `is_inverse`: the other way round. Its axiom is one of sub- and equivalent properties, inverse and symmetric ones.
+    """
+
+    axiom: str
+    head: str
+    body: str
+    is_inverse: bool
+
+    def among(self, num_nodes: int) -> Rule:
+        """The rule over codes of so many nodes."""
+        return Rule(self.axiom, self.head, (self.body,), partial(inverse, num_nodes) if self.is_inverse else same)
 
 
 def closure(facts: Mapping[str, np.ndarray], rules: Sequence[Rule]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -67,6 +84,11 @@ def closure(facts: Mapping[str, np.ndarray], rules: Sequence[Rule]) -> dict[str,
                 is_complete = False
             sizes_seen[number] = sizes(rule) if rule.is_idempotent else before
     return known
+
+
+def same(codes: np.ndarray) -> np.ndarray:
+    """The pairs as they are."""
+    return codes
 
 
 def inverse(num_nodes: int, codes: np.ndarray) -> np.ndarray:

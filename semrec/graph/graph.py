@@ -17,9 +17,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from semrec.errors import InputError
+from semrec.graph.closure import PairRule
 from semrec.sorted_ids import SortedIds
 
-__all__ = ["INFERRED_SCHEMA", "Edge", "Graph", "build_graph", "node_triples"]
+__all__ = ["INFERRED_SCHEMA", "Edge", "Graph", "build_graph", "check_predicates", "node_triples"]
 
 _MOST_PREDICATES: Final = 2**15
 _TRIPLE: Final = ("subject", "predicate", "object")
@@ -47,6 +48,8 @@ class Graph:
 
     `predicates_E` has the number p of an edge's predicate, or p + P where the edge runs against its relation. `axioms_E` has
     the place + 1 of the axiom in `axioms` that its relation follows by, 0 for a stated one; None where all are stated.
+    `given_E` says which relations attributes or the ontology state, whether or not the imported relations do; None where they
+    state none. By `rules` relations follow from others of the same two nodes.
     """
 
     nodes: SortedIds
@@ -57,6 +60,8 @@ class Graph:
     weights_E: np.ndarray  # float32 [E], as imported; 1 of what was inferred
     axioms: tuple[str, ...] = ()
     axioms_E: np.ndarray | None = None  # uint8 [E]
+    given_E: np.ndarray | None = None  # bool [E]
+    rules: tuple[PairRule, ...] = ()
 
     @property
     def num_nodes(self) -> int:
@@ -76,6 +81,13 @@ class Graph:
                 remedy="Import relations, or name attributes in release.relations_from and build a release.",
             )
         return int(node)
+
+    def are_among(self, names: pa.Array) -> np.ndarray:
+        """Which nodes have one of the names, string: bool [N]."""
+        are_among_N = np.zeros(self.num_nodes, bool)
+        nodes = self.nodes.rows_of(names)
+        are_among_N[nodes[nodes >= 0]] = True
+        return are_among_N
 
     def names_of(self, nodes: np.ndarray) -> list[str]:
         """The names of some nodes, int64."""
@@ -118,31 +130,38 @@ def node_triples(relations: pa.Table) -> pa.Table:
     return pa.table([relations["subject"], relations["predicate"], objects], names=list(_TRIPLE))
 
 
-def build_graph(relations: pa.Table, inferred: pa.Table | None = None) -> Graph:
-    """Builds the graph of relations (RELATIONS_SCHEMA) and of those that follow from them (INFERRED_SCHEMA), in any order.
+def build_graph(
+    relations: pa.Table,
+    inferred: pa.Table | None = None,
+    *,
+    given: pa.Table | None = None,
+    rules: tuple[PairRule, ...] = (),
+) -> Graph:
+    """Builds the graph of relations (RELATIONS_SCHEMA), of those that attributes and the ontology have `given` (the same), and
+    of those that follow from them (INFERRED_SCHEMA), in any order.
 
     Equal triples count once, with the first one's weight; one that was stated counts as stated. Raises InputError for more
     than 32,768 predicates. Takes some 100 bytes per relation while it builds, 26 after.
     """
+    num_imported = relations.num_rows
+    if given is not None:
+        relations = pa.concat_tables([relations, given])
     triples, num_stated = node_triples(relations), relations.num_rows
     if inferred is not None:
         triples = pa.concat_tables([triples, inferred.select(list(_TRIPLE))])
     ends = pa.chunked_array([*triples["subject"].chunks, *triples["object"].chunks], pa.string()).unique()
     nodes = SortedIds.of(ends.take(pc.sort_indices(ends)))
     names = sorted(triples["predicate"].unique().to_pylist(), key=str.encode)
-    if len(names) > _MOST_PREDICATES:
-        raise InputError(
-            f"relations of {len(names):,} predicates",
-            expected=f"at most {_MOST_PREDICATES:,}",
-            remedy="A predicate is a kind of relation (directed_by); ids and values belong into subject and object.",
-        )
+    check_predicates(names)
     subjects_R, objects_R = nodes.rows_of(triples["subject"]), nodes.rows_of(triples["object"])
     predicates_R = pc.index_in(triples["predicate"], value_set=pa.array(names, pa.string())).to_numpy()
     weights_R = np.ones(triples.num_rows, np.float32)
     weights_R[:num_stated] = relations["weight"].to_numpy()
     axioms, axioms_R = _axioms(inferred, num_stated)
     numbers = np.stack([subjects_R, predicates_R.astype(np.int64), objects_R])
-    _, first = np.unique(numbers, axis=1, return_index=True)
+    _, first, group_R = np.unique(numbers, axis=1, return_index=True, return_inverse=True)
+    given_R = np.zeros(len(first), bool)
+    given_R[group_R.reshape(-1)[num_imported:num_stated]] = True
     subjects_R, objects_R, predicates_R, weights_R, axioms_R = (
         column[first] for column in (subjects_R, objects_R, predicates_R, weights_R, axioms_R)
     )
@@ -154,7 +173,18 @@ def build_graph(relations: pa.Table, inferred: pa.Table | None = None) -> Graph:
     return Graph(
         nodes, tuple(names), offsets_N1, targets_E[order].astype(np.int32), predicates_E[order], weights_E[order],
         axioms, np.tile(axioms_R, 2)[order] if axioms else None,
+        np.tile(given_R, 2)[order] if given_R.any() else None, rules,
     )  # fmt: skip
+
+
+def check_predicates(names: Collection[str]) -> None:
+    """Raises InputError for more predicates than a graph can have."""
+    if len(names) > _MOST_PREDICATES:
+        raise InputError(
+            f"relations of {len(names):,} predicates",
+            expected=f"at most {_MOST_PREDICATES:,}",
+            remedy="A predicate is a kind of relation (directed_by); ids and values belong into subject and object.",
+        )
 
 
 def _axioms(inferred: pa.Table | None, num_stated: int) -> tuple[tuple[str, ...], np.ndarray]:

@@ -16,11 +16,11 @@ import pyarrow.compute as pc
 
 from semrec import owl
 from semrec.errors import InputError
-from semrec.graph.closure import Rule, chained, closure, inverse, transitive
+from semrec.graph.closure import PairRule, Rule, chained, closure, inverse, same, transitive
 from semrec.graph.graph import INFERRED_SCHEMA, node_triples
 from semrec.graph.ontology import Ontology
 
-__all__ = ["Inference", "Subclasses", "including_subclasses", "infer"]
+__all__ = ["Inference", "Subclasses", "including_subclasses", "infer", "pair_rules"]
 
 #: Attribute -> value -> the values below it, however far, ascending; a value that has none is not there.
 Subclasses = Mapping[str, Mapping[str, Sequence[str]]]
@@ -107,7 +107,7 @@ class _Nodes:
 def _class_rules(nodes: _Nodes, ontology: Ontology, attributes: Sequence[str]) -> list[Rule]:
     count, subclass, equivalent = nodes.count, "rdfs:subClassOf", "owl:equivalentClass"
     rules = [
-        Rule(equivalent, owl.SUBCLASS_OF, (owl.EQUIVALENT_CLASS,), _same),
+        Rule(equivalent, owl.SUBCLASS_OF, (owl.EQUIVALENT_CLASS,), same),
         Rule(equivalent, owl.SUBCLASS_OF, (owl.EQUIVALENT_CLASS,), partial(inverse, count)),
         Rule(subclass, owl.SUBCLASS_OF, (owl.SUBCLASS_OF,), partial(transitive, count, subclass), is_idempotent=True),
         Rule(subclass, owl.TYPE, (owl.TYPE, owl.SUBCLASS_OF), partial(chained, count, subclass)),
@@ -123,26 +123,26 @@ def _class_rules(nodes: _Nodes, ontology: Ontology, attributes: Sequence[str]) -
     return rules
 
 
-def _property_rules(count: int, ontology: Ontology) -> list[Rule]:
-    turned, symmetric, joined = "owl:inverseOf", "owl:SymmetricProperty", "owl:TransitiveProperty"
-    rules = []
-    for below, above in ontology.pairs(owl.SUBPROPERTY_OF):
-        rules.append(Rule("rdfs:subPropertyOf", above, (below,), _same))
+def pair_rules(ontology: Ontology) -> tuple[PairRule, ...]:
+    """The rules of an ontology that ask for two things alone, in the order in which they are applied."""
+    turned = "owl:inverseOf"
+    rules = [PairRule("rdfs:subPropertyOf", above, below, False) for below, above in ontology.pairs(owl.SUBPROPERTY_OF)]
     for one, other in ontology.pairs(owl.EQUIVALENT_PROPERTY):
-        rules += [Rule("owl:equivalentProperty", *ends, _same) for ends in ((one, (other,)), (other, (one,)))]
+        rules += [PairRule("owl:equivalentProperty", *ends, False) for ends in ((one, other), (other, one))]
     for one, other in ontology.pairs(owl.INVERSE_OF):
-        rules += [Rule(turned, *ends, partial(inverse, count)) for ends in ((one, (other,)), (other, (one,)))]
-    rules += [Rule(symmetric, name, (name,), partial(inverse, count)) for name in ontology.of_type(owl.SYMMETRIC)]
+        rules += [PairRule(turned, *ends, True) for ends in ((one, other), (other, one))]
+    rules += [PairRule("owl:SymmetricProperty", name, name, True) for name in ontology.of_type(owl.SYMMETRIC)]
+    return tuple(rules)
+
+
+def _property_rules(count: int, ontology: Ontology) -> list[Rule]:
+    joined, chain = "owl:TransitiveProperty", "owl:propertyChainAxiom"
+    rules = [rule.among(count) for rule in pair_rules(ontology)]
     rules += [
         Rule(joined, name, (name,), partial(transitive, count, joined), is_idempotent=True)
         for name in ontology.of_type(owl.TRANSITIVE)
     ]
-    chain = "owl:propertyChainAxiom"
     return rules + [Rule(chain, head, steps, partial(chained, count, chain)) for head, steps in ontology.chains]
-
-
-def _same(codes: np.ndarray) -> np.ndarray:
-    return codes
 
 
 def _with_objects(is_wanted_N: np.ndarray, codes: np.ndarray) -> np.ndarray:

@@ -29,28 +29,33 @@ class RelatedItem:
 class Reasons:
     """Finds how items are related, rare relations first: what two films share with few others says more than their genre.
 
-    `item_ids` are those of the release; entities are no items, and the end of no reason. Threads may share it.
+    `is_item_N`, bool [N], says which nodes are items; entities are the end of no reason. Threads may share it.
     """
 
-    def __init__(self, graph: Graph, item_ids: pa.Array) -> None:
+    def __init__(self, graph: Graph, is_item_N: np.ndarray) -> None:
         self._graph, self._search = graph, PathSearch(graph, hub_costs(graph))
-        self._is_item_N = self._among(item_ids)
+        self.is_item_N = is_item_N
 
     def reasons(self, liked_ids: Sequence[str], item_ids: Sequence[str]) -> list[Path | None]:
         """The cheapest path from something liked to each item, of at most 4 steps; None when there is none near enough.
 
         It begins at another item than it ends at: an item is no reason for itself.
         """
-        is_liked_N = self._among(pa.array(liked_ids, pa.string()))
+        is_liked_N = self._graph.are_among(pa.array(liked_ids, pa.string()))
         nearest = [self._nearest(item_id, is_liked_N, 1, None) for item_id in item_ids]
         return [paths[0].reversed() if paths and len(paths[0].edges) <= _MOST_STEPS else None for paths in nearest]
 
-    def related(self, item_id: str, k: int, *, predicates: Sequence[str] | None = None) -> list[RelatedItem]:
+    def related(
+        self, item_id: str, k: int, *, predicates: Sequence[str] | None = None, more_items: Sequence[str] = ()
+    ) -> list[RelatedItem]:
         """Up to k other items by the cost of their paths from one, then by id; [] for an item that no relation names.
 
-        Follows all predicates or some. Raises InputError for an unknown one.
+        Follows all predicates or some. `more_items` are items, too. Raises InputError for an unknown predicate.
         """
-        paths = self._nearest(item_id, self._is_item_N, k, predicates)
+        is_item_N = self.is_item_N
+        if more_items:
+            is_item_N = is_item_N | self._graph.are_among(pa.array(more_items, pa.string()))
+        paths = self._nearest(item_id, is_item_N, k, predicates)
         return [RelatedItem(path.edges[-1].end, path) for path in paths]
 
     def paths(
@@ -67,7 +72,7 @@ class Reasons:
         Raises InputError for unknown names, those of `without` among them.
         """
         source, target = (self._graph.node_of(name, without=without) for name in (start, end))
-        banned = np.flatnonzero(self._among(pa.array(sorted(without), pa.string()))).tolist()
+        banned = np.flatnonzero(self._graph.are_among(pa.array(sorted(without), pa.string()))).tolist()
         return self._search.k_cheapest(source, target, k, predicates=predicates, banned=banned)
 
     def _nearest(self, item_id: str, is_wanted_N: np.ndarray, k: int, predicates: Sequence[str] | None) -> list[Path]:
@@ -76,10 +81,3 @@ class Reasons:
         if node < 0:
             return []
         return self._search.nearest(node, is_wanted_N, k, predicates=predicates, most_nodes=_MOST_NODES)
-
-    def _among(self, names: pa.Array) -> np.ndarray:
-        """Which nodes have one of the names: bool [N]."""
-        is_among_N = np.zeros(self._graph.num_nodes, bool)
-        nodes = self._graph.nodes.rows_of(names)
-        is_among_N[nodes[nodes >= 0]] = True
-        return is_among_N

@@ -23,6 +23,7 @@ import numpy as np
 import pyarrow as pa
 
 from semrec.errors import InputError
+from semrec.graph.changed import ChangedGraph
 from semrec.graph.graph import Graph
 from semrec.rdf_names import iri_of_name
 
@@ -59,26 +60,31 @@ class SparqlAnswer:
 
 
 class SparqlStore:
-    """The relations of one release for queries. Threads may share it.
+    """The relations of one release for queries, and of what later changes make of them. Threads may share it.
 
-    `labels` gives ids and titles of items, string each: an item's title is its `rdfs:label`. The store lies in a temporary
-    folder, which goes with this object.
+    `labels` gives ids and titles of items, string each: an item's title is its `rdfs:label`. The stores lie in a temporary
+    folder, which goes with this object: that of the release, and of the last changes that were asked for, whose files are the
+    release's but for what changed.
     """
 
     def __init__(self, graph: Graph, labels: Callable[[], tuple[pa.Array, pa.Array | pa.ChunkedArray]]) -> None:
         self._graph, self._labels = graph, labels
         self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._changed: tuple[ChangedGraph, _Store] | None = None
         self._making = threading.Lock()
 
-    def query(self, text: str, limits: SparqlLimits = SparqlLimits()) -> SparqlAnswer:
+    def query(
+        self, text: str, limits: SparqlLimits = SparqlLimits(), changed: ChangedGraph | None = None
+    ) -> SparqlAnswer:
         """Answers SELECT, ASK, CONSTRUCT and DESCRIBE. A relative IRI is a name: `<heat> <directed_by> ?who`.
 
-        Raises InputError for a query that is wrong, that asks another service, or that takes more time or memory than allowed.
+        `changed`: the graph after changes, to ask in the place of the release's. Raises InputError for a query that is wrong,
+        that asks another service, or that takes more time or memory than allowed.
         """
         _check_text(text)
-        order = {"query": text, **asdict(limits)}
+        order, store = {"query": text, **asdict(limits)}, self._store(changed)
         try:
-            done = _run(["query", self._store()], json.dumps(order).encode(), limits.seconds)
+            done = _run(["query", store.path], json.dumps(order).encode(), limits.seconds)
         except subprocess.TimeoutExpired:
             raise InputError(
                 f"a query that takes longer than {limits.seconds:g} s",
@@ -98,7 +104,7 @@ class SparqlStore:
             )
         return SparqlAnswer(tuple(answer["columns"]), answer["rows"], answer["truncated"])
 
-    def _store(self) -> str:
+    def _store(self, changed: ChangedGraph | None) -> _Store:
         with self._making:
             if self._folder is None:
                 if not find_spec("pyoxigraph"):
@@ -110,8 +116,30 @@ class SparqlStore:
                 _write_ntriples(self._graph, *self._labels(), triples)
                 _run(["load", str(store), str(triples)], b"", None).check_returncode()
                 triples.unlink()
-                self._folder = folder
-            return str(Path(self._folder.name) / "store")
+                self._folder, self._released = folder, _Store(str(store))
+            if changed is None:
+                return self._released
+            if self._changed is None or self._changed[0] is not changed:
+                self._changed = changed, _changed_store(self._released.path, changed, self._folder.name)
+            return self._changed[1]
+
+
+@dataclass(frozen=True)
+class _Store:
+    """A stored graph. `folder` goes with the last query that has this object."""
+
+    path: str
+    folder: tempfile.TemporaryDirectory[str] | None = None
+
+
+def _changed_store(released: str, changed: ChangedGraph, within: str) -> _Store:
+    """Makes a store of a graph after changes from the one at `released`, with which it shares its files."""
+    folder = tempfile.TemporaryDirectory(prefix="changed-", dir=within)
+    store = _Store(str(Path(folder.name) / "store"), folder)
+    differences = {"removed": changed.removed, "added": changed.added}
+    lines = {name: [_ntriple(*map(iri_of_name, triple)) for triple in triples] for name, triples in differences.items()}
+    _run(["change", released, store.path], json.dumps(lines).encode(), None).check_returncode()
+    return store
 
 
 def _run(arguments: list[str], given: bytes, timeout_s: float | None) -> subprocess.CompletedProcess[bytes]:
@@ -132,7 +160,7 @@ def _check_text(text: str) -> None:
 
 def _write_ntriples(graph: Graph, item_ids: pa.Array, titles: pa.Array | pa.ChunkedArray, path: Path) -> None:
     """Writes every relation once, as it was stated or inferred, and the items' titles."""
-    predicates = [f"> <{iri_of_name(name)}> <" for name in graph.predicates]
+    predicates = [iri_of_name(name) for name in graph.predicates]
     iris = [iri_of_name(name) for name in graph.names_of(np.arange(graph.num_nodes))]
     starts_E = np.repeat(np.arange(graph.num_nodes), graph.degrees())
     forward = np.flatnonzero(np.asarray(graph.predicates_E) < len(predicates))
@@ -142,7 +170,11 @@ def _write_ntriples(graph: Graph, item_ids: pa.Array, titles: pa.Array | pa.Chun
             triples = zip(
                 starts_E[edges].tolist(), graph.predicates_E[edges].tolist(), graph.targets_E[edges].tolist(), strict=True
             )  # fmt: skip
-            file.writelines(f"<{iris[start]}{predicates[p]}{iris[end]}> .\n" for start, p, end in triples)
+            file.writelines(_ntriple(iris[start], predicates[p], iris[end]) for start, p, end in triples)
         for item_id, title in zip(item_ids.to_pylist(), titles.to_pylist(), strict=True):
             if title:  # a JSON string is one of N-Triples
                 file.write(f"<{iri_of_name(item_id)}> <{_LABEL}> {json.dumps(title)} .\n")
+
+
+def _ntriple(subject: str, predicate: str, end: str) -> str:
+    return f"<{subject}> <{predicate}> <{end}> .\n"

@@ -1,6 +1,7 @@
 """Loads relations into a store, or answers one query, in a process of its own: what `sparql` starts and kills.
 
 python -m semrec.graph.sparql_process load STORE FILE.nt
+python -m semrec.graph.sparql_process change STORE CHANGED_STORE < {"removed": [N-Triples, ..], "added": [..]}
 python -m semrec.graph.sparql_process query STORE < {"query": .., "rows": .., "num_bytes": .., "memory_bytes": ..}
 """
 
@@ -29,6 +30,14 @@ def main(arguments: Sequence[str]) -> None:
         store.optimize()
         return
     order = json.load(sys.stdin)
+    if command == "change":
+        pyoxigraph.Store.read_only(path).backup(more[0])
+        store = pyoxigraph.Store(more[0])
+        for name, change in (("removed", store.remove), ("added", store.add)):
+            for triple in pyoxigraph.parse("".join(order[name]), format=pyoxigraph.RdfFormat.N_TRIPLES, lenient=True):
+                change(triple)
+        store.flush()
+        return
     store = pyoxigraph.Store.read_only(path)
     _forbid(order["memory_bytes"])
     try:

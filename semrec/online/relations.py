@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from semrec.changes.overlay import OverlayView
-from semrec.errors import MissingArtefactError
+from semrec.changes.relations import RelationChange, checked_relations
+from semrec.errors import InputError, MissingArtefactError
+from semrec.graph.changed import stated_triples
+from semrec.graph.graph import check_predicates
 from semrec.graph.reasons import Reasons, RelatedItem
 from semrec.graph.search import Path
 from semrec.graph.sparql import SparqlAnswer, SparqlLimits
@@ -14,16 +17,17 @@ from semrec.graph.sparql import SparqlAnswer, SparqlLimits
 if TYPE_CHECKING:
     from semrec.online.release import OnlineRelease
 
-__all__ = ["answer_sparql", "paths_between", "reasons_for", "related_items"]
+__all__ = ["answer_sparql", "checked_changes", "paths_between", "reasons_for", "related_items"]
 
 
 def reasons_for(
     served: OnlineRelease, liked_ids: Sequence[str], item_ids: Sequence[str], overlay: OverlayView
 ) -> list[Path | None]:
     """How each item is related to one that was liked; None without relations, and where a deleted item is on the way."""
-    if served.reasons is None or not liked_ids:
+    reasons = served.relations.reasons(overlay.relations) if liked_ids else None
+    if reasons is None:
         return [None] * len(item_ids)
-    paths = served.reasons.reasons(liked_ids, item_ids)
+    paths = reasons.reasons(liked_ids, item_ids)
     return [None if path is None or _names(path) & overlay.deleted else path for path in paths]
 
 
@@ -36,7 +40,9 @@ def related_items(
     """
     served.item(item_id, overlay)
     deleted = overlay.deleted
-    related = _reasons(served).related(item_id, k + len(deleted), predicates=predicates)
+    related = _reasons(served, overlay).related(
+        item_id, k + len(deleted), predicates=predicates, more_items=overlay.ids
+    )
     return [one for one in related if not deleted & _names(one.path)][:k]
 
 
@@ -53,31 +59,56 @@ def paths_between(
 
     Raises MissingArtefactError without relations, InputError for unknown names, a deleted item's among them.
     """
-    return _reasons(served).paths(start, end, k, predicates=predicates, without=overlay.deleted)
+    return _reasons(served, overlay).paths(start, end, k, predicates=predicates, without=overlay.deleted)
 
 
-def answer_sparql(served: OnlineRelease, text: str, limits: SparqlLimits) -> SparqlAnswer:
-    """Answers a query of the relations as they were released: later changes, deleted items among them, are not applied.
+def answer_sparql(served: OnlineRelease, text: str, limits: SparqlLimits, overlay: OverlayView) -> SparqlAnswer:
+    """Answers a query of the relations as they now are; changes of items are not applied, so deleted ones are found.
 
     Raises MissingArtefactError without relations, and as `SparqlStore.query` does.
     """
-    if served.sparql is None:
-        raise _no_relations(served)
-    return served.sparql.query(text, limits)
+    _reasons(served, overlay)
+    return served.relations.query(text, limits, overlay.relations)
 
 
-def _reasons(served: OnlineRelease) -> Reasons:
-    if served.reasons is None:
-        raise _no_relations(served)
-    return served.reasons
+def checked_changes(
+    served: OnlineRelease, changes: Sequence[Mapping[str, Any]], overlay: OverlayView
+) -> list[RelationChange]:
+    """Returns changes as `checked_relations` does, if the relations as they now are can take them.
+
+    Raises InputError as that does, for too many predicates, and for a deletion of what attributes or the ontology state,
+    MissingArtefactError for one of what is not stated.
+    """
+    checked, released, known = checked_relations(changes), served.relations.released, overlay.relations.changes
+    check_predicates({*released.predicates, *(triple[1] for triple in known), *(one.predicate for one in checked)})
+    deleted = [change.triple for change in checked if change.deleted]
+    stated = stated_triples(released, deleted)
+    for triple in deleted:
+        said = " ".join(triple)
+        if stated.get(triple):
+            raise InputError(
+                f"the deletion of {said!r}, which an attribute or the ontology says",
+                expected="a relation that was imported or added",
+                remedy="Change the item's attribute, or the ontology.",
+            )
+        if known[triple].deleted if triple in known else triple not in stated:
+            raise MissingArtefactError(
+                f"no relation {said!r} is stated",
+                expected="a relation that was imported or added; what was inferred goes with what it follows from",
+                remedy="Look at what is: GET /v1/graph/path.",
+            )
+    return checked
 
 
-def _no_relations(served: OnlineRelease) -> MissingArtefactError:
-    return MissingArtefactError(
-        f"release {served.release_id} has no relations",
-        expected="relations that were imported, or attributes that release.relations_from names",
-        remedy="semrec import csv --kind relations, or semrec config set release.relations_from NAME, then semrec run.",
-    )
+def _reasons(served: OnlineRelease, overlay: OverlayView) -> Reasons:
+    reasons = served.relations.reasons(overlay.relations)
+    if reasons is None:
+        raise MissingArtefactError(
+            f"release {served.release_id} has no relations",
+            expected="relations that were imported, or attributes that release.relations_from names",
+            remedy="semrec import csv --kind relations, or semrec config set release.relations_from NAME, then semrec run.",
+        )
+    return reasons
 
 
 def _names(path: Path) -> set[str]:

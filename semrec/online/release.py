@@ -12,8 +12,6 @@ import numpy as np
 
 from semrec.changes.overlay import OverlayView
 from semrec.errors import CorruptArtefactError, InputError, MissingArtefactError
-from semrec.graph.reasons import Reasons
-from semrec.graph.sparql import SparqlStore
 from semrec.lexical.engine import TermQueries, WordEngine
 from semrec.lexical.index import WordIndex
 from semrec.online.answers import WORDS, RankedList, RankQuery, ScoredItem, first_of_both, hits_of, short_reason
@@ -22,6 +20,7 @@ from semrec.online.filters import NO_FILTERS, Filters
 from semrec.online.item_vectors import OnlineVectors, unknown_item
 from semrec.online.items import ItemFacts, ItemTable, fragment
 from semrec.online.lru import Lru
+from semrec.online.online_graph import OnlineGraph
 from semrec.online.overlay_items import OverlayItems
 from semrec.online.parity import hits_differ
 from semrec.online.profile import UserProfile
@@ -157,22 +156,14 @@ class OnlineRelease:
         return ItemFacts(item_id, change.title, dict(change.attributes))
 
     @cached_property
-    def reasons(self) -> Reasons | None:
-        """How items are related; None in a release without relations."""
-        graph = self.release.graph
-        return Reasons(graph, self.release.item_ids) if graph is not None else None
+    def relations(self) -> OnlineGraph:
+        """How items are related, as changes leave it."""
+        return OnlineGraph(self.release)
 
     @cached_property
     def greatest_popularity(self) -> float:
         """How many users had the item that most had."""
         return float(self.popularity_I.max(initial=0))
-
-    @cached_property
-    def sparql(self) -> SparqlStore | None:
-        """The relations as SPARQL sees them: those of the release, whatever changed since; None without any."""
-        if self.release.graph is None:
-            return None
-        return SparqlStore(self.release.graph, lambda: (self.release.item_ids, self.release.items.column("title")))
 
     def vector_of(self, item_id: str, overlay: OverlayView) -> np.ndarray:
         """float32 [D]: an item's vector as it now is. Raises MissingArtefactError for an unknown or deleted one."""

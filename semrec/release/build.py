@@ -150,9 +150,12 @@ def finish_release(
 
 
 def _applied_entry(job: ReleaseJob) -> dict[str, AppliedSequences]:
-    """Returns the last item change and event made online that the release holds; no entry in a workspace that never had any."""
-    items, events = (source.applied_sequence if source else 0 for source in (job.catalogue, job.interactions))
-    return {"applied": AppliedSequences(items=items, events=events)} if items or events else {}
+    """Returns the last changes made online that the release holds; no entry in a workspace that never had any."""
+    sources = {"items": job.catalogue, "events": job.interactions, "relations": job.relations}
+    applied = {name: source.applied_sequence if source else 0 for name, source in sources.items()}
+    if not applied["relations"]:
+        del applied["relations"]
+    return {"applied": AppliedSequences(**applied)} if any(applied.values()) else {}
 
 
 def _recorded_coarse(storage: Storage, release_id: str) -> CoarseChoice | None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import numpy as np
 import pyarrow as pa
 
 from semrec.contracts import RELATIONS_SCHEMA
 from semrec.errors import InputError
+from semrec.graph.closure import PairRule
 from semrec.graph.graph import Graph, build_graph
-from semrec.graph.inference import Subclasses, infer
+from semrec.graph.inference import Subclasses, infer, pair_rules
 from semrec.graph.ontology import Ontology
 from semrec.models.sparse import SparseRows
 from semrec.release.arrays import map_ids, read_array, write_array, write_ids
@@ -77,11 +78,13 @@ def make_graph(
     ontology = Ontology(_rows_of(storage, sources.ontology))
     in_hierarchies = [name for name in known_attributes if ontology.values_of(name)]
     derived = relations_from_attributes(item_ids, attributes, sorted({*sources.relations_from, *in_hierarchies}))
-    relations = pa.concat_tables([_rows_of(storage, sources.relations), derived])
+    relations = _rows_of(storage, sources.relations)
     if not sources.ontology:
-        return build_graph(relations), {}
-    inference = infer(ontology, relations)
-    return build_graph(pa.concat_tables([relations, ontology.facts]), inference.relations), inference.subclasses
+        return build_graph(relations, given=derived), {}
+    inference = infer(ontology, pa.concat_tables([relations, derived]))
+    given = pa.concat_tables([derived, ontology.facts])
+    graph = build_graph(relations, inference.relations, given=given, rules=pair_rules(ontology))
+    return graph, inference.subclasses
 
 
 def item_relations(graph: Graph, item_ids: SortedIds) -> SparseRows:
@@ -105,10 +108,14 @@ def item_relations(graph: Graph, item_ids: SortedIds) -> SparseRows:
 def write_graph(storage: Storage, folder: str, graph: Graph, subclasses: Subclasses) -> GraphFiles:
     """Writes the graph of a release as `<folder>/graph/*.npy`."""
     stem = f"{folder}/graph"
-    of_ontology: dict[str, object] = {"subclasses": subclasses} if subclasses else {}
+    optional: dict[str, object] = {"subclasses": subclasses} if subclasses else {}
     if graph.axioms_E is not None:
-        of_ontology["axioms"] = graph.axioms
-        of_ontology["edge_axioms"] = write_array(storage, f"{stem}/edge_axioms.npy", graph.axioms_E)
+        optional["axioms"] = graph.axioms
+        optional["edge_axioms"] = write_array(storage, f"{stem}/edge_axioms.npy", graph.axioms_E)
+    if graph.given_E is not None:
+        optional["given"] = write_array(storage, f"{stem}/given.npy", graph.given_E)
+    if graph.rules:
+        optional["rules"] = [astuple(rule) for rule in graph.rules]
     return GraphFiles.model_validate(
         {
             "nodes": write_ids(storage, f"{stem}/nodes", graph.nodes),
@@ -117,7 +124,7 @@ def write_graph(storage: Storage, folder: str, graph: Graph, subclasses: Subclas
             "targets": write_array(storage, f"{stem}/targets.npy", graph.targets_E),
             "edge_predicates": write_array(storage, f"{stem}/edge_predicates.npy", graph.predicates_E),
             "weights": write_array(storage, f"{stem}/weights.npy", graph.weights_E),
-            **of_ontology,
+            **optional,
         }
     )
 
@@ -150,4 +157,6 @@ def read_graph(storage: Storage, files: GraphFiles) -> Graph:
         read_array(storage, files.weights),
         files.axioms,
         read_array(storage, files.edge_axioms) if files.edge_axioms else None,
+        read_array(storage, files.given) if files.given else None,
+        tuple(PairRule(*rule) for rule in files.rules),
     )

@@ -38,18 +38,19 @@ _READERS: Final = 16  # requests at a time to an object store
 
 @dataclass(frozen=True)
 class LogPositions:
-    """The last sequence of each log that an artefact holds, or replaces: of item changes, and of events."""
+    """The last sequence of each log that an artefact holds, or replaces: of item changes, events and changes of relations."""
 
     items: int = 0
     events: int = 0
+    relations: int = 0
 
     @classmethod
     def of(cls, applied: AppliedSequences) -> LogPositions:
-        """Returns what catalogue and interactions held when a release was planned, by its manifest or the live pointer.
+        """Returns what its sources held when a release was planned, by its manifest or the live pointer.
 
         Events later than an `as_of` that the release was given count as held: it was asked to leave them out.
         """
-        return cls(applied.items, applied.events)
+        return cls(applied.items, applied.events, applied.relations)
 
 
 @dataclass(frozen=True)

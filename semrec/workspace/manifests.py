@@ -171,7 +171,10 @@ class InteractionsManifest(Manifest):
 
 
 class RelationsManifest(Manifest):
-    """The relations of items and other things, as subject, predicate and object: one part per bucket of subjects."""
+    """The relations of items and other things, as subject, predicate and object: one part per bucket of subjects.
+
+    `applied_sequence` is the last change made online that the parts hold or replace; 0: none.
+    """
 
     KIND = "relations"
     PATH = "relations/manifest.json"
@@ -181,10 +184,14 @@ class RelationsManifest(Manifest):
     num_buckets: int
     parts: tuple[PartFile, ...]
     fingerprint: str
+    applied_sequence: int = Field(0, alias="folded")
 
 
 class OntologyManifest(RelationsManifest):
-    """The triples of an ontology, in one part: what follows from relations, and which classes lie below which."""
+    """The triples of an ontology, in one part: what follows from relations, and which classes lie below which.
+
+    It is not changed online.
+    """
 
     KIND = "ontology"
     PATH = "ontology/manifest.json"

@@ -140,8 +140,9 @@ class IdFiles(Record):
 class GraphFiles(Record):
     """The relations of a release as compressed rows, see `semrec.graph.graph.Graph`.
 
-    Of a release with an ontology: the `axioms` by which relations were inferred, and the `subclasses` of the attributes'
-    values: attribute -> value -> the values below it, however far.
+    `given`: which relations attributes or the ontology state. Of a release with an ontology: the `axioms` by which relations
+    were inferred, the `rules` (`semrec.graph.closure.PairRule`) that changed relations are under, and the `subclasses` of the
+    attributes' values: attribute -> value -> the values below it, however far.
     """
 
     nodes: IdFiles
@@ -153,11 +154,13 @@ class GraphFiles(Record):
     axioms: tuple[str, ...] = ()
     edge_axioms: ArrayFile | None = None  # none: nothing was inferred
     subclasses: dict[str, dict[str, tuple[str, ...]]] = Field(default_factory=dict)
+    given: ArrayFile | None = None  # none: attributes and ontology state none
+    rules: tuple[tuple[str, str, str, bool], ...] = ()
 
     @property
     def files(self) -> tuple[ArrayFile, ...]:
-        nodes, inferred = self.nodes, (self.edge_axioms,) if self.edge_axioms else ()
-        return (nodes.offsets, nodes.data, self.offsets, self.targets, self.edge_predicates, self.weights, *inferred)
+        nodes, optional = self.nodes, [file for file in (self.edge_axioms, self.given) if file]
+        return (nodes.offsets, nodes.data, self.offsets, self.targets, self.edge_predicates, self.weights, *optional)
 
 
 class WordIndexFiles(Record):
@@ -273,10 +276,11 @@ class UserPartFile(PartFile):
 
 
 class AppliedSequences(Record):
-    """The last item change and the last event made online that an artefact holds or replaces; 0: none."""
+    """The last item change, event and change of a relation made online that an artefact holds or replaces; 0: none."""
 
     items: int = 0
     events: int = 0
+    relations: int = 0
 
 
 class CoarseChoice(Record):

@@ -1,4 +1,4 @@
-"""The overlay actor: it orders the item changes and events of a workspace, makes them durable and tells the replicas.
+"""The overlay actor: it orders what changes in a workspace (items, events, relations), makes it durable and tells the replicas.
 
 One for each workspace on a Ray cluster, named and detached, so that it outlives drivers and is restarted with its node.
 It keeps no state that the segments do not hold: a new one reads where the logs end and goes on. Should two ever run, on
@@ -12,17 +12,20 @@ import logging
 import os
 import time
 from collections import deque
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
+import pyarrow as pa
 import ray
 
-from semrec.changes.events import Event, event_table, events_in
+from semrec.changes.events import event_table, events_in
 from semrec.changes.group_commit import GroupCommit
-from semrec.changes.overlay import ItemChange, change_table, changes_of
-from semrec.changes.state import Update, event_log, item_log
+from semrec.changes.overlay import change_table, changes_of
+from semrec.changes.relations import relation_change_table, relation_changes_of
+from semrec.changes.state import Update, event_log, item_log, relation_log
 from semrec.workspace.digests import sha256_hex
-from semrec.workspace.log import Batch, BatchToken, Segment, SegmentLog
+from semrec.workspace.log import Batch, BatchToken, LogPositions, Segment, SegmentLog
 from semrec.workspace.storage import Storage
 
 __all__ = ["NAMESPACE", "OverlayActor", "actor_name", "overlay_actor"]
@@ -40,18 +43,17 @@ _NOTIFY_S: Final = 0.5  # but never longer than this
 
 @dataclass
 class _Subscriber:
-    """What one replica said last: it holds everything up to `items` and `events`."""
+    """What one replica said last: it holds everything up to `applied`."""
 
-    items: int = 0
-    events: int = 0
+    applied: LogPositions = field(default_factory=LogPositions)
     polling: int = 0
     heard_s: float = 0.0
     late: bool = False  # let somebody wait in vain, and has not asked since
     has_left: bool = False
 
-    def is_behind(self, items: int, events: int) -> bool:
+    def is_behind(self, log: str, sequence: int) -> bool:
         alive = self.polling > 0 or time.monotonic() - self.heard_s < _ALIVE_S
-        return alive and not self.late and (self.items < items or self.events < events)
+        return alive and not self.late and getattr(self.applied, log) < sequence
 
 
 @dataclass
@@ -75,53 +77,80 @@ class _RecentRows:
         return [self.rows[n] for n in range(first, min(first + _PER_UPDATE, len(self.rows)))]
 
 
+@dataclass(frozen=True)
+class _LogKind:
+    """How the rows of one log are found, written and read."""
+
+    open: Callable[[Storage], SegmentLog]
+    table: Callable[[list[Any]], pa.Table]
+    rows: Callable[[int, pa.Table], list[Any]]
+
+
+#: By the names of LogPositions and Update.
+_LOGS: Final = {
+    "items": _LogKind(item_log, change_table, changes_of),
+    "events": _LogKind(event_log, event_table, events_in),
+    "relations": _LogKind(relation_log, relation_change_table, relation_changes_of),
+}
+
+
+class _FollowedLog:
+    """One opened log, and its last rows for those who follow it."""
+
+    def __init__(self, kind: _LogKind, log: SegmentLog, announce: Callable[[], None]) -> None:
+        self._kind, self._announce = kind, announce
+        self.commit, self.recent = GroupCommit(log, self._on_segments), _RecentRows(log.last_sequence)
+
+    async def append(self, rows: list[Any], token: BatchToken | None) -> Batch:
+        return await self.commit.append(self._kind.table(rows), token)
+
+    def _on_segments(self, segments: list[Segment]) -> None:
+        self.recent.extend([row for segment in segments for row in self._kind.rows(segment.first, segment.table)])
+        if segments:
+            self._announce()
+
+
 class OverlayActor:
-    """See the module. `append_*` acknowledge what is durable and told to every replica that listens, within 0.5 s."""
+    """See the module. `append` acknowledges what is durable and told to every replica that listens, within 0.5 s.
+
+    Logs are named as the fields of `LogPositions`.
+    """
 
     def __init__(self, workspace_uri: str) -> None:
         self._storage = Storage(workspace_uri)
-        self._opening, self._is_open = asyncio.Lock(), False
+        self._opening, self._logs = asyncio.Lock(), dict[str, _FollowedLog]()
         self._subscribers: dict[str, _Subscriber] = {}
         self._news = asyncio.Event()  # replaced whenever it is set: everybody who waits on one hears of it once
         self._polled = asyncio.Event()
 
-    async def append_items(self, changes: list[ItemChange], token: BatchToken | None = None) -> Batch:
-        """Makes changes durable, in their order, as one batch. `token` is the caller's name for this batch."""
+    async def append(self, log: str, rows: list[Any], token: BatchToken | None = None) -> Batch:
+        """Makes rows durable, in their order, as one batch: ItemChange, Event (checked by the caller) or RelationChange.
+
+        `token` is the caller's name for this batch.
+        """
         await self._open()
-        batch = await self._items.append(change_table(changes), token)
-        await self._notify_replicas(batch.last, 0)
+        batch = await self._logs[log].append(rows, token)
+        await self._notify_replicas(log, batch.last)
         return batch
 
-    async def append_events(self, events: list[Event], token: BatchToken | None = None) -> Batch:
-        """As `append_items`; the events were checked by the caller."""
+    async def known(self, log: str, token: BatchToken) -> Batch | None:
+        """The batch that is stored under a token, if it is remembered."""
         await self._open()
-        batch = await self._events.append(event_table(events), token)
-        await self._notify_replicas(0, batch.last)
-        return batch
+        return self._logs[log].commit.known(token)
 
-    async def known_items(self, token: BatchToken) -> Batch | None:
-        """The batch of item changes that is stored under a token, if it is remembered."""
-        await self._open()
-        return self._items.known(token)
-
-    async def known_events(self, token: BatchToken) -> Batch | None:
-        """As `known_items`, for events."""
-        await self._open()
-        return self._events.known(token)
-
-    async def poll(self, subscriber: str, items: int, events: int, timeout_s: float) -> Update:
-        """What came after sequences `items` and `events`, as soon as there is something; empty after `timeout_s`.
+    async def poll(self, subscriber: str, applied: LogPositions, timeout_s: float) -> Update:
+        """What came after the sequences `applied`, as soon as there is something; empty after `timeout_s`.
 
         By asking the subscriber says that it has applied everything up to there.
         """
         await self._open()
         state = self._subscribers.setdefault(subscriber, _Subscriber())
-        state.items, state.events, state.late = items, events, False
+        state.applied, state.late = applied, False
         state.polling += 1
         self._polled = _set(self._polled)
         try:
             deadline = time.monotonic() + timeout_s
-            while not (update := self._update(items, events)):
+            while not (update := self._update(applied)):
                 news, left_s = self._news, deadline - time.monotonic()
                 if state.has_left or left_s <= 0 or not await _is_set(news, left_s):
                     break
@@ -141,34 +170,30 @@ class OverlayActor:
         return {
             "pid": os.getpid(),
             "node": ray.get_runtime_context().get_node_id(),
-            "items": self._items.last_sequence,
-            "events": self._events.last_sequence,
+            **{name: log.commit.last_sequence for name, log in self._logs.items()},
             "subscribers": len(self._subscribers),
         }
 
     async def _open(self) -> None:
         """Finds the ends of the logs, at the first call, so that an error of the store arrives typed and is not final."""
         async with self._opening:
-            if self._is_open:
+            if self._logs:
                 return
-            items, events = await asyncio.to_thread(_opened_logs, self._storage)
-            self._items, self._events = GroupCommit(items, self._on_items), GroupCommit(events, self._on_events)
-            self._recent_items, self._recent_events = (
-                _RecentRows(items.last_sequence),
-                _RecentRows(events.last_sequence),
-            )
+            opened = await asyncio.to_thread(_opened_logs, self._storage)
+            self._logs = {name: _FollowedLog(_LOGS[name], log, self._announce) for name, log in opened.items()}
             self._looking = asyncio.create_task(self._keep_looking())
-            self._is_open = True
 
-    def _update(self, items: int, events: int) -> Update:
-        if items < self._recent_items.start or events < self._recent_events.start:
+    def _update(self, applied: LogPositions) -> Update:
+        reached = asdict(applied)
+        if any(reached[name] < log.recent.start for name, log in self._logs.items()):
             return Update(reread=True)
-        return Update(self._recent_items.after(items), self._recent_events.after(events))
+        rows: dict[str, Any] = {name: log.recent.after(reached[name]) for name, log in self._logs.items()}
+        return Update(**rows)
 
-    async def _notify_replicas(self, items: int, events: int) -> None:
+    async def _notify_replicas(self, log: str, sequence: int) -> None:
         """Waits until no living subscriber is behind, for 0.5 s at most; who is too slow is not waited for again."""
         deadline = time.monotonic() + _NOTIFY_S
-        while behind := [s for s in self._subscribers.values() if s.is_behind(items, events)]:
+        while behind := [s for s in self._subscribers.values() if s.is_behind(log, sequence)]:
             left_s = deadline - time.monotonic()
             if left_s <= 0:
                 for subscriber in behind:
@@ -176,24 +201,15 @@ class OverlayActor:
                 return
             await _is_set(self._polled, left_s)
 
-    def _on_items(self, segments: list[Segment]) -> None:
-        self._recent_items.extend([change for s in segments for change in changes_of(s.first, s.table)])
-        self._announce(segments)
-
-    def _on_events(self, segments: list[Segment]) -> None:
-        self._recent_events.extend([event for s in segments for event in events_in(s.first, s.table)])
-        self._announce(segments)
-
-    def _announce(self, segments: list[Segment]) -> None:
-        if segments:
-            self._news = _set(self._news)
+    def _announce(self) -> None:
+        self._news = _set(self._news)
 
     async def _keep_looking(self) -> None:
         while True:
             await asyncio.sleep(_POLL_LOG_S)
             try:
-                await self._items.catch_up()
-                await self._events.catch_up()
+                for log in self._logs.values():
+                    await log.commit.catch_up()
             except Exception as error:  # whatever the store says, the next look may fare better
                 _log.warning("cannot look for segments of others: %s", error)
             gone_s = time.monotonic() - _FORGOTTEN_S
@@ -201,11 +217,11 @@ class OverlayActor:
             self._subscribers = {name: s for name, s in known if s.polling or s.heard_s > gone_s}
 
 
-def _opened_logs(storage: Storage) -> tuple[SegmentLog, SegmentLog]:
-    items, events = item_log(storage), event_log(storage)
-    items.open()
-    events.open()
-    return items, events
+def _opened_logs(storage: Storage) -> dict[str, SegmentLog]:
+    logs = {name: kind.open(storage) for name, kind in _LOGS.items()}
+    for log in logs.values():
+        log.open()
+    return logs
 
 
 def _set(event: asyncio.Event) -> asyncio.Event:

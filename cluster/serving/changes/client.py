@@ -17,6 +17,7 @@ from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskErro
 from cluster.serving.changes.actor import overlay_actor
 from semrec.changes.events import Event
 from semrec.changes.overlay import ItemChange
+from semrec.changes.relations import RelationChange
 from semrec.changes.state import OverlayState
 from semrec.errors import NoWorkersError, SemrecError
 from semrec.workspace.log import Batch, BatchToken
@@ -45,27 +46,30 @@ class OverlayClient:
         NoWorkersError when no actor answers for 30 seconds: the batch may then be durable or not, and asking again with the
         same token settles it.
         """
-        return await self._append("append_items", list(changes), token)
+        return await self._append("items", changes, token)
 
     async def append_events(self, events: Sequence[Event], token: BatchToken | None = None) -> Batch:
         """As `append_items`, for events that `check_events` accepted."""
-        return await self._append("append_events", list(events), token)
+        return await self._append("events", events, token)
 
-    async def known_items(self, token: BatchToken) -> Batch | None:
-        """The batch that these changes were stored as under a token, if it is remembered. Raises as `append_items`."""
-        return await self._ask("known_items", token)
+    async def append_relations(self, changes: Sequence[RelationChange], token: BatchToken | None = None) -> Batch:
+        """As `append_items`, for relations that `checked_relations` returned."""
+        return await self._append("relations", changes, token)
 
-    async def known_events(self, token: BatchToken) -> Batch | None:
-        """As `known_items`, for events."""
-        return await self._ask("known_events", token)
+    async def known(self, log: str, token: BatchToken) -> Batch | None:
+        """The batch that is stored under a token in a log ("items", "events", "relations"), if it is remembered.
+
+        Raises as `append_items`.
+        """
+        return await self._ask("known", log, token)
 
     async def describe(self) -> dict[str, Any]:
-        """Where the actor lives (pid, node), the last sequences (items, events), and how many replicas follow it."""
+        """Where the actor lives (pid, node), the last sequence of each log, and how many replicas follow it."""
         description: dict[str, Any] = await self._actor.describe.remote()
         return description
 
-    async def _append(self, method: str, rows: list[Any], token: BatchToken | None) -> Batch:
-        batch: Batch = await self._ask(method, rows, token or BatchToken(uuid.uuid4().hex))
+    async def _append(self, log: str, rows: Sequence[Any], token: BatchToken | None) -> Batch:
+        batch: Batch = await self._ask("append", log, list(rows), token or BatchToken(uuid.uuid4().hex))
         return batch
 
     async def _ask(self, method: str, *arguments: Any) -> Any:
@@ -129,8 +133,7 @@ class OverlayFollower:
                 self._changed()
 
     def _poll(self) -> None:
-        items, events = self._state.last_applied
-        call = self._actor.poll.remote(self._name, items, events, _POLL_S)
+        call = self._actor.poll.remote(self._name, self._state.last_applied, _POLL_S)
         try:
             update = ray.get(call, timeout=_POLL_S + _GRACE_S)
         except (RayActorError, GetTimeoutError):

@@ -37,6 +37,7 @@ _ROUTERS = (
     items.router,
     items.write_router,
     graph.router,
+    graph.write_router,
     graph.admin_router,
     events.router,
     operation.router,

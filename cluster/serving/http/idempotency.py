@@ -34,7 +34,7 @@ async def _token(
     if caller.token is None:
         return None
     body, item_id = await request.body(), request.path_params.get("item_id", "")
-    kind = f"{request.method} item" if item_id else "POST events"
+    kind = f"{request.method} {'item' if item_id else request.url.path.rpartition('/')[2]}"
     parts = (kind.encode(), item_id.encode("utf-8", "surrogatepass"), body)
     # Lengths between the parts, so that no two changes have the same text.
     text = await service.read(len(body), lambda: sha256_hex(b"".join(b"%d:%b" % (len(part), part) for part in parts)))

@@ -23,6 +23,7 @@ __all__ = [
     "ProcessedContent",
     "Ready",
     "Refused",
+    "RelationsChanged",
     "ReleaseInfo",
     "Statistics",
 ]
@@ -181,6 +182,15 @@ class PathsAnswer(BaseModel):
     release: str
     overlay: int
     paths: list[CostedPath]
+
+
+class RelationsChanged(BaseModel):
+    """Changes of relations, durable. `sequence` is that of the last one."""
+
+    model_config = _example({"num_changed": 2, "sequence": 7})
+
+    num_changed: int
+    sequence: int
 
 
 class SparqlTable(BaseModel):

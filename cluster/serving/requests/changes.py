@@ -1,14 +1,14 @@
-"""Bodies of changes: items and events."""
+"""Bodies of changes: items, events and relations."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 
-from cluster.serving.requests.fields import MAX_ATTRIBUTES, CheckedBody, Id, Listed, Name, Number, Values
+from cluster.serving.requests.fields import MAX_ATTRIBUTES, CheckedBody, Id, Listed, Name, Number, Text, Values
 
-__all__ = ["EventIn", "EventsBody", "ItemBody"]
+__all__ = ["EventIn", "EventsBody", "ItemBody", "RelationsBody"]
 
 
 class ItemBody(CheckedBody):
@@ -48,3 +48,45 @@ class EventsBody(CheckedBody):
     )
 
     events: Listed[EventIn] = Field(min_length=1)
+
+
+class TripleIn(CheckedBody):
+    """A relation of one thing to another. A literal is a text or number that is no id, as the year 1995."""
+
+    subject: Id
+    predicate: Id
+    object: Text
+    is_literal: bool = False
+
+
+class RelationIn(TripleIn):
+    """A relation as it shall be; it replaces an equal one."""
+
+    weight: Number = 1.0
+
+
+class RelationsBody(CheckedBody):
+    """Relations to delete, and then to add."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "add": [{"subject": "toy-story-1995", "predicate": "directed_by", "object": "john-lasseter"}],
+                "delete": [{"subject": "toy-story-1995", "predicate": "directed_by", "object": "john-lassiter"}],
+            }
+        }
+    )
+
+    add: Listed[RelationIn] = Field([])
+    delete: Listed[TripleIn] = Field([])
+
+    @model_validator(mode="after")
+    def _any(self) -> RelationsBody:
+        if not self.add and not self.delete:
+            raise ValueError("give relations to add or to delete")
+        return self
+
+    def changes(self) -> list[dict[str, Any]]:
+        """The changes, by the fields of `semrec.changes.relations.RelationChange`."""
+        deleted = [{**triple.model_dump(), "deleted": True} for triple in self.delete]
+        return [*deleted, *(relation.model_dump() for relation in self.add)]

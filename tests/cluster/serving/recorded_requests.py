@@ -107,6 +107,10 @@ _REQUESTS: Final[list[tuple[str, str, Any, dict[str, str]]]] = [
     ("GET", "/v1/archetypes", None, {}),
     ("POST", "/v1/graph/query", {"query": "ASK {}"}, {}),
     ("POST", "/v1/graph/query", {"query": ""}, {}),
+    ("POST", "/v1/relations", {"add": [{"subject": "n11", "predicate": "near", "object": "n12", "weight": 2}]}, {}),
+    ("POST", "/v1/relations", {"delete": [{"subject": "n12", "predicate": "near", "object": "n11"}]}, {}),
+    ("POST", "/v1/relations", {}, {}),
+    ("GET", "/v1/items/n11/related", None, {}),
     ("POST", "/v1/process", {"contents": [{"text": "blue stars"}, {"uri": "http://127.0.0.1/poster.png"}], "k": 2}, {}),
 ]  # fmt: skip
 

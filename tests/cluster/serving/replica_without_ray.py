@@ -20,6 +20,7 @@ from cluster.serving.stats import Statistics
 from cluster.serving.watcher import ReleaseWatcher
 from semrec.changes.events import Event
 from semrec.changes.overlay import ItemChange
+from semrec.changes.relations import RelationChange
 from semrec.errors import InputError
 from semrec.online.release import OnlineRelease
 from semrec.online.telemetry import AnswerLog, user_key
@@ -50,16 +51,16 @@ class LocalAppender:
         self._actor: OverlayActor | None = None
 
     async def append_items(self, changes: Sequence[ItemChange], token: BatchToken | None = None) -> Batch:
-        return self._told(await self._get().append_items(list(changes), token))
+        return self._told(await self._get().append("items", list(changes), token))
 
     async def append_events(self, events: Sequence[Event], token: BatchToken | None = None) -> Batch:
-        return self._told(await self._get().append_events(list(events), token))
+        return self._told(await self._get().append("events", list(events), token))
 
-    async def known_items(self, token: BatchToken) -> Batch | None:
-        return await self._get().known_items(token)
+    async def append_relations(self, changes: Sequence[RelationChange], token: BatchToken | None = None) -> Batch:
+        return self._told(await self._get().append("relations", list(changes), token))
 
-    async def known_events(self, token: BatchToken) -> Batch | None:
-        return await self._get().known_events(token)
+    async def known(self, log: str, token: BatchToken) -> Batch | None:
+        return await self._get().known(log, token)
 
     def _get(self) -> OverlayActor:
         self._actor = self._actor or OverlayActor(self._uri)

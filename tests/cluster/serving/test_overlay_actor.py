@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from cluster.serving.changes.client import OverlayClient, OverlayFollower
 from cluster.stages.pipeline import PipelineResult, run_pipeline
 from semrec.changes.events import Event, event_table
 from semrec.changes.overlay import ItemChange, change_table
+from semrec.changes.relations import RelationChange
 from semrec.changes.state import OverlayState, event_log, item_log
 from semrec.contracts import bucket_of
 from semrec.data import ItemRow, import_interactions, import_items
@@ -116,6 +118,11 @@ def test_what_is_acknowledged_is_in_every_replicas_view(uri: str, follow: Any) -
         batch = await client.append_events([Event("u", "i4", 1.0, 5), Event("new", "i5", 2.0, 6)])
         assert (batch.first, batch.last) == (1, 2)
         assert all(state.recent.of("new") == (Event("new", "i5", 2.0, 6, 2),) for state in replicas)
+        relation = RelationChange("i4", "near", "i5")
+        batch = await client.append_relations([relation, replace(relation, deleted=True)], BatchToken("near"))
+        assert await client.known("relations", BatchToken("near")) == replace(batch, repeated=True)
+        for state in replicas:
+            assert state.view(NOTHING).relations.changes[relation.triple] == replace(relation, deleted=True, sequence=2)
 
     asyncio.run(main())
 
@@ -181,7 +188,9 @@ def test_kills_in_the_middle_of_appends_lose_and_double_nothing(uri: str, follow
     assert all(ids[first - 1] == ids[last - 1] == item_id for first, last, item_id in acknowledged)
     events = [e for s in event_log(Storage(uri)).read(0) for e in s.table.column("item_id").to_pylist()]
     assert sorted(events) == sorted(item_id for _, _, item_id in acknowledged)  # each once
-    wait_until(lambda: state.last_applied == (len(ids), len(events)))  # the replica went on with each new actor
+    wait_until(
+        lambda: state.last_applied == LogPositions(len(ids), len(events))
+    )  # the replica went on with each new actor
     assert state.view(NOTHING).ids == tuple(sorted(item_id for _, _, item_id in acknowledged))
 
 
@@ -247,6 +256,7 @@ DRIVER = """
 import asyncio, sys, numpy as np, ray
 from cluster.serving.changes.client import OverlayClient
 from semrec.data import ItemRow
+from semrec.changes.relations import RelationChange
 from semrec.changes.overlay import ItemChange
 ray.init(address=sys.argv[1], log_to_driver=False, namespace="another")
 change = ItemChange.put(ItemRow("from-a-driver", "t", "x"), np.ones(2, np.float32), "e")

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -116,3 +117,24 @@ def test_an_explanation_gives_its_reason_in_both_protocols(replica: LocalReplica
         assert steps == [
             tuple(step[name] for name in ("start", "predicate", "end", "is_inverse")) for step in reason or []
         ]
+
+
+def test_relations_change_at_once_and_once(tmp_path: Path) -> None:
+    world = make_world(tmp_path / "w")
+    import_relations(world.workspace, tmp_path)
+    release_id, run_id = publish_world(world.workspace)
+    with LocalReplica(replace(world, release_id=release_id, run_id=run_id)) as fresh:
+        change = {
+            "add": [{"subject": "n20", "predicate": "directed_by", "object": "kaye", "weight": 2}],
+            "delete": [{"subject": "n07", "predicate": "sequel_of", "object": "n03"}],
+        }
+        for _ in range(2):  # under its key it is done once: done again, the deletion would fail
+            done = fresh.client.post("/v1/relations", json=change, headers={"Idempotency-Key": "mine"})
+            assert (done.status_code, done.json()) == (200, {"num_changed": 2, "sequence": 2})
+        related = fresh.client.get("/v1/items/n20/related").json()["items"]
+        assert [item["item_id"] for item in related] == ["n01", "n07"]
+        assert fresh.client.get("/v1/items/n03/related").json()["items"] == []
+        assert fresh.client.post("/v1/relations", json=change).status_code == 404
+        other = fresh.client.post("/v1/relations", json={"add": change["add"]}, headers={"Idempotency-Key": "mine"})
+        assert other.status_code == 422 and "another change" in other.text
+        assert fresh.client.post("/v1/relations", json={}).status_code == 422

@@ -126,7 +126,8 @@ ITEMS = pa.array(sorted({subject for subject, _, _, _ in FILMS} | {"unrelated"})
 
 
 def test_a_reason_takes_the_rarest_relation() -> None:
-    reasons = Reasons(build_graph(relations(FILMS)), ITEMS)
+    graph = build_graph(relations(FILMS))
+    reasons = Reasons(graph, graph.are_among(ITEMS))
     liked = ["heat", "filler 3", "collateral"]
     path = reasons.reasons(liked, ["collateral"])[0]  # not from itself, though it was liked
     assert path is not None
@@ -140,7 +141,8 @@ def test_a_reason_takes_the_rarest_relation() -> None:
 
 
 def test_related_items_come_by_rarity_and_then_by_id() -> None:
-    reasons = Reasons(build_graph(relations(FILMS)), ITEMS)
+    graph = build_graph(relations(FILMS))
+    reasons = Reasons(graph, graph.are_among(ITEMS))
     related = reasons.related("heat", 5)
     assert [one.item_id for one in related] == ["collateral", "ronin", "filler 0", "filler 1", "filler 10"]
     assert [edge.end for edge in related[1].path.edges] == ["de niro", "ronin"]

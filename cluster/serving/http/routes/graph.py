@@ -1,4 +1,4 @@
-"""Relations: the items that are related to one, and the paths between two things."""
+"""Relations: the items that are related to one, the paths between two things, and changes of relations."""
 
 from __future__ import annotations
 
@@ -10,14 +10,17 @@ from fastapi import APIRouter, Query
 
 from cluster.serving.http import schemas
 from cluster.serving.http.documentation import problems
-from cluster.serving.http.route import AdminRoute, ApiRoute, ItemId, TheService
+from cluster.serving.http.idempotency import ChangeToken
+from cluster.serving.http.route import AdminRoute, ApiRoute, ItemId, TheService, WriteRoute
+from cluster.serving.requests.changes import RelationsBody
 from cluster.serving.requests.graph import PathParameters, RelatedParameters, SparqlBody
 from semrec.graph.sparql import SparqlLimits
 from semrec.online.relations import answer_sparql, paths_between, related_items
 
-__all__ = ["admin_router", "router"]
+__all__ = ["admin_router", "router", "write_router"]
 
 router = APIRouter(route_class=ApiRoute, tags=["relations"])
+write_router = APIRouter(route_class=WriteRoute, tags=["relations"])
 # A query may keep a core busy to its deadline, and sees deleted items: both are for whoever runs the service.
 admin_router = APIRouter(route_class=AdminRoute, tags=["relations"])
 _QUERY_THREADS: Final = ThreadPoolExecutor(2, "semrec-sparql")  # so many processes of queries at once
@@ -60,11 +63,23 @@ async def get_paths(parameters: Annotated[PathParameters, Query()], service: The
 
 @admin_router.post("/v1/graph/query", response_model=schemas.SparqlTable, responses=problems(404))
 async def query_graph(body: SparqlBody, service: TheService) -> dict[str, Any]:
-    """Answer SPARQL over the relations as they were released.
+    """Answer SPARQL over the relations as they now are.
 
-    A query has 5 seconds, 1 GiB of memory and 1 MiB of answer, and runs in a process of its own. Later changes are not applied.
+    A query has 5 seconds, 1 GiB of memory and 1 MiB of answer, and runs in a process of its own. Items are as they were
+    released.
     """
-    served, limits = service.snapshot().served, SparqlLimits(rows=body.max_rows)
-    loop = asyncio.get_running_loop()
-    answer = await loop.run_in_executor(_QUERY_THREADS, answer_sparql, served, body.query, limits)
+    snapshot, limits = service.snapshot(), SparqlLimits(rows=body.max_rows)
+    served, loop = snapshot.served, asyncio.get_running_loop()
+    answer = await loop.run_in_executor(_QUERY_THREADS, answer_sparql, served, body.query, limits, snapshot.overlay)
     return {"release": served.release_id, **vars(answer)}
+
+
+@write_router.post("/v1/relations", response_model=schemas.RelationsChanged, responses=problems(404, 507))
+async def post_relations(body: RelationsBody, service: TheService, token: ChangeToken) -> dict[str, Any]:
+    """Add and delete relations, all or none; they are in the answers when this returns.
+
+    What follows from them by sub-properties, equivalent, inverse and symmetric ones follows at once, by other axioms with the
+    next release. What an item's attributes or the ontology say is not deleted here.
+    """
+    batch = await service.change_relations(body.changes(), token)
+    return {"num_changed": batch.num_rows, "sequence": batch.last}

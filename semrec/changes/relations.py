@@ -1,0 +1,131 @@
+"""Keeps the relations that were added and deleted online, until a release holds them.
+
+A relation is known by its triple as the graph has it: a literal's node is `predicate=value`. The last change of one counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+
+from semrec.contracts import RELATION_CHANGES_SCHEMA
+from semrec.data.columns import ColumnMap
+from semrec.data.rdf import IS_LITERAL
+from semrec.data.rejects import RejectedRows, RowBlock
+from semrec.data.relations import relations_of
+from semrec.errors import InputError
+from semrec.graph.changed import TripleChange
+
+__all__ = [
+    "NO_RELATIONS",
+    "RelationChange",
+    "RelationsView",
+    "checked_relations",
+    "relation_change_table",
+    "relation_changes_of",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class RelationChange:
+    """One change: a relation as it now is, or its deletion. `sequence` from 1, 0 while not acknowledged."""
+
+    subject: str
+    predicate: str
+    object: str
+    is_literal: bool = False
+    weight: float = 1.0
+    deleted: bool = False
+    sequence: int = 0
+
+    @property
+    def triple(self) -> tuple[str, str, str]:
+        """Subject, predicate and object by the names of nodes."""
+        return self.subject, self.predicate, f"{self.predicate}={self.object}" if self.is_literal else self.object
+
+
+def checked_relations(changes: Sequence[Mapping[str, Any]]) -> list[RelationChange]:
+    """Returns changes as an import would store them: mappings with the fields of RelationChange, blanks stripped.
+
+    Raises InputError for the first that an import would reject, with the import's own reason.
+    """
+    names = (*RELATION_CHANGES_SCHEMA.names[:3], "weight")
+    columns = {name: [change.get(name, 1.0) for change in changes] for name in names}
+    columns[IS_LITERAL] = pa.array([bool(change.get("is_literal")) for change in changes], pa.bool_())
+    block = RowBlock("(relations)", columns, len(changes), None, lambda row: "")
+    rejected = RejectedRows()
+    try:
+        rows = relations_of(block, ColumnMap(weight="weight"), stats=rejected).to_pylist()
+    except UnicodeEncodeError:  # a lone surrogate, which JSON can spell
+        raise _refused("bad UTF-8") from None
+    if rejected.rows:
+        raise _refused(f"relation {rejected.rows[0].row}: {rejected.rows[0].reason} {rejected.rows[0].detail}"[:300])
+    return [
+        RelationChange(**row, deleted=bool(change.get("deleted"))) for row, change in zip(rows, changes, strict=True)
+    ]
+
+
+def relation_change_table(changes: Sequence[RelationChange]) -> pa.Table:
+    """Returns changes as a table of RELATION_CHANGES_SCHEMA, in the order of `changes`."""
+    columns = [[getattr(change, name) for change in changes] for name in RELATION_CHANGES_SCHEMA.names]
+    arrays = [pa.array(column, kind.type) for column, kind in zip(columns, RELATION_CHANGES_SCHEMA, strict=True)]
+    return pa.table(arrays, schema=RELATION_CHANGES_SCHEMA)
+
+
+def relation_changes_of(first: int, table: pa.Table) -> list[RelationChange]:
+    """Returns the changes of the segment that begins at sequence `first`."""
+    return [RelationChange(**row, sequence=sequence) for sequence, row in enumerate(table.to_pylist(), start=first)]
+
+
+@dataclass(frozen=True, eq=False)
+class RelationsView:
+    """The relations changed since a release was planned, as of `sequence`; `changes` has the latest of each triple.
+
+    Never altered: a later state is another view.
+    """
+
+    sequence: int
+    changes: Mapping[tuple[str, str, str], RelationChange]
+
+    def with_changes(self, changes: Iterable[RelationChange]) -> RelationsView:
+        """Returns this view after more changes, in any order: of two of one triple the one with the higher sequence counts."""
+        merged, sequence = dict(self.changes), self.sequence
+        for change in changes:
+            sequence = max(sequence, change.sequence)
+            known = merged.get(change.triple)
+            if known is None or known.sequence <= change.sequence:
+                merged[change.triple] = change
+        return RelationsView(sequence, MappingProxyType(merged))
+
+    def after(self, applied: int) -> RelationsView:
+        """Returns this view over a release that holds every change up to sequence `applied`."""
+        if applied <= 0:
+            return self
+        later = {triple: change for triple, change in self.changes.items() if change.sequence > applied}
+        return replace(self, sequence=max(self.sequence, applied), changes=MappingProxyType(later))
+
+    def __bool__(self) -> bool:
+        return bool(self.changes)
+
+    def triples(self) -> list[TripleChange]:
+        """The changes as a graph takes them, ascending."""
+        return [
+            TripleChange(*triple, None if change.deleted else float(np.float32(change.weight)))
+            for triple, change in sorted(self.changes.items())
+        ]
+
+
+NO_RELATIONS: Final = RelationsView(0, MappingProxyType({}))
+
+
+def _refused(what: str) -> InputError:
+    return InputError(
+        what,
+        expected="subject, predicate and object as names or texts, and a finite weight",
+        remedy="Mend the relation.",
+    )
