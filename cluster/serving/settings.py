@@ -43,7 +43,7 @@ class ServeArgs(BaseModel):
         default_factory=list, description="Origins that browsers may call from; none by default."
     )
     telemetry: str | None = Field(None, description="Folder for the log of answers, users hashed; none: not logged.")
-    events_per_request: int = Field(1_000, ge=1, le=MAX_LIST, description="Most events in one request.")
+    events_per_request: int = Field(1_000, ge=1, le=MAX_LIST, description="Most events, or relations, in one request.")
     max_event_value: float = Field(
         MAX_EVENT_VALUE,
         gt=0,
