@@ -81,6 +81,7 @@ class ContentProcessor:
 
 
 def _nearest(snapshot: Snapshot, processed: Processed, options: ListOptions) -> ContentAnswer:
-    query = nearest_query(snapshot.served, snapshot.overlay, processed, filters=options.filters, k=options.k)
+    filters = snapshot.served.relations.filters(options.filters, snapshot.overlay.relations)
+    query = nearest_query(snapshot.served, snapshot.overlay, processed, filters=filters, k=options.k)
     (ranked,) = snapshot.rank([query], snapshot.overlay)
     return ContentAnswer(processed, Answer(snapshot, "search", ranked, mode="dense"))

@@ -260,23 +260,24 @@ def _prepare(execution: Execution) -> _Prepared:
     query, snapshot = execution.query, execution.snapshot
     served, overlay, options = snapshot.served, snapshot.overlay, query.options
     served.check_filters(options.filters, overlay)
+    filters = served.relations.filters(options.filters, overlay.relations)
     if isinstance(query, UserQuery):
         state = served.user(query.user_id, snapshot.recent(query.user_id), overlay)
         state = state or served.users.anonymous(query.user_id)
-        return _Prepared(execution, [rank_query_of(state, options.filters, options.num_ranked)], state.source)
+        return _Prepared(execution, [rank_query_of(state, filters, options.num_ranked)], state.source)
     if isinstance(query, SimilarQuery):
-        rank_query = served.similar(query.item_id, overlay, filters=options.filters, k=options.num_ranked)
+        rank_query = served.similar(query.item_id, overlay, filters=filters, k=options.num_ranked)
         return _Prepared(execution, [rank_query], "similar")
     vector = execution.text_vector
     if isinstance(query, SearchQuery):
         mode = query.mode or default_mode(served, has_encoder=vector is not None)
         rank_queries = search_queries(
-            served, overlay, query.text, vector, filters=options.filters, k=options.num_ranked, mode=mode
+            served, overlay, query.text, vector, filters=filters, k=options.num_ranked, mode=mode
         )
         return _Prepared(execution, rank_queries, "search", mode=mode)
     texts = [] if query.text is None or vector is None else [(query.text, vector)]
     profile = anonymous_profile(served, overlay, liked=query.liked, disliked=query.disliked, texts=texts)
-    rank_query = anonymous_query(served, profile, filters=options.filters, k=options.num_ranked)
+    rank_query = anonymous_query(served, profile, filters=filters, k=options.num_ranked)
     return _Prepared(execution, [rank_query], "anonymous", profile)
 
 

@@ -20,7 +20,7 @@ from semrec.graph.closure import PairRule, Rule, chained, closure, inverse, same
 from semrec.graph.graph import INFERRED_SCHEMA, node_triples
 from semrec.graph.ontology import Ontology
 
-__all__ = ["Inference", "Subclasses", "including_subclasses", "infer", "pair_rules"]
+__all__ = ["Inference", "Subclasses", "including_subclasses", "infer", "pair_rules", "subclasses_with"]
 
 #: Attribute -> value -> the values below it, however far, ascending; a value that has none is not there.
 Subclasses = Mapping[str, Mapping[str, Sequence[str]]]
@@ -39,6 +39,19 @@ class Inference:
 def including_subclasses(values: Sequence[str], below: Mapping[str, Sequence[str]]) -> list[str]:
     """Some values of an attribute and all that lie below them, each once."""
     return list(dict.fromkeys([*values, *(narrower for value in values for narrower in below.get(value, ()))]))
+
+
+def subclasses_with(known: Subclasses, added: Sequence[tuple[str, str]]) -> Subclasses:
+    """The hierarchy of attributes' values after more axioms: pairs of a class and one above it, each `attribute=value`."""
+    pairs = {
+        (f"{attribute}={value}", f"{attribute}={wider}")
+        for attribute, values_below in known.items()
+        for wider, below in values_below.items()
+        for value in below
+    }
+    pairs.update(added)
+    nodes = _Nodes({name for pair in pairs for name in pair})
+    return _subclasses(nodes, transitive(nodes.count, "rdfs:subClassOf", nodes.codes_of(sorted(pairs))))
 
 
 def infer(ontology: Ontology, relations: pa.Table) -> Inference:

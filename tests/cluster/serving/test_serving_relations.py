@@ -20,7 +20,9 @@ from cluster.serving.grpc.serializer import MESSAGES
 from cluster.serving.http.routes import graph
 from cluster.serving.queries import ListOptions, UserQuery
 from semrec.changes.overlay import OverlayView
+from semrec.data import ColumnMap, import_table
 from semrec.online.relations import related_items
+from semrec.owl import SUBCLASS_OF
 
 _USER = "user-1"
 
@@ -138,3 +140,24 @@ def test_relations_change_at_once_and_once(tmp_path: Path) -> None:
         other = fresh.client.post("/v1/relations", json={"add": change["add"]}, headers={"Idempotency-Key": "mine"})
         assert other.status_code == 422 and "another change" in other.text
         assert fresh.client.post("/v1/relations", json={}).status_code == 422
+
+
+@pytest.mark.skipif(find_spec("pyoxigraph") is None, reason="NOT TESTED: pyoxigraph is not installed")
+def test_a_hierarchy_grows_in_filters_at_once(tmp_path: Path) -> None:
+    world = make_world(tmp_path / "w")
+    (tmp_path / "genres.ttl").write_text(f"@prefix genre: <genre=> . genre:Noir <{SUBCLASS_OF}> genre:Drama .")
+    import_table(world.workspace, tmp_path / "genres.ttl", fmt="turtle", kind="ontology", columns=ColumnMap())
+    release_id, run_id = publish_world(world.workspace)
+    with LocalReplica(replace(world, release_id=release_id, run_id=run_id)) as fresh:
+
+        def shown(*genres: str) -> list[str]:
+            asked = {"k": 50, "genre": list(genres)}
+            listed = fresh.client.get(f"/v1/users/{_USER}/recommendations", params=asked).json()["items"]
+            return [item["item_id"] for item in listed]
+
+        horror, all_three = shown("Horror"), shown("Horror", "Drama")
+        assert 0 < len(horror) < len(all_three)  # Noir is a Drama
+        below = {"subject": "genre=Drama", "predicate": SUBCLASS_OF, "object": "genre=Horror"}
+        for change, expected in (("add", all_three), ("delete", horror)):
+            assert fresh.client.post("/v1/relations", json={change: [below]}).status_code == 200
+            assert shown("Horror") == expected
