@@ -109,5 +109,7 @@ def run_pipeline(
     exports: PublishedExports = compute.run(export_published, workspace.storage, live.release, settings.publish)
     for place in exports.places:
         progress.note(str(place))
-        compute.metrics.set("semrec_export_failed", float(place.error is not None), exporter=place.exporter)
+    for exporter in {place.exporter for place in exports.places}:  # one of its places that failed is a failure
+        failed = any(place.error for place in exports.places if place.exporter == exporter)
+        compute.metrics.set("semrec_export_failed", float(failed), exporter=exporter)
     return PipelineResult(embedded[encoder.kind], choice, released, scored, verification, live, exports)

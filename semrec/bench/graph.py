@@ -6,19 +6,22 @@ import importlib.util
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
 import scipy.sparse
+import torch
 from scipy.sparse import csgraph
 
 from semrec.contracts import RELATIONS_SCHEMA
+from semrec.graph.device import costs_on_device, distances_on_device
 from semrec.graph.graph import Graph, build_graph
 from semrec.graph.search import PathSearch, distances, hub_costs
 
 __all__ = ["GraphBenchRow", "bench_graph"]
 
-_SOURCES_OF_NETWORKX = 2  # it takes seconds for each
+_FEW_SOURCES: Final = {"networkx": 2, "tensors": 8}  # of what takes seconds for each
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,8 @@ class GraphBenchRow:
 
 
 def bench_graph(*, num_relations: int, num_sources: int, seed: int = 0) -> list[GraphBenchRow]:
-    """Steps and costs from some sources to all nodes. Ours runs on all cores, as scipy's and networkx' cannot.
+    """Steps and costs from some sources to all nodes. Ours runs on all cores, as scipy's and networkx' cannot; "tensors" is
+    ours by torch, on a GPU where there is one.
 
     Entities have as many relations as Zipf's law gives them (exponent 1), items ten on average.
     """
@@ -48,12 +52,21 @@ def bench_graph(*, num_relations: int, num_sources: int, seed: int = 0) -> list[
         steps = csgraph.dijkstra(weighted, unweighted=True, indices=chosen)
         return np.where(np.isfinite(steps), steps, -1)
 
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     searches: list[tuple[str, dict[str, Callable[[list[int]], np.ndarray]]]] = [
-        ("steps", {"semrec": lambda chosen: distances(graph, chosen), "scipy": steps_by_scipy}),
+        (
+            "steps",
+            {
+                "semrec": lambda chosen: distances(graph, chosen),
+                "tensors": lambda chosen: distances_on_device(graph, chosen, device=device),
+                "scipy": steps_by_scipy,
+            },
+        ),
         (
             "costs",
             {
                 "semrec": PathSearch(graph, costs_E).costs,
+                "tensors": lambda chosen: costs_on_device(graph, costs_E, chosen, device=device),
                 "scipy": lambda chosen: csgraph.dijkstra(weighted, indices=chosen),
             },
         ),
@@ -67,7 +80,7 @@ def bench_graph(*, num_relations: int, num_sources: int, seed: int = 0) -> list[
         ours: np.ndarray = np.empty(0)
         ours_per_s = 0.0
         for by, way in ways.items():
-            chosen = sources[:_SOURCES_OF_NETWORKX] if by == "networkx" else sources
+            chosen = sources[: _FEW_SOURCES.get(by, num_sources)]
             way(chosen[:1])
             started_s = time.perf_counter()
             result = way(chosen)

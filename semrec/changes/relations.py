@@ -19,7 +19,7 @@ from semrec.data.rdf import IS_LITERAL
 from semrec.data.rejects import RejectedRows, RowBlock
 from semrec.data.relations import relations_of
 from semrec.errors import InputError
-from semrec.graph.changed import TripleChange
+from semrec.graph.triples import TripleChange
 
 __all__ = [
     "NO_RELATIONS",

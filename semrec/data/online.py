@@ -18,7 +18,7 @@ from semrec.data.rejects import RejectsRows
 from semrec.data.rows import ITEM_ROWS_SCHEMA, ItemRow, item_tables
 from semrec.data.staging import LoggedManifest, applied_sequence, stored_manifest
 from semrec.errors import CorruptArtefactError, SchemaError
-from semrec.graph.graph import node_triples
+from semrec.graph.triples import node_triples
 from semrec.workspace.log import LogPositions, SegmentLog
 from semrec.workspace.manifests import CatalogueManifest, InteractionsManifest, RelationsManifest
 from semrec.workspace.storage import Storage

@@ -18,25 +18,10 @@ import pyarrow as pa
 from semrec.compiled import compiled
 from semrec.graph.closure import PairRule, closure
 from semrec.graph.graph import Graph, check_predicates
+from semrec.graph.triples import Triple, TripleChange
 from semrec.sorted_ids import SortedIds
 
-__all__ = ["ChangedGraph", "TripleChange", "changed_graph", "stated_triples"]
-
-_Triple = tuple[str, str, str]
-
-
-@dataclass(frozen=True)
-class TripleChange:
-    """A relation by the names of its nodes, and its weight; None when it was deleted."""
-
-    subject: str
-    predicate: str
-    object: str
-    weight: float | None
-
-    @property
-    def triple(self) -> _Triple:
-        return self.subject, self.predicate, self.object
+__all__ = ["ChangedGraph", "changed_graph", "stated_triples"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,8 +33,8 @@ class ChangedGraph:
 
     graph: Graph
     nodes_before_M: np.ndarray
-    added: frozenset[_Triple]
-    removed: frozenset[_Triple]
+    added: frozenset[Triple]
+    removed: frozenset[Triple]
 
 
 @dataclass(frozen=True)
@@ -75,7 +60,7 @@ def changed_graph(graph: Graph, changes: Sequence[TripleChange]) -> ChangedGraph
     return ChangedGraph(changed, nodes_before_M, frozenset(after.keys() - before), frozenset(before.keys() - after))
 
 
-def stated_triples(graph: Graph, triples: Sequence[_Triple]) -> dict[_Triple, bool]:
+def stated_triples(graph: Graph, triples: Sequence[Triple]) -> dict[Triple, bool]:
     """Those of some triples that are stated, and of each whether attributes or the ontology state it."""
     pairs = pa.array([triple[::2] for triple in triples], pa.list_(pa.string(), 2))
     edges, is_turned = _edges_between(graph, graph.nodes.rows_of(pairs.flatten()).reshape(-1, 2))
@@ -83,7 +68,7 @@ def stated_triples(graph: Graph, triples: Sequence[_Triple]) -> dict[_Triple, bo
     return {triple: facts[triple].is_given for triple in triples if triple in facts and not facts[triple].axiom}
 
 
-def _stated(before: dict[_Triple, _Fact], changes: Iterable[TripleChange]) -> dict[_Triple, _Fact]:
+def _stated(before: dict[Triple, _Fact], changes: Iterable[TripleChange]) -> dict[Triple, _Fact]:
     """What is stated after the changes, or was inferred by other rules than those of pairs."""
     facts = dict(before)
     for change in changes:
@@ -97,7 +82,7 @@ def _stated(before: dict[_Triple, _Fact], changes: Iterable[TripleChange]) -> di
     return facts
 
 
-def _inferred(facts: dict[_Triple, _Fact], rules: Sequence[PairRule]) -> dict[_Triple, _Fact]:
+def _inferred(facts: dict[Triple, _Fact], rules: Sequence[PairRule]) -> dict[Triple, _Fact]:
     """The facts that are not inferred by `rules`, and what these make of them."""
     axioms = {rule.axiom for rule in rules}
     known = {triple: fact for triple, fact in facts.items() if fact.axiom not in axioms}
@@ -131,7 +116,7 @@ def _edges_between(graph: Graph, nodes_C2: np.ndarray) -> tuple[np.ndarray, np.n
     return edges, np.repeat(np.arange(len(pairs)) >= len(there_C2), lengths)
 
 
-def _facts(graph: Graph, edges: np.ndarray) -> Iterable[tuple[_Triple, _Fact]]:
+def _facts(graph: Graph, edges: np.ndarray) -> Iterable[tuple[Triple, _Fact]]:
     """What is known of the relations of some edges."""
     starts = np.searchsorted(graph.offsets_N1, edges, side="right") - 1
     num_predicates, first, last = len(graph.predicates), graph.names_of(starts), graph.names_of(graph.targets_E[edges])
@@ -145,7 +130,7 @@ def _facts(graph: Graph, edges: np.ndarray) -> Iterable[tuple[_Triple, _Fact]]:
         yield (subject, predicate, end), _Fact(weights[n], axiom, given[n])
 
 
-def _merged(graph: Graph, gone: np.ndarray, facts: Mapping[_Triple, _Fact]) -> tuple[Graph, np.ndarray]:
+def _merged(graph: Graph, gone: np.ndarray, facts: Mapping[Triple, _Fact]) -> tuple[Graph, np.ndarray]:
     """The graph without the edges `gone` (ascending) and with those of `facts`; and each node's number before, or -1."""
     gone_starts = np.searchsorted(graph.offsets_N1, gone, side="right") - 1
     left_N = graph.degrees() - np.bincount(gone_starts, minlength=graph.num_nodes)
@@ -178,7 +163,7 @@ def _merged(graph: Graph, gone: np.ndarray, facts: Mapping[_Triple, _Fact]) -> t
     return changed, before_M
 
 
-def _nodes(nodes: SortedIds, stays_N: np.ndarray, facts: Mapping[_Triple, _Fact]) -> tuple[SortedIds, np.ndarray]:
+def _nodes(nodes: SortedIds, stays_N: np.ndarray, facts: Mapping[Triple, _Fact]) -> tuple[SortedIds, np.ndarray]:
     """The nodes that stay, by an edge or by `facts`, and the new ones, by name; and the number of each before, or -1."""
     names = pa.array(
         sorted({name for subject, _, end in facts for name in (subject, end)}, key=str.encode), pa.string()
@@ -196,7 +181,7 @@ def _nodes(nodes: SortedIds, stays_N: np.ndarray, facts: Mapping[_Triple, _Fact]
 
 
 def _predicates(
-    names: Sequence[str], codes_K: np.ndarray, facts: Iterable[_Triple]
+    names: Sequence[str], codes_K: np.ndarray, facts: Iterable[Triple]
 ) -> tuple[tuple[str, ...], np.ndarray]:
     """The predicates of edges that stay and of `facts`, by name; and the new code of each former one."""
     count = len(names)
@@ -209,7 +194,7 @@ def _predicates(
 
 
 def _new_edges(
-    facts: Mapping[_Triple, _Fact], nodes: SortedIds, predicates: Sequence[str], axioms: Sequence[str]
+    facts: Mapping[Triple, _Fact], nodes: SortedIds, predicates: Sequence[str], axioms: Sequence[str]
 ) -> dict[str, np.ndarray]:
     """Each fact once in each direction, in the order of a graph's edges; columns [A]."""
     ends = [nodes.rows_of(pa.array([triple[place] for triple in facts], pa.string())) for place in (0, 2)]

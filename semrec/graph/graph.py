@@ -18,14 +18,14 @@ import pyarrow.compute as pc
 
 from semrec.errors import InputError
 from semrec.graph.closure import PairRule
+from semrec.graph.triples import TRIPLE, node_triples
 from semrec.sorted_ids import SortedIds
 
-__all__ = ["INFERRED_SCHEMA", "Edge", "Graph", "build_graph", "check_predicates", "node_triples"]
+__all__ = ["INFERRED_SCHEMA", "Edge", "Graph", "build_graph", "check_predicates"]
 
 _MOST_PREDICATES: Final = 2**15
-_TRIPLE: Final = ("subject", "predicate", "object")
 #: Relations that follow from others: names of nodes, and the axiom that each follows by.
-INFERRED_SCHEMA: Final = pa.schema([(name, pa.string()) for name in (*_TRIPLE, "axiom")])
+INFERRED_SCHEMA: Final = pa.schema([(name, pa.string()) for name in (*TRIPLE, "axiom")])
 
 
 @dataclass(frozen=True)
@@ -123,13 +123,6 @@ class Graph:
         return np.tile(np.isin(self.predicates, list(predicates)), 2)
 
 
-def node_triples(relations: pa.Table) -> pa.Table:
-    """The subject, predicate and object of relations (RELATIONS_SCHEMA) by the names of nodes: a literal with its predicate."""
-    literals = pc.binary_join_element_wise(relations["predicate"], relations["object"], "=")
-    objects = pc.if_else(relations["is_literal"], literals, relations["object"])
-    return pa.table([relations["subject"], relations["predicate"], objects], names=list(_TRIPLE))
-
-
 def build_graph(
     relations: pa.Table,
     inferred: pa.Table | None = None,
@@ -148,7 +141,7 @@ def build_graph(
         relations = pa.concat_tables([relations, given])
     triples, num_stated = node_triples(relations), relations.num_rows
     if inferred is not None:
-        triples = pa.concat_tables([triples, inferred.select(list(_TRIPLE))])
+        triples = pa.concat_tables([triples, inferred.select(list(TRIPLE))])
     ends = pa.chunked_array([*triples["subject"].chunks, *triples["object"].chunks], pa.string()).unique()
     nodes = SortedIds.of(ends.take(pc.sort_indices(ends)))
     names = sorted(triples["predicate"].unique().to_pylist(), key=str.encode)

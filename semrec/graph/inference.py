@@ -17,8 +17,9 @@ import pyarrow.compute as pc
 from semrec import owl
 from semrec.errors import InputError
 from semrec.graph.closure import PairRule, Rule, chained, closure, inverse, same, transitive
-from semrec.graph.graph import INFERRED_SCHEMA, node_triples
+from semrec.graph.graph import INFERRED_SCHEMA
 from semrec.graph.ontology import Ontology
+from semrec.graph.triples import node_triples
 
 __all__ = ["Inference", "Subclasses", "including_subclasses", "infer", "pair_rules", "subclasses_with"]
 

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from semrec import owl
 from semrec.errors import InputError
-from semrec.graph.graph import node_triples
+from semrec.graph.triples import node_triples
 
 __all__ = ["Ontology"]
 

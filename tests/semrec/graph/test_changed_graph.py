@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from semrec import owl
 from semrec.contracts import RELATIONS_SCHEMA
-from semrec.graph.changed import TripleChange, changed_graph
+from semrec.graph.changed import changed_graph
 from semrec.graph.graph import Edge, Graph, build_graph
 from semrec.graph.inference import infer, pair_rules
 from semrec.graph.ontology import Ontology
+from semrec.graph.triples import TripleChange
 
 _NAMES = ["a", "b", "c", "d", "é", "zz"]
 _PREDICATES = ["follows", "knows", "near", "near_to", "part_of"]

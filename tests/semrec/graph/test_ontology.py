@@ -14,9 +14,10 @@ from semrec import owl
 from semrec.contracts import RELATIONS_SCHEMA
 from semrec.errors import InputError
 from semrec.graph import closure
-from semrec.graph.graph import build_graph, node_triples
+from semrec.graph.graph import build_graph
 from semrec.graph.inference import Inference, infer
 from semrec.graph.ontology import Ontology
+from semrec.graph.triples import node_triples
 
 Triple = tuple[str, str, str]
 RDF, RDFS, OWL = rdflib.RDF, rdflib.RDFS, rdflib.OWL

@@ -1,0 +1,115 @@
+"""Searches in a graph by whole tensors: on any device of torch, and by ranges of nodes that several machines hold.
+
+All edges that leave a node whose cost has fallen are relaxed at once, for all sources, until no cost falls (Bellman-Ford by
+frontiers). The cost of a path is the same float64 sum as in `search`, from its start on, and adding is monotone: so both find
+the same least sums, bit by bit. Steps are paths on which every edge costs 1.
+
+Axes as in `search.py`; F nodes of the frontier, T nodes that edges of these lead to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from semrec.graph.graph import Graph
+
+if TYPE_CHECKING:  # whoever only opens a release needs no torch
+    import torch
+
+__all__ = ["EdgeRows", "Relax", "costs_by_rows", "costs_on_device", "distances_on_device"]
+
+_SOURCES_PER_PASS: Final = 64
+_MOST_VALUES: Final = 1 << 24  # costs of edges that are held at once
+
+#: Takes frontier nodes, int64 [F], and their costs, float64 [S, F]; gives the nodes after them, int64 [T], each once, and the
+#: least cost by which each is come to, float64 [S, T]. Several may be given, of which none has all edges.
+Relax = Callable[["torch.Tensor", "torch.Tensor"], "list[tuple[torch.Tensor, torch.Tensor]]"]
+
+
+class EdgeRows:
+    """The edges that start at nodes start:stop, on a device; the whole graph by default.
+
+    `costs_E` as `PathSearch` takes them; edges of other predicates than `predicates` are left out.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        costs_E: np.ndarray,
+        *,
+        start: int = 0,
+        stop: int | None = None,
+        device: str = "cpu",
+        predicates: Sequence[str] | None = None,
+    ) -> None:
+        import torch
+
+        self.start, self.stop = start, graph.num_nodes if stop is None else stop
+        offsets_R1 = np.asarray(graph.offsets_N1[start : self.stop + 1], np.int64)
+        edges = slice(int(offsets_R1[0]), int(offsets_R1[-1]))
+        is_followed_E = graph.allowed(predicates)[graph.predicates_E[edges]]
+        num_before = np.concatenate([[0], np.cumsum(is_followed_E)])
+        rows = num_before[offsets_R1 - offsets_R1[0]], graph.targets_E[edges][is_followed_E].astype(np.int64)
+        self._offsets, self._targets = (torch.from_numpy(column).to(device) for column in rows)
+        self._costs = torch.from_numpy(np.asarray(costs_E[edges], np.float64)[is_followed_E]).to(device)
+
+    def relax(self, nodes_F: torch.Tensor, costs_SF: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """See `Relax`. Nodes that are not held here are passed over."""
+        import torch
+
+        is_here = (nodes_F >= self.start) & (nodes_F < self.stop)
+        rows, costs = nodes_F[is_here] - self.start, costs_SF[:, is_here]
+        firsts = self._offsets[rows]
+        lengths = self._offsets[rows + 1] - firsts
+        ends = lengths.cumsum(0)
+        frontier = torch.arange(len(rows), device=rows.device).repeat_interleave(lengths)
+        edges = torch.arange(len(frontier), device=rows.device) + (firsts - ends + lengths)[frontier]
+        targets_T, place = torch.unique(self._targets[edges], return_inverse=True)
+        costs_ST = torch.full((len(costs), len(targets_T)), torch.inf, dtype=torch.float64, device=rows.device)
+        step = max(1, _MOST_VALUES // max(1, len(costs)))
+        for first in range(0, len(edges), step):
+            some = slice(first, first + step)
+            through = costs[:, frontier[some]] + self._costs[edges[some]]
+            costs_ST.scatter_reduce_(1, place[some].expand(len(costs), -1), through, "amin")
+        return [(targets_T, costs_ST)]
+
+
+def costs_by_rows(relax: Relax, num_nodes: int, sources: Sequence[int], *, device: str = "cpu") -> np.ndarray:
+    """The cost of the cheapest path from each source to every node, infinite where there is none: float64 [S, N]."""
+    import torch
+
+    passes = []
+    for first in range(0, len(sources), _SOURCES_PER_PASS):
+        chosen = torch.tensor(sources[first : first + _SOURCES_PER_PASS], dtype=torch.int64, device=device)
+        costs_SN = torch.full((len(chosen), num_nodes), torch.inf, dtype=torch.float64, device=device)
+        costs_SN[torch.arange(len(chosen), device=device), chosen] = 0
+        nodes_F = torch.unique(chosen)
+        while len(nodes_F):
+            has_fallen_N = torch.zeros(num_nodes, dtype=torch.bool, device=device)
+            for targets_T, costs_ST in relax(nodes_F, costs_SN[:, nodes_F]):
+                before_ST = costs_SN[:, targets_T]
+                has_fallen_N[targets_T] |= (costs_ST < before_ST).any(0)
+                costs_SN[:, targets_T] = torch.minimum(costs_ST, before_ST)
+            nodes_F = has_fallen_N.nonzero()[:, 0]
+        passes.append(costs_SN.cpu().numpy())
+    return np.concatenate([np.empty((0, num_nodes)), *passes])
+
+
+def costs_on_device(
+    graph: Graph, costs_E: np.ndarray, sources: Sequence[int], *, device: str, predicates: Sequence[str] | None = None
+) -> np.ndarray:
+    """`PathSearch.costs` on a device, equal bit by bit: float64 [S, N]."""
+    rows = EdgeRows(graph, costs_E, device=device, predicates=predicates)
+    return costs_by_rows(rows.relax, graph.num_nodes, sources, device=device)
+
+
+def distances_on_device(
+    graph: Graph, sources: Sequence[int], *, device: str, predicates: Sequence[str] | None = None
+) -> np.ndarray:
+    """`search.distances` on a device, equal: int32 [S, N]."""
+    ones_E = np.ones(len(graph.targets_E))
+    steps_SN = costs_on_device(graph, ones_E, sources, device=device, predicates=predicates)
+    return np.where(np.isfinite(steps_SN), steps_SN, -1).astype(np.int32)
