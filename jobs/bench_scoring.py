@@ -85,6 +85,7 @@ def compression(
     ] = None,
     data: Annotated[str | None, typer.Option(help="Generated: clusters (default), factors or duplicates.")] = None,
     items: Annotated[int | None, typer.Option(min=1, help="Generated items (default 86,537).")] = None,
+    dimension: Annotated[int | None, typer.Option(min=1, help="Of generated items (default 384).")] = None,
     users: Annotated[int, typer.Option(min=1, help="Users scored.")] = 128,
     threads: Threads = 2,
     json: Json = None,
@@ -93,7 +94,7 @@ def compression(
     from semrec.bench.compression import bench_compression
     from semrec.machine import machine
 
-    rows = bench_compression(_scoring_problem(workspace, data, items, users), num_threads=threads)
+    rows = bench_compression(_scoring_problem(workspace, data, items, users, dimension), num_threads=threads)
     show_rows("compressed items", [asdict(row) for row in rows], json)
     say((machine(), "dim"))
 
@@ -124,17 +125,21 @@ def fuzz_scoring(
         raise typer.Exit(1)
 
 
-def _scoring_problem(workspace: str | None, data: str | None, items: int | None, users: int) -> Any:
+def _scoring_problem(
+    workspace: str | None, data: str | None, items: int | None, users: int, dimension: int | None = None
+) -> Any:
     from semrec.bench.workloads import generated_problem, release_problem
     from semrec.errors import InputError
     from semrec.release.reader import Release, newest_release
     from semrec.workspace.folder import Workspace
 
     if not workspace:
-        return generated_problem(data or "clusters", items or 86_537, users)
-    if data or items:
+        return generated_problem(data or "clusters", items or 86_537, users, dimension=dimension or 384)
+    if data or items or dimension:
         raise InputError(
-            "--workspace with --data or --items", expected="one or the other", remedy="Leave the others out."
+            "--workspace with --data, --items or --dimension",
+            expected="one or the other",
+            remedy="Leave the others out.",
         )
     storage = Workspace.open(workspace).storage
     return release_problem(Release(storage, newest_release(storage)), users)

@@ -265,7 +265,7 @@ def test_the_table_fits_120_columns(rows: list[ScoreBenchRow]) -> None:
         (["--data", "nonsense"], "generated data 'nonsense'"),
         (["--coarse", "fp3"], "coarse format 'fp3'"),
         (["--plot", "rows.pdf"], "the plot rows.pdf"),
-        (["--workspace", "W", "--data", "factors"], "--workspace with --data or --items"),
+        (["--workspace", "W", "--data", "factors"], "--workspace with --data, --items or --dimension"),
         (["--k", "0"], "--k"),
     ],
 )
