@@ -40,7 +40,7 @@ def scoring(
     ] = None,
     filters: Annotated[bool, typer.Option(help="Also with eligibility clauses.")] = True,
     peers: Annotated[
-        bool, typer.Option(help="Also faiss and torch, each with the fastest kernels that it offers.")
+        bool, typer.Option(help="Also faiss, ScaNN, implicit and torch, each with the fastest kernels that it offers.")
     ] = True,
     memory: Annotated[bool, typer.Option(help="Also peak memory, in processes of their own.")] = True,
     processes: Annotated[
@@ -49,7 +49,7 @@ def scoring(
     json: Json = None,
     plot: Annotated[str | None, typer.Option(help="Also draw users per second: FILE.svg or FILE.png.")] = None,
 ) -> None:
-    """Users per second of the engines, faiss and torch over the same items; memory; proof that ours are exact."""
+    """Users per second of the engines and of exact peers over the same items; memory; proof that ours are exact."""
     from semrec.bench.plot import plot_scoring
     from semrec.bench.scoring import bench_scoring
     from semrec.bench.table import score_notes, score_table

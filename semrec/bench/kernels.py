@@ -1,7 +1,8 @@
 """The matrix kernels that a peer's library can be told to take; who measures a peer takes the fastest of them.
 
-OpenBLAS, which faiss-cpu bundles, chooses by the processor's model. A build that is older than the processor falls back to
-kernels for far older ones and is then several times slower than it could be, so its choice alone is not the peer at its best.
+OpenBLAS, which faiss-cpu bundles, and scipy for implicit, chooses by the processor's model. A build that is older than the
+processor falls back to kernels for far older ones and is then several times slower than it could be, so its choice alone is
+not the peer at its best.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ _CORE_TYPES: Final[Mapping[str, frozenset[str]]] = {
 
 def kernel_choices(engine: str) -> list[str]:
     """Names of the kernels that `engine` can be told to take and this processor can run, the library's own choice first."""
-    if engine != "faiss-cpu":
-        return [LIBRARY_CHOICE]  # torch offers none that keeps float32
+    if engine not in ("faiss-cpu", "implicit"):
+        return [LIBRARY_CHOICE]  # torch offers none that keeps float32, ScaNN none at all
     flags = _processor_flags()
     return [LIBRARY_CHOICE, *(name for name, needed in _CORE_TYPES.items() if needed <= flags)]
 

@@ -15,7 +15,14 @@ from semrec.torch_threads import single_threads
 __all__ = ["PEERS", "Product", "Search", "available_peers", "make_peer"]
 
 #: engine, device
-PEERS = (("faiss-cpu", "cpu"), ("torch", "cpu"), ("faiss-gpu", "cuda"), ("torch", "cuda"))
+PEERS = (
+    ("faiss-cpu", "cpu"),
+    ("scann", "cpu"),
+    ("implicit", "cpu"),
+    ("torch", "cpu"),
+    ("faiss-gpu", "cuda"),
+    ("torch", "cuda"),
+)
 
 _BLOCK_QUERIES = 256
 # Queries x items of one product: on threads of their own, in one call on all threads, on a GPU.
@@ -32,6 +39,7 @@ def available_peers() -> list[tuple[str, str]]:
     """The (engine, device) of `PEERS` that this machine has."""
     devices = {"cpu", "cuda"} if torch.cuda.is_available() else {"cpu"}
     found = {("torch", device) for device in devices}
+    found |= {(name, "cpu") for name in ("scann", "implicit") if importlib.util.find_spec(name)}
     if importlib.util.find_spec("faiss"):
         found.add(("faiss-cpu", "cpu"))
         if _faiss_gpus():
@@ -40,9 +48,13 @@ def available_peers() -> list[tuple[str, str]]:
 
 
 def make_peer(engine: str, device: str, items_ID: np.ndarray, num_threads: int) -> Search:
-    """One of `PEERS` over float32 items. Sets faiss' or torch's threads for the process."""
+    """One of `PEERS` over float32 items. Sets the threads of its libraries for the process."""
     if engine == "torch":
         return _torch(items_ID, device, num_threads)
+    if engine == "scann":
+        return _scann(items_ID, num_threads)
+    if engine == "implicit":
+        return _implicit(items_ID, num_threads)
     return _faiss(items_ID, num_threads, gpu=device == "cuda")
 
 
@@ -64,6 +76,36 @@ def _faiss(items_ID: np.ndarray, num_threads: int, *, gpu: bool) -> Search:
     def search(vectors_QD: np.ndarray, k: int) -> np.ndarray:
         rows: np.ndarray = index.search(vectors_QD, min(k, num_items))[1]
         return rows
+
+    return search
+
+
+def _scann(items_ID: np.ndarray, num_threads: int) -> Search:
+    """Its brute force in float32, which needs no tensorflow."""
+    from scann import scann_ops_pybind
+
+    items = np.ascontiguousarray(items_ID)
+    searcher = scann_ops_pybind.builder(items, 1, "dot_product").score_brute_force(quantize=False).build()
+    searcher.set_num_threads(num_threads)
+
+    def search(vectors_QD: np.ndarray, k: int) -> np.ndarray:
+        rows, _ = searcher.search_batched_parallel(vectors_QD, final_num_neighbors=min(k, len(items)))
+        return np.asarray(rows, np.int64)
+
+    return search
+
+
+def _implicit(items_ID: np.ndarray, num_threads: int) -> Search:
+    """What its models recommend with: a product of BLAS for some users at a time, and a selection."""
+    from implicit.cpu.topk import topk
+    from threadpoolctl import threadpool_limits
+
+    items = np.ascontiguousarray(items_ID)
+    threadpool_limits(1, user_api="blas")  # as it asks for; it has threads of its own
+
+    def search(vectors_QD: np.ndarray, k: int) -> np.ndarray:
+        rows, _ = topk(items, vectors_QD, min(k, len(items)), num_threads=num_threads)
+        return np.asarray(rows, np.int64)
 
     return search
 

@@ -26,6 +26,8 @@ _SERIES: Final = {
     ("cpu", "seen"): ("cpu, seen excluded", "#3b7cc4"),
     ("cpu", "filters"): ("cpu, seen and filters", "#1c4f8b"),
     ("torch", "plain"): ("torch mm + topk", "#7d7d7d"),
+    ("scann", "plain"): ("ScaNN brute force", "#969696"),
+    ("implicit", "plain"): ("implicit topk", "#c6c6c6"),
     ("faiss-gpu", "plain"): ("faiss-gpu IndexFlatIP", "#b0b0b0"),
     ("faiss-cpu", "plain"): ("faiss-cpu IndexFlatIP", "#b0b0b0"),
     ("reference", "plain"): ("reference", "#dddddd"),

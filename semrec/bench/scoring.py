@@ -40,7 +40,7 @@ class ScoreBenchRow:
     None stands for what was not measured or does not apply. Ratios are to the plain peer on the same device.
     """
 
-    engine: str  # reference, cpu, cuda, faiss-cpu, faiss-gpu, torch
+    engine: str  # reference, cpu, cuda, or one of `peers.PEERS`
     device: str  # cpu, cuda
     variant: str  # plain, seen, filters; "8 at once"; of whole processes "2 threads", "2 processes x 1 thread"
     k: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import sys
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ from jobs.cli import app
 from semrec.bench.engine_process import EngineProcess, EngineProcessSpec
 from semrec.bench.generated import generated_events, write_catalogue
 from semrec.bench.kernels import LIBRARY_CHOICE, kernel_choices
+from semrec.bench.peers import make_peer
 from semrec.bench.plot import plot_scoring
 from semrec.bench.scoring import ScoreBenchRow, bench_scoring
 from semrec.bench.small_batches import BATCHES
@@ -39,7 +41,12 @@ from semrec.workspace.folder import Workspace
 NUM_ITEMS, NUM_USERS, DIMENSION = 300, 40, 16
 KS = (400, 7)  # the first is more than there are items
 WAYS = [("cpu", "plain"), ("cpu", "seen"), ("cpu", "filters")]
-PEERS = [("faiss-cpu", "plain"), ("torch", "plain"), ("reference", "plain")]
+MORE_PEERS = ("scann", "implicit")  # of the extra `bench`, which tests do without
+PEERS = [
+    (name, "plain")
+    for name in ("faiss-cpu", *MORE_PEERS, "torch", "reference")
+    if name not in MORE_PEERS or importlib.util.find_spec(name)
+]
 FEW = [("cpu", f"{n} at once") for n in BATCHES]
 APART = [("cpu", "2 threads"), ("cpu", "2 processes x 1 thread")]
 SMALL = ["--items", str(NUM_ITEMS), "--users", str(NUM_USERS), "--rounds", "1", "--no-memory", "--no-processes"]
@@ -110,6 +117,20 @@ def test_ratios_are_to_the_plain_peers_and_memory_to_the_matrix(rows: list[Score
             assert row.memory_ratio == row.peak_memory_bytes / (NUM_ITEMS * DIMENSION * 4)
             assert row.memory_ratio_4x_users >= row.memory_ratio
     assert [row.ratio_to_one_process for row in rows if row.variant == "2 threads"] == [1.0] * len(KS)
+
+
+@pytest.mark.parametrize("name", ["faiss-cpu", *MORE_PEERS, "torch"])
+def test_a_peer_finds_the_best_rows(name: str) -> None:
+    module = name.removesuffix("-cpu")
+    pytest.importorskip(module, reason=f"NO {module.upper()}: install the extra `bench` to test the bench")
+    problem = generated_problem("clusters", NUM_ITEMS, NUM_USERS, dimension=DIMENSION)
+    items, users = problem.items.vectors(), problem.users_UD
+    order = np.argsort(-(users.astype(np.float64) @ items.T.astype(np.float64)), axis=1)
+    search = make_peer(name, "cpu", items, 2)
+    for k in (1, 9, NUM_ITEMS + 1):
+        rows = search(users, k)
+        assert rows.dtype == np.int64
+        np.testing.assert_array_equal(rows, order[:, :k])
 
 
 def test_a_peer_is_measured_with_the_fastest_kernels_that_it_offers(monkeypatch: pytest.MonkeyPatch) -> None:
