@@ -1,6 +1,7 @@
 """Measure: each figure of the README comes from one of these commands.
 
 semrec bench embedding --texts items.parquet --column text
+semrec bench static models/static --texts items.parquet
 semrec bench content --documents 50 --images 50
 semrec bench import --ratings 25000000
 semrec bench models ratings.csv --json models.json
@@ -60,6 +61,27 @@ def embedding(
     say(f"{len(chosen):,} texts of {sum(map(len, chosen)) / len(chosen):.0f} characters on average")
     rows = [asdict(row) for row in bench_embedding(chosen, num_threads=threads, rounds=rounds)]
     show_rows("embedding", rows, json)
+
+
+@app.command("static")
+@exit_on_error
+@with_compute("in_process", "workers")
+def static(
+    model: Annotated[str, typer.Argument(help="Folder of a static model, as `semrec distill` makes it.")],
+    open_compute: OpenCompute,
+    texts: Annotated[str | None, typer.Option(help="Parquet file of texts (default: the demo's films).")] = None,
+    column: Annotated[str, typer.Option(help="Column of the texts.")] = "text",
+    count: Annotated[int, typer.Option(min=1, help="Texts taken, evenly spread over the file.")] = 1_000_000,
+    rounds: Rounds = 3,
+    json: Json = None,
+) -> None:
+    """Texts per second of a static model through a whole embedding run, beside a process of model2vec."""
+    from cluster.bench.static import bench_static
+
+    chosen = _texts(texts, column, count)
+    with open_compute() as compute:
+        rows = [asdict(row) for row in bench_static(model, chosen, compute, rounds=rounds)]
+    show_rows(f"{len(chosen):,} texts of {sum(map(len, chosen)) / len(chosen):.0f} characters", rows, json)
 
 
 @app.command("content")

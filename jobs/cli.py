@@ -12,6 +12,7 @@ from jobs import (
     build_release,
     check_parity,
     configure_workspace,
+    distill_model,
     draw_map,
     embed_catalogue,
     evaluate_models,
@@ -51,6 +52,7 @@ app.add_typer(import_data.app, name="import")
 app.command("quarantine")(show_quarantine.main)
 app.command("run")(run_pipeline.main)
 app.command("embed")(embed_catalogue.main)
+app.command("distill")(distill_model.main)
 app.command("evaluate")(evaluate_models.main)
 app.command("release")(build_release.main)
 app.command("score")(score_users.main)

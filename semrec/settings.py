@@ -78,7 +78,8 @@ class EncoderSettings(_Section):
     model: str = Field(
         DEFAULT_MODEL,
         min_length=1,
-        description="Name of a sentence-transformers model, an id on the model hub (owner/name), or a local folder.",
+        description="Name of a sentence-transformers model, or for kind static of a static one: an id on the model hub "
+        "(owner/name), or a local folder.",
     )
     image_model: str = Field(
         DEFAULT_IMAGE_MODEL,

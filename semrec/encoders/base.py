@@ -28,6 +28,7 @@ ENCODERS: Final[Registry] = {
     "image": ("semrec.encoders.image", "ImageEncoder"),
     "document": ("semrec.encoders.document", "DocumentEncoder"),
     "primitives": ("semrec.encoders.primitives", "PrimitivesEncoder"),
+    "static": ("semrec.encoders.static", "StaticEncoder"),
 }
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from semrec.encoders.base import encoder_class
+from semrec.encoders.base import Encoder, encoder_class
+from semrec.encoders.settings import embed_settings
+from semrec.errors import EncoderError
 from semrec.release.reader import Release
 
-__all__ = ["describe_encoders", "describe_models", "recorded_encoders", "whole_identity"]
+__all__ = ["describe_encoders", "describe_models", "load_recorded_encoder", "recorded_encoders", "whole_identity"]
 
 
 def describe_encoders(release: Release) -> list[dict[str, Any]]:
@@ -34,6 +36,24 @@ def recorded_encoders(release: Release) -> dict[str, dict[str, Any]]:
 def whole_identity(identity: Mapping[str, Any]) -> dict[str, Any]:
     """An encoder's identity with what it has by another, as that of documents by one of texts, in one mapping."""
     return {"kind": "text", **identity.get("text", {}), **identity}
+
+
+def load_recorded_encoder(identity: Mapping[str, Any], *, model: str | None = None) -> Encoder:
+    """Loads the encoder of a whole identity that a release recorded, for this machine's device.
+
+    `model` says where to find one that is a local folder. Raises EncoderError where it is another model.
+    """
+    encoder = encoder_class(identity["kind"])
+    named = {"model": model} if model else {}
+    settings = embed_settings({"kind": identity["kind"], **encoder.settings_of(identity), **named})
+    planned = encoder.plan(settings)
+    if whole_identity(planned.to_json())["weights_sha256"] != identity["weights_sha256"]:
+        raise EncoderError(
+            f"the model {identity['model']!r} here has other weights than the release's",
+            expected=f"SHA-256 {identity['weights_sha256']}",
+            remedy="Install the model that the catalogue was embedded with.",
+        )
+    return encoder.load(planned, settings)
 
 
 def describe_models(release: Release) -> list[dict[str, Any]]:

@@ -15,11 +15,10 @@ import numpy as np
 from semrec.changes.overlay import OverlayView
 from semrec.encoders.base import Encoder, encoder_class
 from semrec.encoders.contents import ContentError
-from semrec.encoders.settings import embed_settings
 from semrec.errors import EncoderError, InputError
 from semrec.online.anonymous import anonymous_profile, anonymous_query
 from semrec.online.answers import RankQuery
-from semrec.online.encoders import recorded_encoders, whole_identity
+from semrec.online.encoders import load_recorded_encoder, recorded_encoders
 from semrec.online.filters import Filters
 from semrec.online.lru import Lru
 from semrec.online.public_web import fetch_public
@@ -127,7 +126,7 @@ class ContentEncoders:
             path = Path(folder) / f"content{PurePosixPath(file.name).suffix[:16]}"
             path.write_bytes(file.data)
             identity = recorded_encoders(release)[name]
-            encoder = self._loaded.get((modality, str(identity)), lambda: _loaded_encoder(identity))
+            encoder = self._loaded.get((modality, str(identity)), lambda: load_recorded_encoder(identity))
             try:
                 metadata = encoder.metadata(str(path))
                 vectors_ND, rejected = encoder.embed([str(path)])
@@ -140,17 +139,3 @@ class ContentEncoders:
                     remedy="Send another.",
                 ) from None
         return Processed(modality, metadata, vectors_ND[0])
-
-
-def _loaded_encoder(identity: Mapping[str, Any]) -> Encoder:
-    """Loads the encoder that a release recorded, for this machine's device. Raises EncoderError where it is another model."""
-    encoder = encoder_class(identity["kind"])
-    settings = embed_settings({"kind": identity["kind"], **encoder.settings_of(identity)})
-    planned = encoder.plan(settings)
-    if whole_identity(planned.to_json())["weights_sha256"] != identity["weights_sha256"]:
-        raise EncoderError(
-            f"the model {identity['model']!r} here has other weights than the release's",
-            expected=f"SHA-256 {identity['weights_sha256']}",
-            remedy="Install the model that the catalogue was embedded with.",
-        )
-    return encoder.load(planned, settings)

@@ -6,19 +6,18 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 
+from semrec.encoders.base import ENCODERS, Encoder, encoder_class
 from semrec.encoders.devices import device_kind_of, resolve_device
 from semrec.encoders.identity import TextIdentity, dtype_of_backend
 from semrec.encoders.sources import resolve_model
 from semrec.errors import EncoderError, InputError
+from semrec.online.encoders import load_recorded_encoder
 from semrec.online.lru import Lru
 from semrec.torch_threads import single_threads
-
-if TYPE_CHECKING:
-    from semrec.encoders.text import TextEncoder
 
 __all__ = ["OnlineEncoder", "online_shapes"]
 
@@ -43,22 +42,23 @@ class OnlineEncoder:
     """
 
     def __init__(self, encoder: Mapping[str, Any], *, model: str | None = None, device: str = "auto") -> None:
-        try:
-            # An encoder of another kind may have made its vectors by one of texts, as that of documents does.
-            made_by = TextIdentity.from_json(dict(encoder.get("text", encoder)))
-        except (KeyError, TypeError):
+        # An encoder of another kind may have made its vectors by one of texts, as that of documents does.
+        self._recorded = dict(encoder.get("text", encoder))
+        made_by = _text_identity(self._recorded)
+        if made_by is None and not _reads_texts(self._recorded):
             raise EncoderError(
                 f"the vectors of this release come from {encoder.get('model')!r}, which reads no texts",
                 expected="an embedding of texts, made by `semrec embed`",
                 remedy="Search a release of embedded texts: embed them, and name that embedding to `semrec release`.",
-            ) from None
-        self._made_by, self._model, self._device = made_by, model or made_by.model, device
-        self._encoder: TextEncoder | None = None
+            )
+        self._made_by, self._model, self._device = made_by, model, device
+        self._encoder: Encoder | None = None
         self._kept: Lru[str, np.ndarray] = Lru(_KEPT_TEXTS, lambda _: 1)
 
     def warm(self) -> None:
         """Loads the model and makes one call of each shape, so that nobody waits for it later."""
-        for _, length in online_shapes(self._made_by.max_tokens):
+        shapes = online_shapes(self._made_by.max_tokens) if self._made_by else ((1, 16),)
+        for _, length in shapes:
             self._call("word " * (length - 4))
 
     def vectors(self, texts: Sequence[str]) -> np.ndarray:
@@ -88,14 +88,32 @@ class OnlineEncoder:
     def _thread(self) -> ThreadPoolExecutor:
         return single_threads(1, "semrec-encoder")
 
-    def _loaded(self) -> TextEncoder:
+    def _loaded(self) -> Encoder:
         if self._encoder is None:
-            from semrec.encoders.text import TextEncoder  # imports torch
-
-            kind = device_kind_of(resolve_device(self._device))
-            shapes = online_shapes(self._made_by.max_tokens)
-            backend = self._made_by.backend if kind == "cpu" else "torch"
-            dtype = dtype_of_backend(backend, "auto", kind)
-            identity = replace(self._made_by, device_kind=kind, dtype=dtype, backend=backend, shapes=shapes)
-            self._encoder = TextEncoder(identity, resolve_model(self._model), device=self._device)
+            if self._made_by:
+                self._encoder = self._loaded_transformer(self._made_by)
+            else:
+                self._encoder = load_recorded_encoder(self._recorded, model=self._model)
         return self._encoder
+
+    def _loaded_transformer(self, made_by: TextIdentity) -> Encoder:
+        from semrec.encoders.text import TextEncoder  # imports torch
+
+        kind = device_kind_of(resolve_device(self._device))
+        shapes = online_shapes(made_by.max_tokens)
+        backend = made_by.backend if kind == "cpu" else "torch"
+        dtype = dtype_of_backend(backend, "auto", kind)
+        identity = replace(made_by, device_kind=kind, dtype=dtype, backend=backend, shapes=shapes)
+        return TextEncoder(identity, resolve_model(self._model or made_by.model), device=self._device)
+
+
+def _text_identity(recorded: Mapping[str, Any]) -> TextIdentity | None:
+    """The identity of a transformer, which has call shapes of its own online; None for another encoder."""
+    try:
+        return TextIdentity.from_json(dict(recorded))
+    except (KeyError, TypeError):
+        return None
+
+
+def _reads_texts(recorded: Mapping[str, Any]) -> bool:
+    return recorded.get("kind") in ENCODERS and encoder_class(recorded["kind"]).modality == "text"

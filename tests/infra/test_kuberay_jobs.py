@@ -23,6 +23,7 @@ NOT_JOBS = {
     "quarantine",
     "map",
     "archetypes",
+    "distill",  # into a folder of this machine
     "export",  # to a place that its user names
     "init",
     "config",

@@ -20,6 +20,7 @@ VERBS = [
     "config",
     "run",
     "embed",
+    "distill",
     "evaluate",
     "release",
     "score",
