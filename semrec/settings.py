@@ -96,6 +96,10 @@ class EncoderSettings(_Section):
         description="What computes a text's vector: torch, or openvino (an extra), which on CPUs without bfloat16 takes about "
         "half the time and always computes in float32.",
     )
+    ocr: bool = Field(
+        False,
+        description="Whether pages of PDFs without text, such as scans, are read by OCR (an extra), for kind document.",
+    )
     max_tokens: int = Field(
         256,
         ge=8,

@@ -12,8 +12,14 @@ import numpy as np
 from semrec.encoders.base import Encoder, EncoderIdentity, encoder_class
 from semrec.encoders.contents import ContentError, read_ahead, read_content
 from semrec.encoders.devices import DeviceKind
-from semrec.encoders.document_readers import MAX_CPU_S, MAX_DOCUMENT_BYTES, DocumentReaders
-from semrec.encoders.document_text import MAX_CHARS, MAX_PAGES, Document
+from semrec.encoders.document_readers import (
+    MAX_CPU_S,
+    MAX_CPU_S_OF_SCANS,
+    MAX_DOCUMENT_BYTES,
+    DocumentReaders,
+)
+from semrec.encoders.document_text import MAX_CHARS, MAX_PAGES, MAX_SCANNED_PAGES, Document
+from semrec.encoders.ocr import ocr_name
 from semrec.encoders.settings import EmbedSettings
 from semrec.encoders.vectors import normalise_rows
 from semrec.workspace.digests import fingerprint
@@ -35,6 +41,7 @@ class DocumentIdentity:
     window_tokens: int
     max_windows: int = _MAX_WINDOWS
     reader: int = _READER_VERSION
+    ocr: str | None = None  # what reads pages without text
 
     @property
     def dimension(self) -> int:
@@ -56,7 +63,8 @@ class DocumentIdentity:
     def to_json(self) -> dict[str, Any]:
         text = self.text.to_json()
         own = {"window_tokens": self.window_tokens, "max_windows": self.max_windows, "reader": self.reader}
-        return {"kind": self.kind, "model": text["model"], "text": text, **own}
+        scans = {"ocr": self.ocr} if self.ocr else {}
+        return {"kind": self.kind, "model": text["model"], "text": text, **own, **scans}
 
 
 class DocumentEncoder(Encoder):
@@ -67,16 +75,16 @@ class DocumentEncoder(Encoder):
 
     def __init__(self, identity: DocumentIdentity, text: Encoder, *, num_readers: int) -> None:
         self.identity, self._text = identity, text
-        self._readers = DocumentReaders()
+        scans: dict[str, Any] = {"ocr": True, "max_cpu_s": MAX_CPU_S_OF_SCANS} if identity.ocr else {}
+        self._readers = DocumentReaders(**scans)
         self._num_readers = num_readers
         self._reading = ThreadPoolExecutor(num_readers, "semrec-documents")
 
     @classmethod
     def plan(cls, settings: EmbedSettings, *, device_kind: DeviceKind | None = None) -> DocumentIdentity:
         text = encoder_class("text").plan(settings, device_kind=device_kind)
-        return DocumentIdentity(
-            text, settings.max_tokens * 7 // 8
-        )  # the count of tokens is a guess: an eighth to spare
+        window_tokens = settings.max_tokens * 7 // 8  # the count of tokens is a guess: an eighth to spare
+        return DocumentIdentity(text, window_tokens, ocr=ocr_name() if settings.ocr else None)
 
     @classmethod
     def load(
@@ -87,12 +95,15 @@ class DocumentEncoder(Encoder):
 
     @classmethod
     def limits(cls, identity: Mapping[str, Any]) -> dict[str, int]:
-        of_reading = {"max_pages": MAX_PAGES, "max_characters": MAX_CHARS, "max_cpu_s": int(MAX_CPU_S)}
-        return {"max_bytes": MAX_DOCUMENT_BYTES, **of_reading, "max_windows": int(identity["max_windows"])}
+        max_cpu_s = MAX_CPU_S_OF_SCANS if "ocr" in identity else MAX_CPU_S
+        of_reading = {"max_pages": MAX_PAGES, "max_characters": MAX_CHARS, "max_cpu_s": int(max_cpu_s)}
+        of_scans = {"max_scanned_pages": MAX_SCANNED_PAGES} if "ocr" in identity else {}
+        windows = {"max_windows": int(identity["max_windows"])}
+        return {"max_bytes": MAX_DOCUMENT_BYTES, **of_reading, **of_scans, **windows}
 
     @classmethod
     def settings_of(cls, identity: Mapping[str, Any]) -> dict[str, Any]:
-        return {name: identity["text"][name] for name in ("model", "max_tokens")}
+        return {name: identity["text"][name] for name in ("model", "max_tokens")} | {"ocr": "ocr" in identity}
 
     @property
     def device_name(self) -> str:

@@ -16,13 +16,15 @@ from semrec.encoders.contents import ContentError
 from semrec.encoders.document_text import Document, read_document
 from semrec.errors import EncoderError
 
-__all__ = ["MAX_CPU_S", "MAX_DOCUMENT_BYTES", "DocumentReaders"]
+__all__ = ["MAX_CPU_S", "MAX_CPU_S_OF_SCANS", "MAX_DOCUMENT_BYTES", "DocumentReaders"]
 
 MAX_DOCUMENT_BYTES: Final = 256 << 20
 MAX_CPU_S: Final = 60.0
+MAX_CPU_S_OF_SCANS: Final = 240.0  # of `MAX_SCANNED_PAGES` pages
 _MAX_MEMORY_BYTES: Final = 2 << 30
 _START: Final = (
-    "import sys; sys.path[:] = {path!r}; from semrec.encoders.document_readers import serve; serve({limits!r})"
+    "import sys; sys.path[:] = {path!r}; from semrec.encoders.document_readers import serve; "
+    "serve({limits!r}, ocr={ocr!r})"
 )
 
 
@@ -30,11 +32,13 @@ class DocumentReaders:
     """A pool of processes that read documents, started as they are needed. Threads may share it.
 
     `max_cpu_s` are the processor seconds of one file, which a loaded machine does not use up, `max_memory_bytes` the address
-    space of a process.
+    space of a process. `ocr`: whether pages without text are read as images.
     """
 
-    def __init__(self, *, max_cpu_s: float = MAX_CPU_S, max_memory_bytes: int = _MAX_MEMORY_BYTES) -> None:
-        self._limits = (max_cpu_s, max_memory_bytes)
+    def __init__(
+        self, *, max_cpu_s: float = MAX_CPU_S, max_memory_bytes: int = _MAX_MEMORY_BYTES, ocr: bool = False
+    ) -> None:
+        self._limits, self._ocr = (max_cpu_s, max_memory_bytes), ocr
         self._idle: queue.LifoQueue[subprocess.Popen[bytes]] = queue.LifoQueue()
 
     def read(self, data: bytes, uri: str) -> Document:
@@ -72,7 +76,7 @@ class DocumentReaders:
 
     def _started(self) -> subprocess.Popen[bytes]:
         # Without this process's environment: it may hold keys, and a file may take the process over.
-        command = [sys.executable, "-c", _START.format(path=sys.path, limits=self._limits)]
+        command = [sys.executable, "-c", _START.format(path=sys.path, limits=self._limits, ocr=self._ocr)]
         return subprocess.Popen(
             command, env={}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=-1
         )
@@ -98,7 +102,7 @@ class DocumentReaders:
         return f"its reader ended: damaged, or more than {max_memory_bytes >> 20} MiB of memory"
 
 
-def serve(limits: tuple[float, int]) -> None:
+def serve(limits: tuple[float, int], *, ocr: bool) -> None:
     """Answers requests from standard input until it ends: a line of JSON, [number of bytes, suffix], and the bytes.
 
     An answer is a line of JSON: the fields of a Document, or {"reason": ...}. Runs in the process that is limited.
@@ -114,15 +118,15 @@ def serve(limits: tuple[float, int]) -> None:
         data = requests.read(num_bytes)
         # Counts the processor's seconds and then ends the process, also within native code.
         signal.setitimer(signal.ITIMER_PROF, max_cpu_s)
-        answer = json.dumps(_answer(data, suffix)).encode()
+        answer = json.dumps(_answer(data, suffix, ocr)).encode()
         signal.setitimer(signal.ITIMER_PROF, 0)
         answers.write(answer + b"\n")
         answers.flush()
 
 
-def _answer(data: bytes, suffix: str) -> dict[str, Any]:
+def _answer(data: bytes, suffix: str, ocr: bool) -> dict[str, Any]:
     try:
-        return asdict(read_document(data, suffix))
+        return asdict(read_document(data, suffix, ocr=ocr))
     except ContentError as error:
         return {"reason": error.reason}
     except ImportError as error:

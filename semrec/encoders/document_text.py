@@ -12,17 +12,21 @@ import re
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 from xml.etree import ElementTree
 from xml.parsers import expat
 
 from semrec.encoders.contents import ContentError
 
-__all__ = ["MAX_CHARS", "MAX_PAGES", "Document", "read_document"]
+__all__ = ["MAX_CHARS", "MAX_PAGES", "MAX_SCANNED_PAGES", "Document", "read_document"]
 
 #: More are a catalogue or an archive, and no item of one.
 MAX_PAGES: Final = 5_000
 MAX_CHARS: Final = 20_000_000  # of the text of one document
+MAX_SCANNED_PAGES: Final = 32  # of one document, its first: each takes seconds
+_OCR_SCALE: Final = 150 / 72  # 150 dots an inch: at 100 words run together
+_MAX_SCAN_PIXELS: Final = 8_000_000  # of a page, which is shrunk to them
 _MAX_PART_BYTES: Final = 64 << 20  # of one unpacked file of a .docx
 _HTML: Final = (".html", ".htm", ".xhtml")
 _MARKDOWN: Final = (".md", ".markdown")
@@ -44,12 +48,13 @@ class Document:
     language: str = ""
 
 
-def read_document(data: bytes, suffix: str) -> Document:
+def read_document(data: bytes, suffix: str, *, ocr: bool = False) -> Document:
     """Reads a document, whose kind its first bytes say, or else the suffix of its name, such as `.md`.
 
-    Raises ContentError for what is none, is damaged, encrypted or too large, or has no text, such as scanned pages.
+    `ocr`: whether pages of a PDF that have no text are read as images, MAX_SCANNED_PAGES at most. Raises ContentError for what
+    is none, is damaged, encrypted or too large, or has no text.
     """
-    document = _reader_of(data, suffix.lower())(data)
+    document = _reader_of(data, suffix.lower(), ocr)(data)
     if sum(map(len, document.pages)) > MAX_CHARS:
         raise ContentError(f"more than {MAX_CHARS:,} characters")
     if not any(page.strip() for page in document.pages):
@@ -57,9 +62,9 @@ def read_document(data: bytes, suffix: str) -> Document:
     return document
 
 
-def _reader_of(data: bytes, suffix: str) -> Callable[[bytes], Document]:
+def _reader_of(data: bytes, suffix: str, ocr: bool) -> Callable[[bytes], Document]:
     if b"%PDF-" in data[:1024]:
-        return _read_pdf
+        return partial(_read_pdf, ocr=ocr)
     if data.startswith(b"PK\x03\x04"):
         return _read_docx
     if suffix in _HTML or re.match(rb"\s*(<!doctype html|<html)", data[:1024], re.IGNORECASE):
@@ -71,7 +76,7 @@ def _reader_of(data: bytes, suffix: str) -> Callable[[bytes], Document]:
     return _read_markdown if suffix in _MARKDOWN else _read_text
 
 
-def _read_pdf(data: bytes) -> Document:
+def _read_pdf(data: bytes, *, ocr: bool) -> Document:
     import pypdfium2
 
     try:
@@ -84,18 +89,31 @@ def _read_pdf(data: bytes) -> Document:
         about = pdf.get_metadata_dict()
         return Document(
             "pdf",
-            tuple(_pages_of(pdf)),
+            tuple(_pages_of(pdf, ocr)),
             about["Title"].strip(),
             _names(about["Author"]),
             _pdf_date(about["CreationDate"]),
         )
 
 
-def _pages_of(pdf: Any) -> Iterator[str]:
+def _pages_of(pdf: Any, ocr: bool) -> Iterator[str]:
     """The text of each page. A page is closed at once: of a book all would take gigabytes."""
+    num_scans = 0
     for number in range(len(pdf)):
         with contextlib.closing(pdf[number]) as page, contextlib.closing(page.get_textpage()) as text:
-            yield text.get_text_bounded().replace("\r\n", "\n")
+            written = text.get_text_bounded().replace("\r\n", "\n")
+            if ocr and not written.strip() and num_scans < MAX_SCANNED_PAGES:
+                num_scans += 1
+                written = _scanned_text(page)
+            yield written
+
+
+def _scanned_text(page: Any) -> str:
+    from semrec.encoders.ocr import recognised_text
+
+    num_pixels = page.get_width() * page.get_height() * _OCR_SCALE**2
+    scale = _OCR_SCALE * min(1.0, (_MAX_SCAN_PIXELS / max(num_pixels, 1)) ** 0.5)
+    return recognised_text(page.render(scale=scale, rev_byteorder=False).to_numpy())
 
 
 def _pdf_date(text: str) -> str:

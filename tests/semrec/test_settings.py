@@ -33,6 +33,7 @@ KEYS = [
     "encoder.image_model",
     "encoder.dtype",
     "encoder.backend",
+    "encoder.ocr",
     "encoder.max_tokens",
     "encoder.beside",
     "release.eligibility",
@@ -75,7 +76,7 @@ def test_a_workspace_without_a_file_has_the_defaults(storage: Storage) -> None:
     assert not has_settings(storage)
     settings = read_settings(storage)
     assert [value_text(setting_value(settings, key)) for key in KEYS] == [
-        *("text", "all-MiniLM-L6-v2", "efficientnet-lite0", "auto", "torch", "256", ""),
+        *("text", "all-MiniLM-L6-v2", "efficientnet-lite0", "auto", "torch", "False", "256", ""),
         *("platform", "180", "", "", "auto"),
         *("auto", "5000", "True", "20000", "0.1", "", "", "", "", "", "", ""),
         *("20", "8", "", "False", "0.01"),

@@ -14,6 +14,7 @@ from semrec.bench.content import pdf_of
 from semrec.encoders.document import DocumentEncoder, windows_of
 from semrec.encoders.document_text import Document
 from semrec.encoders.settings import EmbedSettings
+from semrec.errors import EncoderError
 from semrec.online.search import OnlineEncoder
 
 pytest.importorskip("pypdfium2", reason="NOT TESTED: pypdfium2 is absent; pip install 'semrec[documents]'")
@@ -56,6 +57,18 @@ class TestDocumentEncoder(EncoderContract):
         pdf, page = encoder.metadata(contents[0]), encoder.metadata(contents[2])
         assert (pdf["format"], pdf["num_pages"]) == ("pdf", 2)
         assert (page["format"], page["title"], page["num_characters"]) == ("html", "Sea", len(SEA))
+
+
+def test_what_reads_scans_is_part_of_the_identity(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("semrec.encoders.ocr.version", lambda package: "7")
+    plain, reading = (DocumentEncoder.plan(SETTINGS.model_copy(update={"ocr": ocr})) for ocr in (False, True))
+    assert "ocr" not in plain.to_json() and reading.to_json()["ocr"] == "rapidocr_onnxruntime 7"
+    assert DocumentEncoder.settings_of(reading.to_json())["ocr"]
+    assert DocumentEncoder.limits(reading.to_json()).items() > {"max_scanned_pages": 32, "max_cpu_s": 240}.items()
+    monkeypatch.undo()
+    monkeypatch.setattr("semrec.encoders.ocr._PACKAGE", "no-such-package")
+    with pytest.raises(EncoderError, match="no-such-package, which reads scanned pages"):
+        DocumentEncoder.plan(SETTINGS.model_copy(update={"ocr": True}))
 
 
 def test_windows_hold_every_word_of_a_document() -> None:

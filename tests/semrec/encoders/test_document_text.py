@@ -13,7 +13,7 @@ from generated_documents import docx_of
 from semrec.bench.content import pdf_of
 from semrec.encoders.contents import ContentError
 from semrec.encoders.document_readers import DocumentReaders
-from semrec.encoders.document_text import Document
+from semrec.encoders.document_text import Document, read_document
 
 pytest.importorskip("pypdfium2", reason="NOT TESTED: pypdfium2 is absent; pip install 'semrec[documents]'")
 pytest.importorskip("selectolax", reason="NOT TESTED: selectolax is absent; pip install 'semrec[documents]'")
@@ -22,6 +22,20 @@ PAGE = b"""<!doctype html><html lang="fr"><head><meta charset="iso-8859-1"><titl
 <meta name="Author" content="Ann Bell; C. Day"><meta name="date" content="2020-01-02T00:00"><style>p{}</style></head>
 <body><script>let hidden</script><h1>Un</h1><p>deux <b>trois</b></p></body></html>"""
 MARKDOWN = "# Café\n\nA *short* story.\n\n- one\n- two\n"
+
+
+SCAN = ["A sailor crosses the ocean", "in a small boat at night."]
+
+
+def scan_of(lines: list[str]) -> bytes:
+    """A PDF of one page that is an image of lines of text."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    page, file = Image.new("RGB", (1240, 400), "white"), io.BytesIO()
+    for number, line in enumerate(lines):
+        ImageDraw.Draw(page).text((100, 100 + 80 * number), line, fill="black", font=ImageFont.load_default(size=40))
+    page.save(file, "PDF", resolution=150)
+    return file.getvalue()
 
 
 @pytest.fixture(scope="module")
@@ -111,3 +125,22 @@ def test_a_file_beyond_a_limit_ends_no_other(paragraphs: list[str], limits: dict
         with pytest.raises(ContentError, match=reason):
             readers.read(docx_of(paragraphs), "/large.docx")
         assert readers.read(b"small", "/a.txt").pages == ("small",)
+
+
+def test_scanned_pages_are_read_where_it_is_asked_for(readers: DocumentReaders) -> None:
+    pytest.importorskip("rapidocr_onnxruntime", reason="NOT TESTED: pip install 'semrec[ocr]'")
+    with pytest.raises(ContentError, match="no text"):
+        readers.read(scan_of(SCAN), "/scan.pdf")
+    with closing(DocumentReaders(ocr=True)) as reading:
+        (page,) = reading.read(scan_of(SCAN), "/scan.pdf").pages
+        assert page.replace(" ", "") == "\n".join(SCAN).replace(" ", "")
+        assert reading.read(pdf_of(["Written"]), "/any").pages == ("Written",)
+        with pytest.raises(ContentError, match="no text"):
+            reading.read(scan_of([]), "/scan.pdf")
+
+
+def test_at_most_so_many_pages_of_a_document_are_read_as_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("semrec.encoders.ocr.recognised_text", lambda pixels: f"read {pixels.shape[2]}")
+    monkeypatch.setattr("semrec.encoders.document_text.MAX_SCANNED_PAGES", 2)
+    pages = read_document(pdf_of(["", "Written", "", ""]), ".pdf", ocr=True).pages
+    assert pages == ("read 3", "Written", "read 3", "")

@@ -39,7 +39,7 @@ def model_copy(tmp_path) -> Path:
         (
             {"modle": "x"},
             InputError,
-            "expected one of kind, model, image_model, dtype, backend, max_tokens, beside, device",
+            "expected one of kind, model, image_model, dtype, backend, ocr, max_tokens, beside, device",
         ),
     ],
 )
@@ -56,6 +56,7 @@ def test_settings_have_the_documented_defaults():
         "device": "auto",
         "dtype": "auto",
         "backend": "torch",
+        "ocr": False,
         "max_tokens": 256,
         "beside": (),
     }
