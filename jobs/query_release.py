@@ -133,7 +133,7 @@ def _mode_and_vector(served: OnlineRelease, text: str, mode: Any) -> tuple[Any, 
     if mode == "words":
         return mode, None
     try:
-        encoder = OnlineEncoder(served.release.manifest.encoder)
+        encoder = OnlineEncoder.of_release(served.release)
     except EncoderError:
         if mode is not None:
             raise

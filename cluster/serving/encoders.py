@@ -113,7 +113,7 @@ def encoder_of(release: Release) -> str:
 
 def online_encoder(release: Release) -> OnlineEncoder:
     """The release's own encoder, loaded when it is first used."""
-    return OnlineEncoder(release.manifest.encoder)
+    return OnlineEncoder.of_release(release)
 
 
 def _checked(vector: np.ndarray, dimension: int) -> np.ndarray:

@@ -84,7 +84,7 @@ def bench_search(served: OnlineRelease, retrieval: RetrievalSet) -> list[SearchB
 
 def searches_of(served: OnlineRelease) -> dict[SearchMode, Callable[[str], list[str]]]:
     """Each mode of search: from a text to the ids of the first ten items."""
-    encoder, released = OnlineEncoder(served.release.manifest.encoder), OverlayView.empty()
+    encoder, released = OnlineEncoder.of_release(served.release), OverlayView.empty()
     encoder.warm()
 
     def by_mode(mode: SearchMode) -> Callable[[str], list[str]]:

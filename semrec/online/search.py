@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, Final
+from pathlib import Path
+from typing import Any, Final, Self
 
 import numpy as np
 
@@ -17,6 +18,8 @@ from semrec.encoders.sources import resolve_model
 from semrec.errors import EncoderError, InputError
 from semrec.online.encoders import load_recorded_encoder
 from semrec.online.lru import Lru
+from semrec.release.reader import Release
+from semrec.settings import read_settings
 from semrec.torch_threads import single_threads
 
 __all__ = ["OnlineEncoder", "online_shapes"]
@@ -54,6 +57,14 @@ class OnlineEncoder:
         self._made_by, self._model, self._device = made_by, model, device
         self._encoder: Encoder | None = None
         self._kept: Lru[str, np.ndarray] = Lru(_KEPT_TEXTS, lambda _: 1)
+
+    @classmethod
+    def of_release(cls, release: Release) -> Self:
+        """The encoder of a release; a model that is a local folder is where the workspace's settings say. Raises as above."""
+        encoder, model = release.manifest.encoder, read_settings(release.storage).encoder.model
+        recorded = encoder.get("text", encoder).get("model")
+        is_folder = Path(model).is_dir() and Path(model).resolve().name == recorded
+        return cls(encoder, model=model if is_folder else None)
 
     def warm(self) -> None:
         """Loads the model and makes one call of each shape, so that nobody waits for it later."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -17,6 +19,9 @@ from semrec.encoders.settings import EmbedSettings
 from semrec.encoders.static import StaticEncoder
 from semrec.errors import EncoderError, InputError
 from semrec.online.search import OnlineEncoder
+from semrec.release.reader import Release
+from semrec.settings import Settings, change_settings, write_settings
+from semrec.workspace.folder import Workspace
 
 model2vec = pytest.importorskip("model2vec", reason="NOT TESTED: pip install 'semrec[distill]'")
 
@@ -107,6 +112,17 @@ def test_words_of_a_search_have_the_same_vectors(folder: Path) -> None:
     assert online.vectors(TEXTS[:2]).tobytes() == encoder.embed(TEXTS[:2])[0].tobytes()
     with pytest.raises(EncoderError, match="other weights"):
         OnlineEncoder({**encoder.identity.to_json(), "weights_sha256": "0" * 64}, model=str(folder)).vector("a letter")
+
+
+def test_a_search_finds_the_model_where_the_settings_say(folder: Path, tmp_path: Path) -> None:
+    workspace, encoder = Workspace.create(str(tmp_path / "w")), encoder_of(folder)
+    manifest = SimpleNamespace(encoder=encoder.identity.to_json())
+    release = cast(Release, SimpleNamespace(manifest=manifest, storage=workspace.storage))
+    for model, expected in (("all-MiniLM-L6-v2", None), (str(tmp_path), None), (str(folder), str(folder))):
+        write_settings(workspace.storage, change_settings(Settings(), {"encoder.model": model}))
+        assert OnlineEncoder.of_release(release)._model == expected
+    online = OnlineEncoder.of_release(release)
+    assert online.vectors(TEXTS[:1]).tobytes() == encoder.embed(TEXTS[:1])[0].tobytes()
 
 
 def test_another_model_is_no_static_one(tmp_path: Path) -> None:
