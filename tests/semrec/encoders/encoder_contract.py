@@ -131,9 +131,9 @@ class EncoderContract:
         modality = encoder_class(self.settings.kind).modality
         workspace = Workspace.create(str(tmp_path / "w"))
         rows = [
-            ItemRow(f"item-{n}", text=content)
+            ItemRow(f"item-{n}", f"number {n}", content)
             if modality == "text"
-            else ItemRow(f"item-{n}", content={modality: content})
+            else ItemRow(f"item-{n}", f"number {n}", content={modality: content})
             for n, content in enumerate(contents)
         ]
         import_items(workspace, rows)
