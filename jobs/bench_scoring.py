@@ -3,6 +3,7 @@
 semrec bench scoring --json scoring.json --plot scoring.svg
 semrec bench compression --workspace W
 semrec bench fuzz --minutes 10
+semrec bench gpu-host
 """
 
 from __future__ import annotations
@@ -123,6 +124,22 @@ def fuzz_scoring(
     say((machine(), "dim"))
     if report.faults:
         raise typer.Exit(1)
+
+
+@app.command("gpu-host")
+@exit_on_error
+def gpu_host(
+    items: Annotated[int, typer.Option(min=1, help="Generated items.")] = 62_423,
+    users: Annotated[int, typer.Option(min=1, help="Users scored per round.")] = 162_541,
+    k: Annotated[int, typer.Option(min=1, help="Results per user.")] = 100,
+    rounds: Rounds = 5,
+    json: Json = None,
+) -> None:
+    """What the host does in a run of the cuda engine, one thread of it; nothing of a GPU runs or is needed."""
+    from semrec.bench.gpu_host import bench_gpu_host
+
+    rows = bench_gpu_host(items, users, min(k, items), rounds=rounds)
+    show_rows("the host's work for the cuda engine", [asdict(row) for row in rows], json)
 
 
 def _scoring_problem(

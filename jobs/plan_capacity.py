@@ -4,6 +4,7 @@ semrec plan --items 62423 --users 162541 --accelerator l4
 semrec plan -w W --accelerator cpu --calibrate          # measures this machine; later runs print predicted against actual
 semrec plan --items 1e8 --users 1e9 --accelerator h100 --plot plan.png
 semrec plan --items 1e8 --users 1e9 --accelerator h100 --budget 2000 --spot
+semrec plan --kernel --items 62423 --users 162541
 semrec plan --serve --qps 1e5 --items 62423 --accelerator cpu --measured serving.json --soak soak.json
 """
 
@@ -79,11 +80,20 @@ def main(
     soak: Annotated[
         Path | None, typer.Option(help="With --serve: hold the simulation against `semrec bench soak --json FILE`.")
     ] = None,
+    kernel: Annotated[
+        bool, typer.Option("--kernel", help="The least that each pass of the cuda engine takes, on five kinds of GPU.")
+    ] = False,
     zones: Annotated[int, typer.Option(min=2, help="With --serve: zones, of which one may be lost.")] = 3,
 ) -> None:
     """Say what a run or a service takes before it is launched, and what breaks first as it grows."""
     from semrec import planning as capacity
 
+    if kernel:
+        from jobs.kernel_table import show_predictions
+
+        work = _workload(workspace, items, users, dimension, k or _k_of(workspace))
+        show_predictions(work.num_items, work.num_users, work.dimension, work.k, json_file)
+        return
     if plot:
         if devices is not None or budget is not None:
             raise typer.BadParameter("--plot draws the curve: leave --devices and --budget out")

@@ -2,9 +2,10 @@
 
 python -m semrec.bench.gpu --json gpu.json
 
-Compares the engine with the reference on generated data, then times its coarse kernel, whole runs from vectors to lists in
-host memory, and single queries. Every figure is a median of rounds after a warm-up. Exits 1 without a GPU, and when any
-result differs from the reference.
+Measures what the host does by itself, compares the engine with the reference on generated data, then times its coarse kernel
+and what finishes lists beside what data sheets promise (`scoring.cuda.roofline`), whole runs from vectors to lists in host
+memory, and single queries. Every figure is a median of rounds after a warm-up. Exits 1 without a GPU, and when any result
+differs from the reference.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -23,11 +25,14 @@ from typing import Any, Final
 import numpy as np
 import torch
 
+from semrec.bench.gpu_host import bench_gpu_host
 from semrec.bench.workloads import DATA, VARIANTS, ScoringProblem, Variant, generated_problem
 from semrec.errors import SemrecError
 from semrec.machine import machine
+from semrec.scoring.cuda.block import Pairs, PassMode
 from semrec.scoring.cuda.engine import CudaEngine
 from semrec.scoring.cuda.items import DeviceShard
+from semrec.scoring.cuda.roofline import KernelProblem, formats_of, gpu_of, predict_passes
 from semrec.scoring.formats import get_format
 from semrec.scoring.formats.check import usable_formats
 from semrec.scoring.reference import ReferenceEngine
@@ -53,8 +58,10 @@ Row = dict[str, Any]
 def measure() -> Iterator[Row]:
     """All rows, in order. Raises DeviceError without a GPU."""
     CudaEngine(ItemShard.from_vectors(np.ones((1, 1), np.float32)))  # says at once what is missing
+    yield from ({"what": "work of the host alone", **asdict(row)} for row in bench_gpu_host(*MOVIELENS, K))
     yield from _checks()
     yield from _kernel_rates()
+    yield from _finish_rates()
     for (num_items, num_users), all_users in ((MOVIELENS, None), (MILLION, ALL_USERS)):
         problem = generated_problem("clusters", num_items, num_users, dimension=DIMENSION)
         yield from _whole_runs(problem, all_users)
@@ -100,13 +107,54 @@ def _kernel_rates() -> Iterator[Row]:
     size = {"queries": _KERNEL_QUERIES, "items": num_items, "dimension": DIMENSION}
     taken_s = _device_seconds(lambda: torch.mm(left, right.T, out=out))
     yield {"what": "torch.mm", "coarse": "bfloat16", **size, "tflop_per_s": operations / taken_s / 1e12}
-    for coarse, tile, mode in product(("bfloat16", "int8"), _TILES, ("MAXIMA", "COLLECT", "COUNT")):
+    for coarse, tile, mode in product(("bfloat16", "int8"), _TILES, PassMode):
         launch = _pass(DeviceShard(shard, get_format(coarse), torch.device("cuda"), DIMENSION), mode, *tile)
-        row = {"what": "coarse kernel", "coarse": coarse, "mode": mode, "tile": f"{tile[0]} x {tile[1]}", **size}
-        yield {**row, "tflop_per_s": operations / _device_seconds(launch) / 1e12}
+        row = {"what": "coarse kernel", "coarse": coarse, "mode": mode.name, "tile": f"{tile[0]} x {tile[1]}", **size}
+        taken_s = _device_seconds(launch)
+        problem = KernelProblem(num_items, _KERNEL_QUERIES, DIMENSION, K, coarse)
+        yield {**row, "tflop_per_s": operations / taken_s / 1e12, **_beside_prediction("product", taken_s, problem)}
 
 
-def _pass(items: DeviceShard, mode: str, tile_queries: int, tile_items: int) -> Callable[[], None]:
+def _finish_rates() -> Iterator[Row]:
+    """The canonical scores of as many candidates as generated users have, and their ranks."""
+    num, num_items = _KERNEL_QUERIES, MOVIELENS[0]
+    problem = KernelProblem(num_items, num, DIMENSION, K)
+    rng = np.random.default_rng(0)
+    engine = CudaEngine(ItemShard.from_vectors(rng.standard_normal((num_items, DIMENSION), dtype=np.float32)))
+    count = int(problem.candidates)
+    on_gpu = partial(torch.tensor, dtype=torch.int32, device="cuda")
+    pairs = Pairs(
+        on_gpu(np.full(num, count)),
+        on_gpu(np.arange(num) * count),
+        on_gpu(rng.integers(0, num_items, num * count)),
+        on_gpu(np.repeat(np.arange(num), count)),
+        torch.tensor([num * count], device="cuda"),
+    )
+    vectors = torch.randn(num, DIMENSION, device="cuda")
+    keys = engine.launches.score(pairs, vectors)
+    row = {"queries": num, "items": num_items, "dimension": DIMENSION, "candidates": count, "k": K}
+    for what, launch in (
+        ("finish", partial(engine.launches.score, pairs, vectors)),
+        ("rank", partial(engine.launches.rank, pairs, keys, K)),
+    ):
+        yield {"what": what, **row, **_beside_prediction(what, _device_seconds(launch), problem)}
+
+
+def _beside_prediction(what: str, taken_s: float, problem: KernelProblem) -> Row:
+    """The milliseconds of a pass, those that the model predicts for it on this GPU, and how much of them was reached."""
+    gpu = gpu_of(torch.cuda.get_device_name())
+    if gpu is None or problem.coarse not in formats_of(gpu):
+        return {"ms": taken_s * 1e3}
+    predicted = next(each for each in predict_passes(gpu, problem) if each.what == what)
+    reached = {
+        "predicted_ms": predicted.seconds * 1e3,
+        "limit": predicted.limit,
+        "reached": predicted.seconds / taken_s,
+    }
+    return {"ms": taken_s * 1e3, **reached}
+
+
+def _pass(items: DeviceShard, mode: PassMode, tile_queries: int, tile_items: int) -> Callable[[], None]:
     """One launch of the coarse kernel over all items; COLLECT gives the maxima, too, as the engine asks for."""
     from semrec.scoring.cuda import coarse_kernels as kernels
 
@@ -126,8 +174,8 @@ def _pass(items: DeviceShard, mode: str, tile_queries: int, tile_items: int) -> 
             coarse, items.coarse_ID, items.low_ID, ones, items.scale_I, zeros, zeros, zeros, sample.norm_W,
             sample.residual_W, words, sample.num_words, thresholds, maxima, reach, counts, sample.num_rows,
             sample.num_words, tiles, 1, D=items.padded, BQ=tile_queries, BI=tile_items, BD=64, G=32,
-            JOIN_HALVES=form.join_halves, INTEGER=form.integer, SCALED=form.scaled, MODE=getattr(kernels, mode).value,
-            WITH_MAXIMA=mode != "COUNT", WIDEN=False, num_warps=8, num_stages=3,
+            JOIN_HALVES=form.join_halves, INTEGER=form.integer, SCALED=form.scaled, MODE=int(mode),
+            WITH_MAXIMA=mode != PassMode.COUNT, WIDEN=False, num_warps=8, num_stages=3,
         )  # fmt: skip
 
     return launch
@@ -143,7 +191,9 @@ def _whole_runs(problem: ScoringProblem, all_users: int | None) -> Iterator[Row]
         found = engine.top_k(queries, K)
         rate = num_users / _host_seconds(partial(engine.top_k, queries, K))
         at = {"variant": variant, "coarse": coarse, **size}
-        yield {"what": "whole run", **at, "users_per_s": rate, **_effort(found)}
+        kernel_problem = KernelProblem(problem.items.num_items, num_users, DIMENSION, K, coarse)
+        beside = _beside_prediction("device", num_users / rate, kernel_problem)
+        yield {"what": "whole run", **at, "users_per_s": rate, **beside, **_effort(found)}
         if all_users:
             yield {"what": f"PROJECTED from {num_users:,} users to {all_users:,}", **at, "seconds": all_users / rate}
         del engine  # its memory is the next one's

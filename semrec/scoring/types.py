@@ -17,7 +17,18 @@ from semrec.scoring.halves import join_halves, split_halves
 _CHECKED_ROWS = 65_536
 _ENCODED_ROWS = 8_192
 
-__all__ = ["ItemShard", "Queries", "Targets", "TopK", "check_queries", "rows_not_finite", "select_top_k", "take_lists"]
+__all__ = [
+    "ItemShard",
+    "Queries",
+    "Targets",
+    "TopK",
+    "check_queries",
+    "check_query_shapes",
+    "query_not_finite",
+    "rows_not_finite",
+    "select_top_k",
+    "take_lists",
+]
 
 
 @dataclass(frozen=True)
@@ -284,6 +295,14 @@ def check_queries(queries: Queries, k: int, shard: ItemShard) -> None:
 
     Raises DeviceError in a thread that flushes subnormal numbers to zero: scores would lose their bytes.
     """
+    check_query_shapes(queries, k, shard)
+    bad_rows = rows_not_finite(queries.vectors_QD)
+    if len(bad_rows):
+        raise query_not_finite(int(bad_rows[0]))
+
+
+def check_query_shapes(queries: Queries, k: int, shard: ItemShard) -> None:
+    """`check_queries` without a look at the vectors, for an engine that finds out by itself whether they are finite."""
     if k < 1:
         raise InputError(f"K = {k}", expected="at least 1", remedy="Ask for one result or more.")
     if queries.vectors_QD.shape[1] != shard.dimension:
@@ -298,8 +317,16 @@ def check_queries(queries: Queries, k: int, shard: ItemShard) -> None:
             expected=f"{shard.words_IW.shape[1]}, as the items have",
             remedy="Use users and items of one release.",
         )
-    _check_queries_finite(queries.vectors_QD)
     _check_subnormals()
+
+
+def query_not_finite(query: int) -> InputError:
+    """The error of a query whose vector holds NaN or infinity."""
+    return InputError(
+        f"the vector of query {query} is not finite",
+        expected="finite float32 vectors",
+        remedy="Find out why the user's vector broke: it has no order of items.",
+    )
 
 
 def rows_not_finite(vectors_ID: np.ndarray) -> np.ndarray:
@@ -309,16 +336,6 @@ def rows_not_finite(vectors_ID: np.ndarray) -> np.ndarray:
         is_finite = np.isfinite(vectors_ID[start : start + _CHECKED_ROWS]).all(axis=1)
         bad_rows.append(np.flatnonzero(~is_finite) + start)
     return np.concatenate(bad_rows)
-
-
-def _check_queries_finite(vectors_QD: np.ndarray) -> None:
-    bad_rows = rows_not_finite(vectors_QD)
-    if len(bad_rows):
-        raise InputError(
-            f"the vector of query {bad_rows[0]} is not finite",
-            expected="finite float32 vectors",
-            remedy="Find out why the user's vector broke: it has no order of items.",
-        )
 
 
 def _check_subnormals() -> None:

@@ -1,20 +1,31 @@
-"""One block of queries of the CUDA engine: what it holds on the device, and its results."""
+"""What the CUDA engine holds on the device of one block of queries, and what a pass over the items computes for it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import IntEnum
 
-import numpy as np
 import torch
 
-from semrec.scoring.types import TopK
+from semrec.scoring.cuda.results import DenseLists
 
-__all__ = ["Block", "Pairs", "PendingBlock", "ragged"]
+__all__ = ["Block", "Pairs", "PassMode", "PendingBlock"]
+
+
+class PassMode(IntEnum):
+    """What `coarse_pass` computes of the scores of all pairs."""
+
+    MAXIMA = 0  # the largest of groups
+    COLLECT = 1  # the candidates
+    COUNT = 2  # the items before a target
 
 
 @dataclass(frozen=True)
 class Block:
-    """Queries on the device; beyond `num_queries` everything but the vectors is padded to whole tiles with zeros."""
+    """Queries on the device; beyond `num_queries` everything but the vectors is padded to whole tiles with zeros.
+
+    `threshold_Q` is raised by passes over the items. `is_finite_Q` int32: 0 for a vector that holds NaN or infinity.
+    """
 
     num_queries: int
     vectors_QD: torch.Tensor
@@ -23,10 +34,17 @@ class Block:
     a_Q: torch.Tensor
     b_Q: torch.Tensor
     c_Q: torch.Tensor
+    threshold_Q: torch.Tensor
+    is_finite_Q: torch.Tensor
 
     @property
     def bounds(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         return self.a_Q, self.b_Q, self.c_Q
+
+    @property
+    def padded(self) -> int:
+        """The queries of whole tiles."""
+        return len(self.scale_Q)
 
 
 @dataclass(frozen=True)
@@ -42,17 +60,17 @@ class Pairs:
 
 @dataclass(frozen=True)
 class PendingBlock:
-    """A block whose kernels still run: `host` is being filled by copies, `words_QW` holds the candidates' bits."""
+    """A block whose kernels still run.
+
+    It holds the queries from `first_query` of the call on. Copies fill `lists`, from query `first` of these on, and `host_3Q`,
+    int32: of each query whether it is finite, how many candidates it has and where they are listed; they are done at `copied`.
+    `words_QW` holds the candidates' bits.
+    """
 
     block: Block
     words_QW: torch.Tensor
-    host: tuple[torch.Tensor, ...]
+    lists: DenseLists
+    first_query: int
+    first: int
+    host_3Q: tuple[torch.Tensor, torch.Tensor, torch.Tensor]
     copied: torch.cuda.Event | None
-
-
-def ragged(lengths: np.ndarray, rows_QK: np.ndarray, scores_QK: np.ndarray, k: int) -> TopK:
-    """Results of queries with `lengths` candidates each, of which the first K stand in the rows of `rows_QK`, `scores_QK`."""
-    list_lengths = np.minimum(lengths, k).astype(np.int64)
-    is_filled = np.arange(rows_QK.shape[1]) < list_lengths[:, None]
-    offsets = np.concatenate([[0], np.cumsum(list_lengths)]).astype(np.int64)
-    return TopK(offsets, rows_QK[is_filled], scores_QK[is_filled], int(lengths.sum()))

@@ -60,15 +60,15 @@ def raise_thresholds(  # type: ignore[no-untyped-def]
 
 @triton.jit
 def collect_candidates(  # type: ignore[no-untyped-def]
-    candidates_QW, maxima_QG, norm_W, residual_W, a_Q, b_Q, c_Q, threshold_Q, count_Q, start_Q, row_N, query_N, total,
+    candidates_QW, maxima_QG, norm_W, residual_W, a_Q, b_Q, c_Q, threshold_Q, count_Q, start_Q, row_N, query_N, totals,
     num_words, max_candidates, capacity, PER_WORD: tl.constexpr, FILTER: tl.constexpr, BLOCK: tl.constexpr
 ):  # fmt: skip
     """Lists the rows whose bits are set, ascending, of one query per program; with FILTER only those of groups whose best may
     reach `threshold_Q`, and the bits of the others are cleared.
 
     Fills `count_Q`, and `start_Q` with where in `row_N` and `query_N` they begin: -1 when they are more than
-    `max_candidates`, or do not fit into what is left of `capacity`, the length of the list. `total` counts what queries have
-    reserved.
+    `max_candidates`, or do not fit into what is left of `capacity`, the length of the list. `totals`, int64 [2], counts
+    what queries have reserved, and becomes where the last listed pair ends: behind it nothing is filled in.
     """
     q = tl.program_id(0).to(tl.int64)
     count = tl.zeros((), tl.int32)
@@ -92,13 +92,12 @@ def collect_candidates(  # type: ignore[no-untyped-def]
         count += tl.sum(count_bits(words), axis=0)
         start += BLOCK
     reserved = tl.where(count <= max_candidates, count, 0).to(tl.int64)
-    position = tl.atomic_add(
-        total, reserved
-    )  # in any order: a query's results do not depend on where its candidates lie
+    position = tl.atomic_add(totals, reserved)  # in any order: results do not depend on where candidates lie
     fits = (count <= max_candidates) & (position + reserved <= capacity)
     tl.store(count_Q + q, count)
     tl.store(start_Q + q, tl.where(fits, position, -1))
     if fits:
+        tl.atomic_max(totals + 1, position + reserved)
         tl.debug_barrier()  # the words were written above
         start = 0
         while start < num_words:

@@ -12,12 +12,10 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from semrec.scoring.cuda.block import PassMode
 from semrec.scoring.formats.base import LARGEST_BOUNDED, TINY, QueryEncoding
 
 __all__ = [
-    "COLLECT",
-    "COUNT",
-    "MAXIMA",
     "coarse_pass",
     "eligible_words",
     "hide_seen",
@@ -28,10 +26,8 @@ __all__ = [
 _HIGH_HALF = tl.constexpr(int(QueryEncoding.HIGH_HALF))
 _CODES = tl.constexpr(int(QueryEncoding.CODES))
 
-# What a pass over the items computes: the largest scores of groups; the candidates; the items before a target.
-MAXIMA = tl.constexpr(0)
-COLLECT = tl.constexpr(1)
-COUNT = tl.constexpr(2)
+_MAXIMA = tl.constexpr(int(PassMode.MAXIMA))
+_COUNT = tl.constexpr(int(PassMode.COUNT))
 
 _TINY = tl.constexpr(TINY)
 _UP = tl.constexpr(1 + 2.0**-20)  # makes up for the rounding of a norm to float32
@@ -74,11 +70,12 @@ def min_coarse(threshold, error):  # type: ignore[no-untyped-def]
 
 @triton.jit
 def prepare_queries(  # type: ignore[no-untyped-def]
-    vectors_QD, coarse_QD, scale_Q, a_Q, b_Q, c_Q, affine, num_queries,
+    vectors_QD, coarse_QD, scale_Q, a_Q, b_Q, c_Q, threshold_Q, is_finite_Q, affine, num_queries,
     D: tl.constexpr, PADDED: tl.constexpr, BLOCK: tl.constexpr, ENCODING: tl.constexpr
 ):  # fmt: skip
     """One query per program: its coarse form, as ENCODING has it, padded with zeros, its scale, and the bounds a, b and c,
-    each `affine[0] + affine[1] norm + affine[2] residual` with a row of `affine`, float32 [3, 3].
+    each `affine[0] + affine[1] norm + affine[2] residual` with a row of `affine`, float32 [3, 3]. `threshold_Q` becomes
+    minus infinity, `is_finite_Q` 0 for a vector that holds NaN or infinity, else 1.
     """
     q = tl.program_id(0).to(tl.int64)
     d = tl.arange(0, BLOCK)
@@ -101,10 +98,14 @@ def prepare_queries(  # type: ignore[no-untyped-def]
         rest = exact - code * scale.to(tl.float64)
     else:
         tl.store(out, x, mask=inside)
+    # Squares of float32 do not leave float64, so the sum is finite where all values are.
+    is_finite = tl.sum(exact * exact, axis=0) < float("inf")
+    tl.store(is_finite_Q + q, is_finite.to(tl.int32), mask=q < num_queries)
     norm, residual = _upper_norm(exact), _upper_norm(rest)
     bounded = norm <= _LARGEST_BOUNDED
     norm, residual = tl.where(bounded, norm, float("inf")), tl.where(bounded, residual, float("inf"))
     tl.store(scale_Q + q, scale)
+    tl.store(threshold_Q + q, float("-inf"))
     tl.store(a_Q + q, tl.load(affine) + tl.load(affine + 1) * norm + tl.load(affine + 2) * residual)
     tl.store(b_Q + q, tl.load(affine + 3) + tl.load(affine + 4) * norm + tl.load(affine + 5) * residual)
     tl.store(c_Q + q, tl.load(affine + 6) + tl.load(affine + 7) * norm + tl.load(affine + 8) * residual)
@@ -119,9 +120,11 @@ def _upper_norm(exact):  # type: ignore[no-untyped-def]
 
 @triton.jit
 def eligible_words(  # type: ignore[no-untyped-def]
-    user_words_QH, clause_edges, bit_planes_VW, plane_of_bit, out_QW, num_rows, num_words, num_clauses, H, BLOCK: tl.constexpr
+    user_words_QH, clause_edges, bit_planes_VW, plane_of_bit, out_QW, num_queries, num_rows, num_words, num_clauses, H,
+    BLOCK: tl.constexpr
 ):  # fmt: skip
-    """Writes which rows pass every clause: one query per first axis of the grid, BLOCK words per second.
+    """Writes which rows pass every clause: one query per first axis of the grid, BLOCK words per second; none from
+    `num_queries` on.
 
     `user_words_QH` int32, H half words; clause c owns the half words `clause_edges[c] : clause_edges[c + 1]`. `bit_planes_VW`
     has a bit per row for each value that some row has; `plane_of_bit` int32 says which plane that is for each bit, or -1.
@@ -129,9 +132,9 @@ def eligible_words(  # type: ignore[no-untyped-def]
     q = tl.program_id(0).to(tl.int64)
     w = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     inside = w < num_words
-    rows_left = tl.minimum(tl.maximum(num_rows - w * 32, 0), 32)
+    rows_left = tl.where(q < num_queries, tl.minimum(tl.maximum(num_rows - w * 32, 0), 32), 0)
     visible = tl.where(rows_left == 32, -1, (1 << (rows_left & 31)) - 1)  # rows past the last one stay hidden
-    clause = 0
+    clause = tl.where(q < num_queries, 0, num_clauses)
     while clause < num_clauses:
         passes = tl.zeros((BLOCK,), tl.int32)
         h = tl.load(clause_edges + clause)
@@ -149,18 +152,26 @@ def eligible_words(  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def hide_seen(words_QW, seen_rows, owners, num_seen, first_row, num_items, stride, num_words, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
+def hide_seen(  # type: ignore[no-untyped-def]
+    words_QW, seen_rows, seen_offsets, first, num_queries, stride, num_words, STEPS: tl.constexpr, BLOCK: tl.constexpr
+):  # fmt: skip
     """Clears the bits of seen rows: one entry per lane, so a query that has seen much holds up no other.
 
-    `seen_rows` int64 matrix rows, some of them outside the shard or not sampled; `owners` int64 their queries.
+    `seen_rows` int32 are the entries from `first` on of the queries' lists, whose offsets are `seen_offsets`, int64: rows of
+    the shard, or -1; some are not sampled. STEPS halvings find the query of an entry: 2^STEPS is at least their number.
     """
-    n = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    row = tl.load(seen_rows + n, mask=n < num_seen, other=-1) - first_row
+    lane = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    n = first + lane
+    is_entry = n < tl.load(seen_offsets + num_queries)
+    row = tl.load(seen_rows + lane, mask=is_entry, other=-1)
     position = row // stride
-    is_sampled = (n < num_seen) & (row >= 0) & (row < num_items) & (position * stride == row)
-    q = tl.load(owners + n, mask=is_sampled, other=0)
-    bit = 1 << (position & 31).to(tl.int32)
-    tl.atomic_and(words_QW + q * num_words + position // 32, ~bit, mask=is_sampled, sem="relaxed")
+    is_sampled = is_entry & (row >= 0) & (position * stride == row)
+    q = tl.zeros((BLOCK,), tl.int64)  # the last query whose list begins at n or before
+    for step in tl.static_range(STEPS):
+        later = q + (1 << (STEPS - 1 - step))
+        inside = is_sampled & (later < num_queries)
+        q = tl.where(inside & (tl.load(seen_offsets + later, mask=inside, other=0) <= n), later, q)
+    tl.atomic_and(words_QW + q * num_words + position // 32, ~(1 << (position & 31)), mask=is_sampled, sem="relaxed")
 
 
 @triton.jit
@@ -215,7 +226,7 @@ def coarse_pass(  # type: ignore[no-untyped-def]
     tl.debug_barrier()  # several threads may have read the same word, which one of them writes below
     bit = tl.arange(0, 32)[None, None, :]
     scores = tl.reshape(scores, (BQ, NW, 32))
-    if MODE != MAXIMA:
+    if MODE != _MAXIMA:
         # One bound for the 32 rows of a word: their largest norms are loaded once instead of 32 times.
         norm, residual = tl.load(norm_W + w)[None, :], tl.load(residual_W + w)[None, :]
         a, b, c = tl.load(a_Q + q)[:, None], tl.load(b_Q + q)[:, None], tl.load(c_Q + q)[:, None]
@@ -223,7 +234,7 @@ def coarse_pass(  # type: ignore[no-untyped-def]
         threshold = tl.load(threshold_Q + q)[:, None]
         below = scores < min_coarse(threshold, error)[:, :, None]
         candidates = tl.sum(tl.where(below, 0, 1 << bit), axis=2) & visible
-        if MODE == COUNT:
+        if MODE == _COUNT:
             above = scores > tl.where(error < float("inf"), threshold + error, float("inf"))[:, :, None]
             certain = tl.sum(tl.where(above, 1 << bit, 0), axis=2) & visible
             tl.atomic_add(count_Q + q, tl.sum(count_bits(certain), axis=1), sem="relaxed")

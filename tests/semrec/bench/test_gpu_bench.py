@@ -1,7 +1,10 @@
-"""The bench of the GPU starts on a machine that has torch, triton, numba, numpy and pyarrow, and nothing else of ours."""
+"""The bench of the GPU starts on a machine that has torch, triton, numba, numpy and pyarrow, and nothing else of ours; that of
+the host's work needs no GPU.
+"""
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import tomllib
@@ -9,6 +12,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from typer.testing import CliRunner
+
+from jobs.cli import app
 
 ROOT = Path(__file__).parents[3]
 _BARE = {"numba", "numpy", "pyarrow", "torch"}
@@ -25,6 +31,18 @@ for variant in VARIANTS:
     print(lists.num_queries, len(gpu._targets(lists).rows))
 sys.exit(gpu.main(["--json", "/dev/null"]))
 """
+
+
+def test_the_hosts_work_is_measured_without_a_gpu(tmp_path: Path) -> None:
+    options = ["--items", "5000", "--users", "300", "--k", "10", "--rounds", "1", "--json", str(tmp_path / "host.json")]
+    done = CliRunner().invoke(app, ["bench", "gpu-host", *options])
+    assert done.exit_code == 0, done.output
+    rows = json.loads((tmp_path / "host.json").read_text())["rows"]
+    # Encode, eligible rows of a sample and of all, both passes, thresholds of both, list, score, rank; and seen rows of each.
+    assert [(row["variant"], row["users"], row["launches"]) for row in rows] == [
+        ("plain", 300, 10), ("seen", 300, 12), ("seen", 1, 12), ("filters", 300, 12)
+    ]  # fmt: skip
+    assert all(row["cpu_ms"] > 0 and row["ratio_to_copy"] > 0 for row in rows)
 
 
 def _absent() -> list[str]:

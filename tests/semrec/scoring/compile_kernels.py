@@ -1,7 +1,7 @@
 """Compiles what the CUDA engine launches, without a GPU, and prints what the machine code is made of: a line of JSON each.
 
 Triton compiles for any GPU without having one, but not in a process that interprets its kernels. So that nothing is listed
-twice, an engine runs on the CPU with kernels that do nothing but note what they were called with.
+twice, an engine runs without a device, and what it would launch is noted.
 
     python compile_kernels.py 90 80      # compute capabilities without their dot; for all but the first the largest products
 """
@@ -13,9 +13,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -24,7 +22,8 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from semrec.scoring.cuda import candidate_kernels, coarse_kernels, engine
+from semrec.bench.gpu_host import engine_without_device
+from semrec.scoring.cuda import candidate_kernels, coarse_kernels
 from semrec.scoring.formats import FORMATS
 from semrec.scoring.types import ItemShard, Queries, Targets
 
@@ -40,34 +39,6 @@ _TENSOR = re.compile(r"\b(HMMA|IMMA|HGMMA|IGMMA|UTC\w*MMA)\b")
 Launch = tuple[str, tuple[tuple[str, str], ...], tuple[tuple[str, Any], ...], tuple[tuple[str, int], ...]]
 
 
-class _Noted:
-    """Stands for a module of kernels; its kernels note their launches by kernel, types of arguments, constants and options."""
-
-    def __init__(self, kernels: ModuleType, launches: dict[Launch, Any]) -> None:
-        self._kernels, self._launches = kernels, launches
-
-    def __getattr__(self, name: str) -> Any:
-        kernel = getattr(self._kernels, name)
-        if not isinstance(kernel, triton.runtime.JITFunction):
-            return kernel
-        return _Grid(lambda *arguments, **named: self._note(kernel, arguments, named))
-
-    def _note(self, kernel: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
-        options = tuple((name, named.pop(name)) for name in _OPTIONS if name in named)
-        given = dict(zip((p.name for p in kernel.params), arguments, strict=False)) | named
-        types = tuple((p.name, _type_of(given[p.name])) for p in kernel.params if not p.is_constexpr)
-        constants = tuple((p.name, given[p.name]) for p in kernel.params if p.is_constexpr)
-        self._launches[kernel.__name__, types, constants, options] = kernel
-
-
-class _Grid:
-    def __init__(self, launch: Callable[..., None]) -> None:
-        self._launch = launch
-
-    def __getitem__(self, _: Any) -> Callable[..., None]:
-        return self._launch
-
-
 def _type_of(argument: Any) -> str:
     if isinstance(argument, torch.Tensor):
         return _TYPES[argument.dtype]
@@ -77,9 +48,15 @@ def _type_of(argument: Any) -> str:
 def noted_launches() -> dict[Launch, Any]:
     """What the engine launches on a GPU, in every format and mode, for 384 dimensions."""
     launches: dict[Launch, Any] = {}
-    modules = _Noted(coarse_kernels, launches), _Noted(candidate_kernels, launches)
-    engine._load_kernels = lambda on_gpu: modules
-    torch.empty = torch.zeros  # kernels that do nothing leave memory as it was
+
+    def note(name: str, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
+        kernel = getattr(coarse_kernels, name, None) or getattr(candidate_kernels, name)
+        options = tuple((option, named.pop(option)) for option in _OPTIONS if option in named)
+        given = dict(zip((p.name for p in kernel.params), arguments, strict=False)) | named
+        types = tuple((p.name, _type_of(given[p.name])) for p in kernel.params if not p.is_constexpr)
+        constants = tuple((p.name, given[p.name]) for p in kernel.params if p.is_constexpr)
+        launches[name, types, constants, options] = kernel
+
     rng = np.random.default_rng(0)
     vectors = rng.standard_normal((9_000, 384)).astype(np.float32)
     words = np.ones((len(vectors), 1), np.uint64)
@@ -88,12 +65,10 @@ def noted_launches() -> dict[Launch, Any]:
     for coarse in FORMATS.values():
         if coarse.gpu is None:
             continue
-        cuda = engine.CudaEngine(shard, coarse=coarse, device="cpu")
-        cuda._tile_queries, cuda._tile_items = coarse.gpu.tile
-        cuda._interpreted = False
+        engine = engine_without_device(shard, 10, note, coarse)
         for k in (10, 300, 4_000):
-            cuda.top_k(queries, k)
-        cuda.count_before(queries, Targets(np.arange(4), np.arange(3), np.zeros(3, np.float32)))
+            engine.top_k(queries, k)
+        engine.count_before(queries, Targets(np.arange(4), np.arange(3), np.zeros(3, np.float32)))
     return launches
 
 

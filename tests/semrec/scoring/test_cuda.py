@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from scoring_problems import KINDS, PLATFORMS, assert_same, catalogue
 
 from semrec.errors import DeviceError, InputError
 from semrec.scoring.cuda.engine import CudaEngine
+from semrec.scoring.cuda.launches import sample_stride
 from semrec.scoring.eligibility import Clause, Layout
 from semrec.scoring.engine import Engine
 from semrec.scoring.formats import FORMATS
@@ -112,9 +114,8 @@ class TestCudaKernels:
     def test_every_kind_of_catalogue_with_a_sample(self, kind: str) -> None:
         coarse = WITH_KERNEL[KINDS.index(kind) % len(WITH_KERNEL)]
         shard, queries = problem(5, 1500, 3, 13, kind)
-        engine = make(shard, coarse=coarse)
-        assert engine._sample_stride(3) > 1
-        assert_same(engine.top_k(queries, 3), ReferenceEngine(shard).top_k(queries, 3))
+        assert sample_stride(shard.num_items, 3) > 1
+        assert_same(make(shard, coarse=coarse).top_k(queries, 3), ReferenceEngine(shard).top_k(queries, 3))
 
     @pytest.mark.parametrize("kind", ["plain", "duplicates", "near ties", "some huge"])
     def test_counts_before_targets(self, kind: str) -> None:
@@ -159,6 +160,35 @@ class TestCudaKernels:
         engine, reference = make(shard, block_queries=3), ReferenceEngine(shard)
         assert_same(engine.top_k(queries, 4), reference.top_k(queries, 4))
         assert engine.count_before(queries, targets).tolist() == reference.count_before(queries, targets).tolist()
+
+    def test_full_lists_are_not_copied_and_short_ones_close_their_gaps(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        shard, queries = problem(3, 60, 7, 8, "plain", seen=0.6, clauses=1)
+        for num_together in (1000, 2):  # all blocks in one piece of memory; two blocks in each
+            monkeypatch.setattr("semrec.scoring.cuda.engine._RESULT_BYTES", num_together * 20 * 12)
+            for k in (1, 20):
+                found = make(shard, block_queries=1).top_k(queries, k)
+                assert_same(found, ReferenceEngine(shard).top_k(queries, k))
+                assert (found.lengths < k).any() == (k == 20)
+        monkeypatch.undo()
+        found = make(shard).top_k(queries, 1)
+        assert found.rows.base is not None
+        assert found.rows.base.shape == (7, 1)
+
+    def test_rows_beyond_32_bits_are_no_rows_of_the_shard(self) -> None:
+        shard, queries = problem(3, 50, 2, 8, "plain")
+        first = 2**40
+        seen = np.array([first + 3, 3, first + 2**32 + 5, first - 1, first + 7])
+        queries = Queries(queries.vectors_QD, queries.words_QW, np.array([0, 4, 5]), seen)
+        shard = replace(shard, first_row=first)
+        found = make(shard).top_k(queries, 50)
+        assert_same(found, ReferenceEngine(shard).top_k(queries, 50))
+        assert found.lengths.tolist() == [49, 49]
+
+    def test_a_vector_that_is_not_finite_is_named_in_whichever_block_it_is(self) -> None:
+        shard, queries = problem(3, 50, 7, 8, "some huge")
+        queries.vectors_QD[5, 7] = np.nan
+        with pytest.raises(InputError, match="vector of query 5 is not finite"):
+            make(shard, block_queries=2).top_k(queries, 3)
 
     @pytest.mark.parametrize("seen", [0.97, 1.1])
     def test_nearly_everything_seen(self, seen: float) -> None:

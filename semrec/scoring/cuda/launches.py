@@ -1,0 +1,227 @@
+"""What the CUDA engine launches: a method per kernel, with the sizes of its programs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+import numpy as np
+import torch
+
+from semrec.errors import DeviceError
+from semrec.scoring.cuda.block import Block, Pairs, PassMode
+from semrec.scoring.cuda.items import DeviceShard, SampledItems, bound_slopes
+from semrec.scoring.cuda.results import write_local_rows
+from semrec.scoring.cuda.transfers import Transfers
+from semrec.scoring.formats.base import as_tensor
+from semrec.scoring.types import Queries
+
+__all__ = ["DEPTH", "GROUP", "SEEN_CHUNK", "Kernels", "Launches", "load_kernels", "sample_stride"]
+
+DEPTH: Final = 64  # dimensions that one turn of the product's loop takes
+_GROUPS_PER_RESULT: Final = 4
+_MAX_STRIDE: Final = 32
+_TILE_INTERPRETED: Final = (16, 256)  # queries and items
+GROUP: Final = 32
+_MAX_SLOTS: Final = 16_384
+SEEN_CHUNK: Final = 1 << 22
+_SEEN_BLOCK: Final = 256
+_PAIR_BLOCK: Final = 64
+_PAIR_PROGRAMS: Final = 2048
+_RANK_BLOCK: Final = 64  # with eight warps its 64 x 64 comparisons fit the registers
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """The kernels of `coarse_kernels` and of `candidate_kernels`, or what stands for them; whether they are interpreted."""
+
+    coarse: Any
+    lists: Any
+    interpreted: bool = False
+
+
+class Launches:
+    """Runs the kernels over one shard, on the current stream. Shapes alone decide what is launched and allocated."""
+
+    def __init__(self, kernels: Kernels, items: DeviceShard, transfers: Transfers) -> None:
+        self._kernels, self._items, self._transfers = kernels, items, transfers
+        self._device, self._interpreted = items.device, kernels.interpreted
+        self.tile_queries, self._tile_items = _TILE_INTERPRETED if self._interpreted else items.form.tile
+        self._affine = as_tensor(bound_slopes(items.shard.dimension, items.coarse)).to(self._device)
+
+    def prepare(self, queries: Queries) -> Block:
+        """Sends vectors and encodes them."""
+        num, padded, device, form = queries.num_queries, self._items.padded, self._device, self._items.form
+        whole = -(-num // self.tile_queries) * self.tile_queries
+        vectors_QD = self._transfers.send(queries.vectors_QD, torch.float32)
+        coarse_QD = torch.empty((whole, padded), dtype=getattr(torch, form.query_storage), device=device)
+        scale_Q, a_Q, b_Q, c_Q, threshold_Q = torch.empty((5, whole), dtype=torch.float32, device=device)
+        is_finite_Q = torch.empty(num, dtype=torch.int32, device=device)
+        self._kernels.coarse.prepare_queries[(whole,)](
+            vectors_QD, coarse_QD, scale_Q, a_Q, b_Q, c_Q, threshold_Q, is_finite_Q, self._affine, num,
+            D=self._items.shard.dimension, PADDED=padded, BLOCK=power_of_two(padded), ENCODING=int(form.query_encoding),
+        )  # fmt: skip
+        coarse_QD = coarse_QD.view(getattr(torch, form.query_dtype))
+        return Block(num, vectors_QD, coarse_QD, scale_Q, a_Q, b_Q, c_Q, threshold_Q, is_finite_Q)
+
+    def visible(self, queries: Queries, padded: int, samples: list[SampledItems]) -> list[torch.Tensor]:
+        """For each sample the bits of rows that a query may be shown: int32 [padded, W]."""
+        items, words = self._items, np.ascontiguousarray(queries.words_QW, dtype=np.uint64).view(np.int32)
+        user_words_QH = self._transfers.send(words)
+        visible = []
+        for sample in samples:
+            block = min(1024, power_of_two(sample.num_words))
+            words_QW = torch.empty((padded, sample.num_words), dtype=torch.int32, device=self._device)
+            self._kernels.coarse.eligible_words[(padded, -(-sample.num_words // block))](
+                user_words_QH, items.clause_edges, sample.bit_planes_VW, sample.plane_of_bit, words_QW, queries.num_queries,
+                sample.num_rows, sample.num_words, len(items.shard.clause_starts), words.shape[1], BLOCK=block,
+            )  # fmt: skip
+            visible.append(words_QW)
+        self._hide_seen(queries, samples, visible)
+        return visible
+
+    def _hide_seen(self, queries: Queries, samples: list[SampledItems], visible: list[torch.Tensor]) -> None:
+        shard, num_seen = self._items.shard, int(queries.seen_offsets[-1])
+        if not num_seen:
+            return
+        offsets = self._transfers.send(queries.seen_offsets, torch.int64)
+        steps = (queries.num_queries - 1).bit_length()
+        for first in range(0, num_seen, SEEN_CHUNK):
+            rows = np.ascontiguousarray(queries.seen_rows[first : first + SEEN_CHUNK], dtype=np.int64)
+            local = self._transfers.send_filled(
+                len(rows), torch.int32, partial(write_local_rows, rows, shard.first_row, shard.num_items)
+            )
+            for sample, words_QW in zip(samples, visible, strict=True):
+                self._kernels.coarse.hide_seen[(-(-len(rows) // _SEEN_BLOCK),)](
+                    words_QW, local, offsets, first, queries.num_queries, sample.stride, sample.num_words, STEPS=steps,
+                    BLOCK=_SEEN_BLOCK,
+                )  # fmt: skip
+
+    def maxima(self, sample: SampledItems, padded: int) -> torch.Tensor:
+        """Room for the largest coarse score of each group of a sample: float32 [padded, G]."""
+        return torch.empty((padded, sample.num_words), dtype=torch.float32, device=self._device)
+
+    def coarse_pass(
+        self,
+        block: Block,
+        sample: SampledItems,
+        words_QW: torch.Tensor,
+        threshold_Q: torch.Tensor,
+        maxima_QG: torch.Tensor | None,
+        *,
+        mode: PassMode,
+        with_maxima: bool = False,
+        count_Q: torch.Tensor | None = None,
+    ) -> None:
+        """Runs `coarse_pass` over sampled items; in every mode but MAXIMA it overwrites `words_QW` with the candidates."""
+        items, form, tiles = self._items, self._items.form, block.padded // self.tile_queries
+        with_maxima |= mode == PassMode.MAXIMA
+        grid = tiles * -(-sample.num_words * 32 // self._tile_items)
+        self._kernels.coarse.coarse_pass[(grid,)](
+            block.coarse_QD, items.coarse_ID, items.low_ID, block.scale_Q, items.scale_I, *block.bounds,
+            sample.norm_W, sample.residual_W, words_QW, sample.num_words, threshold_Q,
+            threshold_Q if maxima_QG is None else maxima_QG, words_QW, words_QW if count_Q is None else count_Q,
+            sample.num_rows, sample.num_words, tiles, sample.stride,
+            D=items.padded, BQ=self.tile_queries, BI=self._tile_items, BD=DEPTH, G=GROUP, JOIN_HALVES=form.join_halves,
+            INTEGER=form.integer, SCALED=form.scaled, MODE=int(mode), WITH_MAXIMA=with_maxima,
+            WIDEN=self._interpreted, num_warps=8, num_stages=3,
+        )  # fmt: skip
+
+    def raise_thresholds(
+        self, block: Block, sample: SampledItems, maxima_QG: torch.Tensor, threshold_Q: torch.Tensor, k: int
+    ) -> None:
+        slots = power_of_two(min(sample.num_words, max(_GROUPS_PER_RESULT * k, 1024)))
+        if k <= min(slots, _MAX_SLOTS):
+            self._kernels.lists.raise_thresholds[(block.num_queries,)](
+                maxima_QG, sample.norm_W, sample.residual_W, *block.bounds, threshold_Q, sample.num_words,
+                maxima_QG.shape[1], k, PER_WORD=1, BLOCK=min(slots, _MAX_SLOTS), num_warps=8,
+            )  # fmt: skip
+
+    def collect(
+        self,
+        words_QW: torch.Tensor,
+        max_candidates: int,
+        capacity: int,
+        block: Block | None = None,
+        threshold_Q: torch.Tensor | None = None,
+        maxima_QG: torch.Tensor | None = None,
+    ) -> Pairs:
+        """Lists the rows whose bits are set; with `maxima_QG` only of groups that may reach the threshold."""
+        num, num_words = words_QW.shape
+        whole = self._items.sampled(1)
+        count_Q, start_Q = torch.empty((2, num), dtype=torch.int32, device=self._device)
+        row_N, query_N = torch.empty((2, capacity), dtype=torch.int32, device=self._device)
+        totals = torch.zeros(2, dtype=torch.int64, device=self._device)
+        unused = whole.norm_W
+        bounds = (unused, unused, unused) if block is None else block.bounds
+        self._kernels.lists.collect_candidates[(num,)](
+            words_QW, unused if maxima_QG is None else maxima_QG, whole.norm_W, whole.residual_W, *bounds,
+            unused if threshold_Q is None else threshold_Q, count_Q, start_Q, row_N, query_N, totals, num_words,
+            max_candidates, capacity, PER_WORD=1, FILTER=maxima_QG is not None, BLOCK=min(1024, power_of_two(num_words)),
+        )  # fmt: skip
+        return Pairs(count_Q, start_Q, row_N, query_N, totals[1:])
+
+    def score(
+        self,
+        pairs: Pairs,
+        vectors_QD: torch.Tensor,
+        target_Q: torch.Tensor | None = None,
+        counts_Q: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Scores listed pairs and returns their keys; with targets adds to `counts_Q` how many stand before them instead."""
+        capacity, items = len(pairs.row_N), self._items
+        keys_N = torch.empty(capacity if target_Q is None else 1, dtype=torch.int64, device=self._device)
+        programs = max(1, min(4 if self._interpreted else _PAIR_PROGRAMS, -(-capacity // _PAIR_BLOCK)))
+        self._kernels.lists.score_pairs[(programs,)](
+            pairs.row_N, pairs.query_N, pairs.total, capacity, vectors_QD, items.high_ID, items.low_ID, keys_N,
+            keys_N if target_Q is None else target_Q, pairs.count_Q if counts_Q is None else counts_Q, programs,
+            D=items.shard.dimension, PADDED=items.padded, COUNTING=target_Q is not None,
+            BLOCK=1024 if self._interpreted else _PAIR_BLOCK,
+        )  # fmt: skip
+        return keys_N
+
+    def rank(self, pairs: Pairs, keys_N: torch.Tensor, width: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """The first `width` candidates of each query, best first: int64 matrix rows and float32 scores [Q, width]."""
+        num = len(pairs.count_Q)
+        rows_QK = torch.empty((num, width), dtype=torch.int64, device=self._device)
+        scores_QK = torch.empty((num, width), dtype=torch.float32, device=self._device)
+        self._kernels.lists.rank_candidates[(num, 1 if self._interpreted else 4)](
+            keys_N, pairs.count_Q, pairs.start_Q, rows_QK, scores_QK, self._items.shard.first_row, width,
+            BLOCK=_RANK_BLOCK, num_warps=8,
+        )  # fmt: skip
+        return rows_QK, scores_QK
+
+
+def sample_stride(num_items: int, k: int) -> int:
+    """Every how many items the first pass takes: a power of two that leaves groups enough for K results."""
+    stride = _MAX_STRIDE
+    while stride > 1 and num_items // (stride * GROUP) < _GROUPS_PER_RESULT * k:
+        stride //= 2
+    return stride
+
+
+def power_of_two(number: int) -> int:
+    """The smallest power of two that is not below `number`, and at least 16."""
+    return 1 << max(4, (number - 1).bit_length())
+
+
+def load_kernels(on_gpu: bool) -> Kernels:
+    """The kernels for a GPU, or for Triton's interpreter. Raises DeviceError when the one or the other is missing."""
+    if on_gpu and not torch.cuda.is_available():
+        raise DeviceError("no CUDA device", expected="a GPU that torch can use", remedy="Use --engine cpu.")
+    try:
+        import triton
+
+        from semrec.scoring.cuda import candidate_kernels, coarse_kernels
+    except ImportError as error:
+        raise DeviceError(
+            f"triton is missing ({error})", expected="triton beside torch", remedy="Install triton or use --engine cpu."
+        ) from error
+    if not on_gpu and not triton.knobs.runtime.interpret:
+        raise DeviceError(
+            "the cuda engine on a CPU",
+            expected="TRITON_INTERPRET=1 before triton is imported",
+            remedy="Use --engine cpu.",
+        )
+    return Kernels(coarse_kernels, candidate_kernels, interpreted=not on_gpu)

@@ -1,0 +1,188 @@
+"""Predict the passes of the CUDA engine on named GPUs from operations and bytes: what it could reach, not what it does.
+
+The time of a pass is that of the resource which takes the longest for it, as if all others ran beside it (Williams, Waterman,
+Patterson: Roofline, CACM 2009): tensor cores, float64 units, conversions to float64, issued instructions, second-level cache,
+memory. A pass that is measured far above its prediction wastes something; one below it shows a wrong figure here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from semrec.errors import InputError
+from semrec.scoring.cuda.launches import GROUP, sample_stride
+from semrec.scoring.formats import get_format
+
+__all__ = ["GPUS", "Gpu", "KernelProblem", "Prediction", "formats_of", "gpu_of", "predict_passes", "predict_product"]
+
+_WORD_BYTES: Final = 4  # the bits, or the largest score, of 32 rows
+_WARPS_ISSUED: Final = 4  # instructions of a multiprocessor per clock
+_TILE_INSTRUCTIONS: Final = 8 * (
+    774 + 207
+)  # of the eight warps of a 128 x 128 tile beside its product, as compiled for sm_90
+_RANK_INSTRUCTIONS: Final = 4  # for 32 comparisons of two keys
+_CONVERSIONS: Final = 16  # from float32 to float64, of a multiprocessor per clock
+_CANDIDATES_PER_RESULT: Final = {"bfloat16": 1.6, "int8": 2.5}  # of generated clusters at K = 100
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One kind of GPU, by its data sheet: dense rates, without sparsity. `l2_tb_per_s` is what benchmarks of others read from
+    the second-level cache, to about a fifth; `int8_tops` 0 where Triton does not take the instructions that the sheet counts.
+    """
+
+    name: str
+    capability: int
+    multiprocessors: int
+    clock_ghz: float
+    bfloat16_tflops: float
+    int8_tops: float
+    float64_tflops: float
+    memory_tb_per_s: float
+    l2_tb_per_s: float
+    l2_bytes: int
+    link_gb_per_s: float
+
+    @property
+    def clocks_per_s(self) -> float:
+        """Clocks of all multiprocessors together."""
+        return self.multiprocessors * self.clock_ghz * 1e9
+
+
+GPUS: Final = {
+    gpu.name: gpu
+    for gpu in (
+        Gpu("A100", 80, 108, 1.41, 312, 624, 9.7, 2.04, 4.5, 40 << 20, 25),
+        Gpu("H100", 90, 132, 1.83, 989, 1979, 34, 3.35, 5.5, 50 << 20, 50),
+        Gpu("H200", 90, 132, 1.83, 989, 1979, 34, 4.8, 5.5, 50 << 20, 50),
+        Gpu("L4", 89, 58, 2.04, 121, 242, 0.47, 0.3, 1.8, 48 << 20, 25),
+        Gpu("B200", 100, 148, 1.85, 2250, 0, 40, 8.0, 9.0, 126 << 20, 50),
+    )
+}
+
+
+@dataclass(frozen=True)
+class KernelProblem:
+    """A run of the engine: all users against all items, in blocks of queries. `seen` rows of each user are hidden."""
+
+    num_items: int
+    num_users: int
+    dimension: int = 384
+    k: int = 100
+    coarse: str = "bfloat16"
+    seen: int = 100
+    block_queries: int = 8192
+
+    @property
+    def num_blocks(self) -> int:
+        return -(-self.num_users // self.block_queries)
+
+    @property
+    def candidates(self) -> float:
+        """Of each user, after the second threshold."""
+        return min(self.num_items, self.k * _CANDIDATES_PER_RESULT[self.coarse])
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The least seconds of one pass over all users, and the resource that takes them."""
+
+    gpu: str
+    what: str
+    seconds: float
+    limit: str
+
+
+def gpu_of(device_name: str) -> Gpu | None:
+    """The GPU that a driver calls so, as "NVIDIA H200"; None for one without figures here."""
+    words = device_name.replace("-", " ").split()
+    return next((gpu for name, gpu in GPUS.items() if name in words), None)
+
+
+def formats_of(gpu: Gpu) -> list[str]:
+    """The formats whose products there is a rate for."""
+    return [name for name in _CANDIDATES_PER_RESULT if name != "int8" or gpu.int8_tops]
+
+
+def predict_passes(gpu: Gpu, problem: KernelProblem) -> list[Prediction]:
+    """Each pass of a run, in order, and "device", their sum; a link that takes longer than all of them limits a run."""
+    stride = sample_stride(problem.num_items, problem.k)
+    passes = [] if stride == 1 else [predict_product(gpu, problem, "sample product", stride)]
+    passes += [predict_product(gpu, problem, "product"), _masks(gpu, problem, stride)]
+    passes += [_finish(gpu, problem), _rank(gpu, problem)]
+    device_s = sum(each.seconds for each in passes)
+    slowest = max(passes, key=lambda each: each.seconds)
+    up = problem.num_users * (4 * problem.dimension + 4 * problem.seen)
+    down = problem.num_users * problem.k * 12
+    link = Prediction(gpu.name, "link to the host", max(up, down) / (gpu.link_gb_per_s * 1e9), "link")
+    return [*passes, Prediction(gpu.name, "device", device_s, slowest.what), link]
+
+
+def predict_product(gpu: Gpu, problem: KernelProblem, what: str = "product", stride: int = 1) -> Prediction:
+    """The coarse product of all users and every `stride`-th item, with its comparisons.
+
+    Tiles read their rows from the second-level cache; the items come from memory once for each block of queries. Raises
+    InputError for a format without a rate.
+    """
+    if problem.coarse not in formats_of(gpu):
+        raise InputError(
+            f"coarse format {problem.coarse} on {gpu.name}",
+            expected=" or ".join(formats_of(gpu)),
+            remedy="Predict one of these.",
+        )
+    form = get_format(problem.coarse).gpu
+    assert form is not None
+    num_items, num_users = -(-problem.num_items // stride), problem.num_users
+    value_bytes = 1 if form.integer else 2
+    tile_queries, tile_items = form.tile
+    num_tiles = -(-num_users // tile_queries) * -(-num_items // tile_items)
+    words = num_users * num_items / GROUP
+    matrix_bytes = num_items * problem.dimension * value_bytes * problem.num_blocks
+    rate = gpu.int8_tops if form.integer else gpu.bfloat16_tflops
+    return _slowest(
+        gpu, what,
+        {
+            "tensor cores": 2.0 * num_users * num_items * problem.dimension / (rate * 1e12),
+            "instructions": num_tiles * _TILE_INSTRUCTIONS / (_WARPS_ISSUED * gpu.clocks_per_s),
+            "cache": num_tiles * (tile_queries + tile_items) * problem.dimension * value_bytes / (gpu.l2_tb_per_s * 1e12),
+            "memory": (matrix_bytes + words * 3 * _WORD_BYTES) / (gpu.memory_tb_per_s * 1e12),
+        },
+    )  # fmt: skip
+
+
+def _masks(gpu: Gpu, problem: KernelProblem, stride: int) -> Prediction:
+    """Writes visible rows, raises thresholds, lists candidates: words and maxima are read and written a few times."""
+    words = problem.num_users * problem.num_items / GROUP
+    moved = words * (5 + 2 / stride) * _WORD_BYTES
+    return _slowest(gpu, "masks and thresholds", {"memory": moved / (gpu.memory_tb_per_s * 1e12)})
+
+
+def _finish(gpu: Gpu, problem: KernelProblem) -> Prediction:
+    """Scores candidates in float64; their rows lie all over the memory, the queries in the cache."""
+    values = problem.num_users * problem.candidates * problem.dimension
+    return _slowest(
+        gpu, "finish",
+        {
+            "float64": 2 * values / (gpu.float64_tflops * 1e12),
+            "conversions": 2 * values / (_CONVERSIONS * gpu.clocks_per_s),
+            "memory": 4 * values / (gpu.memory_tb_per_s * 1e12),
+        },
+    )  # fmt: skip
+
+
+def _rank(gpu: Gpu, problem: KernelProblem) -> Prediction:
+    """Compares each candidate with all of its query."""
+    compared = problem.num_users * problem.candidates**2
+    return _slowest(
+        gpu, "rank",
+        {
+            "instructions": compared / 32 * _RANK_INSTRUCTIONS / (_WARPS_ISSUED * gpu.clocks_per_s),
+            "memory": problem.num_users * (8 * problem.candidates + 12 * problem.k) / (gpu.memory_tb_per_s * 1e12),
+        },
+    )  # fmt: skip
+
+
+def _slowest(gpu: Gpu, what: str, seconds: dict[str, float]) -> Prediction:
+    limit = max(seconds, key=lambda name: seconds[name])
+    return Prediction(gpu.name, what, seconds[limit], limit)
