@@ -131,10 +131,10 @@ def _finish_rates() -> Iterator[Row]:
         torch.tensor([num * count], device="cuda"),
     )
     vectors = torch.randn(num, DIMENSION, device="cuda")
-    keys = engine.launches.score(pairs, vectors)
+    keys = engine.launches.score(pairs, vectors, num)
     row = {"queries": num, "items": num_items, "dimension": DIMENSION, "candidates": count, "k": K}
     for what, launch in (
-        ("finish", partial(engine.launches.score, pairs, vectors)),
+        ("finish", partial(engine.launches.score, pairs, vectors, num)),
         ("rank", partial(engine.launches.rank, pairs, keys, K)),
     ):
         yield {"what": what, **row, **_beside_prediction(what, _device_seconds(launch), problem)}
@@ -173,7 +173,7 @@ def _pass(items: DeviceShard, mode: PassMode, tile_queries: int, tile_items: int
         kernels.coarse_pass[(tiles * (sample.num_words * 32 // tile_items),)](
             coarse, items.coarse_ID, items.low_ID, ones, items.scale_I, zeros, zeros, zeros, sample.norm_W,
             sample.residual_W, words, sample.num_words, thresholds, maxima, reach, counts, sample.num_rows,
-            sample.num_words, tiles, 1, D=items.padded, BQ=tile_queries, BI=tile_items, BD=64, G=32,
+            sample.num_words, tiles, 1, 1, D=items.padded, BQ=tile_queries, BI=tile_items, BD=64, G=32,
             JOIN_HALVES=form.join_halves, INTEGER=form.integer, SCALED=form.scaled, MODE=int(mode),
             WITH_MAXIMA=mode != PassMode.COUNT, WIDEN=False, num_warps=8, num_stages=3,
         )  # fmt: skip

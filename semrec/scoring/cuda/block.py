@@ -9,7 +9,7 @@ import torch
 
 from semrec.scoring.cuda.results import DenseLists
 
-__all__ = ["Block", "Pairs", "PassMode", "PendingBlock"]
+__all__ = ["Block", "BlockTargets", "Pairs", "PassMode", "PendingBlock"]
 
 
 class PassMode(IntEnum):
@@ -45,6 +45,17 @@ class Block:
     def padded(self) -> int:
         """The queries of whole tiles."""
         return len(self.scale_Q)
+
+
+@dataclass(frozen=True)
+class BlockTargets:
+    """T targets of each query of a block, padded to whole tiles: scores float32 [T, Q], NaN where there are fewer, keys int64,
+    and how many rows are known to stand before each, int32.
+    """
+
+    score_TQ: torch.Tensor
+    key_TQ: torch.Tensor
+    count_TQ: torch.Tensor
 
 
 @dataclass(frozen=True)

@@ -118,14 +118,15 @@ def collect_candidates(  # type: ignore[no-untyped-def]
 
 @triton.jit
 def score_pairs(  # type: ignore[no-untyped-def]
-    row_N, query_N, total, capacity, queries_QD, high_ID, low_ID, key_N, target_Q, count_Q, num_programs,
+    row_N, query_N, total, capacity, queries_QD, high_ID, low_ID, key_N, target_Q, count_Q, num_vectors, num_programs,
     D: tl.constexpr, PADDED: tl.constexpr, COUNTING: tl.constexpr, BLOCK: tl.constexpr
 ):  # fmt: skip
     """Writes the canonical scores of the first `total` pairs, but at most `capacity`, as keys.
 
     COUNTING adds to `count_Q` how many keys of a query are larger than its `target_Q` instead.
 
-    `queries_QD` float32, D wide; `high_ID`, `low_ID` int16, PADDED wide, with zeros behind D.
+    `queries_QD` float32, D wide: query q of the pairs has the vector q mod `num_vectors`. `high_ID`, `low_ID` int16, PADDED
+    wide, with zeros behind D.
     """
     num_pairs = tl.minimum(tl.load(total), capacity).to(tl.int32)
     lane = tl.arange(0, 8)
@@ -134,7 +135,7 @@ def score_pairs(  # type: ignore[no-untyped-def]
         n = start + tl.arange(0, BLOCK)
         inside = n < num_pairs
         row, q = tl.load(row_N + n, mask=inside, other=0), tl.load(query_N + n, mask=inside, other=0)
-        at_query = q.to(tl.int64)[:, None] * D + lane[None, :]
+        at_query = (q % num_vectors).to(tl.int64)[:, None] * D + lane[None, :]
         at_item = row.to(tl.int64)[:, None] * PADDED + lane[None, :]
         lanes = tl.zeros((BLOCK, 8), tl.float64)
         for first in range(0, D, 8):  # an explicit loop: no sum or product of Triton promises this order

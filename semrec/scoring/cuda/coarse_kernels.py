@@ -177,7 +177,7 @@ def hide_seen(  # type: ignore[no-untyped-def]
 @triton.jit
 def coarse_pass(  # type: ignore[no-untyped-def]
     queries_QD, items_ID, lows_ID, scale_Q, scale_I, a_Q, b_Q, c_Q, norm_W, residual_W, visible_QW, visible_stride, threshold_Q,
-    maxima_QG, candidates_QW, count_Q, num_rows, num_words, num_query_tiles, stride,
+    maxima_QG, candidates_QW, count_Q, num_rows, num_words, num_query_tiles, num_targets, stride,
     D: tl.constexpr, BQ: tl.constexpr, BI: tl.constexpr, BD: tl.constexpr, G: tl.constexpr,
     JOIN_HALVES: tl.constexpr, INTEGER: tl.constexpr, SCALED: tl.constexpr, MODE: tl.constexpr, WITH_MAXIMA: tl.constexpr,
     WIDEN: tl.constexpr
@@ -185,10 +185,13 @@ def coarse_pass(  # type: ignore[no-untyped-def]
     """Multiplies a tile of BQ queries and BI rows per program. The scores stay in registers; a few bits per pair leave them.
 
     MAXIMA fills `maxima_QG`: the largest coarse score of each G visible rows, else minus infinity. COLLECT fills
-    `candidates_QW` with the visible rows whose upper bound reaches `threshold_Q`; with WITH_MAXIMA the maxima, too. COUNT adds
-    to `count_Q` the rows that certainly stand above `threshold_Q`, and fills `candidates_QW` with those of which the bound
-    cannot tell. `visible_QW` says what a query may be shown, `visible_stride` words from one query to the next (0: alike for
-    all); `candidates_QW` may be the same array.
+    `candidates_QW` with the visible rows whose upper bound reaches `threshold_Q`; with WITH_MAXIMA the maxima, too. COUNT does
+    so for `num_targets` targets of each query, of which a query without so many has NaN: `threshold_Q`, `count_Q` [T, Q] and
+    `candidates_QW` [T, Q, W] are theirs, of the queries of whole tiles. It adds to `count_Q` the rows that certainly stand
+    above `threshold_Q`, and fills `candidates_QW` with those of which the bound cannot tell.
+
+    `visible_QW` says what a query may be shown, `visible_stride` words from one query to the next (0: alike for all);
+    `candidates_QW` may be the same array, but not in COUNT.
 
     The format's steps: JOIN_HALVES reads items as float32 from both halves; INTEGER adds in int32; SCALED multiplies by the
     scales of query and item. WIDEN is for the interpreter, which has no bfloat16 product.
@@ -231,15 +234,23 @@ def coarse_pass(  # type: ignore[no-untyped-def]
         norm, residual = tl.load(norm_W + w)[None, :], tl.load(residual_W + w)[None, :]
         a, b, c = tl.load(a_Q + q)[:, None], tl.load(b_Q + q)[:, None], tl.load(c_Q + q)[:, None]
         error = word_errors(a, b, c, norm, residual)
-        threshold = tl.load(threshold_Q + q)[:, None]
-        below = scores < min_coarse(threshold, error)[:, :, None]
-        candidates = tl.sum(tl.where(below, 0, 1 << bit), axis=2) & visible
         if MODE == _COUNT:
-            above = scores > tl.where(error < float("inf"), threshold + error, float("inf"))[:, :, None]
-            certain = tl.sum(tl.where(above, 1 << bit, 0), axis=2) & visible
-            tl.atomic_add(count_Q + q, tl.sum(count_bits(certain), axis=1), sem="relaxed")
-            candidates &= ~certain
-        tl.store(candidates_QW + at_word, candidates)
+            target = 0
+            at_target = q_long
+            while target < num_targets:  # the scores of one product serve them all
+                threshold = tl.load(threshold_Q + at_target)[:, None]
+                below = scores < min_coarse(threshold, error)[:, :, None]
+                above = scores > tl.where(error < float("inf"), threshold + error, float("inf"))[:, :, None]
+                certain = tl.sum(tl.where(above, 1 << bit, 0), axis=2) & visible
+                candidates = tl.sum(tl.where(below, 0, 1 << bit), axis=2) & visible & ~certain
+                tl.atomic_add(count_Q + at_target, tl.sum(count_bits(certain), axis=1), sem="relaxed")
+                at_candidates = at_target[:, None] * num_words + w[None, :]
+                tl.store(candidates_QW + at_candidates, tl.where(threshold == threshold, candidates, 0))
+                at_target += num_query_tiles * BQ
+                target += 1
+        else:
+            below = scores < min_coarse(tl.load(threshold_Q + q)[:, None], error)[:, :, None]
+            tl.store(candidates_QW + at_word, tl.sum(tl.where(below, 0, 1 << bit), axis=2) & visible)
     if WITH_MAXIMA:
         scores = tl.where(((visible[:, :, None] >> bit) & 1) != 0, scores, float("-inf"))
         maxima = tl.max(tl.reshape(scores, (BQ, BI // G, G)), axis=2)

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from semrec.errors import DeviceError
-from semrec.scoring.cuda.block import PassMode, PendingBlock
+from semrec.scoring.cuda.block import BlockTargets, PendingBlock
 from semrec.scoring.cuda.items import DeviceShard, gpu_form, padded_dimension, shard_bytes
 from semrec.scoring.cuda.keys import from_keys, to_keys
 from semrec.scoring.cuda.launches import DEPTH, SEEN_CHUNK, Kernels, Launches, load_kernels, sample_stride
@@ -38,6 +38,7 @@ __all__ = ["CudaEngine"]
 _BLOCK_QUERIES: Final = 8192
 _MAX_CANDIDATES: Final = 8192  # ranking takes their square
 _PAIR_BYTES: Final = 16  # int32 row and query, int64 key
+_TARGETS_TOGETHER: Final = 8  # of a query, for which one product is made
 _OVERFLOW_PAIRS: Final = 1 << 24
 _RESULT_BYTES: Final = 1 << 30  # of pinned memory for the lists of one call; more of them are copied out of it
 
@@ -109,35 +110,40 @@ class CudaEngine:
         counts = np.zeros(len(targets.rows), np.int64)
         if not self.shard.num_items:
             return counts
-        owner = np.repeat(np.arange(queries.num_queries), np.diff(targets.offsets))
+        lengths = np.diff(targets.offsets)
+        num_together = int(min(_TARGETS_TOGETHER, lengths.max(initial=1)))
+        # A query takes as many lines as its targets fill; target n stands at place `at[n]` of all lines.
+        lines_Q = -(-lengths // num_together)
+        first_line_Q = np.cumsum(lines_Q) - lines_Q
+        owner = np.repeat(np.arange(queries.num_queries), lines_Q)
+        at = np.arange(len(counts)) + np.repeat(first_line_Q * num_together - targets.offsets[:-1], lengths)
+        # A target outside the shard stands before or behind all rows of equal score.
+        rows_LT = np.zeros((len(owner), num_together), np.int64)
+        scores_LT = np.full((len(owner), num_together), np.nan, np.float32)
+        rows_LT.flat[at] = np.clip(targets.rows - self.shard.first_row, -1, self.shard.num_items)
+        scores_LT.flat[at] = targets.scores
+        counts_LT = np.zeros(rows_LT.shape, np.int64)
         with self._current():
-            for start, stop in self._edges(len(counts), 1):
-                repeated = queries.take(owner[start:stop])
-                counts[start:stop] = self._count_block(repeated, targets.rows[start:stop], targets.scores[start:stop])
-        return counts
+            for start, stop in self._edges(len(owner), 1, num_together):
+                of_lines = queries.take(owner[start:stop])
+                counts_LT[start:stop] = self._count_block(of_lines, rows_LT[start:stop], scores_LT[start:stop])
+        return counts_LT.reshape(-1)[at]
 
     def _launch(self, queries: Queries, lists: DenseLists, first_query: int, first: int) -> PendingBlock:
         """Starts everything up to the ranked candidates of queries that fit a list."""
         run, k = self.launches, lists.k
         block, stride = run.prepare(queries), sample_stride(self.shard.num_items, k)
         whole, sample = self._items.sampled(1), self._items.sampled(stride)
-        threshold_Q = block.threshold_Q
-        visible = run.visible(queries, block.padded, [whole] if stride == 1 else [whole, sample])
-        words_QW, maxima_QG = visible[0], run.maxima(sample, block.padded)
-        run.coarse_pass(block, sample, visible[-1], threshold_Q, maxima_QG, mode=PassMode.MAXIMA)
-        run.raise_thresholds(block, sample, maxima_QG, threshold_Q, k)
-        of_groups = None
-        if stride > 1:
-            maxima_QG = of_groups = run.maxima(whole, block.padded)
-            mode = PassMode.COLLECT
-            run.coarse_pass(block, whole, words_QW, threshold_Q, maxima_QG, mode=mode, with_maxima=True)
-            run.raise_thresholds(block, whole, maxima_QG, threshold_Q, k)
-        else:
-            run.coarse_pass(block, whole, words_QW, threshold_Q, maxima_QG, mode=PassMode.COLLECT)
+        samples = [whole] if stride == 1 else [whole, sample]
+        words_QW, *of_sample = run.visible(queries, block.padded, samples)
+        run.raise_thresholds(block, sample, run.find_maxima(block, sample, of_sample[0] if of_sample else words_QW), k)
+        maxima_QG = run.find_candidates(block, whole, words_QW, with_maxima=stride > 1)
+        if maxima_QG is not None:
+            run.raise_thresholds(block, whole, maxima_QG, k)
         capacity, bits_QW = block.num_queries * self._capacity(k), words_QW[: block.num_queries]
-        pairs = run.collect(bits_QW, self._max_candidates, capacity, block, threshold_Q, of_groups)
+        pairs = run.collect(bits_QW, self._max_candidates, capacity, block, maxima_QG)
         width = min(k, self._max_candidates)
-        rows_QK, scores_QK = run.rank(pairs, run.score(pairs, block.vectors_QD), width)
+        rows_QK, scores_QK = run.rank(pairs, run.score(pairs, block.vectors_QD, block.num_queries), width)
         of_block = slice(first, first + block.num_queries)
         self._transfers.fetch(rows_QK, lists.rows_QK[of_block, :width])
         self._transfers.fetch(scores_QK, lists.scores_QK[of_block, :width])
@@ -161,7 +167,7 @@ class CudaEngine:
         """Scores some queries of a block from a list that holds all their candidates; sorts where they are too many to rank."""
         index, total, lists = torch.from_numpy(queries).to(self._device), int(count_Q.sum()), pending.lists
         pairs = self.launches.collect(pending.words_QW[index], total, total)
-        keys_N = self.launches.score(pairs, pending.block.vectors_QD[index])
+        keys_N = self.launches.score(pairs, pending.block.vectors_QD[index], len(index))
         lists.num_candidates, fetch = lists.num_candidates + total, self._transfers.fetch_now
         if count_Q[0] <= self._max_candidates:
             rows_QK, scores_QK = self.launches.rank(pairs, keys_N, min(lists.k, self._max_candidates))
@@ -183,28 +189,27 @@ class CudaEngine:
         check_queries(queries, 1, self.shard)
         return TopK(np.zeros(queries.num_queries + 1, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32))
 
-    def _count_block(self, queries: Queries, rows: np.ndarray, scores: np.ndarray) -> np.ndarray:
-        """One target for each query."""
+    def _count_block(self, queries: Queries, rows_QT: np.ndarray, scores_QT: np.ndarray) -> np.ndarray:
+        """How many rows stand before each of T targets of a query, of which those with NaN do not count: int64 [Q, T]."""
         run, send, fetch = self.launches, self._transfers.send, self._transfers.fetch_now
         block, whole = run.prepare(queries), self._items.sampled(1)
-        num = block.num_queries
-        threshold_Q = torch.zeros(block.padded, dtype=torch.float32, device=self._device)
-        threshold_Q[:num] = send(scores, torch.float32)
-        # A target outside the shard stands before or behind all rows of equal score.
-        local = np.clip(rows - self.shard.first_row, -1, self.shard.num_items)
-        target_Q = send(to_keys(local, scores))
-        counts_Q = torch.zeros(block.padded, dtype=torch.int32, device=self._device)
-        words_QW = run.visible(queries, block.padded, [whole])[0]
-        run.coarse_pass(block, whole, words_QW, threshold_Q, None, mode=PassMode.COUNT, count_Q=counts_Q)
-        pairs = run.collect(words_QW[:num], self._max_candidates, num * self._capacity(1))
-        run.score(pairs, block.vectors_QD, target_Q, counts_Q)
-        count_Q, start_Q = fetch(pairs.count_Q), fetch(pairs.start_Q)
-        for left_out in self._overflowed(count_Q, start_Q):
-            index, total = torch.from_numpy(left_out).to(self._device), int(count_Q[left_out].sum())
-            added_Q = torch.zeros(len(left_out), dtype=torch.int32, device=self._device)
-            run.score(run.collect(words_QW[index], total, total), block.vectors_QD[index], target_Q[index], added_Q)
-            counts_Q[index] += added_Q
-        return fetch(counts_Q[:num]).astype(np.int64)
+        padding = ((0, 0), (0, block.padded - block.num_queries))
+        score_TQ = np.pad(scores_QT.T, padding, constant_values=np.nan)
+        keys_TQ = to_keys(np.pad(rows_QT.T, padding), score_TQ)
+        counts_TQ = torch.zeros(score_TQ.shape, dtype=torch.int32, device=self._device)
+        targets = BlockTargets(send(score_TQ), send(keys_TQ), counts_TQ)
+        words_NW = run.count_certain(block, whole, run.visible(queries, block.padded, [whole])[0], targets)
+        pairs = run.collect(words_NW, self._max_candidates, rows_QT.size * self._capacity(1))
+        key_N, count_N = targets.key_TQ.view(-1), counts_TQ.view(-1)
+        run.score(pairs, block.vectors_QD, block.padded, key_N, count_N)
+        listed_N, start_N = fetch(pairs.count_Q), fetch(pairs.start_Q)
+        for left_out in self._overflowed(listed_N, start_N):
+            index, total = torch.from_numpy(left_out).to(self._device), int(listed_N[left_out].sum())
+            added_N = torch.zeros(len(left_out), dtype=torch.int32, device=self._device)
+            vectors_ND = block.vectors_QD[index % block.padded]
+            run.score(run.collect(words_NW[index], total, total), vectors_ND, len(left_out), key_N[index], added_N)
+            count_N[index] += added_N
+        return fetch(counts_TQ)[:, : block.num_queries].T.astype(np.int64)
 
     def _overflowed(self, count_Q: np.ndarray, start_Q: np.ndarray) -> Iterator[np.ndarray]:
         """Groups of queries whose candidates were not listed: one alone that has too many to rank, else as many as fit."""
@@ -220,11 +225,11 @@ class CudaEngine:
         """How many candidates of a query the list of a block holds on average."""
         return self._capacity_per_query or min(self._max_candidates, 2 * k + 512)
 
-    def _edges(self, num_queries: int, k: int) -> Iterator[tuple[int, int]]:
-        """Blocks of queries, of which two fit the device at a time."""
-        bits_bytes, vector_bytes = self._items.sampled(1).num_words * 20, self._items.padded * 8
-        list_bytes = self._capacity(k) * _PAIR_BYTES + min(k, self._max_candidates) * 12
-        per_query = bits_bytes + vector_bytes + list_bytes + 256
+    def _edges(self, num_queries: int, k: int, num_targets: int = 0) -> Iterator[tuple[int, int]]:
+        """Blocks of queries, of which two fit the device at a time; with `num_targets` each to count before, else for lists."""
+        words_bytes = self._items.sampled(1).num_words * 4 * max(5, num_targets + 1)
+        list_bytes = self._capacity(k) * _PAIR_BYTES * max(1, num_targets) + min(k, self._max_candidates) * 12
+        per_query = words_bytes + self._items.padded * 8 + list_bytes + 256
         fitting = self._workspace_bytes // (2 * per_query) // self.launches.tile_queries * self.launches.tile_queries
         largest = max(1, min(self._block_queries, max(fitting, self.launches.tile_queries)))
         for start in range(0, num_queries, largest):

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from semrec.errors import DeviceError
-from semrec.scoring.cuda.block import Block, Pairs, PassMode
+from semrec.scoring.cuda.block import Block, BlockTargets, Pairs, PassMode
 from semrec.scoring.cuda.items import DeviceShard, SampledItems, bound_slopes
 from semrec.scoring.cuda.results import write_local_rows
 from semrec.scoring.cuda.transfers import Transfers
@@ -98,43 +98,60 @@ class Launches:
                     BLOCK=_SEEN_BLOCK,
                 )  # fmt: skip
 
-    def maxima(self, sample: SampledItems, padded: int) -> torch.Tensor:
-        """Room for the largest coarse score of each group of a sample: float32 [padded, G]."""
-        return torch.empty((padded, sample.num_words), dtype=torch.float32, device=self._device)
+    def find_maxima(self, block: Block, sample: SampledItems, visible_QW: torch.Tensor) -> torch.Tensor:
+        """The largest coarse score of each group of a sample: float32 [Q, G]."""
+        maxima_QG = torch.empty(visible_QW.shape, dtype=torch.float32, device=self._device)
+        self._coarse_pass(PassMode.MAXIMA, block, sample, visible_QW, maxima_QG=maxima_QG)
+        return maxima_QG
 
-    def coarse_pass(
+    def find_candidates(
+        self, block: Block, whole: SampledItems, words_QW: torch.Tensor, *, with_maxima: bool
+    ) -> torch.Tensor | None:
+        """Replaces the bits of visible rows by those of candidates; returns the largest scores of groups where asked for."""
+        maxima_QG = torch.empty(words_QW.shape, dtype=torch.float32, device=self._device) if with_maxima else None
+        self._coarse_pass(PassMode.COLLECT, block, whole, words_QW, maxima_QG=maxima_QG)
+        return maxima_QG
+
+    def count_certain(
+        self, block: Block, whole: SampledItems, visible_QW: torch.Tensor, targets: BlockTargets
+    ) -> torch.Tensor:
+        """Adds to the targets' counts the rows that certainly stand before them; the bits of rows that may: int32 [T Q, W]."""
+        num_targets = len(targets.score_TQ)
+        candidates = torch.empty((num_targets, *visible_QW.shape), dtype=torch.int32, device=self._device)
+        self._coarse_pass(PassMode.COUNT, block, whole, visible_QW, targets=targets, candidates=candidates)
+        return candidates.view(-1, whole.num_words)
+
+    def _coarse_pass(
         self,
+        mode: PassMode,
         block: Block,
         sample: SampledItems,
-        words_QW: torch.Tensor,
-        threshold_Q: torch.Tensor,
-        maxima_QG: torch.Tensor | None,
+        visible_QW: torch.Tensor,
         *,
-        mode: PassMode,
-        with_maxima: bool = False,
-        count_Q: torch.Tensor | None = None,
+        maxima_QG: torch.Tensor | None = None,
+        targets: BlockTargets | None = None,
+        candidates: torch.Tensor | None = None,
     ) -> None:
-        """Runs `coarse_pass` over sampled items; in every mode but MAXIMA it overwrites `words_QW` with the candidates."""
         items, form, tiles = self._items, self._items.form, block.padded // self.tile_queries
-        with_maxima |= mode == PassMode.MAXIMA
         grid = tiles * -(-sample.num_words * 32 // self._tile_items)
+        threshold_Q = block.threshold_Q if targets is None else targets.score_TQ
         self._kernels.coarse.coarse_pass[(grid,)](
             block.coarse_QD, items.coarse_ID, items.low_ID, block.scale_Q, items.scale_I, *block.bounds,
-            sample.norm_W, sample.residual_W, words_QW, sample.num_words, threshold_Q,
-            threshold_Q if maxima_QG is None else maxima_QG, words_QW, words_QW if count_Q is None else count_Q,
-            sample.num_rows, sample.num_words, tiles, sample.stride,
+            sample.norm_W, sample.residual_W, visible_QW, sample.num_words, threshold_Q,
+            threshold_Q if maxima_QG is None else maxima_QG, visible_QW if candidates is None else candidates,
+            visible_QW if targets is None else targets.count_TQ, sample.num_rows, sample.num_words, tiles,
+            1 if targets is None else len(targets.score_TQ), sample.stride,
             D=items.padded, BQ=self.tile_queries, BI=self._tile_items, BD=DEPTH, G=GROUP, JOIN_HALVES=form.join_halves,
-            INTEGER=form.integer, SCALED=form.scaled, MODE=int(mode), WITH_MAXIMA=with_maxima,
+            INTEGER=form.integer, SCALED=form.scaled, MODE=int(mode), WITH_MAXIMA=maxima_QG is not None,
             WIDEN=self._interpreted, num_warps=8, num_stages=3,
         )  # fmt: skip
 
-    def raise_thresholds(
-        self, block: Block, sample: SampledItems, maxima_QG: torch.Tensor, threshold_Q: torch.Tensor, k: int
-    ) -> None:
+    def raise_thresholds(self, block: Block, sample: SampledItems, maxima_QG: torch.Tensor, k: int) -> None:
+        """Raises each query's threshold to what K rows certainly reach, by the largest scores of groups."""
         slots = power_of_two(min(sample.num_words, max(_GROUPS_PER_RESULT * k, 1024)))
         if k <= min(slots, _MAX_SLOTS):
             self._kernels.lists.raise_thresholds[(block.num_queries,)](
-                maxima_QG, sample.norm_W, sample.residual_W, *block.bounds, threshold_Q, sample.num_words,
+                maxima_QG, sample.norm_W, sample.residual_W, *block.bounds, block.threshold_Q, sample.num_words,
                 maxima_QG.shape[1], k, PER_WORD=1, BLOCK=min(slots, _MAX_SLOTS), num_warps=8,
             )  # fmt: skip
 
@@ -144,10 +161,9 @@ class Launches:
         max_candidates: int,
         capacity: int,
         block: Block | None = None,
-        threshold_Q: torch.Tensor | None = None,
         maxima_QG: torch.Tensor | None = None,
     ) -> Pairs:
-        """Lists the rows whose bits are set; with `maxima_QG` only of groups that may reach the threshold."""
+        """Lists the rows whose bits are set; with `maxima_QG` only of groups that may reach the block's thresholds."""
         num, num_words = words_QW.shape
         whole = self._items.sampled(1)
         count_Q, start_Q = torch.empty((2, num), dtype=torch.int32, device=self._device)
@@ -157,7 +173,7 @@ class Launches:
         bounds = (unused, unused, unused) if block is None else block.bounds
         self._kernels.lists.collect_candidates[(num,)](
             words_QW, unused if maxima_QG is None else maxima_QG, whole.norm_W, whole.residual_W, *bounds,
-            unused if threshold_Q is None else threshold_Q, count_Q, start_Q, row_N, query_N, totals, num_words,
+            unused if block is None else block.threshold_Q, count_Q, start_Q, row_N, query_N, totals, num_words,
             max_candidates, capacity, PER_WORD=1, FILTER=maxima_QG is not None, BLOCK=min(1024, power_of_two(num_words)),
         )  # fmt: skip
         return Pairs(count_Q, start_Q, row_N, query_N, totals[1:])
@@ -166,16 +182,21 @@ class Launches:
         self,
         pairs: Pairs,
         vectors_QD: torch.Tensor,
+        num_vectors: int,
         target_Q: torch.Tensor | None = None,
         counts_Q: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Scores listed pairs and returns their keys; with targets adds to `counts_Q` how many stand before them instead."""
+        """Scores listed pairs and returns their keys; with targets adds to `counts_Q` how many stand before them instead.
+
+        Query q of the pairs has vector q mod `num_vectors`: so several targets of a query share it.
+        """
         capacity, items = len(pairs.row_N), self._items
         keys_N = torch.empty(capacity if target_Q is None else 1, dtype=torch.int64, device=self._device)
         programs = max(1, min(4 if self._interpreted else _PAIR_PROGRAMS, -(-capacity // _PAIR_BLOCK)))
         self._kernels.lists.score_pairs[(programs,)](
             pairs.row_N, pairs.query_N, pairs.total, capacity, vectors_QD, items.high_ID, items.low_ID, keys_N,
-            keys_N if target_Q is None else target_Q, pairs.count_Q if counts_Q is None else counts_Q, programs,
+            keys_N if target_Q is None else target_Q, pairs.count_Q if counts_Q is None else counts_Q,
+            num_vectors, programs,
             D=items.shard.dimension, PADDED=items.padded, COUNTING=target_Q is not None,
             BLOCK=1024 if self._interpreted else _PAIR_BLOCK,
         )  # fmt: skip

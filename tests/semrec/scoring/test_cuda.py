@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scoring_problems import KINDS, PLATFORMS, assert_same, catalogue
 
+from semrec.bench.gpu_host import engine_without_device
 from semrec.errors import DeviceError, InputError
 from semrec.scoring.cuda.engine import CudaEngine
 from semrec.scoring.cuda.launches import sample_stride
@@ -222,6 +223,21 @@ class TestCudaKernels:
             engine.top_k(Queries.unfiltered(np.ones((1, 2), np.float32)), 0)
         with pytest.raises(InputError, match="3 dimensions"):
             engine.top_k(Queries.unfiltered(np.ones((1, 3), np.float32)), 1)
+
+
+def test_eight_targets_of_a_query_share_one_product() -> None:
+    products = []
+
+    def note(name: str, arguments: tuple[object, ...], named: dict[str, object]) -> None:
+        if name == "coarse_pass":
+            products.append(arguments[-3:-1])  # tiles of 128 queries, targets of each
+
+    vectors = catalogue(1, 300, 8, "plain")
+    engine = engine_without_device(ItemShard.from_vectors(vectors), 1, note)
+    offsets = np.cumsum([0, *[8] * 127, 9])
+    targets = Targets(offsets, np.zeros(offsets[-1], np.int64), np.zeros(offsets[-1], np.float32))
+    assert len(engine.count_before(Queries.unfiltered(vectors[:128]), targets)) == 128 * 8 + 1
+    assert products == [(2, 8)]  # the ninth target of the last query takes a line of its own
 
 
 @pytest.mark.skipif(not ON_GPU, reason="NO CUDA DEVICE: the kernels ran in Triton's interpreter, not on a GPU")
