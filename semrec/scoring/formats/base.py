@@ -14,7 +14,7 @@ The bound. Let x^ be the coarse form of x and r = x - x^. For a user u and an it
 where gamma_n = n w / (1 - n w) for any order of summation, fused or not, with unit roundoff w. Tensor cores add in float32
 with truncation and align a few products before they add (Fasi, Higham, Mikaitis, Pranesh: Numerical behavior of NVIDIA tensor
 cores, PeerJ Computer Science 2021), so w = 2^-22 is taken for every format: small beside what bfloat16 loses. `check` tries
-on each processor whether its products keep to this; of GPUs it refuses those that are known not to. The canonical score
+on each processor and each GPU whether its products keep to this. The canonical score
 itself errs by a float64 sum and one rounding to float32. Each product, sum or input that underflows loses at most the smallest
 normal number, also where denormals are flushed. All of it is
 

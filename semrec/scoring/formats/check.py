@@ -19,7 +19,15 @@ from semrec.errors import DeviceError
 from semrec.scoring.formats import DEFAULT_FORMAT, FORMATS, get_format, panels
 from semrec.scoring.formats.base import CoarseFormat, accumulation_error, vector_norms
 
-__all__ = ["check_product", "measured_fault", "product_fault", "usable_format", "usable_formats"]
+__all__ = [
+    "check_product",
+    "describe_fault",
+    "hard_rows",
+    "measured_fault",
+    "product_fault",
+    "usable_format",
+    "usable_formats",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -68,12 +76,15 @@ def check_product(engine: str, coarse: CoarseFormat, dimension: int) -> None:
 
 
 def product_fault(engine: str, coarse: CoarseFormat, dimension: int) -> str:
-    """What is wrong with this format's products here, or an empty string. The CPU's are tried once in a process."""
+    """What is wrong with this format's products here, or an empty string. They are tried once in a process and on a GPU."""
     if engine == "cpu":
         return coarse.cpu_fault() or _cpu_fault(coarse, dimension)
     if coarse.gpu is None:
         return f"engine {engine} has no kernel for it"
-    return coarse.gpu_fault(*torch.cuda.get_device_capability()) if torch.cuda.is_available() else ""
+    if not torch.cuda.is_available():
+        return ""
+    fault = coarse.gpu_fault(*torch.cuda.get_device_capability())
+    return fault or _gpu_fault(coarse, dimension, torch.cuda.current_device())
 
 
 def measured_fault(coarse: CoarseFormat, dimension: int, multiply: Multiply, score_kind: str = "") -> str:
@@ -94,11 +105,19 @@ def measured_fault(coarse: CoarseFormat, dimension: int, multiply: Multiply, sco
         if not coarse.is_exact:
             norms_NM = np.linalg.norm(left_codes_ND, axis=1)[:, None] * np.linalg.norm(right_codes_MD, axis=1)
             allowed_NM = output_unit * np.abs(scores_NM) + accumulation_error(dimension) * norms_NM
-        error_NM = np.abs(scores_NM - exact_NM)
-        if not (error_NM <= allowed_NM).all():  # also where a product is NaN
-            n, m = np.unravel_index(np.argmax(np.nan_to_num(error_NM - allowed_NM, nan=np.inf)), error_NM.shape)
-            return f"a product of {dimension} values is {scores_NM[n, m]:g} instead of {exact_NM[n, m]:g}"
+        fault = describe_fault(scores_NM, exact_NM, allowed_NM, dimension)
+        if fault:
+            return fault
     return ""
+
+
+def describe_fault(scores_NM: np.ndarray, exact_NM: np.ndarray, allowed_NM: np.ndarray, dimension: int) -> str:
+    """The score, float64, that errs the most beyond what is allowed, in words; an empty string where none does."""
+    error_NM = np.abs(scores_NM - exact_NM)
+    if (error_NM <= allowed_NM).all():  # not so where a product is NaN
+        return ""
+    n, m = np.unravel_index(np.argmax(np.nan_to_num(error_NM - allowed_NM, nan=np.inf)), error_NM.shape)
+    return f"a product of {dimension} values is {scores_NM[n, m]:g} instead of {exact_NM[n, m]:g}"
 
 
 @cache
@@ -108,6 +127,13 @@ def _cpu_fault(coarse: CoarseFormat, dimension: int) -> str:
         return measured_fault(coarse, dimension, coarse.multiply)
     of_panels = measured_fault(coarse, dimension, partial(panels.multiply, kind), score_kind=kind.sums)
     return of_panels or ("" if coarse.only_panels else measured_fault(coarse, dimension, coarse.multiply))
+
+
+@cache
+def _gpu_fault(coarse: CoarseFormat, dimension: int, device: int) -> str:
+    from semrec.scoring.cuda.product_check import kernel_fault  # knows this module
+
+    return kernel_fault(coarse, dimension, torch.device("cuda", device))
 
 
 def _wrong_product(name: str, fault: str) -> DeviceError:
@@ -120,20 +146,22 @@ def _wrong_product(name: str, fault: str) -> DeviceError:
 
 def _encoded_queries(coarse: CoarseFormat, num_rows: int, dimension: int) -> torch.Tensor:
     """Queries on which wrong instructions show, in the format: [num_rows, D']."""
-    vectors_QD = _hard_rows(num_rows, dimension, seed=1)
+    vectors_QD = hard_rows(num_rows, dimension, seed=1)
     scale_Q, _ = coarse.query_columns(vectors_QD, vector_norms(vectors_QD))
     return coarse.encode_queries(vectors_QD, scale_Q)
 
 
 def _encoded_items(coarse: CoarseFormat, num_rows: int, dimension: int) -> torch.Tensor:
     """The same for items."""
-    vectors_ID = _hard_rows(num_rows, dimension, seed=2)
+    vectors_ID = hard_rows(num_rows, dimension, seed=2)
     scale_I, _ = coarse.row_columns(vectors_ID, vector_norms(vectors_ID))
     return coarse.encode(vectors_ID, scale_I)
 
 
-def _hard_rows(num_rows: int, dimension: int, seed: int) -> np.ndarray:
-    """float32 [num_rows, dimension]: random values; every fourth row of one magnitude and sign, or of alternating pairs.
+def hard_rows(num_rows: int, dimension: int, seed: int) -> np.ndarray:
+    """Values on which wrong instructions show, float32 [num_rows, dimension].
+
+    They are random, but those of every fourth row have one magnitude, and one sign or alternate in pairs.
 
     The largest codes in all combinations of signs overflow whatever can overflow. The magnitudes lie just below halfway
     between two neighbours of bfloat16 and of TF32, so that whoever rounds to those loses the most.

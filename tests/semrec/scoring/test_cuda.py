@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -18,10 +20,12 @@ from scoring_problems import KINDS, PLATFORMS, assert_same, catalogue
 from semrec.bench.gpu_host import engine_without_device
 from semrec.errors import DeviceError, InputError
 from semrec.scoring.cuda.engine import CudaEngine
-from semrec.scoring.cuda.launches import sample_stride
+from semrec.scoring.cuda.launches import load_kernels, sample_stride
+from semrec.scoring.cuda.product_check import kernel_fault
 from semrec.scoring.eligibility import Clause, Layout
 from semrec.scoring.engine import Engine
-from semrec.scoring.formats import FORMATS
+from semrec.scoring.formats import FORMATS, CoarseFormat
+from semrec.scoring.formats.check import usable_formats
 from semrec.scoring.reference import ReferenceEngine
 from semrec.scoring.types import ItemShard, Queries, Targets, TopK
 
@@ -223,6 +227,59 @@ class TestCudaKernels:
             engine.top_k(Queries.unfiltered(np.ones((1, 2), np.float32)), 0)
         with pytest.raises(InputError, match="3 dimensions"):
             engine.top_k(Queries.unfiltered(np.ones((1, 3), np.float32)), 1)
+
+
+class _OtherProduct:
+    """The kernels, of which the coarse pass multiplies other queries, as an instruction does that rounds what it reads."""
+
+    def __init__(self, kernels: object, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        self._kernels, self._change = kernels, change
+
+    def __getattr__(self, name: str) -> object:
+        kernel = getattr(self._kernels, name)
+        return self if name == "coarse_pass" else kernel
+
+    def __getitem__(self, grid: tuple[int, ...]) -> Callable[..., None]:
+        launch = self._kernels.coarse_pass[grid]
+        return lambda queries, *more, **named: launch(self._change(queries), *more, **named)
+
+
+WRONG = {
+    "float32": lambda x: ((x.view(torch.int32) + 0x1000) & ~0x1FFF).view(torch.float32),  # as TF32 has it
+    "bfloat16": lambda x: x.to(torch.float8_e4m3fn).to(torch.bfloat16),
+    "int8": lambda x: x.clamp(-126, 126),
+}
+
+
+@here
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+class TestProductsTriedAtStart:
+    @pytest.mark.parametrize("coarse", WITH_KERNEL)
+    @pytest.mark.parametrize("dimension", [1, 70])
+    def test_right_ones_are_not_blamed(self, coarse: str, dimension: int) -> None:
+        assert kernel_fault(FORMATS[coarse], dimension, torch.device(DEVICE)) == ""
+
+    @pytest.mark.parametrize("coarse", WITH_KERNEL)
+    def test_a_format_whose_product_is_wrong_is_left_out_in_a_line(
+        self, coarse: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        kernels = load_kernels(ON_GPU)
+        wrong = replace(kernels, coarse=_OtherProduct(kernels.coarse, WRONG[coarse]))
+
+        def tried(tried_format: CoarseFormat, dimension: int, device: int) -> str:
+            chosen = wrong if tried_format.name == coarse else kernels
+            return kernel_fault(tried_format, dimension, torch.device(DEVICE), chosen)
+
+        monkeypatch.setattr("semrec.scoring.formats.check._gpu_fault", tried)
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (9, 0))
+        monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+        with caplog.at_level(logging.WARNING):
+            assert usable_formats("cuda", 70) == tuple(name for name in WITH_KERNEL if name != coarse)
+        (line,) = (each for each in caplog.messages if coarse in each and "70" in each)
+        assert line.startswith(f"engine cuda does not use {coarse}: a product of 70 values is ")
+        with pytest.raises(DeviceError, match=f"{coarse} on this machine: a product of 70 values is"):
+            make(ItemShard.from_vectors(catalogue(1, 40, 70, "plain")), coarse=coarse)
 
 
 def test_eight_targets_of_a_query_share_one_product() -> None:
