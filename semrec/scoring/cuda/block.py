@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -9,7 +10,7 @@ import torch
 
 from semrec.scoring.cuda.results import DenseLists
 
-__all__ = ["Block", "BlockTargets", "Pairs", "PassMode", "PendingBlock"]
+__all__ = ["Block", "BlockTargets", "ListedBlock", "Pairs", "PassMode", "PendingBlock", "SentQueries"]
 
 
 class PassMode(IntEnum):
@@ -18,6 +19,20 @@ class PassMode(IntEnum):
     MAXIMA = 0  # the largest of groups
     COLLECT = 1  # the candidates
     COUNT = 2  # the items before a target
+
+
+@dataclass(frozen=True)
+class SentQueries:
+    """Queries as they are sent: vectors float32, eligibility words as int32 halves, and the offsets of seen lists, int64.
+
+    The entries of these lists, rows of the shard, int32, or -1, come in chunks, each after the number of entries before it.
+    """
+
+    num_queries: int
+    vectors_QD: torch.Tensor
+    words_QH: torch.Tensor
+    seen_offsets: torch.Tensor
+    seen_chunks: Iterable[tuple[int, torch.Tensor]]
 
 
 @dataclass(frozen=True)
@@ -70,16 +85,25 @@ class Pairs:
 
 
 @dataclass(frozen=True)
+class ListedBlock:
+    """A block with its ranked candidates, rows int64 and scores float32. `words_QW` holds the candidates' bits."""
+
+    block: Block
+    words_QW: torch.Tensor
+    pairs: Pairs
+    rows_QK: torch.Tensor
+    scores_QK: torch.Tensor
+
+
+@dataclass(frozen=True)
 class PendingBlock:
     """A block whose kernels still run.
 
     It holds the queries from `first_query` of the call on. Copies fill `lists`, from query `first` of these on, and `host_3Q`,
     int32: of each query whether it is finite, how many candidates it has and where they are listed; they are done at `copied`.
-    `words_QW` holds the candidates' bits.
     """
 
-    block: Block
-    words_QW: torch.Tensor
+    listed: ListedBlock
     lists: DenseLists
     first_query: int
     first: int

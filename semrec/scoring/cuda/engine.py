@@ -7,7 +7,7 @@ canonically and ranked. A query with more candidates than a list takes is scored
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Final
 
@@ -15,10 +15,11 @@ import numpy as np
 import torch
 
 from semrec.errors import DeviceError
-from semrec.scoring.cuda.block import BlockTargets, PendingBlock
+from semrec.scoring.cuda.block import BlockTargets, ListedBlock, PendingBlock, SentQueries
+from semrec.scoring.cuda.graphs import Graphs, Recorded, record_cuda_graph
 from semrec.scoring.cuda.items import DeviceShard, gpu_form, padded_dimension, shard_bytes
 from semrec.scoring.cuda.keys import from_keys, to_keys
-from semrec.scoring.cuda.launches import DEPTH, SEEN_CHUNK, Kernels, Launches, load_kernels, sample_stride
+from semrec.scoring.cuda.launches import DEPTH, SEEN_CHUNK, Kernels, Launches, load_kernels, power_of_two, sample_stride
 from semrec.scoring.cuda.results import DenseLists
 from semrec.scoring.cuda.transfers import Transfers
 from semrec.scoring.formats import DEFAULT_FORMAT, CoarseFormat, get_format
@@ -36,6 +37,8 @@ from semrec.scoring.types import (
 __all__ = ["CudaEngine"]
 
 _BLOCK_QUERIES: Final = 8192
+_GRAPHED_QUERIES: Final = 128  # for more, kernels take longer than their launches
+_LEAST_SEEN_ROOM: Final = 256
 _MAX_CANDIDATES: Final = 8192  # ranking takes their square
 _PAIR_BYTES: Final = 16  # int32 row and query, int64 key
 _TARGETS_TOGETHER: Final = 8  # of a query, for which one product is made
@@ -47,7 +50,8 @@ class CudaEngine:
     """Exact top K on one GPU. Results depend neither on `coarse` nor on the sizes.
 
     It takes at most `memory_fraction` of the device's memory. `device="cpu"` is for Triton's interpreter. `kernels` and
-    `transfers` stand for those of the device where its own work is to be left out or looked at.
+    `transfers` stand for those of the device where its own work is to be left out or looked at. Launches for a few queries are
+    recorded by `record`: on a GPU, if nothing else is said, as CUDA graphs.
     """
 
     name = "cuda"
@@ -64,6 +68,7 @@ class CudaEngine:
         capacity_per_query: int | None = None,
         kernels: Kernels | None = None,
         transfers: Transfers | None = None,
+        record: Callable[..., Recorded[ListedBlock]] | None = None,
     ) -> None:
         coarse = get_format(coarse) if isinstance(coarse, str) else coarse
         self.shard, self.coarse, form = shard, coarse.name, gpu_form(coarse)
@@ -79,6 +84,8 @@ class CudaEngine:
             self._items = DeviceShard(shard, coarse, self._device, padded)
             self._transfers = transfers or Transfers(self._device)
             self.launches = Launches(kernels, self._items, self._transfers)
+        record = record or (record_cuda_graph if self._on_gpu else None)
+        self._graphs: Graphs[ListedBlock] | None = None if record is None else Graphs(record)
 
     def top_k(self, queries: Queries, k: int) -> TopK:
         """See `Engine.top_k`."""
@@ -90,12 +97,15 @@ class CudaEngine:
         blocks_together = max(1, _RESULT_BYTES // (k * 12 * edges[0][1])) if edges else 1
         results: list[DenseLists] = []
         in_flight: PendingBlock | None = None
-        with self._current():
+        graphs = self._graphs
+        if len(edges) != 1 or queries.num_queries > _GRAPHED_QUERIES or len(queries.seen_rows) > SEEN_CHUNK:
+            graphs = None
+        with self._current(), nullcontext() if graphs is None else graphs.lock:
             for number, (start, stop) in enumerate(edges):
                 if number % blocks_together == 0:
                     first, end = start, edges[min(number + blocks_together, len(edges)) - 1][1]
                     results.append(DenseLists(end - first, k, self._transfers.host))
-                launched = self._launch(queries.between(start, stop), results[-1], start, start - first)
+                launched = self._launch(queries.between(start, stop), results[-1], start, start - first, graphs)
                 if in_flight is not None:
                     self._finish(in_flight)
                 in_flight = launched
@@ -129,26 +139,43 @@ class CudaEngine:
                 counts_LT[start:stop] = self._count_block(of_lines, rows_LT[start:stop], scores_LT[start:stop])
         return counts_LT.reshape(-1)[at]
 
-    def _launch(self, queries: Queries, lists: DenseLists, first_query: int, first: int) -> PendingBlock:
-        """Starts everything up to the ranked candidates of queries that fit a list."""
-        run, k = self.launches, lists.k
-        block, stride = run.prepare(queries), sample_stride(self.shard.num_items, k)
-        whole, sample = self._items.sampled(1), self._items.sampled(stride)
-        samples = [whole] if stride == 1 else [whole, sample]
-        words_QW, *of_sample = run.visible(queries, block.padded, samples)
+    def _launch(
+        self, queries: Queries, lists: DenseLists, first_query: int, first: int, graphs: Graphs[ListedBlock] | None
+    ) -> PendingBlock:
+        """Starts everything up to the ranked candidates of queries that fit a list, and the copies of their lists."""
+        if graphs is None:
+            listed = self._list(self.launches.send(queries), lists.k)
+        else:
+            room = power_of_two(max(_LEAST_SEEN_ROOM, len(queries.seen_rows)))
+            sent, num = self.launches.send(queries, room), queries.num_queries
+            ((_, seen),) = sent.seen_chunks
+
+            def launch(tensors: tuple[torch.Tensor, ...]) -> ListedBlock:
+                vectors_QD, words_QH, offsets, rows = tensors
+                return self._list(SentQueries(num, vectors_QD, words_QH, offsets, [(0, rows)]), lists.k)
+
+            tensors = sent.vectors_QD, sent.words_QH, sent.seen_offsets, seen
+            listed = graphs.run((num, lists.k, room), tensors, launch)
+        block, pairs, width = listed.block, listed.pairs, listed.rows_QK.shape[1]
+        of_block = slice(first, first + block.num_queries)
+        self._transfers.fetch(listed.rows_QK, lists.rows_QK[of_block, :width])
+        self._transfers.fetch(listed.scores_QK, lists.scores_QK[of_block, :width])
+        host_3Q = self._fetched(block.is_finite_Q), self._fetched(pairs.count_Q), self._fetched(pairs.start_Q)
+        return PendingBlock(listed, lists, first_query, first, host_3Q, self._transfers.fetched())
+
+    def _list(self, queries: SentQueries, k: int) -> ListedBlock:
+        """Launches the kernels for a block; nothing here depends on values."""
+        run, stride = self.launches, sample_stride(self.shard.num_items, k)
+        block, whole, sample = run.prepare(queries), self._items.sampled(1), self._items.sampled(stride)
+        words_QW, *of_sample = run.visible(queries, block.padded, [whole] if stride == 1 else [whole, sample])
         run.raise_thresholds(block, sample, run.find_maxima(block, sample, of_sample[0] if of_sample else words_QW), k)
         maxima_QG = run.find_candidates(block, whole, words_QW, with_maxima=stride > 1)
         if maxima_QG is not None:
             run.raise_thresholds(block, whole, maxima_QG, k)
         capacity, bits_QW = block.num_queries * self._capacity(k), words_QW[: block.num_queries]
         pairs = run.collect(bits_QW, self._max_candidates, capacity, block, maxima_QG)
-        width = min(k, self._max_candidates)
-        rows_QK, scores_QK = run.rank(pairs, run.score(pairs, block.vectors_QD, block.num_queries), width)
-        of_block = slice(first, first + block.num_queries)
-        self._transfers.fetch(rows_QK, lists.rows_QK[of_block, :width])
-        self._transfers.fetch(scores_QK, lists.scores_QK[of_block, :width])
-        host_3Q = self._fetched(block.is_finite_Q), self._fetched(pairs.count_Q), self._fetched(pairs.start_Q)
-        return PendingBlock(block, words_QW, lists, first_query, first, host_3Q, self._transfers.fetched())
+        keys_N = run.score(pairs, block.vectors_QD, block.num_queries)
+        return ListedBlock(block, words_QW, pairs, *run.rank(pairs, keys_N, min(k, self._max_candidates)))
 
     def _finish(self, pending: PendingBlock) -> None:
         """Waits for a block and completes its lists: queries whose candidates overflowed the list are scored again."""
@@ -166,8 +193,8 @@ class CudaEngine:
     def _score_overflowed(self, pending: PendingBlock, queries: np.ndarray, count_Q: np.ndarray) -> None:
         """Scores some queries of a block from a list that holds all their candidates; sorts where they are too many to rank."""
         index, total, lists = torch.from_numpy(queries).to(self._device), int(count_Q.sum()), pending.lists
-        pairs = self.launches.collect(pending.words_QW[index], total, total)
-        keys_N = self.launches.score(pairs, pending.block.vectors_QD[index], len(index))
+        pairs = self.launches.collect(pending.listed.words_QW[index], total, total)
+        keys_N = self.launches.score(pairs, pending.listed.block.vectors_QD[index], len(index))
         lists.num_candidates, fetch = lists.num_candidates + total, self._transfers.fetch_now
         if count_Q[0] <= self._max_candidates:
             rows_QK, scores_QK = self.launches.rank(pairs, keys_N, min(lists.k, self._max_candidates))
@@ -192,13 +219,14 @@ class CudaEngine:
     def _count_block(self, queries: Queries, rows_QT: np.ndarray, scores_QT: np.ndarray) -> np.ndarray:
         """How many rows stand before each of T targets of a query, of which those with NaN do not count: int64 [Q, T]."""
         run, send, fetch = self.launches, self._transfers.send, self._transfers.fetch_now
-        block, whole = run.prepare(queries), self._items.sampled(1)
+        sent, whole = run.send(queries), self._items.sampled(1)
+        block = run.prepare(sent)
         padding = ((0, 0), (0, block.padded - block.num_queries))
         score_TQ = np.pad(scores_QT.T, padding, constant_values=np.nan)
         keys_TQ = to_keys(np.pad(rows_QT.T, padding), score_TQ)
         counts_TQ = torch.zeros(score_TQ.shape, dtype=torch.int32, device=self._device)
         targets = BlockTargets(send(score_TQ), send(keys_TQ), counts_TQ)
-        words_NW = run.count_certain(block, whole, run.visible(queries, block.padded, [whole])[0], targets)
+        words_NW = run.count_certain(block, whole, run.visible(sent, block.padded, [whole])[0], targets)
         pairs = run.collect(words_NW, self._max_candidates, rows_QT.size * self._capacity(1))
         key_N, count_N = targets.key_TQ.view(-1), counts_TQ.view(-1)
         run.score(pairs, block.vectors_QD, block.padded, key_N, count_N)

@@ -10,14 +10,14 @@ import numpy as np
 import torch
 
 from semrec.errors import DeviceError
-from semrec.scoring.cuda.block import Block, BlockTargets, Pairs, PassMode
+from semrec.scoring.cuda.block import Block, BlockTargets, Pairs, PassMode, SentQueries
 from semrec.scoring.cuda.items import DeviceShard, SampledItems, bound_slopes
 from semrec.scoring.cuda.results import write_local_rows
 from semrec.scoring.cuda.transfers import Transfers
 from semrec.scoring.formats.base import as_tensor
 from semrec.scoring.types import Queries
 
-__all__ = ["DEPTH", "GROUP", "SEEN_CHUNK", "Kernels", "Launches", "load_kernels", "sample_stride"]
+__all__ = ["DEPTH", "GROUP", "SEEN_CHUNK", "Kernels", "Launches", "load_kernels", "power_of_two", "sample_stride"]
 
 DEPTH: Final = 64  # dimensions that one turn of the product's loop takes
 _GROUPS_PER_RESULT: Final = 4
@@ -50,53 +50,60 @@ class Launches:
         self.tile_queries, self._tile_items = _TILE_INTERPRETED if self._interpreted else items.form.tile
         self._affine = as_tensor(bound_slopes(items.shard.dimension, items.coarse)).to(self._device)
 
-    def prepare(self, queries: Queries) -> Block:
-        """Sends vectors and encodes them."""
+    def send(self, queries: Queries, seen_room: int | None = None) -> SentQueries:
+        """Sends queries; with `seen_room` the entries of their seen lists in one chunk of that length, else a few at a time."""
+        words_QH = np.ascontiguousarray(queries.words_QW, dtype=np.uint64).view(np.int32)
+        length = len(queries.seen_rows)
+        chunks = (
+            (first, self._send_seen(queries.seen_rows[first : first + SEEN_CHUNK]))
+            for first in range(0, length, SEEN_CHUNK)
+        )
+        return SentQueries(
+            queries.num_queries,
+            self._transfers.send(queries.vectors_QD, torch.float32),
+            self._transfers.send(words_QH),
+            self._transfers.send(queries.seen_offsets, torch.int64),
+            chunks if seen_room is None else [(0, self._send_seen(queries.seen_rows, seen_room))],
+        )
+
+    def _send_seen(self, seen_rows: np.ndarray, room: int = 0) -> torch.Tensor:
+        rows, shard = np.ascontiguousarray(seen_rows, dtype=np.int64), self._items.shard
+        fill = partial(write_local_rows, rows, shard.first_row, shard.num_items)
+        return self._transfers.send_filled(max(room, len(rows)), torch.int32, fill)
+
+    def prepare(self, queries: SentQueries) -> Block:
+        """Encodes queries."""
         num, padded, device, form = queries.num_queries, self._items.padded, self._device, self._items.form
         whole = -(-num // self.tile_queries) * self.tile_queries
-        vectors_QD = self._transfers.send(queries.vectors_QD, torch.float32)
         coarse_QD = torch.empty((whole, padded), dtype=getattr(torch, form.query_storage), device=device)
         scale_Q, a_Q, b_Q, c_Q, threshold_Q = torch.empty((5, whole), dtype=torch.float32, device=device)
         is_finite_Q = torch.empty(num, dtype=torch.int32, device=device)
         self._kernels.coarse.prepare_queries[(whole,)](
-            vectors_QD, coarse_QD, scale_Q, a_Q, b_Q, c_Q, threshold_Q, is_finite_Q, self._affine, num,
+            queries.vectors_QD, coarse_QD, scale_Q, a_Q, b_Q, c_Q, threshold_Q, is_finite_Q, self._affine, num,
             D=self._items.shard.dimension, PADDED=padded, BLOCK=power_of_two(padded), ENCODING=int(form.query_encoding),
         )  # fmt: skip
         coarse_QD = coarse_QD.view(getattr(torch, form.query_dtype))
-        return Block(num, vectors_QD, coarse_QD, scale_Q, a_Q, b_Q, c_Q, threshold_Q, is_finite_Q)
+        return Block(num, queries.vectors_QD, coarse_QD, scale_Q, a_Q, b_Q, c_Q, threshold_Q, is_finite_Q)
 
-    def visible(self, queries: Queries, padded: int, samples: list[SampledItems]) -> list[torch.Tensor]:
+    def visible(self, queries: SentQueries, padded: int, samples: list[SampledItems]) -> list[torch.Tensor]:
         """For each sample the bits of rows that a query may be shown: int32 [padded, W]."""
-        items, words = self._items, np.ascontiguousarray(queries.words_QW, dtype=np.uint64).view(np.int32)
-        user_words_QH = self._transfers.send(words)
+        items, num, kernels = self._items, queries.num_queries, self._kernels.coarse
         visible = []
         for sample in samples:
             block = min(1024, power_of_two(sample.num_words))
             words_QW = torch.empty((padded, sample.num_words), dtype=torch.int32, device=self._device)
-            self._kernels.coarse.eligible_words[(padded, -(-sample.num_words // block))](
-                user_words_QH, items.clause_edges, sample.bit_planes_VW, sample.plane_of_bit, words_QW, queries.num_queries,
-                sample.num_rows, sample.num_words, len(items.shard.clause_starts), words.shape[1], BLOCK=block,
+            kernels.eligible_words[(padded, -(-sample.num_words // block))](
+                queries.words_QH, items.clause_edges, sample.bit_planes_VW, sample.plane_of_bit, words_QW, num, sample.num_rows,
+                sample.num_words, len(items.shard.clause_starts), queries.words_QH.shape[1], BLOCK=block,
             )  # fmt: skip
             visible.append(words_QW)
-        self._hide_seen(queries, samples, visible)
-        return visible
-
-    def _hide_seen(self, queries: Queries, samples: list[SampledItems], visible: list[torch.Tensor]) -> None:
-        shard, num_seen = self._items.shard, int(queries.seen_offsets[-1])
-        if not num_seen:
-            return
-        offsets = self._transfers.send(queries.seen_offsets, torch.int64)
-        steps = (queries.num_queries - 1).bit_length()
-        for first in range(0, num_seen, SEEN_CHUNK):
-            rows = np.ascontiguousarray(queries.seen_rows[first : first + SEEN_CHUNK], dtype=np.int64)
-            local = self._transfers.send_filled(
-                len(rows), torch.int32, partial(write_local_rows, rows, shard.first_row, shard.num_items)
-            )
+        for first, rows in queries.seen_chunks:
             for sample, words_QW in zip(samples, visible, strict=True):
-                self._kernels.coarse.hide_seen[(-(-len(rows) // _SEEN_BLOCK),)](
-                    words_QW, local, offsets, first, queries.num_queries, sample.stride, sample.num_words, STEPS=steps,
-                    BLOCK=_SEEN_BLOCK,
+                kernels.hide_seen[(-(-len(rows) // _SEEN_BLOCK),)](
+                    words_QW, rows, queries.seen_offsets, first, num, sample.stride, sample.num_words,
+                    STEPS=(num - 1).bit_length(), BLOCK=_SEEN_BLOCK,
                 )  # fmt: skip
+        return visible
 
     def find_maxima(self, block: Block, sample: SampledItems, visible_QW: torch.Tensor) -> torch.Tensor:
         """The largest coarse score of each group of a sample: float32 [Q, G]."""

@@ -37,7 +37,7 @@ def kernel_fault(coarse: CoarseFormat, dimension: int, device: torch.device, ker
     items = DeviceShard(ItemShard.from_vectors(rows_ID), coarse, device, padded_dimension(dimension, DEPTH))
     launches = Launches(kernels, items, transfers)
     num_queries = launches.tile_queries + _MORE_THAN_A_TILE
-    block = launches.prepare(Queries.unfiltered(hard_rows(num_queries, dimension, seed=1)))
+    block = launches.prepare(launches.send(Queries.unfiltered(hard_rows(num_queries, dimension, seed=1))))
     left_QD = transfers.fetch_now(block.coarse_QD[:num_queries].double())
     right_GD = transfers.fetch_now(items.coarse_ID[torch.from_numpy(shown_G).to(device)].double())
     if items.form.join_halves:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +20,9 @@ from scoring_problems import KINDS, PLATFORMS, assert_same, catalogue
 
 from semrec.bench.gpu_host import engine_without_device
 from semrec.errors import DeviceError, InputError
+from semrec.scoring.cuda.block import ListedBlock
 from semrec.scoring.cuda.engine import CudaEngine
+from semrec.scoring.cuda.graphs import Recorded
 from semrec.scoring.cuda.launches import load_kernels, sample_stride
 from semrec.scoring.cuda.product_check import kernel_fault
 from semrec.scoring.eligibility import Clause, Layout
@@ -229,6 +232,63 @@ class TestCudaKernels:
             engine.top_k(Queries.unfiltered(np.ones((1, 3), np.float32)), 1)
 
 
+def record_in_memory(
+    inputs: tuple[torch.Tensor, ...], launch: Callable[[tuple[torch.Tensor, ...]], ListedBlock]
+) -> Recorded[ListedBlock]:
+    """Does as a CUDA graph: launches again over the same inputs, and what it lists lies where it lay the first time."""
+    outputs = launch(inputs)
+
+    def replay() -> None:
+        for ours, new in zip(tensors_of(outputs), tensors_of(launch(inputs)), strict=True):
+            ours.copy_(new)
+
+    for tensor in tensors_of(outputs):  # recording computes nothing
+        tensor.zero_()
+    return Recorded(inputs, outputs, replay)
+
+
+def tensors_of(listed: ListedBlock) -> list[torch.Tensor]:
+    of_pairs = listed.pairs.count_Q, listed.pairs.start_Q
+    return [listed.block.is_finite_Q, listed.words_QW, *of_pairs, listed.rows_QK, listed.scores_QK]
+
+
+@here
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+class TestRecordedLaunches:
+    def test_replays_equal_the_reference(self) -> None:
+        shard, queries = problem(9, 90, 6, 8, "ties", seen=0.3, clauses=1)
+        recorded = []
+
+        def record(*arguments: Any) -> Recorded[ListedBlock]:
+            recorded.append(arguments)
+            return record_in_memory(*arguments)
+
+        engine = make(shard, record=record, capacity_per_query=20)
+        expected = ReferenceEngine(shard).top_k(queries, 4)
+        for q in range(6):  # one by one, recorded, four replays
+            part = queries.between(q, q + 1)
+            assert_same(engine.top_k(part, 4), ReferenceEngine(shard).top_k(part, 4))
+        assert len(recorded) == 1
+        found = [engine.top_k(queries, 4) for _ in range(3)]  # another shape
+        assert len(recorded) == 2
+        assert_same(found[0], expected)
+        assert_same(found[2], expected)
+
+    def test_where_recording_fails_launches_are_made_one_by_one(self, caplog: pytest.LogCaptureFixture) -> None:
+        shard, queries = problem(9, 60, 3, 8, "plain")
+
+        def record(*_: Any) -> Recorded[ListedBlock]:
+            raise RuntimeError("operation not permitted when stream is capturing")
+
+        engine = make(shard, record=record)
+        with caplog.at_level(logging.WARNING):
+            for q in (0, 1, 2, 0):
+                part = queries.between(q, q + 1)
+                assert_same(engine.top_k(part, 3), ReferenceEngine(shard).top_k(part, 3))
+        (line,) = caplog.messages
+        assert "recording them failed (operation not permitted when stream is capturing)" in line
+
+
 class _OtherProduct:
     """The kernels, of which the coarse pass multiplies other queries, as an instruction does that rounds what it reads."""
 
@@ -321,7 +381,9 @@ def test_triton_is_imported_late_and_missed_by_name() -> None:
     program = """
 import sys
 import numpy as np
+from semrec.scoring.cuda.block import ListedBlock
 from semrec.scoring.cuda.engine import CudaEngine
+from semrec.scoring.cuda.graphs import Recorded
 from semrec.scoring.types import ItemShard
 assert not any(name.startswith("semrec.scoring.triton") for name in sys.modules)
 sys.modules["triton"] = None
