@@ -137,8 +137,9 @@ def gpu_host(
 ) -> None:
     """What the host does in a run of the cuda engine, one thread of it; nothing of a GPU runs or is needed."""
     from semrec.bench.gpu_host import bench_gpu_host
+    from semrec.bench.workloads import generated_problem
 
-    rows = bench_gpu_host(items, users, min(k, items), rounds=rounds)
+    rows = bench_gpu_host(generated_problem("clusters", items, users), min(k, items), rounds=rounds)
     show_rows("the host's work for the cuda engine", [asdict(row) for row in rows], json)
 
 

@@ -89,10 +89,7 @@ def main(
     from semrec import planning as capacity
 
     if kernel:
-        from jobs.kernel_table import show_predictions
-
-        work = _workload(workspace, items, users, dimension, k or _k_of(workspace))
-        show_predictions(work.num_items, work.num_users, work.dimension, work.k, json_file)
+        _plan_kernels(_workload(workspace, items, users, dimension, k or _k_of(workspace)), json_file)
         return
     if plot:
         if devices is not None or budget is not None:
@@ -121,6 +118,17 @@ def main(
         say(f"drawn in {plot}")
     if json_file:
         json_file.write_text(json.dumps([_record(estimate) for estimate in estimates], indent=2) + "\n")
+
+
+def _plan_kernels(work: Workload, json_file: Path | None) -> None:
+    from semrec.planning.kernels import kernel_rows, kernel_table
+
+    rows = kernel_rows(work.num_items, work.num_users, work.dimension, work.k)
+    say(f"{work.num_users:,} users x {work.num_items:,} items x {work.dimension}, K = {work.k}: at least so many ms")
+    show_table(kernel_table(rows), width=_WIDTH)
+    say("a model of data sheets, not a measurement: python -m semrec.bench.gpu compares it with a GPU")
+    if json_file:
+        json_file.write_text(json.dumps(rows, indent=2) + "\n")
 
 
 def _show_assumptions(work: Workload, rates: Rates) -> None:

@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 import torch
 
-from semrec.bench.workloads import VARIANTS, generated_problem
+from semrec.bench.workloads import VARIANTS, ScoringProblem
 from semrec.scoring.cuda.engine import CudaEngine
 from semrec.scoring.cuda.launches import Kernels
 from semrec.scoring.cuda.transfers import Transfers
@@ -99,16 +99,14 @@ def engine_without_device(
     )
 
 
-def bench_gpu_host(
-    num_items: int, num_users: int, k: int, *, dimension: int = 384, rounds: int = 5
-) -> list[HostWorkRow]:
+def bench_gpu_host(problem: ScoringProblem, k: int, *, rounds: int = 5) -> list[HostWorkRow]:
     """The host's work for lists of all users, in each variant; and for one user at a time, the median of some."""
     with single_threads(1, "semrec-host") as pool:  # else threads of torch that wait count as work
-        return pool.submit(_bench, num_items, num_users, k, dimension, rounds).result()
+        return pool.submit(_bench, problem, k, rounds).result()
 
 
-def _bench(num_items: int, num_users: int, k: int, dimension: int, rounds: int) -> list[HostWorkRow]:
-    problem = generated_problem("clusters", num_items, num_users, dimension=dimension)
+def _bench(problem: ScoringProblem, k: int, rounds: int) -> list[HostWorkRow]:
+    size = problem.items.num_items, problem.num_users, k
     copy_ms = min(_copy_ms(problem.users_UD) for _ in range(rounds + 1))
     rows = []
     for variant in VARIANTS:
@@ -119,7 +117,7 @@ def _bench(num_items: int, num_users: int, k: int, dimension: int, rounds: int) 
         num_launches = len(launched)
         taken_ms = [_call_ms(engine, queries, k) for _ in range(rounds)]
         cpu_ms, wall_ms = (min(times) for times in zip(*taken_ms, strict=True))
-        rows.append(HostWorkRow(variant, num_items, num_users, k, num_launches, cpu_ms, wall_ms, cpu_ms / copy_ms))
+        rows.append(HostWorkRow(variant, *size, num_launches, cpu_ms, wall_ms, cpu_ms / copy_ms))
         if variant == "seen":
             rows.append(_one_at_a_time(engine, queries, k, launched))
     return rows

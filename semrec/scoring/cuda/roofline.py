@@ -28,12 +28,13 @@ _CANDIDATES_PER_RESULT: Final = {"bfloat16": 1.6, "int8": 2.5}  # of generated c
 
 @dataclass(frozen=True)
 class Gpu:
-    """One kind of GPU, by its data sheet: dense rates, without sparsity. `l2_tb_per_s` is what benchmarks of others read from
-    the second-level cache, to about a fifth; `int8_tops` 0 where Triton does not take the instructions that the sheet counts.
+    """One kind of GPU, by its data sheet: dense rates, without sparsity.
+
+    `int8_tops` is 0 where Triton takes other instructions than the sheet counts. No sheet says what the second-level cache
+    gives: `l2_tb_per_s` is of microbenchmarks for A100 and H100, to about a fifth, and scaled from these for the others.
     """
 
     name: str
-    capability: int
     multiprocessors: int
     clock_ghz: float
     bfloat16_tflops: float
@@ -41,7 +42,6 @@ class Gpu:
     float64_tflops: float
     memory_tb_per_s: float
     l2_tb_per_s: float
-    l2_bytes: int
     link_gb_per_s: float
 
     @property
@@ -53,11 +53,11 @@ class Gpu:
 GPUS: Final = {
     gpu.name: gpu
     for gpu in (
-        Gpu("A100", 80, 108, 1.41, 312, 624, 9.7, 2.04, 4.5, 40 << 20, 25),
-        Gpu("H100", 90, 132, 1.83, 989, 1979, 34, 3.35, 5.5, 50 << 20, 50),
-        Gpu("H200", 90, 132, 1.83, 989, 1979, 34, 4.8, 5.5, 50 << 20, 50),
-        Gpu("L4", 89, 58, 2.04, 121, 242, 0.47, 0.3, 1.8, 48 << 20, 25),
-        Gpu("B200", 100, 148, 1.85, 2250, 0, 40, 8.0, 9.0, 126 << 20, 50),
+        Gpu("A100", 108, 1.41, 312, 624, 9.7, 2.04, 4.5, 25),
+        Gpu("H100", 132, 1.83, 989, 1979, 34, 3.35, 5.5, 50),
+        Gpu("H200", 132, 1.83, 989, 1979, 34, 4.8, 5.5, 50),
+        Gpu("L4", 58, 2.04, 121, 242, 0.47, 0.3, 1.8, 25),
+        Gpu("B200", 148, 1.85, 2250, 0, 40, 8.0, 9.0, 50),
     )
 }
 

@@ -130,6 +130,8 @@ def test_float32_is_refused_where_torch_may_multiply_it_in_fewer_bits(lower: Cal
 def test_the_formats_of_a_gpu(monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], unusable: set[str]) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(check, "_gpu_fault", lambda coarse, dimension, device: "")
     with_kernel = [name for name, coarse in FORMATS.items() if coarse.gpu is not None]
     assert usable_formats("cuda", 384) == tuple(name for name in with_kernel if name not in unusable)
 

@@ -13,7 +13,7 @@ from semrec.errors import InputError
 from semrec.scoring.cuda.roofline import GPUS, Gpu, KernelProblem, formats_of, gpu_of, predict_passes, predict_product
 
 # A tensor operation takes 1e-12 s, and so does a byte of either kind of memory; the rest takes nothing.
-EVEN = Gpu("even", 90, 10**9, 1.0, 1.0, 1.0, 1e9, 1.0, 1.0, 1 << 20, 1.0)
+EVEN = Gpu("even", 10**9, 1.0, 1.0, 1.0, 1e9, 1.0, 1.0, 1.0)
 SMALL = KernelProblem(128, 256, dimension=64, k=10, block_queries=128)
 
 
@@ -21,11 +21,11 @@ def test_a_product_takes_the_time_of_its_slowest_resource() -> None:
     product = predict_product(EVEN, SMALL)
     assert (product.limit, product.seconds) == ("tensor cores", 2 * 128 * 256 * 64 / 1e12)
     # Two tiles of 128 x 128 read 256 rows of 64 bfloat16 each.
-    slow_cache = Gpu("slow cache", 90, 10**9, 1.0, 1e6, 1.0, 1e9, 1e6, 1.0, 1 << 20, 1.0)
+    slow_cache = Gpu("slow cache", 10**9, 1.0, 1e6, 1.0, 1e9, 1e6, 1.0, 1.0)
     product = predict_product(slow_cache, SMALL)
     assert (product.limit, product.seconds) == ("cache", 2 * 256 * 64 * 2 / 1e12)
     # Two blocks read the items; words and maxima of 1,024 words per query block are moved three times.
-    slow_memory = Gpu("slow memory", 90, 10**9, 1.0, 1e6, 1.0, 1e9, 1.0, 1e6, 1 << 20, 1.0)
+    slow_memory = Gpu("slow memory", 10**9, 1.0, 1e6, 1.0, 1e9, 1.0, 1e6, 1.0)
     product = predict_product(slow_memory, SMALL)
     assert (product.limit, product.seconds) == ("memory", (2 * 128 * 64 * 2 + 1024 * 3 * 4) / 1e12)
 
