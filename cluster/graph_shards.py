@@ -37,9 +37,9 @@ class _ShardActor:
         """The nodes start:stop of this range, and how many the graph has."""
         return self._rows.start, self._rows.stop, self._num_nodes
 
-    def relax(self, nodes_F: np.ndarray, costs_SF: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    def relax(self, nodes_F: np.ndarray, costs_FS: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
         """`EdgeRows.relax` on this actor's device."""
-        front = (torch.tensor(array, device=self._device) for array in (nodes_F, costs_SF))
+        front = (torch.tensor(array, device=self._device) for array in (nodes_F, costs_FS))
         return [(targets.cpu().numpy(), costs.cpu().numpy()) for targets, costs in self._rows.relax(*front)]
 
 
@@ -64,12 +64,12 @@ class GraphShards:
         for actor in self._actors:
             ray.kill(actor)
 
-    def _relax(self, nodes_F: torch.Tensor, costs_SF: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        nodes, costs = nodes_F.numpy(), costs_SF.numpy()  # ascending, so each actor's are a range of them
+    def _relax(self, nodes_F: torch.Tensor, costs_FS: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        nodes, costs = nodes_F.numpy(), costs_FS.numpy()  # ascending, so each actor's are a range of them
         edges = [0, *np.searchsorted(nodes, self._stops).tolist()]
         ranges = [slice(*edges[n : n + 2]) for n in range(len(self._actors))]
         calls = [
-            actor.relax.remote(nodes[some], costs[:, some])
+            actor.relax.remote(nodes[some], costs[some])
             for actor, some in zip(self._actors, ranges, strict=True)
             if some.start < some.stop
         ]

@@ -24,8 +24,8 @@ __all__ = ["EdgeRows", "Relax", "costs_by_rows", "costs_on_device", "distances_o
 _SOURCES_PER_PASS: Final = 64
 _MOST_VALUES: Final = 1 << 24  # costs of edges that are held at once
 
-#: Takes frontier nodes, int64 [F], and their costs, float64 [S, F]; gives the nodes after them, int64 [T], each once, and the
-#: least cost by which each is come to, float64 [S, T]. Several may be given, of which none has all edges.
+#: Takes frontier nodes, int64 [F], and their costs, float64 [F, S]; gives the nodes after them, int64 [T], each once, and the
+#: least cost by which each is come to, float64 [T, S]. Several may be given, of which none has all edges.
 Relax = Callable[["torch.Tensor", "torch.Tensor"], "list[tuple[torch.Tensor, torch.Tensor]]"]
 
 
@@ -47,7 +47,7 @@ class EdgeRows:
     ) -> None:
         import torch
 
-        self.start, self.stop = start, graph.num_nodes if stop is None else stop
+        self.start, self.stop, self._num_nodes = start, graph.num_nodes if stop is None else stop, graph.num_nodes
         offsets_R1 = np.asarray(graph.offsets_N1[start : self.stop + 1], np.int64)
         edges = slice(int(offsets_R1[0]), int(offsets_R1[-1]))
         is_followed_E = graph.allowed(predicates)[graph.predicates_E[edges]]
@@ -56,25 +56,29 @@ class EdgeRows:
         self._offsets, self._targets = (torch.from_numpy(column).to(device) for column in rows)
         self._costs = torch.from_numpy(np.asarray(costs_E[edges], np.float64)[is_followed_E]).to(device)
 
-    def relax(self, nodes_F: torch.Tensor, costs_SF: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    def relax(self, nodes_F: torch.Tensor, costs_FS: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """See `Relax`. Nodes that are not held here are passed over."""
         import torch
 
         is_here = (nodes_F >= self.start) & (nodes_F < self.stop)
-        rows, costs = nodes_F[is_here] - self.start, costs_SF[:, is_here]
+        rows, costs = nodes_F[is_here] - self.start, costs_FS[is_here]
         firsts = self._offsets[rows]
         lengths = self._offsets[rows + 1] - firsts
         ends = lengths.cumsum(0)
         frontier = torch.arange(len(rows), device=rows.device).repeat_interleave(lengths)
         edges = torch.arange(len(frontier), device=rows.device) + (firsts - ends + lengths)[frontier]
-        targets_T, place = torch.unique(self._targets[edges], return_inverse=True)
-        costs_ST = torch.full((len(costs), len(targets_T)), torch.inf, dtype=torch.float64, device=rows.device)
-        step = max(1, _MOST_VALUES // max(1, len(costs)))
+        targets = self._targets[edges]
+        is_reached_N = torch.zeros(self._num_nodes, dtype=torch.bool, device=rows.device)
+        is_reached_N[targets] = True
+        targets_T, place_N = is_reached_N.nonzero()[:, 0], is_reached_N.cumsum(0) - 1
+        num_sources = costs.shape[1]
+        costs_TS = torch.full((len(targets_T), num_sources), torch.inf, dtype=torch.float64, device=rows.device)
+        step = max(1, _MOST_VALUES // max(1, num_sources))
         for first in range(0, len(edges), step):
             some = slice(first, first + step)
-            through = costs[:, frontier[some]] + self._costs[edges[some]]
-            costs_ST.scatter_reduce_(1, place[some].expand(len(costs), -1), through, "amin")
-        return [(targets_T, costs_ST)]
+            through = costs[frontier[some]] + self._costs[edges[some], None]
+            costs_TS.scatter_reduce_(0, place_N[targets[some], None].expand(-1, num_sources), through, "amin")
+        return [(targets_T, costs_TS)]
 
 
 def costs_by_rows(relax: Relax, num_nodes: int, sources: Sequence[int], *, device: str = "cpu") -> np.ndarray:
@@ -84,17 +88,18 @@ def costs_by_rows(relax: Relax, num_nodes: int, sources: Sequence[int], *, devic
     passes = []
     for first in range(0, len(sources), _SOURCES_PER_PASS):
         chosen = torch.tensor(sources[first : first + _SOURCES_PER_PASS], dtype=torch.int64, device=device)
-        costs_SN = torch.full((len(chosen), num_nodes), torch.inf, dtype=torch.float64, device=device)
-        costs_SN[torch.arange(len(chosen), device=device), chosen] = 0
+        # The costs of one node lie side by side: all of them are read where an edge leaves it.
+        costs_NS = torch.full((num_nodes, len(chosen)), torch.inf, dtype=torch.float64, device=device)
+        costs_NS[chosen, torch.arange(len(chosen), device=device)] = 0
         nodes_F = torch.unique(chosen)
         while len(nodes_F):
             has_fallen_N = torch.zeros(num_nodes, dtype=torch.bool, device=device)
-            for targets_T, costs_ST in relax(nodes_F, costs_SN[:, nodes_F]):
-                before_ST = costs_SN[:, targets_T]
-                has_fallen_N[targets_T] |= (costs_ST < before_ST).any(0)
-                costs_SN[:, targets_T] = torch.minimum(costs_ST, before_ST)
+            for targets_T, costs_TS in relax(nodes_F, costs_NS[nodes_F]):
+                before_TS = costs_NS[targets_T]
+                has_fallen_N[targets_T] |= (costs_TS < before_TS).any(1)
+                costs_NS[targets_T] = torch.minimum(costs_TS, before_TS)
             nodes_F = has_fallen_N.nonzero()[:, 0]
-        passes.append(costs_SN.cpu().numpy())
+        passes.append(costs_NS.T.cpu().numpy())
     return np.concatenate([np.empty((0, num_nodes)), *passes])
 
 
