@@ -223,8 +223,10 @@ def run_import(
             for _ in tables(job):
                 pass
             return replace(report_of([], [stats]), is_dry_run=True, quarantine=())
-        with stats.flushed_at_end():
+        try:
             staged = kind.write(tables(job), job)
+        finally:
+            stats.flush()  # after an error, too, so that it can be traced
     check_not_empty(workspace.storage, [staged], allow_empty=allow_empty)
     staged.publish(workspace.storage)
     return report_of([staged], [stats])

@@ -11,6 +11,7 @@ from typing import Final, Literal
 
 from semrec.data.catalogue import NUM_ID_BUCKETS, items_in, stage_items
 from semrec.data.columns import ColumnMap
+from semrec.data.convert import user_rows
 from semrec.data.delimited import CSV, DAT, read_delimited
 from semrec.data.encodings import is_utf8
 from semrec.data.events import EventRules, events_of
@@ -18,7 +19,7 @@ from semrec.data.interactions import WeightRule, stage_interactions
 from semrec.data.online import log_ends
 from semrec.data.rejects import Progress, ReadStats, RowBlock
 from semrec.data.report import ImportReport, report_of
-from semrec.data.rows import ItemRow, UserRow, item_tables, user_tables
+from semrec.data.rows import ItemRow, item_tables, user_tables
 from semrec.data.sources import Source, SourceFolder
 from semrec.data.staging import Staged, check_not_empty, check_not_lost, is_append, scratch_folder
 from semrec.data.tags import TAG_COLUMNS, TagSpill
@@ -37,6 +38,7 @@ _MOVIES: Final = ("movieId", "title", "genres")
 _RATINGS: Final = ("userId", "movieId", "rating", "timestamp")
 _EVENTS: Final = ColumnMap("movieId", "userId", value="rating", timestamp="timestamp")
 _USERS: Final = ("userId", "gender", "age", "occupation", "zip")
+_USER_COLUMNS: Final = ColumnMap(user_id="userId", attributes={name: name for name in _USERS[1:4]})
 _YEAR: Final = re.compile(r"\((\d{4})(?:[-–]\d{0,4})?\)$")
 _NO_GENRE: Final = "(no genres listed)"
 
@@ -137,8 +139,9 @@ def _stage(
         staged = [items]
         if files.users is not None:
             blocks = files.blocks(files.users, _USERS[:4], _USERS, stats_of_kind["users"])
-            tables = user_tables(_users(blocks), stats=stats_of_kind["users"])
-            staged.append(stage_users(workspace, tables, append=append, stats=stats_of_kind["users"], scratch=scratch))
+            stats = stats_of_kind["users"]
+            tables = user_tables(user_rows(blocks, _USER_COLUMNS, stats=stats), stats=stats)
+            staged.append(stage_users(workspace, tables, append=append, stats=stats, scratch=scratch))
         rules = EventRules(items_in(workspace.storage, items.manifest.parts), now_s)
         stats = stats_of_kind["interactions"]
         blocks = files.blocks(files.ratings, _RATINGS, _RATINGS, stats, encoded=_RATINGS[:3])
@@ -164,15 +167,6 @@ def _items(blocks: Iterable[RowBlock]) -> Iterator[ItemRow]:
     for block in blocks:
         for row, fields in enumerate(zip(*(block.columns[name].to_pylist() for name in _MOVIES), strict=True)):
             yield item_of(*fields, file=block.file, line=block.line(row))
-
-
-def _users(blocks: Iterable[RowBlock]) -> Iterator[UserRow]:
-    for block in blocks:
-        for row, fields in enumerate(zip(*(block.columns[name].to_pylist() for name in _USERS[:4]), strict=True)):
-            attributes = {
-                name: [value.strip()] for name, value in zip(_USERS[1:4], fields[1:], strict=True) if value.strip()
-            }
-            yield UserRow(fields[0], attributes, block.file, block.line(row))
 
 
 def is_movielens(source: str | Path) -> bool:

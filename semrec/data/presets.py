@@ -26,7 +26,11 @@ _COMPRESSED: Final = (".gz", ".bz2", ".xz", ".zst", ".zip")
 #: Ratings of 1 to 5: what lies at or below the middle is no reason to recommend, and a new rating replaces the old.
 _FIVE_STARS: Final = {"repeats": "latest", "neutral_value": 2.5}
 _TEN_POINTS: Final = {"repeats": "latest", "neutral_value": 5.0}
-_PLAIN: Final = DialectOptions(quoted=False)
+_TABS: Final = DialectOptions("\t", quoted=False)
+_SPACES: Final = DialectOptions(" ", quoted=False)
+_BARS: Final = DialectOptions("|", quoted=False, encoding="latin-1", has_header=False)
+_NO_HEADER: Final = DialectOptions(",", has_header=False)
+_SEMICOLONS: Final = DialectOptions(";", escape="\\", encoding="cp1252")
 
 
 @dataclass(frozen=True)
@@ -60,17 +64,14 @@ _ALL: Final = (
         "ml-100k",
         "MovieLens 100K: u.item, u.data (the later ones: `semrec import movielens`)",
         (
-            PresetTable(
-                "items", ("u.item",), ColumnMap("1", title="2"),
-                dialect=DialectOptions("|", quoted=False, encoding="latin-1", has_header=False),
-            ),
+            PresetTable("items", ("u.item",), ColumnMap("1", title="2"), dialect=_BARS),
             PresetTable(
                 "users", ("u.user",), ColumnMap(user_id="1", attributes={"gender": "3", "occupation": "4"}),
-                dialect=DialectOptions("|", quoted=False, encoding="latin-1", has_header=False), is_optional=True,
+                dialect=_BARS, is_optional=True,
             ),
             PresetTable(
                 "interactions", ("u.data",), ColumnMap("2", "1", value="3", timestamp="4"),
-                dialect=DialectOptions("\t", quoted=False, has_header=False), rules=_FIVE_STARS,
+                dialect=replace(_TABS, has_header=False), rules=_FIVE_STARS,
             ),
         ),
     ),
@@ -98,17 +99,16 @@ _ALL: Final = (
                     "ISBN", title="Book-Title", text=("Book-Title", "Book-Author"), unescape=True,
                     attributes={"year": "Year-Of-Publication", "publisher": "Publisher"},
                 ),
-                dialect=DialectOptions(";", escape="\\", encoding="cp1252"),
+                dialect=_SEMICOLONS,
             ),
             PresetTable(
-                "users", ("bx-users.csv", "bx_users.csv"), ColumnMap(user_id="User-ID"),
-                dialect=DialectOptions(";", escape="\\", encoding="cp1252"), is_optional=True,
+                "users", ("bx-users.csv", "bx_users.csv"), ColumnMap(user_id="User-ID"), dialect=_SEMICOLONS, is_optional=True
             ),
             # Ratings name books that the catalogue does not have.
             PresetTable(
                 "interactions", ("bx-book-ratings.csv", "bx-ratings.csv"),
                 ColumnMap("ISBN", "User-ID", value="Book-Rating"),
-                dialect=DialectOptions(";", escape="\\", encoding="cp1252"), rules=_TEN_POINTS, max_rejected=0.15,
+                dialect=_SEMICOLONS, rules=_TEN_POINTS, max_rejected=0.15,
             ),
         ),
     ),
@@ -116,10 +116,9 @@ _ALL: Final = (
         "hetrec-lastfm",
         "HetRec 2011 Last.fm: artists.dat, user_artists.dat",
         (
-            PresetTable("items", ("artists.dat",), ColumnMap("id", title="name"), dialect=replace(_PLAIN, delimiter="\t")),
+            PresetTable("items", ("artists.dat",), ColumnMap("id", title="name"), dialect=_TABS),
             PresetTable(
-                "interactions", ("user_artists.dat",), ColumnMap("artistID", "userID", value="weight"),
-                dialect=replace(_PLAIN, delimiter="\t"),
+                "interactions", ("user_artists.dat",), ColumnMap("artistID", "userID", value="weight"), dialect=_TABS
             ),
         ),
     ),
@@ -129,13 +128,9 @@ _ALL: Final = (
         (
             # Each purchase names its game again, which is a duplicate id.
             PresetTable(
-                "items", ("steam-200k.csv",), ColumnMap("2", title="2"), dialect=DialectOptions(",", has_header=False),
-                max_rejected=1.0,
+                "items", ("steam-200k.csv",), ColumnMap("2", title="2"), dialect=_NO_HEADER, max_rejected=1.0
             ),
-            PresetTable(
-                "interactions", ("steam-200k.csv",), ColumnMap("2", "1", value="4"),
-                dialect=DialectOptions(",", has_header=False),
-            ),
+            PresetTable("interactions", ("steam-200k.csv",), ColumnMap("2", "1", value="4"), dialect=_NO_HEADER),
         ),
     ),
     Preset(
@@ -180,9 +175,7 @@ _ALL: Final = (
         "lightgcn",
         "LightGCN, BARS: item_list.txt, and train.txt, test.txt of lines \"user item item ...\"",
         (
-            PresetTable(
-                "items", ("item_list.txt",), ColumnMap("remap_id", title="org_id"), dialect=replace(_PLAIN, delimiter=" ")
-            ),
+            PresetTable("items", ("item_list.txt",), ColumnMap("remap_id", title="org_id"), dialect=_SPACES),
             PresetTable("interactions", ("train.txt", "test.txt"), ColumnMap(), fmt="lists"),
         ),
     ),
@@ -209,16 +202,13 @@ _ALL: Final = (
                     "item_id:token", title="movie_title:token_seq", list_separator=" ",
                     attributes={"genre": ("class:token_seq",), "year": ("release_year:token",)},
                 ),
-                dialect=replace(_PLAIN, delimiter="\t"),
+                dialect=_TABS,
             ),
-            PresetTable(
-                "users", ("*.user",), ColumnMap(user_id="user_id:token"), dialect=replace(_PLAIN, delimiter="\t"),
-                is_optional=True,
-            ),
+            PresetTable("users", ("*.user",), ColumnMap(user_id="user_id:token"), dialect=_TABS, is_optional=True),
             PresetTable(
                 "interactions", ("*.inter",),
                 ColumnMap("item_id:token", "user_id:token", value="rating:float", timestamp="timestamp:float"),
-                dialect=replace(_PLAIN, delimiter="\t"), rules={**_FIVE_STARS, "time_format": "s"},
+                dialect=_TABS, rules={**_FIVE_STARS, "time_format": "s"},
             ),
         ),
     ),

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -23,7 +22,6 @@ __all__ = [
     "RejectsRows",
     "RowBlock",
     "RowStats",
-    "check_max_rejected",
 ]
 
 #: Called with (rows done so far, what is being done), once per block or part.
@@ -133,7 +131,12 @@ class ReadStats:
     """
 
     def __init__(self, storage: Storage, kind: str, *, max_rejected: float, progress: Progress | None = None) -> None:
-        check_max_rejected(max_rejected)
+        if not 0 <= max_rejected <= 1:
+            raise InputError(
+                f"max_rejected = {max_rejected}",
+                expected="a share from 0 to 1",
+                remedy="0.01 allows one bad row in a hundred.",
+            )
         self.kind, self.num_read = kind, 0
         self.notes: list[str] = []  # what whoever imports should know, in order
         self._max_rejected, self._progress = max_rejected, progress
@@ -182,19 +185,3 @@ class ReadStats:
     def flush(self) -> None:
         """Writes the rejected rows that are still in memory."""
         self._quarantine.flush()
-
-    @contextmanager
-    def flushed_at_end(self) -> Iterator[None]:
-        """Writes the rejected rows even when the body raises, so that the error can be traced."""
-        try:
-            yield
-        finally:
-            self.flush()
-
-
-def check_max_rejected(share: float) -> None:
-    """Raises InputError unless `share` is within 0 and 1."""
-    if not 0 <= share <= 1:
-        raise InputError(
-            f"max_rejected = {share}", expected="a share from 0 to 1", remedy="0.01 allows one bad row in a hundred."
-        )
