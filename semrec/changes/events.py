@@ -95,14 +95,12 @@ def check_events(
             "timestamp": [now_s if row.get("timestamp") is None else row["timestamp"] for row in rows],
         },
         len(rows),
-        None,
+        np.array(readable, dtype=np.int64),
         lambda row: "",
     )
-    inner = RejectedRows()
-    good = events_of(block, _COLUMNS, EventRules(items, now_s, max_value), stats=inner)
+    good = events_of(block, _COLUMNS, EventRules(items, now_s, max_value), stats=rejected)
     accepted = [replace(event, sequence=0) for event in events_in(0, good)]
-    refused = [RejectedRow(readable[row.row], row.reason, row.detail) for row in inner.rows]
-    return CheckedEvents(accepted, sorted(rejected.rows + refused, key=lambda row: row.row))
+    return CheckedEvents(accepted, sorted(rejected.rows, key=lambda row: row.row))
 
 
 def event_table(events: Sequence[Event]) -> pa.Table:

@@ -69,7 +69,7 @@ def stage_items(
     for part in range(num_parts):
         # Part counts are powers of two, so a part is the finer buckets that leave its number as remainder.
         rows = pa.concat_tables(by_text.read(bucket) for bucket in range(part, most_parts, num_parts))
-        rows = rows.take(pc.sort_indices(rows, sort_keys=[("item_id", "ascending")]))  # Arrow compares text by bytes
+        rows = rows.sort_by("item_id")  # Arrow compares text by bytes
         file = write_table(workspace.storage, f"catalogue/{part_name(part).replace('part', 'items')}", rows)
         parts.append(PartFile.of(part, file))
         stats.report(sum(p.num_rows for p in parts), "write catalogue")

@@ -96,10 +96,10 @@ def _good_ids(texts: _Texts, name: str, stats: ReadStats) -> Iterator[tuple[int,
     ids, not_id = ids_of(block.columns[name], name, block.file)
     for row, (text, bad) in enumerate(zip(ids.to_pylist(), not_id.tolist(), strict=True)):
         if bad:
-            stats.reject_row(block, row, "id is not text", detail=name)
+            block.reject(row, "id is not text", stats, detail=name)
         elif row in texts.faults:
             reason, detail = texts.faults[row]
-            stats.reject_row(block, row, reason, detail=detail)
+            block.reject(row, reason, stats, detail=detail)
         else:
             yield row, text
 

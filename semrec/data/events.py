@@ -96,7 +96,7 @@ class RowChecks:
             reason, column = self.checks[self.reasons[row] - 1]
             value = _shown(block.columns[column][row])
             detail = detail_of(row, reason, value)
-            stats.reject_row(block, row, reason, detail=f"{column} = {value}" if detail is None else detail)
+            block.reject(row, reason, stats, detail=f"{column} = {value}" if detail is None else detail)
 
 
 def _values(block: RowBlock, columns: ColumnMap, checks: RowChecks, rules: EventRules) -> np.ndarray:

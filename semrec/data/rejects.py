@@ -78,18 +78,9 @@ class RowBlock:
     def line(self, row: int) -> int | None:
         return None if self.lines is None else int(self.lines[row])
 
-
-class RowStats(Protocol):
-    """A receiver of the counts, notes and rejected rows of a reader, as `ReadStats` has them."""
-
-    @property
-    def rejected(self) -> Mapping[str, int]: ...
-
-    def reject(self, file: str, line: int | None, reason: str, row: str, *, detail: str = "") -> None: ...
-
-    def count(self, num_rows: int) -> None: ...
-
-    def note(self, text: str) -> None: ...
+    def reject(self, row: int, reason: str, stats: RejectsRows, *, detail: str = "") -> None:
+        """Rejects one of the rows."""
+        stats.reject(self.file, self.line(row), reason, self.excerpt(row), detail=detail)
 
 
 class RejectsRows(Protocol):
@@ -98,8 +89,16 @@ class RejectsRows(Protocol):
     def reject(self, file: str, line: int | None, reason: str, row: str, *, detail: str = "") -> None:
         """Rejects one row; `reason` is one of REASONS."""
 
-    def reject_row(self, block: RowBlock, row: int, reason: str, *, detail: str = "") -> None:
-        """Rejects row `row` of `block`."""
+
+class RowStats(RejectsRows, Protocol):
+    """A receiver of the counts, notes and rejected rows of a reader, as `ReadStats` has them."""
+
+    @property
+    def rejected(self) -> Mapping[str, int]: ...
+
+    def count(self, num_rows: int) -> None: ...
+
+    def note(self, text: str) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -119,9 +118,6 @@ class RejectedRows:
 
     def reject(self, file: str, line: int | None, reason: str, row: str, *, detail: str = "") -> None:
         self.rows.append(RejectedRow(line or 0, reason, detail))
-
-    def reject_row(self, block: RowBlock, row: int, reason: str, *, detail: str = "") -> None:
-        self.rows.append(RejectedRow(row, reason, detail))
 
 
 class ReadStats:
@@ -159,10 +155,6 @@ class ReadStats:
     def reject(self, file: str, line: int | None, reason: str, row: str, *, detail: str = "") -> None:
         """Rejects one row; `reason` is one of REASONS."""
         self._quarantine.add(file, line, reason, row, detail=detail)
-
-    def reject_row(self, block: RowBlock, row: int, reason: str, *, detail: str = "") -> None:
-        """Rejects row `row` of `block`."""
-        self.reject(block.file, block.line(row), reason, block.excerpt(row), detail=detail)
 
     def count(self, num_rows: int) -> None:
         """Counts rows that were read, the rejected ones included, and reports progress."""

@@ -9,7 +9,6 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from semrec.contracts import RELATIONS_SCHEMA, buckets_of, part_name
 from semrec.data.columns import ColumnMap
@@ -147,6 +146,4 @@ def _distinct(rows: pa.Table) -> pa.Table:
     """Returns the first row of each relation, ascending by subject, predicate and object (UTF-8 bytes)."""
     numbered = rows.append_column("row", pa.array(np.arange(rows.num_rows)))
     first = numbered.group_by(list(_KEY), use_threads=False).aggregate([("row", "min")]).column("row_min")
-    distinct = rows.take(first)
-    order = pc.sort_indices(distinct, sort_keys=[(name, "ascending") for name in _KEY])
-    return distinct.take(order).cast(RELATIONS_SCHEMA)
+    return rows.take(first).sort_by([(name, "ascending") for name in _KEY]).cast(RELATIONS_SCHEMA)

@@ -84,7 +84,7 @@ def _tags_of(block: RowBlock, stats: ReadStats) -> pa.Table:
         words = " ".join(tag.lower().split())
         reason = _fault(user, item, words)
         if reason:
-            stats.reject_row(block, row, reason)
+            block.reject(row, reason, stats)
             continue
         for name, value in zip(_SCHEMA.names, (user, item, words, block.file, block.line(row)), strict=True):
             rows[name].append(value)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from semrec.contracts import USERS_SCHEMA, buckets_of, part_name
 from semrec.data.rejects import ReadStats
@@ -44,7 +43,7 @@ def stage_users(
                 [rows, stored_rows(read_table(workspace.storage, stored[bucket]), USER_ROWS_SCHEMA)]
             )
         rows = first_of_each(rows, "user_id", stats=stats).select(USERS_SCHEMA.names).cast(USERS_SCHEMA)
-        rows = rows.take(pc.sort_indices(rows, sort_keys=[("user_id", "ascending")]))  # Arrow compares text by bytes
+        rows = rows.sort_by("user_id")  # Arrow compares text by bytes
         file = write_table(workspace.storage, f"users/{part_name(bucket)}", rows)
         parts.append(PartFile.of(bucket, file))
         stats.report(sum(part.num_rows for part in parts), "write users")
