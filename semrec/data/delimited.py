@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
 from semrec.data import records
-from semrec.data.encodings import is_text, text_stream
+from semrec.data.encodings import is_text, text_fault, text_stream
 from semrec.data.records import Dialect
 from semrec.data.rejects import RowBlock, RowStats
 from semrec.data.sources import Source
@@ -24,8 +24,8 @@ __all__ = [
     "CSV",
     "DAT",
     "Dialect",
+    "check_columns",
     "line_blocks",
-    "missing_column",
     "one_array",
     "read_delimited",
 ]
@@ -92,13 +92,15 @@ def check_line(data: bytes, line: int, name: str) -> None:
         )
 
 
-def missing_column(name: str, file: str, there: Sequence[str]) -> InputError:
-    """Returns the error for a mapped column that a source does not have."""
-    return InputError(
-        f"no column {name!r} in {file}",
-        expected=f"one of its columns: {', '.join(map(repr, there)) or 'none, the file is empty'}",
-        remedy="Correct the column mapping.",
-    )
+def check_columns(wanted: Sequence[str], there: Sequence[str], file: str) -> None:
+    """Raises InputError for a mapped column that a source does not have."""
+    for name in wanted:
+        if name not in there:
+            raise InputError(
+                f"no column {name!r} in {file}",
+                expected=f"one of its columns: {', '.join(map(repr, there)) or 'none, the file is empty'}",
+                remedy="Correct the column mapping.",
+            )
 
 
 class _Reader:
@@ -164,17 +166,11 @@ class _Reader:
             ) from None
 
     def _set_columns(self, names: Sequence[str], width: int) -> None:
+        check_columns(self._wanted, names, self._name)
         for name in self._wanted:
-            if names.count(name) != 1:
-                raise (
-                    missing_column(name, self._name, names)
-                    if name not in names
-                    else InputError(
-                        f"{names.count(name)} columns named {name!r} in {self._name}",
-                        expected="one",
-                        remedy="Rename one of them.",
-                    )
-                )
+            if names.count(name) > 1:
+                what = f"{names.count(name)} columns named {name!r} in {self._name}"
+                raise InputError(what, expected="one", remedy="Rename one of them.")
         self._width, self._positions = width, [list(names).index(name) for name in self._wanted]
 
     def _take(self, data: bytes, line: int, at_end: bool) -> tuple[list[RowBlock], int, int]:
@@ -292,15 +288,11 @@ class _Reader:
         return num_lines > 1 and is_odd
 
     def _decoded(self, fields: list[bytes], line: int, raw: bytes) -> list[str] | None:
-        try:
-            text = [field.decode() for field in fields]
-        except UnicodeDecodeError as error:
-            self._reject(line, "bad UTF-8", raw, f"byte 0x{error.object[error.start]:02x}")
+        reason, detail = text_fault(raw)
+        if reason:
+            self._reject(line, reason, raw, detail)
             return None
-        if b"\0" in raw:
-            self._reject(line, "NUL byte", raw)
-            return None
-        return text
+        return [field.decode() for field in fields]
 
     def _fits(self, num_fields: int, line: int, raw: bytes) -> bool:
         if num_fields == self._width:

@@ -7,7 +7,7 @@ from typing import IO, Any, Final
 
 from semrec.data.sources import Source
 
-__all__ = ["is_text", "is_utf8", "text_stream"]
+__all__ = ["is_text", "is_utf8", "text_fault", "text_stream"]
 
 _CHUNK_BYTES: Final = 4 << 20
 
@@ -26,6 +26,14 @@ def is_text(block: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
+
+
+def text_fault(raw: bytes) -> tuple[str, str]:
+    """Returns the reason for which bytes are no text of a row and the detail, as the quarantine names them; "" for text."""
+    try:
+        return ("NUL byte" if "\0" in raw.decode() else "", "")
+    except UnicodeDecodeError as error:
+        return "bad UTF-8", f"byte 0x{raw[error.start]:02x}"
 
 
 def is_utf8(source: Source) -> bool:

@@ -15,11 +15,11 @@ import pyarrow as pa
 from semrec.data.ahead import read_ahead
 from semrec.data.catalogue import known_items
 from semrec.data.columns import ColumnMap
-from semrec.data.delimited import read_delimited
+from semrec.data.delimited import check_columns, read_delimited
 from semrec.data.dialects import DialectOptions, settle_dialect
 from semrec.data.events import EventRules, events_of
 from semrec.data.interactions import ImportedFiles, WeightRule
-from semrec.data.jsonl import check_keys, read_jsonl
+from semrec.data.jsonl import read_jsonl
 from semrec.data.kinds import INTERACTIONS, ITEMS, KINDS, USERS, ImportJob, Kind
 from semrec.data.lists import read_lists
 from semrec.data.online import log_ends
@@ -269,7 +269,7 @@ def check_found(sources: Sequence[Source], wanted: Sequence[str], keys: set[str]
     """Raises InputError for a wanted column that is neither among the `keys` of any object nor given by a folder."""
     if keys:
         given = {name for source in sources for name in source.partition}
-        check_keys(wanted, keys | given, ", ".join(source.name for source in sources[:3]))
+        check_columns(wanted, sorted(keys | given), ", ".join(source.name for source in sources[:3]))
 
 
 def is_empty(source: Source) -> bool:

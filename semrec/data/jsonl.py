@@ -11,11 +11,12 @@ from typing import IO, Any, Final
 import numpy as np
 
 from semrec.data.arrays import array_elements, is_array
-from semrec.data.delimited import line_blocks, missing_column
+from semrec.data.delimited import check_columns, line_blocks
+from semrec.data.encodings import text_fault
 from semrec.data.rejects import RowBlock, RowStats
 from semrec.data.sources import Source
 
-__all__ = ["check_keys", "json_objects", "read_jsonl"]
+__all__ = ["json_objects", "read_jsonl"]
 
 _PEEKED_BYTES: Final = 4096
 _BATCH_ROWS: Final = 8_192
@@ -44,14 +45,7 @@ def read_jsonl(
     if keys is not None:
         keys |= own_keys
     elif own_keys:
-        check_keys(wanted, own_keys, source.name)
-
-
-def check_keys(wanted: Sequence[str], keys: set[str], where: str) -> None:
-    """Raises InputError for a wanted column that is not among the keys of the objects read."""
-    for name in wanted:
-        if name not in keys:
-            raise missing_column(name, where, sorted(keys))
+        check_columns(wanted, sorted(own_keys), source.name)
 
 
 def _excerpts(texts: list[bytes]) -> Callable[[int], str]:
@@ -93,12 +87,11 @@ def _batches(rows: Iterator[tuple[int, bytes]]) -> Iterator[list[tuple[int, byte
 
 def _parse(text: bytes) -> tuple[str, str, Any]:
     """Returns (reason, detail, value); the reason is empty for an object."""
-    if b"\0" in text:
-        return "NUL byte", "", None
+    reason, detail = text_fault(text)
+    if reason:
+        return reason, detail, None
     try:
         value = json.loads(text.decode())
-    except UnicodeDecodeError as error:
-        return "bad UTF-8", f"byte 0x{text[error.start]:02x}", None
     except (ValueError, RecursionError) as error:
         return "not a JSON object", str(error), None
     if not isinstance(value, dict):

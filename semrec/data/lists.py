@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from semrec.data.delimited import line_blocks, missing_column
+from semrec.data.delimited import check_columns, line_blocks
+from semrec.data.encodings import text_fault
 from semrec.data.rejects import RowBlock, RowStats
 from semrec.data.sources import Source
 
@@ -24,27 +25,19 @@ def read_lists(source: Source, wanted: Sequence[str], *, stats: RowStats) -> Ite
     A user without items has no row, and is counted in a note. Rejected as one row: a line with "bad UTF-8" or a "NUL byte".
     Raises InputError for another wanted column, or a line above 16 MiB.
     """
-    for name in wanted:
-        if name not in _COLUMNS:
-            raise missing_column(name, source.name, _COLUMNS)
+    check_columns(wanted, _COLUMNS, source.name)
     num_alone = 0
     with source.open() as file:
         for data, first in line_blocks(file, source.name):
             numbers, texts = [], []
             for number, raw in enumerate(data.split(b"\n"), start=first):
-                try:
-                    text = raw.decode()
-                except UnicodeDecodeError as error:
-                    excerpt = raw.decode("utf-8", "backslashreplace")
-                    stats.reject(source.name, number, "bad UTF-8", excerpt, detail=f"byte 0x{raw[error.start]:02x}")
+                reason, detail = text_fault(raw)
+                if reason:
+                    stats.reject(source.name, number, reason, raw.decode("utf-8", "backslashreplace"), detail=detail)
                     stats.count(1)
-                    continue
-                if "\0" in text:
-                    stats.reject(source.name, number, "NUL byte", text)
-                    stats.count(1)
-                elif text.strip():
+                elif text := raw.decode().strip():
                     numbers.append(number)
-                    texts.append(text.strip())
+                    texts.append(text)
             if numbers:
                 ids = pc.ascii_split_whitespace(pa.array(texts, pa.string()))
                 num_items = pc.list_value_length(ids).to_numpy() - 1

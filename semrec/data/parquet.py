@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from semrec.data.delimited import missing_column, one_array
+from semrec.data.delimited import check_columns, one_array
 from semrec.data.rejects import RowBlock, RowStats
 from semrec.data.sources import Source
 from semrec.errors import InputError
@@ -29,9 +29,7 @@ def read_parquet(source: Source, wanted: Sequence[str], *, ids: Sequence[str], s
     with source.open(compression=None) as stream:
         file = open_parquet(stream, source.path)
         schema = file.schema_arrow
-        for name in wanted:
-            if name not in schema.names:
-                raise missing_column(name, source.name, schema.names)
+        check_columns(wanted, schema.names, source.name)
         for name in ids:
             check_id_type(schema.field(name).type, name, source.name)
         first = 1

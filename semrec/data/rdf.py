@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-from semrec.data.delimited import line_blocks, missing_column
+from semrec.data.delimited import check_columns, line_blocks
 from semrec.data.encodings import is_text
 from semrec.data.rejects import RowBlock, RowStats
 from semrec.data.sources import Source
@@ -32,7 +32,7 @@ def read_ntriples(source: Source, wanted: Sequence[str], *, stats: RowStats) -> 
     comments are no rows. Rejected: "bad UTF-8", "not a triple". Raises InputError for another wanted column, a line above
     16 MiB, or without pyoxigraph.
     """
-    _check_columns(source, wanted)
+    check_columns(wanted, _COLUMNS, source.name)
     parse, formats = _pyoxigraph()
     with source.open() as file:
         for data, first in line_blocks(file, source.name):
@@ -67,7 +67,7 @@ def read_turtle(source: Source, wanted: Sequence[str], *, stats: RowStats) -> It
 
     Raises InputError with the line for a file that is damaged anywhere, as what stands behind cannot be told.
     """
-    _check_columns(source, wanted)
+    check_columns(wanted, _COLUMNS, source.name)
     parse, formats = _pyoxigraph()
     with source.open() as file:
         quads = _turtle(parse(file, format=formats.TURTLE, base_iri=BASE_IRI), source.name)
@@ -106,12 +106,6 @@ def _block(name: str, triples: list[Triple], lines: np.ndarray | None) -> RowBlo
     columns = dict(zip(_COLUMNS, (pa.array(column, pa.string()) for column in texts), strict=True))
     columns[IS_LITERAL] = pa.array(is_literal, pa.bool_())
     return RowBlock(name, columns, len(triples), lines, lambda row: " ".join(triples[row][:3]))
-
-
-def _check_columns(source: Source, wanted: Sequence[str]) -> None:
-    for name in wanted:
-        if name not in _COLUMNS:
-            raise missing_column(name, source.name, _COLUMNS)
 
 
 def _is_triple(raw: bytes) -> bool:
