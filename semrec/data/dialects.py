@@ -55,12 +55,7 @@ def settle_dialect(
     with source.open() as file:
         start = file.read(4)
         encoding = options.encoding or _encoding_of(start)
-    with source.open() as file:
-        sample = text_stream(file, encoding).read(_SAMPLE_BYTES).removeprefix(codecs.BOM_UTF8)
-    lines = sample.split(b"\n")
-    if len(sample) < _SAMPLE_BYTES:  # else the last line may be cut
-        lines.append(b"")
-    sample = b"\n".join(lines[:-1]) + b"\n"
+    sample = _sample(source, encoding)
     dialect = options.applied(Dialect(encoding=encoding))
     if options.delimiter is None:
         dialect = _with_delimiter(sample, wanted, dialect)
@@ -73,6 +68,14 @@ def settle_dialect(
     if settled != options.applied(Dialect()):
         note(f"{source.name} is read with: {settled}")
     return settled
+
+
+def _sample(source: Source, encoding: str) -> bytes:
+    """Reads the lines in the first MiB of a file, as UTF-8; the last one only where it is whole."""
+    with source.open() as file:
+        sample = text_stream(file, encoding).read(_SAMPLE_BYTES).removeprefix(codecs.BOM_UTF8)
+    num_whole = sample.rfind(b"\n") + 1 if len(sample) >= _SAMPLE_BYTES else 0
+    return sample[:num_whole] or sample + b"\n"
 
 
 def _encoding_of(start: bytes) -> str:
@@ -151,9 +154,7 @@ def guess_dialect(source: Source) -> tuple[Dialect, list[str]]:
     encoding = _encoding_of(start)
     if encoding == "utf-8" and not _is_utf8(start):
         encoding = "cp1252"
-    with source.open() as file:
-        sample = text_stream(file, encoding).read(_SAMPLE_BYTES).removeprefix(codecs.BOM_UTF8)
-    sample = sample[: sample.rfind(b"\n") + 1] or sample + b"\n"
+    sample = _sample(source, encoding)
     candidates = [Dialect(delimiter, encoding=encoding) for delimiter in _DELIMITERS]
     best = max(candidates, key=lambda candidate: len(_names(sample, candidate)))
     names = _names(sample, best)
