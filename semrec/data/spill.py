@@ -35,7 +35,7 @@ class BucketSpill:
         self._tables: list[pa.Table] = []
         self._buckets: list[np.ndarray] = []
         self._num_bytes = 0
-        self._sorted: tuple[pa.Table, np.ndarray] | None = None
+        self._sorted: tuple[pa.Table, np.ndarray, np.ndarray] | None = None
         self._lock = Lock()
 
     def add(self, table: pa.Table, buckets: np.ndarray) -> None:
@@ -56,34 +56,50 @@ class BucketSpill:
         with self._lock:
             if self._sorted is None:
                 self._sorted = self._by_bucket()
-            table, starts = self._sorted
-        held = _rows_between(table, starts[bucket], starts[bucket + 1])
+            held = self._rows_of(bucket, *self._sorted)
         return pa.concat_tables([*self._from_disk(bucket), held]).unify_dictionaries().combine_chunks()
 
     def read_all(self) -> pa.Table:
         """Reads all rows, for a spill that is still in memory: one table instead of many small ones."""
         return pa.concat_tables([self._schema.empty_table(), *self._tables]).combine_chunks()
 
-    def _by_bucket(self) -> tuple[pa.Table, np.ndarray]:
-        """Returns the buffered rows ordered by bucket, and int64 [num_buckets + 1] where each begins."""
+    def _by_bucket(self) -> tuple[pa.Table, np.ndarray, np.ndarray]:
+        """Returns the buffered rows, int64 [rows] that order them by bucket, and int64 [num_buckets + 1] where each begins in
+        that order.
+        """
         if not self._tables:
-            return self._schema.empty_table(), np.zeros(self.num_buckets + 1, dtype=np.int64)
+            return (
+                self._schema.empty_table(),
+                np.zeros(0, dtype=np.int64),
+                np.zeros(self.num_buckets + 1, dtype=np.int64),
+            )
         buckets = np.concatenate(self._buckets)
-        # The codes of text are moved, and not the text; small integers are sorted by their digits.
-        order = np.argsort(buckets, kind="stable")
-        table = pa.concat_tables(self._tables).unify_dictionaries().combine_chunks().take(pa.array(order))
-        table = table.cast(self._schema)
+        order = np.argsort(buckets, kind="stable")  # small integers are sorted by their digits
+        table = pa.concat_tables(self._tables).unify_dictionaries().combine_chunks()
         starts = np.concatenate([[0], np.cumsum(np.bincount(buckets, minlength=self.num_buckets))])
-        return table, starts
+        return table, order, starts
+
+    def _rows_of(self, bucket: int, table: pa.Table, order: np.ndarray, starts: np.ndarray) -> pa.Table:
+        """Returns the rows of one bucket, their dictionaries without what none of them names. Codes of text are moved, and
+        not the text; all buckets at once would need memory that is new to the process, which costs more than the move.
+        """
+        places = order[starts[bucket] : starts[bucket + 1]]
+        if not len(places):
+            return self._schema.empty_table()
+        rows = table.take(pa.array(places)).cast(self._schema)
+        for position, field in enumerate(rows.schema):
+            if pa.types.is_dictionary(field.type):
+                rows = rows.set_column(position, field, _of_used(rows.column(position).chunk(0)))
+        return rows
 
     def _flush(self) -> None:
-        table, starts = self._by_bucket()
+        table, order, starts = self._by_bucket()
         self._folder.mkdir(parents=True, exist_ok=True)
         options = pa.ipc.IpcWriteOptions(compression="lz4")
         for bucket in np.flatnonzero(np.diff(starts)):
             sink = pa.BufferOutputStream()
             with pa.ipc.new_stream(sink, self._schema, options=options) as writer:
-                writer.write_table(_rows_between(table, starts[bucket], starts[bucket + 1]))
+                writer.write_table(self._rows_of(int(bucket), table, order, starts))
             data = sink.getvalue()
             self._append(int(bucket), data)
         self.on_disk = True
@@ -112,17 +128,6 @@ class BucketSpill:
 
     def _path(self, bucket: int) -> Path:
         return self._folder / f"{bucket}.spill"
-
-
-def _rows_between(table: pa.Table, start: int, stop: int) -> pa.Table:
-    """Returns the rows from `start` to `stop`, their dictionaries without what none of them names."""
-    if start == stop:
-        return table.schema.empty_table()
-    rows = table.slice(start, stop - start)
-    for position, field in enumerate(rows.schema):
-        if pa.types.is_dictionary(field.type):
-            rows = rows.set_column(position, field, _of_used(rows.column(position).chunk(0)))
-    return rows
 
 
 def _of_used(column: pa.DictionaryArray) -> pa.DictionaryArray:
