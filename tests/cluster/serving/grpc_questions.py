@@ -129,7 +129,7 @@ def json_of(message: Message) -> Any:
                 found[field.name] = json_of(value) if isinstance(value, Message) else value
         elif isinstance(value, str | int | float):
             found[field.name] = value
-        elif value or field.name != "reason":  # the JSON has no reason in a release without relations
+        elif value or field.name not in ("reason", "themes"):  # the JSON has none in a release without them
             found[field.name] = [json_of(one) if isinstance(one, Message) else one for one in value]
     return found
 
