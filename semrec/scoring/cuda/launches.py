@@ -203,8 +203,7 @@ class Launches:
         self._kernels.lists.score_pairs[(programs,)](
             pairs.row_N, pairs.query_N, pairs.total, capacity, vectors_QD, items.high_ID, items.low_ID, keys_N,
             keys_N if target_Q is None else target_Q, pairs.count_Q if counts_Q is None else counts_Q,
-            num_vectors, programs,
-            D=items.shard.dimension, PADDED=items.padded, COUNTING=target_Q is not None,
+            num_vectors, programs, D=items.shard.dimension, PADDED=items.padded, COUNTING=target_Q is not None,
             BLOCK=1024 if self._interpreted else _PAIR_BLOCK,
         )  # fmt: skip
         return keys_N
