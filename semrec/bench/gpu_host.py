@@ -6,6 +6,7 @@ CPU does beside a GPU: it checks and stages queries, makes launches ready and ha
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ import torch
 
 from semrec.bench.workloads import VARIANTS, ScoringProblem
 from semrec.scoring.cuda.engine import CudaEngine
-from semrec.scoring.cuda.launches import Kernels
+from semrec.scoring.cuda.launches import Kernels, power_of_two
 from semrec.scoring.cuda.transfers import Transfers
 from semrec.scoring.formats import DEFAULT_FORMAT, CoarseFormat
 from semrec.scoring.types import ItemShard, Queries
@@ -75,13 +76,16 @@ class _NoTransfers(Transfers):
     def __init__(self, num_results: int) -> None:
         super().__init__(torch.device("meta"))
         self._num_results = num_results
-        self._staged: dict[tuple[tuple[int, ...], torch.dtype], torch.Tensor] = {}
+        self._staged: dict[tuple[int, torch.dtype], torch.Tensor] = {}
 
     def host(self, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
-        # A copy to a GPU is done before the next block is staged, and torch then gives the same memory out again.
-        if (shape, dtype) not in self._staged:
-            self._staged[shape, dtype] = torch.zeros(shape, dtype=dtype)
-        return self._staged[shape, dtype]
+        # A copy to a GPU is done before the next block is staged. torch then gives its memory out again, for any size of the
+        # same power of two.
+        length = math.prod(shape)
+        key = power_of_two(length), dtype
+        if key not in self._staged:
+            self._staged[key] = torch.zeros(key[0], dtype=dtype)
+        return self._staged[key][:length].view(shape)
 
     def fetch(self, tensor: torch.Tensor, host: torch.Tensor) -> None:
         assert tensor.shape == host.shape
