@@ -1,9 +1,10 @@
-"""Ask the live pair: an item's neighbours, a user's list, or items by a text.
+"""Ask the live pair: an item's neighbours, a user's list, or items by a text or an image.
 
 semrec query --workspace W --item toy-story-1995
 semrec query --workspace W --user viewer-0000001
 semrec query --workspace W --search "toys that come to life"
 semrec query --workspace W --search "toy story" --mode words
+semrec query --workspace W --image poster.jpg
 semrec query --workspace W --related toy-story-1995
 semrec query --workspace W --sparql "SELECT ?who { <toy-story-1995> <director> ?who }"
 """
@@ -11,6 +12,7 @@ semrec query --workspace W --sparql "SELECT ?who { <toy-story-1995> <director> ?
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -20,8 +22,7 @@ from jobs.cli_common import exit_on_error, run_as_program, with_workspace
 from jobs.printing import one_line, say, show_table
 
 if TYPE_CHECKING:
-    import numpy as np
-
+    from semrec.online.anonymous import ContentVector
     from semrec.online.release import OnlineRelease
     from semrec.workspace.folder import Workspace
 
@@ -39,15 +40,21 @@ def main(
         str | None,
         typer.Option(help="Search by hybrid, dense (meaning) or words. Default: by all that the release has."),
     ] = None,
+    image: Annotated[
+        Path | None, typer.Option(help="Image: items that look like it are wanted, with --search or without.")
+    ] = None,
     related: Annotated[str | None, typer.Option(help="Item whose relations to others are wanted.")] = None,
     sparql: Annotated[str | None, typer.Option(help="SPARQL query of the relations; names are relative IRIs.")] = None,
     k: Annotated[int, typer.Option(min=1, help="Answers wanted.")] = 10,
 ) -> None:
     """Ask the live release and run."""
-    if sum(value is not None for value in (item, user, search, related, sparql)) != 1:
-        raise typer.BadParameter("give exactly one of --item, --user, --search, --related, --sparql")
+    searched = search if search is not None else image
+    if sum(value is not None for value in (item, user, searched, related, sparql)) != 1:
+        raise typer.BadParameter("give exactly one of --item, --user, --search or --image, --related, --sparql")
     if mode is not None and (search is None or mode not in ("hybrid", "dense", "words")):
         raise typer.BadParameter("--mode hybrid, dense or words, with --search")
+    if mode == "words" and image is not None:
+        raise typer.BadParameter("--mode words does not go by an image")
     from semrec.online.release import OnlineRelease
     from semrec.runs.live import require_live
 
@@ -63,7 +70,7 @@ def main(
     elif sparql is not None:
         _show_sparql(served, sparql, k)
     else:
-        _show_found(served, str(search), k, mode)
+        _show_found(served, search, image, k, mode)
 
 
 def _show_user(served: OnlineRelease, user: str, k: int) -> None:
@@ -111,34 +118,48 @@ def _show_sparql(served: OnlineRelease, text: str, k: int) -> None:
         say(f"There are more rows than {len(answer.rows):,}: see --k.")
 
 
-def _show_found(served: OnlineRelease, text: str, k: int, mode: Any) -> None:
+def _show_found(served: OnlineRelease, text: str | None, image: Path | None, k: int, mode: Any) -> None:
     from semrec.changes.overlay import OverlayView
-    from semrec.online.hybrid import fused, search_queries
+    from semrec.online.hybrid import default_mode, fused, search_queries
 
-    mode, vector = _mode_and_vector(served, text, mode)
-    released = OverlayView.empty()
-    rank_queries = search_queries(served, released, text, vector, k=k, mode=mode)
+    of_text = None if text is None or mode == "words" else _embedded_text(served, text, is_needed=mode is not None)
+    of_image = None if image is None else _embedded_image(served, image)
+    if mode is None:
+        has = {"has_encoder": of_text is not None, "has_image": of_image is not None}
+        mode = "dense" if text is None else default_mode(served, **has)
+    released, contents = OverlayView.empty(), [content for content in (of_text, of_image) if content is not None]
+    rank_queries = search_queries(served, released, text, contents, k=k, mode=mode)
     ranked = fused(served, released, rank_queries, served.rank(rank_queries, released), k)
-    _show(served, f"{text!r} ({mode}, release {served.release_id})", ranked.hits)
+    asked = " and ".join(repr(str(one)) for one in (text, image) if one is not None)
+    _show(served, f"{asked} ({mode}, release {served.release_id})", ranked.hits)
     if ranked.short_reason:
         say(ranked.short_reason)
 
 
-def _mode_and_vector(served: OnlineRelease, text: str, mode: Any) -> tuple[Any, np.ndarray | None]:
-    """Returns the mode of the search, the given one or by all that the release has, and the text's vector if it takes one."""
+def _embedded_text(served: OnlineRelease, text: str, *, is_needed: bool) -> ContentVector | None:
+    """A text with its vector; None where the release has no encoder of texts, unless it is needed: then an EncoderError."""
     from semrec.errors import EncoderError
-    from semrec.online.hybrid import default_mode
+    from semrec.online.anonymous import ContentVector
     from semrec.online.search import OnlineEncoder
 
-    if mode == "words":
-        return mode, None
     try:
         encoder = OnlineEncoder.of_release(served.release)
     except EncoderError:
-        if mode is not None:
+        if is_needed:
             raise
-        return default_mode(served, has_encoder=False), None
-    return mode or default_mode(served, has_encoder=True), encoder.vector(text)
+        return None
+    return ContentVector(text, encoder.vector(text))
+
+
+def _embedded_image(served: OnlineRelease, image: Path) -> ContentVector:
+    from semrec.errors import InputError
+    from semrec.online.process import ContentEncoders
+
+    try:
+        data = image.read_bytes()
+    except OSError as error:
+        raise InputError(f"{image}: {error.strerror}", expected="an image file", remedy="Check the path.") from None
+    return ContentEncoders().image(served.release, data)
 
 
 def _show(served: OnlineRelease, title: str, hits: Iterable[tuple[str, Any]]) -> None:

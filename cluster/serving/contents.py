@@ -1,8 +1,9 @@
-"""Contents that callers bring: read or fetched, embedded, and answered with what is like them."""
+"""Words and contents that callers bring: read or fetched, embedded, and answered with what is like them."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+import asyncio
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -10,13 +11,18 @@ from typing import Any, Final
 import numpy as np
 
 from cluster.serving.batcher import Batcher, call_each
+from cluster.serving.encoders import TextEncoder
 from cluster.serving.execute import Answer, Snapshot
-from cluster.serving.queries import ListOptions
+from cluster.serving.queries import AnonymousQuery, ListOptions, Query, SearchQuery
 from cluster.serving.settings import ServeArgs
+from cluster.serving.watcher import ReleaseWatcher
+from semrec.errors import EncoderError, InputError
+from semrec.online.anonymous import ContentVector
 from semrec.online.process import ContentEncoders, Processed, ReceivedFile, fetched, nearest_query
 
 __all__ = ["Content", "ContentAnswer", "ContentProcessor"]
 
+_MAX_TEXTS: Final = 256  # of one piece of work
 _MAX_WAITING: Final = 64  # files are held in memory meanwhile
 
 
@@ -38,17 +44,53 @@ class ContentAnswer:
 
 
 class ContentProcessor:
-    """Does all that takes long in one thread of its own, one content at a time; `text_vector` embeds a text.
+    """Embeds texts in a thread of their own, many at a time, and does all else that takes long in another, one by one.
 
-    A URI's file has at most the bytes and the seconds of a request.
+    `live` has the encoders of texts. A URI's file has at most the bytes and the seconds of a request.
     """
 
-    def __init__(self, args: ServeArgs, text_vector: Callable[[Snapshot, str], Awaitable[np.ndarray]]) -> None:
-        self._args, self._text_vector = args, text_vector
+    def __init__(self, args: ServeArgs, live: ReleaseWatcher) -> None:
+        self._args, self._live = args, live
         self._encoders = ContentEncoders()
+        self._texts: Batcher[tuple[TextEncoder, str], np.ndarray] = Batcher(
+            "texts", _text_vectors, max_batch=_MAX_TEXTS, max_waiting=args.max_waiting
+        )
         self._jobs: Batcher[Callable[[], Any], Any] = Batcher(
             "contents", call_each, max_batch=1, max_waiting=_MAX_WAITING
         )
+
+    @property
+    def num_waiting_texts(self) -> int:
+        """How many texts wait for their vectors."""
+        return self._texts.num_waiting
+
+    async def text_of(self, query: Query, snapshot: Snapshot) -> ContentVector | None:
+        """A query's text with its vector; None without one, and for a search that goes by its words alone."""
+        if not isinstance(query, AnonymousQuery | SearchQuery) or query.text is None:
+            return None
+        if isinstance(query, SearchQuery):
+            _check_text(query.text)
+            if query.mode == "words":
+                return None
+            if query.mode is None and not await asyncio.to_thread(self._has_text_encoder, snapshot):
+                return None
+        return ContentVector(query.text, await self.text_vector(snapshot, query.text))
+
+    async def image_of(self, query: Query, snapshot: Snapshot) -> ContentVector | None:
+        """A search's image with its vector; None without one.
+
+        Raises InputError for another file, EncoderError where the release has no encoder of images.
+        """
+        if not isinstance(query, SearchQuery) or query.image is None:
+            return None
+        image: ContentVector = await self._jobs.do(partial(self._encoders.image, snapshot.served.release, query.image))
+        return image
+
+    async def text_vector(self, snapshot: Snapshot, text: str) -> np.ndarray:
+        """float32 [D]: a text's vector by the release's encoder. Raises InputError or EncoderError."""
+        _check_text(text)
+        encoder = await asyncio.to_thread(self._live.encoder, snapshot.served.release)
+        return await self._texts.do((encoder, text))
 
     async def process(
         self, snapshot: Snapshot, contents: Sequence[Content], options: ListOptions
@@ -64,12 +106,21 @@ class ContentProcessor:
         return outcomes
 
     def close(self) -> None:
-        """Ends the thread."""
+        """Ends the threads."""
+        self._texts.close()
         self._jobs.close()
+
+    def _has_text_encoder(self, snapshot: Snapshot) -> bool:
+        """Whether the release's vectors come from an encoder of texts, and not from images, say."""
+        try:
+            self._live.encoder(snapshot.served.release)
+        except EncoderError:
+            return False
+        return True
 
     async def _processed(self, snapshot: Snapshot, content: Content) -> Processed:
         if content.text is not None:
-            vector = await self._text_vector(snapshot, content.text)
+            vector = await self.text_vector(snapshot, content.text)
             return Processed("text", {"num_characters": len(content.text)}, vector)
         processed: Processed = await self._jobs.do(partial(self._file, snapshot, content))
         return processed
@@ -85,3 +136,20 @@ def _nearest(snapshot: Snapshot, processed: Processed, options: ListOptions) -> 
     query = nearest_query(snapshot.served, snapshot.overlay, processed, filters=filters, k=options.k)
     (ranked,) = snapshot.rank([query], snapshot.overlay)
     return ContentAnswer(processed, Answer(snapshot, "search", ranked, mode="dense"))
+
+
+def _check_text(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # a lone surrogate, which JSON can spell and no tokeniser takes
+        raise InputError("a text with bad UTF-8", expected="Unicode", remedy="Mend the text.") from None
+
+
+def _text_vectors(texts: list[tuple[TextEncoder, str]]) -> list[np.ndarray | BaseException]:
+    vectors: list[np.ndarray | BaseException] = []
+    for encoder, text in texts:
+        try:
+            vectors.append(encoder.vector(text))
+        except Exception as error:
+            vectors.append(error)
+    return vectors

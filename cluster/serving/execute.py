@@ -14,7 +14,7 @@ from cluster.serving.queries import AnonymousQuery, Query, SearchQuery, SimilarQ
 from semrec.changes.events import Event, RecentEvents
 from semrec.changes.overlay import OverlayView
 from semrec.errors import MissingArtefactError
-from semrec.online.anonymous import anonymous_profile, anonymous_query
+from semrec.online.anonymous import ContentVector, anonymous_profile, anonymous_query
 from semrec.online.answers import RankedList, RankQuery
 from semrec.online.diversity import diversified
 from semrec.online.explain import Explanation, WhyNot, explain, why_not
@@ -133,14 +133,15 @@ class BatchPart(NamedTuple):
 
 
 class Execution(NamedTuple):
-    """A query with all that executing it takes. `text_vector` float32 [D] is that of the text of a query that goes by it.
+    """A query with all that executing it takes: `text` and `image` are those of a query that goes by their vectors.
 
     `count_before` stands for the release's own where shards hold the matrix.
     """
 
     query: Query
     snapshot: Snapshot
-    text_vector: np.ndarray | None = None
+    text: ContentVector | None = None
+    image: ContentVector | None = None
     count_before: ShardCount | None = None
 
 
@@ -268,17 +269,24 @@ def _prepare(execution: Execution) -> _Prepared:
     if isinstance(query, SimilarQuery):
         rank_query = served.similar(query.item_id, overlay, filters=filters, k=options.num_ranked)
         return _Prepared(execution, [rank_query], "similar")
-    vector = execution.text_vector
+    contents = [content for content in (execution.text, execution.image) if content is not None]
     if isinstance(query, SearchQuery):
-        mode = query.mode or default_mode(served, has_encoder=vector is not None)
+        mode = query.mode or _search_mode(execution, query)
         rank_queries = search_queries(
-            served, overlay, query.text, vector, filters=filters, k=options.num_ranked, mode=mode
+            served, overlay, query.text, contents, filters=filters, k=options.num_ranked, mode=mode
         )
         return _Prepared(execution, rank_queries, "search", mode=mode)
-    texts = [] if query.text is None or vector is None else [(query.text, vector)]
-    profile = anonymous_profile(served, overlay, liked=query.liked, disliked=query.disliked, texts=texts)
+    profile = anonymous_profile(served, overlay, liked=query.liked, disliked=query.disliked, contents=contents)
     rank_query = anonymous_query(served, profile, filters=filters, k=options.num_ranked)
     return _Prepared(execution, [rank_query], "anonymous", profile)
+
+
+def _search_mode(execution: Execution, query: SearchQuery) -> SearchMode:
+    """By what is searched where the query does not say. Raises EncoderError for a text where nothing goes by it."""
+    if query.text is None:
+        return "dense"
+    has_encoder, has_image = execution.text is not None, execution.image is not None
+    return default_mode(execution.snapshot.served, has_encoder=has_encoder, has_image=has_image)
 
 
 def _response(serializer: Serializer, answer: Answer) -> Response:

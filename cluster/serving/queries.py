@@ -86,11 +86,15 @@ class AnonymousQuery:
 
 @dataclass(frozen=True)
 class SearchQuery:
-    """Items by a text. `mode` None: by all that the release has, its encoder and its index of words."""
+    """Items by a text, by an image (a file's bytes), or by both.
 
-    text: str
+    `mode` None: by all that the release has, its encoders and, for a text, its index of words.
+    """
+
+    text: str | None
     options: ListOptions = ListOptions()
     mode: SearchMode | None = None
+    image: bytes | None = None
 
 
 _QUICK_K: Final = 200  # items

@@ -8,14 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Final, TypeVar
 
-import numpy as np
-
 from cluster.serving.access.keys import KeyRing
 from cluster.serving.access.security import Guard
 from cluster.serving.batcher import Batcher, call_each
 from cluster.serving.changes.appender import Appender
 from cluster.serving.contents import Content, ContentAnswer, ContentProcessor
-from cluster.serving.encoders import TextEncoder, encoder_of
+from cluster.serving.encoders import encoder_of
 from cluster.serving.errors import ForbiddenError, InvalidRequestError, NotReadyError
 from cluster.serving.execute import (
     Answer,
@@ -30,14 +28,14 @@ from cluster.serving.execute import (
     respond,
     respond_alone,
 )
-from cluster.serving.queries import AnonymousQuery, ListOptions, Query, QueryBatch, SearchQuery, UserQuery, is_quick
+from cluster.serving.queries import AnonymousQuery, ListOptions, Query, QueryBatch, UserQuery, is_quick
 from cluster.serving.recorder import RequestRecorder
 from cluster.serving.settings import ServeArgs
 from cluster.serving.stats import Statistics
 from cluster.serving.watcher import ReleaseWatcher
 from semrec.changes.events import LiveItems, check_events
 from semrec.changes.overlay import ItemChange, checked_item
-from semrec.errors import EncoderError, InputError
+from semrec.errors import InputError
 from semrec.machine import resident_bytes
 from semrec.online.encoders import describe_encoders, describe_models
 from semrec.online.filters import Filters
@@ -88,8 +86,7 @@ class Service:
         self._searches: Batcher[Callable[[], Any], Any] = Batcher(
             "searches", call_each, max_batch=1, max_waiting=args.max_waiting
         )
-        self._texts: Batcher[tuple[TextEncoder, str], np.ndarray] = Batcher("texts", _text_vectors, **bounds)
-        self._contents = ContentProcessor(args, self._text_vector)
+        self._contents = ContentProcessor(args, live)
         self._readers = ThreadPoolExecutor(_READERS, "readers")
         check_json_size(b"")  # compiles it, or reads what was compiled, before somebody waits
         compile_lists()
@@ -104,8 +101,8 @@ class Service:
     async def answer(self, query: Query, serializer: Serializer, *, may_explain: bool) -> Response:
         """Answers one query. `may_explain`: whether the caller may be told what users have seen.
 
-        Raises InputError for what cannot be asked, MissingArtefactError for an unknown item, EncoderError for a text where
-        there is no encoder, ForbiddenError for an explanation to who may not have it.
+        Raises InputError for what cannot be asked, MissingArtefactError for an unknown item, EncoderError for a text or an
+        image where there is no encoder, ForbiddenError for an explanation to who may not have it.
         """
         self._check_options(query.options)
         if isinstance(query, UserQuery):
@@ -118,8 +115,8 @@ class Service:
             self._check_count("liked and disliked items", len(query.liked) + len(query.disliked), self.args.max_exclude)
         snapshot = self.snapshot(use_overlay=query.options.use_overlay)
         await self._prepare(query.options.filters, snapshot)
-        vector = await self._vector_of(query, snapshot)
-        execution = Execution(query, snapshot, vector, self._count_before)
+        text, image = await self._contents.text_of(query, snapshot), await self._contents.image_of(query, snapshot)
+        execution = Execution(query, snapshot, text, image, self._count_before)
         if is_quick(query):
             return await self._quick.do((execution, serializer))
         response: Response = await self._slow.do(partial(respond_alone, execution, serializer))
@@ -171,7 +168,7 @@ class Service:
         snapshot = self.snapshot()
         check = partial(checked_item, item_id, title, text, attributes)
         item = await self.read(len(text), check)
-        vector = await self._text_vector(snapshot, item.text)
+        vector = await self._contents.text_vector(snapshot, item.text)
         change = ItemChange.put(item, vector, encoder_of(snapshot.served.release))
         return await self._appender.append_items([change], token)
 
@@ -284,7 +281,7 @@ class Service:
             "overlay_changes": float(len(now.overlay.changes) if now else 0),
             "overlay_items_without_vector": float(now.overlay.num_without_vector if now else 0),
             "users_with_recent_events": float(state.recent.num_users if state else 0),
-            "waiting": float(self._quick.num_waiting + self._slow.num_waiting + self._texts.num_waiting),
+            "waiting": float(self._quick.num_waiting + self._slow.num_waiting + self._contents.num_waiting_texts),
             "batches": float(self._quick.num_batches),
             "batched_requests": float(self._quick.num_requests),
         }
@@ -300,7 +297,7 @@ class Service:
 
     def close(self) -> None:
         """Ends the threads, and writes what the log of answers holds."""
-        for batcher in (self._quick, self._slow, self._searches, self._texts, self._contents):
+        for batcher in (self._quick, self._slow, self._searches, self._contents):
             batcher.close()
         self._readers.shutdown(wait=False, cancel_futures=True)
         self.recorder.close()
@@ -327,31 +324,6 @@ class Service:
 
         return await asyncio.to_thread(read_and_serialize)
 
-    async def _vector_of(self, query: Query, snapshot: Snapshot) -> np.ndarray | None:
-        """The vector of a query's text; None without one, and for a search that goes by its words alone."""
-        if isinstance(query, AnonymousQuery):
-            return None if query.text is None else await self._text_vector(snapshot, query.text)
-        if not isinstance(query, SearchQuery):
-            return None
-        _check_text(query.text)
-        if query.mode == "words" or (query.mode is None and not await asyncio.to_thread(self._has_encoder, snapshot)):
-            return None
-        return await self._text_vector(snapshot, query.text)
-
-    def _has_encoder(self, snapshot: Snapshot) -> bool:
-        """Whether the release's vectors come from an encoder of texts, and not from images, say."""
-        try:
-            self.live.encoder(snapshot.served.release)
-        except EncoderError:
-            return False
-        return True
-
-    async def _text_vector(self, snapshot: Snapshot, text: str) -> np.ndarray:
-        """float32 [D]: a text's vector by the release's encoder. Raises InputError or EncoderError."""
-        _check_text(text)
-        encoder = await asyncio.to_thread(self.live.encoder, snapshot.served.release)
-        return await self._texts.do((encoder, text))
-
     def _check_options(self, options: ListOptions) -> None:
         """Raises InputError for more items than this server allows: `max_k`, or what the run has published if more."""
         now = self.live.now
@@ -370,20 +342,3 @@ def needs_explain(asked: str, otherwise: str) -> ForbiddenError:
     """The refusal of a query whose answer tells of users, to a key without that scope."""
     remedy = f"{otherwise}, or have the operator make a key with --scope read --scope explain."
     return ForbiddenError(f"{asked} by a key without the scope explain", expected="a key with explain", remedy=remedy)
-
-
-def _check_text(text: str) -> None:
-    try:
-        text.encode()
-    except UnicodeEncodeError:  # a lone surrogate, which JSON can spell and no tokeniser takes
-        raise InputError("a text with bad UTF-8", expected="Unicode", remedy="Mend the text.") from None
-
-
-def _text_vectors(texts: list[tuple[TextEncoder, str]]) -> list[np.ndarray | BaseException]:
-    vectors: list[np.ndarray | BaseException] = []
-    for encoder, text in texts:
-        try:
-            vectors.append(encoder.vector(text))
-        except Exception as error:
-            vectors.append(error)
-    return vectors

@@ -16,6 +16,7 @@ from semrec.changes.overlay import OverlayView
 from semrec.errors import InputError
 from semrec.lexical.index import K1, B
 from semrec.lexical.terms import terms_of
+from semrec.online.anonymous import ContentVector
 from semrec.online.hybrid import SearchMode, fused, search_queries
 from semrec.online.release import OnlineRelease
 from semrec.online.search import OnlineEncoder
@@ -89,8 +90,8 @@ def searches_of(served: OnlineRelease) -> dict[SearchMode, Callable[[str], list[
 
     def by_mode(mode: SearchMode) -> Callable[[str], list[str]]:
         def search(text: str) -> list[str]:
-            vector = None if mode == "words" else encoder.vector(text)
-            asked = search_queries(served, released, text, vector, k=_K, mode=mode)
+            contents = [] if mode == "words" else [ContentVector(text, encoder.vector(text))]
+            asked = search_queries(served, released, text, contents, k=_K, mode=mode)
             ranked = fused(served, released, asked, served.rank(asked, released), _K)
             return [hit.item_id for hit in ranked.hits]
 

@@ -1,4 +1,4 @@
-"""Recommendations for somebody without a history: from items liked and disliked, and from words."""
+"""Recommendations for somebody without a history: from items liked and disliked, and from contents such as words."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from semrec.online.filters import NO_FILTERS, Filters
 from semrec.online.profile import UserProfile
 from semrec.online.release import OnlineRelease
 
-__all__ = ["Weighted", "anonymous_profile", "anonymous_query"]
+__all__ = ["ContentVector", "Weighted", "anonymous_profile", "anonymous_query"]
 
 
 class Weighted(NamedTuple):
@@ -26,18 +26,26 @@ class Weighted(NamedTuple):
     weight: float = 1.0
 
 
+class ContentVector(NamedTuple):
+    """A content, such as a text, with its encoder's vector, float32 [D of the encoder].
+
+    `name` is what explanations call it; `modality` is that by which the release's models know the vector.
+    """
+
+    name: str
+    vector: np.ndarray
+    modality: str = "text"
+
+
 def anonymous_profile(
     served: OnlineRelease,
     overlay: OverlayView,
     *,
     liked: Sequence[Weighted] = (),
     disliked: Sequence[Weighted] = (),
-    texts: Sequence[tuple[str, np.ndarray]] = (),
-    modality: str = "text",
+    contents: Sequence[ContentVector] = (),
 ) -> UserProfile:
-    """The profile of what is liked (items, and texts with their encoder's vectors, weight 1) and disliked.
-
-    In the place of texts there may be other contents, whose vectors the release's models know as those of `modality`.
+    """The profile of what is liked (items, and contents, weight 1 each) and disliked.
 
     The release's models turn the weights into a vector, see `VectorModel.fold_in_weights`; it has none when nothing is
     given or all cancels. Raises MissingArtefactError for an unknown item, InputError for a weight that is not a positive
@@ -48,16 +56,14 @@ def anonymous_profile(
         if not (math.isfinite(weight) and weight > 0):
             raise InputError(f"weight {weight} of {item_id!r}", expected="a number above 0", remedy="Leave it out.")
     item_ids = [item.item_id for item in chosen]
-    weights_N = np.array([*(w for _, w in liked), *(-w for _, w in disliked), *(1.0 for _ in texts)], np.float64)
-    vectors_ND = served.vectors_of(item_ids, overlay)
-    if texts:
-        of_texts_ND = served.vectors.of_contents(np.stack([vector for _, vector in texts]), modality)
-        vectors_ND = np.concatenate([vectors_ND, of_texts_ND])
+    weights_N = np.array([*(w for _, w in liked), *(-w for _, w in disliked), *(1.0 for _ in contents)], np.float64)
+    of_contents = [served.vectors.of_contents(content.vector[None], content.modality) for content in contents]
+    vectors_ND = np.concatenate([served.vectors_of(item_ids, overlay), *of_contents])
     row_of = served.items.row_of
-    matrix_rows_N = np.array([*(row_of.get(item_id, -1) for item_id in item_ids), *(-1 for _ in texts)], np.int64)
+    matrix_rows_N = np.array([*(row_of.get(item_id, -1) for item_id in item_ids), *(-1 for _ in contents)], np.int64)
     items = ItemVectors.from_vectors(vectors_ND, matrix_rows_N)
     vector, histories = served.release.components.fold_in_weights(weights_N, items, is_search=not chosen)
-    names = [*item_ids, *(f'"{text}"' for text, _ in texts)]
+    names = [*item_ids, *(f'"{content.name}"' for content in contents)]
     return UserProfile(vector, histories, names, tuple(dict.fromkeys(item_ids)))
 
 

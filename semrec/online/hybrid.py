@@ -1,4 +1,4 @@
-"""Search by words, by meaning, and by both: what a search asks the engines, and how two rankings become one."""
+"""Search by words, by meaning or an image, and by both: what a search asks the engines, and how two rankings become one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from semrec.changes.overlay import OverlayView
 from semrec.errors import EncoderError, InputError
 from semrec.lexical.terms import terms_of
-from semrec.online.anonymous import anonymous_profile, anonymous_query
+from semrec.online.anonymous import ContentVector, anonymous_profile, anonymous_query
 from semrec.online.answers import RankedList, RankQuery, ScoredItem, sorted_hits
 from semrec.online.filters import NO_FILTERS, Filters
 from semrec.online.item_scores import popularity_shares, scores_of
@@ -18,7 +18,7 @@ from semrec.online.release import OnlineRelease
 
 __all__ = ["SearchMode", "default_mode", "fused", "search_queries"]
 
-#: By the encoder's vector of the text, by its words (BM25F), or by both.
+#: By the encoders' vectors of the text and the image, by the text's words (BM25F), or by both.
 SearchMode = Literal["hybrid", "dense", "words"]
 #: How many items of each ranking are fused at least: what both have further down than this would hardly come first.
 _FUSED: Final = 100
@@ -27,8 +27,12 @@ _WEIGHTS: Final = (0.4, 0.6)
 _POPULARITY_WEIGHT: Final = 0.1
 
 
-def default_mode(served: OnlineRelease, *, has_encoder: bool) -> SearchMode:
-    """Returns how a release is searched unless it is said: by all that it has. Raises EncoderError where it has neither."""
+def default_mode(served: OnlineRelease, *, has_encoder: bool, has_image: bool = False) -> SearchMode:
+    """Returns how a release is searched for a text unless it is said: by all that there is.
+
+    `has_encoder`: of texts; `has_image`: there is an image beside the text. Raises EncoderError where the release has neither
+    an encoder of texts nor an index of words.
+    """
     has_words = served.release.word_index is not None
     if not has_words and not has_encoder:
         raise EncoderError(
@@ -36,14 +40,14 @@ def default_mode(served: OnlineRelease, *, has_encoder: bool) -> SearchMode:
             expected="one of them",
             remedy="Build a release of items with titles or texts: `semrec release`.",
         )
-    return "dense" if not has_words else "hybrid" if has_encoder else "words"
+    return "dense" if not has_words else "hybrid" if has_encoder or has_image else "words"
 
 
 def search_queries(
     served: OnlineRelease,
     overlay: OverlayView,
-    text: str,
-    vector: np.ndarray | None,
+    text: str | None,
+    contents: Sequence[ContentVector],
     *,
     filters: Filters = NO_FILTERS,
     k: int = 10,
@@ -51,17 +55,20 @@ def search_queries(
 ) -> list[RankQuery]:
     """Returns what is ranked for a search, by vectors first, of whose lists `fused` makes the answer.
 
-    `vector` float32 [D] is the text's by the release's encoder, which a search by words alone does without; InputError
-    where it is missing. Raises EncoderError where the release is to be searched by an index of words that it lacks.
+    `contents` are the text and an image, or one of the two, with their encoders' vectors, which a search by words alone does
+    without; it alone, and hybrid, go by the words of `text`. InputError where what the mode goes by is missing. Raises
+    EncoderError where the release is to be searched by an index of words that it lacks.
     """
     num_ranked = max(k, _FUSED) if mode == "hybrid" else k
     rank_queries = []
     if mode != "words":
-        if vector is None:
+        if not contents:
             raise InputError("a text without its vector", expected="one, for any mode but words", remedy="Embed it.")
-        profile = anonymous_profile(served, overlay, texts=[(text, vector)])
+        profile = anonymous_profile(served, overlay, contents=contents)
         rank_queries.append(anonymous_query(served, profile, filters=filters, k=num_ranked))
     if mode != "dense":
+        if text is None:
+            raise InputError("no text", expected="one, for any mode but dense", remedy="Ask with mode dense.")
         if served.release.word_index is None:
             raise EncoderError(
                 f"release {served.release_id} has no index of words",

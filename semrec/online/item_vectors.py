@@ -61,8 +61,8 @@ class OnlineVectors:
             vectors_ND[n] = self.of_overlay(overlay)[overlay.place_of[item_ids[n]]]
         return vectors_ND
 
-    def of_contents(self, vectors_ND: np.ndarray, modality: str = _MODALITY) -> np.ndarray:
-        """What the models make of an encoder's vectors of some contents, texts unless it is said: float32 [N, D]."""
+    def of_contents(self, vectors_ND: np.ndarray, modality: str) -> np.ndarray:
+        """What the models make of an encoder's vectors of some contents: float32 [N, D]."""
         return self._components.cold_items({modality: vectors_ND})
 
     def of_history(self, item_ids: Sequence[str], overlay: OverlayView | None) -> tuple[ItemVectors, list[str]]:

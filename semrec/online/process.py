@@ -16,7 +16,7 @@ from semrec.changes.overlay import OverlayView
 from semrec.encoders.base import Encoder, encoder_class
 from semrec.encoders.contents import ContentError
 from semrec.errors import EncoderError, InputError
-from semrec.online.anonymous import anonymous_profile, anonymous_query
+from semrec.online.anonymous import ContentVector, anonymous_profile, anonymous_query
 from semrec.online.answers import RankQuery
 from semrec.online.encoders import load_recorded_encoder, recorded_encoders
 from semrec.online.filters import Filters
@@ -29,6 +29,7 @@ __all__ = [
     "ContentEncoders",
     "Processed",
     "ReceivedFile",
+    "content_vector",
     "fetched",
     "modality_of",
     "models_modality",
@@ -89,9 +90,13 @@ def nearest_query(
     served: OnlineRelease, overlay: OverlayView, processed: Processed, *, filters: Filters, k: int
 ) -> RankQuery:
     """The query for the items that are most like a content, by the models of its modality."""
-    name = models_modality(served.release, processed.modality)
-    profile = anonymous_profile(served, overlay, texts=[(processed.modality, processed.vector)], modality=name)
+    profile = anonymous_profile(served, overlay, contents=[content_vector(served.release, processed)])
     return anonymous_query(served, profile, filters=filters, k=k)
+
+
+def content_vector(release: Release, processed: Processed) -> ContentVector:
+    """A content as the release's models take it."""
+    return ContentVector(processed.modality, processed.vector, models_modality(release, processed.modality))
 
 
 def models_modality(release: Release, modality: str) -> str:
@@ -117,6 +122,16 @@ class ContentEncoders:
     def __init__(self) -> None:
         self._loaded: Lru[tuple[str, str], Encoder] = Lru(_KEPT_ENCODERS, lambda _: 1)
         self._one_at_a_time = threading.Lock()
+
+    def image(self, release: Release, data: bytes) -> ContentVector:
+        """An image as the release's models take it. Raises InputError for another file and as `process` does."""
+        if modality_of(data) != "image":
+            raise InputError(
+                f"a file of {len(data):,} bytes that is no image",
+                expected="JPEG, PNG, GIF, WebP, AVIF, BMP or TIFF",
+                remedy="Send an image.",
+            )
+        return content_vector(release, self.process(release, ReceivedFile(data)))
 
     def process(self, release: Release, file: ReceivedFile) -> Processed:
         """What a file is. Raises InputError with the reason for one that gives no vector, EncoderError without an encoder."""

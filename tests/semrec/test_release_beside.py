@@ -15,7 +15,7 @@ from semrec.bench.generated import EMBEDDING_NAME, write_catalogue, write_embedd
 from semrec.changes.overlay import ItemChange, OverlayView
 from semrec.data import import_interactions
 from semrec.errors import InputError, MissingArtefactError
-from semrec.online.anonymous import anonymous_profile, anonymous_query
+from semrec.online.anonymous import ContentVector, anonymous_profile, anonymous_query
 from semrec.online.explain import explain
 from semrec.online.release import OnlineRelease
 from semrec.online.users import rank_query_of
@@ -80,7 +80,7 @@ def test_an_item_without_an_image_is_ranked_by_its_text_alone(served: OnlineRele
 
 
 def test_words_say_nothing_of_images(served: OnlineRelease) -> None:
-    profile = anonymous_profile(served, NOTHING, texts=[("a text", TEXTS[1])])
+    profile = anonymous_profile(served, NOTHING, contents=[ContentVector("a text", TEXTS[1])])
     query = anonymous_query(served, profile)
     assert query.vector is not None and not query.vector[6:].any() and query.vector[:6].any()
 

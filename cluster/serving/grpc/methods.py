@@ -99,7 +99,7 @@ class RecommenderMethods:
         return await self._list("similar_items", queries.similar_query, request, grpc_context)
 
     async def Search(self, request: bytes, grpc_context: Context) -> Serialised:
-        """Items by the meaning of words."""
+        """Items by the meaning of words, or by how an image looks."""
         return await self._list("search", queries.search_query, request, grpc_context)
 
     async def AnswerBatch(self, request: bytes, grpc_context: Context) -> Serialised:

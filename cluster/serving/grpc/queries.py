@@ -57,7 +57,7 @@ def anonymous_query(raw: bytes) -> AnonymousQuery:
 
 def search_query(raw: bytes) -> SearchQuery:
     """The query of a SearchRequest."""
-    return _parsed(pb.SearchRequest, raw, lambda members: SearchBody.model_validate({"text": ""} | members).query())
+    return _parsed(pb.SearchRequest, raw, lambda members: SearchBody.model_validate(members).query())
 
 
 def query_batch(raw: bytes) -> QueryBatch:
@@ -88,12 +88,12 @@ def _parsed(kind: type[Any], raw: bytes, query: Callable[[dict[str, Any]], Query
 
 
 def _members(message: Message) -> dict[str, Any]:
-    """The fields that are set, by name: lists, numbers and texts as Python's, messages as mappings."""
+    """The fields that are set, by name: lists, numbers, texts and bytes as Python's, messages as mappings."""
     return {field.name: _value(field.name, value) for field, value in message.ListFields()}
 
 
 def _value(name: str, value: Any) -> Any:
-    if isinstance(value, str | bool | int | float):
+    if isinstance(value, str | bytes | bool | int | float):
         return value
     if isinstance(value, pb.Filters):
         return _filters(value)

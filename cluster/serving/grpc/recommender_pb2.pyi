@@ -84,20 +84,22 @@ class RecommendAnonymousRequest(_message.Message):
     def __init__(self, liked: _Optional[_Iterable[_Union[Weighted, _Mapping]]] = ..., disliked: _Optional[_Iterable[_Union[Weighted, _Mapping]]] = ..., text: _Optional[str] = ..., k: _Optional[int] = ..., filters: _Optional[_Union[Filters, _Mapping]] = ..., diversity: _Optional[float] = ..., overlay: _Optional[str] = ..., explain: bool = ...) -> None: ...
 
 class SearchRequest(_message.Message):
-    __slots__ = ("text", "k", "filters", "diversity", "overlay", "mode")
+    __slots__ = ("text", "k", "filters", "diversity", "overlay", "mode", "image")
     TEXT_FIELD_NUMBER: _ClassVar[int]
     K_FIELD_NUMBER: _ClassVar[int]
     FILTERS_FIELD_NUMBER: _ClassVar[int]
     DIVERSITY_FIELD_NUMBER: _ClassVar[int]
     OVERLAY_FIELD_NUMBER: _ClassVar[int]
     MODE_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_FIELD_NUMBER: _ClassVar[int]
     text: str
     k: int
     filters: Filters
     diversity: float
     overlay: str
     mode: str
-    def __init__(self, text: _Optional[str] = ..., k: _Optional[int] = ..., filters: _Optional[_Union[Filters, _Mapping]] = ..., diversity: _Optional[float] = ..., overlay: _Optional[str] = ..., mode: _Optional[str] = ...) -> None: ...
+    image: bytes
+    def __init__(self, text: _Optional[str] = ..., k: _Optional[int] = ..., filters: _Optional[_Union[Filters, _Mapping]] = ..., diversity: _Optional[float] = ..., overlay: _Optional[str] = ..., mode: _Optional[str] = ..., image: _Optional[bytes] = ...) -> None: ...
 
 class BatchRequest(_message.Message):
     __slots__ = ("queries", "k", "filters", "overlay")

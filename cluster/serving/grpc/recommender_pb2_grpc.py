@@ -82,7 +82,7 @@ class RecommenderServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Search(self, request, context):
-        """Items by what words mean and as they stand.
+        """Items by what words mean and as they stand, or by how an image looks.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -99,8 +99,12 @@ export const similar = (id, asked, { signal } = {}) =>
 export const search = (text, { k, filters, diversity }, { signal } = {}) =>
   json("v1/search", { body: { text, k, filters, ...(diversity ? { diversity } : {}) }, signal });
 
-/** What is like a file, { name, data } with the data in base64. Raises Problem for one that cannot be used. */
-export async function likeFile({ name, data }, { k, filters }, { signal } = {}) {
+/** What looks like an image, whose `data` are in base64. */
+export const searchImage = ({ data: image }, { k, filters, diversity }, { signal } = {}) =>
+  json("v1/search", { body: { image, k, filters, ...(diversity ? { diversity } : {}) }, signal });
+
+/** What is like a document, { name, data } with the data in base64. Raises Problem for one that cannot be used. */
+export async function likeDocument({ name, data }, { k, filters }, { signal } = {}) {
   const { contents: [found] } = await json("v1/process", { body: { contents: [{ name, data }], k, filters }, signal });
   if (found.error) throw new Problem(found.error.status, found.error.title, found.error);
   return found.answer;

@@ -1,12 +1,12 @@
 // A file dropped on the search box, such as a photograph: what is like it?
 
-/** Calls `onFile` with { name, data }, the data in base64. */
+/** Calls `onFile` with { name, isImage, data }, the data in base64. */
 export function takeFiles(form, onFile) {
   form.addEventListener("dragover", (event) => event.preventDefault()); // otherwise the browser opens what is dropped
   form.addEventListener("drop", async (event) => {
     event.preventDefault();
     const [file] = event.dataTransfer.files;
-    if (file) onFile({ name: file.name, data: await base64Of(file) });
+    if (file) onFile({ name: file.name, isImage: file.type.startsWith("image/"), data: await base64Of(file) });
   });
 }
 

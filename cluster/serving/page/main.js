@@ -69,7 +69,7 @@ function go(change) {
 function ask(signal) {
   const { mode, about } = state;
   if (mode === "search") return api.search(about, state, { signal });
-  if (mode === "file") return api.likeFile(file, state, { signal });
+  if (mode === "file") return (file.isImage ? api.searchImage : api.likeDocument)(file, state, { signal });
   if (mode === "similar") return api.similar(about, state, { signal });
   if (mode === "taste" && taste.liked().length) return api.recommendTaste(taste.liked(), state, { signal });
   return api.recommend(mode === "user" ? about : NOBODY, state, { signal });

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from base64 import b64decode
 from typing import Annotated, Final
 
 from pydantic import ConfigDict, Field, model_validator
 
 from cluster.serving.contents import Content
-from cluster.serving.errors import InvalidRequestError
-from cluster.serving.requests.fields import CheckedBody
+from cluster.serving.requests.fields import CheckedBody, FileData
 from cluster.serving.requests.lists import ListBody
 from semrec.online.process import ReceivedFile
 
@@ -22,7 +20,7 @@ class ContentIn(CheckedBody):
     """A text, a file as base64 with its name, or the URI of a file: exactly one of the three."""
 
     text: Annotated[str, Field(min_length=1, max_length=10_000)] | None = None
-    data: Annotated[str, Field(min_length=1)] | None = None
+    data: FileData | None = None
     name: Annotated[str, Field(max_length=1_024)] = ""
     uri: Annotated[str, Field(min_length=1, max_length=8_192)] | None = None
 
@@ -33,15 +31,8 @@ class ContentIn(CheckedBody):
         return self
 
     def content(self) -> Content:
-        """The content. Raises InvalidRequestError for data that is not base64."""
-        if self.data is None:
-            return Content(self.text, uri=self.uri)
-        try:
-            return Content(file=ReceivedFile(b64decode(self.data, validate=True), self.name))
-        except ValueError:
-            raise InvalidRequestError(
-                "data that is not base64", expected="base64 with its padding", remedy="Encode the file's bytes."
-            ) from None
+        """The content."""
+        return Content(self.text, ReceivedFile(self.data, self.name) if self.data else None, self.uri)
 
 
 class ProcessBody(ListBody):

@@ -21,6 +21,7 @@ from cluster.serving.requests.fields import (
     CheckedBody,
     Count,
     Diversity,
+    FileData,
     Id,
     Listed,
     Number,
@@ -137,19 +138,34 @@ class RecommendBody(ListBody):
 
 
 class SearchBody(ListBody):
-    """Words to search by what they mean and as they stand."""
+    """Words to search by what they mean and as they stand, an image for items that look like it, or both."""
 
     model_config = ConfigDict(json_schema_extra={"example": {"text": "a lonely robot", "k": 5}})
 
-    text: Text
+    text: Text | None = None
+    image: FileData | None = Field(
+        None, description="The bytes of a JPEG, PNG, GIF, WebP, AVIF, BMP or TIFF in base64."
+    )
     diversity: Diversity = 0.0
     mode: SearchMode | None = Field(
-        None, description="dense: by meaning; words: by titles and texts (BM25); hybrid: by both, where both are there."
+        None,
+        description="dense: by meaning, and by how an image looks; words: by titles and texts (BM25); hybrid: by both, "
+        "where both are there.",
     )
 
+    @model_validator(mode="after")
+    def _what_the_mode_goes_by(self) -> SearchBody:
+        if self.text is None and self.image is None:
+            raise ValueError("give a text, an image, or both")
+        if self.text is None and self.mode in ("words", "hybrid"):
+            raise ValueError(f"mode {self.mode} goes by a text: give one, or ask with mode dense")
+        if self.image is not None and self.mode == "words":
+            raise ValueError("mode words does not go by an image: leave it out, or the mode")
+        return self
+
     def query(self) -> SearchQuery:
-        """The query for this text."""
-        return SearchQuery(self.text, self.list_options(self.diversity), self.mode)
+        """The query for this text and this image."""
+        return SearchQuery(self.text, self.list_options(self.diversity), self.mode, self.image)
 
 
 class BatchQuery(CheckedBody):

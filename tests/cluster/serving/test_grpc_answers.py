@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
+from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 from google.protobuf.message import Message
 from grpc import StatusCode
 from grpc_questions import QUESTIONS, answer_type, json_of, rounded
-from replica_without_ray import LocalReplica
+from replica_without_ray import LocalReplica, WordEncoder
 from serving_world import make_world
 from typer.testing import CliRunner
 
@@ -24,6 +25,8 @@ from cluster.serving.grpc.methods import RecommenderMethods
 from cluster.serving.settings import ServeArgs
 from jobs.cli import app
 from semrec.errors import InputError
+from semrec.online.anonymous import ContentVector
+from semrec.online.process import ContentEncoders
 from semrec.online.telemetry import hashed_user, user_key
 
 USER = pb.RecommendUserRequest(user_id="user-1", k=3)
@@ -86,6 +89,15 @@ def test_every_rpc_is_answered_as_over_http(replica: LocalReplica, name: str) ->
     called = Called(replica, rank_query.rpc, rank_query.message)
     assert (called.code, called.details) == (StatusCode.OK, "")
     assert json_of(called.answer) == rounded(over_http.json())
+
+
+def test_an_image_is_searched_by_as_over_http(replica: LocalReplica, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = bytes(range(256))
+    vectors = {data: ContentVector("image", WordEncoder().vector("a picture"))}
+    monkeypatch.setattr(ContentEncoders, "image", lambda self, release, sent: vectors[sent])
+    called = Called(replica, "Search", pb.SearchRequest(image=data, k=4))
+    over_http = replica.client.post("/v1/search", json={"image": b64encode(data).decode(), "k": 4})
+    assert json_of(called.answer) == rounded(over_http.json()) and len(called.answer.items) == 4
 
 
 def test_the_questions_differ(replica: LocalReplica) -> None:

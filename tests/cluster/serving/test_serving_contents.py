@@ -11,9 +11,14 @@ import pytest
 from replica_without_ray import LocalReplica, WordEncoder, refused
 from serving_world import make_world
 
+from semrec.changes.overlay import OverlayView
 from semrec.errors import InputError
+from semrec.online.anonymous import ContentVector, anonymous_profile, anonymous_query
+from semrec.online.filters import NO_FILTERS, Filters
 from semrec.online.process import ContentEncoders, Processed, ReceivedFile
 from semrec.release.reader import Release
+
+PNG = b64encode(b"\x89PNG\r\n").decode()  # as much of one as says that it is an image
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +70,53 @@ def test_a_modality_that_the_release_lacks_is_said_to_be_missing(replica: LocalR
     (document,) = process(replica, {"data": b64encode(b"%PDF-1.7").decode()})
     assert document["error"]["status"] == 501
     assert "no encoder of the modality document" in document["error"]["detail"]
+
+
+@pytest.fixture
+def image(monkeypatch: pytest.MonkeyPatch) -> np.ndarray:
+    """The vector that any image has."""
+    vector = WordEncoder().vector("a picture")
+    monkeypatch.setattr(ContentEncoders, "image", lambda self, release, data: ContentVector("image", vector))
+    return vector
+
+
+def test_an_image_finds_what_looks_like_it(replica: LocalReplica, image: np.ndarray) -> None:
+    looked = search(replica, image=PNG, k=4, filters={"genre": ["Noir"]})
+    noir = Filters({"genre": frozenset({"Noir"})})
+    assert looked == ("dense", nearest(replica, ContentVector("image", image), filters=noir))
+
+
+def test_an_image_and_a_text_are_searched_together(replica: LocalReplica, image: np.ndarray) -> None:
+    text = ContentVector("blue stars", WordEncoder().vector("blue stars"))
+    both = nearest(replica, text, ContentVector("image", image))
+    assert search(replica, image=PNG, text="blue stars", mode="dense", k=4) == ("dense", both)
+    mode, found = search(replica, image=PNG, text="title of n05", k=4)
+    assert mode == "hybrid" and "n05" in found
+
+
+def search(replica: LocalReplica, **asked: Any) -> tuple[str, list[str]]:
+    response = replica.client.post("/v1/search", json=asked)
+    assert response.status_code == 200, response.text
+    return response.json()["mode"], [item["item_id"] for item in response.json()["items"]]
+
+
+def nearest(replica: LocalReplica, *contents: ContentVector, filters: Filters = NO_FILTERS) -> list[str]:
+    served, nothing = replica.served, OverlayView.empty()
+    profile = anonymous_profile(served, nothing, contents=contents)
+    (ranked,) = served.rank([anonymous_query(served, profile, filters=filters, k=4)], nothing)
+    return [hit.item_id for hit in ranked.hits]
+
+
+def test_images_that_cannot_be_searched_by_are_refused(replica: LocalReplica) -> None:
+    for status, asked in [
+        (501, {"image": PNG}),
+        (422, {"image": b64encode(b"%PDF-1.7").decode()}),
+        (422, {"image": "###"}),
+        (422, {"image": PNG, "mode": "hybrid"}),
+        (422, {"image": PNG, "text": "blue", "mode": "words"}),
+        (422, {}),
+    ]:
+        refused(replica.client.post("/v1/search", json=asked), status)
 
 
 @pytest.mark.parametrize(

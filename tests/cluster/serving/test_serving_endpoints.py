@@ -26,7 +26,7 @@ from cluster.serving.queries import AnonymousQuery, ListOptions, SimilarQuery, U
 from semrec.changes.events import Event
 from semrec.changes.overlay import OverlayView
 from semrec.errors import EncoderError, InputError
-from semrec.online.anonymous import Weighted, anonymous_profile, anonymous_query
+from semrec.online.anonymous import ContentVector, Weighted, anonymous_profile, anonymous_query
 from semrec.online.answers import RankedList, RankQuery, ScoredItem
 from semrec.online.diversity import diversify, num_candidates
 from semrec.online.filter_layout import FilterLayout
@@ -131,7 +131,7 @@ def test_anonymous_recommendations_with_words_and_weights(replica: LocalReplica)
         EMPTY,
         liked=[Weighted("n01", 2.5), Weighted("n02")],
         disliked=[Weighted("n03")],
-        texts=[("stars", WordEncoder().vector("stars"))],
+        contents=[ContentVector("stars", WordEncoder().vector("stars"))],
     )
     (expected,) = replica.served.rank([anonymous_query(replica.served, profile, k=9)], EMPTY)
     answer = post(replica, "/v1/recommendations", {**body, "explain": True})
@@ -142,7 +142,7 @@ def test_anonymous_recommendations_with_words_and_weights(replica: LocalReplica)
 
 
 def test_search_is_the_text_alone(replica: LocalReplica) -> None:
-    profile = anonymous_profile(replica.served, EMPTY, texts=[("blue", WordEncoder().vector("blue"))])
+    profile = anonymous_profile(replica.served, EMPTY, contents=[ContentVector("blue", WordEncoder().vector("blue"))])
     filters = Filters({"genre": frozenset({"Noir"})}, {"year": (None, 1995)})
     (expected,) = replica.served.rank([anonymous_query(replica.served, profile, filters=filters, k=4)], EMPTY)
     body = {"text": "blue", "k": 4, "filters": {"genre": ["Noir"], "year": {"max": 1995}}}

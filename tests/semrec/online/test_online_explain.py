@@ -11,7 +11,7 @@ from serving_world import DIMENSION, NUM_ITEMS, World, changed_items, gone, put,
 from semrec.changes.events import Event
 from semrec.changes.overlay import OverlayView
 from semrec.errors import InputError, MissingArtefactError
-from semrec.online.anonymous import Weighted, anonymous_profile, anonymous_query
+from semrec.online.anonymous import ContentVector, Weighted, anonymous_profile, anonymous_query
 from semrec.online.answers import RankedList, ScoredItem, merge_ranked
 from semrec.online.diversity import diversified, diversify, num_candidates
 from semrec.online.explain import explain, why_not
@@ -63,7 +63,9 @@ def _cosine(one: np.ndarray, other: np.ndarray) -> float:
 def test_an_anonymous_profile_is_the_weighted_sum(served: OnlineRelease) -> None:
     liked, disliked = [Weighted("n01", 2.0), Weighted("n05")], [Weighted("n09", 0.5)]
     text = np.array([0, 1, 0], np.float32)
-    profile = anonymous_profile(served, NOTHING, liked=liked, disliked=disliked, texts=[("a robot", text)])
+    profile = anonymous_profile(
+        served, NOTHING, liked=liked, disliked=disliked, contents=[ContentVector("a robot", text)]
+    )
     vectors = [served.vector_of(item_id, NOTHING).astype(float) for item_id in ("n01", "n05", "n09")]
     total = 2 * vectors[0] + vectors[1] - 0.5 * vectors[2] + text
     np.testing.assert_allclose(profile.vector, total / np.linalg.norm(total), atol=1e-7)

@@ -14,6 +14,7 @@ from semrec.data import ItemRow, UserRow, import_items, import_users
 from semrec.errors import CorruptArtefactError, EncoderError, InputError
 from semrec.lexical.reference import bm25f_scores
 from semrec.lexical.terms import terms_of
+from semrec.online.anonymous import ContentVector
 from semrec.online.answers import RankedList, merge_ranked
 from semrec.online.filters import Filters
 from semrec.online.hybrid import default_mode, fused, search_queries
@@ -23,6 +24,7 @@ from semrec.workspace.folder import Workspace
 NOTHING = OverlayView.empty()
 NOUNS, PLACES = ("robot", "ship", "garden", "king", "storm"), ("at sea", "on the moon", "in town")
 TEXTS = {f"i{n:02d}": f"{NOUNS[n % 5]} and {NOUNS[n // 2 % 5]} {PLACES[n % 3]}" for n in range(30)}
+ROBOT = [ContentVector("robot", np.array([1, 0], np.float32))]
 HORROR = Filters({"genre": frozenset({"Horror"})})
 
 
@@ -47,7 +49,7 @@ def served(workspace: Workspace, pair: tuple[str, str]) -> OnlineRelease:
 
 
 def by_words(served: OnlineRelease, text: str, overlay: OverlayView = NOTHING, **options: object) -> RankedList:
-    (ranked,) = served.rank(search_queries(served, overlay, text, None, mode="words", **options), overlay)
+    (ranked,) = served.rank(search_queries(served, overlay, text, [], mode="words", **options), overlay)
     return ranked
 
 
@@ -86,7 +88,7 @@ def test_changed_items_are_found_by_their_new_words_with_the_scores_of_the_next_
 
 def test_shards_merge_to_the_whole(served: OnlineRelease, workspace: Workspace, pair: tuple[str, str]) -> None:
     view = OverlayView.of([put("new", "a robot ship")])
-    queries = search_queries(served, view, "robot ship storm", None, mode="words", k=12)
+    queries = search_queries(served, view, "robot ship storm", [], mode="words", k=12)
     edges = [0, 3, 17, 29]
     shards = [OnlineRelease(workspace.storage, *pair, start=start, stop=stop) for start, stop in pairwise(edges)]
     assert merge_ranked([shard.rank(queries, view) for shard in shards], [12]) == served.rank(queries, view)
@@ -96,7 +98,7 @@ def test_both_are_fused_by_what_an_item_scores_by_each(served: OnlineRelease, mo
     counts = np.array([n % 4 for n in range(29)], np.float32)
     monkeypatch.setattr(served, "popularity_I", counts)
     view = OverlayView.of([put("i10", "a robot on the moon"), put("new", "a robot", 2)])
-    queries = search_queries(served, view, "robot at sea", np.array([1, 0], np.float32), mode="hybrid", k=5)
+    queries = search_queries(served, view, "robot at sea", ROBOT, mode="hybrid", k=5)
     assert [(query.source, query.k) for query in queries] == [("personal", 100), ("words", 100)]
     rankings = served.rank(queries, view)
     dense, words = ({hit.item_id: float(hit.score) for hit in one.hits} for one in rankings)
@@ -119,7 +121,7 @@ def test_both_are_fused_by_what_an_item_scores_by_each(served: OnlineRelease, mo
 
 
 def test_one_ranking_stays_as_it_is_and_the_first_says_why_there_are_fewer(served: OnlineRelease) -> None:
-    queries = search_queries(served, NOTHING, "robot", np.array([1, 0], np.float32), mode="hybrid", filters=HORROR)
+    queries = search_queries(served, NOTHING, "robot", ROBOT, mode="hybrid", filters=HORROR)
     dense, words = served.rank(queries, NOTHING)
     assert fused(served, NOTHING, queries[1:], [words], 5) is words
     assert fused(served, NOTHING, queries, [dense, words], 5).short_reason is None
@@ -136,9 +138,9 @@ def test_the_mode_goes_by_what_the_release_has(served: OnlineRelease, workspace:
     with pytest.raises(EncoderError, match="neither an encoder of texts nor an index of words"):
         default_mode(older, has_encoder=False)
     with pytest.raises(EncoderError, match="no index of words"):
-        search_queries(older, NOTHING, "robot", None, mode="words")
+        search_queries(older, NOTHING, "robot", [], mode="words")
     with pytest.raises(InputError, match="without its vector"):
-        search_queries(served, NOTHING, "robot", None, mode="hybrid")
+        search_queries(served, NOTHING, "robot", [], mode="hybrid")
 
 
 def test_the_stored_index_is_hashed_and_its_bytes_do_not_depend_on_the_parts(
@@ -159,5 +161,5 @@ def test_the_stored_index_is_hashed_and_its_bytes_do_not_depend_on_the_parts(
 
 
 def test_terms_travel_with_the_query(served: OnlineRelease) -> None:
-    (query,) = search_queries(served, NOTHING, "Robots, robots!", None, mode="words")
+    (query,) = search_queries(served, NOTHING, "Robots, robots!", [], mode="words")
     assert query.terms == tuple(terms_of("robot robot")) and query.vector is None

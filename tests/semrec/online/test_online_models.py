@@ -16,7 +16,7 @@ from semrec.changes.events import Event
 from semrec.changes.overlay import OverlayView
 from semrec.data import import_interactions
 from semrec.errors import CorruptArtefactError, InputError
-from semrec.online.anonymous import Weighted, anonymous_profile, anonymous_query
+from semrec.online.anonymous import ContentVector, Weighted, anonymous_profile, anonymous_query
 from semrec.online.explain import explain
 from semrec.online.parity import hits_differ
 from semrec.online.published import PublishedLists
@@ -181,7 +181,7 @@ def test_what_changes_online_gets_its_vector_from_the_models(world: World, serve
 
 def test_likes_lean_on_popularity_and_likeness_does_not(served: OnlineRelease) -> None:
     liked = anonymous_profile(served, NOTHING, liked=[Weighted("n01")])
-    words = anonymous_profile(served, NOTHING, texts=[("blue", np.array([0, 1, 0], np.float32))])
+    words = anonymous_profile(served, NOTHING, contents=[ContentVector("blue", np.array([0, 1, 0], np.float32))])
     assert (liked.vector[3], words.vector[3]) == (3.0, 0.0)
     assert served.similar("n01", NOTHING).vector[3] == 0.0
     (ranked,) = served.rank([anonymous_query(served, liked, k=K)], NOTHING)

@@ -16,7 +16,7 @@ from semrec.data import UserRow, import_items, import_users
 from semrec.demo import film_items
 from semrec.encoders.settings import EmbedSettings
 from semrec.errors import EncoderError, InputError
-from semrec.online.anonymous import anonymous_profile, anonymous_query
+from semrec.online.anonymous import ContentVector, anonymous_profile, anonymous_query
 from semrec.online.filters import Filters
 from semrec.online.release import OnlineRelease
 from semrec.online.search import OnlineEncoder, online_shapes
@@ -58,12 +58,14 @@ def test_a_text_of_the_catalogue_gets_the_vector_of_the_release(served: OnlineRe
 def test_words_find_the_film_they_describe(served: OnlineRelease, encoder: OnlineEncoder) -> None:
     for film in FILMS[3::11]:
         text = film.text.split(". ", 2)[2][:160]  # the description, without title and genres
-        profile = anonymous_profile(served, NOTHING, texts=[(text, encoder.vector(text))])
+        profile = anonymous_profile(served, NOTHING, contents=[ContentVector(text, encoder.vector(text))])
         (ranked,) = served.rank([anonymous_query(served, profile, k=3)], NOTHING)
         assert film.item_id in [hit.item_id for hit in ranked.hits]
         assert ranked.hits[0].score > 0.4
     asked = Filters({"genre": frozenset(["Horror"])})
-    profile = anonymous_profile(served, NOTHING, texts=[("love", encoder.vector("a love story in spring"))])
+    profile = anonymous_profile(
+        served, NOTHING, contents=[ContentVector("love", encoder.vector("a love story in spring"))]
+    )
     (ranked,) = served.rank([anonymous_query(served, profile, filters=asked, k=5)], NOTHING)
     assert ranked.hits
     assert all("Horror" in served.item(hit.item_id, NOTHING).attributes["genre"] for hit in ranked.hits)

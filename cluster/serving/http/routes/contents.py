@@ -22,8 +22,7 @@ router = APIRouter(route_class=ApiRoute, tags=["answers"])
 @router.post("/v1/process", response_model=schemas.ProcessAnswers, responses=problems(501))
 async def process(body: ProcessBody, service: TheService) -> AnswerResponse:
     """What contents are: modality, metadata, vector, and the items most like each."""
-    contents = await asyncio.to_thread(lambda: [content.content() for content in body.contents])
-    outcomes = await service.process(contents, body.list_options())
+    outcomes = await service.process([content.content() for content in body.contents], body.list_options())
     parts = await asyncio.to_thread(lambda: [_json(outcome) for outcome in outcomes])
     answers = [outcome.answer for outcome in outcomes if isinstance(outcome, ContentAnswer)]
     return AnswerResponse(b'{"contents":[%b]}' % b",".join(parts), answers)
