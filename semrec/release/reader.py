@@ -15,6 +15,7 @@ from semrec.graph.inference import Subclasses
 from semrec.lexical.index import WordIndex
 from semrec.models.components import Components
 from semrec.release.arrays import check_matrix, read_ids, read_popularity, read_rows, read_words
+from semrec.release.images import ImageUris, read_images
 from semrec.release.matrix import layout_of, unpack_words
 from semrec.release.relations import read_graph
 from semrec.release.sources import Source, source_named
@@ -110,6 +111,12 @@ class Release:
         """item_id, title, attributes; row r is row r of the matrix."""
         shown = read_table(self.storage, self.manifest.matrix.items, ["title", "attributes"])
         return shown.add_column(0, "item_id", self.item_ids)
+
+    @cached_property
+    def images(self) -> ImageUris | None:
+        """The URIs of the items' images; None in a release where no item has one."""
+        file = self.manifest.matrix.images
+        return read_images(self.storage, file) if file else None
 
     @cached_property
     def graph(self) -> Graph | None:

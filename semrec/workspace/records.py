@@ -222,6 +222,7 @@ class ItemMatrix(Record):
     embedding_dimension: int | None = None
     graph: GraphFiles | None = None  # of a release that has relations
     word_index: WordIndexFiles | None = None  # of a release whose titles and texts can be searched by words
+    images: TableFile | None = None  # of a release with items that have an image: their rows and URIs
     fingerprint: str
 
     @property

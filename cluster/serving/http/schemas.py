@@ -274,6 +274,7 @@ class ReleaseInfo(BaseModel):
     engine: str = Field(description="What ranks: cpu or cuda.")
     encoders: list[EncoderInfo]
     models: list[ModelInfo]
+    has_images: bool = Field(description="Whether items have images: see /v1/items/{item_id}/image.")
 
 
 class Statistics(BaseModel):

@@ -117,6 +117,9 @@ export const recommendTaste = (liked, { k, filters, diversity }, { signal } = {}
 export const related = (id, k) => json(`v1/items/${encoded(id)}/related`, { params: [["k", k]] });
 
 export const item = (id, { signal } = {}) => json(`v1/items/${encoded(id)}`, { signal });
+/** The picture of an item, as a Blob. */
+export const poster = async (id) => (await request(`v1/items/${encoded(id)}/image`)).blob();
+
 export const models = () => json("v1/models");
 export const users = (limit) => json("v1/users", { params: [["limit", limit]] });
 export const archetypes = () => json("v1/archetypes");

@@ -1,7 +1,8 @@
-// A jacket for an item without a picture: its title, its colour, and a figure that its id decides.
+// A jacket for an item, over which its picture goes if it has one: its title, its colour, and a figure that its id decides.
 
 import { el, svg } from "./dom.js";
 import { codeOf, paint } from "./palette.js";
+import { addPoster } from "./posters.js";
 
 /** Title and year apart when the title ends in its own year: "Alien (1979)". */
 export function titleParts({ title, attributes }) {
@@ -14,10 +15,11 @@ export function cover(item) {
   const seed = hash(item.item_id);
   const { name, year } = titleParts(item);
   const size = name.length < 14 ? "short" : name.length < 34 ? "middle" : "long";
-  return el("div", { class: `cover ${size}`, vars: paint(codeOf(item.attributes), (seed >>> 24) / 255) },
+  const jacket = el("div", { class: `cover ${size}`, vars: paint(codeOf(item.attributes), (seed >>> 24) / 255) },
     figure(seed),
     el("span", { class: "cover-title" }, name),
     year && el("span", { class: "cover-year", "aria-hidden": "true" }, year));
+  return addPoster(jacket, item);
 }
 
 /** 32 bits of an id: FNV-1a. */

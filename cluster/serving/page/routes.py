@@ -62,7 +62,9 @@ _TYPES: Final = {
 }
 _HEADERS: Final = {
     "Cache-Control": "no-cache",  # kept by the browser, asked for again with its ETag
-    "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+    # A picture of an item is fetched with the key, and shown from memory: blob.
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' blob:; frame-ancestors 'none'; base-uri 'none'; "
+    "form-action 'none'",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }

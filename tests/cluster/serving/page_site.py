@@ -7,7 +7,8 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
@@ -16,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import uvicorn
 from local_processes import free_port
+from PIL import Image
 
 from cluster.compute import InProcess
 from cluster.serving.access.keys import KeyRing
@@ -37,6 +39,7 @@ from semrec.settings import ReleaseSettings, ScoreSettings, Settings
 from semrec.workspace.folder import Workspace
 from semrec.workspace.storage import Storage
 
+POSTER_ID = "wall-e-2008"  # has a picture
 HOSTILE_ID = "<b>/../?&#"
 HOSTILE_TITLE = '<img src=x onerror="document.title=1"> & Amélie 愛 🎬 \u202eabc (2001)'
 #: A third of the demo's films, for speed, and those that a test names.
@@ -67,12 +70,22 @@ class Site:
             return bytes(answer.read())
 
 
+def poster_of(folder: str) -> str:
+    """The URI of a red picture of 400 x 600 pixels."""
+    path = Path(folder) / "poster.png"
+    Image.new("RGB", (400, 600), (200, 20, 30)).save(path)
+    return str(path)
+
+
 def make_workspace(uri: str) -> Workspace:
     """Films and 70 viewers of the demo, and one item whose id, title and attributes are hostile."""
     workspace = Workspace.create(uri, num_buckets=4)
     genre = ["Drama", '"><script>alert(1)</script>']
     hostile = ItemRow(HOSTILE_ID, HOSTILE_TITLE, "A film about angle brackets.", {"genre": genre, "year": ["2001"]})
-    import_items(workspace, [*FILMS, hostile])
+    with_poster = [
+        replace(film, content={"image": poster_of(uri)}) if film.item_id == POSTER_ID else film for film in FILMS
+    ]
+    import_items(workspace, [*with_poster, hostile])
     import_users(workspace, viewer_rows(70))
     known = pa.array([film.item_id for film in FILMS])
     events = [batch.filter(pc.is_in(batch["item_id"], value_set=known)) for batch in viewer_interactions(70, 7)]

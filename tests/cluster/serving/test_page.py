@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import numpy as np
 import pytest
-from page_site import FILMS, HOSTILE_ID, HOSTILE_TITLE, Site, make_live, make_workspace, serving
+from page_site import FILMS, HOSTILE_ID, HOSTILE_TITLE, POSTER_ID, Site, make_live, make_workspace, serving
 
 from cluster.serving.access.keys import append_key, make_key
 from semrec.changes.overlay import ItemChange
@@ -127,7 +127,7 @@ def page(browser: Any, site: Site) -> Iterator[Page]:
     wrong = [line["message"] for line in browser.get_log("browser") if "GPU stall" not in line["message"]]
     shown = ("status of 4", "status of 501")  # what the API refuses is shown by the page
     assert [line for line in wrong if not any(status in line for status in shown)] == []
-    asked = {url for url in _requests(browser) if not url.startswith(("data:", "about:", "chrome:"))}
+    asked = {url for url in _requests(browser) if not url.startswith(("data:", "blob:", "about:", "chrome:"))}
     assert {url for url in asked if not url.startswith("http://127.0.0.1:")} == set()
 
 
@@ -167,6 +167,19 @@ def test_an_image_dropped_on_the_search_box_shows_what_is_like_it(
     page.until(lambda: page.texts("#heading") == ["Like poster.png"])
     page.until(lambda: page.ids == [item["item_id"] for item in found["answer"]["items"]])
     assert received == [ReceivedFile(b"\x89PNG\r\n\xff")]
+
+
+def test_an_item_with_a_picture_shows_it_and_the_others_their_jackets(page: Page, site: Site) -> None:
+    assert site.get("v1/models")["has_images"]
+    page.open(site.url)
+    page.one("#query").send_keys("a lonely robot", Keys.ENTER)
+    page.until(lambda: page.all(".poster"))
+    shown = page.js("return [...document.querySelectorAll('.poster')].map(e => e.closest('.card').dataset.item)")
+    assert shown == [POSTER_ID]
+    assert page.js("const [p] = document.querySelectorAll('.poster'); return [p.naturalWidth, p.naturalHeight]") == [
+        320,
+        480,
+    ]
 
 
 def test_titles_are_offered_while_typing_and_open_their_item(page: Page, site: Site) -> None:

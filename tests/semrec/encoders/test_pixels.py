@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from semrec.encoders.contents import ContentError
-from semrec.encoders.pixels import View, crop_of
+from semrec.encoders.pixels import View, crop_of, thumbnail_of
 
 VIEW = View(224, 224, 0.875, "bicubic", (127.0,) * 3, (128.0,) * 3)
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
@@ -112,3 +112,19 @@ def test_what_is_no_image_has_a_reason(data: bytes, reason: str) -> None:
         crop_of(data, VIEW)
     assert caught.value.reason.startswith(reason)
     assert not caught.value.is_unread  # another try would find the same
+
+
+def test_a_thumbnail_is_upright_opaque_and_no_larger_than_asked() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by a quarter
+    for image, size in [
+        (halves(), (40, 40)),
+        (Image.new("RGB", (30, 20)), (30, 20)),
+        (Image.new("RGBA", (200, 50)), (40, 10)),
+    ]:
+        with Image.open(io.BytesIO(thumbnail_of(encoded(image), 40))) as small:
+            assert (small.format, small.size, small.mode) == ("JPEG", size, "RGB")
+    with Image.open(io.BytesIO(thumbnail_of(encoded(Image.new("RGB", (80, 20)), "JPEG", exif=exif), 40))) as small:
+        assert small.size == (10, 40)
+    with pytest.raises(ContentError, match="too many pixels"):
+        thumbnail_of(empty_png(30_000, 30_000), 40)

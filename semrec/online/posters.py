@@ -1,0 +1,53 @@
+"""Small pictures of the items of a release, made of the images that their catalogue names by URI."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from semrec.encoders.contents import ContentError, read_content
+from semrec.encoders.pixels import thumbnail_of
+from semrec.errors import MissingArtefactError
+from semrec.online.lru import Lru
+from semrec.online.release import OnlineRelease
+
+__all__ = ["Posters"]
+
+_MAX_BYTES: Final = 64 << 20  # of one image, as its encoder has it
+_MAX_SIDE: Final = 480  # pixels: a card of the page at twice its size, for fine screens
+_KEPT_BYTES: Final = 64 << 20
+_FAILED: Final = b""
+
+
+class Posters:
+    """Makes posters as they are asked for; those of the last uses are kept. Threads may share it."""
+
+    def __init__(self) -> None:
+        self._kept: Lru[tuple[str, int], bytes] = Lru(_KEPT_BYTES, lambda poster: len(poster) + 100)
+
+    def poster(self, served: OnlineRelease, item_id: str) -> bytes:
+        """A JPEG of the image that an item of the release has. Raises MissingArtefactError where there is none to be had."""
+        images, row = served.release.images, served.items.row_of.get(item_id)
+        uri = None if images is None or row is None else images.of(row)
+        poster = _FAILED if uri is None else self._made(served.release_id, row or 0, uri)
+        if not poster:
+            raise MissingArtefactError(
+                f"item {item_id!r} has no image that can be shown",
+                expected="an item that was imported with one",
+                remedy="Import images: `semrec import ... --content image=COLUMN`.",
+            )
+        return poster
+
+    def _made(self, release_id: str, row: int, uri: str) -> bytes:
+        try:
+            return self._kept.get((release_id, row), lambda: _small(uri))
+        except ContentError:  # which another time may bring
+            return _FAILED
+
+
+def _small(uri: str) -> bytes:
+    try:
+        return thumbnail_of(read_content(uri, max_bytes=_MAX_BYTES), _MAX_SIDE)
+    except ContentError as error:
+        if error.is_unread:
+            raise
+        return _FAILED  # kept, so that it is not read over and over
