@@ -13,17 +13,18 @@ import numpy as np
 from cluster.serving.batcher import Batcher, call_each
 from cluster.serving.encoders import TextEncoder
 from cluster.serving.execute import Answer, Snapshot
+from cluster.serving.fetches import Fetcher
 from cluster.serving.queries import AnonymousQuery, ListOptions, Query, SearchQuery
 from cluster.serving.settings import ServeArgs
 from cluster.serving.watcher import ReleaseWatcher
 from semrec.errors import EncoderError, InputError
 from semrec.online.anonymous import ContentVector
-from semrec.online.process import ContentEncoders, Processed, ReceivedFile, fetched, nearest_query
+from semrec.online.process import ContentEncoders, Processed, ReceivedFile, nearest_query
 
 __all__ = ["Content", "ContentAnswer", "ContentProcessor"]
 
 _MAX_TEXTS: Final = 256  # of one piece of work
-_MAX_WAITING: Final = 64  # files are held in memory meanwhile
+_MAX_WAITING: Final = 64  # files, which are held in memory meanwhile
 
 
 @dataclass(frozen=True)
@@ -44,14 +45,14 @@ class ContentAnswer:
 
 
 class ContentProcessor:
-    """Embeds texts in a thread of their own, many at a time, and does all else that takes long in another, one by one.
+    """Embeds texts in a thread of their own, many at a time, and files in another, one by one. `live` has the text encoders.
 
-    `live` has the encoders of texts. A URI's file has at most the bytes and the seconds of a request.
+    A URI's file has at most the bytes of a request and half of its seconds: then there is time for the others.
     """
 
     def __init__(self, args: ServeArgs, live: ReleaseWatcher) -> None:
-        self._args, self._live = args, live
-        self._encoders = ContentEncoders()
+        self._live, self._encoders = live, ContentEncoders()
+        self._fetcher = Fetcher(max_bytes=args.max_body_bytes, timeout_s=args.timeout_s / 2)
         self._texts: Batcher[tuple[TextEncoder, str], np.ndarray] = Batcher(
             "texts", _text_vectors, max_batch=_MAX_TEXTS, max_waiting=args.max_waiting
         )
@@ -96,19 +97,26 @@ class ContentProcessor:
         self, snapshot: Snapshot, contents: Sequence[Content], options: ListOptions
     ) -> list[ContentAnswer | Exception]:
         """What each content is, and the items most like it, in their order; one that fails has its error there."""
-        outcomes: list[ContentAnswer | Exception] = []
-        for content in contents:
-            try:
-                processed = await self._processed(snapshot, content)
-                outcomes.append(await self._jobs.do(partial(_nearest, snapshot, processed, options)))
-            except Exception as error:
-                outcomes.append(error)
-        return outcomes
+        async with asyncio.TaskGroup() as group:
+            # Files that must be fetched are waited for side by side; what was sent takes one place in the queue at a time.
+            fetching = {
+                number: group.create_task(self._outcome(snapshot, content, options))
+                for number, content in enumerate(contents)
+                if content.uri is not None
+            }
+            done = {
+                number: await self._outcome(snapshot, content, options)
+                for number, content in enumerate(contents)
+                if content.uri is None
+            }
+        done |= {number: task.result() for number, task in fetching.items()}
+        return [done[number] for number in range(len(contents))]
 
     def close(self) -> None:
         """Ends the threads."""
         self._texts.close()
         self._jobs.close()
+        self._fetcher.close()
 
     def _has_text_encoder(self, snapshot: Snapshot) -> bool:
         """Whether the release's vectors come from an encoder of texts, and not from images, say."""
@@ -118,17 +126,26 @@ class ContentProcessor:
             return False
         return True
 
+    async def _outcome(self, snapshot: Snapshot, content: Content, options: ListOptions) -> ContentAnswer | Exception:
+        try:
+            processed = await self._processed(snapshot, content)
+            answer: ContentAnswer = await self._jobs.do(partial(_nearest, snapshot, processed, options))
+            return answer
+        except Exception as error:
+            return error
+
     async def _processed(self, snapshot: Snapshot, content: Content) -> Processed:
         if content.text is not None:
             vector = await self.text_vector(snapshot, content.text)
             return Processed("text", {"num_characters": len(content.text)}, vector)
-        processed: Processed = await self._jobs.do(partial(self._file, snapshot, content))
-        return processed
+        if content.file is not None:
+            return await self._embedded(snapshot, content.file)
+        async with self._fetcher.file(content.uri or "") as file:
+            return await self._embedded(snapshot, file)
 
-    def _file(self, snapshot: Snapshot, content: Content) -> Processed:
-        max_bytes, timeout_s = self._args.max_body_bytes, self._args.timeout_s
-        file = content.file or fetched(content.uri or "", max_bytes=max_bytes, timeout_s=timeout_s)
-        return self._encoders.process(snapshot.served.release, file)
+    async def _embedded(self, snapshot: Snapshot, file: ReceivedFile) -> Processed:
+        processed: Processed = await self._jobs.do(partial(self._encoders.process, snapshot.served.release, file))
+        return processed
 
 
 def _nearest(snapshot: Snapshot, processed: Processed, options: ListOptions) -> ContentAnswer:
