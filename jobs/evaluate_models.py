@@ -36,8 +36,12 @@ def main(
     ] = "leave-last-out",
     share: Annotated[float, typer.Option(help="Share that is held out, of what the split goes by.")] = 0.2,
     models: Annotated[
-        str, typer.Option(help="Models, with commas; those that can be are blended, too.")
-    ] = _DEFAULT_MODELS,
+        str | None,
+        typer.Option(
+            help=f"Models, with commas; those that can be are blended, too. Default: {_DEFAULT_MODELS}, and those of what "
+            "encoder.beside names."
+        ),
+    ] = None,
     liked_above: Annotated[
         float | None,
         typer.Option(help="Items with a value above it are liked (default: the workspace's neutral value)."),
@@ -65,28 +69,36 @@ def main(
     plot: Annotated[str | None, typer.Option(help="Also draw the first metric: FILE.svg or FILE.png.")] = None,
 ) -> None:
     """Evaluate popularity, content and learned models, and their blend, on held-out items."""
+    from cluster.stages.release import find_beside
     from semrec.evaluation.dataset import read_dataset, read_published
     from semrec.evaluation.learn import learn
     from semrec.evaluation.plot import plot_report
     from semrec.evaluation.report import evaluate_listed, evaluate_models
     from semrec.evaluation.splits import split_events
     from semrec.models.base import MODELS, model_class, reads_modality
+    from semrec.models.beside import BESIDE_MODELS
     from semrec.models.graph import RELATIONS
     from semrec.plotting import check_plot_path
+    from semrec.settings import read_settings
     from semrec.workspace.folder import Workspace
 
     if plot:
         check_plot_path(plot)
     ks, progress = tuple(sorted(set(k or (10, 20, 100)))), ConsoleProgress()
-    kinds = tuple(dict.fromkeys(name.strip() for name in models.split(",") if name.strip()))
     _check_sources(workspace, train, test, candidates)
     published = None
     if train and test:
+        kinds = _kinds(models or _DEFAULT_MODELS)
         published = read_published(train, test, candidates)
         dataset, divided, neutral_value = published.dataset, published.split, 0.0
     else:
-        with_relations = reads_modality(RELATIONS, kinds)
-        dataset = read_dataset(Workspace.open(str(workspace)), embedding=embedding, with_relations=with_relations)
+        opened = Workspace.open(str(workspace))
+        modalities = read_settings(opened.storage).encoder.beside
+        kinds = _kinds(models or ",".join([_DEFAULT_MODELS, *(BESIDE_MODELS[modality] for modality in modalities)]))
+        beside = find_beside(opened.storage, modalities)
+        dataset = read_dataset(
+            opened, embedding=embedding, beside=beside, with_relations=reads_modality(RELATIONS, kinds)
+        )
         neutral_value = dataset.neutral_value if liked_above is None else liked_above
         divided = split_events(
             dataset.events, split, num_users=dataset.num_users, num_items=dataset.num_items,
@@ -118,6 +130,11 @@ def main(
         plot_report(report, plot, metric=f"ndcg@{ks[0]}")
     if json:
         Path(json).write_text(json_library.dumps(report.to_json(), indent=1) + "\n", encoding="utf-8")
+
+
+def _kinds(models: str) -> tuple[str, ...]:
+    """Returns ("ials", "nsvd") of "ials, nsvd"."""
+    return tuple(dict.fromkeys(name.strip() for name in models.split(",") if name.strip()))
 
 
 def _check_sources(workspace: str | None, train: Path | None, test: Path | None, candidates: Path | None) -> None:

@@ -105,9 +105,11 @@ def read_dataset(
         table["value"].to_numpy(),
         table["timestamp"].to_numpy(),
     )
-    content = _embedding(workspace, ids, embedding, catalogue.fingerprint)
-    for modality, name in (beside or {}).items():
-        content[modality] = _embedding(workspace, ids, name, catalogue.fingerprint)["text"]
+    content = {}
+    if name := _embedding_name(storage, embedding, beside or {}):
+        content["text"] = _embedded(storage, ids, name, catalogue.fingerprint)
+    for modality, other in (beside or {}).items():
+        content[modality] = _embedded(storage, ids, other, catalogue.fingerprint)
     if with_relations:
         content |= _relations(storage, catalogue, ids)
     half_life_days = read_settings(storage).release.half_life_days
@@ -157,24 +159,27 @@ def read_published(train: Path, test: Path, candidates: Path | None = None) -> P
     return PublishedSplit(dataset, split, np.concatenate([[0], np.cumsum(lengths)]), np.concatenate(lists))
 
 
-def _embedding(
-    workspace: Workspace, ids: SortedIds, name: str | None, catalogue_fingerprint: str
-) -> dict[str, np.ndarray]:
-    """The vectors of the items as {"text": float32 [I, D]}; {} in a workspace without an embedding."""
-    storage = workspace.storage
+def _embedding_name(storage: Storage, name: str | None, beside: Mapping[str, str]) -> str | None:
+    """The embedding that is named, or the only one but those `beside` it; None in a workspace without any."""
     names = [known for known in storage.list_folders("embeddings") if EmbeddingManifest.exists(storage, known)]
-    if name is None and not names:
-        return {}
-    if name not in names and (name or len(names) > 1):
+    others = [known for known in names if known not in beside.values()]
+    if name is None and not others:
+        return None
+    if name not in names and (name or len(others) > 1):
         raise InputError(
-            f"embedding {name!r}" if name else f"{len(names)} embeddings",
+            f"embedding {name!r}" if name else f"{len(others)} embeddings",
             expected=" or ".join(sorted(names)) or "an embedded catalogue",
             remedy="Name one of these with --embedding.",
         )
-    manifest = EmbeddingManifest.read(storage, name or names[0])
+    return name or others[0]
+
+
+def _embedded(storage: Storage, ids: SortedIds, name: str, catalogue_fingerprint: str) -> np.ndarray:
+    """The vectors of the items by an embedding, float32 [I, D]; zeros for an item without one."""
+    manifest = EmbeddingManifest.read(storage, name)
     if manifest.catalogue != catalogue_fingerprint:
         raise SchemaError(
-            f"{manifest.path(name or names[0])} was made from catalogue {manifest.catalogue[:12]}",
+            f"{manifest.path(name)} was made from catalogue {manifest.catalogue[:12]}",
             expected=f"the present one, {catalogue_fingerprint[:12]}",
             remedy="Run `semrec embed`: only changed texts are embedded.",
         )
@@ -184,7 +189,7 @@ def _embedding(
         rows = ids.rows_of(table["item_id"])
         flat = table["vector"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
         vectors_ID[rows[rows >= 0]] = flat.reshape(-1, manifest.dimension)[rows >= 0]
-    return {"text": vectors_ID}
+    return vectors_ID
 
 
 def _relations(storage: Storage, catalogue: CatalogueManifest, ids: SortedIds) -> dict[str, np.ndarray]:

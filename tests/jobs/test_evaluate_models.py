@@ -10,6 +10,10 @@ import pytest
 from typer.testing import CliRunner
 
 from jobs.cli import app
+from semrec.bench.generated import write_embedding
+from semrec.settings import change_settings, read_settings, write_settings
+from semrec.workspace.folder import Workspace
+from semrec.workspace.manifests import EmbeddingManifest
 
 NUM_USERS, NUM_ITEMS = 30, 24
 
@@ -55,6 +59,28 @@ def test_a_workspace(workspace: str, tmp_path: Path) -> None:
     assert plot.read_text().count("<!-- nsvd -->") == 1  # matplotlib notes each text that it draws
     assert "without content, content_ridge" in done.output
     assert "nothing sampled" in done.output
+
+
+def test_encoders_side_by_side(workspace: str, tmp_path: Path) -> None:
+    """Images say which half an item is of, texts nothing: each is a model of its own."""
+    opened, draws = Workspace.open(workspace), np.random.default_rng(1)
+    texts = draws.standard_normal((NUM_ITEMS, 5))
+    images = texts[:, :3] + 4 * np.eye(3)[np.arange(NUM_ITEMS) // 12]
+    for name, vectors in (("texts", texts), ("images", images)):
+        write_embedding(opened, {f"i{row}": vector.astype(np.float32) for row, vector in enumerate(vectors)}, name)
+    manifest = EmbeddingManifest.read(opened.storage, "images")
+    manifest.model_copy(update={"encoder": {"kind": "image"}}).write(opened.storage, "images")
+    write_settings(opened.storage, change_settings(read_settings(opened.storage), {"encoder.beside": ("image",)}))
+    report = tmp_path / "report.json"
+    command = ["evaluate", "-w", workspace, "--json", str(report), "--k", "5", "--no-search"]
+    done = CliRunner().invoke(app, [*command, "--set", "ials.dimension=2", "--set", "nsvd.dimension=2"])
+    assert done.exit_code == 0, done.output
+    ndcg = {model: found["ndcg@5"] for model, found in json.loads(report.read_text())["metrics"].items()}
+    assert {"content_ridge", "image_ridge", "blend"} <= ndcg.keys()
+    assert ndcg["image_ridge"] > 2 * ndcg["content_ridge"]
+    done = CliRunner().invoke(app, [*command, "--models", "popularity,content_ridge"])
+    assert done.exit_code == 0, done.output
+    assert "image_ridge" not in json.loads(report.read_text())["metrics"]
 
 
 def test_a_published_split_with_candidates(tmp_path: Path) -> None:
