@@ -18,11 +18,26 @@ _CORE = (
 )
 
 
-def docx_of(paragraphs: Sequence[str], *, title: str = "", author: str = "", prolog: str = "") -> bytes:
-    """A Word document of paragraphs. `prolog` stands before its XML."""
+_RELATIONS = '<Relationships xmlns="http://schemas.openxmlformats.org/package/2006/relationships">{}</Relationships>'
+_LINK = '<Relationship Id="r" Type="http://officeDocument/relationships/hyperlink" Target="{}" TargetMode="External"/>'
+
+
+def docx_of(
+    paragraphs: Sequence[str],
+    *,
+    title: str = "",
+    author: str = "",
+    prolog: str = "",
+    links: Sequence[str] = (),
+    images: Sequence[str] = (),
+) -> bytes:
+    """A Word document of paragraphs, with links and names of images. `prolog` stands before its XML."""
     body = "".join(f"<w:p><w:r><w:t>{escape(text)}</w:t></w:r></w:p>" for text in paragraphs)
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("word/document.xml", f"{prolog}<w:document {_W}><w:body>{body}</w:body></w:document>")
+        archive.writestr("word/_rels/document.xml.rels", _RELATIONS.format("".join(map(_LINK.format, links))))
+        for name in images:
+            archive.writestr(f"word/media/{name}", b"image")
         archive.writestr("docProps/core.xml", _CORE.format(title=title, author=author))
     return file.getvalue()

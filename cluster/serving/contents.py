@@ -29,11 +29,15 @@ _MAX_WAITING: Final = 64  # files, which are held in memory meanwhile
 
 @dataclass(frozen=True)
 class Content:
-    """What a caller brings: a text, a file, or the URI of one on the public web. One of the three."""
+    """What a caller brings: a text, a file, or the URI of one on the public web. One of the three.
+
+    `num_thumbnails`: of so many first pages of a document small pictures are wanted.
+    """
 
     text: str | None = None
     file: ReceivedFile | None = None
     uri: str | None = None
+    num_thumbnails: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,12 +143,13 @@ class ContentProcessor:
             vector = await self.text_vector(snapshot, content.text)
             return Processed("text", {"num_characters": len(content.text)}, vector)
         if content.file is not None:
-            return await self._embedded(snapshot, content.file)
+            return await self._embedded(snapshot, content.file, content.num_thumbnails)
         async with self._fetcher.file(content.uri or "") as file:
-            return await self._embedded(snapshot, file)
+            return await self._embedded(snapshot, file, content.num_thumbnails)
 
-    async def _embedded(self, snapshot: Snapshot, file: ReceivedFile) -> Processed:
-        processed: Processed = await self._jobs.do(partial(self._encoders.process, snapshot.served.release, file))
+    async def _embedded(self, snapshot: Snapshot, file: ReceivedFile, num_thumbnails: int) -> Processed:
+        process = partial(self._encoders.process, snapshot.served.release, file, num_thumbnails=num_thumbnails)
+        processed: Processed = await self._jobs.do(process)
         return processed
 
 

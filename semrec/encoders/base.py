@@ -116,8 +116,11 @@ class Encoder(ABC):
     def device_name(self) -> str:
         """Describes the device in words, for the record of who made a part."""
 
-    def metadata(self, content: str) -> dict[str, Any]:
-        """What people are told of one content beside its vector. Raises ContentError for one that cannot be read."""
+    def metadata(self, content: str, *, num_thumbnails: int = 0) -> dict[str, Any]:
+        """What people are told of one content beside its vector. Raises ContentError for one that cannot be read.
+
+        `num_thumbnails`: of so many pages at most there are small JPEGs in base64, `thumbnails`, if the content has pages.
+        """
         return {}
 
     @abstractmethod

@@ -109,12 +109,13 @@ class DocumentEncoder(Encoder):
     def device_name(self) -> str:
         return self._text.device_name
 
-    def metadata(self, content: str) -> dict[str, Any]:
-        """Its format, title, authors, date and language, and how much it says."""
-        document = self._readers.read(read_content(content, max_bytes=MAX_DOCUMENT_BYTES), content)
+    def metadata(self, content: str, *, num_thumbnails: int = 0) -> dict[str, Any]:
+        """Its format, title, authors, date and language, how much it says, and what `document_parts` lists of it."""
+        data = read_content(content, max_bytes=MAX_DOCUMENT_BYTES)
+        document = self._readers.read(data, content, num_thumbnails=num_thumbnails)
         size = {"num_pages": len(document.pages), "num_characters": sum(map(len, document.pages))}
-        facts = {name: getattr(document, name) for name in ("format", "title", "authors", "created", "language")}
-        return facts | size
+        named = ("format", "title", "authors", "created", "language", "links", "images", "thumbnails")
+        return {name: getattr(document, name) for name in named} | size
 
     def embed(self, contents: Sequence[str]) -> tuple[np.ndarray, list[tuple[int, str]]]:
         """Embeds the documents at the URIs `contents`; see `Encoder.embed`.

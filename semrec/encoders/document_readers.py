@@ -13,6 +13,7 @@ from pathlib import PurePosixPath
 from typing import Any, Final
 
 from semrec.encoders.contents import ContentError
+from semrec.encoders.document_parts import with_parts
 from semrec.encoders.document_text import Document, read_document
 from semrec.errors import EncoderError
 
@@ -41,8 +42,10 @@ class DocumentReaders:
         self._limits, self._ocr = (max_cpu_s, max_memory_bytes), ocr
         self._idle: queue.LifoQueue[subprocess.Popen[bytes]] = queue.LifoQueue()
 
-    def read(self, data: bytes, uri: str) -> Document:
+    def read(self, data: bytes, uri: str, *, num_thumbnails: int | None = None) -> Document:
         """Reads one document; the name in `uri` says the kind where its bytes do not.
+
+        With a number of thumbnails, 0 or more, the links and images are listed, too.
 
         Raises ContentError as `read_document` does, and for a file that takes too long or too much or ends its process;
         EncoderError without the libraries.
@@ -52,7 +55,7 @@ class DocumentReaders:
         except queue.Empty:
             process = self._started()
         name = uri.partition("#sha256=")[0].partition("?")[0]
-        reply = self._asked(process, data, PurePosixPath(name).suffix)
+        reply = self._asked(process, data, PurePosixPath(name).suffix, num_thumbnails)
         if reply is None:  # the process is gone
             raise ContentError(self._reason(process))
         self._idle.put(process)
@@ -64,7 +67,8 @@ class DocumentReaders:
             )
         if "reason" in reply:
             raise ContentError(reply["reason"])
-        return Document(**{**reply, "pages": tuple(reply["pages"]), "authors": tuple(reply["authors"])})
+        fields: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in reply.items()}
+        return Document(**fields)
 
     def close(self) -> None:
         """Ends the processes that are idle. They also end by themselves when this process does."""
@@ -81,11 +85,13 @@ class DocumentReaders:
             command, env={}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=-1
         )
 
-    def _asked(self, process: subprocess.Popen[bytes], data: bytes, suffix: str) -> dict[str, Any] | None:
+    def _asked(
+        self, process: subprocess.Popen[bytes], data: bytes, suffix: str, num_thumbnails: int | None
+    ) -> dict[str, Any] | None:
         """The answer of a process, None when it ended without one."""
         assert process.stdin is not None and process.stdout is not None  # both are pipes
         try:
-            process.stdin.write(json.dumps([len(data), suffix]).encode() + b"\n" + data)
+            process.stdin.write(json.dumps([len(data), suffix, num_thumbnails]).encode() + b"\n" + data)
             process.stdin.flush()
             line = process.stdout.readline()
             reply: dict[str, Any] = json.loads(line)
@@ -103,7 +109,7 @@ class DocumentReaders:
 
 
 def serve(limits: tuple[float, int], *, ocr: bool) -> None:
-    """Answers requests from standard input until it ends: a line of JSON, [number of bytes, suffix], and the bytes.
+    """Answers requests from standard input until it ends: a line of JSON, [bytes, suffix, thumbnails], and the bytes.
 
     An answer is a line of JSON: the fields of a Document, or {"reason": ...}. Runs in the process that is limited.
     """
@@ -114,19 +120,23 @@ def serve(limits: tuple[float, int], *, ocr: bool) -> None:
     sys.stdout = sys.stderr  # what a library prints is no answer
     resource.setrlimit(resource.RLIMIT_AS, (max_memory_bytes, max_memory_bytes))
     while line := requests.readline():
-        num_bytes, suffix = json.loads(line)
+        num_bytes, suffix, num_thumbnails = json.loads(line)
         data = requests.read(num_bytes)
         # Counts the processor's seconds and then ends the process, also within native code.
         signal.setitimer(signal.ITIMER_PROF, max_cpu_s)
-        answer = json.dumps(_answer(data, suffix, ocr)).encode()
+        answer = json.dumps(_answer(data, suffix, num_thumbnails, ocr=ocr)).encode()
         signal.setitimer(signal.ITIMER_PROF, 0)
         answers.write(answer + b"\n")
         answers.flush()
 
 
-def _answer(data: bytes, suffix: str, ocr: bool) -> dict[str, Any]:
+def _answer(data: bytes, suffix: str, num_thumbnails: int | None, *, ocr: bool) -> dict[str, Any]:
     try:
-        return asdict(read_document(data, suffix, ocr=ocr))
+        document = read_document(data, suffix, ocr=ocr)
+        if num_thumbnails is not None:
+            with contextlib.suppress(Exception):  # what cannot be listed takes nothing from what can be read
+                document = with_parts(document, data, num_thumbnails)
+        return asdict(document)
     except ContentError as error:
         return {"reason": error.reason}
     except ImportError as error:

@@ -19,7 +19,16 @@ from xml.parsers import expat
 
 from semrec.encoders.contents import ContentError
 
-__all__ = ["MAX_CHARS", "MAX_PAGES", "MAX_SCANNED_PAGES", "Document", "read_document"]
+__all__ = [
+    "MAX_CHARS",
+    "MAX_PAGES",
+    "MAX_SCANNED_PAGES",
+    "Document",
+    "decoded",
+    "html_of_markdown",
+    "read_document",
+    "unpacked",
+]
 
 #: More are a catalogue or an archive, and no item of one.
 MAX_PAGES: Final = 5_000
@@ -38,6 +47,7 @@ class Document:
     """What a file says. `pages` are the texts of its pages; what has none is one page.
 
     `format`: pdf, docx, html, markdown or text. `created`: an ISO 8601 date; it, `language` and `title` may be empty.
+    `document_parts.with_parts` fills in links, images and thumbnails.
     """
 
     format: str
@@ -46,6 +56,9 @@ class Document:
     authors: tuple[str, ...] = ()
     created: str = ""
     language: str = ""
+    links: tuple[str, ...] = ()
+    images: tuple[str, ...] = ()
+    thumbnails: tuple[str, ...] = ()
 
 
 def read_document(data: bytes, suffix: str, *, ocr: bool = False) -> Document:
@@ -130,10 +143,10 @@ def _read_docx(data: bytes) -> Document:
     with archive:
         if "word/document.xml" not in archive.namelist():
             raise ContentError("no document of a known format")
-        text = _word_text(_unpacked(archive, "word/document.xml"))
+        text = _word_text(unpacked(archive, "word/document.xml"))
         about: dict[str, str] = {}
         if "docProps/core.xml" in archive.namelist():
-            root = ElementTree.fromstring(_unpacked(archive, "docProps/core.xml"))
+            root = ElementTree.fromstring(unpacked(archive, "docProps/core.xml"))
             about = {element.tag.rpartition("}")[2]: (element.text or "").strip() for element in root}
     created = about.get("created", "")[:10]
     return Document(
@@ -141,7 +154,7 @@ def _read_docx(data: bytes) -> Document:
     )
 
 
-def _unpacked(archive: zipfile.ZipFile, name: str) -> bytes:
+def unpacked(archive: zipfile.ZipFile, name: str) -> bytes:
     """A file of an archive. Raises ContentError for one that unpacks to too much, and for XML that defines entities."""
     with archive.open(name) as file:
         data = file.read(_MAX_PART_BYTES + 1)
@@ -177,13 +190,19 @@ def _word_text(xml: bytes) -> str:
 
 
 def _read_html(data: bytes) -> Document:
-    return _from_html(_decoded(data), "html")
+    return _from_html(decoded(data), "html")
 
 
 def _read_markdown(data: bytes) -> Document:
+    return _from_html(html_of_markdown(data), "markdown")
+
+
+def html_of_markdown(data: bytes) -> str:
+    """Markdown (CommonMark) as HTML."""
     from markdown_it import MarkdownIt
 
-    return _from_html(MarkdownIt("commonmark").render(_decoded(data)), "markdown")
+    html: str = MarkdownIt("commonmark").render(decoded(data))
+    return html
 
 
 def _from_html(html: str, kind: str) -> Document:
@@ -209,10 +228,10 @@ def _from_html(html: str, kind: str) -> Document:
 
 
 def _read_text(data: bytes) -> Document:
-    return Document("text", tuple(_decoded(data).split("\f")))
+    return Document("text", tuple(decoded(data).split("\f")))
 
 
-def _decoded(data: bytes) -> str:
+def decoded(data: bytes) -> str:
     """Text in the encoding that it names in its first bytes or in HTML's `charset`, else UTF-8, else Windows' Latin."""
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         return data.decode("utf-16", "replace")

@@ -123,7 +123,7 @@ class ImageEncoder(Encoder):
     def device_name(self) -> str:
         return device_name(self.device)
 
-    def metadata(self, content: str) -> dict[str, Any]:
+    def metadata(self, content: str, *, num_thumbnails: int = 0) -> dict[str, Any]:
         """Its format, and its size in pixels."""
         return image_facts(read_content(content, max_bytes=_MAX_BYTES))
 

@@ -90,7 +90,7 @@ class PrimitivesEncoder(Encoder):
     def device_name(self) -> str:
         return device_name(self.device)
 
-    def metadata(self, content: str) -> dict[str, Any]:
+    def metadata(self, content: str, *, num_thumbnails: int = 0) -> dict[str, Any]:
         """How many words are about each primitive, where any is, and the signature of these numbers."""
         counts_1P = self._counts([content])
         found = {name: count for name, count in zip(PRIMITIVES, counts_1P[0].tolist(), strict=True) if count}

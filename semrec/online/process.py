@@ -133,8 +133,11 @@ class ContentEncoders:
             )
         return content_vector(release, self.process(release, ReceivedFile(data)))
 
-    def process(self, release: Release, file: ReceivedFile) -> Processed:
-        """What a file is. Raises InputError with the reason for one that gives no vector, EncoderError without an encoder."""
+    def process(self, release: Release, file: ReceivedFile, *, num_thumbnails: int = 0) -> Processed:
+        """What a file is, with thumbnails of its first pages.
+
+        Raises InputError with the reason for one that gives no vector, EncoderError without an encoder.
+        """
         modality = modality_of(file.data)
         name = models_modality(release, modality)
         with self._one_at_a_time, tempfile.TemporaryDirectory(prefix="semrec-content-") as folder:
@@ -143,7 +146,7 @@ class ContentEncoders:
             identity = recorded_encoders(release)[name]
             encoder = self._loaded.get((modality, str(identity)), lambda: load_recorded_encoder(identity))
             try:
-                metadata = encoder.metadata(str(path))
+                metadata = encoder.metadata(str(path), num_thumbnails=num_thumbnails)
                 vectors_ND, rejected = encoder.embed([str(path)])
                 if rejected:
                     raise ContentError(rejected[0][1])

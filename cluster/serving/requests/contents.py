@@ -13,6 +13,7 @@ from semrec.online.process import ReceivedFile
 
 __all__ = ["ContentIn", "ProcessBody"]
 
+_MAX_THUMBNAILS: Final = 8
 _MAX_CONTENTS: Final = 16  # of one request: each may be fetched, and takes a model tens of milliseconds
 
 
@@ -23,6 +24,9 @@ class ContentIn(CheckedBody):
     data: FileData | None = None
     name: Annotated[str, Field(max_length=1_024)] = ""
     uri: Annotated[str, Field(min_length=1, max_length=8_192)] | None = None
+    thumbnails: Annotated[int, Field(ge=0, le=_MAX_THUMBNAILS)] = Field(
+        0, description="Of so many first pages of a PDF the metadata has JPEGs in base64."
+    )
 
     @model_validator(mode="after")
     def _one(self) -> ContentIn:
@@ -32,7 +36,7 @@ class ContentIn(CheckedBody):
 
     def content(self) -> Content:
         """The content."""
-        return Content(self.text, ReceivedFile(self.data, self.name) if self.data else None, self.uri)
+        return Content(self.text, ReceivedFile(self.data, self.name) if self.data else None, self.uri, self.thumbnails)
 
 
 class ProcessBody(ListBody):

@@ -48,7 +48,7 @@ def test_files_go_through_the_encoders_and_each_fails_for_itself(
     files: list[ReceivedFile] = []
     vector = WordEncoder().vector("a picture")
 
-    def embed(self: ContentEncoders, release: Release, file: ReceivedFile) -> Processed:
+    def embed(self: ContentEncoders, release: Release, file: ReceivedFile, **_: object) -> Processed:
         files.append(file)
         if file.data == b"bad":
             raise InputError("the image gives no vector: damaged image", expected="an image", remedy="Send another.")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import zipfile
+from base64 import b64decode
 from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
 from generated_documents import docx_of
+from PIL import Image
 
 from semrec.bench.content import pdf_of
 from semrec.encoders.contents import ContentError
@@ -144,3 +146,37 @@ def test_at_most_so_many_pages_of_a_document_are_read_as_images(monkeypatch: pyt
     monkeypatch.setattr("semrec.encoders.document_text.MAX_SCANNED_PAGES", 2)
     pages = read_document(pdf_of(["", "Written", "", ""]), ".pdf", ocr=True).pages
     assert pages == ("read 3", "Written", "read 3", "")
+
+
+def pdf_with_parts() -> bytes:
+    """Two pages with a link each, to the same place, and an image of 3 x 2 pixels on the second."""
+    link = "<< /Type /Annot /Subtype /Link /Rect [0 0 9 9] /A << /S /URI /URI (https://example.org/a) >> >>"
+    image = (
+        "<< /Type /XObject /Subtype /Image /Width 3 /Height 2 /ColorSpace /DeviceGray /BitsPerComponent 8 /Length 6 >>"
+    )
+    pdf = pdf_of(["First page", "Second page"]).decode()
+    pdf = pdf.replace("/MediaBox", f"/Annots [{link}] /MediaBox")
+    body = "q 30 0 0 20 0 0 cm /I Do Q"
+    pdf = pdf.replace("(Second page) Tj ET", f"(Second page) Tj ET {body}")
+    pdf = pdf.replace("<< /Font", "<< /XObject << /I 99 0 R >> /Font")
+    return pdf.replace("xref\n", f"99 0 obj\n{image}\nstream\n\1\2\3\4\5\6\nendstream\nendobj\nxref\n", 1).encode()
+
+
+def test_links_images_and_thumbnails_are_listed_where_asked(readers: DocumentReaders) -> None:
+    pdf = readers.read(pdf_with_parts(), "/any", num_thumbnails=9)
+    assert (pdf.links, pdf.images) == (("https://example.org/a",), ("page 2: 3 x 2",))
+    sizes = []
+    for thumbnail in pdf.thumbnails:
+        with Image.open(io.BytesIO(b64decode(thumbnail))) as image:
+            sizes.append((image.format, image.size))
+    assert sizes == [("JPEG", (248, 320))] * 2
+    html = (
+        b'<html><body>text <a href="https://a">a</a><a href="/b">b</a><a href="/b">c</a><img src="c.png"></body></html>'
+    )
+    found = readers.read(html, "/a.html", num_thumbnails=1)
+    assert (found.links, found.images, found.thumbnails) == (("https://a", "/b"), ("c.png",), ())
+    markdown = readers.read(b"[a](https://a) ![b](b.png)", "/a.md", num_thumbnails=0)
+    assert (markdown.links, markdown.images) == (("https://a",), ("b.png",))
+    docx = readers.read(docx_of(["text"], links=["https://a"], images=["one.png"]), "/any", num_thumbnails=0)
+    assert (docx.links, docx.images) == (("https://a",), ("word/media/one.png",))
+    assert readers.read(html, "/a.html").links == ()
