@@ -114,7 +114,8 @@ def make_live(workspace: Workspace) -> ReleaseWatcher:
 @contextmanager
 def serving(live: ReleaseWatcher, keys_file: str | None = None, key: str | None = None) -> Iterator[Site]:
     """The application on a free port of the loopback. Nothing here writes, so there is no overlay to append to."""
-    args = ServeArgs(workspace="unused", keys_file=keys_file)
+    # A first request may have to wait for a model.
+    args = ServeArgs(workspace="unused", keys_file=keys_file, timeout_s=60.0)
     service = Service(args, live, None, Statistics("test"), keys=KeyRing(keys_file) if keys_file else None)  # type: ignore[arg-type]
     application = make_application(service)
     port = free_port()
