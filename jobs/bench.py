@@ -3,6 +3,7 @@
 semrec bench embedding --texts items.parquet --column text
 semrec bench static models/static --texts items.parquet
 semrec bench content --documents 50 --images 50
+semrec bench configurations --texts 500 --files 50
 semrec bench import --ratings 25000000
 semrec bench models ratings.csv --json models.json
 semrec bench ratings ratings.csv --json ratings.json
@@ -105,6 +106,25 @@ def content(
     rows += bench_content(documents, images, num_pages=pages, num_threads=threads, rounds=rounds)
     show_rows("primitives", [asdict(row) for row in primitive_coverage(of_films)], None)
     show_rows("content", [asdict(row) for row in rows], json)
+
+
+@app.command("configurations")
+@exit_on_error
+def configurations(
+    texts: Annotated[int, typer.Option(min=1, help="Generated texts.")] = 2_000,
+    files: Annotated[
+        int, typer.Option(min=2, help="Generated files: half PDFs of two pages, half JPEG posters.")
+    ] = 100,
+    threads: Threads = 2,
+    json: Json = None,
+) -> None:
+    """Texts and files per second of a content service: with and without models and a GPU, and for many callers at once."""
+    from semrec.bench.configurations import bench_configurations
+
+    rows = [asdict(row) for row in bench_configurations(texts, files, num_threads=threads)]
+    for row in rows:
+        row["peak_mb"] = max((size for _, size in row.pop("memory")), default=0) >> 20
+    show_rows("configurations", rows, json)
 
 
 @app.command("graph")

@@ -20,6 +20,7 @@ Workspace
     imports/<run>/         plan, ledger, rows/ and rejected/ of an import by files, until it is live
     quarantine/<stage>/    rejected rows: file, line, reason, row
     exports/<key>/         which rows of a release stand at a place that is not ours: rows-<digest>.parquet, manifest.json
+    benchmarks/            content.json: the last benchmark of contents that a service ran, and a lease while it runs
     current.json           the live pair: release and run
     overlay/, events/,     segment-<first sequence>.parquet: item changes, interactions and changes of relations as serving
     relation-changes/      acknowledged them

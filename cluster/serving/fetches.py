@@ -29,9 +29,8 @@ class Fetcher:
         self._max_bytes, self._timeout_s = max_bytes, timeout_s
         self._threads = ThreadPoolExecutor(_SLOTS, "semrec-fetches")
         self._slots = asyncio.Semaphore(_SLOTS)
-        self._turns: WeakValueDictionary[str, asyncio.Semaphore] = (
-            WeakValueDictionary()
-        )  # of each host that is asked for
+        # Of each host that is asked for, as long as somebody holds or awaits it.
+        self._turns: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         self._num_waiting = 0
 
     @asynccontextmanager
@@ -54,9 +53,8 @@ class Fetcher:
         job = loop.run_in_executor(self._threads, self._fetched, uri, left_s)
         job.add_done_callback(lambda _: turn.release())
         try:
-            yield await asyncio.shield(
-                job
-            )  # a thread cannot be ended: its turn and its slot are not free before it ends
+            # A thread cannot be ended: its turn and its slot are not free before it ends.
+            yield await asyncio.shield(job)
         finally:
             if job.done():
                 self._slots.release()

@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 from cluster.serving.access.keys import KeyRing
 from cluster.serving.access.security import Guard
 from cluster.serving.batcher import Batcher, call_each
+from cluster.serving.benchmark import Benchmark
 from cluster.serving.changes.appender import Appender
 from cluster.serving.contents import Content, ContentAnswer, ContentProcessor
 from cluster.serving.encoders import encoder_of
@@ -87,6 +88,7 @@ class Service:
             "searches", call_each, max_batch=1, max_waiting=args.max_waiting
         )
         self._contents = ContentProcessor(args, live)
+        self.benchmark = Benchmark(args.workspace)
         self._readers = ThreadPoolExecutor(_READERS, "readers")
         check_json_size(b"")  # compiles it, or reads what was compiled, before somebody waits
         compile_lists()

@@ -29,6 +29,9 @@ __all__ = [
     "PrimitiveCoverageRow",
     "bench_content",
     "bench_primitives",
+    "generated_document",
+    "generated_poster",
+    "generated_text",
     "pdf_of",
     "primitive_coverage",
 ]
@@ -68,9 +71,12 @@ def bench_content(
     """
     if min(num_documents, num_images, num_pages, num_threads, rounds) < 1:
         raise InputError("nothing to measure", expected="at least one of each", remedy="Raise the numbers.")
-    documents, rng = [_document(number, num_pages) for number in range(num_documents)], np.random.default_rng(1)
+    documents, rng = (
+        [generated_document(number, num_pages) for number in range(num_documents)],
+        np.random.default_rng(1),
+    )
     with tempfile.TemporaryDirectory(prefix="semrec-bench-") as folder, closing(DocumentReaders()) as readers:
-        posters = [_poster(Path(folder) / f"{number}.jpg", rng) for number in range(num_images)]
+        posters = [generated_poster(Path(folder) / f"{number}.jpg", rng) for number in range(num_images)]
         settings = EmbedSettings(kind="image", device="cpu", dtype="float32")
         encoder = ImageEncoder.load(ImageEncoder.plan(settings), settings, num_threads=num_threads)
         of_documents: dict[str, Callable[[], object]] = {
@@ -142,7 +148,13 @@ def pdf_of(pages: Sequence[str], *, title: str = "", author: str = "", is_encryp
     return file.getvalue()
 
 
-def _document(number: int, num_pages: int) -> bytes:
+def generated_text(number: int) -> str:
+    """Twelve words, the same for the same number."""
+    return " ".join(np.random.default_rng(number).choice(_WORDS.split(), 12).tolist())
+
+
+def generated_document(number: int, num_pages: int) -> bytes:
+    """A PDF of 400 words a page, the same for the same number."""
     chance = np.random.default_rng(number)
     pages = []
     for _ in range(num_pages):
@@ -151,7 +163,8 @@ def _document(number: int, num_pages: int) -> bytes:
     return pdf_of(pages, title=f"Document {number}")
 
 
-def _poster(path: Path, rng: np.random.Generator) -> str:
+def generated_poster(path: Path, rng: np.random.Generator) -> str:
+    """Writes a JPEG of 600 x 900 pixels; its path."""
     from PIL import Image
 
     small = Image.fromarray(rng.integers(0, 256, (12, 8, 3), dtype=np.uint8))

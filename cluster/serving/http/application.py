@@ -19,7 +19,7 @@ from cluster.serving.http.documentation import openapi_document
 from cluster.serving.http.fast_path import FastPath
 from cluster.serving.http.problems import ProblemError, problem_of
 from cluster.serving.http.route import problem_response
-from cluster.serving.http.routes import contents, events, graph, items, lists, operation
+from cluster.serving.http.routes import benchmark, contents, events, graph, items, lists, operation
 from cluster.serving.page import routes as page
 from cluster.serving.service import Service
 from semrec import __version__
@@ -43,6 +43,7 @@ _ROUTERS = (
     operation.router,
     operation.admin_router,
     operation.public_router,
+    benchmark.router,
     page.router,
     page.public_router,
 )

@@ -22,6 +22,7 @@ _MEANING: Final = {
     403: "The key lacks the scope, or there are no keys and the caller is on another machine.",
     404: "There is no such item, or the published run has no such user.",
     408: "The body did not arrive in time.",
+    409: "It is being done.",
     413: "The body is too large.",
     415: "The body is not declared as application/json.",
     421: "Without keys, only names of this machine are answered.",

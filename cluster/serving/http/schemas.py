@@ -12,6 +12,8 @@ __all__ = [
     "Answer",
     "AnswerItem",
     "BatchAnswers",
+    "BenchmarkConfiguration",
+    "BenchmarkState",
     "Changed",
     "EncoderInfo",
     "EventsAccepted",
@@ -275,6 +277,26 @@ class ReleaseInfo(BaseModel):
     encoders: list[EncoderInfo]
     models: list[ModelInfo]
     has_images: bool = Field(description="Whether items have images: see /v1/items/{item_id}/image.")
+
+
+class BenchmarkConfiguration(BaseModel):
+    """What a configuration reached; nulls without its device. `memory` are pairs: seconds, resident bytes."""
+
+    name: str
+    device: str | None
+    num_callers: int
+    texts_per_s: float | None
+    files_per_s: float | None
+    memory: list[tuple[float, int]]
+
+
+class BenchmarkState(BaseModel):
+    """A benchmark and, once it is done, its report."""
+
+    status: Literal["running", "done", "failed"]
+    started_at_s: float
+    report: list[BenchmarkConfiguration] | None
+    error: str | None
 
 
 class Statistics(BaseModel):

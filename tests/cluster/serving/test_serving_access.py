@@ -88,11 +88,12 @@ def test_every_documented_operation_asks_for_a_key(guarded: tuple[LocalReplica, 
         for method, operation in methods.items()
     ]
     open_to_all = {path for method, path, operation in operations if not operation["security"]}
-    assert open_to_all == {"/healthz", "/readyz"} and len(operations) == 25
+    assert open_to_all == {"/healthz", "/readyz"} and len(operations) == 28
     for method, path, _ in operations:
         if path not in open_to_all:
             refused(replica.client.request(method, path), 401)
-        if method in ("PUT", "DELETE") or path in ("/v1/events", "/v1/relations", "/v1/stats", "/metrics"):
+        is_for_more = path in ("/v1/events", "/v1/relations", "/v1/stats", "/v1/benchmark", "/metrics")
+        if method in ("PUT", "DELETE") or is_for_more:
             refused(replica.client.request(method, path, headers=bearer(keys["reader"])), 403)
     refused(replica.client.get("/nothing"), 401)
     refused(replica.client.get("/nothing", headers=bearer(keys["reader"])), 404)

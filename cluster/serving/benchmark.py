@@ -1,0 +1,80 @@
+"""Runs the benchmark of contents in a process beside the service, one in a workspace at a time, and keeps its report there."""
+
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+import sys
+import threading
+import time
+from contextlib import ExitStack
+from typing import Any, Final
+
+from semrec.errors import MissingArtefactError
+from semrec.workspace.folder import Workspace
+from semrec.workspace.lease import Lease
+from semrec.workspace.storage import Storage
+
+__all__ = ["Benchmark"]
+
+_log = logging.getLogger(__name__)
+_FOLDER: Final = "benchmarks"
+_REPORT: Final = f"{_FOLDER}/content.json"
+_LIMIT_S: Final = 600.0
+#: The least of what runs on this machine: whoever is waited for comes first.
+_START: Final = (
+    "import os, sys; os.nice(19); sys.path[:] = {path!r}; "
+    "from semrec.bench.configurations import main; main({num_texts}, {num_files})"
+)
+
+
+class Benchmark:
+    """The benchmark of a workspace's service. Its state is in the workspace, so that every replica knows it."""
+
+    def __init__(self, workspace: str) -> None:
+        self._workspace = workspace
+
+    def start(self, num_texts: int, num_files: int) -> dict[str, Any]:
+        """Starts it, and returns its state. Raises RunBusyError while it runs."""
+        storage = Workspace.open(self._workspace).storage
+        with ExitStack() as held:
+            held.enter_context(Lease(storage, _FOLDER))
+            state = {"status": "running", "started_at_s": time.time(), "report": None, "error": None}
+            storage.write_json(_REPORT, state)
+            run = threading.Thread(
+                target=_run, args=(storage, state, num_texts, num_files, held.pop_all()), name="benchmark", daemon=True
+            )
+            run.start()
+        return state
+
+    def state(self) -> dict[str, Any]:
+        """Its last run: status (running, done or failed), when it began, its report, or what went wrong.
+
+        Raises MissingArtefactError where there was none.
+        """
+        storage = Workspace.open(self._workspace).storage
+        try:
+            state = storage.read_json(_REPORT)
+        except MissingArtefactError:
+            raise MissingArtefactError(
+                "no benchmark was run", expected="one", remedy="Start it: POST /v1/benchmark."
+            ) from None
+        if state["status"] == "running" and time.time() > state["started_at_s"] + 2 * _LIMIT_S:
+            return {**state, "status": "failed", "error": "the replica that ran it has ended"}
+        return state
+
+
+def _run(storage: Storage, state: dict[str, Any], num_texts: int, num_files: int, held: ExitStack) -> None:
+    command = [sys.executable, "-c", _START.format(path=sys.path, num_texts=num_texts, num_files=num_files)]
+    with held:
+        try:
+            done = subprocess.run(command, capture_output=True, timeout=_LIMIT_S, check=True)
+            outcome = {"status": "done", "report": json.loads(done.stdout.splitlines()[-1])}
+        except subprocess.TimeoutExpired:
+            outcome = {"status": "failed", "error": f"it took longer than {_LIMIT_S:g} s"}
+        except Exception as error:
+            said = getattr(error, "stderr", None) or b""
+            _log.error("the benchmark failed: %s", said.decode(errors="replace")[-2_000:] or error)
+            outcome = {"status": "failed", "error": "the operator's log says why"}
+        storage.write_json(_REPORT, {**state, **outcome})

