@@ -130,7 +130,8 @@ def test_a_file_beyond_a_limit_ends_no_other(paragraphs: list[str], limits: dict
 
 
 def test_scanned_pages_are_read_where_it_is_asked_for(readers: DocumentReaders) -> None:
-    pytest.importorskip("rapidocr_onnxruntime", reason="NOT TESTED: pip install 'semrec[ocr]'")
+    reason = "NOT TESTED: pip install 'semrec[ocr]', and libGL (apt-get install libgl1 libglib2.0-0)"
+    pytest.importorskip("rapidocr_onnxruntime", reason=reason, exc_type=ImportError)
     with pytest.raises(ContentError, match="no text"):
         readers.read(scan_of(SCAN), "/scan.pdf")
     with closing(DocumentReaders(ocr=True)) as reading:
