@@ -123,7 +123,7 @@ def test_queries_answer_from_the_live_pair(demo: tuple[str, str]) -> None:
         (["status", "--workspace", "/nowhere"], 1, "no workspace at /nowhere"),
         (["query", "--workspace", "DEMO", "--item", "nothing"], 1, "no item 'nothing'"),
         (["query", "--workspace", "DEMO"], 2, "exactly one of"),
-        (["query", "--workspace", "DEMO", "--image", "nothing.png"], 1, "nothing.png: No such file"),
+        (["query", "--workspace", "DEMO", "--image", "nothing.png"], 2, "nothing.png: No such file"),
         (["score", "--workspace", "DEMO", "--k", "0"], 2, "--k"),
         (["score", "--in-process", "--workspace", "DEMO", "--engine", "fast"], 2, "engine 'fast'"),
         (["verify", "--in-process", "--workspace", "DEMO", "--run", "0" * 16], 1, "has no manifest"),
