@@ -123,7 +123,8 @@ def configurations(
 
     rows = [asdict(row) for row in bench_configurations(texts, files, num_threads=threads)]
     for row in rows:
-        row["peak_mb"] = max((size for _, size in row.pop("memory")), default=0) >> 20
+        memory = row.pop("memory")
+        row["peak_mb"] = max(size for _, size in memory) >> 20 if memory else None
     show_rows("configurations", rows, json)
 
 
