@@ -89,6 +89,8 @@ def main(
     from semrec import planning as capacity
 
     if kernel:
+        if serve or calibrate or plot or budget is not None or devices is not None:
+            raise typer.BadParameter("--kernel takes a workload and --json alone")
         _plan_kernels(_workload(workspace, items, users, dimension, k or _k_of(workspace)), json_file)
         return
     if plot:

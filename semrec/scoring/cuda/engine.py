@@ -16,7 +16,7 @@ import torch
 
 from semrec.errors import DeviceError
 from semrec.scoring.cuda.block import BlockTargets, ListedBlock, PendingBlock, SentQueries
-from semrec.scoring.cuda.graphs import Graphs, Recorded, record_cuda_graph
+from semrec.scoring.cuda.graphs import MOST_SHAPES, Graphs, Recorded, record_cuda_graph
 from semrec.scoring.cuda.items import DeviceShard, gpu_form, padded_dimension, shard_bytes
 from semrec.scoring.cuda.keys import from_keys, to_keys
 from semrec.scoring.cuda.launches import DEPTH, SEEN_CHUNK, Kernels, Launches, load_kernels, power_of_two, sample_stride
@@ -38,6 +38,7 @@ __all__ = ["CudaEngine"]
 
 _BLOCK_QUERIES: Final = 8192
 _GRAPHED_QUERIES: Final = 128  # for more, kernels take longer than their launches
+_GRAPHS_SHARE: Final = 16  # what recorded launches keep is at most a 16th of the memory for queries
 _LEAST_SEEN_ROOM: Final = 256
 _MAX_CANDIDATES: Final = 8192  # ranking takes their square
 _PAIR_BYTES: Final = 16  # int32 row and query, int64 key
@@ -85,7 +86,13 @@ class CudaEngine:
             self._transfers = transfers or Transfers(self._device)
             self.launches = Launches(kernels, self._items, self._transfers)
         record = record or (record_cuda_graph if self._on_gpu else None)
-        self._graphs: Graphs[ListedBlock] | None = None if record is None else Graphs(record)
+        self._graphs: Graphs[ListedBlock] | None = None
+        if record is not None and shard.num_items:
+            # A recorded shape keeps words and maxima of a tile. With many items the kernels outlast their launches anyhow.
+            tile_bytes = 2 * self.launches.tile_queries * self._items.sampled(1).num_words * 4
+            if MOST_SHAPES * tile_bytes <= self._workspace_bytes // _GRAPHS_SHARE:
+                self._graphs = Graphs(record)
+                self._workspace_bytes -= MOST_SHAPES * tile_bytes
 
     def top_k(self, queries: Queries, k: int) -> TopK:
         """See `Engine.top_k`."""
@@ -259,7 +266,10 @@ class CudaEngine:
         list_bytes = self._capacity(k) * _PAIR_BYTES * max(1, num_targets) + min(k, self._max_candidates) * 12
         per_query = words_bytes + self._items.padded * 8 + list_bytes + 256
         fitting = self._workspace_bytes // (2 * per_query) // self.launches.tile_queries * self.launches.tile_queries
-        largest = max(1, min(self._block_queries, max(fitting, self.launches.tile_queries)))
+        largest = min(self._block_queries, max(fitting, self.launches.tile_queries))
+        if not num_targets:
+            largest = min(largest, _RESULT_BYTES // (k * 12))  # a block's lists are pinned as one
+        largest = max(1, largest)
         for start in range(0, num_queries, largest):
             yield start, min(start + largest, num_queries)
 

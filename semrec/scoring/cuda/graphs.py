@@ -10,11 +10,11 @@ from typing import Final, Generic, TypeVar
 
 import torch
 
-__all__ = ["Graphs", "Recorded", "record_cuda_graph"]
+__all__ = ["MOST_SHAPES", "Graphs", "Recorded", "record_cuda_graph"]
 
 _log = logging.getLogger(__name__)
 
-_MOST_SHAPES: Final = 32  # each keeps the memory of its block
+MOST_SHAPES: Final = 32  # each keeps the memory of its block
 
 Tensors = tuple[torch.Tensor, ...]
 Outputs = TypeVar("Outputs")
@@ -56,7 +56,7 @@ class Graphs(Generic[Outputs]):
         self, shape: Hashable, inputs: Tensors, launch: Callable[[Tensors], Outputs]
     ) -> Recorded[Outputs] | None:
         """Records launches whose shape has come before; None where they are to be made one by one."""
-        if shape not in self._met or self._is_broken or len(self._of_shape) == _MOST_SHAPES:
+        if shape not in self._met or self._is_broken or len(self._of_shape) == MOST_SHAPES:
             self._met.add(shape)
             return None
         try:

@@ -176,6 +176,7 @@ class TestCudaKernels:
             found = make(shard, block_queries=1).top_k(queries, k)
             assert_same(found, ReferenceEngine(shard).top_k(queries, k))
             assert (found.lengths < k).any() == (k == 20)
+        assert list(make(shard)._edges(3, 1)) == [(0, 2), (2, 3)]  # no block's lists take more
         monkeypatch.undo()
         found = make(shard).top_k(queries, 1)
         assert found.rows.base is not None
@@ -272,6 +273,14 @@ class TestRecordedLaunches:
         assert len(recorded) == 2
         assert_same(found[0], expected)
         assert_same(found[2], expected)
+
+    def test_nothing_is_recorded_that_would_take_the_memory_of_queries(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("semrec.scoring.cuda.engine._GRAPHS_SHARE", 1 << 20)
+        shard, queries = problem(9, 60, 1, 8, "plain")
+        engine, expected = make(shard, record=record_in_memory), ReferenceEngine(shard).top_k(queries, 3)
+        assert engine._graphs is None
+        for _ in range(3):
+            assert_same(engine.top_k(queries, 3), expected)
 
     def test_where_recording_fails_launches_are_made_one_by_one(self, caplog: pytest.LogCaptureFixture) -> None:
         shard, queries = problem(9, 60, 3, 8, "plain")

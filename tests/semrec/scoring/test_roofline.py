@@ -71,3 +71,5 @@ def test_it_is_shown_for_a_workload(tmp_path: Path) -> None:
     rows = json.loads((tmp_path / "kernel.json").read_text())
     (product,) = (r for r in rows if (r["gpu"], r["coarse"], r["what"]) == ("H200", "bfloat16", "product"))
     assert product["seconds"] == predict_product(GPUS["H200"], KernelProblem(62_423, 162_541)).seconds
+    refused = CliRunner().invoke(app, ["plan", *options, "--plot", str(tmp_path / "plan.svg")])
+    assert (refused.exit_code, "a workload and --json alone" in refused.output) == (2, True)
