@@ -100,13 +100,15 @@ def content_vector(release: Release, processed: Processed) -> ContentVector:
 
 
 def models_modality(release: Release, modality: str) -> str:
-    """The modality under which a release's models know the vectors of one: the encoder of `encoder.kind` stands for text.
+    """The modality under which a release's models know the vectors of one.
+
+    The vectors of `encoder.kind` are `text` to them, and so is a text, which that encoder embeds whatever others read texts.
 
     Raises EncoderError where the release has no encoder of it.
     """
     recorded = reversed(recorded_encoders(release).items())  # that of `encoder.kind` before others of its modality
     of_models = {encoder_class(identity["kind"]).modality: name for name, identity in recorded}
-    names = {"text": "text", **of_models}  # who has the vector of a text has an encoder of texts
+    names = {**of_models, "text": "text"}  # who has the vector of a text has an encoder of texts
     if modality not in names:
         raise EncoderError(
             f"release {release.release_id} has no encoder of the modality {modality}",

@@ -46,6 +46,8 @@ def test_a_release_says_which_modalities_it_has() -> None:
     by_words = release(text, primitives={"kind": "primitives", "dimension": 9})
     assert models_modality(by_words, "text") == "text"
     documents = release({"kind": "document", "model": "words", "text": text})
+    of_both = release(documents.manifest.encoder, primitives={"kind": "primitives", "dimension": 9})
+    assert [models_modality(of_both, name) for name in ("text", "document")] == ["text", "text"]
     assert [models_modality(documents, name) for name in ("text", "document")] == ["text", "text"]
     with pytest.raises(EncoderError, match="no encoder of the modality image") as refused:
         models_modality(documents, "image")
