@@ -95,7 +95,8 @@ def main(
         opened = Workspace.open(str(workspace))
         modalities = read_settings(opened.storage).encoder.beside
         kinds = _kinds(models or ",".join([_DEFAULT_MODELS, *(BESIDE_MODELS[modality] for modality in modalities)]))
-        beside = find_beside(opened.storage, modalities)
+        needed = [modality for modality in modalities if models and BESIDE_MODELS[modality] in kinds]
+        beside = find_beside(opened.storage, modalities, needed=needed)
         dataset = read_dataset(
             opened, embedding=embedding, beside=beside, with_relations=reads_modality(RELATIONS, kinds)
         )

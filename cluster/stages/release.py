@@ -88,13 +88,19 @@ def build_release(
     return ReleaseResult(job.release_id, manifest, report)
 
 
-def find_beside(storage: Storage, kinds: Sequence[str]) -> dict[str, str]:
-    """Returns the name of the finished embedding of each of some kinds of encoders. Raises where there is none, or several."""
+def find_beside(storage: Storage, kinds: Sequence[str], *, needed: Sequence[str] | None = None) -> dict[str, str]:
+    """Returns the name of the finished embedding of each of some kinds of encoders.
+
+    Raises InputError where there are several, MissingArtefactError where there is none of a kind that is `needed`, as all
+    are without it.
+    """
     remedy = "Use `semrec run`, which takes the one that it makes, or remove the folders of the others."
     made_by = {name: EmbeddingManifest.read(storage, name).encoder.get("kind") for name in _embeddings(storage)}
+    named = {kind: [name for name, own in made_by.items() if own == kind] for kind in kinds}
     return {
-        kind: _only([name for name, own in made_by.items() if own == kind], f"embedding of {kind}s", remedy)
-        for kind in kinds
+        kind: _only(names, f"embedding of {kind}s", remedy)
+        for kind, names in named.items()
+        if names or needed is None or kind in needed
     }
 
 

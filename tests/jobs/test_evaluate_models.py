@@ -83,6 +83,21 @@ def test_encoders_side_by_side(workspace: str, tmp_path: Path) -> None:
     assert "image_ridge" not in json.loads(report.read_text())["metrics"]
 
 
+def test_an_encoder_that_was_not_embedded_yet(workspace: str) -> None:
+    """Only those who ask for its model by name are told to embed."""
+    storage = Workspace.open(workspace).storage
+    write_settings(storage, change_settings(read_settings(storage), {"encoder.beside": ("image",)}))
+    command = ["evaluate", "-w", workspace, "--no-search", "--set", "ials.dimension=2", "--set", "nsvd.dimension=2"]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.output
+    assert "without content, content_ridge, image_ridge" in done.output
+    others = CliRunner().invoke(app, ["evaluate", "-w", workspace, "--no-search", "--models", "popularity"])
+    assert others.exit_code == 0, others.output
+    missing = CliRunner().invoke(app, ["evaluate", "-w", workspace, "--models", "popularity,image_ridge"])
+    assert missing.exit_code != 0
+    assert "no embedding of images" in missing.output
+
+
 def test_a_published_split_with_candidates(tmp_path: Path) -> None:
     train, test, candidates = (tmp_path / name for name in ("train", "test", "candidates"))
     last = dict(likes())
