@@ -12,27 +12,26 @@ from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator
 from ctypes import byref, c_int, create_string_buffer
 from dataclasses import replace
-from itertools import islice
 from typing import Any, Final
 from xml.etree import ElementTree
 
 from semrec.encoders.document_text import Document, decoded, html_of_markdown, unpacked
 
-__all__ = ["with_parts"]
+__all__ = ["with_parts", "with_thumbnails"]
 
 _MAX_LISTED: Final = 200  # links and images of one document, each
 _MAX_PAGES: Final = 200  # that are looked at
 _SIDE: Final = 320  # pixels of a thumbnail's longer side
 
 
-def with_parts(document: Document, data: bytes, num_thumbnails: int) -> Document:
-    """`document`, which was read from `data`, with its links, its images and the thumbnails of its first pages.
+def with_parts(document: Document, data: bytes) -> Document:
+    """`document`, which was read from `data`, with its links and its images.
 
     Links are URIs; images are what HTML and Markdown name, files in a .docx, and page and pixels in a PDF. Of each there are
-    the first 200 in their order, each once. Thumbnails are JPEGs in base64, of PDFs alone: nothing else has pages.
+    the first 200 in their order, each once.
     """
     if document.format == "pdf":
-        return _with_parts_of_pdf(document, data, num_thumbnails)
+        return _with_parts_of_pdf(document, data)
     if document.format == "docx":
         links, images = _parts_of_docx(data)
     elif document.format in ("html", "markdown"):
@@ -43,14 +42,23 @@ def with_parts(document: Document, data: bytes, num_thumbnails: int) -> Document
     return replace(document, links=_listed(links), images=_listed(images))
 
 
-def _with_parts_of_pdf(document: Document, data: bytes, num_thumbnails: int) -> Document:
+def with_thumbnails(document: Document, data: bytes, num_thumbnails: int) -> Document:
+    """`document`, which was read from `data`, with JPEGs in base64 of its first pages, which PDFs alone have."""
+    if document.format != "pdf" or not num_thumbnails:
+        return document
+    import pypdfium2
+
+    with contextlib.closing(pypdfium2.PdfDocument(data)) as pdf:
+        pages = range(min(num_thumbnails, len(pdf)))
+        return replace(document, thumbnails=tuple(_thumbnail(pdf[number]) for number in pages))
+
+
+def _with_parts_of_pdf(document: Document, data: bytes) -> Document:
     import pypdfium2
 
     with contextlib.closing(pypdfium2.PdfDocument(data)) as pdf:
         links = _listed(_of_pages(pdf, lambda number, page: _links_of(pdf, page)))
-        images = _listed(_of_pages(pdf, _images_of))
-        pages = range(min(num_thumbnails, len(pdf)))
-        return replace(document, links=links, images=images, thumbnails=tuple(_thumbnail(pdf[n]) for n in pages))
+        return replace(document, links=links, images=_listed(_of_pages(pdf, _images_of)))
 
 
 def _of_pages(pdf: Any, found: Callable[[int, Any], Iterable[str]]) -> Iterator[str]:
@@ -113,4 +121,9 @@ def _parts_of_html(html: str) -> tuple[list[str], list[str]]:
 
 def _listed(names: Iterable[str]) -> tuple[str, ...]:
     """The first names, each once."""
-    return tuple(dict.fromkeys(islice((name[:2_048] for name in names if name), _MAX_LISTED)))
+    listed: dict[str, None] = {}
+    for name in filter(None, names):
+        listed[name[:2_048]] = None
+        if len(listed) == _MAX_LISTED:
+            break
+    return tuple(listed)

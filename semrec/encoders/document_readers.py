@@ -9,11 +9,12 @@ import signal
 import subprocess
 import sys
 from dataclasses import asdict
+from functools import partial
 from pathlib import PurePosixPath
 from typing import Any, Final
 
 from semrec.encoders.contents import ContentError
-from semrec.encoders.document_parts import with_parts
+from semrec.encoders.document_parts import with_parts, with_thumbnails
 from semrec.encoders.document_text import Document, read_document
 from semrec.errors import EncoderError
 
@@ -134,8 +135,7 @@ def _answer(data: bytes, suffix: str, num_thumbnails: int | None, *, ocr: bool) 
     try:
         document = read_document(data, suffix, ocr=ocr)
         if num_thumbnails is not None:
-            with contextlib.suppress(Exception):  # what cannot be listed takes nothing from what can be read
-                document = with_parts(document, data, num_thumbnails)
+            document = _with_additions(document, data, num_thumbnails)
         return asdict(document)
     except ContentError as error:
         return {"reason": error.reason}
@@ -145,3 +145,15 @@ def _answer(data: bytes, suffix: str, num_thumbnails: int | None, *, ocr: bool) 
         return {"reason": "needs more memory than allowed"}
     except Exception as error:  # of the libraries that read
         return {"reason": f"damaged document: {type(error).__name__}"}
+
+
+def _with_additions(document: Document, data: bytes, num_thumbnails: int) -> Document:
+    """`document` with its links and images, and its thumbnails: what fails takes nothing from the others."""
+    for add in (with_parts, partial(with_thumbnails, num_thumbnails=num_thumbnails)):
+        try:
+            document = add(document, data)
+        except ImportError:
+            raise
+        except Exception:  # of the libraries that read
+            continue
+    return document

@@ -47,7 +47,7 @@ class Document:
     """What a file says. `pages` are the texts of its pages; what has none is one page.
 
     `format`: pdf, docx, html, markdown or text. `created`: an ISO 8601 date; it, `language` and `title` may be empty.
-    `document_parts.with_parts` fills in links, images and thumbnails.
+    `document_parts` fills in links, images and thumbnails.
     """
 
     format: str

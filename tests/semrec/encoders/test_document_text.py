@@ -7,6 +7,7 @@ import zipfile
 from base64 import b64decode
 from collections.abc import Iterator
 from contextlib import closing
+from typing import Any
 
 import pytest
 from generated_documents import docx_of
@@ -14,7 +15,7 @@ from PIL import Image
 
 from semrec.bench.content import pdf_of
 from semrec.encoders.contents import ContentError
-from semrec.encoders.document_readers import DocumentReaders
+from semrec.encoders.document_readers import DocumentReaders, _answer
 from semrec.encoders.document_text import Document, read_document
 
 pytest.importorskip("pypdfium2", reason="NOT TESTED: pypdfium2 is absent; pip install 'semrec[documents]'")
@@ -181,3 +182,26 @@ def test_links_images_and_thumbnails_are_listed_where_asked(readers: DocumentRea
     docx = readers.read(docx_of(["text"], links=["https://a"], images=["one.png"]), "/any", num_thumbnails=0)
     assert (docx.links, docx.images) == (("https://a",), ("word/media/one.png",))
     assert readers.read(html, "/a.html").links == ()
+
+
+def test_each_link_is_listed_once_among_the_first(readers: DocumentReaders) -> None:
+    html = "text" + '<a href="/top">top</a>' * 300 + "".join(f'<a href="/{number}">a</a>' for number in range(300))
+    links = readers.read(html.encode(), "/a.html", num_thumbnails=0).links
+    assert links == ("/top", *(f"/{number}" for number in range(199)))
+
+
+def test_what_cannot_be_drawn_takes_no_links(monkeypatch: pytest.MonkeyPatch) -> None:
+    def raised_by_drawing(error: Exception) -> dict[str, Any]:
+        def draw(page: Any) -> str:
+            raise error
+
+        monkeypatch.setattr("semrec.encoders.document_parts._thumbnail", draw)
+        return _answer(pdf_with_parts(), ".pdf", 1, ocr=False)
+
+    drawn = raised_by_drawing(ValueError("a damaged page"))
+    assert (drawn["links"], drawn["images"], drawn["thumbnails"]) == (
+        ("https://example.org/a",),
+        ("page 2: 3 x 2",),
+        (),
+    )
+    assert raised_by_drawing(ImportError("no PIL")) == {"missing": "no PIL"}
