@@ -102,8 +102,13 @@ class Encoder(ABC):
         """
 
     @classmethod
+    def for_callers(cls, identity: Any) -> Any:
+        """The identity by which a service embeds what callers bring: the catalogue's, but for what would take minutes."""
+        return identity
+
+    @classmethod
     def limits(cls, identity: Mapping[str, Any]) -> dict[str, int]:
-        """What one content may have at most, by name with its unit. `identity` is as manifests record it."""
+        """What a caller's content may have at most, by name with its unit. `identity` is as manifests record it."""
         return {}
 
     @classmethod

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Final
 
 import numpy as np
@@ -12,22 +12,19 @@ import numpy as np
 from semrec.encoders.base import Encoder, EncoderIdentity, encoder_class
 from semrec.encoders.contents import ContentError, read_ahead, read_content
 from semrec.encoders.devices import DeviceKind
-from semrec.encoders.document_readers import (
-    MAX_CPU_S,
-    MAX_CPU_S_OF_SCANS,
-    MAX_DOCUMENT_BYTES,
-    DocumentReaders,
-)
-from semrec.encoders.document_text import MAX_CHARS, MAX_PAGES, MAX_SCANNED_PAGES, Document
+from semrec.encoders.document_readers import MAX_DOCUMENT_BYTES, DocumentReaders, max_cpu_s_of
+from semrec.encoders.document_text import MAX_CHARS, MAX_PAGES, Document
 from semrec.encoders.ocr import ocr_name
 from semrec.encoders.settings import EmbedSettings
 from semrec.encoders.vectors import normalise_rows
-from semrec.workspace.digests import fingerprint
+from semrec.workspace.digests import fingerprint, sha256_hex
 
 __all__ = ["DocumentEncoder", "DocumentIdentity", "windows_of"]
 
 _READER_VERSION: Final = 1  # raised when the same file gives another text
 _MAX_WINDOWS: Final = 256  # of one document; of a longer one they are spread evenly over it
+_MAX_SCANNED_PAGES: Final = 16  # of one document, its first
+_MAX_SCANNED_PAGES_OF_CALLERS: Final = 4  # where somebody waits for them
 _WINDOWS_PER_CALL: Final = 512
 _READERS: Final = 2  # processes at least: one reads while the other's text is embedded
 
@@ -42,6 +39,7 @@ class DocumentIdentity:
     max_windows: int = _MAX_WINDOWS
     reader: int = _READER_VERSION
     ocr: str | None = None  # what reads pages without text
+    max_scanned_pages: int = 0  # how many of them
 
     @property
     def dimension(self) -> int:
@@ -63,7 +61,7 @@ class DocumentIdentity:
     def to_json(self) -> dict[str, Any]:
         text = self.text.to_json()
         own = {"window_tokens": self.window_tokens, "max_windows": self.max_windows, "reader": self.reader}
-        scans = {"ocr": self.ocr} if self.ocr else {}
+        scans = {"ocr": self.ocr, "max_scanned_pages": self.max_scanned_pages} if self.ocr else {}
         return {"kind": self.kind, "model": text["model"], "text": text, **own, **scans}
 
 
@@ -75,16 +73,24 @@ class DocumentEncoder(Encoder):
 
     def __init__(self, identity: DocumentIdentity, text: Encoder, *, num_readers: int) -> None:
         self.identity, self._text = identity, text
-        scans: dict[str, Any] = {"ocr": True, "max_cpu_s": MAX_CPU_S_OF_SCANS} if identity.ocr else {}
-        self._readers = DocumentReaders(**scans)
+        self._readers = DocumentReaders(max_scanned_pages=identity.max_scanned_pages)
         self._num_readers = num_readers
+        #: URI, digest and text of what `metadata` read last, which `embed` need not read again.
+        self._last_read: tuple[str, str, Document] | None = None
         self._reading = ThreadPoolExecutor(num_readers, "semrec-documents")
 
     @classmethod
     def plan(cls, settings: EmbedSettings, *, device_kind: DeviceKind | None = None) -> DocumentIdentity:
         text = encoder_class("text").plan(settings, device_kind=device_kind)
         window_tokens = settings.max_tokens * 7 // 8  # the count of tokens is a guess: an eighth to spare
-        return DocumentIdentity(text, window_tokens, ocr=ocr_name() if settings.ocr else None)
+        if not settings.ocr:
+            return DocumentIdentity(text, window_tokens)
+        return DocumentIdentity(text, window_tokens, ocr=ocr_name(), max_scanned_pages=_MAX_SCANNED_PAGES)
+
+    @classmethod
+    def for_callers(cls, identity: DocumentIdentity) -> DocumentIdentity:
+        """See `Encoder.for_callers`: fewer scanned pages are read."""
+        return replace(identity, max_scanned_pages=min(identity.max_scanned_pages, _MAX_SCANNED_PAGES_OF_CALLERS))
 
     @classmethod
     def load(
@@ -95,9 +101,9 @@ class DocumentEncoder(Encoder):
 
     @classmethod
     def limits(cls, identity: Mapping[str, Any]) -> dict[str, int]:
-        max_cpu_s = MAX_CPU_S_OF_SCANS if "ocr" in identity else MAX_CPU_S
-        of_reading = {"max_pages": MAX_PAGES, "max_characters": MAX_CHARS, "max_cpu_s": int(max_cpu_s)}
-        of_scans = {"max_scanned_pages": MAX_SCANNED_PAGES} if "ocr" in identity else {}
+        of_scans = {"max_scanned_pages": _MAX_SCANNED_PAGES_OF_CALLERS} if "ocr" in identity else {}
+        max_cpu_s = int(max_cpu_s_of(of_scans.get("max_scanned_pages", 0)))
+        of_reading = {"max_pages": MAX_PAGES, "max_characters": MAX_CHARS, "max_cpu_s": max_cpu_s}
         windows = {"max_windows": int(identity["max_windows"])}
         return {"max_bytes": MAX_DOCUMENT_BYTES, **of_reading, **of_scans, **windows}
 
@@ -113,6 +119,7 @@ class DocumentEncoder(Encoder):
         """Its format, title, authors, date and language, how much it says, and what `document_parts` lists of it."""
         data = read_content(content, max_bytes=MAX_DOCUMENT_BYTES)
         document = self._readers.read(data, content, num_thumbnails=num_thumbnails)
+        self._last_read = content, sha256_hex(data), document
         size = {"num_pages": len(document.pages), "num_characters": sum(map(len, document.pages))}
         named = ("format", "title", "authors", "created", "language", "links", "images", "thumbnails")
         return {name: getattr(document, name) for name in named} | size
@@ -156,7 +163,11 @@ class DocumentEncoder(Encoder):
 
     def _read(self, uri: str) -> Document | ContentError:
         try:
-            return self._readers.read(read_content(uri, max_bytes=MAX_DOCUMENT_BYTES), uri)
+            data, last = read_content(uri, max_bytes=MAX_DOCUMENT_BYTES), self._last_read
+            if last is not None and last[:2] == (uri, sha256_hex(data)):
+                self._last_read = None
+                return last[2]
+            return self._readers.read(data, uri)
         except ContentError as error:
             return error
 

@@ -18,29 +18,39 @@ from semrec.encoders.document_parts import with_parts, with_thumbnails
 from semrec.encoders.document_text import Document, read_document
 from semrec.errors import EncoderError
 
-__all__ = ["MAX_CPU_S", "MAX_CPU_S_OF_SCANS", "MAX_DOCUMENT_BYTES", "DocumentReaders"]
+__all__ = ["MAX_DOCUMENT_BYTES", "DocumentReaders", "max_cpu_s_of"]
 
 MAX_DOCUMENT_BYTES: Final = 256 << 20
-MAX_CPU_S: Final = 60.0
-MAX_CPU_S_OF_SCANS: Final = 240.0  # of `MAX_SCANNED_PAGES` pages
+_MAX_CPU_S: Final = 60.0
+_CPU_S_OF_SCAN: Final = 15.0  # of a page that is read as an image; a dense one of A4 takes about 10
 _MAX_MEMORY_BYTES: Final = 2 << 30
 _START: Final = (
     "import sys; sys.path[:] = {path!r}; from semrec.encoders.document_readers import serve; "
-    "serve({limits!r}, ocr={ocr!r})"
+    "serve({limits!r}, {max_scanned_pages!r})"
 )
+
+
+def max_cpu_s_of(max_scanned_pages: int) -> float:
+    """The processor seconds that reading one document may take where so many of its pages are read as images."""
+    return max(_MAX_CPU_S, _CPU_S_OF_SCAN * max_scanned_pages)
 
 
 class DocumentReaders:
     """A pool of processes that read documents, started as they are needed. Threads may share it.
 
-    `max_cpu_s` are the processor seconds of one file, which a loaded machine does not use up, `max_memory_bytes` the address
-    space of a process. `ocr`: whether pages without text are read as images.
+    `max_cpu_s` are the processor seconds of one file, which a loaded machine does not use up (`max_cpu_s_of` by default),
+    `max_memory_bytes` the address space of a process. The first `max_scanned_pages` pages without text are read as images.
     """
 
     def __init__(
-        self, *, max_cpu_s: float = MAX_CPU_S, max_memory_bytes: int = _MAX_MEMORY_BYTES, ocr: bool = False
+        self,
+        *,
+        max_cpu_s: float | None = None,
+        max_memory_bytes: int = _MAX_MEMORY_BYTES,
+        max_scanned_pages: int = 0,
     ) -> None:
-        self._limits, self._ocr = (max_cpu_s, max_memory_bytes), ocr
+        self._limits = max_cpu_s or max_cpu_s_of(max_scanned_pages), max_memory_bytes
+        self._max_scanned_pages = max_scanned_pages
         self._idle: queue.LifoQueue[subprocess.Popen[bytes]] = queue.LifoQueue()
 
     def read(self, data: bytes, uri: str, *, num_thumbnails: int | None = None) -> Document:
@@ -81,7 +91,8 @@ class DocumentReaders:
 
     def _started(self) -> subprocess.Popen[bytes]:
         # Without this process's environment: it may hold keys, and a file may take the process over.
-        command = [sys.executable, "-c", _START.format(path=sys.path, limits=self._limits, ocr=self._ocr)]
+        start = _START.format(path=sys.path, limits=self._limits, max_scanned_pages=self._max_scanned_pages)
+        command = [sys.executable, "-c", start]
         return subprocess.Popen(
             command, env={}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=-1
         )
@@ -109,7 +120,7 @@ class DocumentReaders:
         return f"its reader ended: damaged, or more than {max_memory_bytes >> 20} MiB of memory"
 
 
-def serve(limits: tuple[float, int], *, ocr: bool) -> None:
+def serve(limits: tuple[float, int], max_scanned_pages: int) -> None:
     """Answers requests from standard input until it ends: a line of JSON, [bytes, suffix, thumbnails], and the bytes.
 
     An answer is a line of JSON: the fields of a Document, or {"reason": ...}. Runs in the process that is limited.
@@ -125,15 +136,15 @@ def serve(limits: tuple[float, int], *, ocr: bool) -> None:
         data = requests.read(num_bytes)
         # Counts the processor's seconds and then ends the process, also within native code.
         signal.setitimer(signal.ITIMER_PROF, max_cpu_s)
-        answer = json.dumps(_answer(data, suffix, num_thumbnails, ocr=ocr)).encode()
+        answer = json.dumps(_answer(data, suffix, num_thumbnails, max_scanned_pages)).encode()
         signal.setitimer(signal.ITIMER_PROF, 0)
         answers.write(answer + b"\n")
         answers.flush()
 
 
-def _answer(data: bytes, suffix: str, num_thumbnails: int | None, *, ocr: bool) -> dict[str, Any]:
+def _answer(data: bytes, suffix: str, num_thumbnails: int | None, max_scanned_pages: int) -> dict[str, Any]:
     try:
-        document = read_document(data, suffix, ocr=ocr)
+        document = read_document(data, suffix, max_scanned_pages=max_scanned_pages)
         if num_thumbnails is not None:
             document = _with_additions(document, data, num_thumbnails)
         return asdict(document)

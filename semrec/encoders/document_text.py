@@ -22,7 +22,6 @@ from semrec.encoders.contents import ContentError
 __all__ = [
     "MAX_CHARS",
     "MAX_PAGES",
-    "MAX_SCANNED_PAGES",
     "Document",
     "decoded",
     "html_of_markdown",
@@ -33,7 +32,6 @@ __all__ = [
 #: More are a catalogue or an archive, and no item of one.
 MAX_PAGES: Final = 5_000
 MAX_CHARS: Final = 20_000_000  # of the text of one document
-MAX_SCANNED_PAGES: Final = 32  # of one document, its first: each takes seconds
 _OCR_SCALE: Final = 150 / 72  # 150 dots an inch: at 100 words run together
 _MAX_SCAN_PIXELS: Final = 8_000_000  # of a page, which is shrunk to them
 _MAX_PART_BYTES: Final = 64 << 20  # of one unpacked file of a .docx
@@ -61,13 +59,13 @@ class Document:
     thumbnails: tuple[str, ...] = ()
 
 
-def read_document(data: bytes, suffix: str, *, ocr: bool = False) -> Document:
+def read_document(data: bytes, suffix: str, *, max_scanned_pages: int = 0) -> Document:
     """Reads a document, whose kind its first bytes say, or else the suffix of its name, such as `.md`.
 
-    `ocr`: whether pages of a PDF that have no text are read as images, MAX_SCANNED_PAGES at most. Raises ContentError for what
-    is none, is damaged, encrypted or too large, or has no text.
+    Of a PDF the first `max_scanned_pages` pages without text are read as images. Raises ContentError for what is none, is
+    damaged, encrypted or too large, or has no text.
     """
-    document = _reader_of(data, suffix.lower(), ocr)(data)
+    document = _reader_of(data, suffix.lower(), max_scanned_pages)(data)
     if sum(map(len, document.pages)) > MAX_CHARS:
         raise ContentError(f"more than {MAX_CHARS:,} characters")
     if not any(page.strip() for page in document.pages):
@@ -75,9 +73,9 @@ def read_document(data: bytes, suffix: str, *, ocr: bool = False) -> Document:
     return document
 
 
-def _reader_of(data: bytes, suffix: str, ocr: bool) -> Callable[[bytes], Document]:
+def _reader_of(data: bytes, suffix: str, max_scanned_pages: int) -> Callable[[bytes], Document]:
     if b"%PDF-" in data[:1024]:
-        return partial(_read_pdf, ocr=ocr)
+        return partial(_read_pdf, max_scanned_pages=max_scanned_pages)
     if data.startswith(b"PK\x03\x04"):
         return _read_docx
     if suffix in _HTML or re.match(rb"\s*(<!doctype html|<html)", data[:1024], re.IGNORECASE):
@@ -89,7 +87,7 @@ def _reader_of(data: bytes, suffix: str, ocr: bool) -> Callable[[bytes], Documen
     return _read_markdown if suffix in _MARKDOWN else _read_text
 
 
-def _read_pdf(data: bytes, *, ocr: bool) -> Document:
+def _read_pdf(data: bytes, *, max_scanned_pages: int) -> Document:
     import pypdfium2
 
     try:
@@ -102,20 +100,20 @@ def _read_pdf(data: bytes, *, ocr: bool) -> Document:
         about = pdf.get_metadata_dict()
         return Document(
             "pdf",
-            tuple(_pages_of(pdf, ocr)),
+            tuple(_pages_of(pdf, max_scanned_pages)),
             about["Title"].strip(),
             _names(about["Author"]),
             _pdf_date(about["CreationDate"]),
         )
 
 
-def _pages_of(pdf: Any, ocr: bool) -> Iterator[str]:
+def _pages_of(pdf: Any, max_scanned_pages: int) -> Iterator[str]:
     """The text of each page. A page is closed at once: of a book all would take gigabytes."""
     num_scans = 0
     for number in range(len(pdf)):
         with contextlib.closing(pdf[number]) as page, contextlib.closing(page.get_textpage()) as text:
             written = text.get_text_bounded().replace("\r\n", "\n")
-            if ocr and not written.strip() and num_scans < MAX_SCANNED_PAGES:
+            if num_scans < max_scanned_pages and not written.strip():
                 num_scans += 1
                 written = _scanned_text(page)
             yield written

@@ -39,7 +39,7 @@ def whole_identity(identity: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def load_recorded_encoder(identity: Mapping[str, Any], *, model: str | None = None) -> Encoder:
-    """Loads the encoder of a whole identity that a release recorded, for this machine's device.
+    """Loads the encoder of a whole identity that a release recorded, for this machine's device and what callers bring.
 
     `model` says where to find one that is a local folder. Raises EncoderError where it is another model.
     """
@@ -53,7 +53,7 @@ def load_recorded_encoder(identity: Mapping[str, Any], *, model: str | None = No
             expected=f"SHA-256 {identity['weights_sha256']}",
             remedy="Install the model that the catalogue was embedded with.",
         )
-    return encoder.load(planned, settings)
+    return encoder.load(encoder.for_callers(planned), settings)
 
 
 def describe_models(release: Release) -> list[dict[str, Any]]:

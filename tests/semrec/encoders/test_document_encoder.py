@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,11 @@ from generated_documents import docx_of
 
 from semrec.bench.content import pdf_of
 from semrec.encoders.document import DocumentEncoder, windows_of
+from semrec.encoders.document_readers import DocumentReaders, max_cpu_s_of
 from semrec.encoders.document_text import Document
 from semrec.encoders.settings import EmbedSettings
 from semrec.errors import EncoderError
+from semrec.online.encoders import load_recorded_encoder, whole_identity
 from semrec.online.search import OnlineEncoder
 
 pytest.importorskip("pypdfium2", reason="NOT TESTED: pypdfium2 is absent; pip install 'semrec[documents]'")
@@ -58,13 +61,33 @@ class TestDocumentEncoder(EncoderContract):
         assert (pdf["format"], pdf["num_pages"]) == ("pdf", 2)
         assert (page["format"], page["title"], page["num_characters"]) == ("html", "Sea", len(SEA))
 
+    def test_what_people_were_told_of_is_not_read_again(
+        self, encoder: DocumentEncoder, reference: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path, num_read, read = tmp_path / "sea.pdf", [], DocumentReaders.read
+        monkeypatch.setattr(DocumentReaders, "read", lambda *a, **options: num_read.append(1) or read(*a, **options))
+        path.write_bytes(pdf_of([SEA, "The waves are high."]))
+        encoder.metadata(str(path))
+        vectors_ND, _ = encoder.embed([str(path)])
+        assert (len(num_read), vectors_ND.tobytes()) == (1, reference[:1].tobytes())
+        encoder.metadata(str(path))
+        path.write_bytes(pdf_of([BREAD]))
+        vectors_ND, _ = encoder.embed([str(path)])
+        assert len(num_read) == 3 and vectors_ND.tobytes() != reference[:1].tobytes()
+
 
 def test_what_reads_scans_is_part_of_the_identity(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("semrec.encoders.ocr.version", lambda package: "7")
     plain, reading = (DocumentEncoder.plan(SETTINGS.model_copy(update={"ocr": ocr})) for ocr in (False, True))
     assert "ocr" not in plain.to_json() and reading.to_json()["ocr"] == "rapidocr_onnxruntime 7"
     assert DocumentEncoder.settings_of(reading.to_json())["ocr"]
-    assert DocumentEncoder.limits(reading.to_json()).items() > {"max_scanned_pages": 32, "max_cpu_s": 240}.items()
+    assert (reading.max_scanned_pages, max_cpu_s_of(16)) == (16, 240)
+    few = DocumentEncoder.for_callers(reading)
+    assert few == replace(reading, max_scanned_pages=4) and DocumentEncoder.for_callers(plain) == plain
+    assert few.fingerprint != reading.fingerprint
+    assert DocumentEncoder.limits(reading.to_json()).items() > {"max_scanned_pages": 4, "max_cpu_s": 60}.items()
+    loaded = load_recorded_encoder(whole_identity(reading.to_json()))
+    assert loaded.identity.max_scanned_pages == 4
     monkeypatch.undo()
     monkeypatch.setattr("semrec.encoders.ocr._PACKAGE", "no-such-package")
     with pytest.raises(EncoderError, match="no-such-package, which reads scanned pages"):

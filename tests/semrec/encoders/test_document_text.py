@@ -135,7 +135,7 @@ def test_scanned_pages_are_read_where_it_is_asked_for(readers: DocumentReaders) 
     pytest.importorskip("rapidocr_onnxruntime", reason=reason, exc_type=ImportError)
     with pytest.raises(ContentError, match="no text"):
         readers.read(scan_of(SCAN), "/scan.pdf")
-    with closing(DocumentReaders(ocr=True)) as reading:
+    with closing(DocumentReaders(max_scanned_pages=1)) as reading:
         (page,) = reading.read(scan_of(SCAN), "/scan.pdf").pages
         assert page.replace(" ", "") == "\n".join(SCAN).replace(" ", "")
         assert reading.read(pdf_of(["Written"]), "/any").pages == ("Written",)
@@ -145,8 +145,7 @@ def test_scanned_pages_are_read_where_it_is_asked_for(readers: DocumentReaders) 
 
 def test_at_most_so_many_pages_of_a_document_are_read_as_images(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("semrec.encoders.ocr.recognised_text", lambda pixels: f"read {pixels.shape[2]}")
-    monkeypatch.setattr("semrec.encoders.document_text.MAX_SCANNED_PAGES", 2)
-    pages = read_document(pdf_of(["", "Written", "", ""]), ".pdf", ocr=True).pages
+    pages = read_document(pdf_of(["", "Written", "", ""]), ".pdf", max_scanned_pages=2).pages
     assert pages == ("read 3", "Written", "read 3", "")
 
 
@@ -196,7 +195,7 @@ def test_what_cannot_be_drawn_takes_no_links(monkeypatch: pytest.MonkeyPatch) ->
             raise error
 
         monkeypatch.setattr("semrec.encoders.document_parts._thumbnail", draw)
-        return _answer(pdf_with_parts(), ".pdf", 1, ocr=False)
+        return _answer(pdf_with_parts(), ".pdf", 1, 0)
 
     drawn = raised_by_drawing(ValueError("a damaged page"))
     assert (drawn["links"], drawn["images"], drawn["thumbnails"]) == (
