@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import fsspec
 
@@ -23,6 +23,8 @@ _PROTOCOLS: Final = {"file", "s3", "gs", "gcs", "abfs", "abfss", "az", "http", "
 _DIGEST: Final = "#sha256="
 # The clients of stores retry by themselves; this is on top, and the executor has more time.
 _RETRY_WITHIN_S: Final = 20.0
+# Of a web server, in seconds: of a whole file, and of what it may be silent. It keeps a thread of its reader for so long.
+_WEB_TIMEOUTS: Final = {"total": 60.0, "sock_connect": 10.0, "sock_read": 10.0}
 
 _Result = TypeVar("_Result")
 
@@ -84,7 +86,7 @@ def _read(location: str, protocol: str, num_bytes: int) -> bytes:
     options = {"size": num_bytes} if is_web else {}
 
     def read() -> bytes:
-        fs, path = fsspec.core.url_to_fs(location)
+        fs, path = fsspec.core.url_to_fs(location, **(_web_options() if is_web else {}))
         with fs.open(path, "rb", cache_type="none", **options) as file:
             return bytes(file.read(num_bytes))
 
@@ -109,3 +111,10 @@ def _read(location: str, protocol: str, num_bytes: int) -> bytes:
         status = getattr(error, "status", None)  # of HTTP
         reason = "no such file" if status in (404, 410) else f"file cannot be read: {status or type(error).__name__}"
         raise ContentError(reason, is_unread=True) from None
+
+
+def _web_options() -> dict[str, Any]:
+    """What fsspec's client of the web is made with: its own timeout is five minutes."""
+    import aiohttp
+
+    return {"client_kwargs": {"timeout": aiohttp.ClientTimeout(**_WEB_TIMEOUTS)}}

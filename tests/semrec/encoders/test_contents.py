@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -25,6 +26,8 @@ class Answers(BaseHTTPRequestHandler):
     files: ClassVar[dict[str, bytes]] = {"/a.jpg": b"pixels", "/large": bytes(3 * MIB)}
 
     def do_GET(self) -> None:
+        if self.path == "/silent":
+            time.sleep(1)
         body = self.files.get(self.path)
         self.send_response(200 if body is not None else int(self.path.strip("/")))
         self.send_header("Content-Length", str(len(body or b"")))
@@ -80,6 +83,13 @@ def test_what_cannot_be_had_has_a_reason(tmp_path: Path, web: str) -> None:
     assert reason_of(f"{web}/404") == ("no such file", True)
     assert reason_of(f"{web}/403") == ("file cannot be read: 403", True)
     assert reason_of(f"{web}/503") == ("file cannot be read: 503", True)  # one host of many
+
+
+@pytest.mark.parametrize("limit", ["total", "sock_read"])
+def test_a_silent_host_is_given_up(web: str, monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
+    monkeypatch.setitem(contents._WEB_TIMEOUTS, limit, 0.1)
+    reason, is_unread = reason_of(f"{web}/silent")
+    assert "Timeout" in reason and is_unread
 
 
 @pytest.mark.parametrize("uri", ["posters/1.jpg", "", "zip://1.jpg::/posters.zip", "github://a:b@c/1.jpg", "/a::b"])
