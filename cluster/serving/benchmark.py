@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import signal
 import subprocess
 import sys
 import threading
@@ -21,10 +22,10 @@ __all__ = ["Benchmark"]
 _log = logging.getLogger(__name__)
 _FOLDER: Final = "benchmarks"
 _REPORT: Final = f"{_FOLDER}/content.json"
-_LIMIT_S: Final = 600.0
-#: The least of what runs on this machine: whoever is waited for comes first.
+_LIMIT_S: Final = 600
+#: The least of what runs on this machine: whoever is waited for comes first. It keeps its limit also when its replica is gone.
 _START: Final = (
-    "import os, sys; os.nice(19); sys.path[:] = {path!r}; "
+    "import os, signal, sys; os.nice(19); signal.alarm({limit_s}); sys.path[:] = {path!r}; "
     "from semrec.bench.configurations import main; main({num_texts}, {num_files})"
 )
 
@@ -34,6 +35,7 @@ class Benchmark:
 
     def __init__(self, workspace: str) -> None:
         self._workspace = workspace
+        self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, num_texts: int, num_files: int) -> dict[str, Any]:
         """Starts it, and returns its state. Raises RunBusyError while it runs."""
@@ -42,8 +44,9 @@ class Benchmark:
             held.enter_context(Lease(storage, _FOLDER))
             state = {"status": "running", "started_at_s": time.time(), "report": None, "error": None}
             storage.write_json(_REPORT, state)
+            self._process = _started(num_texts, num_files)
             run = threading.Thread(
-                target=_run, args=(storage, state, num_texts, num_files, held.pop_all()), name="benchmark", daemon=True
+                target=_keep_report, args=(self._process, storage, state, held.pop_all()), name="benchmark", daemon=True
             )
             run.start()
         return state
@@ -64,17 +67,26 @@ class Benchmark:
             return {**state, "status": "failed", "error": "the replica that ran it has ended"}
         return state
 
+    def close(self) -> None:
+        """Ends the one that runs, if this replica has started it."""
+        if self._process is not None:
+            self._process.kill()
 
-def _run(storage: Storage, state: dict[str, Any], num_texts: int, num_files: int, held: ExitStack) -> None:
-    command = [sys.executable, "-c", _START.format(path=sys.path, num_texts=num_texts, num_files=num_files)]
+
+def _started(num_texts: int, num_files: int) -> subprocess.Popen[bytes]:
+    program = _START.format(path=sys.path, limit_s=_LIMIT_S, num_texts=num_texts, num_files=num_files)
+    return subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def _keep_report(process: subprocess.Popen[bytes], storage: Storage, state: dict[str, Any], held: ExitStack) -> None:
+    """Waits until the process ends, and writes what came of it to the workspace."""
     with held:
-        try:
-            done = subprocess.run(command, capture_output=True, timeout=_LIMIT_S, check=True)
-            outcome = {"status": "done", "report": json.loads(done.stdout.splitlines()[-1])}
-        except subprocess.TimeoutExpired:
-            outcome = {"status": "failed", "error": f"it took longer than {_LIMIT_S:g} s"}
-        except Exception as error:
-            said = getattr(error, "stderr", None) or b""
-            _log.error("the benchmark failed: %s", said.decode(errors="replace")[-2_000:] or error)
-            outcome = {"status": "failed", "error": "the operator's log says why"}
+        report, said = process.communicate()
+        outcome = {"status": "failed", "error": "the operator's log says why"}
+        if process.returncode == -signal.SIGALRM:
+            outcome["error"] = f"it took longer than {_LIMIT_S} s"
+        elif process.returncode == 0 and report:
+            outcome = {"status": "done", "report": json.loads(report.splitlines()[-1])}
+        else:
+            _log.error("the benchmark failed: %s", said.decode(errors="replace")[-2_000:] or process.returncode)
         storage.write_json(_REPORT, {**state, **outcome})

@@ -299,10 +299,11 @@ class Service:
         return await asyncio.get_running_loop().run_in_executor(self._readers, parse)
 
     def close(self) -> None:
-        """Ends the threads, and writes what the log of answers holds."""
+        """Ends the threads and a benchmark that runs, and writes what the log of answers holds."""
         for batcher in (self._quick, self._slow, self._searches, self._contents):
             batcher.close()
         self._readers.shutdown(wait=False, cancel_futures=True)
+        self.benchmark.close()
         self.recorder.close()
 
     async def _prepare(self, filters: Filters, snapshot: Snapshot) -> None:

@@ -13,6 +13,7 @@ from serving_world import make_world
 
 from cluster.serving import benchmark
 from cluster.serving.access.keys import append_key, make_key
+from semrec.workspace.folder import Workspace
 
 ROW = {"name": "CPU_Fallback", "device": "cpu", "num_callers": 1, "texts_per_s": 5.0, "files_per_s": 2.0, "memory": []}
 
@@ -57,22 +58,31 @@ def test_one_runs_at_a_time_and_its_report_is_kept(
 
 
 def test_what_fails_or_takes_too_long_says_so(replica: LocalReplica, monkeypatch: pytest.MonkeyPatch) -> None:
-    for program, limit_s, said in (
-        ("raise SystemExit(3)", 60.0, "log"),
-        ("import time; time.sleep(60)", 0.2, "longer"),
+    for program, said in (
+        ("raise SystemExit(3)", "log"),
+        ("import signal, time; signal.setitimer(signal.ITIMER_REAL, 0.2); time.sleep(60)", "longer"),
     ):
         monkeypatch.setattr(benchmark, "_START", program)
-        monkeypatch.setattr(benchmark, "_LIMIT_S", limit_s)
         while start(replica).status_code == 409:  # the one before still gives its lease back
             time.sleep(0.01)
         state = ended(replica)
         assert state["status"] == "failed" and said in state["error"]
 
 
+def test_it_ends_with_its_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(benchmark, "_START", "import time; time.sleep(60)")
+    run = benchmark.Benchmark(Workspace.create(str(tmp_path / "w"), num_buckets=1).storage.uri)
+    run.start(3, 2)
+    run.close()
+    while run.state()["status"] == "running":
+        time.sleep(0.01)
+    assert run.state()["status"] == "failed"
+
+
 def test_its_program_is_the_benchmark() -> None:
-    program = benchmark._START.format(path=["here"], num_texts=3, num_files=2)
+    program = benchmark._START.format(path=["here"], limit_s=600, num_texts=3, num_files=2)
     compile(program, "program", "exec")
-    assert "os.nice(19)" in program and program.endswith("main(3, 2)")
+    assert "os.nice(19); signal.alarm(600);" in program and program.endswith("main(3, 2)")
 
 
 def test_it_needs_an_admins_key(tmp_path: Path) -> None:
