@@ -245,7 +245,7 @@ class Service:
             "engine": self.args.engine,
             "encoders": describe_encoders(served.release),
             "models": describe_models(served.release),
-            "has_images": served.release.images is not None,
+            "has_images": served.release.manifest.matrix.images is not None,
         }
 
     def readiness(self) -> dict[str, Any]:
