@@ -21,9 +21,8 @@ __all__ = ["fast_router", "router"]
 
 fast_router = APIRouter(route_class=FastRoute, tags=["answers"])
 router = APIRouter(route_class=ApiRoute, tags=["answers"])
-_LIKED_BYTES: Final = (
-    32  # of an item of a request, at least: `Service.read` has long lists converted beside the event loop
-)
+# Of an item of a request, at least: `Service.read` has long lists converted beside the event loop.
+_LIKED_BYTES: Final = 32
 _COLUMNS: Final[dict[str, Any]] = {"schema": {"type": "string", "format": "binary"}}
 
 
