@@ -5,7 +5,7 @@ Left out are the rules about equal individuals, restrictions, cardinalities and 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -44,15 +44,25 @@ def including_subclasses(values: Sequence[str], below: Mapping[str, Sequence[str
 
 def subclasses_with(known: Subclasses, added: Sequence[tuple[str, str]]) -> Subclasses:
     """The hierarchy of attributes' values after more axioms: pairs of a class and one above it, each `attribute=value`."""
-    pairs = {
+    known_above = _sets_above(
         (f"{attribute}={value}", f"{attribute}={wider}")
         for attribute, values_below in known.items()
         for wider, below in values_below.items()
         for value in below
-    }
-    pairs.update(added)
-    nodes = _Nodes({name for pair in pairs for name in pair})
-    return _subclasses(nodes, transitive(nodes.count, "rdfs:subClassOf", nodes.codes_of(sorted(pairs))))
+    )
+    added_above = _sets_above(added)
+    pairs: list[tuple[str, str]] = []
+    for below in {*known_above, *added_above}:
+        reached = set(known_above.get(below, ()))
+        waiting = [below, *reached]
+        while waiting:  # what is known is followed to its end already: only what was added leads on
+            for wider in added_above.get(waiting.pop(), ()):
+                if wider not in reached:
+                    new = {wider, *known_above.get(wider, ())} - reached
+                    reached |= new
+                    waiting += new
+        pairs += ((below, wider) for wider in reached)
+    return _subclasses(pairs)
 
 
 def infer(ontology: Ontology, relations: pa.Table) -> Inference:
@@ -88,7 +98,8 @@ def infer(ontology: Ontology, relations: pa.Table) -> Inference:
         predicates = pa.repeat(pa.scalar(name, pa.string()), len(made_by))
         columns = [nodes.names(subjects[is_shown]), predicates, nodes.names(objects[is_shown]), made_by]
         tables.append(pa.table(columns, schema=INFERRED_SCHEMA))
-    return Inference(pa.concat_tables(tables), _subclasses(nodes, known[owl.SUBCLASS_OF][0]))
+    narrow, wide = (nodes.names(ends).to_pylist() for ends in np.divmod(known[owl.SUBCLASS_OF][0], nodes.count))
+    return Inference(pa.concat_tables(tables), _subclasses(zip(narrow, wide, strict=True)))
 
 
 class _Nodes:
@@ -187,11 +198,18 @@ def _check_disjoint(nodes: _Nodes, ontology: Ontology, type_codes: np.ndarray) -
         )
 
 
-def _subclasses(nodes: _Nodes, subclass_codes: np.ndarray) -> Subclasses:
-    """The classes below others, as values of one attribute."""
+def _sets_above(pairs: Iterable[tuple[str, str]]) -> dict[str, set[str]]:
+    """The classes above each, of pairs of a class and one above it."""
+    above: dict[str, set[str]] = {}
+    for below, wider in pairs:
+        above.setdefault(below, set()).add(wider)
+    return above
+
+
+def _subclasses(pairs: Iterable[tuple[str, str]]) -> Subclasses:
+    """The classes below others, as values of one attribute, from all pairs of a class and one above it."""
     values_below: dict[str, dict[str, list[str]]] = {}
-    narrow, wide = (nodes.names(ends).to_pylist() for ends in np.divmod(subclass_codes, nodes.count))
-    for below, above in sorted(zip(narrow, wide, strict=True)):
+    for below, above in sorted(pairs):
         (attribute, _, value), (other, _, wider) = below.partition("="), above.partition("=")
         if attribute == other and value != wider and value and wider:
             values_below.setdefault(attribute, {}).setdefault(wider, []).append(value)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from itertools import pairwise
 from urllib.parse import quote, unquote
 
 import numpy as np
@@ -15,7 +17,7 @@ from semrec.contracts import RELATIONS_SCHEMA
 from semrec.errors import InputError
 from semrec.graph import closure
 from semrec.graph.graph import build_graph
-from semrec.graph.inference import Inference, infer
+from semrec.graph.inference import Inference, infer, subclasses_with
 from semrec.graph.ontology import Ontology
 from semrec.graph.triples import node_triples
 
@@ -105,6 +107,23 @@ def test_values_of_an_attribute_form_a_hierarchy() -> None:
     axioms_of = {tuple(row.values())[:3]: row["axiom"] for row in found.relations.to_pylist()}
     assert axioms_of["saw", "genre", "genre=Dark"] == "owl:hasValue"
     assert axioms_of["genre=Slasher", owl.SUBCLASS_OF, "genre=Dark"] == "rdfs:subClassOf"
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_axioms_that_are_added_give_the_hierarchy_of_all(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    pairs = [(f"genre={one}", f"genre={other}") for one, other in rng.integers(0, 12, (14, 2)).tolist()]
+    axioms: list[Triple] = [(below, owl.SUBCLASS_OF, wider) for below, wider in pairs]
+    assert subclasses_with(inferred(axioms[:8]).subclasses, pairs[8:]) == inferred(axioms).subclasses
+
+
+def test_a_long_chain_of_added_axioms_is_searched_in_time() -> None:
+    names, start_s = [f"genre={n:03d}" for n in range(401)], time.process_time()
+    chain = subclasses_with({}, list(pairwise(names)))
+    grown = subclasses_with(chain, [("genre=400", "genre=above"), ("genre=below", "genre=000")])
+    assert time.process_time() - start_s < 3
+    assert sum(map(len, chain["genre"].values())) == 400 * 401 / 2
+    assert len(grown["genre"]["above"]) == 402 and len(grown["genre"]["000"]) == 1
 
 
 PROPERTIES: list[Triple] = [
