@@ -76,6 +76,8 @@ class RelationChanges:
 
     def without_changed(self, relations: pa.Table) -> pa.Table:
         """Returns the stored relations, RELATIONS_SCHEMA, that were not changed."""
+        if not len(self.triples):
+            return relations
         return relations.filter(pc.invert(pc.is_in(_triples_of(relations), value_set=self.triples)))
 
 

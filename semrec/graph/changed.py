@@ -189,7 +189,8 @@ def _predicates(
     used = {name for name, stays in zip(names, is_used.tolist(), strict=True) if stays}
     after = tuple(sorted({*used, *(predicate for _, predicate, _ in facts)}, key=str.encode))
     check_predicates(after)
-    codes = np.array([after.index(name) if name in used else 0 for name in names], np.uint16)
+    place_of = {name: place for place, name in enumerate(after)}
+    codes = np.array([place_of[name] if name in used else 0 for name in names], np.uint16)
     return after, np.concatenate([codes, codes + np.uint16(len(after))])
 
 

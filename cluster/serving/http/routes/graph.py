@@ -81,5 +81,5 @@ async def post_relations(body: RelationsBody, service: TheService, token: Change
     What follows from them by sub-properties, equivalent, inverse and symmetric ones follows at once, by other axioms with the
     next release. What an item's attributes or the ontology say is not deleted here.
     """
-    batch = await service.change_relations(body.changes(), token)
+    batch = await service.change_relations(await asyncio.to_thread(body.changes), token)
     return {"num_changed": batch.num_rows, "sequence": batch.last}
