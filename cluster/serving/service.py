@@ -307,9 +307,12 @@ class Service:
         self.recorder.close()
 
     async def _prepare(self, filters: Filters, snapshot: Snapshot) -> None:
-        """Has filters that did not come lately compiled beside the thread that ranks: many over a large catalogue take long."""
+        """Has filters that did not come lately compiled beside the thread that ranks: many over a large catalogue take long.
+
+        So does looking up what changed relations put below the values that are asked for.
+        """
         served, overlay = snapshot.served, snapshot.overlay
-        if not served.is_prepared(filters, overlay):
+        if (filters.any_of and overlay.relations) or not served.is_prepared(filters, overlay):
             await asyncio.get_running_loop().run_in_executor(self._readers, served.prepare, filters, overlay)
 
     async def _published(self, query: UserQuery, serializer: Serializer) -> Response:

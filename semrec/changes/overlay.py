@@ -138,11 +138,13 @@ class OverlayView:
     Never altered: a later state is another view. What is derived is made on first use and kept, so a view that many
     answers share costs each of them nothing. The live items, in ascending item_id as the matrix has them, are those
     that are not deleted and have a vector. `relations` are those that changed since, which have a sequence of their own.
+    Views with one `items_key` have the same items: it is the key of a cache of what is made of items alone.
     """
 
     sequence: int
     changes: Mapping[str, ItemChange]
     relations: RelationsView = NO_RELATIONS
+    items_key: object = field(default_factory=object, repr=False)
 
     @classmethod
     def empty(cls, sequence: int = 0) -> OverlayView:
@@ -164,13 +166,15 @@ class OverlayView:
 
     def with_relations(self, relations: RelationsView) -> OverlayView:
         """Returns this view with other changes of relations."""
-        return OverlayView(self.sequence, self.changes, relations)
+        return OverlayView(self.sequence, self.changes, relations, self.items_key)
 
     def after(self, applied: int) -> OverlayView:
         """Returns this view over a release that holds every item change up to sequence `applied`."""
         if applied <= 0:
             return self
         later = {item_id: change for item_id, change in self.changes.items() if change.sequence > applied}
+        if len(later) == len(self.changes) and self.sequence >= applied:
+            return self  # what others made of this view holds on
         return OverlayView(max(self.sequence, applied), MappingProxyType(later), self.relations)
 
     def __bool__(self) -> bool:

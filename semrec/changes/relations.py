@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -20,6 +21,7 @@ from semrec.data.rejects import RejectedRows, RowBlock
 from semrec.data.relations import relations_of
 from semrec.errors import InputError
 from semrec.graph.triples import TripleChange
+from semrec.owl import SUBCLASS_OF
 
 __all__ = [
     "NO_RELATIONS",
@@ -52,19 +54,21 @@ class RelationChange:
 def checked_relations(changes: Sequence[Mapping[str, Any]]) -> list[RelationChange]:
     """Returns changes as an import would store them: mappings with the fields of RelationChange, blanks stripped.
 
-    Raises InputError for the first that an import would reject, with the import's own reason.
+    Raises InputError for the first that an import would reject, with its place from 0 and the import's own reason.
     """
     names = (*RELATION_CHANGES_SCHEMA.names[:3], "weight")
     columns = {name: [change.get(name, 1.0) for change in changes] for name in names}
     columns[IS_LITERAL] = pa.array([bool(change.get("is_literal")) for change in changes], pa.bool_())
-    block = RowBlock("(relations)", columns, len(changes), None, lambda row: "")
+    block = RowBlock("(relations)", columns, len(changes), np.arange(len(changes)), lambda row: "")
     rejected = RejectedRows()
     try:
         rows = relations_of(block, ColumnMap(weight="weight"), stats=rejected).to_pylist()
     except UnicodeEncodeError:  # a lone surrogate, which JSON can spell
         raise _refused("bad UTF-8") from None
     if rejected.rows:
-        raise _refused(f"relation {rejected.rows[0].row}: {rejected.rows[0].reason} {rejected.rows[0].detail}"[:300])
+        first = rejected.rows[0]
+        triple = [changes[first.row].get(name) for name in names[:3]]
+        raise _refused(f"relation {first.row}: {first.reason} {first.detail} of {triple!r}"[:300])
     return [
         RelationChange(**row, deleted=bool(change.get("deleted"))) for row, change in zip(rows, changes, strict=True)
     ]
@@ -107,10 +111,19 @@ class RelationsView:
         if applied <= 0:
             return self
         later = {triple: change for triple, change in self.changes.items() if change.sequence > applied}
+        if len(later) == len(self.changes) and self.sequence >= applied:
+            return self  # what others made of this view holds on
         return replace(self, sequence=max(self.sequence, applied), changes=MappingProxyType(later))
 
     def __bool__(self) -> bool:
         return bool(self.changes)
+
+    @cached_property
+    def subclasses(self) -> tuple[tuple[str, str], ...]:
+        """The axioms of subclasses that were added, ascending: a class and one above it."""
+        changes = self.changes.values()
+        added = {(c.subject, c.triple[2]) for c in changes if c.predicate == SUBCLASS_OF and not c.deleted}
+        return tuple(sorted(added))
 
     def triples(self) -> list[TripleChange]:
         """The changes as a graph takes them, ascending."""

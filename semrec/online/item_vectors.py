@@ -40,11 +40,11 @@ class OnlineVectors:
     def __init__(self, release: Release, items: ItemTable) -> None:
         self._release_id, self._items, self._dimension = release.release_id, items, release.dimension
         self._components, self._stored = release.components, StoredRows(release.storage, release.manifest.matrix)
-        self._overlay_vectors: Lru[OverlayView, np.ndarray] = Lru(_KEPT_VIEWS, lambda _: 1)
+        self._overlay_vectors: Lru[object, np.ndarray] = Lru(_KEPT_VIEWS, lambda _: 1)
 
     def of_overlay(self, view: OverlayView) -> np.ndarray:
         """Vectors of the live items of a view, in its order: float32 [O, D]."""
-        return self._overlay_vectors.get(view, lambda: self._overlay_items(view))
+        return self._overlay_vectors.get(view.items_key, lambda: self._overlay_items(view))
 
     def of_items(self, item_ids: Sequence[str], overlay: OverlayView) -> np.ndarray:
         """Vectors of items as they now are: float32 [len(item_ids), D]. Raises MissingArtefactError for an unknown one."""

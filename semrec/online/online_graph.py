@@ -18,7 +18,6 @@ from semrec.graph.reasons import Reasons
 from semrec.graph.sparql import SparqlAnswer, SparqlLimits, SparqlStore
 from semrec.online.filters import Filters
 from semrec.online.lru import Lru
-from semrec.owl import SUBCLASS_OF
 from semrec.release.reader import Release
 
 __all__ = ["OnlineGraph"]
@@ -43,7 +42,7 @@ class OnlineGraph:
     def __init__(self, release: Release) -> None:
         self._release = release
         self._changed: Lru[RelationsView, _Changed] = Lru(_KEPT_VIEWS, lambda _: 1)
-        self._subclasses: Lru[RelationsView, Subclasses] = Lru(_KEPT_VIEWS, lambda _: 1)
+        self._subclasses: Lru[tuple[tuple[str, str], ...], Subclasses] = Lru(_KEPT_VIEWS, lambda _: 1)
 
     @cached_property
     def released(self) -> Graph:
@@ -64,14 +63,11 @@ class OnlineGraph:
 
     def filters(self, filters: Filters, view: RelationsView) -> Filters:
         """The filters with what relations that came since the release put below the values that are asked for."""
-        if not filters.any_of or not view or not self._release.manifest.settings.ontology:
+        added = view.subclasses if filters.any_of else ()
+        if not added or not self._release.manifest.settings.ontology:
             return filters
-        return filters.including(self._subclasses.get(view, lambda: self._subclasses_after(view)))
-
-    def _subclasses_after(self, view: RelationsView) -> Subclasses:
-        changes = view.changes.values()
-        added = [(c.subject, c.triple[2]) for c in changes if c.predicate == SUBCLASS_OF and not c.deleted]
-        return subclasses_with(self._release.subclasses, added) if added else {}
+        known = self._release.subclasses
+        return filters.including(self._subclasses.get(added, lambda: subclasses_with(known, added)))
 
     @cached_property
     def _released_reasons(self) -> Reasons:

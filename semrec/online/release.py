@@ -84,7 +84,7 @@ class OnlineRelease:
         if self.stop > self.start:
             self._make_engines(self._filters.item_words(flat))
         self._compiled: Lru[Filters, CompiledFilters] = Lru(_FILTER_BYTES, lambda compiled: compiled.num_bytes)
-        self._overlays: Lru[OverlayView, OverlayItems] = Lru(_KEPT_VIEWS, lambda _: 1)
+        self._overlays: Lru[object, OverlayItems] = Lru(_KEPT_VIEWS, lambda _: 1)
 
     @property
     def num_items(self) -> int:
@@ -121,16 +121,21 @@ class OnlineRelease:
             self._filters.check(filters, overlay.values)
 
     def prepare(self, filters: Filters, overlay: OverlayView) -> None:
-        """Does what `rank` would otherwise do with filters when they first come: passes over the catalogue, and the overlay."""
+        """Does what ranking would otherwise do with a request's filters when they first come: passes over what was added to
+        the hierarchy of values, the catalogue, and the overlay.
+        """
+        filters = self.relations.filters(filters, overlay.relations)
+        if self.is_prepared(filters, overlay):
+            return
         self._compile(filters)
         if overlay:
             self._overlay(overlay).left_out(filters)
 
     def is_prepared(self, filters: Filters, overlay: OverlayView) -> bool:
-        """Whether `prepare` would find nothing to do; so where others rank, or nothing is asked of items."""
+        """Whether filters that are ranked as they are find all done; so where others rank, or nothing is asked of items."""
         if not filters or self._engines is None:
             return True
-        changed = self._overlays.kept(overlay) if overlay else None
+        changed = self._overlays.kept(overlay.items_key) if overlay else None
         return filters in self._compiled and (not overlay or (changed is not None and changed.has_left_out(filters)))
 
     def num_excluded(self, rank_query: RankQuery, hits: Sequence[ScoredItem], overlay: OverlayView) -> int:
@@ -327,7 +332,7 @@ class OnlineRelease:
                 self.release.sources, self.popularity_I, self._engine, self._threads, self.release.word_index,
             )  # fmt: skip
 
-        return self._overlays.get(view, make)
+        return self._overlays.get(view.items_key, make)
 
     def _make_engines(self, filter_words: np.ndarray) -> None:
         """Makes an engine for each source by its name, and that of words, with the filters' clauses behind the release's."""

@@ -13,6 +13,7 @@ from serving_world import World, changed_items, make_world, publish_world, put, 
 from cluster.compute import InProcess
 from cluster.stages.release import build_release
 from semrec.changes.overlay import OverlayView
+from semrec.changes.relations import RelationChange
 from semrec.data import ColumnMap, import_table
 from semrec.errors import InputError, TooManyRejectedError
 from semrec.evaluation.dataset import read_dataset
@@ -24,6 +25,7 @@ from semrec.online.filters import Filters
 from semrec.online.relations import paths_between
 from semrec.online.release import OnlineRelease
 from semrec.online.users import rank_query_of
+from semrec.owl import SUBCLASS_OF
 from semrec.progress import NoProgress
 from semrec.release.reader import Release
 from semrec.settings import ReleaseSettings
@@ -105,6 +107,16 @@ def test_a_value_includes_all_below_it(world: World, served: OnlineRelease, aske
         if not asked and not is_changed:
             assert list(served.published(user).hits) == list(ranked.hits[: len(served.published(user).hits)])
     assert num_shown > 20
+
+
+def test_filters_are_prepared_as_they_are_ranked_and_stay_so_when_other_relations_change(served: OnlineRelease) -> None:
+    asked, view = Filters({"genre": frozenset(["Horror"])}), OverlayView.of([put("m1", np.ones(3, np.float32), {})])
+    below = RelationChange("genre=Comedy", SUBCLASS_OF, "genre=Horror", sequence=1)
+    view = view.with_relations(view.relations.with_changes([below]))
+    served.prepare(asked, view)
+    view = view.with_relations(view.relations.with_changes([RelationChange("n01", "near", "n02", sequence=2)]))
+    ranked = served.relations.filters(asked, view.relations)
+    assert ranked.any_of["genre"] == {"Horror", "Slasher", "Comedy"} and served.is_prepared(ranked, view)
 
 
 def test_what_can_be_asked_and_why_not(world: World, served: OnlineRelease) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from semrec.changes.overlay import OVERLAY_SCHEMA, ItemChange, OverlayView, change_table, changes_of, checked_item
+from semrec.changes.relations import RelationChange
 from semrec.changes.state import OverlayState, Update
 from semrec.data import ItemRow, import_items
 from semrec.errors import InputError
@@ -65,6 +67,19 @@ def test_a_release_that_folded_changes_has_its_overlay_begin_after_them() -> Non
     assert {name: c.deleted for name, c in view.after(2).changes.items()} == {"a": True}
     assert (view.after(3).sequence, len(view.after(3).changes)) == (3, 0)
     assert view.after(0) is view
+
+
+def test_changes_of_items_and_of_relations_leave_what_is_made_of_the_other(tmp_path: Path) -> None:
+    applied = LogPositions(items=1, relations=1)
+    state = OverlayState(Workspace.create(str(tmp_path / "w"), num_buckets=1).storage, applied)
+    state.apply(Update([put("a", sequence=2)], relations=[RelationChange("a", "near", "b", sequence=2)]))
+    first = state.view(applied)
+    state.apply(Update([put("b", sequence=3)]))
+    second = state.view(applied)
+    assert second.relations is first.relations and second.items_key != first.items_key
+    state.apply(Update(relations=[RelationChange("b", "near", "c", sequence=3)]))
+    third = state.view(applied)
+    assert third.items_key is second.items_key and len(third.relations.changes) == 2
 
 
 def test_vectors_of_another_encoder_or_size_are_told_and_replaced() -> None:
