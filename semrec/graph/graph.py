@@ -21,9 +21,9 @@ from semrec.graph.closure import PairRule
 from semrec.graph.triples import TRIPLE, node_triples
 from semrec.sorted_ids import SortedIds
 
-__all__ = ["INFERRED_SCHEMA", "Edge", "Graph", "build_graph", "check_predicates"]
+__all__ = ["INFERRED_SCHEMA", "MOST_PREDICATES", "Edge", "Graph", "build_graph", "check_predicates"]
 
-_MOST_PREDICATES: Final = 2**15
+MOST_PREDICATES: Final = 2**15
 #: Relations that follow from others: names of nodes, and the axiom that each follows by.
 INFERRED_SCHEMA: Final = pa.schema([(name, pa.string()) for name in (*TRIPLE, "axiom")])
 
@@ -170,12 +170,12 @@ def build_graph(
     )  # fmt: skip
 
 
-def check_predicates(names: Collection[str]) -> None:
-    """Raises InputError for more predicates than a graph can have."""
-    if len(names) > _MOST_PREDICATES:
+def check_predicates(names: Collection[str], *, most: int = MOST_PREDICATES) -> None:
+    """Raises InputError for more predicates than `most`: by default, than a graph can have."""
+    if len(names) > most:
         raise InputError(
             f"relations of {len(names):,} predicates",
-            expected=f"at most {_MOST_PREDICATES:,}",
+            expected=f"at most {most:,}",
             remedy="A predicate is a kind of relation (directed_by); ids and values belong into subject and object.",
         )
 

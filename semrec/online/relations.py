@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 from semrec.changes.overlay import OverlayView
 from semrec.changes.relations import RelationChange, checked_relations
 from semrec.errors import InputError, MissingArtefactError
 from semrec.graph.changed import stated_triples
-from semrec.graph.graph import check_predicates
+from semrec.graph.graph import MOST_PREDICATES, Graph, check_predicates
 from semrec.graph.reasons import Reasons, RelatedItem
 from semrec.graph.search import Path
 from semrec.graph.sparql import SparqlAnswer, SparqlLimits
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from semrec.online.release import OnlineRelease
 
 __all__ = ["answer_sparql", "checked_changes", "paths_between", "reasons_for", "related_items"]
+
+#: Changes are checked against what one replica knows: the other half is room for those that others check meanwhile.
+_MOST_PREDICATES: Final = MOST_PREDICATES // 2
 
 
 def reasons_for(
@@ -80,7 +83,7 @@ def checked_changes(
     MissingArtefactError for one of what is not stated.
     """
     checked, released, known = checked_relations(changes), served.relations.released, overlay.relations.changes
-    check_predicates({*released.predicates, *(triple[1] for triple in known), *(one.predicate for one in checked)})
+    _check_predicates(released, known, checked)
     deleted = [change.triple for change in checked if change.deleted]
     stated = stated_triples(released, deleted)
     for triple in deleted:
@@ -109,6 +112,15 @@ def _reasons(served: OnlineRelease, overlay: OverlayView) -> Reasons:
             remedy="semrec import csv --kind relations, or semrec config set release.relations_from NAME, then semrec run.",
         )
     return reasons
+
+
+def _check_predicates(
+    released: Graph, known: Iterable[tuple[str, str, str]], checked: Sequence[RelationChange]
+) -> None:
+    """Raises InputError for predicates that are new where there are many. Those that rules lead to count, too."""
+    names = {*released.predicates, *(rule.head for rule in released.rules), *(triple[1] for triple in known)}
+    if more := {change.predicate for change in checked if not change.deleted} - names:
+        check_predicates(names | more, most=_MOST_PREDICATES)
 
 
 def _names(path: Path) -> set[str]:

@@ -21,6 +21,7 @@ from semrec.changes.state import OverlayState, relation_log
 from semrec.data import ColumnMap, ItemRow, import_items, import_table
 from semrec.errors import InputError, MissingArtefactError
 from semrec.graph.sparql import SparqlLimits
+from semrec.online import relations as online_relations
 from semrec.online.relations import answer_sparql, checked_changes, paths_between, reasons_for, related_items
 from semrec.online.release import OnlineRelease
 from semrec.workspace.folder import Workspace
@@ -196,8 +197,23 @@ def test_relations_are_added_where_a_release_has_none(tmp_path: Path) -> None:
     ],
 )
 def test_what_an_import_would_refuse_is_refused(wrong: dict[str, Any], said: str) -> None:
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=said if said == "bad UTF-8" else f"relation 1: {said}"):
         checked_relations([CHANGES[0], wrong])
+
+
+def test_predicates_that_are_new_have_a_bound(
+    worlds: tuple[OnlineRelease, OverlayView, OnlineRelease], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, view, _ = worlds
+    known = {*first.relations.released.predicates, *(triple[1] for triple in view.relations.changes)}
+    headed = {rule.head for rule in first.relations.released.rules}
+    monkeypatch.setattr(online_relations, "_MOST_PREDICATES", len(known | headed) + 1)
+    new = [{"subject": "a", "predicate": predicate, "object": "b"} for predicate in ("new", "newer")]
+    assert checked_changes(first, new[:1], view)
+    with pytest.raises(InputError, match=f"{len(known | headed) + 2} predicates"):
+        checked_changes(first, new, view)
+    monkeypatch.setattr(online_relations, "_MOST_PREDICATES", 1)
+    assert checked_changes(first, CHANGES[1:], view)  # a release may have more of them
 
 
 def test_only_what_was_imported_or_added_is_deleted(
