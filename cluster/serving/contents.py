@@ -19,12 +19,19 @@ from cluster.serving.settings import ServeArgs
 from cluster.serving.watcher import ReleaseWatcher
 from semrec.errors import EncoderError, InputError
 from semrec.online.anonymous import ContentVector
-from semrec.online.process import ContentEncoders, Processed, ReceivedFile, nearest_query
+from semrec.online.process import (
+    MODALITIES_OF_FILES,
+    ContentEncoders,
+    Processed,
+    ReceivedFile,
+    modality_of,
+    nearest_query,
+)
 
 __all__ = ["Content", "ContentAnswer", "ContentProcessor"]
 
 _MAX_TEXTS: Final = 256  # of one piece of work
-_MAX_WAITING: Final = 64  # files, which are held in memory meanwhile
+_MAX_WAITING: Final = 64  # files of a modality, which are held in memory meanwhile
 
 
 @dataclass(frozen=True)
@@ -49,8 +56,9 @@ class ContentAnswer:
 
 
 class ContentProcessor:
-    """Embeds texts in a thread of their own, many at a time, and files in another, one by one. `live` has the text encoders.
+    """Embeds texts in a thread of their own, many at a time, and files of each modality in another, one by one.
 
+    `live` has the text encoders. What is like a content is found in a thread of its own, which waits for no long document.
     A URI's file has at most the bytes of a request and half of its seconds: then there is time for the others.
     """
 
@@ -60,9 +68,8 @@ class ContentProcessor:
         self._texts: Batcher[tuple[TextEncoder, str], np.ndarray] = Batcher(
             "texts", _text_vectors, max_batch=_MAX_TEXTS, max_waiting=args.max_waiting
         )
-        self._jobs: Batcher[Callable[[], Any], Any] = Batcher(
-            "contents", call_each, max_batch=1, max_waiting=_MAX_WAITING
-        )
+        self._files = {modality: _one_by_one(f"{modality}s") for modality in MODALITIES_OF_FILES}
+        self._lists = _one_by_one("contents")
 
     @property
     def num_waiting_texts(self) -> int:
@@ -88,7 +95,8 @@ class ContentProcessor:
         """
         if not isinstance(query, SearchQuery) or query.image is None:
             return None
-        image: ContentVector = await self._jobs.do(partial(self._encoders.image, snapshot.served.release, query.image))
+        embed = partial(self._encoders.image, snapshot.served.release, query.image)
+        image: ContentVector = await self._files["image"].do(embed)
         return image
 
     async def text_vector(self, snapshot: Snapshot, text: str) -> np.ndarray:
@@ -119,7 +127,8 @@ class ContentProcessor:
     def close(self) -> None:
         """Ends the threads."""
         self._texts.close()
-        self._jobs.close()
+        for batcher in (*self._files.values(), self._lists):
+            batcher.close()
         self._fetcher.close()
 
     def _has_text_encoder(self, snapshot: Snapshot) -> bool:
@@ -133,7 +142,7 @@ class ContentProcessor:
     async def _outcome(self, snapshot: Snapshot, content: Content, options: ListOptions) -> ContentAnswer | Exception:
         try:
             processed = await self._processed(snapshot, content)
-            answer: ContentAnswer = await self._jobs.do(partial(_nearest, snapshot, processed, options))
+            answer: ContentAnswer = await self._lists.do(partial(_nearest, snapshot, processed, options))
             return answer
         except Exception as error:
             return error
@@ -149,8 +158,12 @@ class ContentProcessor:
 
     async def _embedded(self, snapshot: Snapshot, file: ReceivedFile, num_thumbnails: int) -> Processed:
         process = partial(self._encoders.process, snapshot.served.release, file, num_thumbnails=num_thumbnails)
-        processed: Processed = await self._jobs.do(process)
+        processed: Processed = await self._files[modality_of(file.data)].do(process)
         return processed
+
+
+def _one_by_one(name: str) -> Batcher[Callable[[], Any], Any]:
+    return Batcher(name, call_each, max_batch=1, max_waiting=_MAX_WAITING)
 
 
 def _nearest(snapshot: Snapshot, processed: Processed, options: ListOptions) -> ContentAnswer:

@@ -26,6 +26,7 @@ from semrec.online.release import OnlineRelease
 from semrec.release.reader import Release
 
 __all__ = [
+    "MODALITIES_OF_FILES",
     "ContentEncoders",
     "Processed",
     "ReceivedFile",
@@ -36,6 +37,7 @@ __all__ = [
     "nearest_query",
 ]
 
+MODALITIES_OF_FILES: Final = ("image", "document")  # which `modality_of` tells apart
 #: How files of the formats begin that the encoder of images reads (`semrec.encoders.pixels`); all else is a document.
 _IMAGES: Final = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"II*\x00", b"MM\x00*")
 #: The same by two pieces, each behind its place: a text, too, may begin with BM.
@@ -119,11 +121,14 @@ def models_modality(release: Release, modality: str) -> str:
 
 
 class ContentEncoders:
-    """Embeds files with the encoders of the releases in use, each loaded when it is first needed. One thread at a time."""
+    """Embeds files with the encoders of the releases in use, each loaded when it is first needed.
+
+    Threads may share it; of each modality one file is embedded at a time.
+    """
 
     def __init__(self) -> None:
         self._loaded: Lru[tuple[str, str], Encoder] = Lru(_KEPT_ENCODERS, lambda _: 1)
-        self._one_at_a_time = threading.Lock()
+        self._locks = {modality: threading.Lock() for modality in MODALITIES_OF_FILES}
 
     def image(self, release: Release, data: bytes) -> ContentVector:
         """An image as the release's models take it. Raises InputError for another file and as `process` does."""
@@ -142,7 +147,7 @@ class ContentEncoders:
         """
         modality = modality_of(file.data)
         name = models_modality(release, modality)
-        with self._one_at_a_time, tempfile.TemporaryDirectory(prefix="semrec-content-") as folder:
+        with self._locks[modality], tempfile.TemporaryDirectory(prefix="semrec-content-") as folder:
             path = Path(folder) / f"content{PurePosixPath(file.name).suffix[:16]}"
             path.write_bytes(file.data)
             identity = recorded_encoders(release)[name]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -117,6 +119,27 @@ def test_images_that_cannot_be_searched_by_are_refused(replica: LocalReplica) ->
         (422, {}),
     ]:
         refused(replica.client.post("/v1/search", json=asked), status)
+
+
+def test_nobody_waits_for_another_ones_document(
+    replica: LocalReplica, image: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, others_done = Event(), Event()
+
+    def read(self: ContentEncoders, release: Release, file: ReceivedFile, **_: object) -> Processed:
+        begun.set()
+        assert others_done.wait(30)
+        return Processed("text", {}, WordEncoder().vector("a scan"))
+
+    monkeypatch.setattr(ContentEncoders, "process", read)
+    with ThreadPoolExecutor(1) as sender:
+        scan = sender.submit(process, replica, {"data": b64encode(b"%PDF-1.7").decode()})
+        assert begun.wait(30)
+        assert search(replica, image=PNG, k=4)[0] == "dense"
+        assert "answer" in process(replica, {"text": "blue stars"})[0]
+        assert not scan.done()
+        others_done.set()
+        assert "answer" in scan.result()[0]
 
 
 @pytest.mark.parametrize(
