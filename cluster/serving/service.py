@@ -172,7 +172,7 @@ class Service:
         item = await self.read(len(text), check)
         vector = await self._contents.text_vector(snapshot, item.text)
         change = ItemChange.put(item, vector, encoder_of(snapshot.served.release))
-        return await self._appender.append_items([change], token)
+        return await self._appender.append("items", [change], token)
 
     async def delete_item(self, item_id: str, token: BatchToken | None = None) -> Batch:
         """Deletes an item; on return it is in no answer. Raises MissingArtefactError for an unknown one."""
@@ -180,7 +180,7 @@ class Service:
             return batch  # the item is gone: done again, this would fail
         snapshot = self.snapshot()
         snapshot.served.item(item_id, snapshot.overlay)
-        return await self._appender.append_items([ItemChange.deletion(item_id)], token)
+        return await self._appender.append("items", [ItemChange.deletion(item_id)], token)
 
     async def add_events(
         self, events: Sequence[Mapping[str, Any]], token: BatchToken | None = None
@@ -207,7 +207,7 @@ class Service:
                 remedy="Correct what `errors` names.",
                 errors=refused,
             )
-        return known or await self._appender.append_events(checked.accepted, token), refused
+        return known or await self._appender.append("events", checked.accepted, token), refused
 
     async def change_relations(self, changes: Sequence[Mapping[str, Any]], token: BatchToken | None = None) -> Batch:
         """Adds and deletes relations (fields of RelationChange), all or none; on return they are in the answers.
@@ -219,7 +219,7 @@ class Service:
         self._check_count("relations", len(changes), self.args.events_per_request)
         snapshot = self.snapshot()
         checked = await self.search_relations(checked_changes, snapshot.served, changes, snapshot.overlay)
-        return await self._appender.append_relations(checked, token)
+        return await self._appender.append("relations", checked, token)
 
     async def search_relations(self, search: Callable[..., Found], *arguments: Any, **options: Any) -> Found:
         """Returns what a search in the relations finds. They take turns: one may take seconds, and holds nobody else up.

@@ -15,9 +15,6 @@ import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError
 
 from cluster.serving.changes.actor import overlay_actor
-from semrec.changes.events import Event
-from semrec.changes.overlay import ItemChange
-from semrec.changes.relations import RelationChange
 from semrec.changes.state import OverlayState
 from semrec.errors import NoWorkersError, SemrecError
 from semrec.workspace.log import Batch, BatchToken
@@ -38,39 +35,26 @@ class OverlayClient:
     def __init__(self, workspace_uri: str) -> None:
         self._uri, self._actor = workspace_uri, overlay_actor(workspace_uri)
 
-    async def append_items(self, changes: Sequence[ItemChange], token: BatchToken | None = None) -> Batch:
-        """Makes changes durable and known to every replica; on return they are in the answers.
+    async def append(self, log: str, rows: Sequence[Any], token: BatchToken | None = None) -> Batch:
+        """Makes rows durable and known to every replica; on return they are in the answers.
 
+        `log` is its name in `LogPositions`; the rows are as `checked_item`, `check_events` or `checked_relations` made sure.
         The batch is done once, however often the actor dies meanwhile; `token` makes that hold for a caller that asks
         again. Raises what the workspace raises, InputError for an empty batch and for a token of another change, and
         NoWorkersError when no actor answers for 30 seconds: the batch may then be durable or not, and asking again with the
         same token settles it.
         """
-        return await self._append("items", changes, token)
-
-    async def append_events(self, events: Sequence[Event], token: BatchToken | None = None) -> Batch:
-        """As `append_items`, for events that `check_events` accepted."""
-        return await self._append("events", events, token)
-
-    async def append_relations(self, changes: Sequence[RelationChange], token: BatchToken | None = None) -> Batch:
-        """As `append_items`, for relations that `checked_relations` returned."""
-        return await self._append("relations", changes, token)
+        batch: Batch = await self._ask("append", log, list(rows), token or BatchToken(uuid.uuid4().hex))
+        return batch
 
     async def known(self, log: str, token: BatchToken) -> Batch | None:
-        """The batch that is stored under a token in a log ("items", "events", "relations"), if it is remembered.
-
-        Raises as `append_items`.
-        """
+        """The batch that is stored under a token in a log, if it is remembered. Raises as `append`."""
         return await self._ask("known", log, token)
 
     async def describe(self) -> dict[str, Any]:
         """Where the actor lives (pid, node), the last sequence of each log, and how many replicas follow it."""
         description: dict[str, Any] = await self._actor.describe.remote()
         return description
-
-    async def _append(self, log: str, rows: Sequence[Any], token: BatchToken | None) -> Batch:
-        batch: Batch = await self._ask("append", log, list(rows), token or BatchToken(uuid.uuid4().hex))
-        return batch
 
     async def _ask(self, method: str, *arguments: Any) -> Any:
         deadline = time.monotonic() + _APPEND_S

@@ -18,9 +18,6 @@ from cluster.serving.service import Service
 from cluster.serving.settings import ServeArgs
 from cluster.serving.stats import Statistics
 from cluster.serving.watcher import ReleaseWatcher
-from semrec.changes.events import Event
-from semrec.changes.overlay import ItemChange
-from semrec.changes.relations import RelationChange
 from semrec.errors import InputError
 from semrec.online.release import OnlineRelease
 from semrec.online.telemetry import AnswerLog, user_key
@@ -50,14 +47,8 @@ class LocalAppender:
         self._uri, self._live = uri, live
         self._actor: OverlayActor | None = None
 
-    async def append_items(self, changes: Sequence[ItemChange], token: BatchToken | None = None) -> Batch:
-        return self._told(await self._get().append("items", list(changes), token))
-
-    async def append_events(self, events: Sequence[Event], token: BatchToken | None = None) -> Batch:
-        return self._told(await self._get().append("events", list(events), token))
-
-    async def append_relations(self, changes: Sequence[RelationChange], token: BatchToken | None = None) -> Batch:
-        return self._told(await self._get().append("relations", list(changes), token))
+    async def append(self, log: str, rows: Sequence[Any], token: BatchToken | None = None) -> Batch:
+        return self._told(await self._get().append(log, list(rows), token))
 
     async def known(self, log: str, token: BatchToken) -> Batch | None:
         return await self._get().known(log, token)

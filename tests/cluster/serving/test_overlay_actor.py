@@ -101,11 +101,11 @@ def test_what_is_acknowledged_is_in_every_replicas_view(uri: str, follow: Any) -
 
     async def main() -> None:
         client = OverlayClient(uri)
-        await client.append_items([put("first")])
+        await client.append("items", [put("first")])
         durations = []
         for n in range(20):
             started_s = time.monotonic()
-            batch = await client.append_items([put(f"i{n}", n, 1), ItemChange.deletion("gone")])
+            batch = await client.append("items", [put(f"i{n}", n, 1), ItemChange.deletion("gone")])
             durations.append(time.monotonic() - started_s)
             assert (batch.first, batch.last) == (2 * n + 2, 2 * n + 3)
             for state in replicas:  # no waiting: the acknowledgement did that
@@ -113,13 +113,13 @@ def test_what_is_acknowledged_is_in_every_replicas_view(uri: str, follow: Any) -
                 assert view.sequence == batch.last and view.changes[f"i{n}"].vector.tolist() == [n, 1]
                 assert view.changes["gone"].deleted
         assert sorted(durations)[10] < 0.4  # nobody was late
-        await client.append_items([ItemChange.deletion("i3")])
+        await client.append("items", [ItemChange.deletion("i3")])
         assert all("i3" not in state.view(NOTHING).ids for state in replicas)
-        batch = await client.append_events([Event("u", "i4", 1.0, 5), Event("new", "i5", 2.0, 6)])
+        batch = await client.append("events", [Event("u", "i4", 1.0, 5), Event("new", "i5", 2.0, 6)])
         assert (batch.first, batch.last) == (1, 2)
         assert all(state.recent.of("new") == (Event("new", "i5", 2.0, 6, 2),) for state in replicas)
         relation = RelationChange("i4", "near", "i5")
-        batch = await client.append_relations([relation, replace(relation, deleted=True)], BatchToken("near"))
+        batch = await client.append("relations", [relation, replace(relation, deleted=True)], BatchToken("near"))
         assert await client.known("relations", BatchToken("near")) == replace(batch, repeated=True)
         for state in replicas:
             assert state.view(NOTHING).relations.changes[relation.triple] == replace(relation, deleted=True, sequence=2)
@@ -130,7 +130,7 @@ def test_what_is_acknowledged_is_in_every_replicas_view(uri: str, follow: Any) -
 def test_callers_at_once_share_segments_and_each_gets_its_own_numbers(uri: str) -> None:
     async def main() -> None:
         client = OverlayClient(uri)
-        batches = await asyncio.gather(*[client.append_events([Event(f"u{n}", "i", 1.0, n)]) for n in range(200)])
+        batches = await asyncio.gather(*[client.append("events", [Event(f"u{n}", "i", 1.0, n)]) for n in range(200)])
         assert sorted(batch.first for batch in batches) == list(range(1, 201))
         for n in (0, 57, 199):
             (event,) = OverlayState(Storage(uri), NOTHING).recent.of(f"u{n}")
@@ -143,12 +143,12 @@ def test_callers_at_once_share_segments_and_each_gets_its_own_numbers(uri: str) 
 def test_a_repeated_token_is_done_once_also_by_the_next_actor(uri: str) -> None:
     async def main() -> None:
         client = OverlayClient(uri)
-        first = await client.append_items([put("a")], BatchToken("mine"))
-        again = await client.append_items([put("a")], BatchToken("mine"))
+        first = await client.append("items", [put("a")], BatchToken("mine"))
+        again = await client.append("items", [put("a")], BatchToken("mine"))
         os.kill((await client.describe())["pid"], signal.SIGKILL)
-        later = await client.append_items([put("a")], BatchToken("mine"))
+        later = await client.append("items", [put("a")], BatchToken("mine"))
         assert [(b.first, b.repeated) for b in (first, again, later)] == [(1, False), (1, True), (1, True)]
-        assert (await client.append_items([put("b")])).first == 2
+        assert (await client.append("items", [put("b")])).first == 2
 
     asyncio.run(main())
 
@@ -163,8 +163,8 @@ def test_kills_in_the_middle_of_appends_lose_and_double_nothing(uri: str, follow
         n = 0
         while not done.is_set():
             item_id = f"{writer}-{n}"
-            batch = await client.append_items([put(item_id), put(item_id, n, 1)])
-            await client.append_events([Event(f"u{writer}", item_id, 1.0, n)])
+            batch = await client.append("items", [put(item_id), put(item_id, n, 1)])
+            await client.append("events", [Event(f"u{writer}", item_id, 1.0, n)])
             acknowledged.append((batch.first, batch.last, item_id))
             n += 1
 
@@ -196,7 +196,7 @@ def test_kills_in_the_middle_of_appends_lose_and_double_nothing(uri: str, follow
 
 def test_a_replica_that_starts_later_or_lags_behind_reads_the_segments(uri: str, follow: Any) -> None:
     async def main() -> None:
-        await OverlayClient(uri).append_items([put("a"), put("b")])
+        await OverlayClient(uri).append("items", [put("a"), put("b")])
 
     asyncio.run(main())
     os.kill(ask(uri, "describe")["pid"], signal.SIGKILL)
@@ -214,7 +214,7 @@ def test_a_replica_that_does_not_take_over_is_waited_for_once(uri: str, follow: 
         client, durations = OverlayClient(uri), []
         for n in range(3):
             started_s = time.monotonic()
-            await client.append_items([put(f"i{n}")])
+            await client.append("items", [put(f"i{n}")])
             durations.append(time.monotonic() - started_s)
         return durations
 
@@ -232,7 +232,7 @@ def test_a_replica_whose_hook_fails_goes_on(uri: str, follow: Any) -> None:
 
     async def main() -> None:
         for n in range(2):
-            await OverlayClient(uri).append_items([put(f"i{n}")])
+            await OverlayClient(uri).append("items", [put(f"i{n}")])
 
     asyncio.run(main())
     wait_until(lambda: state.view(NOTHING).ids == ("i0", "i1"))
@@ -243,11 +243,11 @@ def test_a_refusing_disk_and_an_empty_batch_are_told_as_they_are(uri: str) -> No
         client = OverlayClient(uri)
         (Path(uri) / "overlay").symlink_to("/proc")  # where nobody can make a file
         with pytest.raises(WorkspaceWriteError, match=r"cannot write overlay/segment-000000000001\.parquet"):
-            await client.append_items([put("a")], BatchToken("t"))
+            await client.append("items", [put("a")], BatchToken("t"))
         (Path(uri) / "overlay").unlink()
-        assert (await client.append_items([put("a")], BatchToken("t"))).first == 1
+        assert (await client.append("items", [put("a")], BatchToken("t"))).first == 1
         with pytest.raises(InputError, match="an empty batch"):
-            await client.append_items([])
+            await client.append("items", [])
 
     asyncio.run(main())
 
@@ -260,7 +260,7 @@ from semrec.changes.relations import RelationChange
 from semrec.changes.overlay import ItemChange
 ray.init(address=sys.argv[1], log_to_driver=False, namespace="another")
 change = ItemChange.put(ItemRow("from-a-driver", "t", "x"), np.ones(2, np.float32), "e")
-print(asyncio.run(OverlayClient(sys.argv[2]).append_items([change])).first, flush=True)
+print(asyncio.run(OverlayClient(sys.argv[2]).append("items", [change])).first, flush=True)
 import os; os.kill(os.getpid(), 9)
 """
 
@@ -290,7 +290,7 @@ def test_what_another_actor_wrote_is_heard_of(uri: str, follow: Any) -> None:
     wait_until(lambda: state.view(NOTHING).ids == ("theirs",))
 
     async def main() -> int:
-        return (await OverlayClient(uri).append_items([put("ours")])).first
+        return (await OverlayClient(uri).append("items", [put("ours")])).first
 
     assert asyncio.run(main()) == 2 and state.view(NOTHING).ids == ("ours", "theirs")
 
@@ -306,9 +306,9 @@ def test_a_damaged_segment_is_named_until_it_is_restored(uri: str) -> None:
     async def main() -> None:
         client = OverlayClient(uri)
         with pytest.raises(CorruptArtefactError, match=path):
-            await client.append_items([put("b")])
+            await client.append("items", [put("b")])
         storage.write_bytes(path, data)
-        assert (await client.append_items([put("b")])).first == 2
+        assert (await client.append("items", [put("b")])).first == 2
 
     asyncio.run(main())
 
@@ -327,8 +327,8 @@ def test_the_next_run_takes_everything_in_and_its_overlay_is_empty(uri: str, fol
 
     async def change() -> None:
         client = OverlayClient(uri)
-        await client.append_items([put("zz-new", *np.eye(384)[0]), ItemChange.deletion(deleted)])
-        await client.append_events([Event("u", "zz-new", 5.0, 2_000), Event("stranger", kept, 4.0, 3_000)])
+        await client.append("items", [put("zz-new", *np.eye(384)[0]), ItemChange.deletion(deleted)])
+        await client.append("events", [Event("u", "zz-new", 5.0, 2_000), Event("stranger", kept, 4.0, 3_000)])
 
     asyncio.run(change())
     second = run(workspace)
