@@ -150,7 +150,8 @@ class ContentProcessor:
     async def _processed(self, snapshot: Snapshot, content: Content) -> Processed:
         if content.text is not None:
             vector = await self.text_vector(snapshot, content.text)
-            return Processed("text", {"num_characters": len(content.text)}, vector)
+            about = partial(self._encoders.about_text, snapshot.served.release, content.text)
+            return Processed("text", await self._lists.do(about), vector)
         if content.file is not None:
             return await self._embedded(snapshot, content.file, content.num_thumbnails)
         async with self._fetcher.file(content.uri or "") as file:

@@ -5,7 +5,7 @@ Axes: N texts, B their bytes, W words, P primitives.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, NamedTuple
 
@@ -14,9 +14,8 @@ import pyarrow as pa
 
 from semrec.compiled import compiled
 from semrec.encoders.lexicon import PRIMITIVES, SKIPPED, START, Lexicon, letters_of_bytes
-from semrec.errors import InputError
 
-__all__ = ["MAX_EXPONENT", "count_primitives", "has_at_least", "signature_of", "signatures"]
+__all__ = ["MAX_EXPONENT", "count_primitives", "signatures"]
 
 #: Exponents of a signature: the ninth power of two as large would leave int64 (223,092,870 squared is 5e16).
 MAX_EXPONENT: Final = 2
@@ -59,27 +58,12 @@ def count_primitives(
 
 
 def signatures(counts_NP: np.ndarray) -> np.ndarray:
-    """The product of a prime for each primitive, int64 [N], to the power of its count, MAX_EXPONENT at most."""
+    """The product of a prime for each primitive, int64 [N], to the power of its count, MAX_EXPONENT at most.
+
+    A text has at least what another has exactly where its signature is divided by that of the other.
+    """
     products_N: np.ndarray = np.prod(_PRIMES ** np.minimum(counts_NP, MAX_EXPONENT).astype(np.int64), axis=1)
     return products_N
-
-
-def signature_of(wanted: Mapping[str, int]) -> int:
-    """The signature of primitive -> count. Raises InputError for another primitive, or a count beyond MAX_EXPONENT."""
-    for primitive, count in wanted.items():
-        if primitive not in PRIMITIVES or not 0 <= count <= MAX_EXPONENT:
-            raise InputError(
-                f"{count} of primitive {primitive!r}",
-                expected=f"0 to {MAX_EXPONENT} of {', '.join(PRIMITIVES)}",
-                remedy="Correct it.",
-            )
-    return int(signatures(np.array([[wanted.get(primitive, 0) for primitive in PRIMITIVES]]))[0])
-
-
-def has_at_least(signatures_N: np.ndarray, wanted: Mapping[str, int]) -> np.ndarray:
-    """Which signatures have as many of each wanted primitive or more, bool [N]: those that its signature divides."""
-    divides_N: np.ndarray = signatures_N % signature_of(wanted) == 0
-    return divides_N
 
 
 @compiled

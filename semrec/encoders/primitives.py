@@ -91,10 +91,13 @@ class PrimitivesEncoder(Encoder):
         return device_name(self.device)
 
     def metadata(self, content: str, *, num_thumbnails: int = 0) -> dict[str, Any]:
-        """How many words are about each primitive, where any is, and the signature of these numbers."""
+        """How many words are about each primitive, where any is, and the signature of these numbers.
+
+        The signature is in decimal digits, since a number of JSON may lose the last of them.
+        """
         counts_1P = self._counts([content])
         found = {name: count for name, count in zip(PRIMITIVES, counts_1P[0].tolist(), strict=True) if count}
-        return {"primitives": found, "signature": int(signatures(counts_1P)[0])}
+        return {"primitives": found, "signature": str(signatures(counts_1P)[0])}
 
     def embed(self, contents: Sequence[str]) -> tuple[np.ndarray, list[tuple[int, str]]]:
         """Embeds texts; see `Encoder.embed`. The only reason is "empty text"."""

@@ -127,7 +127,7 @@ class ContentEncoders:
     """
 
     def __init__(self) -> None:
-        self._loaded: Lru[tuple[str, str], Encoder] = Lru(_KEPT_ENCODERS, lambda _: 1)
+        self._loaded: Lru[str, Encoder] = Lru(_KEPT_ENCODERS, lambda _: 1)
         self._locks = {modality: threading.Lock() for modality in MODALITIES_OF_FILES}
 
     def image(self, release: Release, data: bytes) -> ContentVector:
@@ -140,6 +140,17 @@ class ContentEncoders:
             )
         return content_vector(release, self.process(release, ReceivedFile(data)))
 
+    def about_text(self, release: Release, text: str) -> dict[str, Any]:
+        """What people are told of a text: its length, and what the release's encoders of texts say of it."""
+        about: dict[str, Any] = {"num_characters": len(text)}
+        for identity in recorded_encoders(release).values():
+            encoder = encoder_class(identity["kind"])
+            if (
+                encoder.modality == "text" and encoder.metadata is not Encoder.metadata
+            ):  # who says nothing is not loaded
+                about |= self._encoder(identity).metadata(text)
+        return about
+
     def process(self, release: Release, file: ReceivedFile, *, num_thumbnails: int = 0) -> Processed:
         """What a file is, with thumbnails of its first pages.
 
@@ -150,8 +161,7 @@ class ContentEncoders:
         with self._locks[modality], tempfile.TemporaryDirectory(prefix="semrec-content-") as folder:
             path = Path(folder) / f"content{PurePosixPath(file.name).suffix[:16]}"
             path.write_bytes(file.data)
-            identity = recorded_encoders(release)[name]
-            encoder = self._loaded.get((modality, str(identity)), lambda: load_recorded_encoder(identity))
+            encoder = self._encoder(recorded_encoders(release)[name])
             try:
                 metadata = encoder.metadata(str(path), num_thumbnails=num_thumbnails)
                 vectors_ND, rejected = encoder.embed([str(path)])
@@ -164,3 +174,6 @@ class ContentEncoders:
                     remedy="Send another.",
                 ) from None
         return Processed(modality, metadata, vectors_ND[0])
+
+    def _encoder(self, identity: Mapping[str, Any]) -> Encoder:
+        return self._loaded.get(str(identity), lambda: load_recorded_encoder(identity))

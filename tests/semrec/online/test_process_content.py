@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from semrec.encoders.image import ImageEncoder
+from semrec.encoders.primitives import PrimitivesEncoder
 from semrec.encoders.settings import EmbedSettings
 from semrec.errors import EncoderError, InputError
 from semrec.online.process import ContentEncoders, ReceivedFile, fetched, modality_of, models_modality
@@ -52,6 +53,15 @@ def test_a_release_says_which_modalities_it_has() -> None:
     with pytest.raises(EncoderError, match="no encoder of the modality image") as refused:
         models_modality(documents, "image")
     assert refused.value.expected == "document"
+
+
+def test_a_text_is_told_what_its_words_are_about() -> None:
+    chosen = EmbedSettings(kind="primitives", device="cpu")
+    primitives, words = PrimitivesEncoder.plan(chosen).to_json(), {"kind": "text", "model": "words", "dimension": 4}
+    about, text = ContentEncoders().about_text, "They decide to love."
+    assert about(release(words), text) == {"num_characters": 20}  # its encoder, which is nowhere, is not loaded
+    told = {"num_characters": 20, "primitives": {"DECIDE": 1, "FEEL": 1}, "signature": str(19 * 23)}
+    assert about(release(words, primitives=primitives), text) == about(release(primitives), text) == told
 
 
 def test_a_uri_into_this_machine_is_refused() -> None:
