@@ -60,7 +60,7 @@ def count_primitives(
 def signatures(counts_NP: np.ndarray) -> np.ndarray:
     """The product of a prime for each primitive, int64 [N], to the power of its count, MAX_EXPONENT at most.
 
-    A text has at least what another has exactly where its signature is divided by that of the other.
+    A signature is divided by another exactly where it has as much of each primitive, or more: the counts up to MAX_EXPONENT.
     """
     products_N: np.ndarray = np.prod(_PRIMES ** np.minimum(counts_NP, MAX_EXPONENT).astype(np.int64), axis=1)
     return products_N

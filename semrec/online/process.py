@@ -145,9 +145,8 @@ class ContentEncoders:
         about: dict[str, Any] = {"num_characters": len(text)}
         for identity in recorded_encoders(release).values():
             encoder = encoder_class(identity["kind"])
-            if (
-                encoder.modality == "text" and encoder.metadata is not Encoder.metadata
-            ):  # who says nothing is not loaded
+            says_something = encoder.metadata is not Encoder.metadata  # else it need not be loaded
+            if encoder.modality == "text" and says_something:
                 about |= self._encoder(identity).metadata(text)
         return about
 
