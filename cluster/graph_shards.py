@@ -7,6 +7,7 @@ A round sends each actor the nodes of its range whose cost has fallen, and gets 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,15 @@ import torch
 from semrec.graph.device import EdgeRows, costs_by_rows
 from semrec.graph.graph import Graph
 
-__all__ = ["GraphShards"]
+__all__ = ["GraphShards", "costs_by_shards"]
 
 #: Gives a graph, memory-mapped, and what a step over each of its edges costs, float64 [E].
 OpenGraph = Callable[[], tuple[Graph, np.ndarray]]
+
+
+def costs_by_shards(num_shards: int, graph: Graph, costs_E: np.ndarray) -> Callable[[Sequence[int]], np.ndarray]:
+    """Puts a graph into Ray's object store, and returns the search of its costs by actors, which end with Ray."""
+    return GraphShards(partial(ray.get, ray.put((graph, costs_E))), num_shards).costs
 
 
 class _ShardActor:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -133,12 +134,22 @@ def configurations(
 def graph(
     relations: Annotated[int, typer.Option(min=100, help="Relations of the generated graph.")] = 1_000_000,
     sources: Annotated[int, typer.Option(min=1, help="Nodes from which all others are searched.")] = 128,
+    shards: Annotated[int, typer.Option(min=0, help="Actors of a Ray of its own that also search, together.")] = 0,
     json: Json = None,
 ) -> None:
     """Searches in a graph per second beside scipy, and rustworkx and networkx where they are installed."""
     from semrec.bench.graph import bench_graph
 
-    rows = [asdict(row) for row in bench_graph(num_relations=relations, num_sources=sources)]
+    if shards:
+        from cluster.graph_shards import costs_by_shards
+        from cluster.local_ray import local_ray
+
+        with local_ray(num_cpus=shards, include_dashboard=False, log_to_driver=False):
+            more = {"shards": partial(costs_by_shards, shards)}
+            found = bench_graph(num_relations=relations, num_sources=sources, more_costs=more)
+    else:
+        found = bench_graph(num_relations=relations, num_sources=sources)
+    rows = [asdict(row) for row in found]
     show_rows(f"graph of {relations:,} relations", rows, json)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,7 +21,10 @@ from semrec.graph.search import PathSearch, distances, hub_costs
 
 __all__ = ["GraphBenchRow", "bench_graph"]
 
-_FEW_SOURCES: Final = {"networkx": 2, "tensors": 64}  # of what takes seconds for each
+#: Opens a graph, with what a step over each of its edges costs, for a search from sources: float64 [sources, nodes].
+OpenSearch = Callable[[Graph, np.ndarray], Callable[[list[int]], np.ndarray]]
+
+_FEW_SOURCES: Final = {"networkx": 2, "tensors": 64, "shards": 64}  # of what takes seconds for each
 
 
 @dataclass(frozen=True)
@@ -36,9 +39,11 @@ class GraphBenchRow:
     equal: bool  # the result is ours, to 12 digits of a cost
 
 
-def bench_graph(*, num_relations: int, num_sources: int, seed: int = 0) -> list[GraphBenchRow]:
+def bench_graph(
+    *, num_relations: int, num_sources: int, seed: int = 0, more_costs: Mapping[str, OpenSearch] | None = None
+) -> list[GraphBenchRow]:
     """Steps and costs from some sources to all nodes. Ours runs on all cores, as scipy's and networkx' cannot; "tensors" is
-    ours by torch, on a GPU where there is one.
+    ours by torch, on a GPU where there is one. `more_costs` are further searches for costs, by name.
 
     Entities have as many relations as Zipf's law gives them (exponent 1), items ten on average.
     """
@@ -68,6 +73,7 @@ def bench_graph(*, num_relations: int, num_sources: int, seed: int = 0) -> list[
                 "semrec": PathSearch(graph, costs_E).costs,
                 "tensors": lambda chosen: costs_on_device(graph, costs_E, chosen, device=device),
                 "scipy": lambda chosen: csgraph.dijkstra(weighted, indices=chosen),
+                **{by: open_search(graph, costs_E) for by, open_search in (more_costs or {}).items()},
             },
         ),
     ]

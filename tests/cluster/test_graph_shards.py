@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from functools import partial
 
 import generated_graph
 import numpy as np
@@ -12,8 +13,9 @@ import ray
 from generated_graph import graph_with_hubs
 from ray import cloudpickle
 
-from cluster.graph_shards import GraphShards
+from cluster.graph_shards import GraphShards, costs_by_shards
 from cluster.local_ray import start_ray
+from semrec.bench.graph import bench_graph
 from semrec.graph.graph import Graph
 from semrec.graph.search import PathSearch, hub_costs
 
@@ -42,3 +44,8 @@ def test_costs_are_those_of_one_graph() -> None:
         assert shards.costs(sources).tobytes() == PathSearch(graph, costs_E).costs(sources).tobytes()
     finally:
         shards.close()
+
+
+def test_the_bench_compares_shards_with_one_graph() -> None:
+    rows = bench_graph(num_relations=500, num_sources=2, more_costs={"shards": partial(costs_by_shards, 2)})
+    assert [row.equal for row in rows if row.by == "shards"] == [True]
