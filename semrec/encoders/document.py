@@ -17,6 +17,7 @@ from semrec.encoders.document_text import MAX_CHARS, MAX_PAGES, Document
 from semrec.encoders.ocr import ocr_name
 from semrec.encoders.settings import EmbedSettings
 from semrec.encoders.vectors import normalise_rows
+from semrec.errors import EncoderError
 from semrec.workspace.digests import fingerprint, sha256_hex
 
 __all__ = ["DocumentEncoder", "DocumentIdentity", "windows_of"]
@@ -96,6 +97,8 @@ class DocumentEncoder(Encoder):
     def load(
         cls, identity: DocumentIdentity, settings: EmbedSettings, *, num_threads: int | None = None
     ) -> DocumentEncoder:
+        if identity.ocr and ocr_name() != identity.ocr:
+            raise EncoderError(f"{ocr_name()} here", expected=identity.ocr, remedy="Install that version.")
         text = encoder_class("text").load(identity.text, settings, num_threads=num_threads)
         return cls(identity, text, num_readers=max(_READERS, num_threads or 0))
 

@@ -88,6 +88,9 @@ def test_what_reads_scans_is_part_of_the_identity(monkeypatch: pytest.MonkeyPatc
     assert DocumentEncoder.limits(reading.to_json()).items() > {"max_scanned_pages": 4, "max_cpu_s": 60}.items()
     loaded = load_recorded_encoder(whole_identity(reading.to_json()))
     assert loaded.identity.max_scanned_pages == 4
+    monkeypatch.setattr("semrec.encoders.ocr.version", lambda package: "8")
+    with pytest.raises(EncoderError, match="rapidocr_onnxruntime 8 here; expected rapidocr_onnxruntime 7"):
+        DocumentEncoder.load(reading, SETTINGS)
     monkeypatch.undo()
     monkeypatch.setattr("semrec.encoders.ocr._PACKAGE", "no-such-package")
     with pytest.raises(EncoderError, match="no-such-package, which reads scanned pages"):
