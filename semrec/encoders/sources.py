@@ -71,12 +71,15 @@ def weights_sha256(folder: Path) -> str:
     return digests["model.safetensors"] if list(digests) == ["model.safetensors"] else fingerprint(digests)
 
 
-def check_weights(holder: str, found: str, planned: str) -> None:
-    """Raises EncoderError, which says that `holder` has them, for weights of another SHA-256 than a run was planned with."""
+def check_weights(holder: str, found: str, planned: str, *, what: str = "weights") -> None:
+    """Raises EncoderError, which says that `holder` has them, for weights of another SHA-256 than a run was planned with.
+
+    `what` names the file's content where it is another than weights.
+    """
     if found != planned:
         raise EncoderError(
-            f"{holder} holds weights {found[:12]}...",
-            expected=f"weights {planned[:12]}..., with which the run was planned",
+            f"{holder} holds {what} {found[:12]}...",
+            expected=f"{what} {planned[:12]}..., with which the run was planned",
             remedy="Give every machine the same copy of the model.",
         )
 

@@ -12,6 +12,7 @@ import json
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
@@ -34,8 +35,8 @@ __all__ = ["StaticEncoder", "StaticIdentity"]
 
 _WEIGHTS: Final = "model.safetensors"
 _TOKENIZER: Final = "tokenizer.json"
-_EMBEDDINGS: Final = ("embeddings", "embedding.weight")  # as model2vec and as sentence-transformers name them
-_MOST_KNOWN_WORDS: Final = 1_000_000  # about 200 MB; then they are forgotten
+_MOST_KNOWN_BYTES: Final = 200_000_000  # of words whose token ids are kept; then they are forgotten
+_BYTES_OF_WORD: Final = 200  # about what its objects take, besides 4 bytes at most for each character and token id
 
 
 @dataclass(frozen=True)
@@ -79,12 +80,25 @@ class StaticEncoder(Encoder):
         check_weights(source.path, source.weights_sha256, identity.weights_sha256)
         self.identity, self._num_threads = identity, num_threads or 1
         self._vectors_VD = _token_vectors(source)
-        self._tokenizer: Tokenizer = Tokenizer.from_str((source.folder / _TOKENIZER).read_text(encoding="utf-8"))
+        path = source.folder / _TOKENIZER
+        rules = path.read_bytes()
+        check_weights(str(path), sha256_hex(rules), identity.tokenizer_sha256, what="a tokenizer")
+        try:
+            self._tokenizer: Tokenizer = Tokenizer.from_buffer(rules)
+        except ValueError as error:
+            raise _damaged(path, error, expected="a tokenizer") from error
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(identity.max_tokens)
-        self._words_stand_alone, unknown = _about_tokenizer(self._tokenizer)
-        self._unknown_id = -1 if unknown is None else self._tokenizer.token_to_id(unknown)
+        largest_id = max(self._tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
+        if largest_id >= len(self._vectors_VD):  # compiled code would read behind the vectors
+            raise EncoderError(
+                f"token {largest_id} of {identity.model}, which has {len(self._vectors_VD)} vectors",
+                expected="a vector for each token",
+                remedy="Distil the model again.",
+            )
+        self._words_stand_alone, self._unknown_id = _about_tokenizer(self._tokenizer)
         self._ids_of_word: dict[str, np.ndarray] = {}
+        self._known_bytes = 0
 
     @classmethod
     def plan(cls, settings: EmbedSettings, *, device_kind: DeviceKind | None = None) -> StaticIdentity:
@@ -142,48 +156,69 @@ class StaticEncoder(Encoder):
 
     def _tokens(self, words: list[str]) -> tuple[np.ndarray, np.ndarray]:
         """The token ids of distinct words, int32 [T], and where each word's begin, int64 [W + 1]."""
-        if not self._words_stand_alone or len(self._ids_of_word) > _MOST_KNOWN_WORDS:
-            self._ids_of_word.clear()
         known = self._ids_of_word
         new = [word for word in words if word not in known]
         for word, encoding in zip(new, self._tokenizer.encode_batch_fast(new, add_special_tokens=False), strict=True):
             known[word] = np.array(encoding.ids, np.int32)
+            self._known_bytes += _BYTES_OF_WORD + 4 * (len(word) + len(encoding.ids))
         of_words = [known[word] for word in words]
+        if not self._words_stand_alone or self._known_bytes > _MOST_KNOWN_BYTES:
+            self._ids_of_word, self._known_bytes = {}, 0
         starts = np.concatenate([[0], np.cumsum([len(ids) for ids in of_words], dtype=np.int64)])
         return starts, np.concatenate([np.zeros(0, np.int32), *of_words])
 
 
 def _token_vectors(source: ModelSource) -> np.ndarray:
-    """The vector of each token, float32 [V, D]. Raises EncoderError for a model that is not static."""
+    """The vector of each token, float32 [V, D]. Raises EncoderError for a model that is not static, or damaged."""
+    from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
     path = source.folder / _WEIGHTS
-    stored = load_file(path) if path.exists() and (source.folder / _TOKENIZER).exists() else {}
-    vectors_VD = next((stored[name] for name in _EMBEDDINGS if name in stored), None)
+    try:
+        stored = load_file(path) if path.exists() and (source.folder / _TOKENIZER).exists() else {}
+        vectors_VD = _unfold(stored) if "embeddings" in stored else None
+    except (SafetensorError, IndexError, ValueError) as error:
+        raise _damaged(path, error, expected="a vector for each token") from error
     if vectors_VD is None:
         raise EncoderError(
             f"{source.name} is no static model",
             expected=f"a vector for each token in {_WEIGHTS}, and {_TOKENIZER}, in {source.path}",
             remedy="Make one with `semrec distill`, or set encoder.kind to text.",
         )
-    vectors_VD = vectors_VD.astype(np.float32)
+    return vectors_VD
+
+
+def _unfold(stored: Mapping[str, np.ndarray]) -> np.ndarray:
+    """The vectors by token, of arrays as model2vec 0.10 stores them. Raises ValueError or IndexError for other shapes."""
+    vectors_VD = stored["embeddings"].astype(np.float32)
     if "mapping" in stored:  # tokens share vectors
         vectors_VD = vectors_VD[stored["mapping"]]
+    if vectors_VD.ndim != 2:
+        raise ValueError(f"embeddings of {vectors_VD.ndim} axes")
     if "weights" in stored:
         vectors_VD = vectors_VD * stored["weights"].astype(np.float32)[:, None]
     return np.ascontiguousarray(vectors_VD)
 
 
-def _about_tokenizer(tokenizer: Tokenizer) -> tuple[bool, str | None]:
-    """Whether the tokens of a text are those of its words between blanks, one after the other; and the unknown token.
+def _damaged(path: Path, error: Exception, *, expected: str) -> EncoderError:
+    return EncoderError(
+        f"{path} is damaged: {error}", expected=expected, remedy="Distil the model again, or copy it again."
+    )
 
-    It is known of BERT's rules, by which a blank ends a word and nothing else depends on it.
+
+def _about_tokenizer(tokenizer: Tokenizer) -> tuple[bool, int]:
+    """Whether the tokens of a text are those of its words between blanks, one after the other; and the unknown token's id.
+
+    The first is known of BERT's rules, by which a blank ends a word and nothing else depends on it. The id is -1 where
+    there is no unknown token.
     """
     rules = json.loads(tokenizer.to_str())
     kinds = [(rules.get(name) or {}).get("type") for name in ("normalizer", "pre_tokenizer", "model")]
     has_blank = any(" " in token["content"] for token in rules.get("added_tokens", ()))
     is_known = kinds == ["BertNormalizer", "BertPreTokenizer", "WordPiece"] and not has_blank
-    return is_known, rules["model"].get("unk_token")
+    name = rules["model"].get("unk_token")
+    unknown_id = tokenizer.token_to_id(name) if name else rules["model"].get("unk_id")  # Unigram has the id alone
+    return is_known, -1 if unknown_id is None else unknown_id
 
 
 @compiled

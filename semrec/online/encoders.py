@@ -41,16 +41,19 @@ def whole_identity(identity: Mapping[str, Any]) -> dict[str, Any]:
 def load_recorded_encoder(identity: Mapping[str, Any], *, model: str | None = None) -> Encoder:
     """Loads the encoder of a whole identity that a release recorded, for this machine's device and what callers bring.
 
-    `model` says where to find one that is a local folder. Raises EncoderError where it is another model.
+    `model` says where to find one that is a local folder. Raises EncoderError where a file of it has another SHA-256.
     """
     encoder = encoder_class(identity["kind"])
     named = {"model": model} if model else {}
     settings = embed_settings({"kind": identity["kind"], **encoder.settings_of(identity), **named})
     planned = encoder.plan(settings)
-    if whole_identity(planned.to_json())["weights_sha256"] != identity["weights_sha256"]:
+    here = whole_identity(planned.to_json())
+    digests = {name: digest for name, digest in identity.items() if name.endswith("_sha256")}
+    other = [name for name, digest in digests.items() if here.get(name) != digest]
+    if other:
         raise EncoderError(
-            f"the model {identity['model']!r} here has other weights than the release's",
-            expected=f"SHA-256 {identity['weights_sha256']}",
+            f"the model {identity['model']!r} here has other {' and '.join(map(_of_digest, other))} than the release's",
+            expected=", ".join(f"{_of_digest(name)} of SHA-256 {digests[name]}" for name in other),
             remedy="Install the model that the catalogue was embedded with.",
         )
     return encoder.load(encoder.for_callers(planned), settings)
@@ -66,6 +69,10 @@ def describe_models(release: Release) -> list[dict[str, Any]]:
         }
         for component in release.components.components
     ]
+
+
+def _of_digest(name: str) -> str:
+    return name.removesuffix("_sha256")
 
 
 def _described(identity: dict[str, Any]) -> dict[str, Any]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pytest
 from encoder_contract import EncoderContract
+from safetensors.numpy import save
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from cluster.bench.static import bench_static
@@ -36,9 +37,11 @@ TEXTS = [
 ]
 
 
-def write_static(folder: Path, *, pre_tokenizer: object | None = None, **stored: np.ndarray) -> Path:
-    """A static model of random vectors with a small vocabulary of word pieces."""
-    tokenizer = Tokenizer(models.WordPiece({piece: n for n, piece in enumerate(PIECES)}, unk_token="[UNK]"))
+def write_static(
+    folder: Path, *, model: object | None = None, pre_tokenizer: object | None = None, **stored: np.ndarray
+) -> Path:
+    """A static model of random vectors with a small vocabulary, of word pieces unless `model` says another."""
+    tokenizer = Tokenizer(model or models.WordPiece({piece: n for n, piece in enumerate(PIECES)}, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer()
     tokenizer.pre_tokenizer = pre_tokenizer or pre_tokenizers.BertPreTokenizer()
     vectors = np.random.default_rng(1).standard_normal((len(PIECES), 8)).astype(np.float32)
@@ -72,9 +75,17 @@ class TestStaticEncoder(EncoderContract):
         assert type(encoder).settings_of(encoder.identity.to_json()) == {"model": "m", "max_tokens": 256}
 
 
-@pytest.mark.parametrize("has_weights", [False, True])
-def test_vectors_are_model2vecs(tmp_path: Path, has_weights: bool) -> None:
-    stored = {"weights": np.arange(len(PIECES), dtype=np.float32)} if has_weights else {}
+@pytest.mark.parametrize(
+    "stored",
+    [
+        {},
+        {"weights": np.arange(len(PIECES), dtype=np.float32)},
+        {"model": models.Unigram([(piece, -1.0) for piece in PIECES], unk_id=1)},
+        {"model": models.WordLevel({piece: n for n, piece in enumerate(PIECES)}, unk_token="[UNK]")},
+    ],
+    ids=["word pieces", "weights", "Unigram", "words"],
+)
+def test_vectors_are_model2vecs(tmp_path: Path, stored: dict[str, Any]) -> None:
     folder = write_static(tmp_path / "m", **stored)
     theirs = model2vec.StaticModel.from_pretrained(folder, force_download=False).encode(TEXTS)
     ours, rejected = encoder_of(folder).embed(TEXTS)
@@ -100,9 +111,11 @@ def test_reasons_say_what_a_text_lacks(folder: Path) -> None:
 def test_forgotten_words_are_tokenised_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     encoder = encoder_of(folder)
     before, _ = encoder.embed(TEXTS)
-    monkeypatch.setattr("semrec.encoders.static._MOST_KNOWN_WORDS", 2)
+    assert encoder._known_bytes > 200 * len(encoder._ids_of_word) > 0
+    monkeypatch.setattr("semrec.encoders.static._MOST_KNOWN_BYTES", 100_000)
+    encoder.embed(["q" * 25_000])
+    assert (encoder._ids_of_word, encoder._known_bytes) == ({}, 0)
     assert encoder.embed(TEXTS)[0].tobytes() == before.tobytes()
-    assert len(encoder._ids_of_word) < 20
 
 
 def test_words_of_a_search_have_the_same_vectors(folder: Path) -> None:
@@ -112,6 +125,8 @@ def test_words_of_a_search_have_the_same_vectors(folder: Path) -> None:
     assert online.vectors(TEXTS[:2]).tobytes() == encoder.embed(TEXTS[:2])[0].tobytes()
     with pytest.raises(EncoderError, match="other weights"):
         OnlineEncoder({**encoder.identity.to_json(), "weights_sha256": "0" * 64}, model=str(folder)).vector("a letter")
+    with pytest.raises(EncoderError, match="other tokenizer than the release's"):
+        OnlineEncoder({**encoder.identity.to_json(), "tokenizer_sha256": "0" * 64}, model=str(folder)).vector("sea")
 
 
 def test_a_search_finds_the_model_where_the_settings_say(folder: Path, tmp_path: Path) -> None:
@@ -129,6 +144,38 @@ def test_another_model_is_no_static_one(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"\x02\0\0\0\0\0\0\0{}")
     with pytest.raises(EncoderError, match="is no static model"):
         encoder_of(tmp_path)
+
+
+def test_each_token_has_a_vector(tmp_path: Path) -> None:
+    folder = write_static(tmp_path / "m")
+    Tokenizer(models.WordPiece({"a": 0, "zz": 500_000}, unk_token="a")).save(str(folder / "tokenizer.json"))
+    with pytest.raises(EncoderError, match="token 500000 of m, which has 15 vectors"):
+        encoder_of(folder)
+
+
+def test_a_worker_with_another_tokenizer_embeds_nothing(tmp_path: Path) -> None:
+    chosen = EmbedSettings(kind="static", model=str(write_static(tmp_path / "m")))
+    planned = StaticEncoder.plan(chosen)
+    write_static(tmp_path / "m", pre_tokenizer=pre_tokenizers.Whitespace())
+    with pytest.raises(EncoderError, match=r"tokenizer\.json holds a tokenizer"):
+        StaticEncoder.load(planned, chosen)
+
+
+@pytest.mark.parametrize(
+    ("file", "damaged"),
+    [
+        ("tokenizer.json", b"{"),
+        ("tokenizer.json", b"\xff"),
+        ("model.safetensors", b"\xff"),
+        ("model.safetensors", save({"embeddings": np.zeros(4, np.float32)})),
+        ("model.safetensors", save({"embeddings": np.zeros((4, 2), np.float32), "mapping": np.array([4])})),
+        ("model.safetensors", save({"embeddings": np.zeros((4, 2), np.float32), "weights": np.zeros(3)})),
+    ],
+)
+def test_damaged_files_are_named(tmp_path: Path, file: str, damaged: bytes) -> None:
+    (write_static(tmp_path / "m") / file).write_bytes(damaged)
+    with pytest.raises(EncoderError, match=f"{file} is damaged: "):
+        encoder_of(tmp_path / "m")
 
 
 def test_a_model_is_distilled_into_a_new_folder(tmp_path: Path) -> None:
