@@ -6,6 +6,7 @@ import ast
 import importlib.util
 import subprocess
 import sys
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -26,6 +27,11 @@ FILES = sorted(
     for path in (ROOT / package).rglob("*.py")
     if not path.stem.endswith(("_pb2", "_pb2_grpc"))  # generated
 )
+#: What no command and no service needs before something is asked of it. (markdown-it comes with rich.)
+OF_EXTRAS = (
+    "PIL", "efficientnet_lite_pytorch", "faiss", "lancedb", "matplotlib", "milvus_lite", "model2vec", "openvino",
+    "pymilvus", "pyoxigraph", "pypdfium2", "qdrant_client", "rapidocr_onnxruntime", "selectolax", "timm",
+)  # fmt: skip
 MODULES = [".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in FILES]
 
 
@@ -102,6 +108,7 @@ def test_what_is_computed_does_not_depend_on_the_environment() -> None:
 
 IMPORTED = """
 import importlib, sys, threading
+sys.modules.update(dict.fromkeys(ABSENT))
 before = set(threading.enumerate())
 for name in sys.argv[1:]:
     importlib.import_module(name)
@@ -121,8 +128,8 @@ def loaded_by(package: str) -> set[str]:
     return loaded_by_modules(*(name for name in MODULES if name.partition(".")[0] == package and importable(name)))
 
 
-def loaded_by_modules(*modules: str) -> set[str]:
-    command = [sys.executable, "-W", "ignore", "-c", IMPORTED, *modules]
+def loaded_by_modules(*modules: str, absent: Sequence[str] = ()) -> set[str]:
+    command = [sys.executable, "-W", "ignore", "-c", IMPORTED.replace("ABSENT", repr(absent)), *modules]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
     return set(done.stdout.splitlines()[-1].split())
@@ -135,6 +142,11 @@ def importable(module: str) -> bool:
     names = {alias.name for node in tops if isinstance(node, ast.Import) for alias in node.names}
     names |= {node.module or "" for node in tops if isinstance(node, ast.ImportFrom)}
     return all(importlib.util.find_spec(name.partition(".")[0]) for name in names)
+
+
+def test_commands_and_service_start_without_any_extra() -> None:
+    modules = [name for name in MODULES if name.startswith(("jobs.", "cluster.serving."))]
+    assert "cluster" in loaded_by_modules(*modules, absent=OF_EXTRAS)
 
 
 @pytest.mark.parametrize("package", PACKAGES)

@@ -6,8 +6,7 @@ import time
 from typing import Final
 
 from semrec.encoders.contents import ContentError, read_content
-from semrec.encoders.pixels import thumbnail_of
-from semrec.errors import MissingArtefactError
+from semrec.errors import EncoderError, MissingArtefactError
 from semrec.online.lru import Lru
 from semrec.online.release import OnlineRelease
 
@@ -30,7 +29,9 @@ class Posters:
         self._retry_at: dict[str, float] = {}  # URIs and hosts that failed, in monotonic seconds
 
     def poster(self, served: OnlineRelease, item_id: str) -> bytes:
-        """A JPEG of the image that an item of the release has. Raises MissingArtefactError where there is none to be had."""
+        """A JPEG of the image that an item of the release has. Raises MissingArtefactError where there is none to be had, and
+        EncoderError without Pillow.
+        """
         images, row = served.release.images, served.items.row_of.get(item_id)
         uri = None if images is None or row is None else images.of(row)
         poster = _FAILED if uri is None else self._made(served.release_id, row or 0, uri)
@@ -54,7 +55,7 @@ class Posters:
         if max(self._retry_at.get(failed, 0.0) for failed in (uri, host)) > began:
             raise ContentError("could not be read a moment ago", is_unread=True)
         try:
-            return thumbnail_of(read_content(uri, max_bytes=_MAX_BYTES), _MAX_SIDE)
+            return _thumbnail(read_content(uri, max_bytes=_MAX_BYTES))
         except ContentError as error:
             if not error.is_unread:
                 return _FAILED  # kept, so that it is not read over and over
@@ -66,3 +67,13 @@ class Posters:
         if len(self._retry_at) >= _MAX_FAILURES:
             self._retry_at.clear()
         self._retry_at[failed] = time.monotonic() + _RETRY_AFTER_S
+
+
+def _thumbnail(data: bytes) -> bytes:
+    try:
+        from semrec.encoders.pixels import thumbnail_of  # needs Pillow, which only who has images installs
+    except ImportError:
+        raise EncoderError(
+            "no Pillow, which makes pictures small", expected="it", remedy="pip install 'semrec[images]'"
+        ) from None
+    return thumbnail_of(data, _MAX_SIDE)

@@ -35,7 +35,10 @@ async def get_item(item_id: ItemId, service: TheService) -> dict[str, Any]:
 @router.get(
     "/v1/items/{item_id}/image",
     response_class=Response,
-    responses={200: {"content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}}, **problems(404)},
+    responses={
+        200: {"content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}},
+        **problems(404, 501),
+    },
 )
 async def get_image(item_id: ItemId, service: TheService) -> Response:
     """A small picture of an item, of the image that it was imported with."""
