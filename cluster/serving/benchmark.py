@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import logging
 import signal
@@ -12,7 +13,7 @@ import time
 from contextlib import ExitStack
 from typing import Any, Final
 
-from semrec.errors import MissingArtefactError
+from semrec.errors import EncoderError, MissingArtefactError
 from semrec.workspace.folder import Workspace
 from semrec.workspace.lease import Lease
 from semrec.workspace.storage import Storage
@@ -23,6 +24,7 @@ _log = logging.getLogger(__name__)
 _FOLDER: Final = "benchmarks"
 _REPORT: Final = f"{_FOLDER}/content.json"
 _LIMIT_S: Final = 600
+_LIBRARIES: Final = ("PIL", "efficientnet_lite_pytorch", "pypdfium2")
 #: The least of what runs on this machine: whoever is waited for comes first. It keeps its limit also when its replica is gone.
 _START: Final = (
     "import os, signal, sys; os.nice(19); signal.alarm({limit_s}); sys.path[:] = {path!r}; "
@@ -38,7 +40,14 @@ class Benchmark:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, num_texts: int, num_files: int) -> dict[str, Any]:
-        """Starts it, and returns its state. Raises RunBusyError while it runs."""
+        """Starts it, and returns its state. Raises RunBusyError while it runs, EncoderError without what reads files."""
+        missing = [library for library in _LIBRARIES if not importlib.util.find_spec(library)]
+        if missing:
+            raise EncoderError(
+                f"no {' and no '.join(missing)} here, which the benchmark of images and documents needs",
+                expected="the extras images and documents",
+                remedy="pip install 'semrec[images,documents]' where the service runs.",
+            )
         storage = Workspace.open(self._workspace).storage
         with ExitStack() as held:
             held.enter_context(Lease(storage, _FOLDER))

@@ -69,6 +69,12 @@ def test_what_fails_or_takes_too_long_says_so(replica: LocalReplica, monkeypatch
         assert state["status"] == "failed" and said in state["error"]
 
 
+def test_what_it_lacks_is_said_before_it_starts(replica: LocalReplica, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(benchmark, "_LIBRARIES", ("json", "no_such_library"))
+    answer = replica.client.post("/v1/benchmark", json={})
+    assert (answer.status_code, "no no_such_library here" in answer.json()["detail"]) == (501, True)
+
+
 def test_it_ends_with_its_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(benchmark, "_START", "import time; time.sleep(60)")
     run = benchmark.Benchmark(Workspace.create(str(tmp_path / "w"), num_buckets=1).storage.uri)

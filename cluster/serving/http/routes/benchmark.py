@@ -19,7 +19,7 @@ __all__ = ["router"]
 router = APIRouter(route_class=AdminRoute, tags=["operation"])
 
 
-@router.post("/v1/benchmark", response_model=schemas.BenchmarkState, status_code=202, responses=problems(409))
+@router.post("/v1/benchmark", response_model=schemas.BenchmarkState, status_code=202, responses=problems(409, 501))
 async def start_benchmark(body: BenchmarkBody, service: TheService) -> dict[str, Any]:
     """Start the benchmark of contents.
 
