@@ -50,7 +50,8 @@ def count_primitives(
     def count(part: int) -> None:
         rows = slice(bounds[part], bounds[part + 1])
         starts = encoded.offsets[rows.start : rows.stop + 1]
-        _count(encoded.bytes_B, starts, letters_of_bytes(), table.next_SA, table.primitive_S, counts_NP[rows])
+        trie = table.next_SA, table.primitive_S, START
+        _count(encoded.bytes_B, starts, letters_of_bytes(), SKIPPED, *trie, counts_NP[rows])
 
     with ThreadPoolExecutor(num_threads) as threads:
         list(threads.map(count, range(num_threads)))
@@ -67,22 +68,22 @@ def signatures(counts_NP: np.ndarray) -> np.ndarray:
 
 
 @compiled
-def _count(bytes_B, offsets, letters, next_SA, primitive_S, counts_NP):  # type: ignore[no-untyped-def]
+def _count(bytes_B, offsets, letters, skipped, next_SA, primitive_S, start, counts_NP):  # type: ignore[no-untyped-def]
     """Adds to column 1 + p of each text; words about none are column 0, with what stands between two separators."""
     for n in range(len(offsets) - 1):
-        state, about, before = START, 0, 0
+        state, about, before = start, 0, 0
         for b in range(offsets[n], offsets[n + 1]):
             byte = np.int64(bytes_B[b])
             letter = np.int64(letters[before * 256 + byte])
             before = byte
-            if letter == SKIPPED:
+            if letter == skipped:
                 continue
             state = np.int64(next_SA[state, letter])
             if primitive_S[state]:
                 about = np.int64(primitive_S[state])
             if letter == 0:
                 counts_NP[n, about] += 1
-                state, about = START, 0
+                state, about = start, 0
         state = np.int64(next_SA[state, 0])
         counts_NP[n, primitive_S[state] if primitive_S[state] else about] += 1
 
