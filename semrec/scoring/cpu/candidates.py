@@ -289,8 +289,10 @@ def _score_slots(slots, buffers, vectors):  # type: ignore[no-untyped-def]
     high, low = np.uintp(vectors.high_ID.ctypes.data), np.uintp(vectors.low_ID.ctypes.data)
     queries = np.uintp(vectors.queries_QD.ctypes.data)
     item_D = np.empty(dimension, np.float64)
-    item, widened_row = np.uintp(item_D.ctypes.data), np.int64(-1)
+    widened_row = np.int64(-1)
     for i in range(len(slots)):
+        # Asked for in each round: numba frees an array behind its last use, whoever still has its address.
+        item = np.uintp(item_D.ctypes.data)
         if i + _PREFETCHED_ROWS < len(slots):
             ahead = slots[i + _PREFETCHED_ROWS]
             offset = np.uintp(np.int64(buffers.row_QN[ahead // capacity, ahead % capacity]) * row_bytes)
