@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from semrec.changes.latest import changes_after, with_latest
 from semrec.changes.relations import NO_RELATIONS, RelationsView
 from semrec.contracts import ATTRIBUTES_TYPE
 from semrec.data.rejects import RejectedRow, RejectedRows
@@ -156,13 +157,9 @@ class OverlayView:
 
     def with_changes(self, changes: Iterable[ItemChange]) -> OverlayView:
         """Returns this view after more changes, in any order: of two of one item the one with the higher sequence counts."""
-        merged, sequence = dict(self.changes), self.sequence
-        for change in changes:
-            sequence = max(sequence, change.sequence)
-            known = merged.get(change.item_id)
-            if known is None or known.sequence <= change.sequence:
-                merged[change.item_id] = change
-        return OverlayView(sequence, MappingProxyType(merged), self.relations)
+        changes = list(changes)
+        sequence = max([self.sequence, *(change.sequence for change in changes)])
+        return OverlayView(sequence, with_latest(self.changes, changes, lambda c: c.item_id), self.relations)
 
     def with_relations(self, relations: RelationsView) -> OverlayView:
         """Returns this view with other changes of relations."""
@@ -170,12 +167,10 @@ class OverlayView:
 
     def after(self, applied: int) -> OverlayView:
         """Returns this view over a release that holds every item change up to sequence `applied`."""
-        if applied <= 0:
-            return self
-        later = {item_id: change for item_id, change in self.changes.items() if change.sequence > applied}
-        if len(later) == len(self.changes) and self.sequence >= applied:
+        later = changes_after(self.changes, applied)
+        if later is self.changes and self.sequence >= applied:
             return self  # what others made of this view holds on
-        return OverlayView(max(self.sequence, applied), MappingProxyType(later), self.relations)
+        return OverlayView(max(self.sequence, applied), later, self.relations)
 
     def __bool__(self) -> bool:
         return bool(self.changes)

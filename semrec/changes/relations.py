@@ -6,7 +6,7 @@ A relation is known by its triple as the graph has it: a literal's node is `pred
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any, Final
@@ -14,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
+from semrec.changes.latest import changes_after, with_latest
 from semrec.contracts import RELATION_CHANGES_SCHEMA
 from semrec.data.columns import ColumnMap
 from semrec.data.rdf import IS_LITERAL
@@ -98,22 +99,16 @@ class RelationsView:
 
     def with_changes(self, changes: Iterable[RelationChange]) -> RelationsView:
         """Returns this view after more changes, in any order: of two of one triple the one with the higher sequence counts."""
-        merged, sequence = dict(self.changes), self.sequence
-        for change in changes:
-            sequence = max(sequence, change.sequence)
-            known = merged.get(change.triple)
-            if known is None or known.sequence <= change.sequence:
-                merged[change.triple] = change
-        return RelationsView(sequence, MappingProxyType(merged))
+        changes = list(changes)
+        sequence = max([self.sequence, *(change.sequence for change in changes)])
+        return RelationsView(sequence, with_latest(self.changes, changes, lambda c: c.triple))
 
     def after(self, applied: int) -> RelationsView:
         """Returns this view over a release that holds every change up to sequence `applied`."""
-        if applied <= 0:
-            return self
-        later = {triple: change for triple, change in self.changes.items() if change.sequence > applied}
-        if len(later) == len(self.changes) and self.sequence >= applied:
+        later = changes_after(self.changes, applied)
+        if later is self.changes and self.sequence >= applied:
             return self  # what others made of this view holds on
-        return replace(self, sequence=max(self.sequence, applied), changes=MappingProxyType(later))
+        return RelationsView(max(self.sequence, applied), later)
 
     def __bool__(self) -> bool:
         return bool(self.changes)
