@@ -19,12 +19,13 @@ from cluster.serving.settings import ServeArgs
 from cluster.serving.stats import Statistics
 from cluster.serving.watcher import ReleaseWatcher
 from semrec.errors import InputError
+from semrec.online.answers import ScoredItem
 from semrec.online.release import OnlineRelease
 from semrec.online.telemetry import AnswerLog, user_key
 from semrec.workspace.log import Batch, BatchToken
 from semrec.workspace.storage import Storage
 
-__all__ = ["LocalReplica", "WordEncoder", "refused"]
+__all__ = ["LocalReplica", "WordEncoder", "bytes_of", "get", "listed", "post", "refused"]
 
 
 class WordEncoder:
@@ -112,3 +113,27 @@ def refused(response: Any, status: int) -> dict[str, Any]:
 def _open(storage: Storage, release_id: str, run_id: str) -> tuple[OnlineRelease, Ranker]:
     served = OnlineRelease(storage, release_id, run_id)
     return served, served.rank
+
+
+def get(replica: LocalReplica, path: str, status: int = 200, **params: Any) -> dict[str, Any]:
+    """The body of the answer to a GET, which has that status."""
+    response = replica.client.get(path, params=params)
+    assert response.status_code == status, response.text
+    return response.json()
+
+
+def post(replica: LocalReplica, path: str, body: Any, status: int = 200, **headers: str) -> dict[str, Any]:
+    """The body of the answer to a POST of JSON, which has that status."""
+    response = replica.client.post(path, json=body, headers=headers)
+    assert response.status_code == status, response.text
+    return response.json()
+
+
+def listed(answer: dict[str, Any]) -> list[tuple[str, bytes]]:
+    """The items of an answer, with the bytes of their scores."""
+    return [(item["item_id"], np.float32(item["score"]).tobytes()) for item in answer["items"]]
+
+
+def bytes_of(hits: Sequence[ScoredItem]) -> list[tuple[str, bytes]]:
+    """The same of the core's list."""
+    return [(hit.item_id, hit.score.tobytes()) for hit in hits]
