@@ -70,10 +70,6 @@ def serve_release(
     """
     started_s = time.monotonic()
     check_binding(args, listen.host, has_grpc=bool(listen.grpc_port))
-    if listen.tls_cert:
-        # Behind Serve's own proxy a replica with two engine threads was seen to die of a damaged heap within seconds of load,
-        # with one thread never; behind HAProxy neither. The cause is not known.
-        args = args.model_copy(update={"threads": 1})
     require_live(Workspace.open(args.workspace).storage)
     environment = serving_environment(haproxy=listen.tls_cert is None, cores=os.cpu_count() or 1)
     ray = open_compute(ComputeOptions(address=address))
