@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from semrec.compiled import compiled
 from semrec.errors import CorruptArtefactError
 
-__all__ = ["SortedIds"]
+__all__ = ["SortedIds", "offsets_and_data"]
 
 
 class SortedIds:
@@ -32,7 +32,7 @@ class SortedIds:
     @classmethod
     def of(cls, ids: pa.Array | pa.ChunkedArray) -> SortedIds:
         """Returns the ids of an Arrow column that is ascending and distinct, without nulls."""
-        return cls(*_offsets_and_data(ids))
+        return cls(*offsets_and_data(ids))
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -51,7 +51,7 @@ class SortedIds:
         encoded = _joined(ids).dictionary_encode()  # each distinct id is looked up once
         order = pc.sort_indices(encoded.dictionary)
         rows = np.empty(len(order), np.int64)
-        rows[order.to_numpy()] = _find(self.offsets, self.data, *_offsets_and_data(encoded.dictionary.take(order)))
+        rows[order.to_numpy()] = _find(self.offsets, self.data, *offsets_and_data(encoded.dictionary.take(order)))
         return rows[encoded.indices.to_numpy(zero_copy_only=False)]
 
     def take(self, rows: np.ndarray) -> pa.Array:
@@ -70,7 +70,7 @@ def _joined(ids: pa.Array | pa.ChunkedArray) -> pa.LargeStringArray:
     return pa.concat_arrays([chunk.cast(pa.large_string()) for chunk in plain] or [pa.array([], pa.large_string())])
 
 
-def _offsets_and_data(ids: pa.Array | pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
+def offsets_and_data(ids: pa.Array | pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
     """Returns the offsets, int64 from 0, and the bytes of a column of texts."""
     joined = _joined(ids)
     if not len(joined):

@@ -6,7 +6,6 @@ Axes: N texts, B their bytes, W words, P primitives.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -14,6 +13,8 @@ import pyarrow as pa
 
 from semrec.compiled import compiled
 from semrec.encoders.lexicon import PRIMITIVES, SKIPPED, START, Lexicon, letters_of_bytes
+from semrec.ranges import in_ranges
+from semrec.sorted_ids import offsets_and_data
 
 __all__ = ["MAX_EXPONENT", "count_primitives", "signatures"]
 
@@ -24,37 +25,30 @@ _BYTES_PER_CALL: Final = 16 << 20  # of a GPU, which holds some ten numbers of 8
 
 
 class _Bytes(NamedTuple):
-    """Texts in UTF-8, end to end: uint8 [B], and where each begins, int64 [N + 1]."""
+    """Where each text begins, int64 [N + 1], and the texts in UTF-8, end to end: uint8 [B]."""
 
-    bytes_B: np.ndarray
     offsets: np.ndarray
+    bytes_B: np.ndarray
 
     @classmethod
     def of_texts(cls, texts: Sequence[str]) -> _Bytes:
-        array = pa.array(texts, pa.large_string())
-        _, offsets, data = array.buffers()
-        starts = np.frombuffer(offsets, np.int64)[: len(texts) + 1] if len(texts) else np.zeros(1, np.int64)
-        return cls(np.frombuffer(data, np.uint8) if data else np.zeros(0, np.uint8), starts)
+        return cls(*offsets_and_data(pa.array(texts, pa.large_string())))
 
 
 def count_primitives(
     texts: Sequence[str], lexicon: Lexicon, *, device: str = "cpu", num_threads: int = 1
 ) -> np.ndarray:
     """How many words of each text are about each primitive, int32 [N, P]: the same on any device."""
-    encoded = _Bytes.of_texts(texts)
+    offsets, bytes_B = encoded = _Bytes.of_texts(texts)
     if device != "cpu":
         return _count_by_torch(encoded, lexicon, device)
     counts_NP, table = np.zeros((len(texts), 1 + len(PRIMITIVES)), np.int32), lexicon.table
-    bounds = np.linspace(0, len(texts), num_threads + 1).astype(np.int64)
+    trie = table.next_SA, table.primitive_S, START
 
-    def count(part: int) -> None:
-        rows = slice(bounds[part], bounds[part + 1])
-        starts = encoded.offsets[rows.start : rows.stop + 1]
-        trie = table.next_SA, table.primitive_S, START
-        _count(encoded.bytes_B, starts, letters_of_bytes(), SKIPPED, *trie, counts_NP[rows])
+    def count(start: int, stop: int) -> None:
+        _count(bytes_B, offsets[start : stop + 1], letters_of_bytes(), SKIPPED, *trie, counts_NP[start:stop])
 
-    with ThreadPoolExecutor(num_threads) as threads:
-        list(threads.map(count, range(num_threads)))
+    in_ranges(count, len(texts), num_threads)
     return counts_NP[:, 1:]
 
 
@@ -95,8 +89,9 @@ def _count_by_torch(encoded: _Bytes, lexicon: Lexicon, device: str) -> np.ndarra
     while first < len(offsets) - 1:
         last = int(np.searchsorted(offsets, offsets[first] + _BYTES_PER_CALL, side="right")) - 1
         last = max(first + 1, last)
-        some = _Bytes(encoded.bytes_B[offsets[first] : offsets[last]], offsets[first : last + 1] - offsets[first])
-        counts.append(_count_some_by_torch(some, lexicon, device))
+        starts = offsets[first : last + 1]
+        texts_of_call = _Bytes(starts - starts[0], encoded.bytes_B[starts[0] : starts[-1]])
+        counts.append(_count_some_by_torch(texts_of_call, lexicon, device))
         first = last
     return np.concatenate(counts)
 

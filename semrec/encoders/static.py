@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
@@ -24,8 +23,9 @@ from semrec.encoders.base import Encoder, folder_name
 from semrec.encoders.devices import DeviceKind
 from semrec.encoders.settings import EmbedSettings
 from semrec.encoders.sources import ModelSource, check_weights, resolve_model
-from semrec.encoders.vectors import finish_vectors
+from semrec.encoders.vectors import empty_texts, finish_vectors
 from semrec.errors import EncoderError
+from semrec.ranges import in_ranges
 from semrec.workspace.digests import fingerprint, sha256_hex
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ class StaticEncoder(Encoder):
     def embed(self, contents: Sequence[str]) -> tuple[np.ndarray, list[tuple[int, str]]]:
         """Embeds texts; see `Encoder.embed`. Reasons: "empty text", "no tokens", "zero vector", "non-finite vector"."""
         texts = pa.array(contents, pa.large_string())
-        rejected = {row: "empty text" for row, text in enumerate(contents) if not text or text.isspace()}
+        rejected = empty_texts(contents)
         words = (
             pc.split_pattern(texts, " ")
             if self._words_stand_alone
@@ -139,29 +139,27 @@ class StaticEncoder(Encoder):
         word_starts, word_M = words.offsets.to_numpy(), encoded.indices.to_numpy()
         sums_ND = np.zeros((len(contents), self.identity.dimension), np.float32)
         num_tokens_N = np.zeros(len(contents), np.int64)
-        bounds = np.linspace(0, len(contents), self._num_threads + 1).astype(np.int64)
 
-        def add(part: int) -> None:
-            rows = slice(bounds[part], bounds[part + 1])
+        def add(start: int, stop: int) -> None:
             _sum_tokens(
-                word_starts[rows.start : rows.stop + 1], word_M, token_starts, tokens_T, self._vectors_VD,
-                self.identity.max_tokens, self._unknown_id, sums_ND[rows], num_tokens_N[rows],
+                word_starts[start : stop + 1], word_M, token_starts, tokens_T, self._vectors_VD,
+                self.identity.max_tokens, self._unknown_id, sums_ND[start:stop], num_tokens_N[start:stop],
             )  # fmt: skip
 
-        with ThreadPoolExecutor(self._num_threads) as threads:
-            list(threads.map(add, range(self._num_threads)))
+        in_ranges(add, len(contents), self._num_threads)
         for row in np.flatnonzero(num_tokens_N == 0).tolist():
             rejected.setdefault(row, "no tokens")
         return finish_vectors(sums_ND, rejected)
 
     def _tokens(self, words: list[str]) -> tuple[np.ndarray, np.ndarray]:
         """The token ids of distinct words, int32 [T], and where each word's begin, int64 [W + 1]."""
-        known = self._ids_of_word
-        new = [word for word in words if word not in known]
-        for word, encoding in zip(new, self._tokenizer.encode_batch_fast(new, add_special_tokens=False), strict=True):
-            known[word] = np.array(encoding.ids, np.int32)
+        ids_of_word = self._ids_of_word
+        unknown_words = [word for word in words if word not in ids_of_word]
+        encodings = self._tokenizer.encode_batch_fast(unknown_words, add_special_tokens=False)
+        for word, encoding in zip(unknown_words, encodings, strict=True):
+            ids_of_word[word] = np.array(encoding.ids, np.int32)
             self._known_bytes += _BYTES_OF_WORD + 4 * (len(word) + len(encoding.ids))
-        of_words = [known[word] for word in words]
+        of_words = [ids_of_word[word] for word in words]
         if not self._words_stand_alone or self._known_bytes > _MOST_KNOWN_BYTES:
             self._ids_of_word, self._known_bytes = {}, 0
         starts = np.concatenate([[0], np.cumsum([len(ids) for ids in of_words], dtype=np.int64)])

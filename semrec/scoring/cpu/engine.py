@@ -12,12 +12,12 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cache
-from itertools import pairwise
 from typing import Final, TypeVar
 
 import numpy as np
 import torch
 
+from semrec.ranges import even_ranges
 from semrec.scoring.cpu import candidates, kernels
 from semrec.scoring.cpu.block import CpuBlock, PreparedQueries
 from semrec.scoring.cpu.items import CpuItems
@@ -212,23 +212,17 @@ class CpuEngine:
         """Even blocks of at most `max_queries`; a multiple of the threads, when there are queries enough."""
         threads = max(1, min(self.num_threads, num_queries // _MIN_QUERIES))
         num_blocks = -(-num_queries // (max_queries * threads)) * threads
-        return _even(num_queries, num_blocks)
+        return even_ranges(num_queries, num_blocks)
 
     def _ranges(self) -> list[Edges]:
         """Even ranges of whole tiles, one for each thread as far as the tiles go; an empty one when there are no items."""
         num_items, tile_items = self.shard.num_items, self._items.tile_items
         num_tiles = -(-num_items // tile_items)
-        ranges = _even(num_tiles, min(self.num_threads, num_tiles))
+        ranges = even_ranges(num_tiles, min(self.num_threads, num_tiles))
         return [(first * tile_items, min(last * tile_items, num_items)) for first, last in ranges] or [(0, 0)]
 
     def _in_threads(self, function: Callable[[Work], Result], work: Sequence[Work]) -> list[Result]:
         return list(_pool(self.num_threads).map(function, work))
-
-
-def _even(length: int, num_parts: int) -> list[Edges]:
-    """The edges of `num_parts` even parts, without the empty ones."""
-    edges = np.linspace(0, length, num_parts + 1).astype(int).tolist()
-    return [(start, stop) for start, stop in pairwise(edges) if start < stop]
 
 
 def _every(offsets: np.ndarray, rows: np.ndarray, step: int) -> tuple[np.ndarray, np.ndarray]:
