@@ -32,6 +32,7 @@ from semrec.machine import machine
 from semrec.scoring.cuda.block import Pairs, PassMode
 from semrec.scoring.cuda.engine import CudaEngine
 from semrec.scoring.cuda.items import DeviceShard
+from semrec.scoring.cuda.launches import DEPTH, GROUP
 from semrec.scoring.cuda.roofline import KernelProblem, formats_of, gpu_of, predict_passes
 from semrec.scoring.formats import get_format
 from semrec.scoring.formats.check import usable_formats
@@ -186,7 +187,7 @@ def _pass(items: DeviceShard, mode: PassMode, tile_queries: int, tile_items: int
         kernels.coarse_pass[(tiles * (sample.num_words * 32 // tile_items),)](
             coarse, items.coarse_ID, items.low_ID, ones, items.scale_I, zeros, zeros, zeros, sample.norm_W,
             sample.residual_W, words, sample.num_words, thresholds, maxima, reach, counts, sample.num_rows,
-            sample.num_words, tiles, 1, 1, D=items.padded, BQ=tile_queries, BI=tile_items, BD=64, G=32,
+            sample.num_words, tiles, 1, 1, D=items.padded, BQ=tile_queries, BI=tile_items, BD=DEPTH, G=GROUP,
             JOIN_HALVES=form.join_halves, INTEGER=form.integer, SCALED=form.scaled, MODE=int(mode),
             WITH_MAXIMA=mode != PassMode.COUNT, WIDEN=False, num_warps=8, num_stages=3,
         )  # fmt: skip

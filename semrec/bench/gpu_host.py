@@ -18,7 +18,7 @@ import torch
 
 from semrec.bench.workloads import VARIANTS, ScoringProblem
 from semrec.scoring.cuda.engine import CudaEngine
-from semrec.scoring.cuda.launches import Kernels, power_of_two
+from semrec.scoring.cuda.launches import BLOCK_QUERIES, Kernels, power_of_two
 from semrec.scoring.cuda.transfers import Transfers
 from semrec.scoring.formats import DEFAULT_FORMAT, CoarseFormat
 from semrec.scoring.types import ItemShard, Queries
@@ -144,11 +144,11 @@ def _call_ms(engine: CudaEngine, queries: Queries, k: int) -> tuple[float, float
     return (time.process_time() - started[0]) * 1e3, (time.perf_counter() - started[1]) * 1e3
 
 
-def _copy_ms(vectors_UD: np.ndarray, block: int = 8192) -> float:
+def _copy_ms(vectors_UD: np.ndarray) -> float:
     """Milliseconds of the processors for a copy of vectors, a block of them at a time into the same memory."""
-    out = np.empty((min(block, len(vectors_UD)), vectors_UD.shape[1]), np.float32)
+    out = np.empty((min(BLOCK_QUERIES, len(vectors_UD)), vectors_UD.shape[1]), np.float32)
     started_s = time.process_time()
-    for start in range(0, len(vectors_UD), block):
-        part = vectors_UD[start : start + block]
+    for start in range(0, len(vectors_UD), BLOCK_QUERIES):
+        part = vectors_UD[start : start + BLOCK_QUERIES]
         out[: len(part)] = part
     return (time.process_time() - started_s) * 1e3

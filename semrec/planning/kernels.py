@@ -33,7 +33,7 @@ def kernel_table(rows: Sequence[dict[str, Any]]) -> Table:
         table.add_column(what.replace(" ", "\n", 1), justify="right", no_wrap=True)
     table.add_column("product\nlimited by", no_wrap=True)
     for gpu, coarse in dict.fromkeys((row["gpu"], row["coarse"]) for row in rows):
-        found = {row["what"]: row for row in rows if (row["gpu"], row["coarse"]) == (gpu, coarse)}
-        milliseconds = [f"{found[what]['seconds'] * 1e3:,.2f}" for what in passes]
-        table.add_row(gpu, coarse, *milliseconds, found["product"]["limit"])
+        row_of_pass = {row["what"]: row for row in rows if (row["gpu"], row["coarse"]) == (gpu, coarse)}
+        milliseconds = [f"{row_of_pass[what]['seconds'] * 1e3:,.2f}" for what in passes]
+        table.add_row(gpu, coarse, *milliseconds, row_of_pass["product"]["limit"])
     return table

@@ -235,7 +235,9 @@ class TopK:
 
     @classmethod
     def concatenate(cls, blocks: list[TopK]) -> TopK:
-        """The results of consecutive blocks of queries as those of all of them."""
+        """The results of consecutive blocks of queries as those of all of them; a single one is not copied."""
+        if len(blocks) == 1:
+            return blocks[0]
         lengths = np.concatenate([np.zeros(0, np.int64), *(block.lengths for block in blocks)])
         return cls(
             _offsets(lengths),

@@ -19,7 +19,16 @@ from semrec.scoring.cuda.block import BlockTargets, ListedBlock, PendingBlock, S
 from semrec.scoring.cuda.graphs import MOST_SHAPES, Graphs, Recorded, record_cuda_graph
 from semrec.scoring.cuda.items import DeviceShard, gpu_form, padded_dimension, shard_bytes
 from semrec.scoring.cuda.keys import from_keys, to_keys
-from semrec.scoring.cuda.launches import DEPTH, SEEN_CHUNK, Kernels, Launches, load_kernels, power_of_two, sample_stride
+from semrec.scoring.cuda.launches import (
+    BLOCK_QUERIES,
+    DEPTH,
+    SEEN_CHUNK,
+    Kernels,
+    Launches,
+    load_kernels,
+    power_of_two,
+    sample_stride,
+)
 from semrec.scoring.cuda.results import DenseLists
 from semrec.scoring.cuda.transfers import Transfers
 from semrec.scoring.formats import DEFAULT_FORMAT, CoarseFormat, get_format
@@ -36,7 +45,6 @@ from semrec.scoring.types import (
 
 __all__ = ["CudaEngine"]
 
-_BLOCK_QUERIES: Final = 8192
 _GRAPHED_QUERIES: Final = 128  # for more, kernels take longer than their launches
 _GRAPHS_SHARE: Final = 16  # what recorded launches keep is at most a 16th of the memory for queries
 _LEAST_SEEN_ROOM: Final = 256
@@ -64,7 +72,7 @@ class CudaEngine:
         coarse: str | CoarseFormat = DEFAULT_FORMAT,
         device: str = "cuda",
         memory_fraction: float = 0.85,
-        block_queries: int = _BLOCK_QUERIES,
+        block_queries: int = BLOCK_QUERIES,
         max_candidates: int = _MAX_CANDIDATES,
         capacity_per_query: int | None = None,
         kernels: Kernels | None = None,
@@ -118,8 +126,7 @@ class CudaEngine:
                 in_flight = launched
             if in_flight is not None:
                 self._finish(in_flight)
-        found = [lists.top_k() for lists in results]
-        return found[0] if len(found) == 1 else TopK.concatenate(found)
+        return TopK.concatenate([lists.top_k() for lists in results])
 
     def count_before(self, queries: Queries, targets: Targets) -> np.ndarray:
         """See `Engine.count_before`."""
@@ -167,7 +174,8 @@ class CudaEngine:
         of_block = slice(first, first + block.num_queries)
         self._transfers.fetch(listed.rows_QK, lists.rows_QK[of_block, :width])
         self._transfers.fetch(listed.scores_QK, lists.scores_QK[of_block, :width])
-        host_3Q = self._fetched(block.is_finite_Q), self._fetched(pairs.count_Q), self._fetched(pairs.start_Q)
+        start_fetch = self._transfers.start_fetch
+        host_3Q = start_fetch(block.is_finite_Q), start_fetch(pairs.count_Q), start_fetch(pairs.start_Q)
         return PendingBlock(listed, lists, first_query, first, host_3Q, self._transfers.fetched())
 
     def _list(self, queries: SentQueries, k: int) -> ListedBlock:
@@ -176,7 +184,7 @@ class CudaEngine:
         block, whole, sample = run.prepare(queries), self._items.sampled(1), self._items.sampled(stride)
         words_QW, *of_sample = run.visible(queries, block.padded, [whole] if stride == 1 else [whole, sample])
         run.raise_thresholds(block, sample, run.find_maxima(block, sample, of_sample[0] if of_sample else words_QW), k)
-        maxima_QG = run.find_candidates(block, whole, words_QW, with_maxima=stride > 1)
+        maxima_QG = run.find_candidates(block, words_QW, with_maxima=stride > 1)
         if maxima_QG is not None:
             run.raise_thresholds(block, whole, maxima_QG, k)
         capacity, bits_QW = block.num_queries * self._capacity(k), words_QW[: block.num_queries]
@@ -213,12 +221,6 @@ class CudaEngine:
         lists.put(pending.first + queries, rows[None] + self.shard.first_row, scores[None], count_Q)
         lists.num_exhaustive += 1
 
-    def _fetched(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Starts a copy of a tensor into memory of the host."""
-        host = self._transfers.host(tuple(tensor.shape), tensor.dtype)
-        self._transfers.fetch(tensor, host)
-        return host
-
     def _no_lists(self, queries: Queries) -> TopK:
         check_queries(queries, 1, self.shard)
         return TopK(np.zeros(queries.num_queries + 1, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32))
@@ -233,7 +235,7 @@ class CudaEngine:
         keys_TQ = to_keys(np.pad(rows_QT.T, padding), score_TQ)
         counts_TQ = torch.zeros(score_TQ.shape, dtype=torch.int32, device=self._device)
         targets = BlockTargets(send(score_TQ), send(keys_TQ), counts_TQ)
-        words_NW = run.count_certain(block, whole, run.visible(sent, block.padded, [whole])[0], targets)
+        words_NW = run.count_certain(block, run.visible(sent, block.padded, [whole])[0], targets)
         pairs = run.collect(words_NW, self._max_candidates, rows_QT.size * self._capacity(1))
         key_N, count_N = targets.key_TQ.view(-1), counts_TQ.view(-1)
         run.score(pairs, block.vectors_QD, block.padded, key_N, count_N)

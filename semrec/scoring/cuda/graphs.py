@@ -39,7 +39,7 @@ class Graphs(Generic[Outputs]):
     def __init__(self, record: Callable[[Tensors, Callable[[Tensors], Outputs]], Recorded[Outputs]]) -> None:
         self._record, self._is_broken = record, False
         self._of_shape: dict[Hashable, Recorded[Outputs]] = {}
-        self._met: set[Hashable] = set()
+        self._shapes_seen: set[Hashable] = set()
         self.lock = threading.Lock()
 
     def run(self, shape: Hashable, inputs: Tensors, launch: Callable[[Tensors], Outputs]) -> Outputs:
@@ -47,8 +47,8 @@ class Graphs(Generic[Outputs]):
         recorded = self._of_shape.get(shape) or self._recorded(shape, inputs, launch)
         if recorded is None:
             return launch(inputs)
-        for ours, given in zip(recorded.inputs, inputs, strict=True):
-            ours.copy_(given, non_blocking=True)
+        for recorded_input, tensor in zip(recorded.inputs, inputs, strict=True):
+            recorded_input.copy_(tensor, non_blocking=True)
         recorded.replay()
         return recorded.outputs
 
@@ -56,8 +56,8 @@ class Graphs(Generic[Outputs]):
         self, shape: Hashable, inputs: Tensors, launch: Callable[[Tensors], Outputs]
     ) -> Recorded[Outputs] | None:
         """Records launches whose shape has come before; None where they are to be made one by one."""
-        if shape not in self._met or self._is_broken or len(self._of_shape) == MOST_SHAPES:
-            self._met.add(shape)
+        if shape not in self._shapes_seen or self._is_broken or len(self._of_shape) == MOST_SHAPES:
+            self._shapes_seen.add(shape)
             return None
         try:
             self._of_shape[shape] = self._record(tuple(tensor.clone() for tensor in inputs), launch)

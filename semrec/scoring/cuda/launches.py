@@ -17,8 +17,19 @@ from semrec.scoring.cuda.transfers import Transfers
 from semrec.scoring.formats.base import as_tensor
 from semrec.scoring.types import Queries
 
-__all__ = ["DEPTH", "GROUP", "SEEN_CHUNK", "Kernels", "Launches", "load_kernels", "power_of_two", "sample_stride"]
+__all__ = [
+    "BLOCK_QUERIES",
+    "DEPTH",
+    "GROUP",
+    "SEEN_CHUNK",
+    "Kernels",
+    "Launches",
+    "load_kernels",
+    "power_of_two",
+    "sample_stride",
+]
 
+BLOCK_QUERIES: Final = 8192  # that are computed together
 DEPTH: Final = 64  # dimensions that one turn of the product's loop takes
 _GROUPS_PER_RESULT: Final = 4
 _MAX_STRIDE: Final = 32
@@ -111,20 +122,17 @@ class Launches:
         self._coarse_pass(PassMode.MAXIMA, block, sample, visible_QW, maxima_QG=maxima_QG)
         return maxima_QG
 
-    def find_candidates(
-        self, block: Block, whole: SampledItems, words_QW: torch.Tensor, *, with_maxima: bool
-    ) -> torch.Tensor | None:
+    def find_candidates(self, block: Block, words_QW: torch.Tensor, *, with_maxima: bool) -> torch.Tensor | None:
         """Replaces the bits of visible rows by those of candidates; returns the largest scores of groups where asked for."""
         maxima_QG = torch.empty(words_QW.shape, dtype=torch.float32, device=self._device) if with_maxima else None
-        self._coarse_pass(PassMode.COLLECT, block, whole, words_QW, maxima_QG=maxima_QG)
+        self._coarse_pass(PassMode.COLLECT, block, self._items.sampled(1), words_QW, maxima_QG=maxima_QG)
         return maxima_QG
 
-    def count_certain(
-        self, block: Block, whole: SampledItems, visible_QW: torch.Tensor, targets: BlockTargets
-    ) -> torch.Tensor:
+    def count_certain(self, block: Block, visible_QW: torch.Tensor, targets: BlockTargets) -> torch.Tensor:
         """Adds to the targets' counts the rows that certainly stand before them; the bits of rows that may: int32 [T Q, W]."""
         num_targets = len(targets.score_TQ)
         candidates = torch.empty((num_targets, *visible_QW.shape), dtype=torch.int32, device=self._device)
+        whole = self._items.sampled(1)
         self._coarse_pass(PassMode.COUNT, block, whole, visible_QW, targets=targets, candidates=candidates)
         return candidates.view(-1, whole.num_words)
 

@@ -58,7 +58,7 @@ def kernel_fault(coarse: CoarseFormat, dimension: int, device: torch.device, ker
     words_QW = transfers.send(visible_QW.view(np.int32))
     for maxima_QG in (
         launches.find_maxima(block, whole, words_QW),
-        launches.find_candidates(block, whole, words_QW, with_maxima=True),
+        launches.find_candidates(block, words_QW, with_maxima=True),
     ):
         assert maxima_QG is not None
         scores_QG = transfers.fetch_now(maxima_QG)[:num_queries, :_NUM_GROUPS].astype(np.float64)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from semrec.errors import InputError
-from semrec.scoring.cuda.launches import GROUP, sample_stride
+from semrec.scoring.cuda.launches import BLOCK_QUERIES, GROUP, sample_stride
 from semrec.scoring.formats import get_format
 
 __all__ = ["GPUS", "Gpu", "KernelProblem", "Prediction", "formats_of", "gpu_of", "predict_passes", "predict_product"]
@@ -23,6 +23,7 @@ _TILE_INSTRUCTIONS: Final = 8 * (
 )  # of the eight warps of a 128 x 128 tile beside its product, as compiled for sm_90
 _RANK_INSTRUCTIONS: Final = 4  # for 32 comparisons of two keys
 _CONVERSIONS: Final = 16  # from float32 to float64, of a multiprocessor per clock
+_SEEN_ROWS: Final = 100  # of each user
 _CANDIDATES_PER_RESULT: Final = {"bfloat16": 1.6, "int8": 2.5}  # of generated clusters at K = 100
 
 
@@ -64,15 +65,14 @@ GPUS: Final = {
 
 @dataclass(frozen=True)
 class KernelProblem:
-    """A run of the engine: all users against all items, in blocks of queries. `seen` rows of each user are hidden."""
+    """A run of the engine: all users against all items, in blocks of queries, some seen rows of each user hidden."""
 
     num_items: int
     num_users: int
     dimension: int = 384
     k: int = 100
     coarse: str = "bfloat16"
-    seen: int = 100
-    block_queries: int = 8192
+    block_queries: int = BLOCK_QUERIES
 
     @property
     def num_blocks(self) -> int:
@@ -113,7 +113,7 @@ def predict_passes(gpu: Gpu, problem: KernelProblem) -> list[Prediction]:
     passes += [_finish(gpu, problem), _rank(gpu, problem)]
     device_s = sum(each.seconds for each in passes)
     slowest = max(passes, key=lambda each: each.seconds)
-    up = problem.num_users * (4 * problem.dimension + 4 * problem.seen)
+    up = problem.num_users * (4 * problem.dimension + 4 * _SEEN_ROWS)
     down = problem.num_users * problem.k * 12
     link = Prediction(gpu.name, "link to the host", max(up, down) / (gpu.link_gb_per_s * 1e9), "link")
     return [*passes, Prediction(gpu.name, "device", device_s, slowest.what), link]

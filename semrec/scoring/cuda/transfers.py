@@ -49,10 +49,15 @@ class Transfers:
             host.copy_(tensor, non_blocking=True)
         tensor.record_stream(self._down)
 
-    def fetch_now(self, tensor: torch.Tensor) -> np.ndarray:
-        """Waits for the values of a tensor."""
+    def start_fetch(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Starts a copy into new memory of the host; see `fetch`."""
         host = self.host(tuple(tensor.shape), tensor.dtype)
         self.fetch(tensor, host)
+        return host
+
+    def fetch_now(self, tensor: torch.Tensor) -> np.ndarray:
+        """Waits for the values of a tensor."""
+        host = self.start_fetch(tensor)
         if self._down is not None:
             self._down.synchronize()
         return host.numpy()
