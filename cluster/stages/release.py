@@ -95,7 +95,9 @@ def find_beside(storage: Storage, kinds: Sequence[str], *, needed: Sequence[str]
     are without it.
     """
     remedy = "Use `semrec run`, which takes the one that it makes, or remove the folders of the others."
-    made_by = {name: EmbeddingManifest.read(storage, name).encoder.get("kind") for name in _embeddings(storage)}
+    made_by = {
+        name: EmbeddingManifest.read(storage, name).encoder.get("kind") for name in EmbeddingManifest.names(storage)
+    }
     named = {kind: [name for name, own in made_by.items() if own == kind] for kind in kinds}
     return {
         kind: _only(names, f"embedding of {kind}s", remedy)
@@ -107,12 +109,10 @@ def find_beside(storage: Storage, kinds: Sequence[str], *, needed: Sequence[str]
 def find_embedding(storage: Storage, beside: Sequence[str] = ()) -> str:
     """Returns the name of the only finished embedding but those `beside` it. Raises where there is none, or several."""
     return _only(
-        [name for name in _embeddings(storage) if name not in beside], "embedding", "Name one with --embedding."
+        [name for name in EmbeddingManifest.names(storage) if name not in beside],
+        "embedding",
+        "Name one with --embedding.",
     )
-
-
-def _embeddings(storage: Storage) -> list[str]:
-    return [name for name in storage.list_folders("embeddings") if EmbeddingManifest.exists(storage, name)]
 
 
 def _only(names: list[str], what: str, choice: str) -> str:

@@ -161,7 +161,7 @@ def read_published(train: Path, test: Path, candidates: Path | None = None) -> P
 
 def _embedding_name(storage: Storage, name: str | None, beside: Mapping[str, str]) -> str | None:
     """The embedding that is named, or the only one but those `beside` it; None in a workspace without any."""
-    names = [known for known in storage.list_folders("embeddings") if EmbeddingManifest.exists(storage, known)]
+    names = EmbeddingManifest.names(storage)
     others = [known for known in names if known not in beside.values()]
     if name is None and not others:
         return None

@@ -253,6 +253,11 @@ class EmbeddingManifest(Manifest):
     parts: tuple[PartFile, ...]
     fingerprint: str
 
+    @classmethod
+    def names(cls, storage: Storage) -> list[str]:
+        """The names of the embeddings that are whole."""
+        return [name for name in storage.list_folders("embeddings") if cls.exists(storage, name)]
+
 
 # The release
 
