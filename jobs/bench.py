@@ -17,6 +17,7 @@ semrec bench compare before.json after.json
 from __future__ import annotations
 
 import tempfile
+from contextlib import ExitStack
 from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
@@ -140,17 +141,16 @@ def graph(
     """Searches in a graph per second beside scipy, and rustworkx and networkx where they are installed."""
     from semrec.bench.graph import bench_graph
 
-    if shards:
-        from cluster.graph_shards import costs_by_shards
-        from cluster.local_ray import local_ray
+    with ExitStack() as stack:
+        searches = {}
+        if shards:
+            from cluster.graph_shards import costs_by_shards
+            from cluster.local_ray import local_ray
 
-        with local_ray(num_cpus=shards, include_dashboard=False, log_to_driver=False):
-            more = {"shards": partial(costs_by_shards, shards)}
-            found = bench_graph(num_relations=relations, num_sources=sources, more_costs=more)
-    else:
-        found = bench_graph(num_relations=relations, num_sources=sources)
-    rows = [asdict(row) for row in found]
-    show_rows(f"graph of {relations:,} relations", rows, json)
+            stack.enter_context(local_ray(num_cpus=shards, include_dashboard=False, log_to_driver=False))
+            searches["shards"] = partial(costs_by_shards, shards)
+        rows = bench_graph(num_relations=relations, num_sources=sources, more_costs=searches)
+    show_rows(f"graph of {relations:,} relations", [asdict(row) for row in rows], json)
 
 
 @app.command("import")

@@ -130,8 +130,8 @@ def _show_found(served: OnlineRelease, text: str | None, image: Path | None, k: 
     released, contents = OverlayView.empty(), [content for content in (of_text, of_image) if content is not None]
     rank_queries = search_queries(served, released, text, contents, k=k, mode=mode)
     ranked = fused(served, released, rank_queries, served.rank(rank_queries, released), k)
-    asked = " and ".join(repr(str(one)) for one in (text, image) if one is not None)
-    _show(served, f"{asked} ({mode}, release {served.release_id})", ranked.hits)
+    query = " and ".join(repr(str(part)) for part in (text, image) if part is not None)
+    _show(served, f"{query} ({mode}, release {served.release_id})", ranked.hits)
     if ranked.short_reason:
         say(ranked.short_reason)
 

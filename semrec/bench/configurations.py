@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 import numpy as np
-import torch
 
 from semrec.bench.content import generated_document, generated_poster, generated_text
 from semrec.encoders.base import Encoder, encoder_class
-from semrec.encoders.devices import DeviceKind
+from semrec.encoders.devices import DeviceKind, device_kind_of, resolve_device
 from semrec.encoders.document_readers import DocumentReaders
 from semrec.encoders.pixels import image_facts
 from semrec.encoders.settings import EmbedSettings
@@ -75,7 +74,7 @@ def bench_configurations(num_texts: int, num_files: int, *, num_threads: int = 1
     with tempfile.TemporaryDirectory(prefix="semrec-bench-") as folder:
         documents, posters = _files(Path(folder), num_files)
         texts = [generated_text(number) for number in range(num_texts)]
-        return [_measured(one, texts, documents, posters, num_threads) for one in CONFIGURATIONS]
+        return [_measured(configuration, texts, documents, posters, num_threads) for configuration in CONFIGURATIONS]
 
 
 def main(num_texts: int, num_files: int) -> None:
@@ -96,10 +95,10 @@ def _measured(
     configuration: Configuration, texts: list[str], documents: list[str], posters: list[str], num_threads: int
 ) -> ConfigurationRow:
     name, device, has_models, num_callers = configuration
-    has_gpu = torch.cuda.is_available()
-    if device == "cuda" and not has_gpu:
+    here = device_kind_of(resolve_device("auto"))
+    if device == "cuda" and here != device:
         return ConfigurationRow(name, None, num_callers)
-    kind = device or ("cuda" if has_gpu else "cpu")
+    kind = device or here
     with _Memory() as memory:
         of_texts = _OneCall("text" if has_models else "primitives", kind, num_threads)
         batches = [texts[start : start + _TEXTS_PER_CALL] for start in range(0, len(texts), _TEXTS_PER_CALL)]

@@ -11,10 +11,10 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 import scipy.sparse
-import torch
 from scipy.sparse import csgraph
 
 from semrec.contracts import RELATIONS_SCHEMA
+from semrec.encoders.devices import resolve_device
 from semrec.graph.device import costs_on_device, distances_on_device
 from semrec.graph.graph import Graph, build_graph
 from semrec.graph.search import PathSearch, distances, hub_costs
@@ -57,7 +57,7 @@ def bench_graph(
         steps = csgraph.dijkstra(weighted, unweighted=True, indices=chosen)
         return np.where(np.isfinite(steps), steps, -1)
 
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = resolve_device("auto")
     searches: list[tuple[str, dict[str, Callable[[list[int]], np.ndarray]]]] = [
         (
             "steps",

@@ -28,6 +28,6 @@ def distill_model(model: str, folder: Path, *, dimension: int = 256, device: str
     static = distill(resolve_model(model).path, device=resolve_device(device), pca_dims=dimension)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
-        made = Path(scratch) / "model"
-        static.save_pretrained(made)
-        made.rename(folder)
+        written = Path(scratch) / "model"
+        static.save_pretrained(written)
+        written.rename(folder)

@@ -61,10 +61,10 @@ def _with_parts_of_pdf(document: Document, data: bytes) -> Document:
         return replace(document, links=links, images=_listed(_of_pages(pdf, _images_of)))
 
 
-def _of_pages(pdf: Any, found: Callable[[int, Any], Iterable[str]]) -> Iterator[str]:
+def _of_pages(pdf: Any, parts_of_page: Callable[[int, Any], Iterable[str]]) -> Iterator[str]:
     for number in range(min(len(pdf), _MAX_PAGES)):
         with contextlib.closing(pdf[number]) as page:
-            yield from found(number, page)
+            yield from parts_of_page(number, page)
 
 
 def _links_of(pdf: Any, page: Any) -> Iterator[str]:

@@ -59,15 +59,17 @@ class Lexicon:
     @cached_property
     def primitive_of(self) -> dict[str, int]:
         """The primitive, by its place in PRIMITIVES, of the beginning of a word; whole words end with a blank."""
-        found: dict[str, int] = {}
+        number_of_spelling: dict[str, int] = {}
         for (primitive, _), entries in self.entries.items():
             for entry in entries:
                 beginning = entry[:-1] if entry.endswith("-") else f"{entry} "
                 for spelling in {beginning, beginning.replace("oe", "œ")}:
                     number = PRIMITIVES.index(primitive)
-                    if found.setdefault(spelling, number) != number:
-                        raise ValueError(f"{entry!r} is about {PRIMITIVES[found[spelling]]} and {primitive}")
-        return found
+                    if number_of_spelling.setdefault(spelling, number) != number:
+                        raise ValueError(
+                            f"{entry!r} is about {PRIMITIVES[number_of_spelling[spelling]]} and {primitive}"
+                        )
+        return number_of_spelling
 
     @cached_property
     def table(self) -> WordTable:
@@ -103,7 +105,7 @@ def read_lexicon() -> Lexicon:
     data = files("semrec.encoders").joinpath(_FILE).read_bytes()
     stored = tomllib.loads(data.decode())
     entries = {(p, language): tuple(stored[p][language].split()) for p in PRIMITIVES for language in LANGUAGES}
-    wrong = [entry for some in entries.values() for entry in some if not _ENTRY.fullmatch(entry)]
+    wrong = [entry for words in entries.values() for entry in words if not _ENTRY.fullmatch(entry)]
     if wrong:
         raise ValueError(f"{_FILE}: {wrong[0]!r} is no word or stem in lower case")
     return Lexicon(stored["version"], sha256_hex(data), entries)

@@ -20,6 +20,7 @@ from semrec.encoders.lexicon import PRIMITIVES, Lexicon, read_lexicon
 from semrec.encoders.primitive_counts import count_primitives, signatures
 from semrec.encoders.settings import EmbedSettings
 from semrec.encoders.sources import check_weights
+from semrec.encoders.vectors import empty_texts
 from semrec.workspace.digests import fingerprint
 
 __all__ = ["PrimitivesEncoder", "PrimitivesIdentity"]
@@ -96,17 +97,17 @@ class PrimitivesEncoder(Encoder):
         The signature is in decimal digits, since a number of JSON may lose the last of them.
         """
         counts_1P = self._counts([content])
-        found = {name: count for name, count in zip(PRIMITIVES, counts_1P[0].tolist(), strict=True) if count}
-        return {"primitives": found, "signature": str(signatures(counts_1P)[0])}
+        count_of = {name: count for name, count in zip(PRIMITIVES, counts_1P[0].tolist(), strict=True) if count}
+        return {"primitives": count_of, "signature": str(signatures(counts_1P)[0])}
 
     def embed(self, contents: Sequence[str]) -> tuple[np.ndarray, list[tuple[int, str]]]:
         """Embeds texts; see `Encoder.embed`. The only reason is "empty text"."""
         counts_NP = self._counts(contents).astype(np.float64)
         share_of_all = 1 / len(PRIMITIVES)
         vectors_NP = np.sqrt((counts_NP + share_of_all) / (counts_NP.sum(axis=1, keepdims=True) + 1))
-        rejected = [(row, "empty text") for row, text in enumerate(contents) if not text or text.isspace()]
-        vectors_NP[[row for row, _ in rejected]] = 0
-        return vectors_NP.astype(np.float32), rejected
+        rejected = empty_texts(contents)
+        vectors_NP[list(rejected)] = 0
+        return vectors_NP.astype(np.float32), list(rejected.items())
 
     def _counts(self, contents: Sequence[str]) -> np.ndarray:
         return count_primitives(contents, self._lexicon, device=self.device, num_threads=self._num_threads)

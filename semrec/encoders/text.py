@@ -14,7 +14,7 @@ from semrec.encoders.identity import TextIdentity, text_identity
 from semrec.encoders.settings import EmbedSettings
 from semrec.encoders.sources import ModelSource, check_weights, resolve_model
 from semrec.encoders.text_program import load_program
-from semrec.encoders.vectors import finish_vectors
+from semrec.encoders.vectors import empty_texts, finish_vectors
 
 __all__ = ["TextEncoder"]
 
@@ -85,8 +85,9 @@ class TextEncoder(Encoder):
     def _tokenise(self, texts: Sequence[str], rejected: dict[int, str]) -> list[np.ndarray | None]:
         """The token ids of each text, cut to max_tokens; None for a text that goes to `rejected` with its reason."""
         tokens: list[np.ndarray | None] = [None] * len(texts)
-        wanted = [index for index, text in enumerate(texts) if text.strip()]
-        rejected.update((index, "empty text") for index, text in enumerate(texts) if not text.strip())
+        empty = empty_texts(texts)
+        rejected.update(empty)
+        wanted = [index for index in range(len(texts)) if index not in empty]
         for start in range(0, len(wanted), _TEXTS_PER_TOKENISER_CALL):
             batch = wanted[start : start + _TEXTS_PER_TOKENISER_CALL]
             for index, ids in zip(batch, self._ids_of([texts[i] for i in batch]), strict=True):

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-__all__ = ["finish_vectors", "normalise_rows"]
+__all__ = ["empty_texts", "finish_vectors", "normalise_rows"]
+
+
+def empty_texts(texts: Sequence[str]) -> dict[int, str]:
+    """The texts without a letter or sign, each with the reason for which it is rejected."""
+    return {row: "empty text" for row, text in enumerate(texts) if not text or text.isspace()}
 
 
 def finish_vectors(raw_ND: np.ndarray, rejected: dict[int, str]) -> tuple[np.ndarray, list[tuple[int, str]]]:

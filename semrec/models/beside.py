@@ -50,7 +50,7 @@ class _BesideModel(ContentRidgeModel):
         model = cls({"neutral_value": data.neutral_value, **settings}, min(wanted, embeddings_ID.shape[1]))
         model._arrays["mean_D"] = cls.mean_of(embeddings_ID)
         centred_ID = model.centred(embeddings_ID)
-        variances_D, axes_DD = (found[..., ::-1] for found in np.linalg.eigh(model.gram_of(centred_ID)))
+        variances_D, axes_DD = (array[..., ::-1] for array in np.linalg.eigh(model.gram_of(centred_ID)))
         uses_D = shared_by_likes(centred_ID, axes_DD, data) if chosen["selection"] == "likes" else variances_D
         kept_F = np.sort(np.argsort(-uses_D, kind="stable")[: model.dimension])
         kept_DF = axes_DD[:, kept_F]
@@ -88,9 +88,9 @@ def shared_by_likes(centred_ID: np.ndarray, axes_DD: np.ndarray, data: TrainingD
     places_ID -= (weights_I @ places_ID / weights_I.sum()).astype(np.float32)
     shared_D = -(weights_I @ np.square(places_ID, dtype=np.float64))
     for start, stop in row_ranges(liked):
-        some = liked.between(start, stop)
-        means_UD = multiply_rows(some, places_ID).astype(np.float64)
-        shared_D += some.lengths @ np.square(means_UD)
+        liked_of_block = liked.between(start, stop)
+        means_UD = multiply_rows(liked_of_block, places_ID).astype(np.float64)
+        shared_D += liked_of_block.lengths @ np.square(means_UD)
     return np.maximum(shared_D, 0)
 
 
