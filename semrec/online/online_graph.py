@@ -23,6 +23,7 @@ from semrec.release.reader import Release
 __all__ = ["OnlineGraph"]
 
 _KEPT_VIEWS: Final = 2
+_FILTER_BYTES: Final = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,17 @@ class _Changed:
 
     graph: ChangedGraph
     reasons: Reasons
+
+
+class _ExtendedFilters:
+    """Filters with the values below those that are asked for. The queries of a batch share theirs, and so these."""
+
+    def __init__(self, subclasses: Subclasses) -> None:
+        self._subclasses = subclasses
+        self._extended: Lru[Filters, Filters] = Lru(_FILTER_BYTES, lambda filters: filters.num_bytes)
+
+    def of(self, filters: Filters) -> Filters:
+        return self._extended.get(filters, lambda: filters.including(self._subclasses))
 
 
 class OnlineGraph:
@@ -42,7 +54,7 @@ class OnlineGraph:
     def __init__(self, release: Release) -> None:
         self._release = release
         self._changed: Lru[RelationsView, _Changed] = Lru(_KEPT_VIEWS, lambda _: 1)
-        self._subclasses: Lru[tuple[tuple[str, str], ...], Subclasses] = Lru(_KEPT_VIEWS, lambda _: 1)
+        self._extended: Lru[tuple[tuple[str, str], ...], _ExtendedFilters] = Lru(_KEPT_VIEWS, lambda _: 1)
 
     @cached_property
     def released(self) -> Graph:
@@ -67,7 +79,7 @@ class OnlineGraph:
         if not added or not self._release.manifest.settings.ontology:
             return filters
         known = self._release.subclasses
-        return filters.including(self._subclasses.get(added, lambda: subclasses_with(known, added)))
+        return self._extended.get(added, lambda: _ExtendedFilters(subclasses_with(known, added))).of(filters)
 
     @cached_property
     def _released_reasons(self) -> Reasons:

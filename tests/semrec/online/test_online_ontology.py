@@ -117,6 +117,7 @@ def test_filters_are_prepared_as_they_are_ranked_and_stay_so_when_other_relation
     view = view.with_relations(view.relations.with_changes([RelationChange("n01", "near", "n02", sequence=2)]))
     ranked = served.relations.filters(asked, view.relations)
     assert ranked.any_of["genre"] == {"Horror", "Slasher", "Comedy"} and served.is_prepared(ranked, view)
+    assert served.relations.filters(asked, view.relations) is ranked  # made once for all queries of a batch
 
 
 def test_what_can_be_asked_and_why_not(world: World, served: OnlineRelease) -> None:
