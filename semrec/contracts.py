@@ -77,6 +77,7 @@ from typing import Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 __all__ = [
     "ATTRIBUTES_TYPE",
@@ -92,6 +93,7 @@ __all__ = [
     "USERS_SCHEMA",
     "bucket_of",
     "buckets_of",
+    "contents_of",
     "part_name",
     "text_hash",
 ]
@@ -160,6 +162,16 @@ RECOMMENDATIONS_SCHEMA: Final = pa.schema(
         pa.field("short_reason", pa.string()),
     ]
 )
+
+
+def contents_of(items: pa.Table, modality: str) -> pa.Table:
+    """Returns the items of a catalogue part that have content of a modality beside the text: strings item_id, content, hash."""
+    names = ["item_id", "content", "hash"]
+    if "content" not in items.column_names:  # a part of schema 2
+        return pa.table([pa.array([], pa.string())] * 3, names=names)
+    entries = pc.map_lookup(items["content"], pa.scalar(modality), "first")
+    columns = [items["item_id"], *(pc.struct_field(entries, name) for name in ("value", "hash"))]
+    return pa.table(columns, names=names).filter(entries.is_valid())
 
 
 def text_hash(text: str) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from semrec.contracts import part_name
+from semrec.contracts import contents_of, part_name
 from semrec.encoders.base import Encoder, encoder_class
 from semrec.encoders.known import KnownVectors
 from semrec.encoders.plan import EmbeddingJob, embedding_schema
@@ -77,16 +77,11 @@ class EmbedWorker:
 
     def _read_items(self, source: TableFile) -> pa.Table:
         """The part's items that have content of the encoder's modality: item_id, content and hash, strings."""
-        names, modality = ["item_id", "content", "hash"], self._encoder_class.modality
-        if modality == "text":
-            columns = ["item_id", "text", "text_hash"]
-            return read_table(self._storage, source, columns=columns).select(columns).rename_columns(names)
-        items = read_table(self._storage, source)
-        if "content" not in items.column_names:  # a part of schema 2
-            return pa.table([pa.array([], pa.string())] * 3, names=names)
-        entries = pc.map_lookup(items["content"], pa.scalar(modality), "first")
-        columns = [items["item_id"], *(pc.struct_field(entries, name) for name in ("value", "hash"))]
-        return pa.table(columns, names=names).filter(entries.is_valid())
+        if self._encoder_class.modality != "text":
+            return contents_of(read_table(self._storage, source), self._encoder_class.modality)
+        columns = ["item_id", "text", "text_hash"]
+        items = read_table(self._storage, source, columns=columns).select(columns)
+        return items.rename_columns(["item_id", "content", "hash"])
 
     def _embed(self, contents: list[str], missing: np.ndarray, vectors_ND: np.ndarray) -> dict[int, str]:
         """Fills the rows `missing` of `vectors_ND`; returns the rows that have no vector, with the reason."""

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from semrec.contracts import contents_of
 from semrec.sorted_ids import SortedIds
 from semrec.workspace.manifests import CatalogueManifest
 from semrec.workspace.records import TableFile
@@ -35,16 +35,13 @@ class ImageUris:
 
 def write_images(storage: Storage, folder: str, catalogue: CatalogueManifest, item_ids: SortedIds) -> TableFile | None:
     """Writes rows and URIs as `<folder>/images.parquet`; None where no item has an image. One part is in memory at a time."""
-    found = []
+    tables = []
     for part in catalogue.parts:
-        items = read_table(storage, part)
-        if "content" not in items.column_names:  # a part of schema 2
-            continue
-        uris = pc.struct_field(pc.map_lookup(items["content"], pa.scalar("image"), "first"), "value")
-        rows = pa.array(item_ids.rows_of(items["item_id"]), pa.int64())
-        kept = pc.and_(uris.is_valid(), pc.greater_equal(rows, 0))
-        found.append(pa.table([rows, uris], names=["row", "uri"]).filter(kept))
-    images = pa.concat_tables(found).sort_by("row") if found else None
+        with_image = contents_of(read_table(storage, part), "image")
+        rows = item_ids.rows_of(with_image["item_id"])
+        table = pa.table([pa.array(rows, pa.int64()), with_image["content"]], names=["row", "uri"])
+        tables.append(table.filter(pa.array(rows >= 0)))
+    images = pa.concat_tables(tables).sort_by("row") if tables else None
     return write_table(storage, f"{folder}/images", images, digest_in_name=False) if images else None
 
 
