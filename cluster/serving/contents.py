@@ -80,13 +80,17 @@ class ContentProcessor:
         """A query's text with its vector; None without one, and for a search that goes by its words alone."""
         if not isinstance(query, AnonymousQuery | SearchQuery) or query.text is None:
             return None
-        if isinstance(query, SearchQuery):
-            _check_text(query.text)
-            if query.mode == "words":
+        _check_text(query.text)
+        mode = query.mode if isinstance(query, SearchQuery) else "dense"
+        if mode == "words":
+            return None
+        try:
+            encoder = await asyncio.to_thread(self._live.encoder, snapshot.served.release)
+        except EncoderError:
+            if mode is None:  # its vectors come from images, say: it is searched by its words
                 return None
-            if query.mode is None and not await asyncio.to_thread(self._has_text_encoder, snapshot):
-                return None
-        return ContentVector(query.text, await self.text_vector(snapshot, query.text))
+            raise
+        return ContentVector(query.text, await self._texts.do((encoder, query.text)))
 
     async def image_of(self, query: Query, snapshot: Snapshot) -> ContentVector | None:
         """A search's image with its vector; None without one.
@@ -130,14 +134,6 @@ class ContentProcessor:
         for batcher in (*self._files.values(), self._lists):
             batcher.close()
         self._fetcher.close()
-
-    def _has_text_encoder(self, snapshot: Snapshot) -> bool:
-        """Whether the release's vectors come from an encoder of texts, and not from images, say."""
-        try:
-            self._live.encoder(snapshot.served.release)
-        except EncoderError:
-            return False
-        return True
 
     async def _outcome(self, snapshot: Snapshot, content: Content, options: ListOptions) -> ContentAnswer | Exception:
         try:
