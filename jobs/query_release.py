@@ -126,7 +126,7 @@ def _show_found(served: OnlineRelease, text: str | None, image: Path | None, k: 
     of_image = None if image is None else _embedded_image(served, image)
     if mode is None:
         has = {"has_encoder": of_text is not None, "has_image": of_image is not None}
-        mode = "dense" if text is None else default_mode(served, **has)
+        mode = default_mode(served, text, **has)
     released, contents = OverlayView.empty(), [content for content in (of_text, of_image) if content is not None]
     rank_queries = search_queries(served, released, text, contents, k=k, mode=mode)
     ranked = fused(served, released, rank_queries, served.rank(rank_queries, released), k)

@@ -271,7 +271,9 @@ def _prepare(execution: Execution) -> _Prepared:
         return _Prepared(execution, [rank_query], "similar")
     contents = [content for content in (execution.text, execution.image) if content is not None]
     if isinstance(query, SearchQuery):
-        mode = query.mode or _search_mode(execution, query)
+        mode = query.mode or default_mode(
+            served, query.text, has_encoder=execution.text is not None, has_image=execution.image is not None
+        )
         rank_queries = search_queries(
             served, overlay, query.text, contents, filters=filters, k=options.num_ranked, mode=mode
         )
@@ -279,14 +281,6 @@ def _prepare(execution: Execution) -> _Prepared:
     profile = anonymous_profile(served, overlay, liked=query.liked, disliked=query.disliked, contents=contents)
     rank_query = anonymous_query(served, profile, filters=filters, k=options.num_ranked)
     return _Prepared(execution, [rank_query], "anonymous", profile)
-
-
-def _search_mode(execution: Execution, query: SearchQuery) -> SearchMode:
-    """By what is searched where the query does not say. Raises EncoderError for a text where nothing goes by it."""
-    if query.text is None:
-        return "dense"
-    has_encoder, has_image = execution.text is not None, execution.image is not None
-    return default_mode(execution.snapshot.served, has_encoder=has_encoder, has_image=has_image)
 
 
 def _response(serializer: Serializer, answer: Answer) -> Response:

@@ -27,12 +27,14 @@ _WEIGHTS: Final = (0.4, 0.6)
 _POPULARITY_WEIGHT: Final = 0.1
 
 
-def default_mode(served: OnlineRelease, *, has_encoder: bool, has_image: bool = False) -> SearchMode:
-    """Returns how a release is searched for a text unless it is said: by all that there is.
+def default_mode(served: OnlineRelease, text: str | None, *, has_encoder: bool, has_image: bool = False) -> SearchMode:
+    """Returns how a release is searched unless it is said: for a text by all that there is, for an image alone by meaning.
 
-    `has_encoder`: of texts; `has_image`: there is an image beside the text. Raises EncoderError where the release has neither
-    an encoder of texts nor an index of words.
+    `has_encoder`: of texts; `has_image`: there is an image beside the text. Raises EncoderError for a text where the release
+    has neither an encoder of texts nor an index of words.
     """
+    if text is None:
+        return "dense"
     has_words = served.release.word_index is not None
     if not has_words and not has_encoder:
         raise EncoderError(

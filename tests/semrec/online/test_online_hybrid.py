@@ -131,12 +131,12 @@ def test_one_ranking_stays_as_it_is_and_the_first_says_why_there_are_fewer(serve
 
 
 def test_the_mode_goes_by_what_the_release_has(served: OnlineRelease, workspace: Workspace) -> None:
-    assert [default_mode(served, has_encoder=has) for has in (True, False)] == ["hybrid", "words"]
+    assert [default_mode(served, "robot", has_encoder=has) for has in (True, False)] == ["hybrid", "words"]
     older = OnlineRelease(workspace.storage, served.release_id)
     older.release.word_index = None  # as of a release that was built before there was one
-    assert default_mode(older, has_encoder=True) == "dense"
+    assert default_mode(older, "robot", has_encoder=True) == "dense"
     with pytest.raises(EncoderError, match="neither an encoder of texts nor an index of words"):
-        default_mode(older, has_encoder=False)
+        default_mode(older, "robot", has_encoder=False)
     with pytest.raises(EncoderError, match="no index of words"):
         search_queries(older, NOTHING, "robot", [], mode="words")
     with pytest.raises(InputError, match="without its vector"):
