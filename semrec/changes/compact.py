@@ -106,11 +106,10 @@ def _stage_events(workspace: Workspace, until: int, scratch: Path) -> tuple[Stag
     after = log.last_sequence
     if until <= after:
         return None, (0,)
-    tables = (s.table.slice(max(0, after + 1 - s.first)) for s in log.read(after) if s.first <= until)
     stats = ReadStats(workspace.storage, "online-events", max_rejected=1.0)
     staged = stage_interactions(
         workspace,
-        tables,
+        log.rows(after, until),
         _rule(workspace.storage),
         append=True,
         stats=stats,

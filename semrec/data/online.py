@@ -99,9 +99,8 @@ def item_changes(storage: Storage, after: int, until: int) -> ItemChanges:
     if until <= after:
         return ItemChanges()
     latest: dict[str, dict[str, Any]] = {}
-    for segment in SegmentLog(storage, OVERLAY_FOLDER, _READ_ONLY).read(after):
-        rows = segment.table.select(_COLUMNS).slice(0, max(0, until + 1 - segment.first))
-        latest |= {row["item_id"]: row for row in rows.slice(max(0, after + 1 - segment.first)).to_pylist()}
+    for rows in SegmentLog(storage, OVERLAY_FOLDER, _READ_ONLY).rows(after, until):
+        latest |= {row["item_id"]: row for row in rows.select(_COLUMNS).to_pylist()}
     put = [
         ItemRow(row["item_id"], row["title"], row["text"], dict(row["attributes"] or ()), "(online)")
         for row in latest.values()
@@ -117,9 +116,7 @@ def relation_changes(storage: Storage, after: int, until: int) -> RelationChange
     """
     if until <= after:
         return RelationChanges()
-    segments = SegmentLog(storage, RELATION_CHANGES_FOLDER, _READ_ONLY).read(after)
-    ranges = ((s.table, max(0, after + 1 - s.first), until + 1 - s.first) for s in segments if s.first <= until)
-    rows = pa.concat_tables([table.slice(start, stop - start) for table, start, stop in ranges])
+    rows = pa.concat_tables(SegmentLog(storage, RELATION_CHANGES_FOLDER, _READ_ONLY).rows(after, until))
     numbered = pa.table({"triple": _triples_of(rows), "row": pa.array(range(rows.num_rows))})
     last = numbered.group_by("triple", use_threads=False).aggregate([("row", "max")])["row_max"]
     latest = rows.take(last)

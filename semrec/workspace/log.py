@@ -148,6 +148,13 @@ class SegmentLog:
             if segment.last > after:
                 yield segment
 
+    def rows(self, after: int, until: int) -> Iterator[pa.Table]:
+        """Reads the stored rows with sequences after `after` up to `until`, ascending, in tables. Raises as `read` does."""
+        for segment in self.read(after):
+            if segment.first <= until:
+                start = max(0, after + 1 - segment.first)
+                yield segment.table.slice(start, until + 1 - segment.first - start)
+
     def catch_up(self) -> list[Segment]:
         """Reads the segments that other processes appended after `last_sequence`, which moves to the last of them."""
         with self._lock:
