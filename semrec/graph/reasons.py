@@ -34,7 +34,7 @@ class Reasons:
 
     def __init__(self, graph: Graph, is_item_N: np.ndarray) -> None:
         self._graph, self._search = graph, PathSearch(graph, hub_costs(graph))
-        self.is_item_N = is_item_N
+        self._is_item_N = is_item_N
 
     def reasons(self, liked_ids: Sequence[str], item_ids: Sequence[str]) -> list[Path | None]:
         """The cheapest path from something liked to each item, of at most 4 steps; None when there is none near enough.
@@ -52,7 +52,7 @@ class Reasons:
 
         Follows all predicates or some. `more_items` are items, too. Raises InputError for an unknown predicate.
         """
-        is_item_N = self.is_item_N
+        is_item_N = self._is_item_N
         if more_items:
             is_item_N = is_item_N | self._graph.are_among(pa.array(more_items, pa.string()))
         paths = self._nearest(item_id, is_item_N, k, predicates)

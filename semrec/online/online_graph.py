@@ -82,8 +82,13 @@ class OnlineGraph:
         return self._extended.get(added, lambda: _ExtendedFilters(subclasses_with(known, added))).of(filters)
 
     @cached_property
+    def _is_item(self) -> np.ndarray:
+        """Which nodes of the released graph are items: bool [N]."""
+        return self.released.are_among(self._release.item_ids)
+
+    @cached_property
     def _released_reasons(self) -> Reasons:
-        return Reasons(self.released, self.released.are_among(self._release.item_ids))
+        return Reasons(self.released, self._is_item)
 
     @cached_property
     def _sparql(self) -> SparqlStore:
@@ -93,9 +98,10 @@ class OnlineGraph:
         def make() -> _Changed:
             changed = changed_graph(self.released, view.triples())
             before_M = changed.nodes_before_M
-            is_item_M = np.concatenate([self._released_reasons.is_item_N, [False]])[before_M]  # the last one of -1
-            new = np.flatnonzero(before_M < 0)
-            is_item_M[new] = self._release.ids.rows_of(pa.array(changed.graph.names_of(new), pa.string())) >= 0
+            is_item_M = np.concatenate([self._is_item, [False]])[before_M]  # the last one of -1
+            new_nodes = np.flatnonzero(before_M < 0)
+            new_names = pa.array(changed.graph.names_of(new_nodes), pa.string())
+            is_item_M[new_nodes] = self._release.ids.rows_of(new_names) >= 0
             return _Changed(changed, Reasons(changed.graph, is_item_M))
 
         return self._changed.get(view, make)
