@@ -17,7 +17,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from cluster.serving.errors import OverloadedError
 
-__all__ = ["Batcher", "call_each"]
+__all__ = ["Batcher", "one_by_one"]
 
 Request = TypeVar("Request")
 Result = TypeVar("Result")
@@ -115,8 +115,12 @@ class Batcher(Generic[Request, Result]):
         return waiting
 
 
-def call_each(jobs: Sequence[Callable[[], Any]]) -> list[Any]:
-    """Calls each job: the work of a Batcher whose requests are calls, and whose batches are of one."""
+def one_by_one(name: str, *, max_waiting: int) -> Batcher[Callable[[], Any], Any]:
+    """Returns a Batcher that makes calls, each by itself: a request is what is called, without arguments."""
+    return Batcher(name, _call_each, max_batch=1, max_waiting=max_waiting)
+
+
+def _call_each(jobs: Sequence[Callable[[], Any]]) -> list[Any]:
     return [job() for job in jobs]
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
-from cluster.serving.batcher import Batcher, call_each
+from cluster.serving.batcher import Batcher, one_by_one
 from cluster.serving.encoders import TextEncoder
 from cluster.serving.execute import Answer, Snapshot
 from cluster.serving.fetches import Fetcher
@@ -68,8 +68,10 @@ class ContentProcessor:
         self._texts: Batcher[tuple[TextEncoder, str], np.ndarray] = Batcher(
             "texts", _text_vectors, max_batch=_MAX_TEXTS, max_waiting=args.max_waiting
         )
-        self._files = {modality: _one_by_one(f"{modality}s") for modality in MODALITIES_OF_FILES}
-        self._lists = _one_by_one("contents")
+        self._files = {
+            modality: one_by_one(f"{modality}s", max_waiting=_MAX_WAITING) for modality in MODALITIES_OF_FILES
+        }
+        self._lists = one_by_one("contents", max_waiting=_MAX_WAITING)
 
     @property
     def num_waiting_texts(self) -> int:
@@ -157,10 +159,6 @@ class ContentProcessor:
         process = partial(self._encoders.process, snapshot.served.release, file, num_thumbnails=num_thumbnails)
         processed: Processed = await self._files[modality_of(file.data)].do(process)
         return processed
-
-
-def _one_by_one(name: str) -> Batcher[Callable[[], Any], Any]:
-    return Batcher(name, call_each, max_batch=1, max_waiting=_MAX_WAITING)
 
 
 def _nearest(snapshot: Snapshot, processed: Processed, options: ListOptions) -> ContentAnswer:

@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 
 from cluster.serving.access.keys import KeyRing
 from cluster.serving.access.security import Guard
-from cluster.serving.batcher import Batcher, call_each
+from cluster.serving.batcher import Batcher, one_by_one
 from cluster.serving.benchmark import Benchmark
 from cluster.serving.changes.appender import Appender
 from cluster.serving.contents import Content, ContentAnswer, ContentProcessor
@@ -79,14 +79,11 @@ class Service:
         self.args, self.live, self.stats = args, live, stats
         self.guard, self.recorder = Guard(args, keys), RequestRecorder(stats, answers)
         self._appender, self._count_before = appender, count_before
-        bounds = {"max_batch": _MAX_BATCH, "max_waiting": args.max_waiting}
-        self._quick: Batcher[tuple[Execution, Serializer], Response] = Batcher("quick", respond, **bounds)
-        self._slow: Batcher[Callable[[], Any], Any] = Batcher(
-            "slow", call_each, max_batch=1, max_waiting=args.max_waiting
+        self._quick: Batcher[tuple[Execution, Serializer], Response] = Batcher(
+            "quick", respond, max_batch=_MAX_BATCH, max_waiting=args.max_waiting
         )
-        self._searches: Batcher[Callable[[], Any], Any] = Batcher(
-            "searches", call_each, max_batch=1, max_waiting=args.max_waiting
-        )
+        self._slow = one_by_one("slow", max_waiting=args.max_waiting)
+        self._searches = one_by_one("searches", max_waiting=args.max_waiting)
         self._contents = ContentProcessor(args, live)
         self.benchmark = Benchmark(args.workspace)
         self._readers = ThreadPoolExecutor(_READERS, "readers")
