@@ -9,7 +9,7 @@ that are put in.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,9 +52,7 @@ def changed_graph(graph: Graph, changes: Sequence[TripleChange]) -> ChangedGraph
     A deleted relation that attributes or the ontology state stays. Nodes and predicates without a relation are left out.
     Copies the edges once. Raises InputError for more than 32,768 predicates.
     """
-    pairs = pa.array({tuple(sorted((change.subject, change.object))) for change in changes}, pa.list_(pa.string(), 2))
-    edges, is_turned = _edges_between(graph, graph.nodes.rows_of(pairs.flatten()).reshape(-1, 2))
-    before = dict(_facts(graph, edges[~is_turned]))
+    edges, before = _known_between(graph, {tuple(sorted((change.subject, change.object))) for change in changes})
     after = _inferred(_stated(before, changes), graph.rules)
     changed, nodes_before_M = _merged(graph, np.sort(edges), after)
     return ChangedGraph(changed, nodes_before_M, frozenset(after.keys() - before), frozenset(before.keys() - after))
@@ -62,10 +60,15 @@ def changed_graph(graph: Graph, changes: Sequence[TripleChange]) -> ChangedGraph
 
 def stated_triples(graph: Graph, triples: Sequence[Triple]) -> dict[Triple, bool]:
     """Those of some triples that are stated, and of each whether attributes or the ontology state it."""
-    pairs = pa.array([triple[::2] for triple in triples], pa.list_(pa.string(), 2))
-    edges, is_turned = _edges_between(graph, graph.nodes.rows_of(pairs.flatten()).reshape(-1, 2))
-    facts = dict(_facts(graph, edges[~is_turned]))
+    _, facts = _known_between(graph, [triple[::2] for triple in triples])
     return {triple: facts[triple].is_given for triple in triples if triple in facts and not facts[triple].axiom}
+
+
+def _known_between(graph: Graph, pairs: Collection[tuple[str, ...]]) -> tuple[np.ndarray, dict[Triple, _Fact]]:
+    """The numbers of the edges between pairs of nodes, in both directions, and what is known of their relations."""
+    nodes = graph.nodes.rows_of(pa.array(pairs, pa.list_(pa.string(), 2)).flatten())
+    edges, is_turned = _edges_between(graph, nodes.reshape(-1, 2))
+    return edges, dict(_facts(graph, edges[~is_turned]))
 
 
 def _stated(before: dict[Triple, _Fact], changes: Iterable[TripleChange]) -> dict[Triple, _Fact]:
@@ -88,7 +91,7 @@ def _inferred(facts: dict[Triple, _Fact], rules: Sequence[PairRule]) -> dict[Tri
     known = {triple: fact for triple, fact in facts.items() if fact.axiom not in axioms}
     if not rules:
         return known
-    names = sorted({name for subject, _, end in known for name in (subject, end)}, key=str.encode)
+    names = _ends(known)
     number_of, count = {name: number for number, name in enumerate(names)}, len(names)
     codes: dict[str, list[int]] = {}
     for subject, predicate, end in known:
@@ -103,6 +106,11 @@ def _inferred(facts: dict[Triple, _Fact], rules: Sequence[PairRule]) -> dict[Tri
             if subject != end and not predicate.startswith("_:"):  # as `infer` leaves them out
                 known[(subject, predicate, end)] = _Fact(axiom=rules[rule - 1].axiom)
     return known
+
+
+def _ends(facts: Iterable[Triple]) -> list[str]:
+    """The names of subjects and objects, each once, ascending as bytes."""
+    return sorted({name for subject, _, end in facts for name in (subject, end)}, key=str.encode)
 
 
 def _edges_between(graph: Graph, nodes_C2: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -165,9 +173,7 @@ def _merged(graph: Graph, gone: np.ndarray, facts: Mapping[Triple, _Fact]) -> tu
 
 def _nodes(nodes: SortedIds, stays_N: np.ndarray, facts: Mapping[Triple, _Fact]) -> tuple[SortedIds, np.ndarray]:
     """The nodes that stay, by an edge or by `facts`, and the new ones, by name; and the number of each before, or -1."""
-    names = pa.array(
-        sorted({name for subject, _, end in facts for name in (subject, end)}, key=str.encode), pa.string()
-    )
+    names = pa.array(_ends(facts), pa.string())
     rows = nodes.rows_of(names)
     stays_N[rows[rows >= 0]] = True
     added, kept = names.filter(pa.array(rows < 0)), np.flatnonzero(stays_N)
