@@ -22,6 +22,7 @@ __all__ = [
     "hits_of",
     "item_ids_of",
     "merge_ranked",
+    "scores_in",
     "short_reason",
     "sorted_hits",
 ]
@@ -115,6 +116,11 @@ def item_ids_of(hits: Sequence[ScoredItem]) -> list[str]:
         item_ids = hits.item_ids
         return [item_ids[row] for row in hits.rows_K.tolist()]
     return [hit.item_id for hit in hits]
+
+
+def scores_in(hits: Sequence[ScoredItem]) -> np.ndarray:
+    """The scores of a list: float32 [K]."""
+    return hits.scores_K if isinstance(hits, RowHits) else np.array([hit.score for hit in hits], np.float32)
 
 
 def hits_of(top: TopK, item_ids: Sequence[str], rank_queries: Sequence[RankQuery]) -> list[RowHits]:

@@ -14,7 +14,7 @@ import orjson
 
 from semrec.changes.overlay import OverlayView
 from semrec.compiled import compiled
-from semrec.online.answers import RowHits, ScoredItem, item_ids_of
+from semrec.online.answers import RowHits, ScoredItem, item_ids_of, scores_in
 
 if TYPE_CHECKING:
     from semrec.online.release import OnlineRelease
@@ -32,11 +32,9 @@ def items_json(served: OnlineRelease, hits: Sequence[ScoredItem], overlay: Overl
         return b"[]"
     if isinstance(hits, RowHits):
         fragments = [served.items.fragment(row) for row in hits.rows_K.tolist()]
-        scores = hits.scores_K
     else:
         fragments = served.fragments(item_ids_of(hits), overlay)
-        scores = np.array([hit.score for hit in hits], np.float32)
-    texts = _score_texts(scores)[1:-1].split(b",")
+    texts = _score_texts(scores_in(hits))[1:-1].split(b",")
     pairs = zip(fragments, texts, strict=True)
     return b"[" + b",".join([b'%b,"score":%b}' % pair for pair in pairs]) + b"]"
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 from cluster.serving.execute import Answer, Snapshot
 from cluster.serving.http.problems import problem_of
 from semrec.contracts import ATTRIBUTES_TYPE
-from semrec.online.answers import RowHits, ScoredItem
+from semrec.online.answers import RowHits, ScoredItem, scores_in
 
 __all__ = ["ARROW_BATCH", "ARROW_STREAM", "accepts_arrow"]
 
@@ -85,9 +85,9 @@ def _items(snapshot: Snapshot, answers: Sequence[Answer | None]) -> pa.ListArray
     places: dict[str, int] = {}
     rows = [_rows(snapshot, hits, places) for hits in lists]
     rows_N = np.concatenate([np.zeros(0, np.int64), *rows])
-    scores_N = np.concatenate([np.zeros(0, np.float32), *map(_scores, lists)])
-    facts = _facts(snapshot, list(places)).take(pa.array(rows_N)).combine_chunks()
-    columns = [_one_array(facts.column(name)) for name in ("item_id", "title", "attributes")]
+    scores_N = np.concatenate([np.zeros(0, np.float32), *map(scores_in, lists)])
+    facts = _facts(snapshot, list(places)).take(pa.array(rows_N))
+    columns = [facts.column(name).combine_chunks() for name in ("item_id", "title", "attributes")]
     items = pa.StructArray.from_arrays([*columns, pa.array(scores_N)], fields=list(_ITEM))
     offsets = pa.array(np.cumsum([0, *map(len, lists)]), pa.int32())
     failed = pa.array([answer is None for answer in answers])
@@ -110,10 +110,6 @@ def _rows(snapshot: Snapshot, hits: Sequence[ScoredItem], places: dict[str, int]
     )
 
 
-def _scores(hits: Sequence[ScoredItem]) -> np.ndarray:
-    return hits.scores_K if isinstance(hits, RowHits) else np.array([hit.score for hit in hits], np.float32)
-
-
 def _facts(snapshot: Snapshot, changed: Sequence[str]) -> pa.Table:
     """Id, title and attributes of the release's items, and behind them of those that were changed since."""
     released = snapshot.served.release.items
@@ -127,8 +123,3 @@ def _facts(snapshot: Snapshot, changed: Sequence[str]) -> pa.Table:
     ]
     arrays = [pa.array(column, field.type) for column, field in zip(columns, released.schema, strict=True)]
     return pa.concat_tables([released, pa.table(arrays, schema=released.schema)])
-
-
-def _one_array(column: pa.ChunkedArray) -> pa.Array:
-    chunks = column.chunks
-    return chunks[0] if len(chunks) == 1 else pa.concat_arrays(chunks or [pa.array([], column.type)])
