@@ -33,8 +33,9 @@ class Posters:
         EncoderError without Pillow.
         """
         images, row = served.release.images, served.items.row_of.get(item_id)
-        uri = None if images is None or row is None else images.of(row)
-        poster = _FAILED if uri is None else self._made(served.release_id, row or 0, uri)
+        poster = _FAILED
+        if images is not None and row is not None and (uri := images.of(row)) is not None:
+            poster = self._made(served.release_id, row, uri)
         if not poster:
             raise MissingArtefactError(
                 f"item {item_id!r} has no image that can be shown",

@@ -7,7 +7,7 @@ from typing import Annotated, Final
 from pydantic import ConfigDict, Field, model_validator
 
 from cluster.serving.contents import Content
-from cluster.serving.requests.fields import CheckedBody, FileData
+from cluster.serving.requests.fields import CheckedBody, FileData, Text
 from cluster.serving.requests.lists import ListBody
 from semrec.online.process import ReceivedFile
 
@@ -20,7 +20,7 @@ _MAX_CONTENTS: Final = 16  # of one request: each may be fetched, and takes a mo
 class ContentIn(CheckedBody):
     """A text, a file as base64 with its name, or the URI of a file: exactly one of the three."""
 
-    text: Annotated[str, Field(min_length=1, max_length=10_000)] | None = None
+    text: Text | None = None
     data: FileData | None = None
     name: Annotated[str, Field(max_length=1_024)] = ""
     uri: Annotated[str, Field(min_length=1, max_length=8_192)] | None = None

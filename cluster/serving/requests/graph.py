@@ -6,7 +6,7 @@ from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from cluster.serving.requests.fields import Id, Names
+from cluster.serving.requests.fields import CheckedBody, Id, Names
 
 __all__ = ["PathParameters", "RelatedParameters", "SparqlBody"]
 
@@ -37,14 +37,11 @@ class PathParameters(_GraphParameters):
     k: Annotated[int, Field(ge=1, le=_MAX_PATHS, description="Paths wanted.")] = 1
 
 
-class SparqlBody(BaseModel):
+class SparqlBody(CheckedBody):
     """A query of the relations."""
 
     model_config = ConfigDict(
-        extra="forbid",
-        strict=True,
-        frozen=True,
-        json_schema_extra={"example": {"query": "SELECT ?who { <toy-story-1995> <directed_by> ?who }"}},
+        json_schema_extra={"example": {"query": "SELECT ?who { <toy-story-1995> <directed_by> ?who }"}}
     )
 
     query: Annotated[str, Field(min_length=1, max_length=100_000)] = Field(
