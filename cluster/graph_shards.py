@@ -31,33 +31,30 @@ def costs_by_shards(num_shards: int, graph: Graph, costs_E: np.ndarray) -> Calla
 class _ShardActor:
     """Holds the edges of one of `num_shards` ranges of nodes, of about as many edges each."""
 
-    def __init__(self, open_graph: OpenGraph, shard: int, num_shards: int, device: str) -> None:
+    def __init__(self, open_graph: OpenGraph, shard: int, num_shards: int) -> None:
         graph, costs_E = open_graph()
         edges = np.linspace(0, len(graph.targets_E), num_shards + 1).astype(np.int64)
         bounds = np.searchsorted(graph.offsets_N1, edges)
         bounds[0], bounds[-1] = 0, graph.num_nodes
-        self._num_nodes, self._device = graph.num_nodes, device
-        self._rows = EdgeRows(graph, costs_E, start=int(bounds[shard]), stop=int(bounds[shard + 1]), device=device)
+        self._num_nodes = graph.num_nodes
+        self._rows = EdgeRows(graph, costs_E, start=int(bounds[shard]), stop=int(bounds[shard + 1]))
 
     def describe(self) -> tuple[int, int, int]:
         """The nodes start:stop of this range, and how many the graph has."""
         return self._rows.start, self._rows.stop, self._num_nodes
 
     def relax(self, nodes_F: np.ndarray, costs_FS: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-        """`EdgeRows.relax` on this actor's device."""
-        front = (torch.tensor(array, device=self._device) for array in (nodes_F, costs_FS))
-        return [(targets.cpu().numpy(), costs.cpu().numpy()) for targets, costs in self._rows.relax(*front)]
+        """`EdgeRows.relax` of arrays."""
+        relaxed = self._rows.relax(torch.tensor(nodes_F), torch.tensor(costs_FS))
+        return [(targets.numpy(), costs.numpy()) for targets, costs in relaxed]
 
 
 class GraphShards:
-    """A graph in shards, until `close`. Ray must be connected; `device` cuda takes a GPU for each shard.
+    """A graph in shards, until `close`. Ray must be connected. Raises what `open_graph` raises on an actor."""
 
-    Raises what `open_graph` raises on an actor.
-    """
-
-    def __init__(self, open_graph: OpenGraph, num_shards: int, *, device: str = "cpu") -> None:
-        actor = ray.remote(_ShardActor).options(num_cpus=1, num_gpus=float(device == "cuda"))
-        self._actors: list[Any] = [actor.remote(open_graph, n, num_shards, device) for n in range(num_shards)]
+    def __init__(self, open_graph: OpenGraph, num_shards: int) -> None:
+        actor = ray.remote(_ShardActor).options(num_cpus=1)
+        self._actors: list[Any] = [actor.remote(open_graph, n, num_shards) for n in range(num_shards)]
         described = ray.get([actor.describe.remote() for actor in self._actors])
         self._stops, self._num_nodes = np.array([stop for _, stop, _ in described]), int(described[0][2])
 
