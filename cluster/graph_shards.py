@@ -72,9 +72,9 @@ class GraphShards:
         edges = [0, *np.searchsorted(nodes, self._stops).tolist()]
         ranges = [slice(*edges[n : n + 2]) for n in range(len(self._actors))]
         calls = [
-            actor.relax.remote(nodes[some], costs[some])
-            for actor, some in zip(self._actors, ranges, strict=True)
-            if some.start < some.stop
+            actor.relax.remote(nodes[nodes_of_shard], costs[nodes_of_shard])
+            for actor, nodes_of_shard in zip(self._actors, ranges, strict=True)
+            if nodes_of_shard.start < nodes_of_shard.stop
         ]
-        found = (one for answer in ray.get(calls) for one in answer)
-        return [(torch.tensor(targets), torch.tensor(costs)) for targets, costs in found]
+        answers = ray.get(calls)
+        return [(torch.tensor(targets), torch.tensor(costs)) for answer in answers for targets, costs in answer]

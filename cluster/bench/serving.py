@@ -178,9 +178,9 @@ def _measure(
 
 def _engine_row(workspace_uri: str, batch: Request, seconds: float) -> ServingRow:
     """The users of a batch request through the engine of the release, with nothing around it."""
-    storage, asked = Workspace.open(workspace_uri).storage, json.loads(batch.body)
+    storage, body = Workspace.open(workspace_uri).storage, json.loads(batch.body)
     release = Release(storage, require_live(storage).release)
-    users = {query["user_id"] for query in asked["queries"]}
+    users = {query["user_id"] for query in body["queries"]}
     chosen, personal = [], source_named(PERSONAL)
     for part in map(release.user_part, range(len(release.manifest.users))):
         is_asked = [user in users for user in part.user_ids.to_pylist()]
@@ -193,10 +193,10 @@ def _engine_row(workspace_uri: str, batch: Request, seconds: float) -> ServingRo
     )
     engine = personal.engine(release.shard(), "cpu", coarse=release.coarse("cpu"))
     times_s: list[float] = []
-    engine.top_k(queries, asked["k"])
+    engine.top_k(queries, body["k"])
     while sum(times_s) < seconds:
         began_s = time.perf_counter()
-        engine.top_k(queries, asked["k"])
+        engine.top_k(queries, body["k"])
         times_s.append(time.perf_counter() - began_s)
     p50, p95, p99 = np.percentile(np.array(times_s) * 1e3, [50, 95, 99]).tolist()
     rate = queries.num_queries * len(times_s) / sum(times_s)

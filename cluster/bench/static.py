@@ -54,16 +54,16 @@ def bench_static(model: str, texts: Sequence[str], compute: Compute, *, rounds: 
     `model` is the folder of a static model. Every round runs both, in turn; ours starts its workers and loads the model in
     the time that is counted. Raises InputError for no text or round.
     """
-    kept = [text for text in texts if text.strip()]
-    if not kept or rounds < 1:
+    not_blank = [text for text in texts if text.strip()]
+    if not not_blank or rounds < 1:
         raise InputError("nothing to measure", expected="texts and rounds", remedy="Raise the numbers.")
     settings = EmbedSettings(kind="static", model=model)
     seconds: dict[str, list[float]] = {"model2vec, one process": [], "semrec, a whole run": []}
     with tempfile.TemporaryDirectory(prefix="semrec-bench-") as scratch:
         file = Path(scratch) / "texts.parquet"
-        pq.write_table(pa.table({"text": kept}), file)
+        pq.write_table(pa.table({"text": not_blank}), file)
         command = [sys.executable, "-c", _PEER, model, str(file), f"{scratch}/vectors.npy", str(settings.max_tokens)]
-        rows = [ItemRow(f"item-{n:09d}", text=text) for n, text in enumerate(kept)]
+        rows = [ItemRow(f"item-{n:09d}", text=text) for n, text in enumerate(not_blank)]
         for number in range(rounds):
             peer = subprocess.run(command, check=True, capture_output=True, text=True)
             seconds["model2vec, one process"].append(json.loads(peer.stdout))
@@ -74,6 +74,6 @@ def bench_static(model: str, texts: Sequence[str], compute: Compute, *, rounds: 
             seconds["semrec, a whole run"].append(time.perf_counter() - started_s)
     plain_s = median(next(iter(seconds.values())))
     return [
-        StaticBenchRow(name, round(len(kept) / median(times)), round(plain_s / median(times), 2))
+        StaticBenchRow(name, round(len(not_blank) / median(times)), round(plain_s / median(times), 2))
         for name, times in seconds.items()
     ]

@@ -90,12 +90,12 @@ def _started(num_texts: int, num_files: int) -> subprocess.Popen[bytes]:
 def _keep_report(process: subprocess.Popen[bytes], storage: Storage, state: dict[str, Any], held: ExitStack) -> None:
     """Waits until the process ends, and writes what came of it to the workspace."""
     with held:
-        report, said = process.communicate()
+        output, errors = process.communicate()
         outcome = {"status": "failed", "error": "the operator's log says why"}
         if process.returncode == -signal.SIGALRM:
             outcome["error"] = f"it took longer than {_LIMIT_S} s"
-        elif process.returncode == 0 and report:
-            outcome = {"status": "done", "report": json.loads(report.splitlines()[-1])}
+        elif process.returncode == 0 and output:
+            outcome = {"status": "done", "report": json.loads(output.splitlines()[-1])}
         else:
-            _log.error("the benchmark failed: %s", said.decode(errors="replace")[-2_000:] or process.returncode)
+            _log.error("the benchmark failed: %s", errors.decode(errors="replace")[-2_000:] or process.returncode)
         storage.write_json(_REPORT, {**state, **outcome})

@@ -171,12 +171,12 @@ def execute(executions: Sequence[Execution]) -> list[Answer | Exception]:
     return outcomes
 
 
-def respond(asked: Sequence[tuple[Execution, Serializer]]) -> list[Response | Exception]:
+def respond(requests: Sequence[tuple[Execution, Serializer]]) -> list[Response | Exception]:
     """Executes queries together, and serialises the answer to each."""
-    outcomes = execute([execution for execution, _ in asked])
+    outcomes = execute([execution for execution, _ in requests])
     return [
         outcome if isinstance(outcome, Exception) else _attempt(_response, serializer, outcome)
-        for (_, serializer), outcome in zip(asked, outcomes, strict=True)
+        for (_, serializer), outcome in zip(requests, outcomes, strict=True)
     ]
 
 

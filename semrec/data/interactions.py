@@ -211,13 +211,13 @@ def _appended(
     num_new_users = len(users) - pc.sum(pc.is_in(users, value_set=of_users["user_id"].unique())).as_py()
     newest = max(part.newest_timestamp or 0, pc.max(added["timestamp"]).as_py())
     file = write_table(workspace.storage, f"interactions/{part_name(part.part)}", added)
-    more = {
+    changed_fields = {
         "appended": (*part.appended, file),
         "rows_digest": content_digest(rows),
         "num_users": part.num_users + num_new_users,
         "newest_timestamp": newest,
     }
-    return added, part.model_copy(update=more)
+    return added, part.model_copy(update=changed_fields)
 
 
 def _write_part(workspace: Workspace, bucket: int, rows: pa.Table) -> InteractionsPart:

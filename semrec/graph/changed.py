@@ -96,11 +96,11 @@ def _inferred(facts: dict[Triple, _Fact], rules: Sequence[PairRule]) -> dict[Tri
     codes: dict[str, list[int]] = {}
     for subject, predicate, end in known:
         codes.setdefault(predicate, []).append(number_of[subject] * count + number_of[end])
-    found = closure(
+    closed = closure(
         {predicate: np.array(sorted(of), np.int64) for predicate, of in codes.items()},
         [rule.among(count) for rule in rules],
     )
-    for predicate, (of_predicate, numbers) in found.items():
+    for predicate, (of_predicate, numbers) in closed.items():
         for code, rule in zip(of_predicate[numbers > 0].tolist(), numbers[numbers > 0].tolist(), strict=True):
             subject, end = names[code // count], names[code % count]
             if subject != end and not predicate.startswith("_:"):  # as `infer` leaves them out
@@ -152,18 +152,18 @@ def _merged(graph: Graph, gone: np.ndarray, facts: Mapping[Triple, _Fact]) -> tu
     codes_K = np.delete(graph.predicates_E, gone)
     predicates, renamed = _predicates(graph.predicates, codes_K, facts)
     axioms = tuple(sorted({*graph.axioms, *(fact.axiom for fact in facts.values() if fact.axiom)}))
-    new = _new_edges(facts, nodes, predicates, axioms)
-    places_A, _ = _edge_ranges(_offsets(left_M), targets_K, new["start"], new["target"])
+    put_in = _new_edges(facts, nodes, predicates, axioms)
+    places_A, _ = _edge_ranges(_offsets(left_M), targets_K, put_in["start"], put_in["target"])
 
     def merged(edges_K: np.ndarray, name: str) -> np.ndarray:
-        return np.insert(edges_K, places_A, new[name].astype(edges_K.dtype))
+        return np.insert(edges_K, places_A, put_in[name].astype(edges_K.dtype))
 
     axioms_K = np.zeros(len(targets_K), np.uint8)
     if graph.axioms_E is not None:
         places = np.array([0, *(axioms.index(name) + 1 for name in graph.axioms)], np.uint8)
         axioms_K = places[np.delete(graph.axioms_E, gone)]
     changed = Graph(
-        nodes, predicates, _offsets(left_M + np.bincount(new["start"], minlength=len(before_M))),
+        nodes, predicates, _offsets(left_M + np.bincount(put_in["start"], minlength=len(before_M))),
         merged(targets_K, "target"), merged(renamed[codes_K], "code"),
         merged(np.delete(graph.weights_E, gone), "weight"), axioms, merged(axioms_K, "axiom") if axioms else None,
         None if graph.given_E is None else merged(np.delete(graph.given_E, gone), "is_given"), graph.rules,
@@ -176,12 +176,12 @@ def _nodes(nodes: SortedIds, stays_N: np.ndarray, facts: Mapping[Triple, _Fact])
     names = pa.array(_ends(facts), pa.string())
     rows = nodes.rows_of(names)
     stays_N[rows[rows >= 0]] = True
-    added, kept = names.filter(pa.array(rows < 0)), np.flatnonzero(stays_N)
-    if not len(added) and len(kept) == len(nodes):
-        return nodes, kept
-    places = np.searchsorted(kept, nodes.rows_before(added))
-    before_M = np.insert(kept, places, -1)
-    order = np.insert(kept, places, len(nodes) + np.arange(len(added)))
+    added, staying_nodes = names.filter(pa.array(rows < 0)), np.flatnonzero(stays_N)
+    if not len(added) and len(staying_nodes) == len(nodes):
+        return nodes, staying_nodes
+    places = np.searchsorted(staying_nodes, nodes.rows_before(added))
+    before_M = np.insert(staying_nodes, places, -1)
+    order = np.insert(staying_nodes, places, len(nodes) + np.arange(len(added)))
     every = pa.concat_arrays([nodes.array(), added.cast(pa.large_string())])
     return SortedIds.of(every.take(pa.array(order))), before_M
 

@@ -75,9 +75,9 @@ class EdgeRows:
         costs_TS = torch.full((len(targets_T), num_sources), torch.inf, dtype=torch.float64, device=rows.device)
         step = max(1, _MOST_VALUES // max(1, num_sources))
         for first in range(0, len(edges), step):
-            some = slice(first, first + step)
-            through = costs[frontier[some]] + self._costs[edges[some], None]
-            costs_TS.scatter_reduce_(0, place_N[targets[some], None].expand(-1, num_sources), through, "amin")
+            block = slice(first, first + step)
+            through = costs[frontier[block]] + self._costs[edges[block], None]
+            costs_TS.scatter_reduce_(0, place_N[targets[block], None].expand(-1, num_sources), through, "amin")
         return [(targets_T, costs_TS)]
 
 

@@ -133,11 +133,11 @@ def hits_of(top: TopK, item_ids: Sequence[str], rank_queries: Sequence[RankQuery
     ]
 
 
-def first_of_both(hits: RowHits, more: RowHits, k: int) -> Sequence[ScoredItem]:
-    """The first K of two lists of different items: `hits` themselves where none of `more` comes among them."""
-    if not len(more) or (len(hits) >= k and more.scores_K[0] < hits.scores_K[k - 1]):
+def first_of_both(hits: RowHits, added: RowHits, k: int) -> Sequence[ScoredItem]:
+    """The first K of two lists of different items: `hits` themselves where none of `added` comes among them."""
+    if not len(added) or (len(hits) >= k and added.scores_K[0] < hits.scores_K[k - 1]):
         return hits[:k]
-    return sorted_hits([*hits, *more], k)
+    return sorted_hits([*hits, *added], k)
 
 
 def sorted_hits(hits: Iterable[ScoredItem], k: int) -> list[ScoredItem]:

@@ -46,10 +46,12 @@ def common_themes(
 def _named_components(release: Release) -> list[tuple[Component, Sequence[str]]]:
     """The components whose dimensions are those of an encoder, centred, and have its names."""
     names_of = {name: identity.get("dimension_names", ()) for name, identity in recorded_encoders(release).items()}
-    named = [(one, names_of.get(one.model.modality, ())) for one in release.components.components]
+    named = [(component, names_of.get(component.model.modality, ())) for component in release.components.components]
     # What is learned, or rotated, has other dimensions than the encoder; without a mean, every number is above it.
     return [
-        (one, names)
-        for one, names in named
-        if one.model.is_content_only and "mean_D" in one.model.arrays() and len(names) == one.model.dimension
+        (component, names)
+        for component, names in named
+        if component.model.is_content_only
+        and "mean_D" in component.model.arrays()
+        and len(names) == component.model.dimension
     ]

@@ -87,16 +87,16 @@ def checked_changes(
     deleted = [change.triple for change in checked if change.deleted]
     stated = stated_triples(released, deleted)
     for triple in deleted:
-        said = " ".join(triple)
+        relation = " ".join(triple)
         if stated.get(triple):
             raise InputError(
-                f"the deletion of {said!r}, which an attribute or the ontology says",
+                f"the deletion of {relation!r}, which an attribute or the ontology says",
                 expected="a relation that was imported or added",
                 remedy="Change the item's attribute, or the ontology.",
             )
         if known[triple].deleted if triple in known else triple not in stated:
             raise MissingArtefactError(
-                f"no relation {said!r} is stated",
+                f"no relation {relation!r} is stated",
                 expected="a relation that was imported or added; what was inferred goes with what it follows from",
                 remedy="Look at what is: GET /v1/graph/path.",
             )
@@ -119,8 +119,8 @@ def _check_predicates(
 ) -> None:
     """Raises InputError for predicates that are new where there are many. Those that rules lead to count, too."""
     names = {*released.predicates, *(rule.head for rule in released.rules), *(triple[1] for triple in known)}
-    if more := {change.predicate for change in checked if not change.deleted} - names:
-        check_predicates(names | more, most=_MOST_PREDICATES)
+    if new_predicates := {change.predicate for change in checked if not change.deleted} - names:
+        check_predicates(names | new_predicates, most=_MOST_PREDICATES)
 
 
 def _names(path: Path) -> set[str]:
