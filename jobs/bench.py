@@ -9,6 +9,7 @@ semrec bench models ratings.csv --json models.json
 semrec bench ratings ratings.csv --json ratings.json
 semrec bench release --items 1000000
 semrec bench run --workspace W --users 50000 --k 100
+semrec bench plan --items 20000 --users 300000
 semrec bench resume --workspace W --users 400000 --k 100
 semrec bench demo
 semrec bench compare before.json after.json
@@ -280,6 +281,29 @@ def run(workspace: Workspace, open_compute: OpenCompute, users: Users = 50_000, 
         release = release_of_generated_users(workspace, users, **where)
         result = bench_run(workspace, release, k, **where)
     show_rows("run", [asdict(result)], json)
+
+
+@app.command("plan")
+@exit_on_error
+@with_compute("workers")
+def plan(
+    open_compute: OpenCompute,
+    items: Annotated[int, typer.Option(min=1, help="Items: editions of the demo's films.")] = 20_000,
+    users: Annotated[int, typer.Option(min=1, help="Generated users, 50 events each.")] = 300_000,
+    k: K = 100,
+    seconds: Annotated[float, typer.Option(min=1.0, help="How long to measure for the plan.")] = 60.0,
+    json: Json = None,
+) -> None:
+    """A plan's seconds of embedding, release and scoring, beside those that the run took, from nothing."""
+    from cluster.bench.plan import bench_plan
+    from semrec.workspace.folder import Workspace
+
+    with tempfile.TemporaryDirectory(prefix="semrec-bench-") as folder, open_compute() as compute:
+        rows = bench_plan(
+            Workspace.create(folder), num_items=items, num_users=users, k=k, budget_s=seconds, compute=compute,
+            progress=ConsoleProgress(),
+        )  # fmt: skip
+    show_rows(f"{users:,} users x {items:,} items", [asdict(row) | {"ratio": row.ratio} for row in rows], json)
 
 
 @app.command("resume")

@@ -24,7 +24,7 @@ from jobs.printing import say, show_table
 from semrec.settings import read_settings
 
 if TYPE_CHECKING:
-    from semrec.planning import Estimate, MeasuredService, Node, PriceTable, Rates, ServingPlan, Workload
+    from semrec.planning import Calibration, Estimate, MeasuredService, Node, PriceTable, Rates, ServingPlan, Workload
     from semrec.planning.serving_simulation import Simulated
 
 __all__ = ["main"]
@@ -173,30 +173,32 @@ def _rates(workspace: str | None, accelerator: str, work: Workload, budget_s: fl
     """Returns rates measured now, measured before, or projected: in this order. A cpu device is four threads."""
     from dataclasses import replace
 
-    from semrec.planning import calibrate, projected_rates, read_calibration, with_embedding, write_calibration
+    from semrec.planning import projected_rates, read_calibration, with_embedding, write_calibration
     from semrec.workspace.folder import Workspace
 
     storage = Workspace.open(workspace).storage if workspace else None
     engine = "cpu" if accelerator == "cpu" else "cuda"
     measured = read_calibration(storage, engine) if storage else None
     if budget_s is not None:
-        measured = calibrate(
-            engine=engine, num_threads=_threads(), dimension=work.dimension, k=work.k, budget_s=budget_s
-        )
+        measured = _calibration(engine, work, budget_s)
         if storage:
             write_calibration(storage, measured)
     if measured is None or (measured.rates.dimension, measured.rates.k) != (work.dimension, work.k):
         return projected_rates(accelerator, dimension=work.dimension, k=work.k)
     rates, share = with_embedding(measured.rates), measured.num_threads / _DEVICE_THREADS if engine == "cpu" else 1.0
-    assert rates.texts_per_s  # what with_embedding is for
-    return replace(
-        rates,
-        fixed_s=rates.fixed_s * share,
-        per_item_s=rates.per_item_s * share,
-        texts_per_s=rates.texts_per_s / share,
-        source=f"{rates.source}, {measured.num_threads} threads"
-        + (f" taken for {_DEVICE_THREADS}" if share != 1 else ""),
-    )
+    taken_for = f" taken for {_DEVICE_THREADS}" if share != 1 else ""
+    return replace(rates.slowed(share), source=f"{rates.source}, {measured.num_threads} threads{taken_for}")
+
+
+def _calibration(engine: str, work: Workload, budget_s: float) -> Calibration:
+    """Measures on generated vectors and the demo's texts."""
+    from semrec.bench.workloads import generated_vectors
+    from semrec.demo import film_items
+    from semrec.planning import CALIBRATION_VECTORS, calibrate
+
+    vectors_ND = generated_vectors(CALIBRATION_VECTORS, work.dimension, seed=11)
+    texts = [film.text for film in film_items()]
+    return calibrate(vectors_ND, texts, engine=engine, num_threads=_threads(), k=work.k, budget_s=budget_s)
 
 
 def _threads() -> int:

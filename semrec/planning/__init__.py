@@ -1,6 +1,12 @@
 """Know before you pay: memory, minutes and money of a run, from a measurement on the device at hand and a price table."""
 
-from semrec.planning.calibration import Calibration, calibrate, read_calibration, write_calibration
+from semrec.planning.calibration import (
+    CALIBRATION_VECTORS,
+    Calibration,
+    calibrate,
+    read_calibration,
+    write_calibration,
+)
 from semrec.planning.estimate import NODE_START_S, Estimate, Workload, estimate
 from semrec.planning.plot import plot_curve
 from semrec.planning.predict import predicted_s
@@ -26,6 +32,7 @@ from semrec.plotting import check_plot_path
 __all__ = [
     "ACCELERATORS",
     "AVAILABILITY",
+    "CALIBRATION_VECTORS",
     "DEVICE_COUNTS",
     "NODE_START_S",
     "USUAL_SERVICES",

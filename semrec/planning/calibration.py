@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 import numpy as np
 
-from semrec.bench.workloads import generated_vectors
-from semrec.demo import film_items
 from semrec.errors import EncoderError, InputError
 from semrec.machine import machine
 from semrec.planning.rates import Rates, with_embedding
@@ -18,10 +17,12 @@ from semrec.scoring.types import ItemShard, Queries
 from semrec.workspace.manifests import Manifest
 from semrec.workspace.storage import Storage
 
-__all__ = ["Calibration", "calibrate", "read_calibration", "write_calibration"]
+__all__ = ["CALIBRATION_VECTORS", "Calibration", "calibrate", "read_calibration", "write_calibration"]
 
 _NUM_ITEMS: Final = (8_192, 32_768, 131_072)
 _NUM_QUERIES: Final = 2_048
+#: That a calibration takes: of the users, and of the items of its largest measurement.
+CALIBRATION_VECTORS: Final = _NUM_QUERIES + max(_NUM_ITEMS)
 _FEWEST_QUERIES: Final = 128
 _FEWEST_TEXTS: Final = 32
 _FEWEST_ROUNDS: Final = 3
@@ -53,28 +54,36 @@ class CalibrationManifest(Manifest):
     points: tuple[tuple[int, float], ...]
 
 
-def calibrate(*, engine: str, num_threads: int, dimension: int, k: int, budget_s: float = 60.0) -> Calibration:
-    """Scores generated users against 8,192, 32,768 and 131,072 generated items, then embeds the demo's texts with the default
-    encoder on the engine's device; `budget_s` seconds in all, loading excluded.
+def calibrate(
+    vectors_ND: np.ndarray, texts: Sequence[str], *, engine: str, num_threads: int, k: int, budget_s: float = 60.0
+) -> Calibration:
+    """Scores users against 8,192, 32,768 and 131,072 items, then embeds texts with the default encoder on the engine's device;
+    `budget_s` seconds in all, loading excluded.
+
+    `vectors_ND` are the users and then the items, float32 [CALIBRATION_VECTORS, D]; `texts` at least 32, as
+    items have them.
 
     Without the encoder's weights its speed is estimated from that of scoring, and `embed_source` says so.
     The line is fitted by least squares of the relative error, so that small catalogues are predicted as well as large ones.
-    Raises InputError for a budget, dimension or K that is not positive, DeviceError without the engine's device.
+    Raises InputError for a budget or K that is not positive, too few vectors or texts, DeviceError without the engine's device.
     """
     check_engine(engine)
-    if budget_s <= 0 or dimension < 1 or k < 1:
+    if budget_s <= 0 or k < 1:
+        raise InputError(f"budget {budget_s} s, K {k}", expected="positive numbers", remedy="Correct them.")
+    if len(vectors_ND) < CALIBRATION_VECTORS or len(texts) < _FEWEST_TEXTS:
         raise InputError(
-            f"budget {budget_s} s, dimension {dimension}, K {k}", expected="positive numbers", remedy="Correct them."
+            f"{len(vectors_ND):,} vectors, {len(texts):,} texts",
+            expected=f"at least {CALIBRATION_VECTORS:,} and {_FEWEST_TEXTS}",
+            remedy="Give more.",
         )
-    vectors = generated_vectors(_NUM_QUERIES + max(_NUM_ITEMS), dimension, seed=11)
-    queries, items_ID, points = Queries.unfiltered(vectors[:_NUM_QUERIES]), vectors[_NUM_QUERIES:], []
+    queries, items_ID, points = Queries.unfiltered(vectors_ND[:_NUM_QUERIES]), vectors_ND[_NUM_QUERIES:], []
     for num_items in _NUM_ITEMS:
         made = make_engine(engine, ItemShard.from_vectors(items_ID[:num_items]), num_threads=num_threads)
         points.append((num_items, _seconds_per_user(made, queries, k, _SCORING_SHARE * budget_s / len(_NUM_ITEMS))))
     fixed_s, per_item_s = _line(points)
-    scoring = Rates(dimension, k, fixed_s, per_item_s, None, measured=True, source=f"measured on {machine()}")
+    scoring = Rates(vectors_ND.shape[1], k, fixed_s, per_item_s, None, measured=True, source=f"measured on {machine()}")
     device = "cuda" if engine == "cuda" else "cpu"
-    rates = _embedding(scoring, device, num_threads, (1 - _SCORING_SHARE) * budget_s)
+    rates = _embedding(scoring, texts, device, num_threads, (1 - _SCORING_SHARE) * budget_s)
     return Calibration(engine, num_threads, machine(), rates, tuple(points))
 
 
@@ -118,7 +127,7 @@ def _seconds_per_user(engine: Engine, queries: Queries, k: int, budget_s: float)
     return float(np.median(rounds)) / round_queries.num_queries
 
 
-def _embedding(rates: Rates, device: str, num_threads: int, budget_s: float) -> Rates:
+def _embedding(rates: Rates, texts: Sequence[str], device: str, num_threads: int, budget_s: float) -> Rates:
     """The rates with the texts per second of the default encoder: measured, or without its weights estimated."""
     from semrec.encoders.settings import EmbedSettings  # loads sentence-transformers
     from semrec.encoders.text import TextEncoder
@@ -129,7 +138,6 @@ def _embedding(rates: Rates, device: str, num_threads: int, budget_s: float) -> 
     except EncoderError as error:
         estimated = with_embedding(rates)
         return replace(estimated, embed_source=f"{estimated.embed_source} ({error.got})")
-    texts = [film.text for film in film_items(1)]
     few = texts[:: len(texts) // _FEWEST_TEXTS]
     encoder.embed(few)  # compiles, allocates
     started_s = time.perf_counter()

@@ -39,6 +39,13 @@ class Rates:
         """Seconds of one device for one user against `num_items` items."""
         return self.fixed_s + self.per_item_s * num_items
 
+    def slowed(self, factor: float) -> Rates:
+        """Rates of a device that takes `factor` times as long for everything, as one with fewer threads does."""
+        texts_per_s = self.texts_per_s / factor if self.texts_per_s else None
+        return replace(
+            self, fixed_s=self.fixed_s * factor, per_item_s=self.per_item_s * factor, texts_per_s=texts_per_s
+        )
+
 
 def projected_rates(accelerator: str, *, dimension: int, k: int) -> Rates:
     """Rates of a GPU that is not at hand: a quarter of its data sheet's peak.

@@ -13,11 +13,15 @@ import pytest
 from typer.testing import CliRunner
 from whole_path import make_world, release
 
+from cluster.bench.plan import bench_plan
 from cluster.compute import InProcess
 from cluster.stages.score import score_users
 from jobs.cli import app
+from semrec.bench.workloads import generated_vectors
+from semrec.demo import film_items
 from semrec.errors import DeviceError, EncoderError, InputError
 from semrec.planning import (
+    CALIBRATION_VECTORS,
     Calibration,
     Node,
     Rates,
@@ -39,8 +43,10 @@ from semrec.planning import (
 from semrec.planning.calibration import _line
 from semrec.planning.estimate import NODE_START_S
 from semrec.progress import NoProgress
+from semrec.release.reader import Release, newest_release
 from semrec.settings import ScoreSettings, Settings, write_settings
 from semrec.topology import Topology
+from semrec.workspace.folder import Workspace
 
 NODE = Node(
     cloud="aws",
@@ -53,6 +59,8 @@ NODE = Node(
     spot_usd=18.0,
 )
 RATES = Rates(384, 100, fixed_s=1e-5, per_item_s=1e-9, texts_per_s=1_000.0, measured=True, source="by hand")
+VECTORS = generated_vectors(CALIBRATION_VECTORS, 8, seed=11)
+TEXTS = [film.text for film in film_items()]
 WORK = Workload(num_items=1_000_000, num_users=4_000_000, seen_per_user=50, num_texts=16_000)
 
 
@@ -213,7 +221,7 @@ def test_without_weights_a_calibration_says_that_embedding_was_not_measured(monk
         raise EncoderError(f"no files of {name}", expected="a model", remedy="Install it.")
 
     monkeypatch.setattr("semrec.encoders.identity.resolve_model", nothing)
-    made = calibrate(engine="cpu", num_threads=1, dimension=8, k=3, budget_s=0.1)
+    made = calibrate(VECTORS, TEXTS, engine="cpu", num_threads=1, k=3, budget_s=0.1)
     assert made.rates.texts_per_s == pytest.approx(2 * 8 / made.rates.per_item_s / 1.6e9)
     assert made.rates.embed_source.endswith("of scoring, not measured (no files of all-MiniLM-L6-v2)")
 
@@ -221,13 +229,36 @@ def test_without_weights_a_calibration_says_that_embedding_was_not_measured(monk
 def test_a_calibration_measures_and_comes_back_from_the_workspace(tmp_path: Path) -> None:
     workspace = make_world(tmp_path / "w")
     assert read_calibration(workspace.storage, "cpu") is None
-    made = calibrate(engine="cpu", num_threads=1, dimension=8, k=3, budget_s=0.1)
+    made = calibrate(VECTORS, TEXTS, engine="cpu", num_threads=1, k=3, budget_s=0.1)
     assert [items for items, _ in made.points] == [8_192, 32_768, 131_072]
     assert made.rates.per_item_s > 0
     assert made.rates.texts_per_s and made.rates.texts_per_s > 1
     assert re.match(r"measured: all-MiniLM-L6-v2, \w+, \d+ texts of \d+ characters", made.rates.embed_source)
     write_calibration(workspace.storage, made)
     assert read_calibration(workspace.storage, "cpu") == made
+
+
+def test_too_few_vectors_or_texts_for_a_calibration_are_refused() -> None:
+    for vectors_ND, texts in ((VECTORS[1:], TEXTS), (VECTORS, TEXTS[:31])):
+        with pytest.raises(InputError, match="vectors, "):
+            calibrate(vectors_ND, texts, engine="cpu", num_threads=1, k=3)
+
+
+def test_a_slower_device_takes_longer_for_everything() -> None:
+    slowed = RATES.slowed(2)
+    assert slowed.seconds_per_user(1_000) == pytest.approx(2 * RATES.seconds_per_user(1_000))
+    assert slowed.texts_per_s == 500 and replace(RATES, texts_per_s=None).slowed(2).texts_per_s is None
+
+
+def test_the_plan_of_a_run_is_held_against_the_run(tmp_path: Path) -> None:
+    workspace = Workspace.create(str(tmp_path / "w"), num_buckets=2)
+    rows = bench_plan(
+        workspace, num_items=50, num_users=100, k=5, budget_s=0.1, compute=InProcess("cpu"), progress=NoProgress()
+    )
+    assert [row.stage for row in rows] == ["embed", "release", "score", "all"]
+    assert all(row.planned_s > 0 and row.ratio == row.took_s / row.planned_s for row in rows)
+    assert rows[-1].took_s == pytest.approx(sum(row.took_s for row in rows[:-1]))
+    assert Release(workspace.storage, newest_release(workspace.storage)).num_items == 50
 
 
 def test_a_prediction_follows_topology_and_threads() -> None:
