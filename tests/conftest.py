@@ -11,7 +11,8 @@ from typing import Any
 
 import hypothesis
 import pytest
-from module_scheduling import ModuleScheduling, num_workers
+
+from helpers.module_scheduling import ModuleScheduling, num_workers
 
 TESTS = Path(__file__).resolve().parent
 _seconds: Counter[str] = Counter()

@@ -49,9 +49,9 @@ class Outcome:
 def folder(tmp_path: Path) -> Path:
     """A tests/ with this suite's configuration and none of its modules."""
     shutil.copy(TESTS.parent / "pyproject.toml", tmp_path)
-    (tmp_path / "tests").mkdir()
-    for name in ("conftest.py", "module_scheduling.py"):
-        shutil.copy(TESTS / name, tmp_path / "tests")
+    (tmp_path / "tests/helpers").mkdir(parents=True)
+    for name in ("conftest.py", "helpers/__init__.py", "helpers/module_scheduling.py"):
+        shutil.copy(TESTS / name, tmp_path / "tests" / name)
     return tmp_path
 
 

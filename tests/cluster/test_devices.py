@@ -219,6 +219,6 @@ def test_only_stages_that_use_a_gpu_ask_for_one(world: Any) -> None:
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "semrec/online"))
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    from serving_world import make_world
+    from helpers.serving_world import make_world
 
     return make_world(tmp_path)

@@ -14,7 +14,16 @@ import numpy as np
 import psutil
 import pytest
 import ray
-from fault_world import (
+from ray.cluster_utils import Cluster
+
+from cluster.compute import ComputeOptions, InProcess, RayCluster
+from cluster.local_ray import start_ray
+from cluster.stages.embed import embed_catalogue
+from cluster.stages.import_files import import_files
+from cluster.stages.release import build_release
+from cluster.stages.score import ScoreResult, score_users
+from cluster.stages.verify import verify
+from helpers.fault_world import (
     DRIVER,
     EMBED_DRIVER,
     NUM_PARTS,
@@ -28,16 +37,7 @@ from fault_world import (
     start_driver,
     when_committed,
 )
-from local_processes import wait_until
-from ray.cluster_utils import Cluster
-
-from cluster.compute import ComputeOptions, InProcess, RayCluster
-from cluster.local_ray import start_ray
-from cluster.stages.embed import embed_catalogue
-from cluster.stages.import_files import import_files
-from cluster.stages.release import build_release
-from cluster.stages.score import ScoreResult, score_users
-from cluster.stages.verify import verify
+from helpers.local_processes import wait_until
 from semrec.bench.generated import generated_events, write_catalogue
 from semrec.data import ColumnMap, ItemRow, catalogue, import_interactions, import_items, import_table
 from semrec.encoders.settings import EmbedSettings

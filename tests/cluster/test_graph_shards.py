@@ -6,15 +6,15 @@ import sys
 from collections.abc import Iterator
 from functools import partial
 
-import generated_graph
 import numpy as np
 import pytest
 import ray
-from generated_graph import graph_with_hubs
 from ray import cloudpickle
 
 from cluster.graph_shards import GraphShards, costs_by_shards
 from cluster.local_ray import start_ray
+from helpers import generated_graph
+from helpers.generated_graph import graph_with_hubs
 from semrec.bench.graph import bench_graph
 from semrec.graph.graph import Graph
 from semrec.graph.search import PathSearch, hub_costs

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from local_processes import accepts, free_port, kill_family, wait_until
 
 from cluster.compute import InProcess
 from cluster.stages.release import build_release
 from cluster.stages.score import score_users
+from helpers.local_processes import accepts, free_port, kill_family, wait_until
 from semrec.bench.generated import generated_events, write_catalogue
 from semrec.data import import_interactions
 from semrec.progress import NoProgress

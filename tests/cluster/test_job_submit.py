@@ -13,9 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from job_cluster import CHECKOUT, Job, JobCluster, install_wheel, started_cluster
-from small_world import make_small_world
 
+from helpers.job_cluster import CHECKOUT, Job, JobCluster, install_wheel, started_cluster
+from helpers.small_world import make_small_world
 from semrec.runs.live import read_live
 from semrec.runs.plan import find_runs, run_folder
 from semrec.workspace.folder import Workspace

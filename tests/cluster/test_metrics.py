@@ -12,15 +12,15 @@ from itertools import pairwise
 
 import pytest
 import ray
-from local_processes import free_port
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.parser import text_string_to_metric_families
-from small_world import make_small_world
 
 from cluster.compute import ComputeOptions, RayCluster
 from cluster.local_ray import start_ray
 from cluster.metrics import RayMetrics
 from cluster.stages.pipeline import PipelineResult, run_pipeline
+from helpers.local_processes import free_port
+from helpers.small_world import make_small_world
 from semrec.metrics import METRICS, Metric
 from semrec.progress import NoProgress
 from semrec.runs.health import read_health

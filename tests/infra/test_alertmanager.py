@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from monitoring import PROMETHEUS, alerts, need, run
+
+from helpers.monitoring import PROMETHEUS, alerts, need, run
 
 CONFIG = PROMETHEUS / "alertmanager.yml"
 RECEIVERS = {

@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 import yaml
-from local_processes import accepts, free_port, wait_until
-from monitoring import PROMETHEUS, alerts, need
+
+from helpers.local_processes import accepts, free_port, wait_until
+from helpers.monitoring import PROMETHEUS, alerts, need
 
 SECRETS = "/etc/alertmanager/secrets/receivers"
 #: Alert -> who is told, by routing key or channel

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from rendered import by_kind, one, render
+
+from helpers.rendered import by_kind, one, render
 
 ROOT = Path(__file__).resolve().parents[2]
 WINDOW_H = 4  # that the daily run has before the nodes go; infra/README.md says so

@@ -7,7 +7,8 @@ import re
 from typing import Any
 
 import pytest
-from monitoring import alerts, dashboards, panels
+
+from helpers.monitoring import alerts, dashboards, panels
 
 NAMES = sorted(dashboards())
 

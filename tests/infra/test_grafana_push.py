@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from grafana_stub import TOKEN, Stub, serving
-from monitoring import ROOT
 
+from helpers.grafana_stub import TOKEN, Stub, serving
+from helpers.monitoring import ROOT
 from infra.grafana import (
     GrafanaAuthError,
     GrafanaConflictError,

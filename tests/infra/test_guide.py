@@ -8,7 +8,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from rendered import CLOUDS, by_kind, one, render
+
+from helpers.rendered import CLOUDS, by_kind, one, render
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "infra/README.md").read_text()

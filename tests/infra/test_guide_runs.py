@@ -1,7 +1,7 @@
 """infra/README.md from an empty account to the first recommendations and back, block by block, on every cloud.
 
-The shell, jq, openssl, kustomize and semrec are real; Terraform, Kubernetes and the clouds are stand-ins (guide_commands.py)
-that refuse what lacks a variable, a file, a Secret or an earlier step.
+The shell, jq, openssl, kustomize and semrec are real; Terraform, Kubernetes and the clouds are stand-ins that
+refuse what lacks a variable, a file, a Secret or an earlier step.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+STAND_IN = ROOT / "tests/helpers/guide_commands.py"
 TEXT = (ROOT / "infra/README.md").read_text()
 IMAGE = "registry.example/semrec@sha256:" + "a1" * 32
 #: What the reader brings: the receivers' credentials and the data.
@@ -97,7 +98,7 @@ def checkout(tmp_path: Path) -> Path:
         "helm",
     ):
         program = tmp_path / "bin" / name
-        program.write_text(f"#!{sys.executable} -IS\n{Path(__file__).with_name('guide_commands.py').read_text()}")
+        program.write_text(f"#!{sys.executable} -IS\n{STAND_IN.read_text()}")
         program.chmod(0o755)
     return tmp_path
 

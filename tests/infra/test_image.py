@@ -16,9 +16,10 @@ from importlib.metadata import distributions, requires
 from pathlib import Path
 
 import pytest
-from image_steps import Stage, copy_into, exec_form, read_stages, run_below
 from packaging.requirements import Requirement
 from packaging.version import Version
+
+from helpers.image_steps import Stage, copy_into, exec_form, read_stages, run_below
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCKER = ROOT / "infra/docker"

@@ -22,7 +22,8 @@ from ray.serve._private.constants import (
     RAY_SERVE_HAPROXY_METRICS_PORT,
     RAY_SERVE_HAPROXY_STATS_PORT,
 )
-from rendered import CLOUDS, KUBERAY, Document, by_kind, clusters, one, pod_specs, render, render_text
+
+from helpers.rendered import CLOUDS, KUBERAY, Document, by_kind, clusters, one, pod_specs, render, render_text
 
 REAL = ("aws", "gcp", "azure")
 OVERLAYS = [f"{cloud}{part}" for cloud, part in product(CLOUDS, ("", "/jobs"))]

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import typer
-from rendered import CLOUDS, Document, by_kind, clusters, one, pod_specs, render
 
+from helpers.rendered import CLOUDS, Document, by_kind, clusters, one, pod_specs, render
 from jobs.cli import app
 
 # Answered at once or all the time, and so not jobs: asked from a shell, or a service of its own. `evaluate` works in one

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from rendered import CLOUDS, KUBERAY, by_kind, clusters, one, pod_specs, render
 
 from cluster.serving.grpc import SERVICER
+from helpers.rendered import CLOUDS, KUBERAY, by_kind, clusters, one, pod_specs, render
 from semrec.planning.serving import _WORKER_CPUS
 
 

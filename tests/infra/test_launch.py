@@ -13,7 +13,8 @@ import ray
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.scripts.scripts import start
-from rendered import clusters, render
+
+from helpers.rendered import clusters, render
 
 ROOT = Path(__file__).resolve().parents[2]
 CLOUDS = ("aws", "gcp", "azure")

@@ -26,9 +26,9 @@ from typing import Any
 
 import pytest
 import yaml
-from local_processes import free_port, free_ports, wait_until
-from monitoring import PROMETHEUS, ROOT, dashboards, expressions, need, rules, series_of_the_rule_tests
 
+from helpers.local_processes import free_port, free_ports, wait_until
+from helpers.monitoring import PROMETHEUS, ROOT, dashboards, expressions, need, rules, series_of_the_rule_tests
 from semrec.data import import_interactions, import_items, import_users
 from semrec.demo import film_items, viewer_interactions, viewer_rows
 from semrec.runs.health import read_health

@@ -7,8 +7,19 @@ from collections import defaultdict
 
 import pytest
 import yaml
-from monitoring import ALERT_FILES, PROMETHEUS, RULE_TESTS, alerts, dashboards, expressions, names_in, need, rules, run
 
+from helpers.monitoring import (
+    ALERT_FILES,
+    PROMETHEUS,
+    RULE_TESTS,
+    alerts,
+    dashboards,
+    expressions,
+    names_in,
+    need,
+    rules,
+    run,
+)
 from semrec.metrics import METRICS
 
 RUNBOOK_URL = "https://github.com/semrec/semrec/blob/main/infra/prometheus/runbook.md#"

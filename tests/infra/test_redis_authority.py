@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from local_processes import accepts, free_port, wait_until
-from rendered import clusters, render
+
+from helpers.local_processes import accepts, free_port, wait_until
+from helpers.rendered import clusters, render
 
 PASSWORD = "sesame"
 CLEAN_UP = """

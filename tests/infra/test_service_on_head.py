@@ -27,16 +27,14 @@ from urllib.request import Request, urlopen
 import psutil
 import pytest
 import yaml
-from image_steps import exec_form, read_stages
-from local_processes import free_port, free_ports
-from monitoring import series_of_the_rule_tests
 from prometheus_client.parser import text_string_to_metric_families
-from rendered import clusters, one, pod_specs, render
 
 from cluster.serving.access.keys import append_key, make_key
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "semrec/online"))
-from serving_world import make_world
+from helpers.image_steps import exec_form, read_stages
+from helpers.local_processes import free_port, free_ports
+from helpers.monitoring import series_of_the_rule_tests
+from helpers.rendered import clusters, one, pod_specs, render
+from helpers.serving_world import make_world
 
 ROOT = Path(__file__).parents[2]
 FINAL = read_stages(ROOT / "infra/docker/Dockerfile")["semrec"]

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from rich.table import Table
-from serving_world import event_table, publish_world
 from typer.testing import CliRunner, Result
 
 import jobs
+from helpers.serving_world import event_table, publish_world
 from jobs import printing
 from jobs.cli import app
 from semrec.bench.generated import write_embedding

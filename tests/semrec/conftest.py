@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from wrong_products import saturated
 
+from helpers.wrong_products import saturated
 from semrec.scoring.formats import check, panels
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from whole_path import history, make_world, release, score
 
+from helpers.whole_path import history, make_world, release, score
 from semrec.data import UserRow, import_users
 from semrec.errors import MissingArtefactError, SettingsNotAgreedError
 from semrec.release.reader import Release

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from whole_path import ITEM_IDS, directions, make_world, release, score
 
 import semrec
+from helpers.whole_path import ITEM_IDS, directions, make_world, release, score
 from semrec.api import OpenRelease
 from semrec.errors import InputError, MissingArtefactError, WorkspaceError
 from semrec.runs.health import measure_health

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from whole_path import Event, directions, events_table, make_world, release, score
 
 import semrec.release.coarse_format
+from helpers.whole_path import Event, directions, events_table, make_world, release, score
 from semrec.bench.generated import write_catalogue
 from semrec.data import import_interactions
 from semrec.errors import InputError

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
-from whole_path import NUM_BUCKETS, directions, events_table, release, score
 
 from cluster.compute import InProcess
 from cluster.stages.release import build_release
+from helpers.whole_path import NUM_BUCKETS, directions, events_table, release, score
 from semrec.bench.generated import write_catalogue
 from semrec.data import UserRow, import_interactions, import_users
 from semrec.errors import InputError

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from whole_path import events_table
 
 from cluster.compute import InProcess
 from cluster.stages.release import ReleaseResult, build_release
+from helpers.learned_world import NUM_ITEMS, embeddings, planted_events
+from helpers.whole_path import events_table
 from semrec.bench.generated import EMBEDDING_NAME, write_catalogue
 from semrec.data import import_interactions
 from semrec.models.ials import IalsModel
@@ -21,7 +22,6 @@ from semrec.release.reader import Release
 from semrec.settings import ReleaseSettings
 from semrec.workspace.folder import Workspace
 from semrec.workspace.manifests import ModelSpec
-from tests.semrec.models.learned_world import NUM_ITEMS, embeddings, planted_events
 
 ROWS_PER_BLOCK = 17
 SETTINGS = {"dimension": 6, "num_epochs": 4, "min_improvement": 0.0}

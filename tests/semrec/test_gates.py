@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from whole_path import NUM_BUCKETS, directions, events_table, release, score
 
+from helpers.whole_path import NUM_BUCKETS, directions, events_table, release, score
 from semrec.bench.generated import write_catalogue
 from semrec.data import UserRow, import_interactions, import_users
 from semrec.errors import EligibilityLostError, EmptyResultError, InputError, QualityLostError

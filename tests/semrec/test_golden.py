@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from whole_path import Event, events_table, part_digests, release, score
 
+from helpers.whole_path import Event, events_table, part_digests, release, score
 from semrec.bench.generated import write_catalogue
 from semrec.contracts import CONTRACT_VERSION
 from semrec.data import UserRow, import_interactions, import_users

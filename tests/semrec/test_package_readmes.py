@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from whole_path import make_world, release, score
 
 import semrec
+from helpers.whole_path import make_world, release, score
 
 # changes last: its example changes the catalogue
 PACKAGES = (

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 from typer.testing import CliRunner
-from whole_path import make_world, release
 
 from cluster.bench.plan import bench_plan
 from cluster.compute import InProcess
 from cluster.stages.score import score_users
+from helpers.whole_path import make_world, release
 from jobs.cli import app
 from semrec.bench.workloads import generated_vectors
 from semrec.demo import film_items

@@ -6,7 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from whole_path import (
+
+import semrec.data.catalogue
+import semrec.release.matrix
+from helpers.whole_path import (
     ITEM_IDS,
     Event,
     directions,
@@ -18,9 +21,6 @@ from whole_path import (
     score,
     users_of,
 )
-
-import semrec.data.catalogue
-import semrec.release.matrix
 from semrec.bench.generated import write_catalogue, write_embedding
 from semrec.changes.overlay import OverlayView
 from semrec.contracts import bucket_of

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from whole_path import make_world, release
 
+from helpers.whole_path import make_world, release
 from semrec.errors import CorruptArtefactError
 from semrec.models.base import MODELS
 from semrec.models.components import Components

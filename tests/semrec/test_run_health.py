@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from whole_path import ITEM_IDS, NUM_BUCKETS, directions, make_world, release, score
 
+from helpers.whole_path import ITEM_IDS, NUM_BUCKETS, directions, make_world, release, score
 from semrec.bench.generated import write_catalogue
 from semrec.contracts import part_name
 from semrec.data import UserRow, import_users

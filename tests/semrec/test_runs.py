@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from whole_path import (
+
+from helpers.whole_path import (
     Event,
     directions,
     events_table,
@@ -18,7 +19,6 @@ from whole_path import (
     score,
     users_of,
 )
-
 from semrec.changes.overlay import OverlayView
 from semrec.data import import_interactions
 from semrec.errors import (

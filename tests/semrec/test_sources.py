@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from whole_path import make_world, release, score
 
+from helpers.whole_path import make_world, release, score
 from semrec.contracts import bucket_of
 from semrec.errors import CorruptArtefactError, InputError
 from semrec.release.reader import Release

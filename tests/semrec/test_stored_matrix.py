@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from whole_path import directions, make_world, release
 
+from helpers.whole_path import directions, make_world, release
 from semrec.errors import CorruptArtefactError, InputError
 from semrec.release.reader import Release
 from semrec.scoring.formats import STORED_NORMS, row_norms

@@ -5,7 +5,8 @@ from __future__ import annotations
 import shutil
 
 import pytest
-from offline_terraform import REPO, Terraform, infra_tool, provider_mirror
+
+from helpers.offline_terraform import REPO, Terraform, infra_tool, provider_mirror
 
 
 @pytest.fixture(scope="session")

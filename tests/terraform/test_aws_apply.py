@@ -20,11 +20,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from local_processes import free_port
-from offline_terraform import REPO, Terraform, hold_outputs_to_the_contract, infra_tool
 
-sys.path.insert(0, str(REPO / "tests/infra"))
-from rendered import clusters, render
+from helpers.local_processes import free_port
+from helpers.offline_terraform import REPO, Terraform, hold_outputs_to_the_contract, infra_tool
+from helpers.rendered import clusters, render
 
 pytest.importorskip("moto.server", reason="NOT TESTED: no moto; install the extra `test`")
 boto3 = pytest.importorskip("boto3", reason="NOT TESTED: no boto3; install the extra `test`")
@@ -63,7 +62,7 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     log = tmp_path_factory.mktemp("emulator") / "log"
     environment = {**os.environ, "MOTO_IAM_LOAD_MANAGED_POLICIES": "true", "AWS_DEFAULT_REGION": "us-east-1"}
     with log.open("w") as out:
-        command = [sys.executable, Path(__file__).with_name("aws_emulator.py"), script, str(port)]
+        command = [sys.executable, REPO / "tests/helpers/aws_emulator.py", script, str(port)]
         server = subprocess.Popen(command, env=environment, stdout=out, stderr=out)
     address = f"http://127.0.0.1:{port}"
     try:

@@ -11,7 +11,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from offline_terraform import REPO, cache_folder
+
+from helpers.offline_terraform import REPO, cache_folder
 
 VERSION = "3.3.30"
 SETTINGS = REPO / "terraform" / ".checkov.yaml"

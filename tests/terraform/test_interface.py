@@ -6,7 +6,8 @@ import re
 from pathlib import Path
 
 import pytest
-from offline_terraform import CLOUDS, CONTRACT, REPO, Terraform, hold_outputs_to_the_contract
+
+from helpers.offline_terraform import CLOUDS, CONTRACT, REPO, Terraform, hold_outputs_to_the_contract
 
 TERRAFORM = REPO / "terraform"
 # The repository of the cluster's image, to which a tag is appended.

@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 
 import pytest
-from offline_terraform import Terraform
+
+from helpers.offline_terraform import Terraform
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from offline_terraform import CLOUDS, REPO, values
+
+from helpers.offline_terraform import CLOUDS, REPO, values
 
 MODULES = REPO / "terraform" / "modules"
 Round = tuple[dict[str, Any], list[str]]

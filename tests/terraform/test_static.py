@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 import yaml
-from offline_terraform import CLOUDS, REPO
+
+from helpers.offline_terraform import CLOUDS, REPO
 
 TERRAFORM = REPO / "terraform"
 WORKFLOW = TERRAFORM / "modules" / "gcp" / "cluster" / "power.workflow.yaml"

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from replica_without_ray import LocalReplica, refused
-from serving_world import PLATFORMS, make_world
 
 from cluster.serving.http.arrow_answers import ARROW_STREAM, accepts_arrow
+from helpers.replica_without_ray import LocalReplica, refused
+from helpers.serving_world import PLATFORMS, make_world
 
 QUERIES = [
     *[{"user_id": f"user-{n}"} for n in range(40)] * 27,  # several parts

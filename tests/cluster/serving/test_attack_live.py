@@ -11,11 +11,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from serving_world import make_world
 from typer.testing import CliRunner
 
 from cluster.bench.attack import MAX_HEALTH_S, MAX_MEMORY_MB, attack_service, own_service
 from cluster.bench.attack_target import Target
+from helpers.serving_world import make_world
 from jobs.cli import app
 from semrec.bench.attacks import ATTACKS
 from semrec.errors import InputError

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from replica_without_ray import LocalReplica, refused
-from serving_world import make_world
 
 from cluster.serving.http import route
 from cluster.serving.settings import MAX_LIST
+from helpers.replica_without_ray import LocalReplica, refused
+from helpers.serving_world import make_world
 from semrec.bench.attacks import ATTACKS, Attack
 
 BODY_BYTES = 8 * 1024**2

@@ -9,11 +9,11 @@ from io import BytesIO
 from urllib.error import HTTPError
 
 import pytest
-from page_site import Site, make_live, serving
 from PIL import Image, ImageDraw
 
 from cluster.compute import InProcess
 from cluster.stages.pipeline import run_pipeline
+from helpers.page_site import Site, make_live, serving
 from semrec.bench.content import pdf_of
 from semrec.data import ColumnMap, import_table
 from semrec.progress import NoProgress

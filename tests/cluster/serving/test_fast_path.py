@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from replica_without_ray import LocalReplica
-from serving_world import make_world
 from starlette.testclient import TestClient
 
 from cluster.serving.http.middleware import install_fast_path, middlewares, remove_fast_path
+from helpers.replica_without_ray import LocalReplica
+from helpers.serving_world import make_world
 
 USER = "/v1/users/user-1/recommendations"
 

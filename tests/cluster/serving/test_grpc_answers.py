@@ -13,9 +13,6 @@ from typing import Any
 import pytest
 from google.protobuf.message import Message
 from grpc import StatusCode
-from grpc_questions import QUESTIONS, answer_type, json_of, rounded
-from replica_without_ray import LocalReplica, WordEncoder
-from serving_world import make_world
 from typer.testing import CliRunner
 
 from cluster.serving.access.keys import append_key, make_key
@@ -23,6 +20,9 @@ from cluster.serving.access.security import check_binding
 from cluster.serving.grpc import recommender_pb2 as pb
 from cluster.serving.grpc.methods import RecommenderMethods
 from cluster.serving.settings import ServeArgs
+from helpers.grpc_questions import QUESTIONS, answer_type, json_of, rounded
+from helpers.replica_without_ray import LocalReplica, WordEncoder
+from helpers.serving_world import make_world
 from jobs.cli import app
 from semrec.errors import InputError
 from semrec.online.anonymous import ContentVector

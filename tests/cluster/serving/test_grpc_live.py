@@ -16,15 +16,15 @@ import httpx
 import numpy as np
 import psutil
 import pytest
-from grpc_questions import QUESTIONS, json_of, rounded
-from local_processes import free_port, wait_until
-from serving_world import K, World, event_table, make_world, publish_world
 from test_serving_live import Running
 
 from cluster.serving.access.keys import append_key, make_key
 from cluster.serving.grpc import recommender_pb2 as pb
 from cluster.serving.grpc.recommender_pb2_grpc import RecommenderStub
 from cluster.serving.ray_serve import own_ports
+from helpers.grpc_questions import QUESTIONS, json_of, rounded
+from helpers.local_processes import free_port, wait_until
+from helpers.serving_world import K, World, event_table, make_world, publish_world
 from semrec.data import import_interactions
 from semrec.online.release import OnlineRelease
 

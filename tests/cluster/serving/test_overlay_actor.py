@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 import pytest
 import ray
-from local_processes import wait_until
 from ray.exceptions import RayActorError
 
 from cluster.compute import InProcess
@@ -27,6 +26,7 @@ from cluster.local_ray import start_ray
 from cluster.serving.changes.actor import NAMESPACE, actor_name, overlay_actor
 from cluster.serving.changes.client import OverlayClient, OverlayFollower
 from cluster.stages.pipeline import PipelineResult, run_pipeline
+from helpers.local_processes import wait_until
 from semrec.changes.events import Event, event_table
 from semrec.changes.overlay import ItemChange, change_table
 from semrec.changes.relations import RelationChange

@@ -12,9 +12,9 @@ from urllib.parse import quote
 
 import numpy as np
 import pytest
-from page_site import FILMS, HOSTILE_ID, HOSTILE_TITLE, POSTER_ID, Site, make_live, make_workspace, serving
 
 from cluster.serving.access.keys import append_key, make_key
+from helpers.page_site import FILMS, HOSTILE_ID, HOSTILE_TITLE, POSTER_ID, Site, make_live, make_workspace, serving
 from semrec.changes.overlay import ItemChange
 from semrec.changes.state import Update
 from semrec.data import ItemRow

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from recorded_requests import read_recorded, record_answers, record_document, replica_for_recording
-from replica_without_ray import LocalReplica
+
+from helpers.recorded_requests import read_recorded, record_answers, record_document, replica_for_recording
+from helpers.replica_without_ray import LocalReplica
 
 
 @pytest.fixture(scope="module")

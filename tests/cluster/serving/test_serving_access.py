@@ -9,11 +9,11 @@ from pathlib import Path
 
 import httpx
 import pytest
-from replica_without_ray import LocalReplica, refused
-from serving_world import make_world
 
 from cluster.serving.access.keys import KeyRing, append_key, make_key, read_keys
 from cluster.serving.access.limits import RateLimiter
+from helpers.replica_without_ray import LocalReplica, refused
+from helpers.serving_world import make_world
 from semrec.errors import InputError
 
 

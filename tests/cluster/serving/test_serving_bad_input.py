@@ -12,11 +12,11 @@ from typing import Any
 
 import httpx
 import pytest
-from replica_without_ray import LocalReplica, refused
-from serving_world import make_world
 
 from cluster.serving.batcher import Batcher
 from cluster.serving.errors import OverloadedError
+from helpers.replica_without_ray import LocalReplica, refused
+from helpers.serving_world import make_world
 
 JSON = {"Content-Type": "application/json"}
 HAS_BODY = {

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from replica_without_ray import LocalReplica, refused
-from serving_world import make_world
 
 from cluster.serving import benchmark
 from cluster.serving.access.keys import append_key, make_key
+from helpers.replica_without_ray import LocalReplica, refused
+from helpers.serving_world import make_world
 from semrec.workspace.folder import Workspace
 
 ROW = {"name": "CPU_Fallback", "device": "cpu", "num_callers": 1, "texts_per_s": 5.0, "files_per_s": 2.0, "memory": []}

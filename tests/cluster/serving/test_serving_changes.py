@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from replica_without_ray import LocalReplica, WordEncoder, bytes_of, get, listed, post, refused
-from serving_world import K, make_world
 
 from cluster.serving.execute import published_answer
 from cluster.serving.grpc import recommender_pb2 as pb
 from cluster.serving.grpc.serializer import MESSAGES
+from helpers.replica_without_ray import LocalReplica, WordEncoder, bytes_of, get, listed, post, refused
+from helpers.serving_world import K, make_world
 from semrec.changes.events import Event
 from semrec.changes.overlay import OverlayView
 from semrec.online.telemetry import hashed_user, user_key

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from replica_without_ray import LocalReplica, WordEncoder, refused
-from serving_world import make_world
 
+from helpers.replica_without_ray import LocalReplica, WordEncoder, refused
+from helpers.serving_world import make_world
 from semrec.changes.overlay import OverlayView
 from semrec.errors import InputError
 from semrec.online.anonymous import ContentVector, anonymous_profile, anonymous_query

@@ -12,8 +12,6 @@ import pytest
 import schemathesis
 import uvicorn
 from hypothesis import HealthCheck, Phase, given, settings
-from recorded_requests import read_recorded
-from replica_without_ray import LocalReplica
 from schemathesis import Case, GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
@@ -24,9 +22,11 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
     unsupported_method,
 )
-from serving_world import make_world
 
 from cluster.serving import benchmark
+from helpers.recorded_requests import read_recorded
+from helpers.replica_without_ray import LocalReplica
+from helpers.serving_world import make_world
 
 CHECKS = [
     not_a_server_error,

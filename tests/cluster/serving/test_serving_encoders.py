@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from replica_without_ray import WordEncoder
-from serving_world import DIMENSION, K, World, make_world
 
 from cluster.serving.encoders import OverlayVectors, ReleaseEncoders
 from cluster.serving.execute import Ranker, Snapshot
 from cluster.serving.watcher import ReleaseWatcher
+from helpers.replica_without_ray import WordEncoder
+from helpers.serving_world import DIMENSION, K, World, make_world
 from semrec.changes.overlay import ItemChange, OverlayView, change_table
 from semrec.changes.state import item_log
 from semrec.data import ItemRow

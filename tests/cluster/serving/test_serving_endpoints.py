@@ -10,13 +10,13 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from replica_without_ray import LocalReplica, WordEncoder, bytes_of, get, listed, post
-from serving_world import PLATFORMS, K, make_world
 
 from cluster.serving import execute
 from cluster.serving.execute import Execution, Response, respond
 from cluster.serving.http.json_answers import JSON
 from cluster.serving.queries import AnonymousQuery, ListOptions, SimilarQuery, UserQuery
+from helpers.replica_without_ray import LocalReplica, WordEncoder, bytes_of, get, listed, post
+from helpers.serving_world import PLATFORMS, K, make_world
 from semrec.changes.overlay import OverlayView
 from semrec.errors import EncoderError, InputError
 from semrec.online.anonymous import ContentVector, Weighted, anonymous_profile, anonymous_query

@@ -9,9 +9,9 @@ from urllib.parse import quote
 
 import numpy as np
 import pytest
-from replica_without_ray import LocalReplica, refused
-from serving_world import World, event_table, publish_world
 
+from helpers.replica_without_ray import LocalReplica, refused
+from helpers.serving_world import World, event_table, publish_world
 from semrec.bench.generated import write_catalogue, write_embedding
 from semrec.data import ItemRow, UserRow, import_interactions, import_items, import_users
 from semrec.limits import MAX_ID_CHARS, MAX_K

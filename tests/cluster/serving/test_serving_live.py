@@ -16,10 +16,10 @@ from typing import Any
 import httpx
 import psutil
 import pytest
-from local_processes import free_port, wait_until
-from serving_world import make_world
 from typer.testing import CliRunner
 
+from helpers.local_processes import free_port, wait_until
+from helpers.serving_world import make_world
 from jobs.cli import app
 from semrec.online.release import OnlineRelease
 from semrec.runs.live import read_live

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from replica_without_ray import LocalReplica
-from serving_world import import_relations, make_world, publish_world
 
 from cluster.serving.grpc import recommender_pb2 as pb
 from cluster.serving.grpc.serializer import MESSAGES
 from cluster.serving.http.routes import graph
 from cluster.serving.queries import ListOptions, UserQuery
+from helpers.replica_without_ray import LocalReplica
+from helpers.serving_world import import_relations, make_world, publish_world
 from semrec.changes.overlay import OverlayView
 from semrec.data import ColumnMap, import_table
 from semrec.online.relations import related_items

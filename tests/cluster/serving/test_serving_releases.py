@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from replica_without_ray import LocalReplica, WordEncoder
-from serving_world import K, World, event_table, make_world, publish_world
 
 from cluster.serving.execute import Ranker
 from cluster.serving.watcher import ReleaseWatcher
+from helpers.replica_without_ray import LocalReplica, WordEncoder
+from helpers.serving_world import K, World, event_table, make_world, publish_world
 from semrec.changes.overlay import OverlayView
 from semrec.data import ItemRow, import_interactions, import_items
 from semrec.errors import EncoderError

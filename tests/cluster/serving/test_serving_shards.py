@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from serving_world import K, World, event_table, make_world, publish_world
 
 from cluster.serving import shards
 from cluster.serving.settings import ServeArgs
 from cluster.serving.shards import Shard
+from helpers.serving_world import K, World, event_table, make_world, publish_world
 from semrec.data import import_interactions
 from semrec.errors import CorruptArtefactError
 from semrec.online.release import OnlineRelease

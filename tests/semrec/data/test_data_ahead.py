@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from import_cases import quarantined, rows_of, write
 
+from helpers.import_cases import quarantined, rows_of, write
 from semrec.data import ColumnMap, delimited, import_table
 from semrec.data.ahead import read_ahead
 from semrec.data.rejects import ReadStats, RowBlock, RowStats

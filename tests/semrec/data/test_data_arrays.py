@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from import_cases import events_in, items_in, quarantined, write
 
+from helpers.import_cases import events_in, items_in, quarantined, write
 from semrec.data import ColumnMap, delimited, import_table
 from semrec.data.inspection import inspect
 from semrec.data.jsonl import json_objects

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from import_cases import write
 
+from helpers.import_cases import write
 from semrec.data import known, spill
 from semrec.data.known import KnownItems
 from semrec.data.records import is_cleanly_quoted

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from import_cases import items_in, manifest, quarantined, write
 
+from helpers.import_cases import items_in, manifest, quarantined, write
 from semrec.changes.compact import compact_changes
 from semrec.changes.overlay import ItemChange, change_table
 from semrec.changes.state import item_log

@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from import_cases import NOW_S, events_in, items_in, manifest, quarantined, rows_of, write
 
+from helpers.import_cases import NOW_S, events_in, items_in, manifest, quarantined, rows_of, write
 from semrec.data import REASONS, ColumnMap, ItemRow, delimited, import_items, import_table
 from semrec.errors import InputError, TooManyRejectedError
 from semrec.workspace.folder import Workspace

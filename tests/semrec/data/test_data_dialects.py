@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from import_cases import events_in, items_in, quarantined, rows_of, write
 
+from helpers.import_cases import events_in, items_in, quarantined, rows_of, write
 from semrec.data import ColumnMap, DialectOptions, ImportReport, delimited, import_table
 from semrec.errors import InputError
 from semrec.workspace.folder import Workspace

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-from import_cases import events_in, items_in, quarantined, write
 
+from helpers.import_cases import events_in, items_in, quarantined, write
 from semrec.data import ColumnMap, delimited, import_table
 from semrec.errors import InputError, TooManyRejectedError
 from semrec.workspace.folder import Workspace

@@ -7,8 +7,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from import_cases import movielens, write
 
+from helpers.import_cases import movielens, write
 from semrec.data.inspection import inspect
 from semrec.data.presets import preset_commands
 from semrec.errors import InputError

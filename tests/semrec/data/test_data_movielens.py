@@ -5,8 +5,8 @@ import random
 from pathlib import Path
 
 import pytest
-from import_cases import NOW_S, events_in, items_in, manifest, movielens, quarantined, rows_of, write
 
+from helpers.import_cases import NOW_S, events_in, items_in, manifest, movielens, quarantined, rows_of, write
 from semrec.contracts import text_hash
 from semrec.data import import_movielens, spill
 from semrec.data.tags import most_used

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from import_cases import events_in, items_in, rows_of, write
 
+from helpers.import_cases import events_in, items_in, rows_of, write
 from semrec.data import PRESETS, import_preset
 from semrec.errors import InputError
 from semrec.workspace.folder import Workspace

@@ -13,8 +13,8 @@ import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from import_cases import NOW_S
 
+from helpers.import_cases import NOW_S
 from semrec.data import ColumnMap, delimited
 from semrec.data.events import EventRules, events_of
 from semrec.data.known import KnownItems

@@ -9,8 +9,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from import_cases import quarantined, write
 
+from helpers.import_cases import quarantined, write
 from semrec.contracts import RELATIONS_SCHEMA
 from semrec.data import ColumnMap, import_table
 from semrec.data.inspection import inspect

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from import_cases import events_in, manifest, write
 
+from helpers.import_cases import events_in, manifest, write
 from semrec.contracts import INTERACTIONS_SCHEMA, bucket_of
 from semrec.data import ColumnMap, ItemRow, import_interactions, import_items, import_table, interactions
 from semrec.data.event_files import _event_order, read_interactions, union_of

@@ -10,7 +10,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import mutated_files
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -19,8 +18,9 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from import_cases import events_in, items_in, quarantined
 
+from helpers import mutated_files
+from helpers.import_cases import events_in, items_in, quarantined
 from semrec.data import ColumnMap, DialectOptions, ImportReport, import_table
 from semrec.data.rows import clean_text
 from semrec.workspace.folder import Workspace

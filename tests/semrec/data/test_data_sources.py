@@ -14,8 +14,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from import_cases import events_in, quarantined, write
 
+from helpers.import_cases import events_in, quarantined, write
 from semrec.data import ColumnMap, ImportReport, import_table
 from semrec.data.sources import Source, find_sources
 from semrec.errors import InputError

@@ -7,8 +7,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from import_cases import events_in, items_in, manifest, quarantined, rows_of, write
 
+from helpers.import_cases import events_in, items_in, manifest, quarantined, rows_of, write
 from semrec.contracts import bucket_of
 from semrec.data import (
     ColumnMap,

@@ -9,8 +9,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from import_cases import items_in, quarantined, write
 
+from helpers.import_cases import items_in, quarantined, write
 from semrec.data import ColumnMap, import_table
 from semrec.errors import InputError
 from semrec.workspace.folder import Workspace

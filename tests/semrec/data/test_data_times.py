@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from import_cases import events_in, quarantined, write
 
+from helpers.import_cases import events_in, quarantined, write
 from semrec.data import ColumnMap, ImportReport, import_table
 from semrec.data.times import TimeReader, parse_iso
 from semrec.errors import InputError

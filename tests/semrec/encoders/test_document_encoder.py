@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from encoder_contract import EncoderContract
-from generated_documents import docx_of
 
+from helpers.encoder_contract import EncoderContract
+from helpers.generated_documents import docx_of
 from semrec.bench.content import pdf_of
 from semrec.encoders.document import DocumentEncoder, windows_of
 from semrec.encoders.document_readers import DocumentReaders, max_cpu_s_of

@@ -10,9 +10,9 @@ from contextlib import closing
 from typing import Any
 
 import pytest
-from generated_documents import docx_of
 from PIL import Image
 
+from helpers.generated_documents import docx_of
 from semrec.bench.content import pdf_of
 from semrec.encoders.contents import ContentError
 from semrec.encoders.document_readers import DocumentReaders, _answer

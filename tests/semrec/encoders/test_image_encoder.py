@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from encoder_contract import EncoderContract, embed_into
 from PIL import Image
 
+from helpers.encoder_contract import EncoderContract, embed_into
 from semrec.data import ItemRow, import_items
 from semrec.encoders.image import ImageEncoder
 from semrec.encoders.image_models import resolve_image_model

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from encoder_contract import EncoderContract
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers.encoder_contract import EncoderContract
 from semrec.encoders.lexicon import LANGUAGES, PRIMITIVES, read_lexicon
 from semrec.encoders.primitive_counts import (
     MAX_EXPONENT,

@@ -9,12 +9,12 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
-from encoder_contract import EncoderContract
 from safetensors.numpy import save
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from cluster.bench.static import bench_static
 from cluster.compute import InProcess
+from helpers.encoder_contract import EncoderContract
 from semrec.encoders.distill import distill_model
 from semrec.encoders.settings import EmbedSettings
 from semrec.encoders.static import StaticEncoder

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from test_learn import NUM_ITEMS, NUM_USERS, planted, search_little
-from whole_path import events_table
 
 from cluster.compute import InProcess
 from cluster.stages.release import build_release
+from helpers.whole_path import events_table
 from semrec.bench.generated import EMBEDDING_NAME, write_catalogue
 from semrec.data import import_interactions
 from semrec.errors import InputError

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from whole_path import ITEM_IDS, directions, make_world, release
 
+from helpers.whole_path import ITEM_IDS, directions, make_world, release
 from semrec.bench.generated import write_catalogue
 from semrec.errors import InputError
 from semrec.export.base import EXPORTERS, Exporter, open_exporter

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
-from whole_path import make_world, release, score
 
+from helpers.whole_path import make_world, release, score
 from jobs.cli import app
 from semrec.errors import IncompleteRunError, InputError
 from semrec.export.published import check_exports, export_places, export_published

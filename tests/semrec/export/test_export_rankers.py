@@ -7,8 +7,8 @@ from pathlib import Path
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pytest
-from whole_path import ITEM_IDS, make_world, release, score
 
+from helpers.whole_path import ITEM_IDS, make_world, release, score
 from semrec.contracts import ATTRIBUTES_TYPE
 from semrec.data import ColumnMap, import_table
 from semrec.export.rankers import export_rankers

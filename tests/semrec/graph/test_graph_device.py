@@ -7,8 +7,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from generated_graph import graph_with_hubs
 
+from helpers.generated_graph import graph_with_hubs
 from semrec.graph import device as by_tensors
 from semrec.graph.device import EdgeRows, costs_by_rows, costs_on_device, distances_on_device
 from semrec.graph.graph import Graph

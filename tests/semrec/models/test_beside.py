@@ -8,12 +8,12 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
+from helpers.learned_contract import LearnedModelContract
+from helpers.learned_world import NUM_ITEMS, embeddings, planted_events, training_data
 from semrec.errors import InputError
 from semrec.models.base import Events, model_class
 from semrec.models.beside import BESIDE_MODELS, ImageRidgeModel, PrimitivesRidgeModel, shared_by_likes
 from semrec.settings import BESIDE_KINDS
-from tests.semrec.models.learned_contract import LearnedModelContract
-from tests.semrec.models.learned_world import NUM_ITEMS, embeddings, planted_events, training_data
 
 
 class TestImageRidge(LearnedModelContract):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from helpers.learned_contract import LearnedModelContract
+from helpers.learned_world import NUM_USERS, embeddings, planted_events, training_data
 from semrec.models.base import ItemVectors
 from semrec.models.content_ridge import ContentRidgeModel
-from tests.semrec.models.learned_contract import LearnedModelContract
-from tests.semrec.models.learned_world import NUM_USERS, embeddings, planted_events, training_data
 
 
 class TestContentRidge(LearnedModelContract):

@@ -6,14 +6,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from helpers.learned_contract import LearnedModelContract
+from helpers.learned_world import embeddings
 from semrec.contracts import RELATIONS_SCHEMA
 from semrec.graph.graph import build_graph
 from semrec.models.graph import GraphModel, walk_vectors
 from semrec.models.sparse import SparseRows
 from semrec.release.relations import item_relations
 from semrec.sorted_ids import SortedIds
-from tests.semrec.models.learned_contract import LearnedModelContract
-from tests.semrec.models.learned_world import embeddings
 
 
 class TestGraphModel(LearnedModelContract):

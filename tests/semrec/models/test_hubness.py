@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from learned_world import NUM_ITEMS, planted_events, training_data
 
+from helpers.learned_world import NUM_ITEMS, planted_events, training_data
 from semrec.errors import InputError
 from semrec.models.base import BlendSample, ItemVectors
 from semrec.models.hubness import HubnessModel

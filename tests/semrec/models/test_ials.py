@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from helpers.learned_contract import LearnedModelContract
+from helpers.learned_world import NUM_ITEMS, NUM_USERS, planted_events
 from semrec.errors import TrainingError
 from semrec.models.half_step import FixedSide, fixed_side, solve_rows
 from semrec.models.ials import IalsModel
 from semrec.models.ials_training import solve_block, train_ials, training_loss
 from semrec.models.sparse import SparseRows, liked_matrix
-from tests.semrec.models.learned_contract import LearnedModelContract
-from tests.semrec.models.learned_world import NUM_ITEMS, NUM_USERS, planted_events
 
 SETTINGS: dict[str, Any] = {
     **IalsModel.defaults,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from helpers.learned_world import NUM_USERS, embeddings, planted_events, training_data
 from semrec.models.base import Events, ItemVectors, model_class
 from semrec.models.components import Components, ModelSpec
-from tests.semrec.models.learned_world import NUM_USERS, embeddings, planted_events, training_data
 
 SPECS = [
     ModelSpec(kind="content_ridge", weights=((0, 1.0), (5, 0.25))),

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from helpers.learned_contract import LearnedModelContract
 from semrec.errors import InputError
 from semrec.models.nsvd import NsvdModel, orthonormal, spectral_gains, truncated_svd
 from semrec.models.sparse import SparseRows
-from tests.semrec.models.learned_contract import LearnedModelContract
 
 
 class TestNsvd(LearnedModelContract):

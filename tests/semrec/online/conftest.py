@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from serving_world import World, make_world
 
+from helpers.serving_world import World, make_world
 from semrec.online.release import OnlineRelease
 from semrec.workspace.storage import Storage
 

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from serving_world import event_table, make_world, publish_world
 
+from helpers.serving_world import event_table, make_world, publish_world
 from semrec.changes.compact import CompactionReport, compact_changes
 from semrec.changes.events import Event
 from semrec.changes.events import event_table as segment_table

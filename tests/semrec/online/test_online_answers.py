@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from serving_world import (
+
+from helpers.serving_world import (
     DIMENSION,
     GENRES,
     NUM_ITEMS,
@@ -25,7 +26,6 @@ from serving_world import (
     put,
     reference,
 )
-
 from semrec.changes.overlay import OverlayView
 from semrec.errors import CorruptArtefactError, InputError, MissingArtefactError
 from semrec.online.answers import RankedList, RankQuery, ScoredItem, merge_ranked

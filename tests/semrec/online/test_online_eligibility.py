@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from serving_world import event_table, gone, publish_world, put
 
+from helpers.serving_world import event_table, gone, publish_world, put
 from semrec.bench.generated import write_catalogue
 from semrec.changes.overlay import OverlayView
 from semrec.data import UserRow, import_interactions, import_users

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from serving_world import DIMENSION, NUM_ITEMS, World, changed_items, gone, put, reference
 
+from helpers.serving_world import DIMENSION, NUM_ITEMS, World, changed_items, gone, put, reference
 from semrec.changes.events import Event
 from semrec.changes.overlay import OverlayView
 from semrec.errors import InputError, MissingArtefactError

@@ -6,8 +6,8 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from serving_world import publish_world
 
+from helpers.serving_world import publish_world
 from semrec.bench.generated import write_embedding
 from semrec.changes.overlay import ItemChange, OverlayView
 from semrec.data import ItemRow, UserRow, import_items, import_users

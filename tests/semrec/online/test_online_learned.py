@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from serving_world import make_world, put
 
 from cluster.compute import InProcess
 from cluster.stages.release import build_release
 from cluster.stages.score import score_users
+from helpers.serving_world import make_world, put
 from semrec.changes.events import Event
 from semrec.changes.overlay import OverlayView
 from semrec.online.explain import explain

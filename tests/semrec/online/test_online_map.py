@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from helpers.whole_path import make_world, release
 from semrec.changes.overlay import ItemChange, OverlayView
 from semrec.data import ItemRow
 from semrec.errors import CorruptArtefactError, MissingArtefactError
@@ -25,7 +26,6 @@ from semrec.reports.map import (
     rows_of,
 )
 from semrec.reports.projection import project
-from tests.semrec.whole_path import make_world, release
 
 NOTHING = OverlayView.empty()
 

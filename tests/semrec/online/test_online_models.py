@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from serving_world import World, event_table, make_world, put
 
 from cluster.compute import InProcess
 from cluster.stages.release import ReleaseResult, build_release
 from cluster.stages.score import score_users
+from helpers.serving_world import World, event_table, make_world, put
 from semrec.changes.events import Event
 from semrec.changes.overlay import OverlayView
 from semrec.data import import_interactions

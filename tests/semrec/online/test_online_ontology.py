@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from serving_world import World, changed_items, make_world, publish_world, put, reference
 
 from cluster.compute import InProcess
 from cluster.stages.release import build_release
+from helpers.serving_world import World, changed_items, make_world, publish_world, put, reference
 from semrec.changes.overlay import OverlayView
 from semrec.changes.relations import RelationChange
 from semrec.data import ColumnMap, import_table

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 import typer
-from serving_world import K, World
 
+from helpers.serving_world import K, World
 from jobs.check_parity import main
 from semrec.changes.overlay import OverlayView
 from semrec.online.lists_json import items_json

@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from serving_world import World, gone, import_relations, make_world, publish_world
 
+from helpers.serving_world import World, gone, import_relations, make_world, publish_world
 from semrec.changes.overlay import OverlayView
 from semrec.errors import CorruptArtefactError, InputError, MissingArtefactError
 from semrec.graph.graph import Edge

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from serving_world import publish_world
 
 from cluster.compute import InProcess
 from cluster.stages.embed import embed_catalogue
+from helpers.serving_world import publish_world
 from semrec.changes.overlay import OverlayView
 from semrec.data import UserRow, import_items, import_users
 from semrec.demo import film_items

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from local_processes import wait_until
 
+from helpers.local_processes import wait_until
 from semrec.errors import InputError
 from semrec.online import telemetry
 from semrec.online.telemetry import Answer, AnswerCounts, AnswerLog, hashed_user, user_key

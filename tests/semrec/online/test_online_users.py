@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from serving_world import DIMENSION, NUM_ITEMS, event_table, gone, make_world, publish_world, put, reference
 
+from helpers.serving_world import DIMENSION, NUM_ITEMS, event_table, gone, make_world, publish_world, put, reference
 from semrec.changes.events import Event
 from semrec.changes.overlay import OverlayView
 from semrec.data import import_interactions

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from serving_world import World, import_relations, make_world, publish_world, put
 
+from helpers.serving_world import World, import_relations, make_world, publish_world, put
 from semrec.changes.compact import compact_changes
 from semrec.changes.overlay import OverlayView
 from semrec.changes.relations import RelationChange, checked_relations, relation_change_table

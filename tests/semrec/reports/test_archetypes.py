@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
-from whole_path import events_table, release
 
+from helpers.learned_world import NUM_ITEMS, embeddings, group_of_items, planted_events
+from helpers.whole_path import events_table, release
 from jobs.cli import app
 from semrec.bench.generated import write_catalogue
 from semrec.data import import_interactions
@@ -16,7 +17,6 @@ from semrec.errors import InputError
 from semrec.release.reader import Release
 from semrec.reports.archetypes import ArchetypesManifest, find_archetypes
 from semrec.workspace.folder import Workspace
-from tests.semrec.models.learned_world import NUM_ITEMS, embeddings, group_of_items, planted_events
 
 GENRES = ["crime", "music", "western"]
 

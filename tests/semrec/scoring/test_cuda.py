@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from engine_contract import engine_contract
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from scoring_problems import KINDS, PLATFORMS, assert_same, catalogue
 
+from helpers.engine_contract import engine_contract
+from helpers.scoring_problems import KINDS, PLATFORMS, assert_same, catalogue
 from semrec.bench.gpu_host import engine_without_device
 from semrec.errors import DeviceError, InputError
 from semrec.scoring.cuda.block import ListedBlock

@@ -22,7 +22,7 @@ TENSOR_INSTRUCTIONS = {80: "HMMA IMMA", 89: "HMMA IMMA", 90: "HGMMA IGMMA", 100:
 def launches() -> list[dict[str, Any]]:
     pytest.importorskip("triton", reason="TRITON IS MISSING: what it compiles is not looked at")
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-    script = Path(__file__).with_name("compile_kernels.py")
+    script = Path(__file__).parents[2] / "helpers/compile_kernels.py"
     capabilities = map(str, SHARED_BYTES)
     done = subprocess.run([sys.executable, script, *capabilities], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -10,12 +10,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from engine_contract import engine_contract
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from oracle import canonical_score, ranked_lists
-from scoring_problems import KINDS, assert_same, catalogue, filtered_problem, problems
 
+from helpers.engine_contract import engine_contract
+from helpers.oracle import canonical_score, ranked_lists
+from helpers.scoring_problems import KINDS, assert_same, catalogue, filtered_problem, problems
 from semrec.errors import DeviceError, InputError
 from semrec.scoring.canonical import canonical_scores
 from semrec.scoring.cpu.engine import CpuEngine, _pool

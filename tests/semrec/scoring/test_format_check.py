@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 import torch
-from scoring_problems import assert_same, catalogue, filtered_problem
-from wrong_products import saturated
 
+from helpers.scoring_problems import assert_same, catalogue, filtered_problem
+from helpers.wrong_products import saturated
 from semrec.errors import DeviceError
 from semrec.scoring.cpu.engine import CpuEngine
 from semrec.scoring.engine import make_engine

@@ -7,11 +7,11 @@ import hashlib
 import numpy as np
 import pytest
 import torch
-from engine_contract import engine_contract
-from hard_vectors import DIMENSIONS, KINDS, hard_vectors
-from scoring_problems import KINDS as CATALOGUES
-from scoring_problems import assert_same, catalogue, filtered_problem
 
+from helpers.engine_contract import engine_contract
+from helpers.hard_vectors import DIMENSIONS, KINDS, hard_vectors
+from helpers.scoring_problems import KINDS as CATALOGUES
+from helpers.scoring_problems import assert_same, catalogue, filtered_problem
 from semrec.errors import DeviceError, InputError
 from semrec.scoring.canonical import canonical_scores
 from semrec.scoring.cpu.engine import CpuEngine

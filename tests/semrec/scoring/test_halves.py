@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hard_vectors import hard_vectors
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers.hard_vectors import hard_vectors
 from semrec.scoring.halves import join_halves, split_halves
 
 

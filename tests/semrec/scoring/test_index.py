@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import coo_matrix, csr_matrix
-from scoring_problems import KINDS, assert_same, catalogue, filtered_problem
 
 import semrec
+from helpers.scoring_problems import KINDS, assert_same, catalogue, filtered_problem
 from semrec.errors import InputError
 from semrec.scoring.reference import ReferenceEngine
 from semrec.scoring.types import ItemShard, Queries

@@ -16,7 +16,7 @@ import pytest
 #: And items and queries with eligibility and seen items, of which ranks are asked, too.
 COMPARED = """
 import numpy as np
-from scoring_problems import assert_same, catalogue, filtered_problem
+from helpers.scoring_problems import assert_same, catalogue, filtered_problem
 from semrec.scoring.engine import make_engine
 from semrec.scoring.types import ItemShard, Queries, Targets
 from semrec.scoring.formats import FORMATS
@@ -62,9 +62,9 @@ PROCESSORS = {
 
 @pytest.mark.parametrize("highest", PROCESSORS)
 def test_lists_are_the_references_on_every_instruction_set(highest: str) -> None:
-    folder = Path(__file__).parent
+    tests = Path(__file__).parents[2]
     environment = os.environ | PROCESSORS[highest]
-    environment |= {"ONEDNN_MAX_CPU_ISA": highest, "PYTHONPATH": f"{folder}:{folder.parents[2]}"}
+    environment |= {"ONEDNN_MAX_CPU_ISA": highest, "PYTHONPATH": f"{tests.parent}:{tests}"}
     done = subprocess.run([sys.executable, "-c", COMPARED], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     *usable, in_panels = [set(line.split()) for line in done.stdout.splitlines()]

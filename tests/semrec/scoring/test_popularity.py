@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scoring_problems import assert_same, problems
 
+from helpers.scoring_problems import assert_same, problems
 from semrec.errors import InputError
 from semrec.scoring.popularity import PopularityEngine
 from semrec.scoring.reference import ReferenceEngine

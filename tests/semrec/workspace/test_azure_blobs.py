@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from local_processes import free_port, wait_until
 
+from helpers.local_processes import free_port, wait_until
 from semrec.errors import MissingArtefactError
 from semrec.workspace.storage import Storage
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from local_processes import wait_until
 
+from helpers.local_processes import wait_until
 from semrec.errors import RunBusyError, WorkspaceWriteError
 from semrec.workspace.lease import Lease
 from semrec.workspace.storage import Storage

@@ -18,9 +18,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from whole_path import events_table, make_world, part_digests, release, score, users_of
 
 from cluster.compute import ComputeOptions, open_compute
+from helpers.whole_path import events_table, make_world, part_digests, release, score, users_of
 from semrec.changes.overlay import OverlayView
 from semrec.contracts import part_name
 from semrec.data import import_interactions

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from whole_path import release, score
 
+from helpers.whole_path import release, score
 from semrec.bench.generated import write_embedding
 from semrec.changes.compact import compact_changes
 from semrec.changes.state import OverlayState

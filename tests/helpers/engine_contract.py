@@ -9,8 +9,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scoring_problems import PLATFORMS, assert_same, catalogue, filtered_problem, problems
 
+from helpers.scoring_problems import PLATFORMS, assert_same, catalogue, filtered_problem, problems
 from semrec.errors import DeviceError, InputError
 from semrec.scoring.canonical import canonical_scores
 from semrec.scoring.eligibility import Clause, Layout

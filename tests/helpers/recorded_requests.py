@@ -1,6 +1,6 @@
 """Requests to every endpoint, and what a replica answered to them when they were recorded.
 
-    PYTHONPATH=.:tests:tests/cluster/serving:tests/semrec/online python tests/cluster/serving/recorded_requests.py
+    PYTHONPATH=tests python tests/helpers/recorded_requests.py
 
 writes `recorded/openapi.json` and `recorded/answers.json` anew: for a change of the API that is meant.
 """
@@ -13,13 +13,13 @@ import tempfile
 from pathlib import Path
 from typing import Any, Final
 
-from grpc_questions import QUESTIONS
-from replica_without_ray import LocalReplica
-from serving_world import make_world
+from helpers.grpc_questions import QUESTIONS
+from helpers.replica_without_ray import LocalReplica
+from helpers.serving_world import make_world
 
 __all__ = ["read_recorded", "record_answers", "record_document", "replica_for_recording"]
 
-_FOLDER: Final = Path(__file__).parent / "recorded"
+_FOLDER: Final = Path(__file__).parents[1] / "cluster/serving/recorded"
 _LONGEST: Final = 3_000  # characters of an answer that are kept; of a longer one there is a digest beside them
 _HEADERS: Final = ("allow", "cache-control", "content-type", "retry-after", "www-authenticate")
 _JSON: Final = {"Content-Type": "application/json"}

@@ -16,7 +16,7 @@ import pytest
 
 REPO = Path(__file__).resolve().parents[2]
 CLOUDS = ("aws", "gcp", "azure")
-CONTRACT = Path(__file__).parent / "contract"
+CONTRACT = REPO / "tests/terraform/contract"
 
 
 @dataclass(frozen=True)

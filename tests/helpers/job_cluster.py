@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-from local_processes import family, free_ports
+
+from helpers.local_processes import family, free_ports
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 NODE = "127.0.0.2"  # loopback, where Ray would replace 127.0.0.1 by the machine's address

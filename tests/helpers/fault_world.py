@@ -10,11 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import psutil
-from local_processes import wait_until
 from ray.cluster_utils import Cluster
 
 from cluster.compute import Compute
 from cluster.stages.score import ScoreResult, score_users
+from helpers.local_processes import wait_until
 from semrec.progress import NoProgress
 from semrec.release.reader import Release
 from semrec.runs.plan import plan_run, run_folder

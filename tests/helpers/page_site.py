@@ -16,7 +16,6 @@ from urllib.request import Request, urlopen
 import pyarrow as pa
 import pyarrow.compute as pc
 import uvicorn
-from local_processes import free_port
 from PIL import Image
 
 from cluster.compute import InProcess
@@ -29,6 +28,7 @@ from cluster.serving.stats import Statistics
 from cluster.serving.watcher import ReleaseWatcher
 from cluster.stages.map import draw_release_map
 from cluster.stages.pipeline import run_pipeline
+from helpers.local_processes import free_port
 from semrec.data import ItemRow, import_interactions, import_items, import_users
 from semrec.demo import film_items, viewer_interactions, viewer_rows
 from semrec.online.release import OnlineRelease

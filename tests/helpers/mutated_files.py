@@ -1,6 +1,6 @@
 """Damages source files at random and imports them: every row is imported or rejected with its place, or the file is refused.
 
-`python tests/semrec/data/mutated_files.py 10000` damages 10,000 files; each failure prints the seed that makes it again.
+`PYTHONPATH=tests python tests/helpers/mutated_files.py 10000` damages 10,000 files; a failure prints its seed.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from import_cases import NOW_S, quarantined, rows_of
 
+from helpers.import_cases import NOW_S, quarantined, rows_of
 from semrec.data import ColumnMap, ItemRow, import_items, import_table
 from semrec.errors import SemrecError
 from semrec.workspace.folder import Workspace

@@ -8,9 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from semrec.errors import InputError
-from semrec.models.base import Events, ItemVectors, TrainingData, VectorModel
-from tests.semrec.models.learned_world import (
+from helpers.learned_world import (
     NUM_GROUPS,
     NUM_ITEMS,
     NUM_USERS,
@@ -19,6 +17,8 @@ from tests.semrec.models.learned_world import (
     planted_events,
     training_data,
 )
+from semrec.errors import InputError
+from semrec.models.base import Events, ItemVectors, TrainingData, VectorModel
 
 
 def events_of(user: int, events: Events, number: int = 0) -> Events:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from serving_world import DIMENSION, World
 from starlette.testclient import TestClient
 
 from cluster.serving.access.keys import KeyRing
@@ -18,6 +17,7 @@ from cluster.serving.service import Service
 from cluster.serving.settings import ServeArgs
 from cluster.serving.stats import Statistics
 from cluster.serving.watcher import ReleaseWatcher
+from helpers.serving_world import DIMENSION, World
 from semrec.errors import InputError
 from semrec.online.answers import ScoredItem
 from semrec.online.release import OnlineRelease
