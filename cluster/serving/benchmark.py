@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import logging
+import os
 import signal
 import subprocess
 import sys
@@ -25,10 +26,11 @@ _FOLDER: Final = "benchmarks"
 _REPORT: Final = f"{_FOLDER}/content.json"
 _LIMIT_S: Final = 600
 _LIBRARIES: Final = ("PIL", "efficientnet_lite_pytorch", "pypdfium2")
-#: The least of what runs on this machine: whoever is waited for comes first. It keeps its limit also when its replica is gone.
+#: The least of what runs on this machine: whoever is waited for comes first. Its limit holds also where its replica stops
+#: waiting for it.
 _START: Final = (
     "import os, signal, sys; os.nice(19); signal.alarm({limit_s}); sys.path[:] = {path!r}; "
-    "from semrec.bench.configurations import main; main({num_texts}, {num_files})"
+    "from semrec.bench.configurations import main; main({num_texts}, {num_files}, {parent})"
 )
 
 
@@ -83,7 +85,9 @@ class Benchmark:
 
 
 def _started(num_texts: int, num_files: int) -> subprocess.Popen[bytes]:
-    program = _START.format(path=sys.path, limit_s=_LIMIT_S, num_texts=num_texts, num_files=num_files)
+    program = _START.format(
+        path=sys.path, limit_s=_LIMIT_S, num_texts=num_texts, num_files=num_files, parent=os.getpid()
+    )
     return subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 import threading
 import time
@@ -29,6 +30,7 @@ __all__ = ["CONFIGURATIONS", "Configuration", "ConfigurationRow", "bench_configu
 
 _SAMPLED_EVERY_S: Final = 0.25
 _TEXTS_PER_CALL: Final = 32
+_LOOK_S: Final = 1.0
 
 
 class Configuration(NamedTuple):
@@ -77,9 +79,16 @@ def bench_configurations(num_texts: int, num_files: int, *, num_threads: int = 1
         return [_measured(configuration, texts, documents, posters, num_threads) for configuration in CONFIGURATIONS]
 
 
-def main(num_texts: int, num_files: int) -> None:
-    """Prints the rows as one line of JSON: for who runs this in a process beside its own."""
+def main(num_texts: int, num_files: int, parent: int) -> None:
+    """Prints the rows as one line of JSON: for who runs this in a process beside its own, `parent`, with which it ends."""
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     print(json.dumps([asdict(row) for row in bench_configurations(num_texts, num_files)]))
+
+
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(_LOOK_S)
+    os._exit(1)
 
 
 def _files(folder: Path, num_files: int) -> tuple[list[str], list[str]]:

@@ -86,9 +86,9 @@ def test_it_ends_with_its_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_its_program_is_the_benchmark() -> None:
-    program = benchmark._START.format(path=["here"], limit_s=600, num_texts=3, num_files=2)
+    program = benchmark._START.format(path=["here"], limit_s=600, num_texts=3, num_files=2, parent=7)
     compile(program, "program", "exec")
-    assert "os.nice(19); signal.alarm(600);" in program and program.endswith("main(3, 2)")
+    assert "os.nice(19); signal.alarm(600);" in program and program.endswith("main(3, 2, 7)")
 
 
 def test_it_needs_an_admins_key(tmp_path: Path) -> None:

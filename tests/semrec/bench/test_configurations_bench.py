@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -30,6 +34,16 @@ def test_without_models_texts_and_files_are_read_alone(monkeypatch: pytest.Monke
     monkeypatch.setattr(configurations, "CONFIGURATIONS", (Configuration("CPU_No_Deep", "cpu", has_models=False),))
     (row,) = bench_configurations(3, 2)
     assert (row.texts_per_s or 0) > 0 and (row.files_per_s or 0) > 0
+
+
+def test_it_ends_when_the_process_that_waits_for_it_is_gone() -> None:
+    program = "from semrec.bench.configurations import main; main(1_000_000, 2, parent={})"
+    orphan = subprocess.Popen([sys.executable, "-c", program.format(os.getpid() + 1)])
+    assert orphan.wait(timeout=300) == 1
+    kept = subprocess.Popen([sys.executable, "-c", program.format(os.getpid())])
+    with pytest.raises(subprocess.TimeoutExpired):
+        kept.wait(timeout=8)
+    kept.kill()
 
 
 def test_something_must_be_measured() -> None:
