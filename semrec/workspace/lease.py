@@ -52,12 +52,16 @@ class Lease:
         if self._read().get("holder") == self._holder:
             self._storage.delete(self._path)
 
+    def is_held(self) -> bool:
+        """Whether a living driver holds it, this one included."""
+        return not self._is_free(self._read())
+
     def _take_over(self) -> None:
         previous = self._read()
         if previous.get("holder") == self._holder:
             return  # an object store answered a repeated request: the first one had made it
-        age_s = time.time() - float(previous.get("heartbeat_s", 0.0))
-        if age_s < self._expiry_s and not _is_dead_here(previous):
+        age_s = _age_s(previous)
+        if not self._is_free(previous):
             name = f"process {previous.get('pid')} on {previous.get('host')}"
             raise RunBusyError(
                 f"{self._folder} is being worked on by {name}, heartbeat {age_s:.0f} s ago",
@@ -68,6 +72,9 @@ class Lease:
             f"process {previous.get('pid')} on {previous.get('host')}" if previous else "an unreadable lease"
         )
         self._storage.write_bytes(self._path, self._body())
+
+    def _is_free(self, found: dict[str, Any]) -> bool:
+        return _age_s(found) >= self._expiry_s or _is_dead_here(found)
 
     def _beat(self) -> None:
         while not self._stop.wait(self._heartbeat_s):
@@ -85,6 +92,10 @@ class Lease:
             return self._storage.read_json(self._path)
         except (MissingArtefactError, CorruptArtefactError):
             return {}
+
+
+def _age_s(found: dict[str, Any]) -> float:
+    return time.time() - float(found.get("heartbeat_s", 0.0))
 
 
 def _is_dead_here(found: dict[str, Any]) -> bool:

@@ -85,6 +85,18 @@ def test_it_ends_with_its_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert run.state()["status"] == "failed"
 
 
+def test_one_whose_replica_was_killed_is_said_to_have_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(benchmark, "_START", "import time; time.sleep(60)")
+    workspace = Workspace.create(str(tmp_path / "w"), num_buckets=1)
+    run = benchmark.Benchmark(workspace.storage.uri)
+    run.start(3, 2)
+    assert run.state()["status"] == "running"
+    workspace.storage.delete("benchmarks/lease.json")  # as it counts once its holder is gone
+    state = run.state()
+    assert (state["status"], state["error"]) == ("failed", "the replica that ran it has ended")
+    run.close()
+
+
 def test_its_program_is_the_benchmark() -> None:
     program = benchmark._START.format(path=["here"], limit_s=600, num_texts=3, num_files=2, parent=7)
     compile(program, "program", "exec")

@@ -69,6 +69,17 @@ def test_a_lease_is_removed_when_the_work_fails(storage: Storage) -> None:
     assert storage.list_sizes("runs/r") == {}
 
 
+def test_who_does_not_take_a_lease_can_ask_whether_it_is_held(storage: Storage) -> None:
+    asked = Lease(storage, "runs/r")
+    assert not asked.is_held()
+    with Lease(storage, "runs/r"):
+        assert asked.is_held()
+    assert not asked.is_held()
+    for age_s in (1, 3_600):
+        foreign(storage, age_s=age_s)
+        assert asked.is_held() == (age_s == 1)
+
+
 def test_a_live_holder_is_named(storage: Storage) -> None:
     with Lease(storage, "runs/r"), pytest.raises(RunBusyError) as caught, Lease(storage, "runs/r"):
         pass
