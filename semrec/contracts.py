@@ -9,12 +9,14 @@ Workspace
                            of the interactions may be several such files: the rows of all, in the schema's order
     relations/             part-<part>-<digest>.parquet (RELATIONS_SCHEMA); part p = bucket p of the subject
     ontology/              part-00000-<digest>.parquet (RELATIONS_SCHEMA): its triples
-    embeddings/<encoder>/  part-<part>-<digest>.parquet: vectors by text hash; runs/<run>/ plan and ledger; manifest.json
+    embeddings/<encoder>/  part-<part>-<digest>.parquet: vectors by text hash, of documents with what they say;
+                           runs/<run>/ plan and ledger; manifest.json
     releases/<release>/    plan and ledger; ids.{offsets,data}.npy, matrix/block-<n>.{high,low,norms,words}.npy,
                            popularity.npy: what scoring reads of the items; items.parquet: their titles and attributes,
                            images.parquet: the URIs of their images, where one has an image, both for who shows and
                            checks; models/<kind>/<array>.npy: what a model has beside its columns of the item matrix;
-                           graph/<array>.npy of one with relations; index/<array>.npy: the words of titles and texts;
+                           graph/<array>.npy of one with relations; index/<array>.npy: the words of titles and texts,
+                           index/documents/<array>.npy: those of documents, where one was read;
                            users/part-<part>.parquet, manifest.json
     runs/<run>/            plan.json, parts/, ledger/, lease.json, manifest.json (last), verified.json, health.json
     imports/<run>/         plan, ledger, rows/ and rejected/ of an import by files, until it is live

@@ -80,6 +80,8 @@ class Encoder(ABC):
 
     kind: ClassVar[str]
     modality: ClassVar[str]  # text, or a modality of the catalogue's content
+    #: Above 0 where `embed_and_read` is there; raised when the same content gives another text.
+    text_version: ClassVar[int] = 0
     halved_calls: int = 0
     num_unread: int = 0
 
@@ -138,3 +140,10 @@ class Encoder(ABC):
         A row depends on its content, the identity and the make of the device alone: neither on the other contents of the
         call nor on their order.
         """
+
+    def embed_and_read(self, contents: Sequence[str]) -> tuple[np.ndarray, list[tuple[int, str]], list[str]]:
+        """`embed`, and what each content says, for the index of words: bounded texts, any for a rejected content.
+
+        For encoders that read texts for their vectors which nothing else has: they are read once.
+        """
+        raise NotImplementedError

@@ -20,13 +20,14 @@ from semrec.encoders.vectors import normalise_rows
 from semrec.errors import EncoderError
 from semrec.workspace.digests import fingerprint, sha256_hex
 
-__all__ = ["DocumentEncoder", "DocumentIdentity", "windows_of"]
+__all__ = ["DocumentEncoder", "DocumentIdentity", "text_of", "windows_of"]
 
 _READER_VERSION: Final = 1  # raised when the same file gives another text
 _MAX_WINDOWS: Final = 256  # of one document; of a longer one they are spread evenly over it
 _MAX_SCANNED_PAGES: Final = 16  # of one document, its first
 _MAX_SCANNED_PAGES_OF_CALLERS: Final = 4  # where somebody waits for them
 _WINDOWS_PER_CALL: Final = 512
+_MAX_TEXT_CHARS: Final = 65_536  # of one document for the index of words: some ten thousand words
 _READERS: Final = 2  # processes at least: one reads while the other's text is embedded
 
 
@@ -71,6 +72,7 @@ class DocumentEncoder(Encoder):
 
     kind: ClassVar[str] = "document"
     modality: ClassVar[str] = "document"
+    text_version: ClassVar[int] = 1
 
     def __init__(self, identity: DocumentIdentity, text: Encoder, *, num_readers: int) -> None:
         self.identity, self._text = identity, text
@@ -133,6 +135,11 @@ class DocumentEncoder(Encoder):
         A vector is the mean of the windows' vectors, each weighted by its tokens. Reasons are those of `read_content` and
         `DocumentReaders.read`, and "no vector of any window". Raises StoreUnavailableError when a store cannot serve now.
         """
+        return self.embed_and_read(contents)[:2]
+
+    def embed_and_read(self, contents: Sequence[str]) -> tuple[np.ndarray, list[tuple[int, str]], list[str]]:
+        """See `Encoder.embed_and_read`: texts are the documents' first 65,536 characters, cut between words."""
+        texts = [""] * len(contents)
         sums_ND = np.zeros((len(contents), self.identity.dimension))
         rejected: dict[int, str] = {}
         owners: list[int] = []
@@ -144,6 +151,7 @@ class DocumentEncoder(Encoder):
                 rejected[index] = document.reason
                 self.num_unread += document.is_unread
                 continue
+            texts[index] = text_of(document)
             own = windows_of(document, self.identity)
             windows += own
             owners += [index] * len(own)
@@ -154,7 +162,7 @@ class DocumentEncoder(Encoder):
         vectors_ND, norms_N = normalise_rows(sums_ND)
         for index in np.flatnonzero(norms_N == 0).tolist():
             rejected.setdefault(index, "no vector of any window")
-        return vectors_ND, sorted(rejected.items())
+        return vectors_ND, sorted(rejected.items()), texts
 
     def _add(self, windows: list[str], owners: list[int], sums_ND: np.ndarray) -> None:
         """Adds the vectors of windows to the rows of their documents; a window without a vector is a row of zeros."""
@@ -173,6 +181,13 @@ class DocumentEncoder(Encoder):
             return self._readers.read(data, uri)
         except ContentError as error:
             return error
+
+
+def text_of(document: Document) -> str:
+    """The title and the text of a document with one blank between words, as long as `_MAX_TEXT_CHARS` at most."""
+    text = " ".join(" ".join((document.title, *document.pages)).split())
+    beginning = text[: _MAX_TEXT_CHARS + 1]
+    return text if beginning == text[:_MAX_TEXT_CHARS] else beginning.rpartition(" ")[0] or text[:_MAX_TEXT_CHARS]
 
 
 def windows_of(document: Document, identity: DocumentIdentity) -> list[str]:

@@ -41,23 +41,32 @@ class KnownVectors:
                 return record
         return None
 
-    def lookup(self, part: int, hashes: pa.Array) -> tuple[np.ndarray, np.ndarray]:
-        """Looks up vectors: (vectors_ND, known_N) for the content hashes of `part`: float32, zeros where `known_N` is False."""
-        vectors_ND = np.zeros((len(hashes), self._job.identity.dimension), dtype=np.float32)
+    def lookup(self, part: int, hashes: pa.Array) -> tuple[np.ndarray, list[str], np.ndarray]:
+        """Looks up the contents of `part` by their hashes: (vectors_ND, texts, known_N).
+
+        Vectors are float32, zeros where `known_N` is False; texts are "" there, and where the job has none.
+        """
+        vectors_ND, texts = np.zeros((len(hashes), self._job.identity.dimension), dtype=np.float32), [""] * len(hashes)
         known_N = np.zeros(len(hashes), dtype=bool)
+        columns = [HASH_COLUMN, "vector", *(["text"] if self._job.has_texts else [])]
         for file in self._files(part):
             if known_N.all():
                 break
             try:
-                table = read_table(self._storage, file, columns=[HASH_COLUMN, "vector"])
+                table = read_table(self._storage, file, columns=columns)
             except (CorruptArtefactError, MissingArtefactError):
+                continue
+            if table.num_columns < len(columns):  # made before texts were kept
                 continue
             row_of_hash = pc.index_in(hashes, value_set=table[HASH_COLUMN])
             take_N = ~known_N & row_of_hash.is_valid().to_numpy(zero_copy_only=False)
             rows = pc.fill_null(row_of_hash, 0).to_numpy(zero_copy_only=False)[take_N]
             vectors_ND[take_N] = _matrix(table["vector"])[rows]
+            if self._job.has_texts:
+                for number, row in zip(np.flatnonzero(take_N).tolist(), rows.tolist(), strict=True):
+                    texts[number] = table["text"][row].as_py()
             known_N |= take_N
-        return vectors_ND, known_N
+        return vectors_ND, texts, known_N
 
     def _files(self, part: int) -> list[TableFile]:
         """Parts of earlier runs that can share content with `part`: both numbers are its hash's bucket modulo their counts,

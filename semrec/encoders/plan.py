@@ -58,6 +58,11 @@ class EmbeddingJob:
         return run_folder(self.folder, self.plan.run_id)
 
     @property
+    def has_texts(self) -> bool:
+        """Whether the parts have what each content says."""
+        return encoder_class(self.identity.kind).text_version > 0
+
+    @property
     def num_parts(self) -> int:
         return len(self.sources)
 
@@ -76,13 +81,15 @@ def run_folder(folder: str, run_id: str) -> str:
     return f"{folder}/runs/{run_id}"
 
 
-def embedding_schema(dimension: int) -> pa.Schema:
-    """Rows ascend in item_id (UTF-8 bytes); vector is float32 of length 1."""
+def embedding_schema(dimension: int, *, has_texts: bool = False) -> pa.Schema:
+    """Rows ascend in item_id (UTF-8 bytes); vector is float32 of length 1; text is what the content says."""
+    texts = [pa.field("text", pa.large_string(), nullable=False)] if has_texts else []
     return pa.schema(
         [
             pa.field("item_id", pa.string(), nullable=False),
             pa.field(HASH_COLUMN, pa.string(), nullable=False),
             pa.field("vector", pa.list_(pa.float32(), dimension), nullable=False),
+            *texts,
         ]
     )
 
@@ -96,11 +103,16 @@ def plan_embedding(workspace: Workspace, identity: EncoderIdentity) -> Embedding
     """
     catalogue = CatalogueManifest.read(workspace.storage, remedy="Run `semrec import`.")
     sources = _sources(catalogue)
+    # Beside the identity, which is that of vectors alone: a release's encoder stays the same, whatever is kept of texts.
+    version = encoder_class(identity.kind).text_version
+    texts = {"texts": version} if version else {}
     parts = tuple(
-        PlannedPart(part, fingerprint({"encoder": identity.fingerprint, "content": s.content_digest}), s.num_rows)
+        PlannedPart(
+            part, fingerprint({"encoder": identity.fingerprint, "content": s.content_digest, **texts}), s.num_rows
+        )
         for part, s in enumerate(sources)
     )
-    settings = {"encoder": identity.to_json(), "num_parts": len(sources)}
+    settings = {"encoder": identity.to_json(), "num_parts": len(sources), **texts}
     plan, folder = Plan("embedding", settings, parts), embedding_folder(identity)
     while _has_unread(workspace.storage, folder, plan):
         plan = Plan("embedding", {**settings, "after": plan.run_id}, parts)
@@ -145,6 +157,7 @@ def _manifest(
         num_rejected=counts.get("rejected", 0),
         num_parts=job.num_parts,
         dimension=job.identity.dimension,
+        **({"has_texts": True} if job.has_texts else {}),
         parts=tuple(PartFile.of(part, table) for part, table in enumerate(tables)),
         fingerprint=fingerprint({"encoder": job.identity.fingerprint, "parts": content}),
     )

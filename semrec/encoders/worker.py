@@ -50,13 +50,15 @@ class EmbedWorker:
         source = self._job.sources[part]
         items = self._read_items(source)
         hashes, first_rows, content_of_row = _distinct(items["hash"])
-        vectors_ND, known_N = self._known.lookup(part, hashes)
+        vectors_ND, texts, known_N = self._known.lookup(part, hashes)
         missing = np.flatnonzero(~known_N)
         halved_before, unread_before = self._encoder_counts()
-        reasons = self._embed(items["content"].take(first_rows[missing]).to_pylist(), missing, vectors_ND)
+        reasons = self._embed(items["content"].take(first_rows[missing]).to_pylist(), missing, vectors_ND, texts)
         halved, unread = self._encoder_counts()
         rejected_rows = self._quarantine(part, items, content_of_row, reasons)
-        table = _embedding_table(items, vectors_ND, content_of_row, rejected_rows)
+        table = _embedding_table(
+            items, vectors_ND, texts if self._job.has_texts else None, content_of_row, rejected_rows
+        )
         stored = write_table(self._storage, f"{self._job.folder}/{part_name(part)}", table)
         counts = _counts(
             source.num_rows,
@@ -83,14 +85,22 @@ class EmbedWorker:
         items = read_table(self._storage, source, columns=columns).select(columns)
         return items.rename_columns(["item_id", "content", "hash"])
 
-    def _embed(self, contents: list[str], missing: np.ndarray, vectors_ND: np.ndarray) -> dict[int, str]:
-        """Fills the rows `missing` of `vectors_ND`; returns the rows that have no vector, with the reason."""
+    def _embed(
+        self, contents: list[str], missing: np.ndarray, vectors_ND: np.ndarray, texts: list[str]
+    ) -> dict[int, str]:
+        """Fills the rows `missing` of `vectors_ND`, and of `texts` where the job has them; returns the rows that have no
+        vector, with the reason.
+        """
         if not contents:
             return {}
         if self._encoder is None:
             self._encoder = self._encoder_class.load(self._job.identity, self._settings, num_threads=self._num_threads)
-        vectors_MD, rejected = self._encoder.embed(contents)
-        vectors_ND[missing] = vectors_MD
+        if self._job.has_texts:
+            vectors_ND[missing], rejected, read = self._encoder.embed_and_read(contents)
+            for row, text in zip(missing.tolist(), read, strict=True):
+                texts[row] = text
+        else:
+            vectors_ND[missing], rejected = self._encoder.embed(contents)
         return {int(missing[index]): reason for index, reason in rejected}
 
     def _encoder_counts(self) -> tuple[int, int]:
@@ -129,9 +139,13 @@ def _distinct(column: pa.ChunkedArray) -> tuple[pa.Array, np.ndarray, np.ndarray
 
 
 def _embedding_table(
-    items: pa.Table, vectors_ND: np.ndarray, content_of_row: np.ndarray, rejected_rows: np.ndarray
+    items: pa.Table,
+    vectors_ND: np.ndarray,
+    texts: list[str] | None,
+    content_of_row: np.ndarray,
+    rejected_rows: np.ndarray,
 ) -> pa.Table:
-    """The part's table: items that have a vector, ascending in the bytes of item_id."""
+    """The part's table: items that have a vector, ascending in the bytes of item_id; without a column of texts for None."""
     with_vector = np.setdiff1d(np.arange(items.num_rows), rejected_rows, assume_unique=True)
     ids = _array(items["item_id"]).cast(pa.binary())
     order = with_vector[pc.sort_indices(ids.take(pa.array(with_vector))).to_numpy()]
@@ -139,7 +153,9 @@ def _embedding_table(
     flat = pa.array(vectors_ND[content_of_row[order]].reshape(-1), pa.float32())
     vectors = pa.FixedSizeListArray.from_arrays(flat, dimension)
     columns = [items["item_id"].take(pa.array(order)), items["hash"].take(pa.array(order)), vectors]
-    return pa.table(columns, schema=embedding_schema(dimension))
+    if texts is not None:
+        columns.append(pa.array([texts[content] for content in content_of_row[order].tolist()], pa.large_string()))
+    return pa.table(columns, schema=embedding_schema(dimension, has_texts=texts is not None))
 
 
 def _array(column: pa.ChunkedArray) -> pa.Array:

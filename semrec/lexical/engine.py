@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from semrec.lexical.index import WordIndex
+from semrec.lexical.item_words import ItemWords
 from semrec.scoring.eligibility import eligible_items
 from semrec.scoring.types import ItemShard, Queries, TopK, check_queries, select_top_k
 
@@ -37,7 +37,7 @@ class WordEngine:
     name = "words"
 
     def __init__(
-        self, index: WordIndex, words_IW: np.ndarray, clause_starts: tuple[int, ...], first_row: int = 0
+        self, index: ItemWords, words_IW: np.ndarray, clause_starts: tuple[int, ...], first_row: int = 0
     ) -> None:
         no_vectors = np.zeros((len(words_IW), 0), np.float32)
         self.index, self.shard = index, ItemShard.from_vectors(no_vectors, words_IW, clause_starts, first_row)

@@ -26,11 +26,11 @@ K1: Final = 1.2
 B: Final = 0.75
 #: How many times a term of a title counts: in one of usual length as much as in the shortest text, 1 / (1 - B).
 TITLE_WEIGHT: Final = 4.0
-_NONE: Final = np.zeros(0, np.int64)
-#: Of one field of a block: the row of each occurrence, the place of its term, and the terms.
-_Occurrences = tuple[np.ndarray, np.ndarray, pa.Array]
+#: Of one field of a block: its rows, its terms, and how often each has which: int32, sparse, [terms, rows].
+_BlockCounts = tuple[np.ndarray, pa.Array, "csr_array"]
 #: Distinct terms of a query that count: its first ones. It bounds what a long text costs.
 MAX_QUERY_TERMS: Final = 256
+_NONE: Final = np.zeros(0, np.int32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,52 +106,54 @@ class _Counts:
     texts_TI: csr_array
 
 
-def build_index(blocks: Iterable[tuple[np.ndarray, Fields]], num_documents: int) -> WordIndex:
+def build_index(blocks: Iterable[tuple[np.ndarray, Fields]], num_rows: int, *, skips_empty: bool = False) -> WordIndex:
     """Builds the index of documents that come in blocks, in any order: the rows of some, int64, and their titles and texts.
 
-    The time and memory are those of all occurrences of terms: 24 bytes for each while it is built. The same documents give
-    the same bytes, whatever the blocks.
+    The time is that of all occurrences of terms, the memory that of the distinct terms of each document: some 40 bytes for
+    each. The same documents give the same bytes, whatever the blocks. Where it `skips_empty`, rows without a term are no
+    documents of the collection: neither number nor mean lengths know of them.
     """
-    return _scored(_counted(blocks, num_documents))
+    return _scored(_counted(blocks, num_rows), skips_empty=skips_empty)
 
 
 def _counted(blocks: Iterable[tuple[np.ndarray, Fields]], num_rows: int) -> _Counts:
     from scipy.sparse import coo_array
 
-    of_fields: tuple[list[_Occurrences], list[_Occurrences]] = ([], [])
+    of_fields: tuple[list[_BlockCounts], list[_BlockCounts]] = ([], [])
     for rows_B, fields in blocks:
         for of_field, texts in zip(of_fields, fields, strict=True):
             text_N, code_N, terms = occurrences(texts)
-            of_field.append((rows_B[text_N], code_N, terms))
-    vocabularies = [own for of_field in of_fields for *_, own in of_field]
+            counts = coo_array((np.ones(len(text_N), np.int32), (code_N, text_N)), (len(terms), len(texts)))
+            of_field.append((rows_B, terms, counts.tocsr()))  # adds up what is there twice
+    vocabularies = [own for of_field in of_fields for _, own, _ in of_field]
     every = pa.chunked_array(vocabularies, pa.string()).unique().cast(pa.large_string())
     terms = SortedIds.of(every.take(pc.sort_indices(every)))  # Arrow's own look-up would hash all again for each block
 
-    def counts_of(of_field: list[_Occurrences]) -> csr_array:
-        places = [terms.rows_of(own) for *_, own in of_field]
-        row_N = np.concatenate([_NONE, *(rows for rows, *_ in of_field)])
-        code_N = np.concatenate([_NONE, *(place[own] for place, (_, own, _) in zip(places, of_field, strict=True))])
-        ones_N = np.ones(len(row_N), np.int32)
-        counts = coo_array((ones_N, (code_N, row_N)), (len(terms), num_rows)).tocsr()  # adds up what is there twice
+    def counts_of(of_field: list[_BlockCounts]) -> csr_array:
+        codes = [np.repeat(terms.rows_of(own), np.diff(counts.indptr)) for _, own, counts in of_field]
+        row_N = np.concatenate([_NONE, *(rows_B[counts.indices] for rows_B, _, counts in of_field)])
+        count_N = np.concatenate([_NONE, *(counts.data for *_, counts in of_field)])
+        counts = coo_array((count_N, (np.concatenate([_NONE, *codes]), row_N)), (len(terms), num_rows)).tocsr()
         counts.sort_indices()
         return counts
 
     return _Counts(terms, *map(counts_of, of_fields))
 
 
-def _scored(counts: _Counts, collection: WordIndex | None = None) -> WordIndex:
+def _scored(counts: _Counts, collection: WordIndex | None = None, *, skips_empty: bool = False) -> WordIndex:
     """The index of counted terms, scored by their own statistics or by those of another collection."""
     num_rows = counts.titles_TI.shape[1]
     lengths_I = [
         np.bincount(field_TI.indices, field_TI.data, num_rows) for field_TI in (counts.titles_TI, counts.texts_TI)
     ]
-    means = [float(lengths.sum()) / max(num_rows, 1) for lengths in lengths_I]
+    num_documents = int(np.count_nonzero(sum(lengths_I))) if skips_empty else num_rows
+    means = [float(lengths.sum()) / max(num_documents, 1) for lengths in lengths_I]
     mean_lengths = collection.mean_lengths if collection else (means[0], means[1])
     factors = [1 / (1 - B + B * own_I / (mean or 1.0)) for own_I, mean in zip(lengths_I, mean_lengths, strict=True)]
     frequencies_TI = _scaled(counts.titles_TI, TITLE_WEIGHT * factors[0]) + _scaled(counts.texts_TI, factors[1])
     offsets_T1 = frequencies_TI.indptr.astype(np.int64)
     if collection is None:
-        num_documents, in_documents_T = num_rows, np.diff(offsets_T1)
+        in_documents_T = np.diff(offsets_T1)
     else:
         num_documents, place_T = collection.num_documents, collection.terms.rows_of(counts.terms.array())
         in_collection_T = np.diff(collection.offsets_T1)

@@ -11,7 +11,7 @@ import pyarrow as pa
 from semrec.changes.overlay import OverlayView
 from semrec.graph.inference import Subclasses
 from semrec.lexical.engine import TermQueries, WordEngine
-from semrec.lexical.index import WordIndex
+from semrec.lexical.item_words import ItemWords
 from semrec.lexical.terms import fields_of
 from semrec.online.answers import RankQuery
 from semrec.online.filters import Filters
@@ -53,7 +53,7 @@ class OverlayItems:
         popularity_I: np.ndarray,
         engine: str,
         threads: int | None,
-        word_index: WordIndex | None,
+        word_index: ItemWords | None,
     ) -> None:
         self.view, self.ids = view, list(view.ids)
         self.replaced_rows = items.rows_of(list(view.changes))
@@ -78,7 +78,8 @@ class OverlayItems:
                     pa.array(column, pa.string())
                     for column in zip(*((item.title, item.text) for item in view.live), strict=True)
                 )
-                self.word_engine = WordEngine(word_index.added(fields_of(titles, texts)), words, starts)
+                own_rows = np.array([-1 if row is None else row for row in rows], np.int64)
+                self.word_engine = WordEngine(word_index.added(fields_of(titles, texts), own_rows), words, starts)
 
     def words(self, rank_query: RankQuery) -> np.ndarray:
         """The query's eligibility words over the overlay's items, which may state values that no release item has."""

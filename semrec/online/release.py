@@ -13,7 +13,7 @@ import numpy as np
 from semrec.changes.overlay import OverlayView
 from semrec.errors import CorruptArtefactError, InputError, MissingArtefactError
 from semrec.lexical.engine import TermQueries, WordEngine
-from semrec.lexical.index import WordIndex
+from semrec.lexical.item_words import ItemWords
 from semrec.online.answers import WORDS, RankedList, RankQuery, ScoredItem, first_of_both, hits_of, short_reason
 from semrec.online.filter_layout import CompiledFilters, FilterLayout
 from semrec.online.filters import NO_FILTERS, Filters
@@ -204,7 +204,7 @@ class OnlineRelease:
         nobody = self.users.anonymous()
         return RankQuery(vector, nobody.words, self.items.rows_of([item_id]), filters, k, frozenset([item_id]))
 
-    def changed_words(self, overlay: OverlayView) -> WordIndex | None:
+    def changed_words(self, overlay: OverlayView) -> ItemWords | None:
         """The index of the words of the overlay's items, by their places; None where there are none."""
         changed = self._overlay(overlay) if overlay else None
         return changed.word_engine.index if changed and changed.word_engine else None

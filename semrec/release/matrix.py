@@ -76,12 +76,13 @@ def build_matrix(workspace: Workspace, job: ReleaseJob) -> MatrixManifest:
     items_file = write_table(storage, f"{folder}/items", shown, digest_in_name=False)
     del shown
     images = write_images(storage, folder, job.catalogue, ids)
-    word_index = write_word_index(storage, folder, job.catalogue, ids)
+    embeddings = {"text": job.embedding, **job.beside}
+    word_index = write_word_index(storage, folder, job.catalogue, embeddings.values(), ids)
     popularity_I = count_popularity(storage, ids, job.interactions, job.inputs.as_of)
     with tempfile.TemporaryDirectory(prefix="semrec-") as scratch:
         content = {
             modality: _embeddings(storage, Path(scratch) / f"{modality}-embeddings", ids, embedding)
-            for modality, embedding in {"text": job.embedding, **job.beside}.items()
+            for modality, embedding in embeddings.items()
         }
         if graph and reads_modality(RELATIONS, (spec.kind for spec in job.inputs.models)):
             content[RELATIONS] = walk_vectors(item_relations(graph, ids))

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from semrec.errors import CorruptArtefactError
 from semrec.graph.graph import Graph
 from semrec.graph.inference import Subclasses
-from semrec.lexical.index import WordIndex
+from semrec.lexical.item_words import ItemWords
 from semrec.models.components import Components
 from semrec.release.arrays import check_matrix, read_ids, read_popularity, read_rows, read_words
 from semrec.release.images import ImageUris, read_images
@@ -125,7 +125,7 @@ class Release:
         return read_graph(self.storage, files) if files else None
 
     @cached_property
-    def word_index(self) -> WordIndex | None:
+    def word_index(self) -> ItemWords | None:
         """The index of the items' words, memory-mapped; None in a release that was built without."""
         files = self.manifest.matrix.word_index
         return read_word_index(self.storage, files, self.num_items) if files else None

@@ -236,6 +236,7 @@ class EmbeddingManifest(Manifest):
     """The vectors of a catalogue by one encoder.
 
     `encoder` is the encoder's identity as its own class writes it (`semrec.encoders`), open to kinds of encoders to come.
+    `has_texts`: the parts have what each content says, `text`, for the index of words.
     """
 
     KIND = "embedding"
@@ -250,6 +251,7 @@ class EmbeddingManifest(Manifest):
     num_rejected: int = 0
     num_parts: int | None = None
     dimension: int
+    has_texts: bool = False
     parts: tuple[PartFile, ...]
     fingerprint: str
 

@@ -167,6 +167,7 @@ class WordIndexFiles(Record):
     """The index of the words of a release, see `semrec.lexical.index.WordIndex`.
 
     `mean_length` of a text and `mean_title_length` are in terms; the latter is 0 where titles were indexed as part of texts.
+    `documents`: the index of the items' documents, of which there are `num_documents`, by the same rows.
     """
 
     terms: IdFiles
@@ -175,10 +176,13 @@ class WordIndexFiles(Record):
     scores: ArrayFile
     mean_length: float
     mean_title_length: float = 0.0
+    num_documents: int | None = None  # none: as many as the release has items
+    documents: WordIndexFiles | None = None  # of a release with items whose documents were read
 
     @property
     def files(self) -> tuple[ArrayFile, ...]:
-        return (self.terms.offsets, self.terms.data, self.offsets, self.rows, self.scores)
+        of_documents = self.documents.files if self.documents else ()
+        return (self.terms.offsets, self.terms.data, self.offsets, self.rows, self.scores, *of_documents)
 
 
 class ModelSpec(Record):
@@ -221,7 +225,7 @@ class ItemMatrix(Record):
     models: tuple[ModelRecord, ...] = ()
     embedding_dimension: int | None = None
     graph: GraphFiles | None = None  # of a release that has relations
-    word_index: WordIndexFiles | None = None  # of a release whose titles and texts can be searched by words
+    word_index: WordIndexFiles | None = None  # of a release that can be searched by words
     images: TableFile | None = None  # of a release with items that have an image: their rows and URIs
     fingerprint: str
 

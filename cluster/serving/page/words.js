@@ -15,9 +15,9 @@ export function headingOf({ mode, about }, title) {
 }
 
 const FOUND_BY = {
-  hybrid: "by meaning and by the words of titles and texts",
+  hybrid: "by meaning and by the words of titles, texts and documents",
   dense: "that come nearest in meaning",
-  words: "by the words of titles and texts",
+  words: "by the words of titles, texts and documents",
 };
 
 /** How the list came about. */

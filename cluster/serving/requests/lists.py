@@ -149,8 +149,8 @@ class SearchBody(ListBody):
     diversity: Diversity = 0.0
     mode: SearchMode | None = Field(
         None,
-        description="dense: by meaning, and by how an image looks; words: by titles and texts (BM25); hybrid: by both, "
-        "where both are there.",
+        description="dense: by meaning, and by how an image looks; words: by titles, texts and documents (BM25); hybrid: "
+        "by both, where both are there.",
     )
 
     @model_validator(mode="after")

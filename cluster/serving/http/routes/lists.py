@@ -51,7 +51,7 @@ async def recommend_anonymous(body: RecommendBody, service: TheService, caller: 
 
 @router.post("/v1/search", response_model=schemas.Answer, responses=problems(404, 501))
 async def search(body: SearchBody, service: TheService, caller: TheCaller) -> AnswerResponse:
-    """Items by what words mean and as they stand in titles and texts, or by how an image looks."""
+    """Items by what words mean and as they stand in titles, texts and documents, or by how an image looks."""
     return AnswerResponse.of(await service.answer(body.query(), JSON, may_explain=caller.may_explain))
 
 
