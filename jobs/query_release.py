@@ -4,6 +4,7 @@ semrec query --workspace W --item toy-story-1995
 semrec query --workspace W --user viewer-0000001
 semrec query --workspace W --search "toys that come to life"
 semrec query --workspace W --search "toy story" --mode words
+semrec query --workspace W --search "sisters" --where genre:Drama --where primitives:FEEL:2
 semrec query --workspace W --image poster.jpg
 semrec query --workspace W --related toy-story-1995
 semrec query --workspace W --sparql "SELECT ?who { <toy-story-1995> <director> ?who }"
@@ -23,6 +24,7 @@ from jobs.printing import one_line, say, show_table
 
 if TYPE_CHECKING:
     from semrec.online.anonymous import ContentVector
+    from semrec.online.filters import Filters
     from semrec.online.release import OnlineRelease
     from semrec.workspace.folder import Workspace
 
@@ -45,6 +47,10 @@ def main(
     ] = None,
     related: Annotated[str | None, typer.Option(help="Item whose relations to others are wanted.")] = None,
     sparql: Annotated[str | None, typer.Option(help="SPARQL query of the relations; names are relative IRIs.")] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(help="attribute:value: only items that have it, with --item, --search or --image. Several times."),
+    ] = None,
     k: Annotated[int, typer.Option(min=1, help="Answers wanted.")] = 10,
 ) -> None:
     """Ask the live release and run."""
@@ -55,22 +61,28 @@ def main(
         raise typer.BadParameter("--mode hybrid, dense or words, with --search")
     if mode == "words" and image is not None:
         raise typer.BadParameter("--mode words does not go by an image")
+    if where and item is None and searched is None:
+        raise typer.BadParameter("--where goes with --item, --search or --image")
+    from semrec.changes.overlay import OverlayView
+    from semrec.online.filters import Filters, wanted_values
     from semrec.online.release import OnlineRelease
     from semrec.runs.live import require_live
 
     storage = workspace.storage
     live = require_live(storage)
     served = OnlineRelease(storage, live.release, live.run)
+    filters = Filters(wanted_values(where or ()))
+    served.check_filters(filters, OverlayView.empty())
     if user is not None:
         _show_user(served, user, k)
     elif item is not None:
-        _show_similar(served, item, k)
+        _show_similar(served, item, k, filters)
     elif related is not None:
         _show_related(served, related, k)
     elif sparql is not None:
         _show_sparql(served, sparql, k)
     else:
-        _show_found(served, search, image, k, mode)
+        _show_found(served, search, image, k, mode, filters)
 
 
 def _show_user(served: OnlineRelease, user: str, k: int) -> None:
@@ -86,11 +98,11 @@ def _show_user(served: OnlineRelease, user: str, k: int) -> None:
         say(published.short_reason)
 
 
-def _show_similar(served: OnlineRelease, item: str, k: int) -> None:
+def _show_similar(served: OnlineRelease, item: str, k: int, filters: Filters) -> None:
     from semrec.changes.overlay import OverlayView
 
     released = OverlayView.empty()
-    (ranked,) = served.rank([served.similar(item, released, k=k)], released)
+    (ranked,) = served.rank([served.similar(item, released, filters=filters, k=k)], released)
     _show(served, f"nearest to {item} (release {served.release_id})", ranked.hits)
 
 
@@ -118,7 +130,9 @@ def _show_sparql(served: OnlineRelease, text: str, k: int) -> None:
         say(f"There are more rows than {len(answer.rows):,}: see --k.")
 
 
-def _show_found(served: OnlineRelease, text: str | None, image: Path | None, k: int, mode: Any) -> None:
+def _show_found(
+    served: OnlineRelease, text: str | None, image: Path | None, k: int, mode: Any, filters: Filters
+) -> None:
     from semrec.changes.overlay import OverlayView
     from semrec.online.hybrid import default_mode, fused, search_queries
 
@@ -128,7 +142,7 @@ def _show_found(served: OnlineRelease, text: str | None, image: Path | None, k: 
         has = {"has_encoder": of_text is not None, "has_image": of_image is not None}
         mode = default_mode(served, text, **has)
     released, contents = OverlayView.empty(), [content for content in (of_text, of_image) if content is not None]
-    rank_queries = search_queries(served, released, text, contents, k=k, mode=mode)
+    rank_queries = search_queries(served, released, text, contents, filters=filters, k=k, mode=mode)
     ranked = fused(served, released, rank_queries, served.rank(rank_queries, released), k)
     query = " and ".join(repr(str(part)) for part in (text, image) if part is not None)
     _show(served, f"{query} ({mode}, release {served.release_id})", ranked.hits)

@@ -14,7 +14,8 @@ Workspace
     releases/<release>/    plan and ledger; ids.{offsets,data}.npy, matrix/block-<n>.{high,low,norms,words}.npy,
                            popularity.npy: what scoring reads of the items; items.parquet: their titles and attributes,
                            images.parquet: the URIs of their images, where one has an image, both for who shows and
-                           checks; models/<kind>/<array>.npy: what a model has beside its columns of the item matrix;
+                           checks; facets.parquet: what an encoder read in their texts for filters;
+                           models/<kind>/<array>.npy: what a model has beside its columns of the item matrix;
                            graph/<array>.npy of one with relations; index/<array>.npy: the words of titles and texts,
                            index/documents/<array>.npy: those of documents, where one was read;
                            users/part-<part>.parquet, manifest.json

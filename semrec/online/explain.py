@@ -186,7 +186,7 @@ def why_not(
     """
     attributes = served.item(item_id, overlay).attributes
     score: np.float32 = scores_of(served, rank_query, [item_id], overlay)[0]
-    hidden = _hidden(served, rank_query, item_id, attributes)
+    hidden = _hidden(served, rank_query, item_id, attributes, overlay)
     if hidden is not None:
         reason, detail, attribute = hidden
         return WhyNot(item_id, reason, detail, float(score), attribute)
@@ -206,7 +206,11 @@ Reason = Literal["seen", "excluded", "filtered", "not_eligible"]
 
 
 def _hidden(
-    served: OnlineRelease, rank_query: RankQuery, item_id: str, attributes: dict[str, list[str]]
+    served: OnlineRelease,
+    rank_query: RankQuery,
+    item_id: str,
+    attributes: dict[str, list[str]],
+    overlay: OverlayView,
 ) -> tuple[Reason, str, str | None] | None:
     """Why an item may not be shown at all: reason, detail and attribute; None when it may."""
     row = served.items.row_of.get(item_id)
@@ -218,9 +222,10 @@ def _hidden(
         return "not_eligible", f"the user may see other values of {clause.attribute}; it has: {has}", clause.attribute
     if item_id in rank_query.filters.exclude:
         return "excluded", "the request excludes its id", None
-    attribute = rank_query.filters.including(served.release.subclasses).failed(attributes)
+    filtered = served.filtered(item_id, overlay)
+    attribute = rank_query.filters.including(served.release.subclasses).failed(filtered)
     if attribute is not None:
-        has = ", ".join(attributes.get(attribute) or ["none"])
+        has = ", ".join(filtered.get(attribute) or ["none"])
         return "filtered", f"the request asks for other values of {attribute}; it has: {has}", attribute
     return None
 

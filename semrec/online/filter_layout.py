@@ -7,7 +7,7 @@ are left out by their rows. So an item has 257 bits at most for an attribute, an
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -50,11 +50,16 @@ class FilterLayout:
 
     `attributes` has the values of each attribute with at most 256, ascending, for who offers a choice, and those above them
     in the hierarchy `subclasses`: a filter by a value asks for all values below it, too. `plain` uint64 [W] are the bits that
-    ask for nothing.
+    ask for nothing. `facets`: attributes that can have no other values than these.
     """
 
-    def __init__(self, flat: FlatAttributes, subclasses: Subclasses | None = None) -> None:
-        self._subclasses, self._num_items = subclasses or {}, flat.num_items
+    def __init__(
+        self,
+        flat: FlatAttributes,
+        subclasses: Subclasses | None = None,
+        facets: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
+        self._subclasses, self._num_items, self._facets = subclasses or {}, flat.num_items, facets or {}
         self._columns: dict[str, _Column] = {}
         self.attributes: dict[str, list[str]] = {}
         self.num_words = 0
@@ -83,9 +88,14 @@ class FilterLayout:
     def check(self, filters: Filters, added: Mapping[str, Collection[str]]) -> None:
         """Raises InputError for filters that no item can be held against.
 
-        `added` are the attributes and values of items that the overlay has. Refused: an attribute that nobody has, and a
-        range of an attribute without a number among its values.
+        `added` are the attributes and values of items that the overlay has. Refused: an attribute that nobody has, a value
+        that a facet has not, and a range of an attribute without a number among its values.
         """
+        for name, values in self._facets.items():
+            if unknown := sorted(filters.any_of.get(name, frozenset()).difference(values)):
+                raise InputError(
+                    f"{name} {unknown[0]!r}", expected=f"one of {', '.join(values)}", remedy="Filter by one of these."
+                )
         for name in filters.attributes:
             column, more = self._columns.get(name), added.get(name, ())
             if column is None and not more:

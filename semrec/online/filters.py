@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 
+from semrec.errors import InputError
 from semrec.graph.inference import Subclasses, including_subclasses
 
-__all__ = ["NO_FILTERS", "Filters", "Range", "as_number", "is_inside"]
+__all__ = ["NO_FILTERS", "Filters", "Range", "as_number", "is_inside", "wanted_values"]
 
 #: Lowest and highest number, both included; None: no end there.
 Range = tuple[float | None, float | None]
@@ -75,6 +76,17 @@ class Filters:
 
 
 NO_FILTERS = Filters()
+
+
+def wanted_values(conditions: Iterable[str]) -> dict[str, frozenset[str]]:
+    """`Filters.any_of` of conditions `attribute:value`. Raises InputError for one that is none."""
+    any_of: dict[str, frozenset[str]] = {}
+    for condition in conditions:
+        name, colon, value = condition.partition(":")
+        if not name or not colon:
+            raise InputError(f"condition {condition!r}", expected="attribute:value", remedy="Name both.")
+        any_of[name] = any_of.get(name, frozenset()) | {value}
+    return any_of
 
 
 def as_number(value: str) -> float | None:

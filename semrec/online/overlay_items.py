@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ from semrec.lexical.engine import TermQueries, WordEngine
 from semrec.lexical.item_words import ItemWords
 from semrec.lexical.terms import fields_of
 from semrec.online.answers import RankQuery
+from semrec.online.facets import OnlineFacets
 from semrec.online.filters import Filters
 from semrec.online.items import ItemTable
 from semrec.online.lru import Lru
@@ -54,6 +56,7 @@ class OverlayItems:
         engine: str,
         threads: int | None,
         word_index: ItemWords | None,
+        facets: OnlineFacets,
     ) -> None:
         self.view, self.ids = view, list(view.ids)
         self.replaced_rows = items.rows_of(list(view.changes))
@@ -62,7 +65,7 @@ class OverlayItems:
         self._place_of_row = {row: place for place, row in enumerate(rows) if row is not None}
         self._left_out: Lru[Filters, _LeftOut] = Lru(_FILTER_BYTES, lambda entry: entry.num_bytes)
         self._layout, self._extended = layout, layout.extended(view.attributes)
-        self._subclasses = subclasses
+        self._subclasses, self._facets = subclasses, facets
         self.engines: dict[str, Engine] | None = None
         self.word_engine: WordEngine | None = None
         if self.ids:
@@ -111,11 +114,17 @@ class OverlayItems:
 
         def make() -> _LeftOut:
             asked = filters.including(self._subclasses)
-            failing = {place for place, item in enumerate(self.view.attributes) if asked.failed(item) is not None}
+            failing = {place for place, item in enumerate(self._filtered) if asked.failed(item) is not None}
             rows = np.array(sorted(failing | set(self._places(filters.exclude))), np.int64)
             return _LeftOut(rows, rows.nbytes + filters.num_bytes)
 
         return self._left_out.get(filters, make).rows
+
+    @cached_property
+    def _filtered(self) -> list[dict[str, list[str]]]:
+        """What filters go by of each item: its attributes and facets."""
+        facets = self._facets.of_texts([item.text for item in self.view.live])
+        return [{**stated, **own} for stated, own in zip(self.view.attributes, facets, strict=True)]
 
     def has_left_out(self, filters: Filters) -> bool:
         """Whether `left_out` is kept for these filters."""

@@ -15,6 +15,7 @@ from semrec.errors import CorruptArtefactError, InputError, MissingArtefactError
 from semrec.lexical.engine import TermQueries, WordEngine
 from semrec.lexical.item_words import ItemWords
 from semrec.online.answers import WORDS, RankedList, RankQuery, ScoredItem, first_of_both, hits_of, short_reason
+from semrec.online.facets import OnlineFacets
 from semrec.online.filter_layout import CompiledFilters, FilterLayout
 from semrec.online.filters import NO_FILTERS, Filters
 from semrec.online.item_vectors import OnlineVectors, unknown_item
@@ -72,7 +73,8 @@ class OnlineRelease:
         self.start, self.stop = start, self.release.num_items if stop is None else stop
         self._published = _run_of(storage, run_id, release_id) if run_id else None
         flat = FlatAttributes(self.release.attributes())
-        self.items, self._filters = ItemTable(self.release), FilterLayout(flat, self.release.subclasses)
+        self.items, self.facets = ItemTable(self.release), OnlineFacets(self.release, flat)
+        self._filters = FilterLayout(flat, self.release.subclasses, self.facets.values)
         if self.stop - self.start in (0, self.num_items):
             self.items.prepare()  # a shard ranks, and shows nothing
         self.attributes = self._filters.attributes
@@ -159,6 +161,12 @@ class OnlineRelease:
         if change.deleted:
             raise unknown_item(item_id, self.release_id)
         return ItemFacts(item_id, change.title, dict(change.attributes))
+
+    def filtered(self, item_id: str, overlay: OverlayView) -> dict[str, list[str]]:
+        """What filters go by of an item: its attributes and facets. Raises MissingArtefactError as `item` does."""
+        change, stated = overlay.changes.get(item_id), self.item(item_id, overlay).attributes
+        facets = self.facets.of_row(self._row(item_id)) if change is None else self.facets.of_texts([change.text])[0]
+        return {**stated, **facets}
 
     @cached_property
     def relations(self) -> OnlineGraph:
@@ -329,7 +337,7 @@ class OnlineRelease:
         def make() -> OverlayItems:
             return OverlayItems(
                 view, self.vectors.of_overlay(view), self.items, self.release.layout, self.release.subclasses,
-                self.release.sources, self.popularity_I, self._engine, self._threads, self.release.word_index,
+                self.release.sources, self.popularity_I, self._engine, self._threads, self.release.word_index, self.facets,
             )  # fmt: skip
 
         return self._overlays.get(view.items_key, make)

@@ -48,6 +48,23 @@ class FlatAttributes:
         self.edges_E1 = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         self.values = lists.flatten()
 
+    def put(self, name: str, column: pa.ChunkedArray) -> None:
+        """Sets an attribute of all items: list<string>, none of them null, in the place of what they state of it."""
+        lists = pa.concat_arrays([chunk for chunk in column.chunks if len(chunk)] or [pa.array([], column.type)])
+        lengths_E, number = np.diff(self.edges_E1), len(self.names)
+        if name in self.names:
+            number = self.names.index(name)
+            stays_E = self.name_E != number
+            self.values = self.values.filter(pa.array(np.repeat(stays_E, lengths_E)))
+            self.name_E, self.row_E, lengths_E = self.name_E[stays_E], self.row_E[stays_E], lengths_E[stays_E]
+        else:
+            self.names.append(name)
+        lengths_E = np.append(lengths_E, lists.value_lengths().to_numpy())
+        self.name_E = np.append(self.name_E, np.full(self.num_items, number, self.name_E.dtype))
+        self.row_E = np.append(self.row_E, np.arange(self.num_items))
+        self.edges_E1 = np.concatenate([[0], np.cumsum(lengths_E)]).astype(np.int64)
+        self.values = pa.concat_arrays([self.values, lists.flatten()])
+
     def of(self, name: str) -> tuple[np.ndarray, pa.Array]:
         """Returns the item and value of every value of an attribute."""
         if name not in self.names:

@@ -18,6 +18,7 @@ from semrec.models.components import Components
 from semrec.models.graph import RELATIONS, walk_vectors
 from semrec.release.arrays import write_array, write_block, write_ids
 from semrec.release.attributes import FlatAttributes, attribute_names
+from semrec.release.facets import write_facets
 from semrec.release.images import write_images
 from semrec.release.plan import ReleaseJob
 from semrec.release.relations import RelationSources, item_relations, make_graph, write_graph
@@ -77,6 +78,7 @@ def build_matrix(workspace: Workspace, job: ReleaseJob) -> MatrixManifest:
     del shown
     images = write_images(storage, folder, job.catalogue, ids)
     embeddings = {"text": job.embedding, **job.beside}
+    facets = write_facets(storage, folder, job.catalogue, embeddings.values(), ids)
     word_index = write_word_index(storage, folder, job.catalogue, embeddings.values(), ids)
     popularity_I = count_popularity(storage, ids, job.interactions, job.inputs.as_of)
     with tempfile.TemporaryDirectory(prefix="semrec-") as scratch:
@@ -107,6 +109,7 @@ def build_matrix(workspace: Workspace, job: ReleaseJob) -> MatrixManifest:
         **({"graph": graph_files} if graph_files else {}),
         **({"word_index": word_index} if word_index else {}),
         **({"images": images} if images else {}),
+        **({"facets": facets} if facets else {}),
         fingerprint=fingerprint([id_files.offsets.sha256, id_files.data.sha256, rows]),
     )
     manifest.write(storage, job.release_id)

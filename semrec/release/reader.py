@@ -118,6 +118,11 @@ class Release:
         file = self.manifest.matrix.images
         return read_images(self.storage, file) if file else None
 
+    def facets(self) -> pa.Table | None:
+        """Reads the facets of the items, a column each by its name, rows as in the matrix; None where no encoder has one."""
+        file = self.manifest.matrix.facets
+        return read_table(self.storage, file) if file else None
+
     @cached_property
     def graph(self) -> Graph | None:
         """The relations of items and entities, memory-mapped; None in a release without any."""

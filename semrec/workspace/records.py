@@ -227,6 +227,7 @@ class ItemMatrix(Record):
     graph: GraphFiles | None = None  # of a release that has relations
     word_index: WordIndexFiles | None = None  # of a release that can be searched by words
     images: TableFile | None = None  # of a release with items that have an image: their rows and URIs
+    facets: TableFile | None = None  # of a release with an encoder that has facets: a column of values for each
     fingerprint: str
 
     @property

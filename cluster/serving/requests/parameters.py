@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from cluster.serving.queries import ListOptions, SimilarQuery, UserQuery
 from cluster.serving.requests.fields import Count, Diversity, Id, Listed, Number, Values
-from semrec.online.filters import NO_FILTERS, Filters
+from semrec.online.filters import NO_FILTERS, Filters, wanted_values
 
 __all__ = ["ListParameters", "SimilarParameters", "UserParameters"]
 
@@ -42,10 +42,8 @@ class ListParameters(BaseModel):
     @cached_property
     def options(self) -> ListOptions:
         """What is asked, as the core takes it; made once, as short query strings are parsed once."""
-        any_of = {name: frozenset(getattr(self, name)) for name in _ATTRIBUTES if getattr(self, name)}
-        for condition in self.where:
-            name, _, value = condition.partition(":")
-            any_of[name] = any_of.get(name, frozenset()) | {value}
+        named = (f"{name}:{value}" for name in _ATTRIBUTES for value in getattr(self, name))
+        any_of = wanted_values([*named, *self.where])
         years = (self.year_min, self.year_max)
         ranges = {} if years == (None, None) else {"year": years}
         filters = Filters(any_of, ranges, tuple(self.exclude)) if any_of or ranges or self.exclude else NO_FILTERS
