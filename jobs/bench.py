@@ -120,15 +120,26 @@ def configurations(
     ] = 100,
     threads: Threads = 2,
     json: Json = None,
+    plot: Annotated[
+        str | None, typer.Option(help="Also draw speed, and memory over time: FILE.svg or FILE.png.")
+    ] = None,
 ) -> None:
     """Texts and files per second of a content service: with and without models and a GPU, and for many callers at once."""
     from semrec.bench.configurations import bench_configurations
+    from semrec.bench.plot_configurations import plot_configurations
+    from semrec.machine import machine
+    from semrec.plotting import check_plot_path
 
-    rows = [asdict(row) for row in bench_configurations(texts, files, num_threads=threads)]
+    if plot:
+        check_plot_path(plot)
+    measured = bench_configurations(texts, files, num_threads=threads)
+    if plot:
+        plot_configurations(measured, plot, machine())
+    rows = [asdict(row) | {"peak_mb": max((size >> 20 for _, size in row.memory), default=None)} for row in measured]
+    write_rows(json, rows)
     for row in rows:
-        memory = row.pop("memory")
-        row["peak_mb"] = max(size for _, size in memory) >> 20 if memory else None
-    show_rows("configurations", rows, json)
+        del row["memory"]
+    show_rows("configurations", rows, None)
 
 
 @app.command("graph")

@@ -285,6 +285,7 @@ class BenchmarkConfiguration(BaseModel):
     name: str
     device: str | None
     num_callers: int
+    texts_per_call: int | None = Field(None, description="As many as were the fastest there.")
     texts_per_s: float | None
     files_per_s: float | None
     memory: list[tuple[float, int]]

@@ -15,7 +15,15 @@ from helpers.replica_without_ray import LocalReplica, refused
 from helpers.serving_world import make_world
 from semrec.workspace.folder import Workspace
 
-ROW = {"name": "CPU_Fallback", "device": "cpu", "num_callers": 1, "texts_per_s": 5.0, "files_per_s": 2.0, "memory": []}
+ROW = {
+    "name": "CPU_Fallback",
+    "device": "cpu",
+    "num_callers": 1,
+    "texts_per_call": 8,
+    "texts_per_s": 5.0,
+    "files_per_s": 2.0,
+}
+ROW["memory"] = []
 
 
 @pytest.fixture(scope="module")

