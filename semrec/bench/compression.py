@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 
 from semrec.bench.workloads import ScoringProblem
+from semrec.scoring.approximate import OVER_FETCH, make_approximate_engine, merge_lists
 from semrec.scoring.cpu.engine import CpuEngine
 from semrec.scoring.formats import COMPRESSED_FORMATS, CoarseFormat, get_format
 from semrec.scoring.formats.base import QueryBounds
@@ -17,7 +18,6 @@ from semrec.scoring.types import Queries, TopK
 __all__ = ["CompressionRow", "bench_compression"]
 
 _PEERS: Final = ("int8", "int8_rotated")
-_OVERFETCH: Final = 10
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,8 @@ class CompressionRow:
     overfetched_recall_10: float  # of the best 10 among the 100 that the codes put first, and so on
     overfetched_recall_100: float
     equal: bool  # the exact lists are those of the first format, byte for byte
+    approximate_users_per_cpu_s: float | None  # of approximate lists of 100; None for a format that has none
+    approximate_recall: float | None
 
 
 def bench_compression(problem: ScoringProblem, *, num_threads: int) -> list[CompressionRow]:
@@ -50,7 +52,8 @@ def bench_compression(problem: ScoringProblem, *, num_threads: int) -> list[Comp
         taken_s = time.process_time() - started_s
         exact = exact or lists
         unproven = CpuEngine(problem.items, coarse=_without_bounds(coarse), num_threads=num_threads)
-        of_codes = {k: unproven.top_k(queries, k) for k in (10, 100, 100 * _OVERFETCH)}
+        of_codes = {k: unproven.top_k(queries, k) for k in (10, 100, 100 * OVER_FETCH)}
+        approximate_s, approximate = _approximate(problem, queries, name, num_threads)
         num_users, num_items = queries.num_queries, problem.items.num_items
         bytes_per_item, dimension = coarse.item_bytes(problem.items.dimension), problem.items.dimension
         rows.append(
@@ -58,11 +61,28 @@ def bench_compression(problem: ScoringProblem, *, num_threads: int) -> list[Comp
                 name, bytes_per_item, bytes_per_item / (4 * dimension), num_users / taken_s,
                 lists.num_candidates / (num_users * num_items), lists.num_exhaustive / num_users,
                 _recall(of_codes[10], exact, 10), _recall(of_codes[100], exact, 100),
-                _recall(of_codes[100], exact, 10), _recall(of_codes[100 * _OVERFETCH], exact, 100),
+                _recall(of_codes[100], exact, 10), _recall(of_codes[100 * OVER_FETCH], exact, 100),
                 lists.rows.tobytes() == exact.rows.tobytes() and lists.scores.tobytes() == exact.scores.tobytes(),
+                num_users / approximate_s if approximate_s else None,
+                _recall(approximate, exact, 100) if approximate else None,
             )
         )  # fmt: skip
     return rows
+
+
+def _approximate(
+    problem: ScoringProblem, queries: Queries, coarse: str, num_threads: int
+) -> tuple[float | None, TopK | None]:
+    """CPU seconds of the approximate lists of 100 in a format, and these; None where it has none."""
+    if get_format(coarse).code_scores is None:
+        return None, None
+    engine = make_approximate_engine(
+        "cpu", problem.items, coarse=coarse, over_fetch=OVER_FETCH, num_threads=num_threads
+    )
+    engine.top_k(queries.between(0, min(2, queries.num_queries)), 100)  # compiles
+    started_s = time.process_time()
+    lists = merge_lists([engine.top_k(queries, 100)], 100)
+    return time.process_time() - started_s, lists
 
 
 def _recall(of_codes: TopK, exact: TopK, k: int) -> float:

@@ -24,7 +24,7 @@ class ReferenceEngine:
         check_queries(queries, k, self.shard)
         rows, scores = [], []
         for q in range(queries.num_queries):
-            visible_rows, visible_scores = self._scored(queries, q)
+            visible_rows, visible_scores = self.scored(queries, q)
             best = np.lexsort((visible_rows, -visible_scores))[:k]
             rows.append(visible_rows[best] + self.shard.first_row)
             scores.append(visible_scores[best])
@@ -42,13 +42,13 @@ class ReferenceEngine:
         check_queries(queries, 1, self.shard)
         counts = np.zeros(len(targets.rows), np.int64)
         for q in range(queries.num_queries):
-            visible_rows, visible_scores = self._scored(queries, q)
+            visible_rows, visible_scores = self.scored(queries, q)
             for n in range(targets.offsets[q], targets.offsets[q + 1]):
                 row, score = targets.rows[n] - self.shard.first_row, targets.scores[n]
                 counts[n] = ((visible_scores > score) | ((visible_scores == score) & (visible_rows < row))).sum()
         return counts
 
-    def _scored(self, queries: Queries, q: int) -> tuple[np.ndarray, np.ndarray]:
+    def scored(self, queries: Queries, q: int) -> tuple[np.ndarray, np.ndarray]:
         """The local rows that query q may be shown, ascending, and their scores."""
         shard = self.shard
         is_visible = eligible_items(shard.words_IW, queries.words_QW[q], shard.clause_ranges)

@@ -24,6 +24,7 @@ __all__ = [
     "TopK",
     "check_queries",
     "check_query_shapes",
+    "first_places",
     "query_not_finite",
     "rows_not_finite",
     "select_top_k",
@@ -284,12 +285,19 @@ def select_top_k(queries: np.ndarray, rows: np.ndarray, scores: np.ndarray, num_
 
     `queries`, `rows` int64 [N]; `scores` float32 [N] canonical. Every pair must stand at most once.
     """
+    offsets, chosen = first_places(queries, rows, scores, num_queries, k)
+    return TopK(offsets, rows[chosen].astype(np.int64), scores[chosen].astype(np.float32))
+
+
+def first_places(
+    queries: np.ndarray, rows: np.ndarray, scores: np.ndarray, num_queries: int, k: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Where the first K of each query stand among scored pairs, as `select_top_k` has them: offsets and places, int64."""
     order = np.lexsort((rows, -scores, queries))
     counts = np.bincount(queries, minlength=num_queries)
     starts = np.cumsum(counts) - counts
     rank = np.arange(len(order)) - np.repeat(starts, counts)
-    chosen = order[rank < k]
-    return TopK(_offsets(np.minimum(counts, k)), rows[chosen].astype(np.int64), scores[chosen].astype(np.float32))
+    return _offsets(np.minimum(counts, k)), order[rank < k]
 
 
 def check_queries(queries: Queries, k: int, shard: ItemShard) -> None:

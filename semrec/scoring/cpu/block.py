@@ -74,6 +74,7 @@ class CpuBlock:
             items.norm_G,
             items.residual_G,
             terms.eta,
+            items.coarse.is_score,
         )
         # Few queries take as many items more, so that a tile keeps its size.
         self._width = items.tile_items if queries.num_queries > GROUP else _TALL_ITEMS

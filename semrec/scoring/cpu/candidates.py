@@ -28,6 +28,7 @@ __all__ = [
     "largest_norms",
     "new_candidate_buffers",
     "score_bounds",
+    "score_lists",
     "shrink_buffer",
 ]
 
@@ -49,7 +50,7 @@ class Bounds(NamedTuple):
     """Scales of the coarse format (else ones), and the terms of its bound (`formats.base`). float32.
 
     Item arrays are one group longer than the items, so that whole groups can be read. `norm_G`, `residual_G`: the largest of
-    each group of 64 items.
+    each group of 64 items. `are_scores`: coarse scores are those to be ordered by (`CoarseFormat.is_score`).
     """
 
     scale_Q: np.ndarray
@@ -62,14 +63,16 @@ class Bounds(NamedTuple):
     norm_G: np.ndarray
     residual_G: np.ndarray
     eta: float
+    are_scores: bool
 
 
 class CandidateBuffers(NamedTuple):
     """Up to N candidates of each query, in ascending rows: int32 rows, float32 scores, [Q, N] each; int64 counts [Q].
 
-    Scores are coarse; those of rows stored as ~row are canonical. `threshold_Q` float32; `num_scored_Q`, `num_visible_Q`
-    int64: pairs scored canonically, and items passed that the query may be shown. `full_Q` int64: with how many a buffer is
-    shrunk, at most N; it begins with few, which raise the threshold early, and doubles where the bounds leave too many.
+    Scores are coarse; those of rows stored as ~row are final: canonical, or of a format that `is_score`. `threshold_Q` float32;
+    `num_scored_Q`, `num_visible_Q` int64: pairs scored canonically, and items passed that the query may be shown. `full_Q`
+    int64: with how many a buffer is shrunk, at most N; it begins with few, which raise the threshold early, and doubles where
+    the bounds leave too many.
     """
 
     row_QN: np.ndarray
@@ -253,6 +256,24 @@ def finish(k, num_rows, bounds, buffers, vectors):  # type: ignore[no-untyped-de
         row_N, score_N = buffers.row_QN[q, : buffers.count_Q[q]], buffers.score_QN[q]
         _sort_best(row_N, score_N, rows[offsets[q] : offsets[q + 1]], scores[offsets[q] : offsets[q + 1]])
     return offsets, rows, scores
+
+
+@compiled
+def score_lists(offsets, rows, num_rows, vectors):  # type: ignore[no-untyped-def]
+    """The canonical scores of ragged lists, float32 [N]: query q has the local rows `rows[offsets[q] : offsets[q + 1]]`, int64.
+
+    Pairs are scored in ascending order of their rows, as in `finish`.
+    """
+    num_queries, capacity = len(offsets) - 1, np.diff(offsets).max()
+    row_QN, score_QN = np.empty((num_queries, capacity), np.int32), np.empty((num_queries, capacity), np.float32)
+    counts, slots = np.zeros((3, num_queries), np.int64), np.empty(len(rows), np.int64)
+    no_threshold_Q = np.empty(num_queries, np.float32)
+    buffers = CandidateBuffers(row_QN, score_QN, counts[0], no_threshold_Q, counts[1], counts[2], counts[0])
+    for q in range(num_queries):
+        for n in range(offsets[q + 1] - offsets[q]):
+            row_QN[q, n], slots[offsets[q] + n] = rows[offsets[q] + n], q * capacity + n
+    _score_slots(_slots_by_row(slots, num_rows, buffers), buffers, vectors)
+    return score_QN.reshape(-1)[slots]
 
 
 @compiled

@@ -20,7 +20,7 @@ import torch
 from semrec.ranges import even_ranges
 from semrec.scoring.cpu import candidates, kernels
 from semrec.scoring.cpu.block import CpuBlock, PreparedQueries
-from semrec.scoring.cpu.items import CpuItems
+from semrec.scoring.cpu.items import CpuItems, frozen
 from semrec.scoring.cpu.llvm import GROUP, MAXIMA
 from semrec.scoring.formats import DEFAULT_FORMAT, CoarseFormat, get_format
 from semrec.scoring.formats.check import check_product
@@ -82,7 +82,7 @@ class CpuEngine:
             self._sample = CpuItems(sample, self._format, self._items.tile_items, is_sample=True)
 
     def top_k(self, queries: Queries, k: int) -> TopK:
-        """See `Engine.top_k`."""
+        """See `Engine.top_k`; in a format that `is_score`, the first K by that score, exactly."""
         self._check(queries, k)
         k = min(k, max(1, self.shard.num_items))
         if 0 < queries.num_queries <= self._few_queries:
@@ -90,6 +90,21 @@ class CpuEngine:
         fitting = max(_MIN_QUERIES, _BUFFER_BYTES // (candidates.buffer_capacity(k) * _CANDIDATE_BYTES))
         blocks = self._blocks(queries.num_queries, min(self._block_queries, fitting))
         return TopK.concatenate(self._in_threads(lambda edges: self._top_k_block(queries.between(*edges), k), blocks))
+
+    def score_lists(self, queries: Queries, lists: TopK) -> np.ndarray:
+        """The canonical scores of the entries of `lists`, rows of this shard for each query: float32, in their order."""
+        vectors_QD = frozen(np.ascontiguousarray(queries.vectors_QD, dtype=np.float32))
+        rows = lists.rows - self.shard.first_row
+
+        def scores(edges: Edges) -> np.ndarray:
+            offsets = lists.offsets[edges[0] : edges[1] + 1]
+            vectors = candidates.RescoreVectors(vectors_QD[slice(*edges)], self._items.high_ID, self._items.low_ID)
+            part = rows[offsets[0] : offsets[-1]]
+            scores_N: np.ndarray = candidates.score_lists(offsets - offsets[0], part, self.shard.num_items, vectors)
+            return scores_N
+
+        blocks = self._in_threads(scores, self._blocks(queries.num_queries, self._block_queries))
+        return np.concatenate([np.zeros(0, np.float32), *blocks])
 
     def count_before(self, queries: Queries, targets: Targets) -> np.ndarray:
         """See `Engine.count_before`."""

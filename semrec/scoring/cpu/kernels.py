@@ -195,6 +195,8 @@ def _add_candidate(q, row, stored, bounds, buffers):  # type: ignore[no-untyped-
     if score_bounds(bounds, q, row, score)[1] < buffers.threshold_Q[q]:
         return False
     n = buffers.count_Q[q]
+    if bounds.are_scores:
+        row, score = ~row, score + np.float32(0.0)  # -0.0 becomes 0.0
     buffers.row_QN[q, n], buffers.score_QN[q, n] = row, score
     buffers.count_Q[q] = n + 1
     return n + 1 == buffers.full_Q[q]

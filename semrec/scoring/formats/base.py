@@ -127,12 +127,20 @@ class CoarseFormat(ABC):
     is_exact: ClassVar[bool] = False
     #: Whether few queries, too, are multiplied in panels where the format has them; otherwise with `multiply`.
     only_panels: ClassVar[bool] = False
+    #: Whether a coarse score is a score of its own, by which rows are fetched for approximate lists (`scoring.approximate`):
+    #: the CPU engine returns the first K by it, exactly, and scores nothing canonically.
+    is_score: ClassVar[bool] = False
     #: None: the CUDA engine does not have this format.
     gpu: ClassVar[GpuForm | None] = None
 
     @property
     def panels(self) -> PanelKind | None:
         """How the CPU engine multiplies blocks of queries itself on this processor; None: as all else, with `multiply`."""
+        return None
+
+    @property
+    def code_scores(self) -> CoarseFormat | None:
+        """The format whose scores fetch the rows of approximate lists; None: lists in this format are always exact."""
         return None
 
     @property

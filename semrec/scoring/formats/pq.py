@@ -11,7 +11,7 @@ the one that leaves the smallest residual. Queries are encoded as in `rotated`.
 
 The bound of `base` holds, and is wide: |u| |r_i| is far above the error itself, so ten times as many candidates as with int8
 are scored canonically, from the stored matrix. This format saves memory and costs time, so it is chosen by name alone.
-`semrec bench compression` shows both.
+`semrec bench compression` shows both. Who takes approximate lists has the rows fetched by `CodeScores`, without a bound.
 """
 
 from __future__ import annotations
@@ -22,7 +22,15 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from semrec.compiled import compiled
-from semrec.scoring.formats.base import LARGEST_BOUNDED, TINY, CoarseFormat, ItemPanels, ItemTiles, upper_norm
+from semrec.scoring.formats.base import (
+    LARGEST_BOUNDED,
+    TINY,
+    CoarseFormat,
+    ItemPanels,
+    ItemTiles,
+    QueryBounds,
+    upper_norm,
+)
 from semrec.scoring.formats.rotated import RotatedInt8
 
 if TYPE_CHECKING:
@@ -30,9 +38,11 @@ if TYPE_CHECKING:
 
     from semrec.scoring.types import ItemShard
 
-__all__ = ["CODEBOOK", "CODE_UNIT", "ProductQuantized"]
+__all__ = ["CODEBOOK", "CODE_UNIT", "CodeScores", "ProductQuantized"]
 
 _ENCODED_ROWS: Final = 2_048
+_LARGEST_QUERY_CODE: Final = 64  # what every processor multiplies in panels, so that code scores are the same on all
+_ROUNDINGS: Final = 2.0**-20  # more than a code score is rounded by, which limits that pass over many items make up for
 
 #: What a value of the codebook is multiplied with to be one of a normal variable.
 CODE_UNIT: Final = 0.02612074
@@ -62,6 +72,10 @@ class ProductQuantized(RotatedInt8):
     name = "pq"
     scale_column = "scale_pq"
     residual_column = "residual_pq"
+
+    @property
+    def code_scores(self) -> CoarseFormat | None:
+        return _CODE_SCORES
 
     def row_columns(self, vectors_ND: np.ndarray, norm_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         scale_N, residual_N = np.empty((2, len(vectors_ND)), np.float32)
@@ -99,6 +113,29 @@ class ProductQuantized(RotatedInt8):
         numbers_NM = np.empty((len(rows_ND), rows_ND.shape[1] // 2), np.uint8)
         _fill_numbers(rows_ND, _NEAREST, numbers_NM)
         return numbers_NM
+
+
+class CodeScores(ProductQuantized):
+    """The score of codes: the exact inner product of the codes, rounded to float32, times the item's and the query's scale.
+
+    Each product is rounded to float32, and -0.0 becomes 0.0. Codes of queries go up to 64 everywhere, so a score depends on the
+    two vectors alone. A row or a query without a bound has scale 0, and so the score 0.
+    """
+
+    name = "pq_codes"
+    is_score = True
+
+    def query_columns(self, vectors_QD: np.ndarray, norm_Q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return self.coded_columns(vectors_QD, norm_Q, _LARGEST_QUERY_CODE)
+
+    def query_bounds(
+        self, norm_Q: np.ndarray, residual_Q: np.ndarray, dimension: int, *, rounded_output: bool
+    ) -> QueryBounds:
+        zeros_Q = np.zeros(len(norm_Q), np.float32)
+        return QueryBounds(zeros_Q, zeros_Q, np.full(len(norm_Q), TINY, np.float32), _ROUNDINGS)
+
+
+_CODE_SCORES: Final = CodeScores()
 
 
 def _decoded(numbers_NM: np.ndarray) -> np.ndarray:

@@ -13,3 +13,5 @@ def test_compressed_items_give_the_same_lists() -> None:
     assert rows["pq"].recall_100 < rows["int8"].recall_100 <= 1
     assert rows["pq"].recall_100 < rows["pq"].overfetched_recall_100
     assert rows["int8"].scored_share < rows["pq"].scored_share <= 1
+    assert rows["int8"].approximate_recall is rows["int8"].approximate_users_per_cpu_s is None
+    assert 0.9 < rows["pq"].approximate_recall <= 1
