@@ -46,6 +46,7 @@ __all__ = [
     "ON_CPUS",
     "ON_GPUS",
     "Address",
+    "AllowApproximate",
     "AllowEmpty",
     "AllowLostClause",
     "AllowWorse",
@@ -90,6 +91,12 @@ MaxRejected = Annotated[
 AllowEmpty = Annotated[
     bool, typer.Option("--allow-empty", help="Accept a table or a run that became empty; it is refused otherwise.")
 ]
+AllowApproximate = Annotated[
+    bool,
+    typer.Option(
+        "--allow-approximate", help="Accept a run of approximate lists, whose recall `semrec verify` measured."
+    ),
+]
 AllowWorse = Annotated[
     bool,
     typer.Option(
@@ -124,6 +131,7 @@ _SETTING_OPTIONS: Final = {
     "release.as_of": "--as-of",
     "models.kinds": "--models",
     "score.k": "--k",
+    "score.approximate": "--approximate",
     "verify.num_sampled_users": "--sample",
     "quarantine.max_share": "--max-rejected",
 }
@@ -287,12 +295,13 @@ def _parameter_name(key: str) -> str:
 def _setting_option(key: str) -> inspect.Parameter:
     field = setting_fields()[key]
     types = {field.annotation, *get_args(field.annotation)}
-    kind: Any = next((kind for kind in (int, float) if kind in types), str)
+    kind: Any = next((kind for kind in (bool, int, float) if kind in types), str)
     kind = list[str] if isinstance(field.default, tuple) else kind
     repeat = " Repeat for several, '' for none." if isinstance(field.default, tuple) else ""
+    flag = _SETTING_OPTIONS[key]
     option = typer.Option(
         None,
-        _SETTING_OPTIONS[key],
+        f"{flag}/--no-{flag.removeprefix('--')}" if kind is bool else flag,
         help=f"{field.description}{repeat} Default: the workspace's setting, at first {value_text(field.default) or 'none'}.",
         rich_help_panel="Settings replaced for this call",
     )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from jobs.cli_common import (
+    AllowApproximate,
     AllowEmpty,
     AllowLostClause,
     AllowWorse,
@@ -38,6 +39,7 @@ def main(
     allow_empty: AllowEmpty = False,
     allow_lost_clause: AllowLostClause = None,
     allow_worse: AllowWorse = False,
+    allow_approximate: AllowApproximate = False,
     require: Require = None,
 ) -> None:
     """Publish a verified run: release and run go live in one step."""
@@ -48,7 +50,9 @@ def main(
 
     storage = workspace.storage
     export_places(settings.publish)  # a wrong one is said before anything is live
-    allowed = Allowed(allow_empty, frozenset(allow_lost_clause or ()), allow_worse, required=tuple(require or ()))
+    allowed = Allowed(
+        allow_empty, frozenset(allow_lost_clause or ()), allow_worse, allow_approximate, required=tuple(require or ())
+    )
     live = publish(storage, run_id or newest_run(storage), allowed)
     say(f"live: release {live.release}, run {live.run}")
     exports = export_published(storage, live.release, settings.publish, ConsoleProgress())

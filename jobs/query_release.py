@@ -94,6 +94,8 @@ def _show_user(served: OnlineRelease, user: str, k: int) -> None:
             f"no user {user!r} in run {served.run_id}", expected="a user of the release", remedy="Check the id."
         )
     _show(served, f"{user} ({published.source}, run {served.run_id})", published.hits[:k])
+    if published.recall:
+        say(str(published.recall))
     if published.short_reason:
         say(published.short_reason)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from jobs.cli_common import (
     ON_GPUS,
+    AllowApproximate,
     AllowEmpty,
     AllowLostClause,
     AllowWorse,
@@ -43,6 +44,7 @@ __all__ = ["main"]
     "release.as_of",
     "models.kinds",
     "score.k",
+    "score.approximate",
     "quarantine.max_share",
 )
 @with_compute(*ON_GPUS)
@@ -56,6 +58,7 @@ def main(
     allow_empty: AllowEmpty = False,
     allow_lost_clause: AllowLostClause = None,
     allow_worse: AllowWorse = False,
+    allow_approximate: AllowApproximate = False,
     require: Require = None,
 ) -> None:
     """Embed, learn, release, score, verify and publish."""
@@ -76,7 +79,11 @@ def main(
             engine=engine,
             num_shards=shards,
             allowed=Allowed(
-                allow_empty, frozenset(allow_lost_clause or ()), allow_worse, required=tuple(require or ())
+                allow_empty,
+                frozenset(allow_lost_clause or ()),
+                allow_worse,
+                allow_approximate,
+                required=tuple(require or ()),
             ),
         )
     say(f"live: release {result.live.release}, run {result.live.run}")

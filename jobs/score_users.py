@@ -31,7 +31,7 @@ __all__ = ["main"]
 
 
 @exit_on_error
-@with_workspace("score.k")
+@with_workspace("score.k", "score.approximate")
 @with_compute(*ON_GPUS)
 def main(
     workspace: Workspace,

@@ -38,10 +38,10 @@ def main(
     say(f"workspace {one_line(status.uri)}, {status.num_buckets} user buckets")
     for line in status.inputs:
         say(f"  {one_line(line)}")
-    table = Table("run", "release", "K", "parts", "users", "state", title="runs", title_justify="left")
+    table = Table("run", "release", "K", "parts", "users", "state", "lists", title="runs", title_justify="left")
     for run in status.runs:
         parts = f"{run.num_committed}/{run.num_parts}"
-        table.add_row(run.run, run.release, str(run.k), parts, f"{run.num_users:,}", run.state)
+        table.add_row(run.run, run.release, str(run.k), parts, f"{run.num_users:,}", run.state, run.lists)
     if status.runs:
         show_table(table)
     say(f"live: {status.live or 'nothing'}")

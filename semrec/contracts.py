@@ -19,7 +19,8 @@ Workspace
                            graph/<array>.npy of one with relations; index/<array>.npy: the words of titles and texts,
                            index/documents/<array>.npy: those of documents, where one was read;
                            users/part-<part>.parquet, manifest.json
-    runs/<run>/            plan.json, parts/, ledger/, lease.json, manifest.json (last), verified.json, health.json
+    runs/<run>/            plan.json, parts/, ledger/, lease.json, manifest.json (last), verified.json, health.json,
+                           recall.json of an approximate run
     imports/<run>/         plan, ledger, rows/ and rejected/ of an import by files, until it is live
     quarantine/<stage>/    rejected rows: file, line, reason, row
     exports/<key>/         which rows of a release stand at a place that is not ours: rows-<digest>.parquet, manifest.json
@@ -66,11 +67,18 @@ Scoring
     Bit 0 is set on every item, and a user who states nothing has it alone. A release's user parts keep what users state as
     text too, for values that no item of the release has.
 
+Approximate lists
+    Only where a run's plan says so: the first C K rows that a user may be shown, by (code score descending, row ascending), are
+    fetched, and the first K of these in the order above are the list (`scoring.approximate`). C and the coarse format whose
+    codes are scored stand in the plan, in the run's manifest and in the fingerprint of each part. Lists by popularity are
+    exact.
+
 Ledger
     A part's fingerprint covers everything that its bytes depend on: the content of its users' part (vectors, seen rows,
     eligibility words, as of the release's instant), the item matrix, K, this contract, and the popularity where a user of
-    the part needs it. A part goes to its final name, then its record is created exclusively; a part without a record is
-    not committed. The run id is the fingerprint of the plan: release, K, as_of and all parts.
+    the part needs it, and the rule of approximate lists. A part goes to its final name, then its record is created
+    exclusively; a part without a record is not committed. The run id is the fingerprint of the plan: release, K, as_of and
+    all parts.
 """
 
 from __future__ import annotations

@@ -242,6 +242,11 @@ class ScoreSettings(_Section):
     """What shapes a run beyond its release."""
 
     k: int = Field(20, ge=1, le=MAX_K, description="Recommendations per user.")
+    approximate: bool = Field(
+        False,
+        description="Whether lists are approximate: chosen among ten times K items that codes put first. For a release with "
+        "release.coarse_format = pq alone; to be published only with --allow-approximate.",
+    )
 
 
 class VerifySettings(_Section):

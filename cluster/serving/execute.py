@@ -24,6 +24,7 @@ from semrec.online.published import Published
 from semrec.online.release import OnlineRelease
 from semrec.online.users import rank_query_of
 from semrec.workspace.log import LogPositions
+from semrec.workspace.recall import RecallManifest
 
 __all__ = [
     "Answer",
@@ -87,6 +88,7 @@ class Answer(NamedTuple):
     `num_deleted`, of a published list, counts its items that are left out: they were deleted since, or changed so that the
     user may not see them. `num_excluded` counts
     items that the user may not see, in the few answers that are held against it once more: 0 unless something is broken.
+    `recall` is that of a published list which is approximate.
     """
 
     snapshot: Snapshot
@@ -99,6 +101,7 @@ class Answer(NamedTuple):
     num_deleted: int | None = None
     num_excluded: int = 0
     mode: SearchMode | None = None
+    recall: RecallManifest | None = None
 
 
 class Serializer(Protocol):
@@ -212,7 +215,9 @@ def published_answer(snapshot: Snapshot, user_id: str, k: int) -> Answer:
         hits = published.still_shown(user.stated if user else {}, served.release.manifest.settings.eligibility, overlay)
     num_deleted = len(published.hits) - len(hits)
     reason = None if len(hits) >= k else _published_short_reason(snapshot, published, num_deleted)
-    return Answer(snapshot, "batch", RankedList(hits[:k], reason), user_id, num_deleted=num_deleted)
+    return Answer(
+        snapshot, "batch", RankedList(hits[:k], reason), user_id, num_deleted=num_deleted, recall=published.recall
+    )
 
 
 _NOT_EXECUTED: Final = RuntimeError("not executed")

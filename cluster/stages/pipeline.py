@@ -19,10 +19,11 @@ from semrec.errors import IncompleteRunError
 from semrec.evaluation.choose import ModelChoice
 from semrec.export.published import PublishedExports, export_places, export_published
 from semrec.progress import Progress
-from semrec.runs.gates import NOTHING_ALLOWED, Allowed
+from semrec.runs.gates import NOTHING_ALLOWED, Allowed, check_approximate_allowed
 from semrec.runs.live import Live
 from semrec.runs.publish import check_against_live, check_settings_for_live, publish
 from semrec.runs.verify import Verification
+from semrec.scoring.approximate import check_approximate
 from semrec.settings import Settings
 from semrec.workspace.folder import Workspace
 
@@ -61,6 +62,9 @@ def run_pipeline(
     """
     # Before hours of work, not after.
     export_places(settings.publish)
+    if settings.score.approximate:
+        check_approximate(settings.release.coarse_format, engine)
+        check_approximate_allowed("score.approximate = true", allowed)
     for change in check_settings_for_live(workspace.storage, settings.release):
         progress.note(change)
     if applied := compute.run(compact_changes, workspace):

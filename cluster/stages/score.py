@@ -14,9 +14,10 @@ from semrec.metrics import Metrics
 from semrec.planning import predicted_s, read_calibration
 from semrec.progress import Progress
 from semrec.release.reader import Release, newest_release
-from semrec.runs.plan import find_runs, plan_run, reuse_parts, run_folder
+from semrec.runs.plan import find_runs, plan_run, reuse_parts, run_folder, run_inputs
 from semrec.runs.verify import read_verification
 from semrec.runs.worker import ScoreWorker
+from semrec.scoring.approximate import check_approximate
 from semrec.scoring.engine import check_engine
 from semrec.settings import ScoreSettings
 from semrec.topology import Topology, choose_topology, shard_ranges
@@ -55,19 +56,25 @@ def score_users(
 ) -> ScoreResult:
     """Scores every user of the release (None: the newest), redoing only parts that are not committed or that `verify`
     found bad. `resume` names a run that must be the one this submission continues: PlanChangedError says what differs.
+    Approximate lists are made by the cpu engine; InputError is raised for one that makes none.
     """
     storage = workspace.storage
     release = Release(storage, release_id or newest_release(storage))
     plan = plan_run(release, settings)
     if resume and resume != plan.run_id:
         _refuse(storage, plan, resume)
+    rule = run_inputs(plan).approximate
+    if rule:
+        engine = engine or "cpu"
+        check_approximate(rule.coarse, engine)
     folder = run_folder(plan.run_id)
     devices = compute.devices(num_shards or 1, kind=_device_of(engine))
     engine = engine or devices.kind
     topology = choose_topology(release.matrix_bytes, devices.count, devices.memory_bytes, forced_shards=num_shards)
     progress.note(str(topology))
     coarse = "" if engine == "reference" else f", coarse format {release.coarse(engine)}"
-    progress.note(f"engine {engine}{coarse}")
+    approximate = f", approximate lists of {rule.over_fetch} K rows that codes put first" if rule else ""
+    progress.note(f"engine {engine}{coarse}{approximate}")
     spec = _worker_spec(storage, folder, plan, release, topology, engine, devices.cpus)
     ledger = Ledger(storage, folder)
     with Lease(storage, folder) as lease:

@@ -10,10 +10,12 @@ from semrec.progress import Progress
 from semrec.runs.health import RunHealth, measure_health, read_health
 from semrec.runs.live import Live, read_live
 from semrec.runs.plan import newest_run
+from semrec.runs.recall import measure_recall
 from semrec.runs.verify import Verification, verify_run
 from semrec.settings import VerifySettings
 from semrec.workspace.folder import Workspace
 from semrec.workspace.quarantine import quarantine_shares
+from semrec.workspace.recall import RecallManifest
 
 __all__ = ["export_live", "verify"]
 
@@ -28,8 +30,9 @@ def verify(
     progress: Progress,
     num_sampled: int = _DEFAULTS.num_sampled_users,
 ) -> Verification:
-    """Verifies a run (None: the one finished last) and, when it is good, measures its health; see `semrec.runs`."""
+    """Verifies a run (None: the one finished last) and, when it is good, measures its health and recall; see `semrec.runs`."""
     started_s, storage, metrics = time.monotonic(), workspace.storage, compute.metrics
+    recall: RecallManifest | None = None
     run_id = run_id or newest_run(storage)
     progress.start("verify", 0, "parts")
     verification: Verification = compute.run(verify_run, storage, run_id, num_sampled=num_sampled)
@@ -39,12 +42,13 @@ def verify(
             export_live(live, metrics)
             if health := read_health(storage, live.run):
                 _export_health(health, "live", metrics)
+        recall = compute.run(measure_recall, storage, run_id)
     for kind, share in quarantine_shares(storage).items():
         metrics.set("semrec_quarantine_share", share, kind=kind)
     metrics.observe("semrec_stage_seconds", time.monotonic() - started_s, stage="verify")
     if verification.ok:
         users = f"{verification.num_users:,} users once each, {verification.num_rescored} rescored"
-        progress.finish(f"{verification.num_parts} parts, {users}")
+        progress.finish(f"{verification.num_parts} parts, {users}" + (f", {recall}" if recall else ""))
     else:
         progress.finish(f"{len(verification.problems)} bad parts")
     return verification

@@ -24,6 +24,7 @@ from semrec.release.reader import Release, UserPart
 from semrec.release.training import indexed_events
 from semrec.workspace.digests import fingerprint, sha256_hex
 from semrec.workspace.manifests import Manifest, RunManifest
+from semrec.workspace.recall import read_recall
 from semrec.workspace.storage import Storage
 from semrec.workspace.tables import read_table
 
@@ -83,11 +84,12 @@ def export_rankers(
 ) -> RankersReport:
     """Writes every list of a run, part by part, to a folder or fsspec URL; files of an unchanged run stay as they are.
 
-    A reason needs a search in the relations for each row, and is null in a release without any. Raises MissingArtefactError
-    for a run that is not finished.
+    A reason needs a search in the relations for each row, and is null in a release without any. Files of an approximate run say
+    so in their metadata (`approximate`). Raises MissingArtefactError for a run that is not finished, IncompleteRunError for an
+    approximate one whose recall was not measured.
     """
     run = RunManifest.read(storage, run_id)
-    release, target = Release(storage, run.release), Storage(location)
+    release, target, recall = Release(storage, run.release), Storage(location), read_recall(storage, run)
     key = f"rankers-{sha256_hex(location.encode())[:12]}"
     before = RankersManifest.read_if_there(storage, key)
     exported = before.parts if before else ()
@@ -101,6 +103,7 @@ def export_rankers(
         file = f"{part_name(number)}.parquet"
         if exported[number : number + 1] != digests[number : number + 1] or not target.exists(file):
             table = features.table(number, read_table(storage, part))
+            table = table.replace_schema_metadata({"approximate": str(recall)}) if recall else table
             sink = pa.BufferOutputStream()
             pq.write_table(table, sink, compression="zstd")
             target.write_bytes(file, sink.getvalue().to_pybytes())

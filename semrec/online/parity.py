@@ -1,4 +1,7 @@
-"""Checks parity: live answers equal the published run, item by item and byte by byte of the scores."""
+"""Checks parity: live answers equal the published run, item by item and byte by byte of the scores.
+
+Of approximate lists, which a live answer need not equal, it checks what must hold all the same.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from semrec.online.answers import ScoredItem
 from semrec.online.published import Published, PublishedLists
 from semrec.progress import NoProgress, Progress
 
-__all__ = ["Difference", "ParityReport", "check_parity", "difference", "hits_differ"]
+__all__ = ["Difference", "ParityReport", "check_parity", "difference", "hits_differ", "published_differs"]
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,8 @@ def check_parity(
             differences.append(Difference(user_id, reason))
         listener.advance(1)
     report = ParityReport(len(user_ids), differences)
-    listener.finish(f"{report.num_equal:,} of {report.num_users:,} answers equal, {report.share:.2%}")
+    equal = f"agree with lists that are {run.recall}" if run.recall else "equal"
+    listener.finish(f"{report.num_equal:,} of {report.num_users:,} answers {equal}, {report.share:.2%}")
     return report
 
 
@@ -79,7 +83,25 @@ def difference(published: Published, answer: Mapping[str, Any], release_id: str)
     if answer["source"] != published.source:
         return f"its source is {answer['source']}, published {published.source}"
     hits = [ScoredItem(item["item_id"], np.float32(item["score"])) for item in answer["items"]]
-    return hits_differ(hits, published.hits)
+    return published_differs(hits, published)
+
+
+def published_differs(hits: Sequence[ScoredItem], published: Published) -> str | None:
+    """Says how a published list differs from the exact one, `hits`, as it may not; None when all is well.
+
+    An approximate list is as long, has the same bytes of the score where both have an item, and is nowhere better.
+    """
+    if published.recall is None or len(hits) != len(published.hits):
+        return hits_differ(hits, published.hits)
+    score_of = dict(hits)
+    for place, (hit, found) in enumerate(zip(hits, published.hits, strict=True), start=1):
+        if found.score > hit.score:
+            return (
+                f"place {place} is {found.item_id!r} with {found.score!s}, and the exact list has {hit.score!s} there"
+            )
+        if score_of.get(found.item_id, found.score).tobytes() != found.score.tobytes():
+            return f"the score of {found.item_id!r} is {score_of[found.item_id]!s}, published {found.score!s}"
+    return None
 
 
 def hits_differ(hits: Sequence[ScoredItem], published: Sequence[ScoredItem]) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -13,7 +13,9 @@ from semrec.contracts import bucket_of
 from semrec.online.answers import ScoredItem
 from semrec.online.lru import Lru
 from semrec.release.oracle import may_see
+from semrec.release.sources import PERSONAL
 from semrec.workspace.manifests import RunManifest
+from semrec.workspace.recall import RecallManifest, read_recall
 from semrec.workspace.storage import Storage
 from semrec.workspace.tables import TableFile, read_table
 
@@ -24,12 +26,13 @@ _CACHE_BYTES: Final = 128 << 20
 
 @dataclass(frozen=True)
 class Published:
-    """A user's published list. `source` is personal or popularity."""
+    """A user's published list. `source` is personal or popularity; `recall` is that of approximate lists, None where exact."""
 
     user_id: str
     source: str
     short_reason: str | None
     hits: list[ScoredItem]
+    recall: RecallManifest | None = None
 
     def still_shown(
         self, stated: Mapping[str, Iterable[str]], eligibility: Iterable[str], overlay: OverlayView
@@ -44,18 +47,25 @@ class Published:
 
 
 class PublishedLists:
-    """A finished run, opened; `k` is its K. Parts are decoded on first use and kept, within bounds."""
+    """A finished run, opened; `k` is its K. Parts are decoded on first use and kept, within bounds.
+
+    `recall` is that of an approximate run; IncompleteRunError is raised for one whose recall was not measured.
+    """
 
     def __init__(self, storage: Storage, run_id: str) -> None:
         self._storage = storage
         manifest = RunManifest.read(storage, run_id)
         self.run_id, self._parts = run_id, manifest.parts
         self.k, self.release_id = manifest.k, manifest.release
+        self.recall = read_recall(storage, manifest)
         self._decoded: Lru[int, _Part] = Lru(_CACHE_BYTES, lambda part: part.num_bytes)
 
     def list_of(self, user_id: str) -> Published | None:
         """The list of one user, or None when the run has no such user."""
-        return self._part(bucket_of(user_id, len(self._parts))).list_of(user_id)
+        published = self._part(bucket_of(user_id, len(self._parts))).list_of(user_id)
+        if self.recall and published and published.source == PERSONAL:
+            return replace(published, recall=self.recall)
+        return published
 
     def sample(self, num_users: int) -> list[str]:
         """Up to `num_users` ids spread evenly over all users: the same ones every time."""

@@ -23,7 +23,7 @@ from semrec.online.items import ItemFacts, ItemTable, fragment
 from semrec.online.lru import Lru
 from semrec.online.online_graph import OnlineGraph
 from semrec.online.overlay_items import OverlayItems
-from semrec.online.parity import hits_differ
+from semrec.online.parity import published_differs
 from semrec.online.profile import UserProfile
 from semrec.online.published import Published, PublishedLists
 from semrec.online.users import Users, UserState, rank_query_of
@@ -242,7 +242,8 @@ class OnlineRelease:
     def probe(
         self, num_users: int = 16, rank: Callable[[Sequence[RankQuery], OverlayView], list[RankedList]] | None = None
     ) -> None:
-        """Answers users spread over the run, and compares with their published lists: ids and score bytes must be equal.
+        """Answers users spread over the run, and compares with their published lists: ids and score bytes must be equal, but
+        for ids of approximate lists.
 
         `rank` stands for `self.rank` where several hold the matrix. Raises CorruptArtefactError naming a user that differs.
         """
@@ -253,7 +254,7 @@ class OnlineRelease:
         answers = (rank or self.rank)([rank_query_of(state, k=run.k) for state in known], OverlayView.empty())
         for state, answer in zip(known, answers, strict=True):
             published = run.list_of(state.user_id)
-            reason = "nothing was published" if published is None else hits_differ(answer.hits, published.hits)
+            reason = "nothing was published" if published is None else published_differs(answer.hits, published)
             if reason is not None:
                 raise CorruptArtefactError(
                     f"release {self.release_id} answers user {state.user_id!r} otherwise than run {run.run_id}: {reason}",

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, ClassVar, Final
 import numpy as np
 
 from semrec.errors import InputError
+from semrec.scoring.approximate import ApproximateEngine, make_approximate_engine
 from semrec.scoring.engine import Engine, make_engine
 from semrec.scoring.formats import CoarseFormat
 from semrec.scoring.popularity import PopularityEngine
 from semrec.scoring.types import ItemShard, Queries
+from semrec.workspace.records import ApproximateRule
 
 if TYPE_CHECKING:
     from semrec.release.reader import Release
@@ -46,6 +48,12 @@ class Source(ABC):
     ) -> Engine:
         """Returns the engine that ranks `items`; `engine` is the one that was asked for."""
 
+    def approximate_engine(
+        self, items: ItemShard, engine: str, rule: ApproximateRule, *, num_threads: int | None = None
+    ) -> ApproximateEngine | None:
+        """Returns what fetches `items` for approximate lists; None: lists of this source are always exact."""
+        return None
+
     @abstractmethod
     def query_vectors(self, vectors_QD: np.ndarray) -> np.ndarray:
         """Returns the vectors to ask with, from those that the release stores for the same users (zeros: none)."""
@@ -74,6 +82,14 @@ class PersonalSource(Source):
     ) -> Engine:
         """Returns what `Source.engine` says."""
         return make_engine(engine, items, coarse=coarse, num_threads=num_threads)
+
+    def approximate_engine(
+        self, items: ItemShard, engine: str, rule: ApproximateRule, *, num_threads: int | None = None
+    ) -> ApproximateEngine | None:
+        """Returns what `Source.approximate_engine` says."""
+        return make_approximate_engine(
+            engine, items, coarse=rule.coarse, over_fetch=rule.over_fetch, num_threads=num_threads
+        )
 
     def query_vectors(self, vectors_QD: np.ndarray) -> np.ndarray:
         """Returns what `Source.query_vectors` says."""

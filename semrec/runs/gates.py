@@ -19,9 +19,10 @@ from semrec.runs.plan import run_folder
 from semrec.runs.verify import read_verification
 from semrec.workspace.ledger import Ledger
 from semrec.workspace.manifests import ReleaseManifest, RunManifest
+from semrec.workspace.recall import read_recall
 from semrec.workspace.storage import Storage
 
-__all__ = ["NOTHING_ALLOWED", "RELEASE_GATES", "RUN_GATES", "Allowed", "Proposal"]
+__all__ = ["NOTHING_ALLOWED", "RELEASE_GATES", "RUN_GATES", "Allowed", "Proposal", "check_approximate_allowed"]
 
 _CONDITION: Final = re.compile(r"([a-z_]+@\d+)\s*>=\s*(\d*\.?\d+)")
 
@@ -36,6 +37,8 @@ class Allowed:
     lost_clauses: frozenset[str] = frozenset()
     #: --allow-worse: recommendations that are measured worse than the live release's, or not measured where those were.
     worse: bool = False
+    #: --allow-approximate: a run of approximate lists, whose recall was measured.
+    approximate: bool = False
     #: Settings that neither the workspace nor the live release has (`agreed_settings`). For benches; no command allows it.
     other_settings: bool = False
     #: --require: the other way round, what must be reached: ndcg@10>=0.03.
@@ -150,7 +153,24 @@ def _text(name: str, measured: MetricValue | None) -> str:
     return f"{name} {measured.value:.4f}{interval}"
 
 
-def require_verification(storage: Storage, run: RunManifest) -> None:
+def require_exact_lists(storage: Storage, run: RunManifest, allowed: Allowed) -> None:
+    """Raises QualityLostError for an approximate run that is not allowed, IncompleteRunError where its recall is unknown."""
+    recall = read_recall(storage, run)
+    if recall is not None:
+        check_approximate_allowed(f"run {run.run} is {recall}", allowed)
+
+
+def check_approximate_allowed(got: str, allowed: Allowed) -> None:
+    """Raises QualityLostError saying what was got, unless approximate lists are allowed."""
+    if not allowed.approximate:
+        raise QualityLostError(
+            got,
+            expected="exact lists",
+            remedy="Score with score.approximate = false; if it is meant, say --allow-approximate.",
+        )
+
+
+def require_verification(storage: Storage, run: RunManifest, allowed: Allowed) -> None:
     """Raises IncompleteRunError unless the last verification found the run good as it stands."""
     verification = read_verification(storage, run.run)
     if verification is None or not verification.ok or verification.content_digest != run.content_digest:
@@ -160,7 +180,7 @@ def require_verification(storage: Storage, run: RunManifest) -> None:
         )
 
 
-def require_health(storage: Storage, run: RunManifest) -> None:
+def require_health(storage: Storage, run: RunManifest, allowed: Allowed) -> None:
     """Raises IncompleteRunError unless the run's health was measured as it stands, and it shows no user an excluded item."""
     health = read_health(storage, run.run)
     if health is None or health.content_digest != run.content_digest:
@@ -177,7 +197,7 @@ def require_health(storage: Storage, run: RunManifest) -> None:
         )
 
 
-def require_parts(storage: Storage, run: RunManifest) -> None:
+def require_parts(storage: Storage, run: RunManifest, allowed: Allowed) -> None:
     """Raises IncompleteRunError when a part of the run was lost or cut since it was finished."""
     ledger = Ledger(storage, run_folder(run.run))
     ledger.finished_records(ledger.plan())
@@ -192,8 +212,9 @@ RELEASE_GATES: Final[tuple[Callable[[Proposal], None], ...]] = (
     require_no_loss,
 )
 #: Of a finished run. Bytes altered since they were verified are for another `verify` to find.
-RUN_GATES: Final[tuple[Callable[[Storage, RunManifest], None], ...]] = (
+RUN_GATES: Final[tuple[Callable[[Storage, RunManifest, Allowed], None], ...]] = (
     require_verification,
     require_health,
+    require_exact_lists,
     require_parts,
 )

@@ -8,15 +8,17 @@ from dataclasses import replace
 from semrec.contracts import CONTRACT_VERSION
 from semrec.errors import CorruptArtefactError, SchemaError
 from semrec.release.reader import Release
+from semrec.scoring.approximate import OVER_FETCH, check_approximate
 from semrec.settings import ScoreSettings
 from semrec.workspace.digests import fingerprint
 from semrec.workspace.ledger import Ledger, PartRecord, Plan, PlannedPart
-from semrec.workspace.manifests import newest_finished
-from semrec.workspace.records import Record
+from semrec.workspace.manifests import ReleaseManifest, newest_finished
+from semrec.workspace.records import ApproximateRule, Record
 from semrec.workspace.storage import Storage
 
 __all__ = [
     "RunInputs",
+    "approximate_rule",
     "find_runs",
     "newest_run",
     "plan_run",
@@ -32,6 +34,7 @@ class RunInputs(Record):
     release: str
     k: int
     as_of: int | None
+    approximate: ApproximateRule | None = None  # None: exact
 
 
 def run_folder(run_id: str) -> str:
@@ -48,18 +51,30 @@ def plan_run(release: Release, settings: ScoreSettings) -> Plan:
     """Plans the scoring of all users of `release`.
 
     A part's fingerprint covers its users' inputs, the item matrix, K and the contract; the popularity only where a user of
-    the part needs it. What as_of leaves out is gone from those inputs. So a part whose users did not change keeps its
-    fingerprint in the next release.
+    the part needs it, and the rule of approximate lists where they are. What as_of leaves out is gone from those inputs. So a
+    part whose users did not change keeps its fingerprint in the next release. Raises InputError for approximate lists of a
+    release whose coarse format has none.
     """
-    manifest = release.manifest
-    shared = [CONTRACT_VERSION, manifest.matrix.fingerprint, settings.k]
+    manifest, rule = release.manifest, approximate_rule(release.manifest, settings)
+    shared = [CONTRACT_VERSION, manifest.matrix.fingerprint, settings.k, *([rule.to_json()] if rule else [])]
     parts = []
     for users in manifest.users:
         popularity = manifest.matrix.popularity.sha256 if users.popularity else None
         inputs_fingerprint = fingerprint([*shared, users.content_digest, popularity])
         parts.append(PlannedPart(users.part, inputs_fingerprint, users.num_rows))
     inputs = RunInputs(release=release.release_id, k=settings.k, as_of=manifest.as_of)
+    if rule:  # what exact runs have no use for is not in their fingerprint
+        inputs = inputs.model_copy(update={"approximate": rule})
     return Plan("scoring", inputs.to_json(), tuple(parts))
+
+
+def approximate_rule(manifest: ReleaseManifest, settings: ScoreSettings) -> ApproximateRule | None:
+    """Returns how lists of a release are approximate under these settings, None for exact ones. Raises as `plan_run` does."""
+    if not settings.approximate:
+        return None
+    coarse = manifest.settings.coarse_format or "auto"
+    check_approximate(coarse)
+    return ApproximateRule(coarse=coarse, over_fetch=OVER_FETCH)
 
 
 def find_runs(storage: Storage) -> list[str]:

@@ -25,7 +25,7 @@ def publish(storage: Storage, run_id: str, allowed: Allowed = NOTHING_ALLOWED) -
     """
     manifest = _finished(storage, run_id)
     for gate in RUN_GATES:
-        gate(storage, manifest)
+        gate(storage, manifest, allowed)
     live = read_live(storage)
     if live and live.run == run_id:
         is_same = live.applied == _applied(storage, live.release)

@@ -19,6 +19,7 @@ from semrec.workspace.manifests import (
     RunManifest,
     UsersManifest,
 )
+from semrec.workspace.recall import RecallManifest
 from semrec.workspace.storage import Storage
 
 __all__ = ["RunStatus", "Status", "live_or_newest", "read_status"]
@@ -26,7 +27,10 @@ __all__ = ["RunStatus", "Status", "live_or_newest", "read_status"]
 
 @dataclass(frozen=True)
 class RunStatus:
-    """One run. `state` is unfinished, finished, verified, bad parts or live."""
+    """One run. `state` is unfinished, finished, verified, bad parts or live.
+
+    `lists` is exact, or approximate with the recall where that was measured.
+    """
 
     run: str
     release: str
@@ -35,6 +39,7 @@ class RunStatus:
     num_committed: int
     num_users: int
     state: str
+    lists: str
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,8 @@ def read_status(workspace: Workspace) -> Status:
     storage = workspace.storage
     live = read_live(storage)
     runs = [_run_status(storage, run, live.run if live else None) for run in find_runs(storage)]
-    shown = f"release {live.release}, run {live.run}" if live else None
+    lists = {run.run: f", {run.lists}" for run in runs if run.lists != "exact"}
+    shown = f"release {live.release}, run {live.run}{lists.get(live.run, '')}" if live else None
     exports = PublishedExports.read_if_there(storage)
     said = [f"{place} (release {exports.release})" for place in exports.places] if exports else []
     return Status(workspace.uri, workspace.num_buckets, _inputs(storage), runs, shown, said)
@@ -99,4 +105,11 @@ def _run_status(storage: Storage, run: str, live: str | None) -> RunStatus:
     users = sum(part.num_rows for part in plan.parts)
     done = len(plan.parts) - len(pending)
     inputs = run_inputs(plan)
-    return RunStatus(run, inputs.release, inputs.k, len(plan.parts), done, users, state)
+    lists = _lists(storage, run) if inputs.approximate else "exact"
+    return RunStatus(run, inputs.release, inputs.k, len(plan.parts), done, users, state, lists)
+
+
+def _lists(storage: Storage, run: str) -> str:
+    """Returns what is known of an approximate run."""
+    recall = RecallManifest.read_if_there(storage, run)
+    return str(recall) if recall else "approximate, recall not measured"

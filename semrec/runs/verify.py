@@ -13,9 +13,10 @@ from semrec.contracts import RECOMMENDATIONS_SCHEMA, buckets_of
 from semrec.errors import IncompleteRunError, MissingArtefactError
 from semrec.release.reader import Release
 from semrec.release.sources import source_named
-from semrec.runs.plan import run_folder, run_inputs
+from semrec.runs.plan import RunInputs, run_folder, run_inputs
+from semrec.scoring.approximate import ApproximateEngine, merge_lists
+from semrec.scoring.engine import Engine
 from semrec.scoring.reference import ReferenceEngine
-from semrec.scoring.types import TopK
 from semrec.settings import VerifySettings
 from semrec.workspace.digests import content_digest, sha256_hex
 from semrec.workspace.ledger import Ledger, PartRecord, PlannedPart
@@ -52,6 +53,8 @@ class Verification(Manifest):
 def verify_run(storage: Storage, run_id: str, *, num_sampled: int = _DEFAULTS.num_sampled_users) -> Verification:
     """Re-hashes every part, checks users, order and lengths, and rescores `num_sampled` users with the reference engine.
 
+    Approximate lists are held against the reference of their rule.
+
     Writes `runs/<run>/verified.json`, which `publish` asks for and `score` repairs from. Raises IncompleteRunError for a
     run that is not finished, CorruptArtefactError for a release whose matrix is not the recorded one.
     """
@@ -72,7 +75,7 @@ def verify_run(storage: Storage, run_id: str, *, num_sampled: int = _DEFAULTS.nu
     faults |= dict.fromkeys(stale, "the run's manifest names other bytes than its record")  # a repair ended before it
     good = [p for p in plan.parts if not faults[p.part]]
     sampled = _sample(good, num_sampled)
-    faults |= {part: fault for part, fault in _sample_faults(release, records, sampled, k) if fault}
+    faults |= {part: fault for part, fault in _sample_faults(release, records, sampled, inputs) if fault}
     problems = {part: fault for part, fault in sorted(faults.items()) if fault}
     verification = Verification(
         run=run_id,
@@ -161,13 +164,17 @@ def _sample(parts: list[PlannedPart], num_sampled: int) -> list[tuple[int, int]]
 
 
 def _sample_faults(
-    release: Release, records: dict[int, PartRecord], sampled: list[tuple[int, int]], k: int
+    release: Release, records: dict[int, PartRecord], sampled: list[tuple[int, int]], inputs: RunInputs
 ) -> Iterator[tuple[int, str | None]]:
     if not sampled:
         return
-    engines = {source.name: ReferenceEngine(source.items(release)) for source in release.sources}
+    engines, rule = dict[str, Engine | ApproximateEngine](), inputs.approximate
+    for source in release.sources:
+        items = source.items(release)
+        fetching = rule and source.approximate_engine(items, ReferenceEngine.name, rule)
+        engines[source.name] = fetching or ReferenceEngine(items)
     for part, place in sampled:
-        yield part, _user_fault(release, records[part], part, place, k, engines)
+        yield part, _user_fault(release, records[part], part, place, inputs.k, engines)
 
 
 def _user_fault(
@@ -176,11 +183,12 @@ def _user_fault(
     part: int,
     place: int,
     k: int,
-    engines: Mapping[str, ReferenceEngine],
+    engines: Mapping[str, Engine | ApproximateEngine],
 ) -> str | None:
     users = release.user_part(part)
     source = source_named(users.source_of(place))
-    expected: TopK = engines[source.name].top_k(source.queries(users.queries.take(np.array([place]))), k)
+    found = engines[source.name].top_k(source.queries(users.queries.take(np.array([place]))), k)
+    expected = merge_lists([found], k)
     row = read_table(release.storage, record.table).slice(place, 1)
     same_items = row.column("item_ids")[0].as_py() == release.ids.take(expected.rows).to_pylist()
     stored = np.array(row.column("scores")[0].as_py(), np.float32)

@@ -12,6 +12,8 @@ from semrec.contracts import RECOMMENDATIONS_SCHEMA, part_name
 from semrec.release.reader import Release, UserPart
 from semrec.release.sources import PERSONAL, POPULARITY
 from semrec.runs.plan import run_inputs
+from semrec.scoring.approximate import ApproximateEngine, Fetched, merge_lists
+from semrec.scoring.engine import Engine
 from semrec.scoring.types import TopK
 from semrec.sorted_ids import SortedIds
 from semrec.workspace.ledger import Ledger, PartRecord, Plan, build_info
@@ -23,9 +25,12 @@ __all__ = ["ScoreWorker", "ShardResult", "recommendations_table"]
 
 @dataclass(frozen=True)
 class ShardResult:
-    """One shard's answer for a part: by name of a source, the top K of its users in the order of the part."""
+    """One shard's answer for a part: by name of a source, the top K of its users in the order of the part.
 
-    by_source: Mapping[str, TopK]
+    Of approximate lists it is what they are chosen from.
+    """
+
+    by_source: Mapping[str, TopK | Fetched]
 
 
 class ScoreWorker:
@@ -47,14 +52,14 @@ class ScoreWorker:
     ) -> None:
         self._storage, self._folder, self._plan = storage, ledger_folder, plan
         inputs = run_inputs(plan)
-        self._k, self._release = inputs.k, Release(storage, inputs.release)
-        coarse = self._release.coarse(engine)
-        self._engines = {
-            source.name: source.engine(
-                source.items(self._release, start, stop), engine, coarse=coarse, num_threads=num_threads
+        self._k, self._release, rule = inputs.k, Release(storage, inputs.release), inputs.approximate
+        self._engines: dict[str, Engine | ApproximateEngine] = {}
+        for source in self._release.sources:
+            items = source.items(self._release, start, stop)
+            fetching = rule and source.approximate_engine(items, engine, rule, num_threads=num_threads)
+            self._engines[source.name] = fetching or source.engine(
+                items, engine, coarse=self._release.coarse(engine), num_threads=num_threads
             )
-            for source in self._release.sources
-        }
         self._ledger = Ledger(storage, ledger_folder)
         self._read: tuple[int, UserPart] | None = None
 
@@ -74,7 +79,7 @@ class ScoreWorker:
     def commit_part(self, part: int, *results: ShardResult) -> PartRecord:
         """Merges the shards' results, writes the part's file, then its record."""
         users = self._users(part)
-        merged = {name: TopK.merge([result.by_source[name] for result in results], self._k) for name in self._engines}
+        merged = {name: merge_lists([result.by_source[name] for result in results], self._k) for name in self._engines}
         table = recommendations_table(users, merged, self._release.ids, self._k)
         file = write_table(self._storage, f"{self._folder}/parts/{part_name(part)}", table, digest_in_name=False)
         counts = {

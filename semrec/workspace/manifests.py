@@ -14,6 +14,7 @@ from semrec.contracts import SCHEMA_VERSION
 from semrec.errors import MissingArtefactError, SchemaError
 from semrec.workspace.records import (
     AppliedSequences,
+    ApproximateRule,
     ClauseValues,
     CoarseChoice,
     EventFiles,
@@ -326,7 +327,7 @@ class ReleaseManifest(Manifest):
 
 
 class RunManifest(FinishedManifest):
-    """A finished scoring of all users of a release."""
+    """A finished scoring of all users of a release. How exact an approximate one is stands in `semrec.workspace.recall`."""
 
     KIND = "run"
     PATH = "runs/{}/manifest.json"
@@ -336,6 +337,7 @@ class RunManifest(FinishedManifest):
     release: str
     k: int
     as_of: int | None
+    approximate: ApproximateRule | None = None  # None: exact
 
 
 # Reading and writing

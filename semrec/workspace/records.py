@@ -12,6 +12,7 @@ from semrec.workspace.digests import fingerprint
 
 __all__ = [
     "AppliedSequences",
+    "ApproximateRule",
     "ArrayFile",
     "ClauseValues",
     "CoarseChoice",
@@ -287,6 +288,13 @@ class AppliedSequences(Record):
     items: int = 0
     events: int = 0
     relations: int = 0
+
+
+class ApproximateRule(Record):
+    """How lists are approximate (`semrec.scoring.approximate`): C K rows are fetched by codes of a coarse format."""
+
+    coarse: str
+    over_fetch: int = Field(ge=1)  # C
 
 
 class CoarseChoice(Record):

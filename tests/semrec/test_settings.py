@@ -54,6 +54,7 @@ KEYS = [
     "models.ials_regularization",
     "models.ials_unobserved_weight",
     "score.k",
+    "score.approximate",
     "verify.num_sampled_users",
     "publish.export",
     "publish.export_users",
@@ -79,7 +80,7 @@ def test_a_workspace_without_a_file_has_the_defaults(storage: Storage) -> None:
         *("text", "all-MiniLM-L6-v2", "efficientnet-lite0", "auto", "torch", "False", "256", ""),
         *("platform", "180", "", "", "auto"),
         *("auto", "5000", "True", "20000", "0.1", "", "", "", "", "", "", ""),
-        *("20", "8", "", "False", "0.01"),
+        *("20", "False", "8", "", "False", "0.01"),
     ]
     assert list(setting_fields()) == KEYS
 

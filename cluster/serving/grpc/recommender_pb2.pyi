@@ -165,7 +165,7 @@ class NumberRange(_message.Message):
     def __init__(self, min: _Optional[float] = ..., max: _Optional[float] = ...) -> None: ...
 
 class Answer(_message.Message):
-    __slots__ = ("source", "release", "overlay", "user_id", "item_id", "short_reason", "items", "explain", "why", "error", "num_deleted", "mode")
+    __slots__ = ("source", "release", "overlay", "user_id", "item_id", "short_reason", "items", "explain", "why", "error", "num_deleted", "mode", "approximate")
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     RELEASE_FIELD_NUMBER: _ClassVar[int]
     OVERLAY_FIELD_NUMBER: _ClassVar[int]
@@ -178,6 +178,7 @@ class Answer(_message.Message):
     ERROR_FIELD_NUMBER: _ClassVar[int]
     NUM_DELETED_FIELD_NUMBER: _ClassVar[int]
     MODE_FIELD_NUMBER: _ClassVar[int]
+    APPROXIMATE_FIELD_NUMBER: _ClassVar[int]
     source: str
     release: str
     overlay: int
@@ -190,7 +191,18 @@ class Answer(_message.Message):
     error: Problem
     num_deleted: int
     mode: str
-    def __init__(self, source: _Optional[str] = ..., release: _Optional[str] = ..., overlay: _Optional[int] = ..., user_id: _Optional[str] = ..., item_id: _Optional[str] = ..., short_reason: _Optional[str] = ..., items: _Optional[_Iterable[_Union[Item, _Mapping]]] = ..., explain: _Optional[_Union[Explained, _Mapping]] = ..., why: _Optional[_Union[WhyNot, _Mapping]] = ..., error: _Optional[_Union[Problem, _Mapping]] = ..., num_deleted: _Optional[int] = ..., mode: _Optional[str] = ...) -> None: ...
+    approximate: Approximate
+    def __init__(self, source: _Optional[str] = ..., release: _Optional[str] = ..., overlay: _Optional[int] = ..., user_id: _Optional[str] = ..., item_id: _Optional[str] = ..., short_reason: _Optional[str] = ..., items: _Optional[_Iterable[_Union[Item, _Mapping]]] = ..., explain: _Optional[_Union[Explained, _Mapping]] = ..., why: _Optional[_Union[WhyNot, _Mapping]] = ..., error: _Optional[_Union[Problem, _Mapping]] = ..., num_deleted: _Optional[int] = ..., mode: _Optional[str] = ..., approximate: _Optional[_Union[Approximate, _Mapping]] = ...) -> None: ...
+
+class Approximate(_message.Message):
+    __slots__ = ("recall", "k", "num_users")
+    RECALL_FIELD_NUMBER: _ClassVar[int]
+    K_FIELD_NUMBER: _ClassVar[int]
+    NUM_USERS_FIELD_NUMBER: _ClassVar[int]
+    recall: float
+    k: int
+    num_users: int
+    def __init__(self, recall: _Optional[float] = ..., k: _Optional[int] = ..., num_users: _Optional[int] = ...) -> None: ...
 
 class Item(_message.Message):
     __slots__ = ("item_id", "title", "attributes", "score")

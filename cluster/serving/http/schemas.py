@@ -68,6 +68,14 @@ class AnswerItem(BaseModel):
     score: float
 
 
+class Approximate(BaseModel):
+    """What is known of a list that is approximate."""
+
+    recall: float = Field(description="Share of the items of exact lists that stand in the approximate ones.")
+    k: int = Field(description="The length of those lists.")
+    num_users: int = Field(description="Users whose lists were compared.")
+
+
 class Answer(BaseModel):
     """A list of items, best first. `release` and `overlay` say from what it was made."""
 
@@ -87,6 +95,7 @@ class Answer(BaseModel):
         None,
         description="In published lists: their items that are left out, deleted since or no longer eligible for the user.",
     )
+    approximate: Approximate | None = Field(None, description="In published lists of an approximate run.")
 
 
 class ProblemDocument(BaseModel):
