@@ -55,14 +55,14 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(folder: Path, modules: dict[str, str], *arguments: str) -> Outcome:
+def run(folder: Path, modules: dict[str, str], *arguments: str, enough_s: float = ENOUGH_S) -> Outcome:
     for name, text in modules.items():
         (folder / "tests" / f"test_{name}.py").write_text(text)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # each worker would spend seconds on what no module here uses
     command = [sys.executable, "-m", "pytest", "-p", "xdist", "-p", "timeout", "--junitxml=report.xml", *arguments]
     done = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=ENOUGH_S, check=False
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=enough_s, check=False
     )
     failed, passed = [], []
     for case in ElementTree.parse(folder / "report.xml").iter("testcase"):
@@ -86,6 +86,16 @@ def test_crashes_and_hangs_fail_their_own_tests_alone(folder: Path) -> None:
 def test_no_crash_at_the_very_end_is_lost(folder: Path) -> None:
     found = run(folder, {"first": "def test_pass(): pass\n", "last": "import os\ndef test_abort(): os.abort()\n"})
     assert (found.exit_code, found.failed, found.passed) == (1, ["last.test_abort"], ["first.test_pass"])
+
+
+def test_a_replacement_that_works_alone_is_given_more_than_one_test(folder: Path) -> None:
+    modules = {
+        "first": "import os\ndef test_abort(): os.abort()\ndef test_after(): pass\n",
+        "last": "def test_one(): pass\n",
+    }
+    found = run(folder, modules, "-n", "1", enough_s=120)
+    assert (found.exit_code, found.failed) == (1, ["first.test_abort"])
+    assert found.passed == ["first.test_after", "last.test_one"]
 
 
 @pytest.mark.parametrize(("modules", "is_distributed"), [(["a"], False), (["a", "b"], True)])

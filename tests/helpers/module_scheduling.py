@@ -1,7 +1,8 @@
 """Distributes test modules over worker processes, so that a process that crashes fails one test and loses no other result.
 
 pytest-xdist's own `--dist loadfile` hands the crashed test out again until its limit of restarts ends the whole run, and
-hands work to a replacement that has not collected yet, which ends it at once (pytest-xdist 3.8).
+hands work to a replacement that has not collected yet, which ends it at once, and lets a replacement that is alone wait for
+ever with a single test (pytest-xdist 3.8).
 """
 
 from __future__ import annotations
@@ -35,8 +36,12 @@ class ModuleScheduling(LoadFileScheduling):
         return crashed
 
     def _reschedule(self, node: WorkerController) -> None:
-        if node in self.registered_collections:  # a replacement gets work once it has collected
-            super()._reschedule(node)
+        if node not in self.registered_collections:  # a replacement gets work once it has collected
+            return
+        super()._reschedule(node)
+        # A worker runs a test once it knows the next: alone, with one test of a crashed module, it would wait for ever.
+        while self.workqueue and not node.shutting_down and self._pending_of(self.assigned_work[node]) < 2:
+            self._assign_work_unit(node)
 
 
 def num_workers(config: pytest.Config) -> int:
