@@ -93,7 +93,9 @@ def export_rankers(
     key = f"rankers-{sha256_hex(location.encode())[:12]}"
     before = RankersManifest.read_if_there(storage, key)
     exported = before.parts if before else ()
-    digests = tuple(fingerprint([part.content_digest, run.release, with_reasons]) for part in run.parts)
+    # With the recall, because exact and approximate lists may well be the same rows, and the file says which they are.
+    shared = [run.release, with_reasons, *([str(recall)] if recall else [])]
+    digests = tuple(fingerprint([part.content_digest, *shared]) for part in run.parts)
     features = _Features(release, with_reasons=with_reasons)
     # Until the end nobody knows what stands there.
     RankersManifest(location=location, run=run_id, parts=()).write(storage, key)
@@ -110,9 +112,8 @@ def export_rankers(
             num_files, num_rows = num_files + 1, num_rows + table.num_rows
         progress.advance(1)
     RankersManifest(location=location, run=run_id, parts=digests).write(storage, key)
-    progress.finish(
-        f"{num_files:,} files with {num_rows:,} rows, {len(run.parts) - num_files:,} unchanged, at {location}"
-    )
+    lists = f"{num_rows:,} rows" + (f" ({recall})" if recall else "")
+    progress.finish(f"{num_files:,} files with {lists}, {len(run.parts) - num_files:,} unchanged, at {location}")
     return RankersReport(num_files, num_rows, len(run.parts) - num_files)
 
 

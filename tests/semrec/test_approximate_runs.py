@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
@@ -17,6 +18,7 @@ from semrec.bench.generated import write_catalogue
 from semrec.changes.overlay import OverlayView
 from semrec.data import UserRow, import_interactions, import_users
 from semrec.errors import IncompleteRunError, InputError, QualityLostError
+from semrec.export.rankers import export_rankers
 from semrec.online.parity import check_parity, published_differs
 from semrec.online.published import PublishedLists
 from semrec.online.release import OnlineRelease
@@ -148,6 +150,23 @@ def test_an_exact_run_needs_no_leave(workspace: Workspace) -> None:
     verified(workspace, run_id)
     assert publish(workspace.storage, run_id).run == run_id
     assert "approximate" not in str(read_status(workspace).live)
+
+
+def test_an_export_tells_it_from_an_exact_run_of_the_same_lists(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("semrec.runs.plan.OVER_FETCH", NUM_ITEMS)
+    found, exact, there = approximate(workspace), score(workspace, k=K), tmp_path / "there"
+    assert found.run_id != exact.run_id
+    assert found.manifest.content_digest == exact.manifest.content_digest
+    with pytest.raises(IncompleteRunError):
+        export_rankers(workspace.storage, found.run_id, str(there), progress=NoProgress())
+    verified(workspace, found.run_id)
+    said = {b"approximate": b"approximate, recall@4 1.0000 of 40 users"}
+    for run_id, metadata in ((found.run_id, said), (exact.run_id, None), (found.run_id, said)):
+        export_rankers(workspace.storage, run_id, str(there), progress=NoProgress())
+        assert [pq.read_schema(file).metadata for file in sorted(there.iterdir())] == [metadata] * NUM_BUCKETS
+    assert export_rankers(workspace.storage, found.run_id, str(there), progress=NoProgress()).num_files == 0
 
 
 def test_a_service_takes_it_and_tells_its_lists_from_others(workspace: Workspace) -> None:
