@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import numpy as np
 
 from semrec.errors import InputError
+from semrec.ranges import even_ranges
 from semrec.scoring.formats import COMPRESSED_FORMATS, FORMATS, CoarseFormat, get_format
 from semrec.scoring.formats.base import vector_norms
 from semrec.scoring.reference import ReferenceEngine
@@ -32,6 +33,7 @@ __all__ = ["OVER_FETCH", "ApproximateEngine", "Fetched", "check_approximate", "m
 #: Rows that are fetched for each of the K where nothing else is said.
 OVER_FETCH: Final = 10
 _ENGINES: Final = ("reference", "cpu")
+_MERGED_ROWS: Final = 1 << 18  # at once
 
 
 @dataclass(frozen=True)
@@ -49,24 +51,39 @@ class Fetched:
     def num_queries(self) -> int:
         return self.lists.num_queries
 
+    def between(self, start: int, stop: int) -> Fetched:
+        """What was fetched for the queries start:stop."""
+        first, last = self.lists.offsets[start], self.lists.offsets[stop]
+        offsets = self.lists.offsets[start : stop + 1] - first
+        lists = TopK(offsets, self.lists.rows[first:last], self.lists.scores[first:last])
+        return Fetched(lists, self.scores[first:last], self.over_fetch)
+
     @classmethod
     def merge(cls, parts: list[Fetched], k: int) -> TopK:
-        """The lists of the union of disjoint shards, for the same queries."""
-        num_queries = parts[0].num_queries
-        queries = np.concatenate([np.repeat(np.arange(num_queries), part.lists.lengths) for part in parts])
-        rows = np.concatenate([part.lists.rows for part in parts])
-        code_scores = np.concatenate([part.lists.scores for part in parts])
-        scores = np.concatenate([part.scores for part in parts])
-        offsets = parts[0].lists.offsets
-        if len(parts) > 1:
-            offsets, first = first_places(queries, rows, code_scores, num_queries, parts[0].over_fetch * k)
-            queries, rows, scores = queries[first], rows[first], scores[first]
-        _, scores_QN = TopK(offsets, rows, scores).padded()
-        if scores_QN.shape[1] > k:  # sorting all that was fetched takes longer than finding the K-th
-            reaches_N = scores >= np.partition(scores_QN, -k, axis=1)[queries, -k]
-            queries, rows, scores = queries[reaches_N], rows[reaches_N], scores[reaches_N]
-        chosen = select_top_k(queries, rows, scores, num_queries, k)
-        return TopK(chosen.offsets, chosen.rows, chosen.scores, sum(len(part.scores) for part in parts))
+        """The lists of the union of disjoint shards, for the same queries. Takes little memory beside the parts."""
+        longest = max(int(part.lists.lengths.max(initial=0)) for part in parts)
+        num_blocks = -(-parts[0].num_queries * longest * len(parts) // _MERGED_ROWS)
+        blocks = even_ranges(parts[0].num_queries, max(1, num_blocks))
+        return TopK.concatenate([_merged([part.between(*edges) for part in parts], k) for edges in blocks])
+
+
+def _merged(parts: list[Fetched], k: int) -> TopK:
+    """`Fetched.merge` in one go: a few times the memory of the parts."""
+    num_queries = parts[0].num_queries
+    queries = np.concatenate([np.repeat(np.arange(num_queries), part.lists.lengths) for part in parts])
+    rows = np.concatenate([part.lists.rows for part in parts])
+    code_scores = np.concatenate([part.lists.scores for part in parts])
+    scores = np.concatenate([part.scores for part in parts])
+    offsets = parts[0].lists.offsets
+    if len(parts) > 1:
+        offsets, first = first_places(queries, rows, code_scores, num_queries, parts[0].over_fetch * k)
+        queries, rows, scores = queries[first], rows[first], scores[first]
+    _, scores_QN = TopK(offsets, rows, scores).padded()
+    if scores_QN.shape[1] > k:  # sorting all that was fetched takes longer than finding the K-th
+        reaches_N = scores >= np.partition(scores_QN, -k, axis=1)[queries, -k]
+        queries, rows, scores = queries[reaches_N], rows[reaches_N], scores[reaches_N]
+    chosen = select_top_k(queries, rows, scores, num_queries, k)
+    return TopK(chosen.offsets, chosen.rows, chosen.scores, sum(len(part.scores) for part in parts))
 
 
 def merge_lists(parts: Sequence[TopK | Fetched], k: int) -> TopK:

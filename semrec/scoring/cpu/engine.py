@@ -34,6 +34,7 @@ _BLOCK_QUERIES: Final = 2048
 _READY_QUERIES: Final = 512  # where panels lie ready, more are not faster, and their candidates take memory
 _BUFFER_BYTES: Final = 16 << 20  # for the candidate buffers of one block
 _CANDIDATE_BYTES: Final = 8
+_LISTED_BYTES: Final = 40  # of an entry that `candidates.score_lists` scores
 _MIN_SAMPLED: Final = 1024
 _GROUPS_IN_SET: Final = (16, 4, 1)  # the fewest maxima that tell enough items apart are selected from the fastest
 _MIN_QUERIES: Final = 16  # a block smaller than this is not worth a thread
@@ -103,8 +104,9 @@ class CpuEngine:
             scores_N: np.ndarray = candidates.score_lists(offsets - offsets[0], part, self.shard.num_items, vectors)
             return scores_N
 
-        blocks = self._in_threads(scores, self._blocks(queries.num_queries, self._block_queries))
-        return np.concatenate([np.zeros(0, np.float32), *blocks])
+        fitting = max(_MIN_QUERIES, _BUFFER_BYTES // (_LISTED_BYTES * int(lists.lengths.max(initial=1))))
+        blocks = self._blocks(queries.num_queries, min(self._block_queries, fitting))
+        return np.concatenate([np.zeros(0, np.float32), *self._in_threads(scores, blocks)])
 
     def count_before(self, queries: Queries, targets: Targets) -> np.ndarray:
         """See `Engine.count_before`."""

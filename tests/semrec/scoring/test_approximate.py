@@ -95,6 +95,22 @@ def test_shards_merge_to_the_whole(problem, over_fetch, num_shards) -> None:
     assert_same(merge_lists(pieces, k), merge_lists([reference(shard, queries, k, over_fetch)], k))
 
 
+def test_many_users_are_merged_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    shard, queries = filtered_problem("ties", num_items=300, num_queries=40)
+    nobody = queries.take(np.array([39, 39]))
+    nobody = Queries(nobody.vectors_QD, nobody.words_QW, np.array([0, 300, 600]), np.tile(np.arange(300), 2))
+    for some, fetched in ((queries, 60), (nobody, 0)):
+        parts = [on_cpu(shard.slice(a, b), some, 20, 3) for a, b in ((0, 100), (100, 300))]
+        assert max(part.lists.lengths.max() for part in parts) == fetched
+        whole = merge_lists(parts, 20)
+        assert whole.num_queries == some.num_queries
+        with monkeypatch.context() as patch:
+            patch.setattr("semrec.scoring.approximate._MERGED_ROWS", 1000)
+            blocks = merge_lists(parts, 20)
+        assert_same(blocks, whole)
+        assert blocks.num_candidates == whole.num_candidates == sum(len(part.scores) for part in parts)
+
+
 @given(problems())
 @settings(max_examples=40, deadline=None)
 def test_who_fetches_all_that_may_be_shown_has_the_exact_lists(problem) -> None:
