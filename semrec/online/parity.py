@@ -89,7 +89,8 @@ def difference(published: Published, answer: Mapping[str, Any], release_id: str)
 def published_differs(hits: Sequence[ScoredItem], published: Published) -> str | None:
     """Says how a published list differs from the exact one, `hits`, as it may not; None when all is well.
 
-    An approximate list is as long, has the same bytes of the score where both have an item, and is nowhere better.
+    An approximate list is as long, has the same bytes of the score where both have an item, and is nowhere better. What it
+    alone has comes after the exact list: an item that would stand within that is one which the user may not see.
     """
     if published.recall is None or len(hits) != len(published.hits):
         return hits_differ(hits, published.hits)
@@ -98,6 +99,10 @@ def published_differs(hits: Sequence[ScoredItem], published: Published) -> str |
         if found.score > hit.score:
             return (
                 f"place {place} is {found.item_id!r} with {found.score!s}, and the exact list has {hit.score!s} there"
+            )
+        if found.item_id not in score_of and found.score > hits[-1].score:
+            return (
+                f"{found.item_id!r} with {found.score!s} is not in the exact list, which ends with {hits[-1].score!s}"
             )
         if score_of.get(found.item_id, found.score).tobytes() != found.score.tobytes():
             return f"the score of {found.item_id!r} is {score_of[found.item_id]!s}, published {found.score!s}"

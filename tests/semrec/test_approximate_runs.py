@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from semrec.changes.overlay import OverlayView
 from semrec.data import UserRow, import_interactions, import_users
 from semrec.errors import IncompleteRunError, InputError, QualityLostError
 from semrec.export.rankers import export_rankers
+from semrec.online.answers import ScoredItem
 from semrec.online.parity import check_parity, published_differs
 from semrec.online.published import PublishedLists
 from semrec.online.release import OnlineRelease
@@ -184,6 +186,8 @@ def test_a_service_takes_it_and_tells_its_lists_from_others(workspace: Workspace
         best = ranked.hits[0]._replace(score=np.float32(published.hits[0].score - 1))
         assert published_differs([best, *ranked.hits[1:]], published) is not None
         assert published_differs(ranked.hits[:-1], published) == f"{K - 1} items, published {K}"
+        hidden = [*ranked.hits[:1], ScoredItem("hidden", ranked.hits[1].score), *ranked.hits[2:]]
+        assert published_differs(ranked.hits, replace(published, hits=hidden)) is not None
         nudged = [hit._replace(score=np.nextafter(hit.score, np.float32(9))) for hit in published.hits]
         assert "the score of " in str(published_differs(nudged, published))
     report = check_parity(
