@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
+from semrec.errors import IncompleteRunError
 from semrec.export.published import PublishedExports
 from semrec.release.reader import newest_release
 from semrec.runs.live import read_live
@@ -19,7 +21,7 @@ from semrec.workspace.manifests import (
     RunManifest,
     UsersManifest,
 )
-from semrec.workspace.recall import RecallManifest
+from semrec.workspace.recall import read_recall
 from semrec.workspace.storage import Storage
 
 __all__ = ["RunStatus", "Status", "live_or_newest", "read_status"]
@@ -110,6 +112,9 @@ def _run_status(storage: Storage, run: str, live: str | None) -> RunStatus:
 
 
 def _lists(storage: Storage, run: str) -> str:
-    """Returns what is known of an approximate run."""
-    recall = RecallManifest.read_if_there(storage, run)
-    return str(recall) if recall else "approximate, recall not measured"
+    """Returns what is known of an approximate run as it stands."""
+    manifest = RunManifest.read_if_there(storage, run)
+    with suppress(IncompleteRunError):
+        if manifest and (recall := read_recall(storage, manifest)):
+            return str(recall)
+    return "approximate, recall not measured"

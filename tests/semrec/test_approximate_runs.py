@@ -33,6 +33,7 @@ from semrec.runs.status import read_status
 from semrec.runs.verify import verify_run
 from semrec.settings import ReleaseSettings, ScoreSettings, Settings
 from semrec.workspace.folder import Workspace
+from semrec.workspace.recall import RecallManifest
 from semrec.workspace.records import ApproximateRule
 from semrec.workspace.tables import read_table
 
@@ -142,6 +143,9 @@ def test_it_goes_live_only_verified_and_allowed_and_says_so(workspace: Workspace
     status = read_status(workspace)
     assert "approximate, recall@4 0." in str(status.live)
     assert status.runs[0].lists.endswith("of 40 users")
+    recall = RecallManifest.read(storage, run_id)
+    recall.model_copy(update={"content_digest": "of before a repair"}).write(storage, run_id)
+    assert read_status(workspace).runs[0].lists == "approximate, recall not measured"
     storage.delete(f"runs/{run_id}/recall.json")
     with pytest.raises(IncompleteRunError, match="recall of the approximate run"):
         publish(storage, run_id, ALLOWED)
