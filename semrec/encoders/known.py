@@ -48,18 +48,19 @@ class KnownVectors:
         """
         vectors_ND, texts = np.zeros((len(hashes), self._job.identity.dimension), dtype=np.float32), [""] * len(hashes)
         known_N = np.zeros(len(hashes), dtype=bool)
-        columns = [HASH_COLUMN, "vector", *(["text"] if self._job.has_texts else [])]
+        columns = ["vector", *(["text"] if self._job.has_texts else [])]
         for file in self._files(part):
             if known_N.all():
                 break
             try:
+                stored = read_table(self._storage, file, columns=[HASH_COLUMN])[HASH_COLUMN]
+                row_of_hash = pc.index_in(hashes, value_set=stored)
+                take_N = ~known_N & row_of_hash.is_valid().to_numpy(zero_copy_only=False)
+                if not take_N.any():  # as of most files, where every part may share content with every other
+                    continue
                 table = read_table(self._storage, file, columns=columns)
             except (CorruptArtefactError, MissingArtefactError):
                 continue
-            if table.num_columns < len(columns):  # made before texts were kept
-                continue
-            row_of_hash = pc.index_in(hashes, value_set=table[HASH_COLUMN])
-            take_N = ~known_N & row_of_hash.is_valid().to_numpy(zero_copy_only=False)
             rows = pc.fill_null(row_of_hash, 0).to_numpy(zero_copy_only=False)[take_N]
             vectors_ND[take_N] = _matrix(table["vector"])[rows]
             if self._job.has_texts:

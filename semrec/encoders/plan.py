@@ -116,7 +116,7 @@ def plan_embedding(workspace: Workspace, identity: EncoderIdentity) -> Embedding
     plan, folder = Plan("embedding", settings, parts), embedding_folder(identity)
     while _has_unread(workspace.storage, folder, plan):
         plan = Plan("embedding", {**settings, "after": plan.run_id}, parts)
-    known = _known_runs(workspace.storage, folder, plan.run_id)
+    known = _known_runs(workspace.storage, folder, plan.run_id, version)
     return EmbeddingJob(identity, plan, sources, known, catalogue.fingerprint)
 
 
@@ -185,22 +185,29 @@ def _has_unread(storage: Storage, folder: str, plan: Plan) -> bool:
     return not missing and sum_counts(record.counts for record in records.values()).get("unread", 0) > 0
 
 
-def _known_runs(storage: Storage, folder: str, own_run: str) -> tuple[KnownRun, ...]:
-    """The current run, then the runs that never finished: a completed run that is not current had its vectors taken over."""
+def _known_runs(storage: Storage, folder: str, own_run: str, text_version: int) -> tuple[KnownRun, ...]:
+    """The current run, then the runs that never finished: a completed run that is not current had its vectors taken over.
+
+    Runs that kept other texts, or none where some are wanted, are left out.
+    """
     manifest = EmbeddingManifest.read_if_there(storage, folder.removeprefix("embeddings/"))
     current = manifest.run if manifest else None
     others = [run for run in storage.list_folders(f"{folder}/runs") if run not in (current, own_run)]
     open_runs = [run for run in others if not storage.exists(f"{run_folder(folder, run)}/manifest.json")]
     wanted = [current, *open_runs] if current not in (None, own_run) else open_runs
-    known = (_known_run(storage, folder, str(run)) for run in wanted)
+    known = (_known_run(storage, folder, str(run), text_version) for run in wanted)
     return tuple(run for run in known if run is not None)
 
 
-def _known_run(storage: Storage, folder: str, run_id: str) -> KnownRun | None:
-    """The run with its number of parts; None when its plan cannot be read: its vectors are then made again."""
+def _known_run(storage: Storage, folder: str, run_id: str, text_version: int) -> KnownRun | None:
+    """The run with its number of parts; None when it kept texts of another version, or its plan cannot be read: its vectors are
+    then made again.
+    """
     try:
-        plan = Ledger(storage, run_folder(folder, run_id)).plan()
-        return KnownRun(run_id, int(plan.settings["num_parts"]))
+        settings = Ledger(storage, run_folder(folder, run_id)).plan().settings
+        if settings.get("texts", 0) != text_version:
+            return None
+        return KnownRun(run_id, int(settings["num_parts"]))
     except (CorruptArtefactError, MissingArtefactError, SchemaError, KeyError):
         return None
 

@@ -95,6 +95,11 @@ class TestDocumentEncoder(EncoderContract):
         assert read_parts(workspace.storage, again.parts, ["text"])["text"].to_pylist() == [*kept, kept[3]]
         assert len(num_read) == 6
         assert again.encoder == first.encoder == encoder.identity.to_json()
+        # Texts of another version, or the lack of them, are not taken over.
+        for num_embeddings, version in ((2, 2), (3, 0), (4, 3)):
+            monkeypatch.setattr(DocumentEncoder, "text_version", version)
+            embed_into(workspace, SETTINGS)
+            assert len(num_read) == 6 * num_embeddings
 
 
 def test_what_reads_scans_is_part_of_the_identity(monkeypatch: pytest.MonkeyPatch) -> None:
