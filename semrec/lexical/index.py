@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -31,6 +32,7 @@ _BlockCounts = tuple[np.ndarray, pa.Array, "csr_array"]
 #: Distinct terms of a query that count: its first ones. It bounds what a long text costs.
 MAX_QUERY_TERMS: Final = 256
 _NONE: Final = np.zeros(0, np.int32)
+_COUNTS_AT_ONCE: Final = 1 << 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +111,7 @@ class _Counts:
 def build_index(blocks: Iterable[tuple[np.ndarray, Fields]], num_rows: int, *, skips_empty: bool = False) -> WordIndex:
     """Builds the index of documents that come in blocks, in any order: the rows of some, int64, and their titles and texts.
 
-    The time is that of all occurrences of terms, the memory that of the distinct terms of each document: some 40 bytes for
+    The time is that of all occurrences of terms, the memory that of the distinct terms of each document: some 22 bytes for
     each. The same documents give the same bytes, whatever the blocks. Where it `skips_empty`, rows without a term are no
     documents of the collection: neither number nor mean lengths know of them.
     """
@@ -128,46 +130,69 @@ def _counted(blocks: Iterable[tuple[np.ndarray, Fields]], num_rows: int) -> _Cou
     vocabularies = [own for of_field in of_fields for _, own, _ in of_field]
     every = pa.chunked_array(vocabularies, pa.string()).unique().cast(pa.large_string())
     terms = SortedIds.of(every.take(pc.sort_indices(every)))  # Arrow's own look-up would hash all again for each block
+    return _Counts(terms, *(_merged(of_field, terms, num_rows) for of_field in of_fields))
 
-    def counts_of(of_field: list[_BlockCounts]) -> csr_array:
-        codes = [np.repeat(terms.rows_of(own), np.diff(counts.indptr)) for _, own, counts in of_field]
-        row_N = np.concatenate([_NONE, *(rows_B[counts.indices] for rows_B, _, counts in of_field)])
-        count_N = np.concatenate([_NONE, *(counts.data for *_, counts in of_field)])
-        counts = coo_array((count_N, (np.concatenate([_NONE, *codes]), row_N)), (len(terms), num_rows)).tocsr()
-        counts.sort_indices()
-        return counts
 
-    return _Counts(terms, *map(counts_of, of_fields))
+def _merged(blocks: list[_BlockCounts], terms: SortedIds, num_rows: int) -> csr_array:
+    """Puts the counts of blocks, which it takes out of the list, into their places among those of all terms."""
+    from scipy.sparse import csr_array
+
+    places = [terms.rows_of(own) for _, own, _ in blocks]
+    next_T1 = np.zeros(len(terms) + 1, np.int64)
+    for place_C, (*_, counts) in zip(places, blocks, strict=True):
+        next_T1[place_C + 1] += np.diff(counts.indptr)
+    np.cumsum(next_T1, out=next_T1)
+    offsets_T1 = next_T1.copy()
+    rows_P, counts_P = np.empty(offsets_T1[-1], np.int32), np.empty(offsets_T1[-1], np.int32)
+    while blocks:
+        (rows_B, _, counts), place_C = blocks.pop(), places.pop()
+        num_C = np.diff(counts.indptr)
+        at_N = np.repeat(next_T1[place_C] - counts.indptr[:-1], num_C) + np.arange(counts.nnz)
+        rows_P[at_N], counts_P[at_N] = rows_B[counts.indices], counts.data
+        next_T1[place_C] += num_C
+    merged = csr_array((counts_P, rows_P, offsets_T1), (len(terms), num_rows))
+    merged.sum_duplicates()  # sorts the rows of each term, too
+    return merged
 
 
 def _scored(counts: _Counts, collection: WordIndex | None = None, *, skips_empty: bool = False) -> WordIndex:
     """The index of counted terms, scored by their own statistics or by those of another collection."""
     num_rows = counts.titles_TI.shape[1]
-    lengths_I = [
-        np.bincount(field_TI.indices, field_TI.data, num_rows) for field_TI in (counts.titles_TI, counts.texts_TI)
-    ]
+    lengths_I = [field_TI.sum(axis=0).astype(np.float64) for field_TI in (counts.titles_TI, counts.texts_TI)]
     num_documents = int(np.count_nonzero(sum(lengths_I))) if skips_empty else num_rows
     means = [float(lengths.sum()) / max(num_documents, 1) for lengths in lengths_I]
     mean_lengths = collection.mean_lengths if collection else (means[0], means[1])
+    if collection:
+        num_documents = collection.num_documents
     factors = [1 / (1 - B + B * own_I / (mean or 1.0)) for own_I, mean in zip(lengths_I, mean_lengths, strict=True)]
-    frequencies_TI = _scaled(counts.titles_TI, TITLE_WEIGHT * factors[0]) + _scaled(counts.texts_TI, factors[1])
-    offsets_T1 = frequencies_TI.indptr.astype(np.int64)
-    if collection is None:
-        in_documents_T = np.diff(offsets_T1)
-    else:
-        num_documents, place_T = collection.num_documents, collection.terms.rows_of(counts.terms.array())
-        in_collection_T = np.diff(collection.offsets_T1)
-        in_documents_T = np.where(place_T < 0, 0, in_collection_T[place_T] if len(in_collection_T) else 0)
-    rarity_P = np.repeat(_rarity(in_documents_T, num_documents), np.diff(offsets_T1))
-    scores_P = rarity_P * (frequencies_TI.data / (frequencies_TI.data + K1))
+    num_with_term, rows, scores = [_NONE], [_NONE], [_NONE.astype(np.float32)]
+    for some in _some_terms(counts):
+        titles_CI, texts_CI = counts.titles_TI[some], counts.texts_TI[some]
+        frequencies_CI = _scaled(titles_CI, TITLE_WEIGHT * factors[0]) + _scaled(texts_CI, factors[1])
+        num_C = np.diff(frequencies_CI.indptr)
+        known_C = _num_documents_of(collection, counts.terms.array()[some]) if collection else num_C
+        rarity_N = np.repeat(_rarity(known_C, num_documents), num_C)
+        num_with_term.append(num_C)
+        rows.append(frequencies_CI.indices.astype(np.int32))
+        scores.append((rarity_N * (frequencies_CI.data / (frequencies_CI.data + K1))).astype(np.float32))
+    offsets_T1 = np.concatenate([[0], np.cumsum(np.concatenate(num_with_term), dtype=np.int64)])
     return WordIndex(
-        counts.terms,
-        offsets_T1,
-        frequencies_TI.indices.astype(np.int32),
-        scores_P.astype(np.float32),
-        num_documents,
-        mean_lengths,
+        counts.terms, offsets_T1, np.concatenate(rows), np.concatenate(scores), num_documents, mean_lengths
     )
+
+
+def _some_terms(counts: _Counts) -> Iterator[slice]:
+    """All terms in ranges of about as many occurrences each, so that what is computed of them takes little memory."""
+    before_T1 = counts.titles_TI.indptr.astype(np.int64) + counts.texts_TI.indptr
+    edges = np.searchsorted(before_T1, np.arange(0, before_T1[-1], _COUNTS_AT_ONCE)).tolist()
+    for first, last in pairwise(dict.fromkeys([*edges, len(counts.terms)])):
+        yield slice(first, last)
+
+
+def _num_documents_of(collection: WordIndex, terms: pa.Array) -> np.ndarray:
+    """How many documents of a collection have each term: int64 [C]."""
+    place_C, num_T = collection.terms.rows_of(terms), np.diff(collection.offsets_T1)
+    return np.where(place_C < 0, 0, num_T[place_C] if len(num_T) else 0)
 
 
 def _scaled(counts_TI: csr_array, factor_I: np.ndarray) -> csr_array:

@@ -96,7 +96,10 @@ def test_scores_are_those_of_the_plain_formula(documents: list[tuple[str, str]],
 @given(DOCUMENTS, st.data())
 def test_blocks_leave_no_trace(documents: list[tuple[str, str]], data: st.DataObject) -> None:
     edges = tuple(sorted(data.draw(st.lists(st.integers(0, len(documents)), max_size=3))))
-    one, several = index_of(documents), index_of(documents, edges)
+    one = index_of(documents)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("semrec.lexical.index._COUNTS_AT_ONCE", data.draw(st.integers(1, 8)))
+        several = index_of(documents, edges)
     for name in ("offsets_T1", "rows_P", "scores_P"):
         assert getattr(one, name).tobytes() == getattr(several, name).tobytes()
     assert one.terms.data.tobytes() == several.terms.data.tobytes() and one.mean_lengths == several.mean_lengths
