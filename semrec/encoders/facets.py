@@ -1,6 +1,6 @@
 """Facets: what filters can ask of an item beside the attributes that it states, because an encoder reads it in the text.
 
-One more facet is a class with a name, its values and `of_texts`, and one line in FACETS.
+One more facet is a class with a name, a version, its values and `of_texts`, and one line in FACETS.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ class Facet(ABC):
     """
 
     name: ClassVar[str]
+    version: ClassVar[int]  # raised when the same text gives other values
     values: ClassVar[tuple[str, ...]]
 
     def __init__(self, identity: Mapping[str, Any]) -> None:

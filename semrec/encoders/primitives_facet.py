@@ -23,6 +23,7 @@ class PrimitivesFacet(Facet):
     """
 
     name: ClassVar[str] = "primitives"
+    version: ClassVar[int] = 1
     values: ClassVar[tuple[str, ...]] = tuple(
         primitive if count == 1 else f"{primitive}:{count}"
         for primitive in PRIMITIVES

@@ -97,9 +97,9 @@ class FilterLayout:
                     f"{name} {unknown[0]!r}", expected=f"one of {', '.join(values)}", remedy="Filter by one of these."
                 )
         for name in filters.attributes:
-            column, more = self._columns.get(name), added.get(name, ())
+            column, more = self._columns.get(name), self._facets.get(name) or added.get(name, ())
             if column is None and not more:
-                known = ", ".join(sorted({*self._columns, *added}))
+                known = ", ".join(sorted({*self._columns, *self._facets, *added}))
                 raise InputError(
                     f"no item has an attribute {name!r}",
                     expected=f"one of {known or 'none: the catalogue has no attribute to filter by'}",

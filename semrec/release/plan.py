@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from semrec.contracts import CONTRACT_VERSION
+from semrec.encoders.facets import facets_of
 from semrec.errors import SchemaError
 from semrec.models.base import model_class
 from semrec.scoring.formats import get_format
@@ -71,6 +72,7 @@ def plan_release(
     others = {kind: _embedding(storage, name, catalogue) for kind, name in (beside or {}).items() if kind in read}
     interactions, users = InteractionsManifest.read_if_there(storage), UsersManifest.read_if_there(storage)
     relations, ontology = RelationsManifest.read_if_there(storage), OntologyManifest.read_if_there(storage)
+    facets = facets_of(each.encoder for each in (embedding, *others.values()))
     newest_timestamp = interactions.newest_timestamp if interactions else None
     inputs = ReleaseInputs(
         as_of=settings.as_of if settings.as_of is not None else newest_timestamp,
@@ -87,6 +89,7 @@ def plan_release(
         **({"ontology": ontology.fingerprint} if ontology else {}),
         **({"relations_from": settings.relations_from} if settings.relations_from else {}),
         **({"coarse_format": get_format(settings.coarse_format).name} if settings.coarse_format != "auto" else {}),
+        **({"facets": {facet.name: facet.version for facet in facets}} if facets else {}),
     )
     sources = [table.fingerprint if table else None for table in (interactions, users)]
     release_id = fingerprint([CONTRACT_VERSION, inputs.to_json(), *sources])[:16]

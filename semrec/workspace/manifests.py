@@ -295,6 +295,7 @@ class ReleaseInputs(Record):
     ontology: str | None = None
     relations_from: tuple[str, ...] = ()
     coarse_format: str | None = None  # None: the one that is measured to be the fastest
+    facets: dict[str, int] = Field(default_factory=dict)  # name -> version, see semrec.encoders.facets
 
 
 class ReleaseManifest(Manifest):

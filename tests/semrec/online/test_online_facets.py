@@ -20,6 +20,7 @@ from semrec.encoders.facets import facets_of
 from semrec.encoders.lexicon import PRIMITIVES, read_lexicon
 from semrec.encoders.primitive_counts import MAX_EXPONENT, signatures
 from semrec.encoders.primitives import PrimitivesEncoder
+from semrec.encoders.primitives_facet import PrimitivesFacet
 from semrec.encoders.settings import embed_settings
 from semrec.errors import EncoderError, InputError
 from semrec.online.explain import why_not
@@ -28,10 +29,12 @@ from semrec.online.hybrid import search_queries
 from semrec.online.release import OnlineRelease
 from semrec.progress import NoProgress
 from semrec.release.attributes import FlatAttributes
+from semrec.release.plan import plan_release
 from semrec.release.reader import newest_release
 from semrec.runs.gates import Allowed
-from semrec.settings import EncoderSettings, ScoreSettings, Settings
+from semrec.settings import EncoderSettings, ReleaseSettings, ScoreSettings, Settings
 from semrec.workspace.folder import Workspace
+from semrec.workspace.manifests import EmbeddingManifest
 
 NOTHING = OverlayView.empty()
 TEXTS = {
@@ -104,6 +107,18 @@ def test_what_cannot_be_asked_for_is_refused(served: OnlineRelease, workspace: W
     assert "title of loves" in answer.stdout and "title of both" not in answer.stdout
     assert CliRunner().invoke(app, [*asked, "primitives:FEAR"]).exit_code == 2
     assert CliRunner().invoke(app, [*asked, "primitives"]).exit_code == 2
+
+
+def test_a_release_with_facets_is_another_than_one_without(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (name,) = EmbeddingManifest.names(workspace.storage)
+    settings = ReleaseSettings()
+    release_id = plan_release(workspace, name, settings).release_id
+    monkeypatch.setattr(PrimitivesFacet, "version", 2)
+    other_id = plan_release(workspace, name, settings).release_id
+    monkeypatch.setattr("semrec.release.plan.facets_of", lambda identities: [])
+    assert len({release_id, other_id, plan_release(workspace, name, settings).release_id}) == 3
 
 
 def test_values_are_what_a_signature_is_divided_by() -> None:

@@ -171,3 +171,14 @@ def test_kept_filters_have_a_bound_in_bytes_of_their_keys_too(served: OnlineRele
         served.prepare(filters, nothing)
     assert [served.is_prepared(filters, nothing) for filters in asked] == [False, False, *[True] * 6]
     assert served.is_prepared(NO_FILTERS, nothing)
+
+
+def test_a_facet_that_no_item_has_can_be_asked_for() -> None:
+    layout = FilterLayout(FlatAttributes(column_of([{"genre": ["A"]}])), facets={"primitives": ("EVAL", "FEEL")})
+    asked = Filters({"primitives": frozenset({"FEEL"})})
+    layout.check(asked, {})
+    assert not layout.compile(asked).words_W.any()
+    with pytest.raises(InputError, match="a range of 'primitives', whose values are not numbers"):
+        layout.check(Filters({}, {"primitives": (1, 2)}), {"primitives": {"1"}})
+    with pytest.raises(InputError, match="no item has an attribute 'none'"):
+        layout.check(Filters({"none": frozenset({"FEEL"})}), {})
