@@ -10,6 +10,7 @@ from semrec.runs.gates import NOTHING_ALLOWED, RELEASE_GATES, RUN_GATES, Allowed
 from semrec.runs.live import Live, LivePair, read_live
 from semrec.settings import ReleaseSettings, Settings
 from semrec.workspace.manifests import AppliedSequences, ReleaseManifest, RunManifest
+from semrec.workspace.recall import read_recall
 from semrec.workspace.storage import Storage
 
 __all__ = ["check_against_live", "check_settings_for_live", "initial_settings", "publish", "rollback"]
@@ -68,14 +69,18 @@ def initial_settings(storage: Storage) -> Settings:
 
 
 def rollback(storage: Storage) -> Live:
-    """Makes the pair that was live before live again. Raises MissingArtefactError when there is none."""
+    """Makes the pair that was live before live again.
+
+    Raises MissingArtefactError when there is none, IncompleteRunError for an approximate run whose recall is gone: no service
+    would open it.
+    """
     live = read_live(storage)
     if not live or not live.history:
         raise MissingArtefactError(
             "nothing was live before", expected="an earlier published run", remedy="Publish a run first."
         )
     earlier = live.history[0]
-    _finished(storage, earlier.run)
+    read_recall(storage, _finished(storage, earlier.run))
     return _flip(storage, earlier.release, earlier.run, live.history[1:])
 
 

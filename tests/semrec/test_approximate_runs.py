@@ -27,7 +27,7 @@ from semrec.online.release import OnlineRelease
 from semrec.online.users import rank_query_of
 from semrec.progress import NoProgress
 from semrec.runs.gates import Allowed
-from semrec.runs.publish import publish
+from semrec.runs.publish import publish, rollback
 from semrec.runs.recall import measure_recall
 from semrec.runs.status import read_status
 from semrec.runs.verify import verify_run
@@ -149,6 +149,21 @@ def test_it_goes_live_only_verified_and_allowed_and_says_so(workspace: Workspace
     storage.delete(f"runs/{run_id}/recall.json")
     with pytest.raises(IncompleteRunError, match="recall of the approximate run"):
         publish(storage, run_id, ALLOWED)
+
+
+def test_a_rollback_needs_no_leave_but_the_recall(workspace: Workspace) -> None:
+    found, exact, storage = approximate(workspace).run_id, score(workspace, k=K).run_id, workspace.storage
+    for run_id in (found, exact):
+        verified(workspace, run_id)
+        publish(storage, run_id, ALLOWED)
+    recall = RecallManifest.read(storage, found)
+    storage.delete(f"runs/{found}/recall.json")
+    with pytest.raises(IncompleteRunError, match="recall of the approximate run"):
+        rollback(storage)
+    assert "approximate" not in str(read_status(workspace).live)
+    recall.write(storage, found)
+    assert rollback(storage).run == found
+    assert "approximate, recall@4 0." in str(read_status(workspace).live)
 
 
 def test_an_exact_run_needs_no_leave(workspace: Workspace) -> None:
