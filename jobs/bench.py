@@ -299,7 +299,7 @@ def run(workspace: Workspace, open_compute: OpenCompute, users: Users = 50_000, 
 @with_compute("workers")
 def plan(
     open_compute: OpenCompute,
-    items: Annotated[int, typer.Option(min=1, help="Items: editions of the demo's films.")] = 20_000,
+    items: Annotated[int, typer.Option(min=32, help="Items: editions of the demo's films.")] = 20_000,
     users: Annotated[int, typer.Option(min=1, help="Generated users, 50 events each.")] = 300_000,
     k: K = 100,
     seconds: Annotated[float, typer.Option(min=1.0, help="How long to measure for the plan.")] = 60.0,

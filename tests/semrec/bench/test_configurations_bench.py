@@ -52,14 +52,16 @@ def test_a_call_has_as_many_texts_as_are_fast(monkeypatch: pytest.MonkeyPatch) -
     assert configurations._fastest(encoder, ["a"] * 600) == 8
 
 
-def test_it_ends_when_the_process_that_waits_for_it_is_gone() -> None:
-    program = "from semrec.bench.configurations import main; main(1_000_000, 2, parent={})"
-    orphan = subprocess.Popen([sys.executable, "-c", program.format(os.getpid() + 1)])
-    assert orphan.wait(timeout=300) == 1
-    kept = subprocess.Popen([sys.executable, "-c", program.format(os.getpid())])
-    with pytest.raises(subprocess.TimeoutExpired):
-        kept.wait(timeout=8)
-    kept.kill()
+def test_it_ends_when_the_process_that_waits_for_it_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    program = f"from semrec.bench.configurations import main; main(1_000_000, 2, parent={os.getpid() + 1})"
+    orphan = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=300, check=False)
+    assert (orphan.returncode, orphan.stderr) == (1, b"")
+    parents, exits = [7, 7, 1], []
+    monkeypatch.setattr(configurations, "_LOOK_S", 0)
+    monkeypatch.setattr(os, "getppid", lambda: parents.pop(0))
+    monkeypatch.setattr(os, "_exit", exits.append)
+    configurations._end_with(7)
+    assert (parents, exits) == ([], [1])
 
 
 def test_something_must_be_measured() -> None:
