@@ -4,23 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
 
 from semrec.contracts import RECOMMENDATIONS_SCHEMA, part_name
+from semrec.ranges import even_ranges
 from semrec.release.reader import Release, UserPart
 from semrec.release.sources import PERSONAL, POPULARITY
 from semrec.runs.plan import run_inputs
 from semrec.scoring.approximate import ApproximateEngine, Fetched, merge_lists
 from semrec.scoring.engine import Engine
-from semrec.scoring.types import TopK
+from semrec.scoring.types import Queries, TopK
 from semrec.sorted_ids import SortedIds
 from semrec.workspace.ledger import Ledger, PartRecord, Plan, build_info
 from semrec.workspace.storage import Storage
 from semrec.workspace.tables import write_table
 
 __all__ = ["ScoreWorker", "ShardResult", "recommendations_table"]
+
+_FETCHED_ROWS: Final = 1 << 22  # for approximate lists, at once: 16 bytes each
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,7 @@ class ScoreWorker:
         self._storage, self._folder, self._plan = storage, ledger_folder, plan
         inputs = run_inputs(plan)
         self._k, self._release, rule = inputs.k, Release(storage, inputs.release), inputs.approximate
+        self._over_fetch = rule.over_fetch if rule else 0
         self._engines: dict[str, Engine | ApproximateEngine] = {}
         for source in self._release.sources:
             items = source.items(self._release, start, stop)
@@ -65,35 +70,49 @@ class ScoreWorker:
 
     def run_part(self, part: int) -> PartRecord:
         """Scores and commits one part; for a worker that holds the whole matrix."""
-        return self.commit_part(part, self.score_shard(part))
+        return self._commit(part, {name: self._lists(name, queries) for name, queries in self._queries(part).items()})
 
     def score_shard(self, part: int) -> ShardResult:
         """Returns the part's top K within this worker's rows."""
-        users = self._users(part)
-        queries = {
-            source.name: source.queries(users.queries.take(users.of_source(source.name)))
-            for source in self._release.sources
-        }
+        queries = self._queries(part)
         return ShardResult({name: engine.top_k(queries[name], self._k) for name, engine in self._engines.items()})
 
     def commit_part(self, part: int, *results: ShardResult) -> PartRecord:
         """Merges the shards' results, writes the part's file, then its record."""
-        users = self._users(part)
-        merged = {name: merge_lists([result.by_source[name] for result in results], self._k) for name in self._engines}
-        table = recommendations_table(users, merged, self._release.ids, self._k)
+        return self._commit(
+            part, {name: merge_lists([result.by_source[name] for result in results], self._k) for name in self._engines}
+        )
+
+    def _lists(self, name: str, queries: Queries) -> TopK:
+        """Returns the lists of a source; approximate ones a few users at a time, as many times their rows are fetched."""
+        num_fetched = queries.num_queries * self._k * self._over_fetch
+        blocks = even_ranges(queries.num_queries, max(1, -(-num_fetched // _FETCHED_ROWS)))
+        fetched = (self._engines[name].top_k(queries.between(*edges), self._k) for edges in blocks)
+        return TopK.concatenate([merge_lists([block], self._k) for block in fetched])
+
+    def _commit(self, part: int, lists: Mapping[str, TopK]) -> PartRecord:
+        table = recommendations_table(self._users(part), lists, self._release.ids, self._k)
         file = write_table(self._storage, f"{self._folder}/parts/{part_name(part)}", table, digest_in_name=False)
         counts = {
             "users": table.num_rows,
-            POPULARITY: merged[POPULARITY].num_queries,
+            POPULARITY: lists[POPULARITY].num_queries,
             "short": table.num_rows - table.column("short_reason").null_count,
-            "candidates": sum(top.num_candidates for top in merged.values()),
-            "exhaustive": sum(top.num_exhaustive for top in merged.values()),
+            "candidates": sum(top.num_candidates for top in lists.values()),
+            "exhaustive": sum(top.num_exhaustive for top in lists.values()),
         }
         engine = self._engines[PERSONAL]
         made_by = {**build_info(), "engine": engine.name, "coarse": getattr(engine, "coarse", None)}
         record = PartRecord(part, self._plan.parts[part].fingerprint, file, counts, made_by)
         self._ledger.commit(record)
         return record
+
+    def _queries(self, part: int) -> dict[str, Queries]:
+        """Returns the part's users by name of their source, as its engine takes them."""
+        users = self._users(part)
+        return {
+            source.name: source.queries(users.queries.take(users.of_source(source.name)))
+            for source in self._release.sources
+        }
 
     def _users(self, part: int) -> UserPart:
         if self._read is None or self._read[0] != part:

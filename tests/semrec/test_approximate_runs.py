@@ -95,8 +95,11 @@ def test_it_is_another_run_with_other_parts_and_the_rule_in_its_manifest(workspa
     assert lists["silent"] == exact_lists["silent"]
 
 
-def test_reference_shards_and_resumes_give_the_same_bytes(workspace: Workspace) -> None:
+def test_reference_shards_and_resumes_give_the_same_bytes(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = approximate(workspace)
+    monkeypatch.setattr("semrec.runs.worker._FETCHED_ROWS", 3 * K)  # three users at a time
     for options in ({"engine": "reference"}, {"num_shards": 3}, {}):
         storage, folder = workspace.storage, f"runs/{first.run_id}"
         redone = (0, 1, 2, 3) if options else (1, 2)
