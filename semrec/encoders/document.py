@@ -184,10 +184,13 @@ class DocumentEncoder(Encoder):
 
 
 def text_of(document: Document) -> str:
-    """The title and the text of a document with one blank between words, as long as `_MAX_TEXT_CHARS` at most."""
-    text = " ".join(" ".join((document.title, *document.pages)).split())
-    beginning = text[: _MAX_TEXT_CHARS + 1]
-    return text if beginning == text[:_MAX_TEXT_CHARS] else beginning.rpartition(" ")[0] or text[:_MAX_TEXT_CHARS]
+    """The title and the text of a document with one blank between words, as long as `_MAX_TEXT_CHARS` at most.
+
+    A lone surrogate, which some encodings that a file may name can spell, is a question mark: it cannot be stored.
+    """
+    text = " ".join(" ".join((document.title, *document.pages)).split())[: _MAX_TEXT_CHARS + 1]
+    text = text.encode(errors="replace").decode()
+    return text if len(text) <= _MAX_TEXT_CHARS else text.rpartition(" ")[0] or text[:_MAX_TEXT_CHARS]
 
 
 def windows_of(document: Document, identity: DocumentIdentity) -> list[str]:

@@ -129,6 +129,7 @@ def test_the_text_of_a_long_document_ends_with_a_word() -> None:
     assert text_of(Document("text", (words,))) == words[: 65_536 // 6 * 6 - 1]
     assert text_of(Document("text", (words[:65_536],))) == words[:65_536]
     assert len(text_of(Document("text", ("東" * 70_000,)))) == 65_536
+    assert text_of(Document("text", ("a \ud800b",))) == "a ?b"
 
 
 def test_windows_hold_every_word_of_a_document() -> None:
