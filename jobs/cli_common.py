@@ -26,9 +26,9 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from cluster.compute_options import ComputeOptions
 from jobs.printing import complain, console, one_line, say
 from semrec.errors import InputError, SemrecError
-from semrec.settings import (
+from semrec.settings import Settings
+from semrec.settings_file import (
     SETTINGS_FILE,
-    Settings,
     change_settings,
     has_settings,
     read_settings,

@@ -13,7 +13,7 @@ import typer
 
 from jobs.cli_common import exit_on_error, with_workspace
 from jobs.printing import one_line, say
-from semrec.settings import (
+from semrec.settings_file import (
     SETTINGS_FILE,
     change_settings,
     has_settings,

@@ -79,7 +79,7 @@ def main(
     from semrec.models.beside import BESIDE_MODELS
     from semrec.models.graph import RELATIONS
     from semrec.plotting import check_plot_path
-    from semrec.settings import read_settings
+    from semrec.settings_file import read_settings
     from semrec.workspace.folder import Workspace
 
     if plot:

@@ -13,9 +13,9 @@ import typer
 from jobs.cli_common import WorkspaceOption, exit_on_error, run_as_program
 from jobs.printing import one_line, say
 from semrec.errors import InputError, WorkspaceError
-from semrec.settings import (
+from semrec.settings import Settings
+from semrec.settings_file import (
     SETTINGS_FILE,
-    Settings,
     change_settings,
     has_settings,
     setting_fields,

@@ -21,7 +21,7 @@ from rich.table import Table
 
 from jobs.cli_common import exit_on_error, run_as_program
 from jobs.printing import say, show_table
-from semrec.settings import read_settings
+from semrec.settings_file import read_settings
 
 if TYPE_CHECKING:
     from semrec.planning import Calibration, Estimate, MeasuredService, Node, PriceTable, Rates, ServingPlan, Workload

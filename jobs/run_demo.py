@@ -22,7 +22,7 @@ from jobs.cli_common import (
     with_compute,
 )
 from jobs.printing import say, show_table, styled
-from semrec.settings import change_settings, has_settings, setting_fields, write_settings
+from semrec.settings_file import change_settings, has_settings, setting_fields, write_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

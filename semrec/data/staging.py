@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from semrec.errors import EmptyResultError, InputError
+from semrec.workspace.manifest import Manifest
 from semrec.workspace.manifests import (
     CatalogueManifest,
     InteractionsManifest,
-    Manifest,
     OntologyManifest,
     RelationsManifest,
     UsersManifest,

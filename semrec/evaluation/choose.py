@@ -22,10 +22,12 @@ from semrec.models.base import MODELS, model_class, reads_modality
 from semrec.models.beside import BESIDE_MODELS
 from semrec.models.graph import RELATIONS
 from semrec.release.relations import RelationSources
-from semrec.settings import ModelsSettings, read_settings
+from semrec.settings import ModelsSettings
+from semrec.settings_file import read_settings
 from semrec.workspace.digests import fingerprint
 from semrec.workspace.folder import Workspace
-from semrec.workspace.manifests import EmbeddingManifest, InteractionsManifest, Manifest, ModelSpec
+from semrec.workspace.manifest import Manifest
+from semrec.workspace.manifests import EmbeddingManifest, InteractionsManifest, ModelSpec
 
 __all__ = ["ModelChoice", "choose_models"]
 

@@ -20,7 +20,8 @@ from semrec.models.base import Events
 from semrec.models.graph import RELATIONS, walk_vectors
 from semrec.release.attributes import FlatAttributes, attribute_names
 from semrec.release.relations import RelationSources, item_relations, make_graph
-from semrec.settings import DEFAULT_HALF_LIFE_DAYS, read_settings
+from semrec.settings import DEFAULT_HALF_LIFE_DAYS
+from semrec.settings_file import read_settings
 from semrec.sorted_ids import SortedIds
 from semrec.workspace.folder import Workspace
 from semrec.workspace.manifests import CatalogueManifest, EmbeddingManifest, InteractionsManifest

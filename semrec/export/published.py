@@ -11,7 +11,7 @@ from semrec.export.release import export_release
 from semrec.progress import NoProgress, Progress
 from semrec.release.reader import Release
 from semrec.settings import PublishSettings
-from semrec.workspace.manifests import Manifest
+from semrec.workspace.manifest import Manifest
 from semrec.workspace.records import Record
 from semrec.workspace.storage import Storage
 

@@ -23,7 +23,8 @@ from semrec.release.arrays import StoredRows, read_popularity
 from semrec.release.reader import Release, UserPart
 from semrec.release.training import indexed_events
 from semrec.workspace.digests import fingerprint, sha256_hex
-from semrec.workspace.manifests import Manifest, RunManifest
+from semrec.workspace.manifest import Manifest
+from semrec.workspace.manifests import RunManifest
 from semrec.workspace.recall import read_recall
 from semrec.workspace.storage import Storage
 from semrec.workspace.tables import read_table

@@ -19,7 +19,7 @@ from semrec.release.attributes import attribute_dicts
 from semrec.release.reader import Release
 from semrec.scoring.canonical import canonical_scores
 from semrec.workspace.digests import sha256_hex
-from semrec.workspace.manifests import Manifest
+from semrec.workspace.manifest import Manifest
 from semrec.workspace.records import TableFile
 from semrec.workspace.tables import read_table, write_table
 

@@ -19,7 +19,7 @@ from semrec.errors import EncoderError, InputError
 from semrec.online.encoders import load_recorded_encoder
 from semrec.online.lru import Lru
 from semrec.release.reader import Release
-from semrec.settings import read_settings
+from semrec.settings_file import read_settings
 from semrec.torch_threads import single_threads
 
 __all__ = ["OnlineEncoder", "online_shapes"]

@@ -14,7 +14,7 @@ from semrec.machine import machine
 from semrec.planning.rates import Rates, with_embedding
 from semrec.scoring.engine import Engine, check_engine, make_engine
 from semrec.scoring.types import ItemShard, Queries
-from semrec.workspace.manifests import Manifest
+from semrec.workspace.manifest import Manifest
 from semrec.workspace.storage import Storage
 
 __all__ = ["CALIBRATION_VECTORS", "Calibration", "calibrate", "read_calibration", "write_calibration"]

@@ -31,7 +31,8 @@ from semrec.sorted_ids import SortedIds
 from semrec.workspace.digests import sha256_hex
 from semrec.workspace.folder import Workspace
 from semrec.workspace.ledger import Ledger, PartRecord, build_info
-from semrec.workspace.manifests import EmbeddingManifest, InteractionsManifest, Manifest, ReleaseInputs
+from semrec.workspace.manifest import Manifest
+from semrec.workspace.manifests import EmbeddingManifest, InteractionsManifest, ReleaseInputs
 from semrec.workspace.records import ArrayFile, TableFile
 from semrec.workspace.storage import Storage
 from semrec.workspace.tables import read_parts

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from semrec.workspace.manifests import Manifest
+from semrec.workspace.manifest import Manifest
 from semrec.workspace.records import Record
 
 __all__ = ["EvaluationManifest", "MetricValue"]

@@ -24,7 +24,8 @@ from semrec.release.words import read_word_index
 from semrec.scoring.formats import DEFAULT_FORMAT, matrix_bytes
 from semrec.scoring.types import ItemShard, Queries
 from semrec.sorted_ids import SortedIds
-from semrec.workspace.manifests import ReleaseManifest, newest_finished
+from semrec.workspace.manifest import newest_finished
+from semrec.workspace.manifests import ReleaseManifest
 from semrec.workspace.storage import Storage
 from semrec.workspace.tables import read_table
 

@@ -19,7 +19,7 @@ from semrec.models.sparse import liked_pairs
 from semrec.release.attributes import FlatAttributes
 from semrec.release.reader import Release
 from semrec.release.training import indexed_events
-from semrec.workspace.manifests import Manifest
+from semrec.workspace.manifest import Manifest
 from semrec.workspace.records import Record
 
 __all__ = ["Archetype", "ArchetypesManifest", "find_archetypes"]

@@ -35,7 +35,7 @@ from semrec.release.attributes import attribute_dicts
 from semrec.release.reader import Release
 from semrec.reports.projection import project
 from semrec.workspace.digests import fingerprint, sha256_hex
-from semrec.workspace.manifests import Manifest
+from semrec.workspace.manifest import Manifest
 from semrec.workspace.storage import Storage
 
 __all__ = [

@@ -11,7 +11,8 @@ from __future__ import annotations
 from typing import Any, Final
 
 from semrec.errors import SettingsNotAgreedError
-from semrec.settings import SETTINGS_FILE, ReleaseSettings, has_settings, read_settings, value_text
+from semrec.settings import ReleaseSettings
+from semrec.settings_file import SETTINGS_FILE, has_settings, read_settings, value_text
 from semrec.workspace.manifests import ReleaseManifest
 from semrec.workspace.storage import Storage
 

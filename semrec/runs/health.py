@@ -9,7 +9,8 @@ from semrec.contracts import CONTRACT_VERSION
 from semrec.release.oracle import ListChecker
 from semrec.release.reader import Release
 from semrec.sorted_ids import SortedIds
-from semrec.workspace.manifests import Manifest, RunManifest
+from semrec.workspace.manifest import Manifest
+from semrec.workspace.manifests import RunManifest
 from semrec.workspace.storage import Storage
 from semrec.workspace.tables import read_table
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pydantic import Field
 
 from semrec.errors import MissingArtefactError
-from semrec.workspace.manifests import AppliedSequences, Manifest
+from semrec.workspace.manifest import Manifest
+from semrec.workspace.manifests import AppliedSequences
 from semrec.workspace.records import Record
 from semrec.workspace.storage import Storage
 

@@ -12,7 +12,8 @@ from semrec.scoring.approximate import OVER_FETCH, check_approximate
 from semrec.settings import ScoreSettings
 from semrec.workspace.digests import fingerprint
 from semrec.workspace.ledger import Ledger, PartRecord, Plan, PlannedPart
-from semrec.workspace.manifests import ReleaseManifest, newest_finished
+from semrec.workspace.manifest import newest_finished
+from semrec.workspace.manifests import ReleaseManifest
 from semrec.workspace.records import ApproximateRule, Record
 from semrec.workspace.storage import Storage
 

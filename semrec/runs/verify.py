@@ -20,7 +20,8 @@ from semrec.scoring.reference import ReferenceEngine
 from semrec.settings import VerifySettings
 from semrec.workspace.digests import content_digest, sha256_hex
 from semrec.workspace.ledger import Ledger, PartRecord, PlannedPart
-from semrec.workspace.manifests import Manifest, RunManifest
+from semrec.workspace.manifest import Manifest
+from semrec.workspace.manifests import RunManifest
 from semrec.workspace.records import PartFile
 from semrec.workspace.storage import Storage
 from semrec.workspace.tables import read_table

@@ -17,7 +17,8 @@ from semrec.contracts import CONTRACT_VERSION, SCHEMA_VERSION, part_name
 from semrec.errors import CorruptArtefactError, IncompleteRunError, PlanChangedError
 from semrec.machine import resident_bytes
 from semrec.workspace.digests import fingerprint
-from semrec.workspace.manifests import FinishedManifest, PlanManifest, read_manifest, write_manifest
+from semrec.workspace.manifest import read_manifest, write_manifest
+from semrec.workspace.manifests import FinishedManifest, PlanManifest
 from semrec.workspace.records import PartFile, TableFile
 from semrec.workspace.storage import Storage, json_bytes
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pydantic import Field
 
 from semrec.errors import IncompleteRunError
-from semrec.workspace.manifests import Manifest, RunManifest
+from semrec.workspace.manifest import Manifest
+from semrec.workspace.manifests import RunManifest
 from semrec.workspace.storage import Storage
 
 __all__ = ["RecallManifest", "read_recall"]

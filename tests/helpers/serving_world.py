@@ -24,7 +24,8 @@ from semrec.runs.health import measure_health
 from semrec.runs.publish import publish
 from semrec.runs.verify import verify_run
 from semrec.scoring.canonical import canonical_scores
-from semrec.settings import ReleaseSettings, ScoreSettings, Settings, write_settings
+from semrec.settings import ReleaseSettings, ScoreSettings, Settings
+from semrec.settings_file import write_settings
 from semrec.workspace.folder import Workspace
 
 K = 5

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from jobs.cli import app
 from semrec.bench.generated import write_embedding
-from semrec.settings import change_settings, read_settings, write_settings
+from semrec.settings_file import change_settings, read_settings, write_settings
 from semrec.workspace.folder import Workspace
 from semrec.workspace.manifests import EmbeddingManifest
 

@@ -11,7 +11,8 @@ from typer.testing import CliRunner, Result
 
 from jobs.cli import app
 from semrec.runs.live import require_live
-from semrec.settings import SETTINGS_FILE, Settings, read_settings
+from semrec.settings import Settings
+from semrec.settings_file import SETTINGS_FILE, read_settings
 from semrec.workspace.folder import Workspace
 from semrec.workspace.storage import Storage
 

@@ -17,7 +17,8 @@ from semrec.runs.health import measure_health
 from semrec.runs.live import require_live
 from semrec.runs.publish import check_settings_for_live, publish
 from semrec.runs.verify import verify_run
-from semrec.settings import SETTINGS_FILE, ReleaseSettings, Settings, write_settings
+from semrec.settings import ReleaseSettings, Settings
+from semrec.settings_file import SETTINGS_FILE, write_settings
 from semrec.workspace.folder import Workspace
 
 NEWEST = max(seconds for *_, seconds in history())

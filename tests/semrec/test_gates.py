@@ -18,7 +18,8 @@ from semrec.runs.health import measure_health
 from semrec.runs.live import require_live
 from semrec.runs.publish import check_against_live, publish
 from semrec.runs.verify import verify_run
-from semrec.settings import ReleaseSettings, Settings, read_settings, write_settings
+from semrec.settings import ReleaseSettings, Settings
+from semrec.settings_file import read_settings, write_settings
 from semrec.workspace.folder import Workspace
 from semrec.workspace.manifests import ReleaseManifest
 from semrec.workspace.storage import Storage

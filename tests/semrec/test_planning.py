@@ -44,7 +44,8 @@ from semrec.planning.calibration import _line
 from semrec.planning.estimate import NODE_START_S
 from semrec.progress import NoProgress
 from semrec.release.reader import Release, newest_release
-from semrec.settings import ScoreSettings, Settings, write_settings
+from semrec.settings import ScoreSettings, Settings
+from semrec.settings_file import write_settings
 from semrec.topology import Topology
 from semrec.workspace.folder import Workspace
 

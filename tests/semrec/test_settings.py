@@ -10,13 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from semrec.errors import InputError, SettingsError
-from semrec.settings import (
+from semrec.settings import EncoderSettings, QuarantineSettings, ReleaseSettings, ScoreSettings, Settings
+from semrec.settings_file import (
     SETTINGS_FILE,
-    EncoderSettings,
-    QuarantineSettings,
-    ReleaseSettings,
-    ScoreSettings,
-    Settings,
     change_settings,
     has_settings,
     read_settings,

@@ -21,7 +21,8 @@ from semrec.encoders.static import StaticEncoder
 from semrec.errors import EncoderError, InputError
 from semrec.online.search import OnlineEncoder
 from semrec.release.reader import Release
-from semrec.settings import Settings, change_settings, write_settings
+from semrec.settings import Settings
+from semrec.settings_file import change_settings, write_settings
 from semrec.workspace.folder import Workspace
 
 model2vec = pytest.importorskip("model2vec", reason="NOT TESTED: pip install 'semrec[distill]'")

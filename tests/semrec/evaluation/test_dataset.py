@@ -11,7 +11,8 @@ import pytest
 
 from semrec.errors import InputError, SchemaError
 from semrec.evaluation.dataset import PublishedSplit, read_dataset, read_published
-from semrec.settings import Settings, change_settings, write_settings
+from semrec.settings import Settings
+from semrec.settings_file import change_settings, write_settings
 from semrec.workspace.folder import Workspace
 from semrec.workspace.manifests import CatalogueManifest, EmbeddingManifest, InteractionsManifest, InteractionsPart
 from semrec.workspace.records import PartFile

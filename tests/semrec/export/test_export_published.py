@@ -13,7 +13,8 @@ from semrec.errors import IncompleteRunError, InputError
 from semrec.export.published import check_exports, export_places, export_published
 from semrec.runs.live import require_live
 from semrec.runs.status import read_status
-from semrec.settings import PublishSettings, Settings, write_settings
+from semrec.settings import PublishSettings, Settings
+from semrec.settings_file import write_settings
 
 
 def settings_of(*places: str) -> PublishSettings:

@@ -9,8 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-import semrec.workspace.manifests
-from semrec.contracts import CONTRACT_VERSION
+from semrec.contracts import CONTRACT_VERSION, SCHEMA_VERSION
 from semrec.errors import CorruptArtefactError, IncompleteRunError, MissingArtefactError, PlanChangedError, SchemaError
 from semrec.workspace.digests import content_digest, fingerprint
 from semrec.workspace.ledger import Ledger, PartRecord, Plan, PlannedPart, sum_counts
@@ -111,7 +110,7 @@ def test_a_run_that_was_not_begun_is_missing(tmp_path: Path) -> None:
 
 def test_a_plan_of_a_newer_schema_is_refused(ledger: Ledger) -> None:
     body = ledger.storage.read_json(f"{FOLDER}/plan.json")
-    newer = semrec.workspace.manifests.SCHEMA_VERSION + 1
+    newer = SCHEMA_VERSION + 1
     ledger.storage.write_json(f"{FOLDER}/plan.json", {**body, "schema": newer})
     with pytest.raises(SchemaError, match=rf"plan\.json has schema {newer}"):
         ledger.plan()

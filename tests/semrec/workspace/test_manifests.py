@@ -14,7 +14,8 @@ from pydantic import Field
 import semrec.errors
 from semrec.contracts import SCHEMA_VERSION
 from semrec.errors import CorruptArtefactError, MissingArtefactError, SchemaError, SemrecError
-from semrec.workspace.manifests import Manifest, WorkspaceManifest, check_schema, newest_finished, write_manifest
+from semrec.workspace.manifest import Manifest, check_schema, newest_finished, write_manifest
+from semrec.workspace.manifests import WorkspaceManifest
 from semrec.workspace.storage import Storage
 
 PATH = "parcels/a/manifest.json"
@@ -99,7 +100,7 @@ def test_a_damaged_manifest_is_named(storage: Storage) -> None:
 def test_this_schema_and_the_one_before_are_read_and_no_other(
     monkeypatch: pytest.MonkeyPatch, version: object, accepted: bool
 ) -> None:
-    monkeypatch.setattr("semrec.workspace.manifests.SCHEMA_VERSION", 5)
+    monkeypatch.setattr("semrec.workspace.manifest.SCHEMA_VERSION", 5)
     if accepted:
         check_schema(version, "x.json")
         return
@@ -110,7 +111,7 @@ def test_this_schema_and_the_one_before_are_read_and_no_other(
 
 
 def test_the_first_schema_has_none_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("semrec.workspace.manifests.SCHEMA_VERSION", 1)
+    monkeypatch.setattr("semrec.workspace.manifest.SCHEMA_VERSION", 1)
     with pytest.raises(SchemaError, match=r"x\.json has schema 0; expected schema 1\. Make the artefact again"):
         check_schema(0, "x.json")
 
