@@ -47,6 +47,7 @@ def main(
     from semrec.runs.gates import Allowed
     from semrec.runs.plan import newest_run
     from semrec.runs.publish import publish
+    from semrec.runs.status import describe_live
 
     storage = workspace.storage
     export_places(settings.publish)  # a wrong one is said before anything is live
@@ -54,7 +55,7 @@ def main(
         allow_empty, frozenset(allow_lost_clause or ()), allow_worse, allow_approximate, required=tuple(require or ())
     )
     live = publish(storage, run_id or newest_run(storage), allowed)
-    say(f"live: release {live.release}, run {live.run}")
+    say(f"live: {describe_live(storage, live)}")
     exports = export_published(storage, live.release, settings.publish, ConsoleProgress())
     for place in exports.places:
         say(str(place))

@@ -22,9 +22,10 @@ __all__ = ["main"]
 def main(workspace: Workspace) -> None:
     """Roll back: the earlier release and run go live in one step."""
     from semrec.runs.publish import rollback
+    from semrec.runs.status import describe_live
 
     live = rollback(workspace.storage)
-    say(f"live: release {live.release}, run {live.run}")
+    say(f"live: {describe_live(workspace.storage, live)}")
 
 
 if __name__ == "__main__":

@@ -66,6 +66,7 @@ def main(
     from semrec.encoders.settings import embed_settings
     from semrec.export.published import check_exports
     from semrec.runs.gates import Allowed
+    from semrec.runs.status import describe_live
 
     encoder = embed_settings({**settings.encoder.model_dump(), "device": device})
     with open_compute() as compute:
@@ -86,7 +87,7 @@ def main(
                 required=tuple(require or ()),
             ),
         )
-    say(f"live: release {result.live.release}, run {result.live.run}")
+    say(f"live: {describe_live(workspace.storage, result.live)}")
     check_exports(result.exports)
 
 

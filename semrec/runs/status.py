@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from semrec.errors import IncompleteRunError
 from semrec.export.published import PublishedExports
 from semrec.release.reader import newest_release
-from semrec.runs.live import read_live
+from semrec.runs.live import Live, read_live
 from semrec.runs.plan import find_runs, run_folder, run_inputs
 from semrec.runs.verify import read_verification
 from semrec.workspace.folder import Workspace
@@ -24,7 +24,7 @@ from semrec.workspace.manifests import (
 from semrec.workspace.recall import read_recall
 from semrec.workspace.storage import Storage
 
-__all__ = ["RunStatus", "Status", "live_or_newest", "read_status"]
+__all__ = ["RunStatus", "Status", "describe_live", "live_or_newest", "read_status"]
 
 
 @dataclass(frozen=True)
@@ -62,13 +62,19 @@ def live_or_newest(storage: Storage) -> str:
     return live.release if live else newest_release(storage)
 
 
+def describe_live(storage: Storage, live: Live) -> str:
+    """Names the release and the run that are live, and says how exact the run is where it is approximate."""
+    run = RunManifest.read_if_there(storage, live.run)
+    approximate = f", {_lists(storage, live.run)}" if run and run.approximate else ""
+    return f"release {live.release}, run {live.run}{approximate}"
+
+
 def read_status(workspace: Workspace) -> Status:
     """Reads manifests and ledgers, no data."""
     storage = workspace.storage
     live = read_live(storage)
     runs = [_run_status(storage, run, live.run if live else None) for run in find_runs(storage)]
-    lists = {run.run: f", {run.lists}" for run in runs if run.lists != "exact"}
-    shown = f"release {live.release}, run {live.run}{lists.get(live.run, '')}" if live else None
+    shown = describe_live(storage, live) if live else None
     exports = PublishedExports.read_if_there(storage)
     said = [f"{place} (release {exports.release})" for place in exports.places] if exports else []
     return Status(workspace.uri, workspace.num_buckets, _inputs(storage), runs, shown, said)

@@ -1,6 +1,6 @@
 """Damages source files at random and imports them: every row is imported or rejected with its place, or the file is refused.
 
-`PYTHONPATH=tests python tests/helpers/mutated_files.py 10000` damages 10,000 files; a failure prints its seed.
+`PYTHONPATH=.:tests python tests/helpers/mutated_files.py 10000` damages 10,000 files; a failure prints its seed.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Requests to every endpoint, and what a replica answered to them when they were recorded.
 
-    PYTHONPATH=tests python tests/helpers/recorded_requests.py
+    PYTHONPATH=.:tests python tests/helpers/recorded_requests.py
 
 writes `recorded/openapi.json` and `recorded/answers.json` anew: for a change of the API that is meant.
 """

@@ -34,7 +34,7 @@ class ListParameters(BaseModel):
     year_max: Number | None = Field(None, description="Last year.")
     exclude: Listed[Id] = Field([], description="Items to leave out; unknown ids are ignored.")
     where: Annotated[list[_Condition], Field(max_length=256, fail_fast=True)] = Field(
-        [], description="`attribute:value` of any attribute."
+        [], description="`attribute:value` of any attribute, or of what an encoder reads in texts: `primitives:FEEL:2`."
     )
     diversity: Diversity = 0.0
     overlay: Literal["on", "off"] = Field("on", description="off: as released, without later changes and events.")
