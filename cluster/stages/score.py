@@ -19,6 +19,7 @@ from semrec.runs.verify import read_verification
 from semrec.runs.worker import ScoreWorker
 from semrec.scoring.approximate import check_approximate
 from semrec.scoring.engine import check_engine
+from semrec.scoring.formats import COMPRESSED_FORMATS
 from semrec.settings import ScoreSettings
 from semrec.topology import Topology, choose_topology, shard_ranges
 from semrec.workspace.folder import Workspace
@@ -116,8 +117,8 @@ def _predicted_s(
 ) -> float | None:
     calibration = read_calibration(release.storage, engine)
     num_users = report.computed_counts.get("users", 0)
-    if calibration is None or not num_users:
-        return None
+    if calibration is None or not num_users or release.coarse(engine) in COMPRESSED_FORMATS:
+        return None  # a calibration is of a format that is chosen for speed
     return predicted_s(
         calibration, num_items=release.num_items, num_users=num_users, dimension=release.dimension, k=k,
         topology=topology, num_threads=cpus,

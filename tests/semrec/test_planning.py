@@ -300,17 +300,28 @@ class Notes(NoProgress):
         self.texts.append(text)
 
 
-def test_a_run_says_how_wrong_its_prediction_was(tmp_path: Path) -> None:
-    workspace = make_world(tmp_path / "w")
-    release(workspace)
+def calibrated(path: Path, **settings: Any) -> Workspace:
+    """A workspace with a release and a calibration by hand: a second for each user."""
+    workspace = make_world(path)
+    release(workspace, **settings)
     rates = Rates(2, 3, fixed_s=1.0, per_item_s=0.0, texts_per_s=None, measured=True, source="by hand")
     write_calibration(workspace.storage, Calibration("cpu", InProcess().devices().cpus, "here", rates, ()))
-    notes = Notes()
+    return workspace
+
+
+def test_a_run_says_how_wrong_its_prediction_was(tmp_path: Path) -> None:
+    workspace, notes = calibrated(tmp_path / "w"), Notes()
     result = score_users(workspace, ScoreSettings(k=3), compute=InProcess(), progress=notes, engine="cpu")
     assert result.predicted_s == pytest.approx(8.0)  # eight users of a second
     assert any(text.startswith("predicted 8.0 s of scoring, took ") for text in notes.texts)
     again = score_users(workspace, ScoreSettings(k=3), compute=InProcess(), progress=NoProgress(), engine="cpu")
     assert again.predicted_s is None  # nothing was computed
+
+
+def test_no_time_of_a_compressed_format_is_predicted(tmp_path: Path) -> None:
+    workspace = calibrated(tmp_path / "w", coarse_format="pq")
+    result = score_users(workspace, ScoreSettings(k=3), compute=InProcess(), progress=NoProgress(), engine="cpu")
+    assert result.parts.computed and result.predicted_s is None
 
 
 def test_projections_say_that_they_are() -> None:
