@@ -142,8 +142,9 @@ def _embedding(rates: Rates, texts: Sequence[str], device: str, num_threads: int
     encoder.embed(few)  # compiles, allocates
     started_s = time.perf_counter()
     encoder.embed(few)
-    if len(texts) * (time.perf_counter() - started_s) > budget_s * len(few):
-        texts = few
+    # As many as there is time for, and not the few: a batch of these is half empty, and takes as long as a full one.
+    num_affordable = max(len(few), int(budget_s * len(few) / (time.perf_counter() - started_s)))
+    texts = texts[:: -(-len(texts) // num_affordable)]
     rounds: list[float] = []
     started_s = time.perf_counter()
     while not rounds or time.perf_counter() - started_s < budget_s:

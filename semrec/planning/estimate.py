@@ -25,8 +25,9 @@ _REQUESTS_PER_PART: Final = 5  # user part, parts file, ledger record, and two l
 #: for each of its dimensions, and of an event in a user part and for each dimension of its item. Taken for every machine.
 _MATRIX_S_PER_ITEM: Final = 1.2e-5
 _MATRIX_S_PER_NUMBER: Final = 1.9e-7
-_PART_S_PER_EVENT: Final = 6.0e-6
-_PART_S_PER_NUMBER: Final = 3.5e-8
+_PART_S_PER_EVENT: Final = 2.0e-6
+_PART_S_PER_NUMBER: Final = 1.5e-9
+_RELEASE_START_S: Final = 9.0  # workers, and a look at the coarse formats; by `semrec bench plan`
 _STORE_REQUESTS_PER_S: Final = 3_500.0  # what S3 promises for writes to one prefix; GCS and Azure start lower
 
 
@@ -151,7 +152,7 @@ def estimate(workload: Workload, node: Node, rates: Rates, num_devices: int) -> 
         topology,
         device_bytes=workload.matrix_bytes // shards,
         embed_s=num_texts / (rates.texts_per_s * num_devices) if num_texts and rates.texts_per_s else 0.0,
-        release_s=_matrix_s(workload) + _parts_s(workload) / num_devices,
+        release_s=_RELEASE_START_S + _matrix_s(workload) + _parts_s(workload) / num_devices,
         load_s=_WORKER_START_S + loaded_bytes / bytes_per_s,
         compute_s=rounds * per_part_s,
         network_s=scored_bytes / bytes_per_s,

@@ -41,7 +41,7 @@ from semrec.planning import (
     write_calibration,
 )
 from semrec.planning.calibration import _line
-from semrec.planning.estimate import NODE_START_S
+from semrec.planning.estimate import _RELEASE_START_S, NODE_START_S
 from semrec.progress import NoProgress
 from semrec.release.reader import Release, newest_release
 from semrec.settings import ScoreSettings, Settings
@@ -89,7 +89,7 @@ def test_building_a_release_is_linear_in_items_and_in_events() -> None:
     """The matrix is one process's work, the parts are everybody's, and do not grow with the items."""
 
     def release_s(num_devices: int, **changes: float) -> float:
-        return estimate(replace(WORK, **changes), NODE, RATES, num_devices).release_s
+        return estimate(replace(WORK, **changes), NODE, RATES, num_devices).release_s - _RELEASE_START_S
 
     parts_s = (release_s(8) - release_s(16)) * 16
     matrix_s = release_s(16) - parts_s / 16
