@@ -166,11 +166,11 @@ def _scored(counts: _Counts, collection: WordIndex | None = None, *, skips_empty
         num_documents = collection.num_documents
     factors = [1 / (1 - B + B * own_I / (mean or 1.0)) for own_I, mean in zip(lengths_I, mean_lengths, strict=True)]
     num_with_term, rows, scores = [_NONE], [_NONE], [_NONE.astype(np.float32)]
-    for some in _some_terms(counts):
-        titles_CI, texts_CI = counts.titles_TI[some], counts.texts_TI[some]
+    for terms_of_block in _blocks_of_terms(counts):
+        titles_CI, texts_CI = counts.titles_TI[terms_of_block], counts.texts_TI[terms_of_block]
         frequencies_CI = _scaled(titles_CI, TITLE_WEIGHT * factors[0]) + _scaled(texts_CI, factors[1])
         num_C = np.diff(frequencies_CI.indptr)
-        known_C = _num_documents_of(collection, counts.terms.array()[some]) if collection else num_C
+        known_C = _num_documents_of(collection, counts.terms.array()[terms_of_block]) if collection else num_C
         rarity_N = np.repeat(_rarity(known_C, num_documents), num_C)
         num_with_term.append(num_C)
         rows.append(frequencies_CI.indices.astype(np.int32))
@@ -181,7 +181,7 @@ def _scored(counts: _Counts, collection: WordIndex | None = None, *, skips_empty
     )
 
 
-def _some_terms(counts: _Counts) -> Iterator[slice]:
+def _blocks_of_terms(counts: _Counts) -> Iterator[slice]:
     """All terms in ranges of about as many occurrences each, so that what is computed of them takes little memory."""
     before_T1 = counts.titles_TI.indptr.astype(np.int64) + counts.texts_TI.indptr
     edges = np.searchsorted(before_T1, np.arange(0, before_T1[-1], _COUNTS_AT_ONCE)).tolist()

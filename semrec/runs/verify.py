@@ -188,8 +188,8 @@ def _user_fault(
 ) -> str | None:
     users = release.user_part(part)
     source = source_named(users.source_of(place))
-    found = engines[source.name].top_k(source.queries(users.queries.take(np.array([place]))), k)
-    expected = merge_lists([found], k)
+    answer = engines[source.name].top_k(source.queries(users.queries.take(np.array([place]))), k)
+    expected = merge_lists([answer], k)
     row = read_table(release.storage, record.table).slice(place, 1)
     same_items = row.column("item_ids")[0].as_py() == release.ids.take(expected.rows).to_pylist()
     stored = np.array(row.column("scores")[0].as_py(), np.float32)

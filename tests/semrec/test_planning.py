@@ -12,42 +12,28 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from cluster.bench.plan import bench_plan
-from cluster.compute import InProcess
-from cluster.stages.score import score_users
-from helpers.whole_path import make_world, release
+from helpers.whole_path import make_world
 from jobs.cli import app
-from semrec.bench.workloads import generated_vectors
-from semrec.demo import film_items
-from semrec.errors import DeviceError, EncoderError, InputError
+from semrec.errors import DeviceError, InputError
 from semrec.planning import (
-    CALIBRATION_VECTORS,
     Calibration,
     Node,
     Rates,
     Workload,
-    calibrate,
     curve,
     estimate,
     fastest_within,
     fewest_devices,
     limits,
     plot_curve,
-    predicted_s,
     projected_rates,
-    read_calibration,
     read_prices,
     with_embedding,
     write_calibration,
 )
-from semrec.planning.calibration import _line
 from semrec.planning.estimate import _RELEASE_START_S, NODE_START_S
-from semrec.progress import NoProgress
-from semrec.release.reader import Release, newest_release
 from semrec.settings import ScoreSettings, Settings
 from semrec.settings_file import write_settings
-from semrec.topology import Topology
-from semrec.workspace.folder import Workspace
 
 NODE = Node(
     cloud="aws",
@@ -60,8 +46,6 @@ NODE = Node(
     spot_usd=18.0,
 )
 RATES = Rates(384, 100, fixed_s=1e-5, per_item_s=1e-9, texts_per_s=1_000.0, measured=True, source="by hand")
-VECTORS = generated_vectors(CALIBRATION_VECTORS, 8, seed=11)
-TEXTS = [film.text for film in film_items()]
 WORK = Workload(num_items=1_000_000, num_users=4_000_000, seen_per_user=50, num_texts=16_000)
 
 
@@ -209,119 +193,6 @@ def test_a_wrong_price_table_is_refused_by_name(tmp_path: Path, text: str, what:
     path.write_text(text)
     with pytest.raises(InputError, match=what):
         read_prices(path)
-
-
-def test_the_line_through_the_points() -> None:
-    fixed_s, per_item_s = _line([(1_000, 3e-6), (10_000, 2.1e-5), (100_000, 2.01e-4)])
-    assert (fixed_s, per_item_s) == pytest.approx((1e-6, 2e-9))
-    assert _line([(1_000, 1e-6), (10_000, 2e-5), (100_000, 3e-4)])[0] == 0.0  # never a negative start
-
-
-def test_without_weights_a_calibration_says_that_embedding_was_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    def nothing(name: str) -> None:
-        raise EncoderError(f"no files of {name}", expected="a model", remedy="Install it.")
-
-    monkeypatch.setattr("semrec.encoders.identity.resolve_model", nothing)
-    made = calibrate(VECTORS, TEXTS, engine="cpu", num_threads=1, k=3, budget_s=0.1)
-    assert made.rates.texts_per_s == pytest.approx(2 * 8 / made.rates.per_item_s / 1.6e9)
-    assert made.rates.embed_source.endswith("of scoring, not measured (no files of all-MiniLM-L6-v2)")
-
-
-def test_a_calibration_measures_and_comes_back_from_the_workspace(tmp_path: Path) -> None:
-    workspace = make_world(tmp_path / "w")
-    assert read_calibration(workspace.storage, "cpu") is None
-    made = calibrate(VECTORS, TEXTS, engine="cpu", num_threads=1, k=3, budget_s=0.1)
-    assert [items for items, _ in made.points] == [8_192, 32_768, 131_072]
-    assert made.rates.per_item_s > 0
-    assert made.rates.texts_per_s and made.rates.texts_per_s > 1
-    assert re.match(r"measured: all-MiniLM-L6-v2, \w+, \d+ texts of \d+ characters", made.rates.embed_source)
-    write_calibration(workspace.storage, made)
-    assert read_calibration(workspace.storage, "cpu") == made
-
-
-def test_too_few_vectors_or_texts_for_a_calibration_are_refused() -> None:
-    for vectors_ND, texts in ((VECTORS[1:], TEXTS), (VECTORS, TEXTS[:31])):
-        with pytest.raises(InputError, match="vectors, "):
-            calibrate(vectors_ND, texts, engine="cpu", num_threads=1, k=3)
-
-
-def test_a_slower_device_takes_longer_for_everything() -> None:
-    slowed = RATES.slowed(2)
-    assert slowed.seconds_per_user(1_000) == pytest.approx(2 * RATES.seconds_per_user(1_000))
-    assert slowed.texts_per_s == 500 and replace(RATES, texts_per_s=None).slowed(2).texts_per_s is None
-
-
-def test_the_plan_of_a_run_is_held_against_the_run(tmp_path: Path) -> None:
-    workspace = Workspace.create(str(tmp_path / "w"), num_buckets=2)
-    rows = bench_plan(
-        workspace, num_items=50, num_users=100, k=5, budget_s=0.1, compute=InProcess("cpu"), progress=NoProgress()
-    )
-    assert [row.stage for row in rows] == ["embed", "release", "score", "all"]
-    assert all(row.planned_s > 0 and row.ratio == row.took_s / row.planned_s for row in rows)
-    assert rows[-1].took_s == pytest.approx(sum(row.took_s for row in rows[:-1]))
-    assert Release(workspace.storage, newest_release(workspace.storage)).num_items == 50
-
-
-def test_a_prediction_follows_topology_and_threads() -> None:
-    calibration = Calibration("cpu", 2, "here", RATES, ())
-    one = predicted_s(
-        calibration,
-        num_items=1_000_000,
-        num_users=100,
-        dimension=384,
-        k=100,
-        topology=Topology(1, 1, ""),
-        num_threads=2,
-    )
-    assert one == pytest.approx(100 * 1.01e-3)
-    four = predicted_s(
-        calibration,
-        num_items=1_000_000,
-        num_users=100,
-        dimension=384,
-        k=100,
-        topology=Topology(2, 2, ""),
-        num_threads=1,
-    )
-    assert four == pytest.approx(100 * 0.51e-3)
-    other = predicted_s(
-        calibration, num_items=10, num_users=10, dimension=384, k=99, topology=Topology(1, 1, ""), num_threads=2
-    )
-    assert other is None
-
-
-class Notes(NoProgress):
-    """Keeps what a stage says."""
-
-    def __init__(self) -> None:
-        self.texts: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.texts.append(text)
-
-
-def calibrated(path: Path, **settings: Any) -> Workspace:
-    """A workspace with a release and a calibration by hand: a second for each user."""
-    workspace = make_world(path)
-    release(workspace, **settings)
-    rates = Rates(2, 3, fixed_s=1.0, per_item_s=0.0, texts_per_s=None, measured=True, source="by hand")
-    write_calibration(workspace.storage, Calibration("cpu", InProcess().devices().cpus, "here", rates, ()))
-    return workspace
-
-
-def test_a_run_says_how_wrong_its_prediction_was(tmp_path: Path) -> None:
-    workspace, notes = calibrated(tmp_path / "w"), Notes()
-    result = score_users(workspace, ScoreSettings(k=3), compute=InProcess(), progress=notes, engine="cpu")
-    assert result.predicted_s == pytest.approx(8.0)  # eight users of a second
-    assert any(text.startswith("predicted 8.0 s of scoring, took ") for text in notes.texts)
-    again = score_users(workspace, ScoreSettings(k=3), compute=InProcess(), progress=NoProgress(), engine="cpu")
-    assert again.predicted_s is None  # nothing was computed
-
-
-def test_no_time_of_a_compressed_format_is_predicted(tmp_path: Path) -> None:
-    workspace = calibrated(tmp_path / "w", coarse_format="pq")
-    result = score_users(workspace, ScoreSettings(k=3), compute=InProcess(), progress=NoProgress(), engine="cpu")
-    assert result.parts.computed and result.predicted_s is None
 
 
 def test_projections_say_that_they_are() -> None:
