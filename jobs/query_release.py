@@ -5,6 +5,7 @@ semrec query --workspace W --user viewer-0000001
 semrec query --workspace W --search "toys that come to life"
 semrec query --workspace W --search "toy story" --mode words
 semrec query --workspace W --search "sisters" --where genre:Drama --where primitives:FEEL:2
+semrec query --workspace W --search "sisters" --where-all primitives:FEEL --where-all primitives:DECIDE
 semrec query --workspace W --image poster.jpg
 semrec query --workspace W --related toy-story-1995
 semrec query --workspace W --sparql "SELECT ?who { <toy-story-1995> <director> ?who }"
@@ -49,7 +50,13 @@ def main(
     sparql: Annotated[str | None, typer.Option(help="SPARQL query of the relations; names are relative IRIs.")] = None,
     where: Annotated[
         list[str] | None,
-        typer.Option(help="attribute:value: only items that have it, with --item, --search or --image. Several times."),
+        typer.Option(
+            help="attribute:value: only items that have it, with --item, --search or --image. Several times; of several "
+            "values of an attribute one is enough."
+        ),
+    ] = None,
+    where_all: Annotated[
+        list[str] | None, typer.Option(help="attribute:value, as --where: only items that have every one of them.")
     ] = None,
     k: Annotated[int, typer.Option(min=1, help="Answers wanted.")] = 10,
 ) -> None:
@@ -61,17 +68,17 @@ def main(
         raise typer.BadParameter("--mode hybrid, dense or words, with --search")
     if mode == "words" and image is not None:
         raise typer.BadParameter("--mode words does not go by an image")
-    if where and item is None and searched is None:
-        raise typer.BadParameter("--where goes with --item, --search or --image")
+    if (where or where_all) and item is None and searched is None:
+        raise typer.BadParameter("--where and --where-all go with --item, --search or --image")
     from semrec.changes.overlay import OverlayView
-    from semrec.online.filters import Filters, wanted_values
+    from semrec.online.filters import Filters, each_alone, wanted_values
     from semrec.online.release import OnlineRelease
     from semrec.runs.live import require_live
 
     storage = workspace.storage
     live = require_live(storage)
     served = OnlineRelease(storage, live.release, live.run)
-    filters = Filters(wanted_values(where or ()))
+    filters = Filters(wanted_values(where or ()), all_of=each_alone(wanted_values(where_all or ())))
     served.check_filters(filters, OverlayView.empty())
     if user is not None:
         _show_user(served, user, k)

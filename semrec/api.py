@@ -9,17 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from semrec.changes.overlay import OverlayView
 from semrec.errors import InputError
 from semrec.online.answers import RankQuery
-from semrec.online.filters import Filters
+from semrec.online.filters import Filters, each_alone
 from semrec.online.release import OnlineRelease
 from semrec.online.users import rank_query_of
 from semrec.runs.status import live_or_newest
 from semrec.workspace.folder import Workspace
 
 __all__ = ["OpenRelease", "OpenWorkspace", "RecommendedItem", "open_workspace"]
+
+
+#: Attribute -> values, of which an item must have one, or {"all": values}.
+AskedValues = Mapping[str, Sequence[str] | Mapping[Literal["all"], Sequence[str]]]
 
 
 @dataclass(frozen=True)
@@ -68,21 +73,17 @@ class OpenRelease:
     def num_items(self) -> int:
         return self._served.num_items
 
-    def recommend(
-        self, user_id: str, k: int = 10, *, filters: Mapping[str, Sequence[str]] | None = None
-    ) -> list[RecommendedItem]:
+    def recommend(self, user_id: str, k: int = 10, *, filters: AskedValues | None = None) -> list[RecommendedItem]:
         """Returns the first K items for a user; by popularity for one without a vector, or of whom nothing is known.
 
-        `filters`: attribute -> values, of which an item must state one: {"genre": ["Drama", "War"]}. Raises InputError for
-        K < 1, or a filter by what no item has.
+        `filters`: attribute -> values, of which an item must have one, {"genre": ["Drama", "War"]}, or each,
+        {"genre": {"all": ["Drama", "War"]}}. Raises InputError for K < 1, or a filter by what no item has.
         """
         users = self._served.users
         user = users.state(user_id) or users.anonymous(user_id)
         return self._list(rank_query_of(user, self._filters(filters), _checked(k)))
 
-    def similar(
-        self, item_id: str, k: int = 10, *, filters: Mapping[str, Sequence[str]] | None = None
-    ) -> list[RecommendedItem]:
+    def similar(self, item_id: str, k: int = 10, *, filters: AskedValues | None = None) -> list[RecommendedItem]:
         """Returns the K items whose vectors score highest with an item's own, itself left out.
 
         Raises MissingArtefactError for an unknown item, InputError as `recommend` does.
@@ -90,15 +91,21 @@ class OpenRelease:
         chosen = self._filters(filters)
         return self._list(self._served.similar(item_id, OverlayView.empty(), filters=chosen, k=_checked(k)))
 
-    def _filters(self, filters: Mapping[str, Sequence[str]] | None) -> Filters:
-        for attribute, values in (filters or {}).items():
-            if isinstance(values, str):  # a sequence of letters, which nobody means
+    def _filters(self, filters: AskedValues | None) -> Filters:
+        any_of: dict[str, frozenset[str]] = {}
+        all_of: dict[str, frozenset[str]] = {}
+        for attribute, asked in (filters or {}).items():
+            if not isinstance(asked, Mapping):
+                any_of[attribute] = _values(attribute, asked)
+            elif set(asked) == {"all"} and asked["all"]:
+                all_of[attribute] = _values(attribute, asked["all"])
+            else:
                 raise InputError(
-                    f"filters: {values!r} for {attribute!r}",
-                    expected="a list of values",
-                    remedy=f"Write {attribute!r}: [{values!r}].",
+                    f"filters: {asked!r} for {attribute!r}",
+                    expected='{"all": a list of one value or more}',
+                    remedy="Ask for values, or for all of some values.",
                 )
-        chosen = Filters({attribute: frozenset(values) for attribute, values in (filters or {}).items()})
+        chosen = Filters(any_of, all_of=each_alone(all_of))
         self._served.check_filters(chosen, OverlayView.empty())
         return chosen
 
@@ -113,6 +120,16 @@ def open_workspace(uri: str) -> OpenWorkspace:
     """Opens the workspace at a path or object-store URI. Raises WorkspaceError when there is none there."""
     workspace = Workspace.open(uri)
     return OpenWorkspace(workspace.storage, workspace.num_buckets)
+
+
+def _values(attribute: str, values: Sequence[str]) -> frozenset[str]:
+    if isinstance(values, str):  # a sequence of letters, which nobody means
+        raise InputError(
+            f"filters: {values!r} for {attribute!r}",
+            expected="a list of values",
+            remedy=f"Write {attribute!r}: [{values!r}].",
+        )
+    return frozenset(values)
 
 
 def _checked(k: int) -> int:

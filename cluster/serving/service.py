@@ -309,7 +309,7 @@ class Service:
         So does looking up what changed relations put below the values that are asked for.
         """
         served, overlay = snapshot.served, snapshot.overlay
-        if (filters.any_of and overlay.relations) or not served.is_prepared(filters, overlay):
+        if (overlay.relations and filters.wanted) or not served.is_prepared(filters, overlay):
             await asyncio.get_running_loop().run_in_executor(self._readers, served.prepare, filters, overlay)
 
     async def _published(self, query: UserQuery, serializer: Serializer) -> Response:

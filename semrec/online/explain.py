@@ -226,7 +226,7 @@ def _hidden(
     attribute = rank_query.filters.including(served.release.subclasses).failed(filtered)
     if attribute is not None:
         has = ", ".join(filtered.get(attribute) or ["none"])
-        return "filtered", f"the request asks for other values of {attribute}; it has: {has}", attribute
+        return "filtered", f"the request asks for other or more values of {attribute}; it has: {has}", attribute
     return None
 
 

@@ -2,7 +2,9 @@
 
 An attribute with at most 256 values has a bit for each. One with more has its values in 255 groups of neighbours, with a
 bit for each group: the groups that hold a value asked for let through every item that passes, and a few that do not, which
-are left out by their rows. So an item has 257 bits at most for an attribute, and a filter is exact all the same.
+are left out by their rows. So an item has 257 bits at most for an attribute, and a filter is exact all the same. A clause
+asks for one bit of several: where an item must have each of several values, the bits ask for the rarest of them, and rows
+leave out the items that have not the others.
 """
 
 from __future__ import annotations
@@ -59,7 +61,7 @@ class FilterLayout:
         subclasses: Subclasses | None = None,
         facets: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
-        self._subclasses, self._num_items, self._facets = subclasses or {}, flat.num_items, facets or {}
+        self._subclasses, self._facets = subclasses or {}, facets or {}
         self._columns: dict[str, _Column] = {}
         self.attributes: dict[str, list[str]] = {}
         self.num_words = 0
@@ -92,7 +94,7 @@ class FilterLayout:
         that a facet has not, and a range of an attribute without a number among its values.
         """
         for name, values in self._facets.items():
-            if unknown := sorted(filters.any_of.get(name, frozenset()).difference(values)):
+            if unknown := sorted(frozenset().union(*filters.wanted.get(name, ())).difference(values)):
                 raise InputError(
                     f"{name} {unknown[0]!r}", expected=f"one of {', '.join(values)}", remedy="Filter by one of these."
                 )
@@ -114,27 +116,28 @@ class FilterLayout:
                     remedy=f"Ask for values of {name!r} instead.",
                 )
 
-    def compile(self, filters: Filters) -> CompiledFilters:
-        """The bits of `filters`, and the rows that they leave out besides.
+    def compile(self, filters: Filters, words_IW: np.ndarray, first_row: int = 0) -> CompiledFilters:
+        """The bits of `filters`, and the rows that they leave out besides, of items first_row : first_row + I, whose bits are
+        `words_IW` uint64.
 
         An attribute of which nothing is asked has bit 0 alone, which all items have. A value that no item has matches
         nothing; nor does an attribute.
         """
         filters = filters.including(self._subclasses)
-        words_W, is_left_out_I = self.plain.copy(), np.zeros(self._num_items, bool)
+        words_W, is_left_out_I = self.plain.copy(), np.zeros(len(words_IW), bool)
         for name in filters.attributes:
             column = self._columns.get(name)
             if column is None:
                 return CompiledFilters(np.zeros_like(self.plain), _NO_ROWS)
-            column.compile(filters, words_W, is_left_out_I)
-        return CompiledFilters(words_W, np.flatnonzero(is_left_out_I))
+            column.compile(filters, words_W, is_left_out_I, words_IW, first_row)
+        return CompiledFilters(words_W, np.flatnonzero(is_left_out_I) + first_row)
 
 
 class _Column:
     """The values of one attribute and the bits that they have; N pairs of an item and a value that it states."""
 
     def __init__(self, name: str, values: list[str], flat: FlatAttributes, start: int) -> None:
-        self._name, self.start, self.first_value = name, start, values[0]
+        self._name, self.start, self.first_value, self._num_items = name, start, values[0], flat.num_items
         numbers = [as_number(value) for value in values]
         self.has_numbers = any(number is not None for number in numbers)
         self._numbers_V = np.array([np.nan if number is None else number for number in numbers])
@@ -161,35 +164,60 @@ class _Column:
         rows_N, codes_N = self._pairs or flat.codes_of(self._name, self._values.to_pylist())
         set_bits(words_IW, rows_N, self._group_V[codes_N], self.start)
 
-    def compile(self, filters: Filters, words_W: np.ndarray, is_left_out_I: np.ndarray) -> None:
+    def compile(
+        self,
+        filters: Filters,
+        words_W: np.ndarray,
+        is_left_out_I: np.ndarray,
+        words_IW: np.ndarray,
+        first_row: int,
+    ) -> None:
         """Sets the bits of the groups that are asked for in the place of bit 0, and marks the items, bool [I], that these let
-        through wrongly. A few passes over the pairs, without sorting any.
+        through wrongly. A few passes over the items, without sorting any.
         """
-        admitted_V = self._admitted(filters)
-        asked = np.unique(self._group_V[admitted_V])
+        conditions = self._conditions(filters)
+        narrowest_V, passes_I = conditions[0], np.ones_like(is_left_out_I)
+        is_exact = self._pairs is None and len(conditions) == 1
+        if not is_exact:
+            fewest = len(passes_I) + 1
+            for admitted_V in conditions:
+                has_one_I = self._has_one(admitted_V, words_IW, first_row)
+                passes_I &= has_one_I
+                if (num := int(has_one_I.sum())) < fewest:
+                    narrowest_V, fewest = admitted_V, num
+        asked = np.unique(self._group_V[narrowest_V])
         words_W[self.start] = 0
         words, bits = self._places(asked)
         np.bitwise_or.at(words_W, words, bits)
-        if self._pairs is None:
-            return
-        rows_N, codes_N = self._pairs
-        is_asked = np.zeros(_NUM_GROUPS, bool)
-        is_asked[asked] = True
-        is_wrong_I = np.zeros_like(is_left_out_I)
-        is_wrong_I[rows_N[is_asked[self._group_V][codes_N]]] = True
-        is_wrong_I[rows_N[admitted_V[codes_N]]] = False
-        is_left_out_I |= is_wrong_I
+        if not is_exact:
+            is_let_through_I = self._has_one(np.isin(self._group_V, asked), words_IW, first_row)
+            is_left_out_I |= is_let_through_I & ~passes_I
 
-    def _admitted(self, filters: Filters) -> np.ndarray:
-        """Which values the filters ask for: bool [V]."""
+    def _conditions(self, filters: Filters) -> list[np.ndarray]:
+        """The values, bool [V] each, of which an item must have one for each condition."""
         wanted, between = filters.any_of.get(self._name), filters.ranges.get(self._name)
-        admitted_V = np.ones(len(self._values), bool)
-        if wanted is not None:
-            chosen = pa.array(sorted(wanted), pa.string())
-            admitted_V &= pc.is_in(self._values, value_set=chosen).to_numpy(zero_copy_only=False)
-        if between is not None:
-            admitted_V &= is_inside(self._numbers_V, between)
-        return admitted_V
+        conditions = [self._among(values) for values in filters.all_of.get(self._name, ())]
+        if wanted is not None or between is not None:
+            admitted_V = np.ones(len(self._values), bool) if wanted is None else self._among(wanted)
+            conditions.append(admitted_V if between is None else admitted_V & is_inside(self._numbers_V, between))
+        return conditions
+
+    def _among(self, values: Collection[str]) -> np.ndarray:
+        chosen = pa.array(sorted(values), pa.string())
+        return np.asarray(pc.is_in(self._values, value_set=chosen).to_numpy(zero_copy_only=False))
+
+    def _has_one(self, admitted_V: np.ndarray, words_IW: np.ndarray, first_row: int) -> np.ndarray:
+        """Which items have one of the admitted values: bool [I]."""
+        if self._pairs is None:  # each value has a bit of its own
+            admitted_W = np.zeros(words_IW.shape[1], np.uint64)
+            words, bits = self._places(np.flatnonzero(admitted_V))
+            np.bitwise_or.at(admitted_W, words, bits)
+            own = slice(self.start, self.start + self.num_words)
+            return np.asarray((words_IW[:, own] & admitted_W[own]).any(axis=1))
+        rows_N, codes_N = self._pairs
+        has_one_I = np.zeros(self._num_items, bool)
+        has_one_I[rows_N[admitted_V[codes_N]]] = True
+        return has_one_I[first_row : first_row + len(words_IW)]
 
     def _places(self, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The word and the bit in it that stand for each group: int64 and uint64."""

@@ -75,7 +75,7 @@ class OnlineGraph:
 
     def filters(self, filters: Filters, view: RelationsView) -> Filters:
         """The filters with what relations that came since the release put below the values that are asked for."""
-        added = view.subclasses if filters.any_of else ()
+        added = view.subclasses if filters.wanted else ()
         if not added or not self._release.manifest.settings.ontology:
             return filters
         known = self._release.subclasses

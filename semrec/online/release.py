@@ -26,6 +26,7 @@ from semrec.online.overlay_items import OverlayItems
 from semrec.online.parity import published_differs
 from semrec.online.profile import UserProfile
 from semrec.online.published import Published, PublishedLists
+from semrec.online.row_lists import blocks_of, concatenated, merged
 from semrec.online.users import Users, UserState, rank_query_of
 from semrec.release.arrays import read_popularity
 from semrec.release.attributes import FlatAttributes
@@ -43,7 +44,7 @@ __all__ = ["OnlineRelease"]
 
 _FILTER_BYTES: Final = 64 << 20
 _KEPT_VIEWS: Final = 4
-_NO_ROWS: Final = np.zeros(0, np.int64)
+_ROWS_TOGETHER: Final = 1 << 24  # that are left out of the queries of one call of an engine: 128 MiB
 _NO_VECTOR: Final = np.zeros(1, np.float32)
 
 
@@ -105,16 +106,19 @@ class OnlineRelease:
         """The exact first K of each query over the release as `overlay` changes it, in the order of `rank_queries`.
 
         By (score descending, item_id ascending). One call of an engine for all queries of a source, at the largest K of
-        the batch. A filter by what no item has matches nothing; `check_filters` refuses it.
+        the batch, or for as many as fit by what they leave out. A filter by what no item has matches nothing;
+        `check_filters` refuses it.
         """
         answers: list[RankedList] = [RankedList([])] * len(rank_queries)
         by_source: dict[str, list[int]] = {}
         for place, rank_query in enumerate(rank_queries):
             by_source.setdefault(rank_query.source, []).append(place)
+        num_left_out = [self._num_left_out(rank_query, overlay) for rank_query in rank_queries]
         for source, places in by_source.items():
-            alike = self._rank_alike([rank_queries[place] for place in places], overlay, source)
-            for place, ranked in zip(places, alike, strict=True):
-                answers[place] = ranked
+            for block in blocks_of([num_left_out[place] for place in places], _ROWS_TOGETHER):
+                alike = self._rank_alike([rank_queries[place] for place in places[block]], overlay, source)
+                for place, ranked in zip(places[block], alike, strict=True):
+                    answers[place] = ranked
         return answers
 
     def check_filters(self, filters: Filters, overlay: OverlayView) -> None:
@@ -278,6 +282,11 @@ class OnlineRelease:
             for hits, q in zip(lists, rank_queries, strict=True)
         ]
 
+    def _num_left_out(self, rank_query: RankQuery, overlay: OverlayView) -> int:
+        """How many rows `_queries` leaves out for a query, or some more."""
+        by_filters = len(self._compile(rank_query.filters).rows) if rank_query.filters else 0
+        return len(rank_query.seen_rows) + by_filters + len(overlay.changes)
+
     def _queries(self, rank_queries: list[RankQuery], changed: OverlayItems | None) -> Queries:
         """The queries of one source over the release's rows; what the overlay replaces counts as seen."""
         # The words of the release's own clauses come first, those of the filters behind them.
@@ -290,19 +299,19 @@ class OnlineRelease:
             if rank_query.filters:
                 compiled = self._compile(rank_query.filters)
                 words[n, num_own:] = compiled.words_W
-                seen[n] = _merged(seen[n], compiled.rows)
+                seen[n] = merged(seen[n], compiled.rows)
         if changed:
-            seen = [_merged(rows, changed.replaced_rows) for rows in seen]
+            seen = [merged(rows, changed.replaced_rows) for rows in seen]
         if rank_queries[0].source == WORDS:
-            return TermQueries.of([rank_query.terms or () for rank_query in rank_queries], words, *_csr(seen))
+            return TermQueries.of([rank_query.terms or () for rank_query in rank_queries], words, *concatenated(seen))
         stored = [_NO_VECTOR if rank_query.vector is None else rank_query.vector for rank_query in rank_queries]
         vectors_QD = np.concatenate(stored).reshape(num, -1)
-        return Queries(source_named(rank_queries[0].source).query_vectors(vectors_QD), words, *_csr(seen))
+        return Queries(source_named(rank_queries[0].source).query_vectors(vectors_QD), words, *concatenated(seen))
 
     def _overlay_queries(self, rank_queries: list[RankQuery], queries: Queries, changed: OverlayItems) -> Queries:
         """The same queries over the overlay's items, where filters have no words: what they leave out counts as seen."""
         words = np.stack([changed.words(rank_query) for rank_query in rank_queries])
-        offsets, rows = _csr([changed.never_shown(rank_query) for rank_query in rank_queries])
+        offsets, rows = concatenated([changed.never_shown(rank_query) for rank_query in rank_queries])
         return replace(queries, words_QW=words, seen_offsets=offsets, seen_rows=rows)
 
     def _top_k(self, queries: Queries, k: int, source: str) -> TopK:
@@ -328,8 +337,9 @@ class OnlineRelease:
 
     def _compile(self, filters: Filters) -> CompiledFilters:
         def make() -> CompiledFilters:
-            compiled = self._filters.compile(filters)
-            rows = _merged(compiled.rows, self.items.rows_of(filters.exclude))
+            shard = self._engine_of(self.release.sources[0].name).shard
+            compiled = self._filters.compile(filters, shard.words_IW[:, self.release.num_words :], self.start)
+            rows = merged(compiled.rows, self.items.rows_of(filters.exclude))
             return replace(compiled, rows=rows, key_bytes=filters.num_bytes)
 
         return self._compiled.get(filters, make)
@@ -382,17 +392,3 @@ def _run_of(storage: Storage, run_id: str, release_id: str) -> PublishedLists:
             remedy="Name both of one pair.",
         )
     return run
-
-
-def _csr(lists: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Offsets int64 [len(lists) + 1] and the rows, int64."""
-    offsets = np.zeros(len(lists) + 1, np.int64)
-    np.cumsum([len(rows) for rows in lists], out=offsets[1:])
-    return offsets, np.concatenate(lists) if lists else _NO_ROWS
-
-
-def _merged(rows: np.ndarray, more_rows: np.ndarray) -> np.ndarray:
-    """Merges two ascending lists of rows; a row may stand in the result twice."""
-    if not len(more_rows):
-        return rows
-    return np.sort(np.concatenate([rows, more_rows]), kind="stable")  # two ascending runs are merged, not sorted

@@ -36,6 +36,9 @@ _FILTERS = pb.Filters(
     exclude=["n03", "nobody"],
 )
 _FILTERS_JSON = {"genre": ["Noir", "Drama"], "year": {"max": 1995}, "exclude": ["n03", "nobody"]}
+_BOTH = ["platform:Lumina", "platform:Atlas"]
+_ALL_OF = pb.Filters(attributes={"platform": pb.Filter(all=["Lumina", "Atlas"])})
+_ALL_OF_JSON = {"platform": {"all": ["Lumina", "Atlas"]}}
 _LIKED = [pb.Weighted(item_id="n01", weight=2.5), pb.Weighted(item_id="n02")]
 _LIKED_JSON = [{"item_id": "n01", "weight": 2.5}, "n02"]
 
@@ -50,9 +53,9 @@ def _of_item(item_id: str, **query: Any) -> RankQuery:
     return RankQuery("SimilarItems", message, f"/v1/items/{item_id}/similar", query)
 
 
-def _search(**asked: Any) -> RankQuery:
-    body = {**asked, "filters": _FILTERS_JSON}
-    return RankQuery("Search", pb.SearchRequest(**asked, filters=_FILTERS), "/v1/search", body=body)
+def _search(filters: pb.Filters = _FILTERS, filters_json: Any = _FILTERS_JSON, **asked: Any) -> RankQuery:
+    body = {**asked, "filters": filters_json}
+    return RankQuery("Search", pb.SearchRequest(**asked, filters=filters), "/v1/search", body=body)
 
 
 QUESTIONS = {
@@ -84,6 +87,8 @@ QUESTIONS = {
     ),
     "search": _search(text="blue title of n10", k=4),
     "dense": _search(text="blue", k=4, mode="dense"),
+    "all of several values": _of_item("n10", where_all=_BOTH),
+    "search all of several values": _search(_ALL_OF, _ALL_OF_JSON, text="title", k=4, mode="words"),
     "words": _search(text="title n05 n10", k=4, mode="words"),
     "batch": RankQuery(
         "AnswerBatch",

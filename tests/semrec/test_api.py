@@ -102,6 +102,11 @@ def test_what_cannot_be_answered_is_refused(tmp_path: Path, opened: OpenRelease)
         opened.recommend("user-1", filters={"genre": ["Drama"]})
     with pytest.raises(InputError, match="filters: 'Drama' for 'genre'"):
         opened.recommend("user-1", filters={"genre": "Drama"})
+    for asked in ({"all": []}, {"any": ["Drama"]}, {"all": ["Drama"], "min": 1}):
+        with pytest.raises(InputError, match=r'expected \{"all": a list of one value or more\}'):
+            opened.recommend("user-1", filters={"genre": asked})
+    with pytest.raises(InputError, match="no item has an attribute 'genre'"):
+        opened.recommend("user-1", filters={"genre": {"all": ["Drama"]}})
 
 
 def test_the_live_release_is_opened_before_a_newer_one(tmp_path: Path) -> None:

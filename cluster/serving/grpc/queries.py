@@ -112,10 +112,14 @@ def _filters(filters: pb.Filters) -> dict[str, Any]:
 
 
 def _filter(name: str, condition: pb.Filter) -> Any:
-    has_range = condition.HasField("range")
-    if condition.values and has_range:
-        raise InvalidRequestError(f"values and a range of {name}", expected="one of them", remedy="Remove the other.")
-    return _members(condition.range) if has_range else list(_bounded(name, condition.values))
+    asked = _members(condition)
+    if len(asked) > 1:
+        raise InvalidRequestError(
+            f"{' and '.join(asked)} of {name}", expected="one of them", remedy="Remove the other."
+        )
+    if "all" in asked:
+        return asked
+    return asked.get("range", asked.get("values", []))
 
 
 def _bounded(name: str, values: Listed) -> Listed:

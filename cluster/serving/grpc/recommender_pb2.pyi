@@ -6,7 +6,7 @@ from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Map
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class RecommendUserRequest(_message.Message):
-    __slots__ = ("user_id", "k", "platform", "genre", "maturity", "year_min", "year_max", "exclude", "where", "diversity", "overlay", "source", "explain", "why")
+    __slots__ = ("user_id", "k", "platform", "genre", "maturity", "year_min", "year_max", "exclude", "where", "diversity", "overlay", "source", "explain", "why", "where_all")
     USER_ID_FIELD_NUMBER: _ClassVar[int]
     K_FIELD_NUMBER: _ClassVar[int]
     PLATFORM_FIELD_NUMBER: _ClassVar[int]
@@ -21,6 +21,7 @@ class RecommendUserRequest(_message.Message):
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     EXPLAIN_FIELD_NUMBER: _ClassVar[int]
     WHY_FIELD_NUMBER: _ClassVar[int]
+    WHERE_ALL_FIELD_NUMBER: _ClassVar[int]
     user_id: str
     k: int
     platform: _containers.RepeatedScalarFieldContainer[str]
@@ -35,10 +36,11 @@ class RecommendUserRequest(_message.Message):
     source: str
     explain: bool
     why: str
-    def __init__(self, user_id: _Optional[str] = ..., k: _Optional[int] = ..., platform: _Optional[_Iterable[str]] = ..., genre: _Optional[_Iterable[str]] = ..., maturity: _Optional[_Iterable[str]] = ..., year_min: _Optional[float] = ..., year_max: _Optional[float] = ..., exclude: _Optional[_Iterable[str]] = ..., where: _Optional[_Iterable[str]] = ..., diversity: _Optional[float] = ..., overlay: _Optional[str] = ..., source: _Optional[str] = ..., explain: bool = ..., why: _Optional[str] = ...) -> None: ...
+    where_all: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, user_id: _Optional[str] = ..., k: _Optional[int] = ..., platform: _Optional[_Iterable[str]] = ..., genre: _Optional[_Iterable[str]] = ..., maturity: _Optional[_Iterable[str]] = ..., year_min: _Optional[float] = ..., year_max: _Optional[float] = ..., exclude: _Optional[_Iterable[str]] = ..., where: _Optional[_Iterable[str]] = ..., diversity: _Optional[float] = ..., overlay: _Optional[str] = ..., source: _Optional[str] = ..., explain: bool = ..., why: _Optional[str] = ..., where_all: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class SimilarItemsRequest(_message.Message):
-    __slots__ = ("item_id", "k", "platform", "genre", "maturity", "year_min", "year_max", "exclude", "where", "diversity", "overlay")
+    __slots__ = ("item_id", "k", "platform", "genre", "maturity", "year_min", "year_max", "exclude", "where", "diversity", "overlay", "where_all")
     ITEM_ID_FIELD_NUMBER: _ClassVar[int]
     K_FIELD_NUMBER: _ClassVar[int]
     PLATFORM_FIELD_NUMBER: _ClassVar[int]
@@ -50,6 +52,7 @@ class SimilarItemsRequest(_message.Message):
     WHERE_FIELD_NUMBER: _ClassVar[int]
     DIVERSITY_FIELD_NUMBER: _ClassVar[int]
     OVERLAY_FIELD_NUMBER: _ClassVar[int]
+    WHERE_ALL_FIELD_NUMBER: _ClassVar[int]
     item_id: str
     k: int
     platform: _containers.RepeatedScalarFieldContainer[str]
@@ -61,7 +64,8 @@ class SimilarItemsRequest(_message.Message):
     where: _containers.RepeatedScalarFieldContainer[str]
     diversity: float
     overlay: str
-    def __init__(self, item_id: _Optional[str] = ..., k: _Optional[int] = ..., platform: _Optional[_Iterable[str]] = ..., genre: _Optional[_Iterable[str]] = ..., maturity: _Optional[_Iterable[str]] = ..., year_min: _Optional[float] = ..., year_max: _Optional[float] = ..., exclude: _Optional[_Iterable[str]] = ..., where: _Optional[_Iterable[str]] = ..., diversity: _Optional[float] = ..., overlay: _Optional[str] = ...) -> None: ...
+    where_all: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, item_id: _Optional[str] = ..., k: _Optional[int] = ..., platform: _Optional[_Iterable[str]] = ..., genre: _Optional[_Iterable[str]] = ..., maturity: _Optional[_Iterable[str]] = ..., year_min: _Optional[float] = ..., year_max: _Optional[float] = ..., exclude: _Optional[_Iterable[str]] = ..., where: _Optional[_Iterable[str]] = ..., diversity: _Optional[float] = ..., overlay: _Optional[str] = ..., where_all: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class RecommendAnonymousRequest(_message.Message):
     __slots__ = ("liked", "disliked", "text", "k", "filters", "diversity", "overlay", "explain")
@@ -149,12 +153,14 @@ class Filters(_message.Message):
     def __init__(self, attributes: _Optional[_Mapping[str, Filter]] = ..., exclude: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Filter(_message.Message):
-    __slots__ = ("values", "range")
+    __slots__ = ("values", "range", "all")
     VALUES_FIELD_NUMBER: _ClassVar[int]
     RANGE_FIELD_NUMBER: _ClassVar[int]
+    ALL_FIELD_NUMBER: _ClassVar[int]
     values: _containers.RepeatedScalarFieldContainer[str]
     range: NumberRange
-    def __init__(self, values: _Optional[_Iterable[str]] = ..., range: _Optional[_Union[NumberRange, _Mapping]] = ...) -> None: ...
+    all: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, values: _Optional[_Iterable[str]] = ..., range: _Optional[_Union[NumberRange, _Mapping]] = ..., all: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class NumberRange(_message.Message):
     __slots__ = ("min", "max")

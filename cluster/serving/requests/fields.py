@@ -11,6 +11,7 @@ from cluster.serving.settings import MAX_LIST
 from semrec.limits import MAX_ID_CHARS, MAX_K
 
 __all__ = [
+    "MAX_ALL",
     "MAX_ATTRIBUTES",
     "CheckedBody",
     "Count",
@@ -22,10 +23,12 @@ __all__ = [
     "Names",
     "Number",
     "Text",
+    "Value",
     "Values",
 ]
 
 MAX_ATTRIBUTES: Final = 256
+MAX_ALL: Final = 32  # values that an item must have all of: each is a pass over the catalogue
 
 
 def _from_base64(data: object) -> object:
@@ -55,7 +58,8 @@ Count = Annotated[int, Field(ge=1, le=MAX_K, description="Items wanted; the serv
 Diversity = Annotated[
     float, Field(ge=0, le=1, allow_inf_nan=False, description="0: by score alone; towards 1 the less alike (MMR).")
 ]
-Values = Annotated[list[Annotated[str, Field(max_length=1024)]], Field(max_length=256, fail_fast=True)]
+Value = Annotated[str, Field(max_length=1024)]
+Values = Annotated[list[Value], Field(max_length=256, fail_fast=True)]
 
 
 class CheckedBody(BaseModel):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from cluster.serving.queries import (
     AnonymousQuery,
@@ -17,6 +17,7 @@ from cluster.serving.queries import (
     UserQuery,
 )
 from cluster.serving.requests.fields import (
+    MAX_ALL,
     MAX_ATTRIBUTES,
     CheckedBody,
     Count,
@@ -26,13 +27,15 @@ from cluster.serving.requests.fields import (
     Listed,
     Number,
     Text,
+    Value,
     Values,
 )
 from semrec.online.anonymous import Weighted as WeightedItem
-from semrec.online.filters import NO_FILTERS, Filters
+from semrec.online.filters import NO_FILTERS, Filters, each_alone
 from semrec.online.hybrid import SearchMode
 
 __all__ = [
+    "AllOf",
     "BatchBody",
     "BatchQuery",
     "FiltersBody",
@@ -51,16 +54,42 @@ class NumberRange(CheckedBody):
     max: Number | None = None
 
 
+class AllOf(CheckedBody):
+    """Values of an attribute, every one of which an item must have."""
+
+    all: Annotated[list[Value], Field(min_length=1, max_length=MAX_ALL, fail_fast=True)]
+
+
+def _kind_of(asked: object) -> str:
+    """What a filter by an attribute is, so that an error names what is wrong with that and not with all others."""
+    if isinstance(asked, dict):
+        return "all" if "all" in asked else "range"
+    return "values"
+
+
+_Condition = Annotated[
+    Annotated[Values, Tag("values")] | Annotated[NumberRange, Tag("range")] | Annotated[AllOf, Tag("all")],
+    Discriminator(_kind_of),
+]
+
+
 class FiltersBody(BaseModel):
-    """Attribute -> one of these values, or a range of numbers; `exclude` lists items to leave out."""
+    """Attribute -> one of these values, all of them, or a range of numbers; `exclude` lists items to leave out."""
 
     model_config = ConfigDict(
         extra="allow",
         strict=True,
         frozen=True,
-        json_schema_extra={"example": {"platform": ["Lumina"], "year": {"min": 1990, "max": 2000}, "exclude": ["a"]}},
+        json_schema_extra={
+            "example": {
+                "platform": ["Lumina"],
+                "genre": {"all": ["Drama", "War"]},
+                "year": {"min": 1990, "max": 2000},
+                "exclude": ["a"],
+            }
+        },
     )
-    __pydantic_extra__: dict[str, Values | NumberRange]
+    __pydantic_extra__: dict[str, _Condition]
 
     exclude: Listed[Id] = []
 
@@ -78,8 +107,9 @@ class FiltersBody(BaseModel):
         if not conditions and not self.exclude:
             return NO_FILTERS
         ranges = {name: (r.min, r.max) for name, r in conditions.items() if isinstance(r, NumberRange)}
-        any_of = {name: frozenset(values) for name, values in conditions.items() if not isinstance(values, NumberRange)}
-        return Filters(any_of, ranges, tuple(self.exclude))
+        all_of = each_alone({name: asked.all for name, asked in conditions.items() if isinstance(asked, AllOf)})
+        any_of = {name: frozenset(values) for name, values in conditions.items() if isinstance(values, list)}
+        return Filters(any_of, ranges, tuple(self.exclude), all_of)
 
 
 class Weighted(CheckedBody):

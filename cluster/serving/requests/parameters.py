@@ -8,8 +8,8 @@ from typing import Annotated, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from cluster.serving.queries import ListOptions, SimilarQuery, UserQuery
-from cluster.serving.requests.fields import Count, Diversity, Id, Listed, Number, Values
-from semrec.online.filters import NO_FILTERS, Filters, wanted_values
+from cluster.serving.requests.fields import MAX_ALL, Count, Diversity, Id, Listed, Number, Values
+from semrec.online.filters import NO_FILTERS, Filters, each_alone, wanted_values
 
 __all__ = ["ListParameters", "SimilarParameters", "UserParameters"]
 
@@ -34,7 +34,12 @@ class ListParameters(BaseModel):
     year_max: Number | None = Field(None, description="Last year.")
     exclude: Listed[Id] = Field([], description="Items to leave out; unknown ids are ignored.")
     where: Annotated[list[_Condition], Field(max_length=256, fail_fast=True)] = Field(
-        [], description="`attribute:value` of any attribute, or of what an encoder reads in texts: `primitives:FEEL:2`."
+        [],
+        description="`attribute:value` of any attribute, or of what an encoder reads in texts: `primitives:FEEL:2`. Of "
+        "several values of an attribute one is enough.",
+    )
+    where_all: Annotated[list[_Condition], Field(max_length=MAX_ALL, fail_fast=True)] = Field(
+        [], description="`attribute:value`, as `where`; only items with every one of these values."
     )
     diversity: Diversity = 0.0
     overlay: Literal["on", "off"] = Field("on", description="off: as released, without later changes and events.")
@@ -43,11 +48,11 @@ class ListParameters(BaseModel):
     def options(self) -> ListOptions:
         """What is asked, as the core takes it; made once, as short query strings are parsed once."""
         named = (f"{name}:{value}" for name in _ATTRIBUTES for value in getattr(self, name))
-        any_of = wanted_values([*named, *self.where])
+        any_of, all_of = wanted_values([*named, *self.where]), each_alone(wanted_values(self.where_all))
         years = (self.year_min, self.year_max)
         ranges = {} if years == (None, None) else {"year": years}
-        filters = Filters(any_of, ranges, tuple(self.exclude)) if any_of or ranges or self.exclude else NO_FILTERS
-        return ListOptions(self.k, filters, self.diversity, self.overlay == "on")
+        filters = Filters(any_of, ranges, tuple(self.exclude), all_of)
+        return ListOptions(self.k, filters or NO_FILTERS, self.diversity, self.overlay == "on")
 
 
 class SimilarParameters(ListParameters):

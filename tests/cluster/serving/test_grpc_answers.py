@@ -169,8 +169,13 @@ def test_a_bad_question_gets_the_status_of_its_kind(
     [
         (pb.Filters(attributes={"shoe": pb.Filter(values=["42"])}), "shoe"),
         (pb.Filters(attributes={"exclude": pb.Filter(values=["n01"])}), "named exclude"),
-        (pb.Filters(attributes={"year": pb.Filter(values=["1990"], range=pb.NumberRange(min=1))}), "a range of year"),
+        (
+            pb.Filters(attributes={"year": pb.Filter(values=["1990"], range=pb.NumberRange(min=1))}),
+            "values and range of year",
+        ),
         (pb.Filters(attributes={"year": pb.Filter(range=pb.NumberRange(min=float("nan")))}), "year"),
+        (pb.Filters(attributes={"year": pb.Filter(values=["1990"], all=["1991"])}), "values and all of year"),
+        (pb.Filters(attributes={"year": pb.Filter(all=["1991"] * 33)}), "at most 32"),
         (pb.Filters(exclude=[""]), "exclude"),
     ],
 )

@@ -23,7 +23,7 @@ from semrec.online.anonymous import ContentVector, Weighted, anonymous_profile, 
 from semrec.online.answers import RankedList, RankQuery
 from semrec.online.diversity import diversify, num_candidates
 from semrec.online.filter_layout import FilterLayout
-from semrec.online.filters import Filters
+from semrec.online.filters import Filters, each_alone
 from semrec.online.users import rank_query_of
 
 EMPTY = OverlayView.empty()
@@ -53,11 +53,16 @@ def test_live_answers_are_the_published_lists_byte_for_byte(replica: LocalReplic
 
 def test_a_users_filters_are_those_of_the_core(replica: LocalReplica) -> None:
     query = {"k": 7, "platform": ["Lumina", "Atlas"], "genre": "Drama", "year_min": 1991, "year_max": 1996.5}
-    query |= {"exclude": ["n03", "nobody"], "where": ["platform:Marquee"]}
+    query |= {
+        "exclude": ["n03", "nobody"],
+        "where": ["platform:Marquee"],
+        "where_all": ["platform:Atlas", "genre:Drama"],
+    }
     wanted = Filters(
         {"platform": frozenset({"Lumina", "Atlas", "Marquee"}), "genre": frozenset({"Drama"})},
         {"year": (1991, 1996.5)},
         ("n03", "nobody"),
+        each_alone({"platform": ["Atlas"], "genre": ["Drama"]}),
     )
     found = 0
     for user in USERS[:12]:

@@ -24,7 +24,7 @@ from semrec.encoders.primitives_facet import PrimitivesFacet
 from semrec.encoders.settings import embed_settings
 from semrec.errors import EncoderError, InputError
 from semrec.online.explain import why_not
-from semrec.online.filters import Filters
+from semrec.online.filters import Filters, each_alone
 from semrec.online.hybrid import search_queries
 from semrec.online.release import OnlineRelease
 from semrec.progress import NoProgress
@@ -60,8 +60,9 @@ def served(workspace: Workspace) -> OnlineRelease:
     return OnlineRelease(workspace.storage, newest_release(workspace.storage))
 
 
-def found(served: OnlineRelease, *values: str, overlay: OverlayView = NOTHING) -> set[str]:
-    filters = Filters({"primitives": frozenset(values)})
+def found(served: OnlineRelease, *values: str, overlay: OverlayView = NOTHING, all_of: bool = False) -> set[str]:
+    asked = {"primitives": frozenset(values)}
+    filters = Filters(all_of=each_alone(asked)) if all_of else Filters(asked)
     served.check_filters(filters, overlay)
     queries = search_queries(served, overlay, "sister", [], mode="words", filters=filters)
     return {hit.item_id for hit in served.rank(queries, overlay)[0].hits}
@@ -77,6 +78,8 @@ def test_a_filter_asks_for_at_least_so_much(served: OnlineRelease) -> None:
     assert found(served, "DECIDE:2") == {"both"}
     assert found(served, "FEEL:2", "COMM") == {"loves", "talk"}
     assert found(served, "ITER:2") == set()
+    assert found(served, "FEEL", "DECIDE", all_of=True) == {"both"}
+    assert found(served, "FEEL:2", "COMM", all_of=True) == set()
     assert {"FEEL", "FEEL:2"} < set(served.attributes["primitives"])
 
 
@@ -84,6 +87,7 @@ def test_changed_items_pass_by_their_new_texts(served: OnlineRelease, monkeypatc
     changes = [put("loves", "A sister says it again."), put("new", "A sister feels love.")]
     overlay = OverlayView.of(changes)
     assert found(served, "FEEL", overlay=overlay) == {"both", "new"}
+    assert found(served, "FEEL", "FEEL:2", overlay=overlay, all_of=True) == {"new"}
     (query,) = search_queries(
         served, overlay, "sister", [], mode="words", filters=Filters({"primitives": frozenset({"FEEL:2"})})
     )
@@ -102,11 +106,15 @@ def refuse(*_: object) -> None:
 def test_what_cannot_be_asked_for_is_refused(served: OnlineRelease, workspace: Workspace, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="primitives 'FEAR'; expected one of RELATE, RELATE:2, MODAL"):
         found(served, "FEEL", "FEAR")
-    asked = ["query", "-w", workspace.uri, "--search", "sister", "--mode", "words", "--where"]
-    answer = CliRunner().invoke(app, [*asked, "primitives:FEEL:2"])
+    with pytest.raises(InputError, match="primitives 'FEAR'; expected one of"):
+        found(served, "FEEL", "FEAR", all_of=True)
+    asked = ["query", "-w", workspace.uri, "--search", "sister", "--mode", "words"]
+    answer = CliRunner().invoke(app, [*asked, "--where", "primitives:FEEL:2"])
     assert "title of loves" in answer.stdout and "title of both" not in answer.stdout
-    assert CliRunner().invoke(app, [*asked, "primitives:FEAR"]).exit_code == 2
-    assert CliRunner().invoke(app, [*asked, "primitives"]).exit_code == 2
+    answer = CliRunner().invoke(app, [*asked, "--where-all", "primitives:FEEL", "--where-all", "primitives:DECIDE"])
+    assert "title of both" in answer.stdout and "title of loves" not in answer.stdout
+    assert CliRunner().invoke(app, [*asked, "--where", "primitives:FEAR"]).exit_code == 2
+    assert CliRunner().invoke(app, [*asked, "--where-all", "primitives"]).exit_code == 2
 
 
 def test_a_release_with_facets_is_another_than_one_without(

@@ -14,8 +14,10 @@ from semrec.changes.overlay import OverlayView
 from semrec.contracts import ATTRIBUTES_TYPE
 from semrec.errors import InputError
 from semrec.online.filter_layout import FilterLayout
-from semrec.online.filters import NO_FILTERS, Filters
+from semrec.online.filters import NO_FILTERS, Filters, each_alone
 from semrec.online.release import OnlineRelease
+from semrec.online.row_lists import blocks_of
+from semrec.online.users import rank_query_of
 from semrec.release.attributes import FlatAttributes, attribute_dicts
 from semrec.scoring.eligibility import MAX_VALUES, eligible_items
 
@@ -52,11 +54,17 @@ def test_flat_attributes_are_the_dictionaries(items: list) -> None:
     items_of_any_kind,
     st.dictionaries(st.sampled_from(["genre", "year"]), st.frozensets(st.sampled_from([*VALUES, "none such"]))),
     st.dictionaries(st.sampled_from(["genre", "year"]), st.tuples(ends, ends), max_size=1),
+    st.dictionaries(
+        st.sampled_from(["genre", "year"]), st.frozensets(st.sampled_from(VALUES), min_size=1, max_size=3), max_size=1
+    ),
     st.sampled_from([0, 3, MAX_VALUES]),
+    st.integers(0, 2),
 )
-def test_what_is_kept_are_the_items_that_pass(items: list, any_of: dict, ranges: dict, most_values: int) -> None:
-    """Also where an attribute counts as one of many values, whose groups share a bit."""
-    flat, filters = FlatAttributes(column_of(items)), Filters(any_of, ranges)
+def test_what_is_kept_are_the_items_that_pass(
+    items: list, any_of: dict, ranges: dict, all_of: dict, most_values: int, first_row: int
+) -> None:
+    """Also where an attribute counts as one of many values, whose groups share a bit, and in a shard."""
+    flat, filters = FlatAttributes(column_of(items)), Filters(any_of, ranges, all_of=each_alone(all_of))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("semrec.online.filter_layout.MAX_VALUES", most_values)
         patch.setattr("semrec.online.filter_layout._NUM_GROUPS", 3)
@@ -65,21 +73,24 @@ def test_what_is_kept_are_the_items_that_pass(items: list, any_of: dict, ranges:
         try:
             layout.check(filters, {})
         except InputError:
-            assert any(not _has_values(items, n) for n in any_of) or any(not _has_numbers(items, n) for n in ranges)
-        kept = _kept(layout, item_words, filters)
-    assert kept == [filters.failed(item or {}) is None for item in items]
-    assert kept == [_passes(item or {}, any_of, ranges) for item in items]
+            asked = {*any_of, *all_of}
+            assert any(not _has_values(items, n) for n in asked) or any(not _has_numbers(items, n) for n in ranges)
+        kept = _kept(layout, item_words, filters, first_row)
+    assert kept == [filters.failed(item or {}) is None for item in items[first_row:]]
+    assert kept == [_passes(item or {}, any_of, ranges, all_of) for item in items[first_row:]]
 
 
-def _kept(layout: FilterLayout, item_words: np.ndarray, filters: Filters) -> list[bool]:
-    compiled = layout.compile(filters)
+def _kept(layout: FilterLayout, item_words: np.ndarray, filters: Filters, first_row: int = 0) -> list[bool]:
+    compiled = layout.compile(filters, item_words[first_row:], first_row)
     edges = [*layout.clause_starts, layout.num_words]
     kept = eligible_items(item_words, compiled.words_W, list(itertools.pairwise(edges)))
     kept[compiled.rows] = False
-    return kept.tolist()
+    return kept[first_row:].tolist()
 
 
-def _passes(item: dict[str, list[str]], any_of: dict, ranges: dict) -> bool:
+def _passes(item: dict[str, list[str]], any_of: dict, ranges: dict, all_of: dict) -> bool:
+    if not all(values <= set(item.get(name, [])) for name, values in all_of.items()):
+        return False
     for name in {*any_of, *ranges}:
         kept = [value for value in item.get(name, []) if name not in any_of or value in any_of[name]]
         if name in ranges:
@@ -102,9 +113,21 @@ def _has_numbers(items: list, name: str) -> bool:
 
 def test_no_filters_ask_for_nothing() -> None:
     layout = FilterLayout(FlatAttributes(column_of([{"genre": ["A"]}, {}])))
-    assert layout.compile(NO_FILTERS).words_W.tolist() == layout.plain.tolist() == [1]
+    compiled = layout.compile(NO_FILTERS, np.zeros((2, 1), np.uint64))
+    assert compiled.words_W.tolist() == layout.plain.tolist() == [1] and not len(compiled.rows)
     assert not NO_FILTERS
-    assert Filters(exclude=("a",))
+    assert Filters(exclude=("a",)) and Filters(all_of=each_alone({"genre": ["A"]}))
+
+
+def test_the_rarest_of_all_values_is_what_the_bits_ask_for() -> None:
+    items = [{"genre": ["A", "B"] if n % 4 else ["B"]} for n in range(40)] + [{"genre": ["A", "C"]}, {"genre": ["C"]}]
+    flat = FlatAttributes(column_of(items))
+    layout = FilterLayout(flat)
+    words_IW = layout.item_words(flat)
+    compiled = layout.compile(Filters(all_of=each_alone({"genre": ["A", "B", "C"]})), words_IW)
+    assert (compiled.words_W.tolist(), compiled.rows.tolist()) == ([8], [40, 41])
+    compiled = layout.compile(Filters(all_of=each_alone({"genre": ["A", "C"]})), words_IW[40:], 40)
+    assert (compiled.words_W.tolist(), compiled.rows.tolist()) == ([2], [])
 
 
 def test_an_attribute_of_any_number_of_values_is_filtered_exactly() -> None:
@@ -122,9 +145,11 @@ def test_an_attribute_of_any_number_of_values_is_filtered_exactly() -> None:
         expected = [filters.failed(item) is None for item in items]
         assert _kept(layout, item_words, filters) == expected
         assert expected == [_in_years(item.get("year", []), *between) for item in items]
-        assert len(layout.compile(filters).rows) <= 2 * len(items) / 255 + 2
+        assert len(layout.compile(filters, item_words).rows) <= 2 * len(items) / 255 + 2
     chosen = Filters({"year": frozenset(["-1750", "17", "unknown", "none such"])}, {"year": (0, None)})
     assert [n for n, kept in enumerate(_kept(layout, item_words, chosen)) if kept] == [years.index(["17"])]
+    two = Filters(all_of=each_alone({"year": ["7", "47"]}))
+    assert [n for n, kept in enumerate(_kept(layout, item_words, two)) if kept] == [years.index(["7", "47"])]
     both = Filters({"genre": frozenset(["g255"])}, {"year": (1000, None)})
     assert _kept(layout, item_words, both) == [both.failed(item) is None for item in items]
 
@@ -162,6 +187,8 @@ def test_equal_filters_are_one_key() -> None:
     other = Filters({"b": frozenset("z"), "a": frozenset("yx")}, {"year": (1, None)}, ("i",))
     assert (one, hash(one)) == (other, hash(other))
     assert one != Filters({"a": frozenset("xy"), "b": frozenset("z")}, {"year": (1, 2)}, ("i",))
+    all_of, any_of = Filters(all_of=each_alone({"a": "xy"})), Filters({"a": frozenset("xy")})
+    assert all_of == Filters(all_of=each_alone({"a": "yx"})) != any_of and hash(all_of) != hash(any_of)
 
 
 def test_kept_filters_have_a_bound_in_bytes_of_their_keys_too(served: OnlineRelease) -> None:
@@ -173,11 +200,23 @@ def test_kept_filters_have_a_bound_in_bytes_of_their_keys_too(served: OnlineRele
     assert served.is_prepared(NO_FILTERS, nothing)
 
 
+def test_queries_that_leave_many_rows_out_are_ranked_in_blocks_alike(
+    served: OnlineRelease, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = [NO_FILTERS, Filters({"genre": frozenset(["Drama"])}), Filters(exclude=tuple(served.items.ids[:20]))]
+    queries = [rank_query_of(served.users.anonymous(), asked[n % 3], 5) for n in range(9)]
+    expected = served.rank(queries, OverlayView.empty())
+    monkeypatch.setattr("semrec.online.release._ROWS_TOGETHER", 25)
+    assert served.rank(queries, OverlayView.empty()) == expected
+    assert blocks_of([30, 1, 20, 5, 0, 26], 25) == [slice(0, 1), slice(1, 3), slice(3, 5), slice(5, 6)]
+    assert blocks_of([], 25) == [] and blocks_of([0], 25) == [slice(0, 1)]
+
+
 def test_a_facet_that_no_item_has_can_be_asked_for() -> None:
     layout = FilterLayout(FlatAttributes(column_of([{"genre": ["A"]}])), facets={"primitives": ("EVAL", "FEEL")})
     asked = Filters({"primitives": frozenset({"FEEL"})})
     layout.check(asked, {})
-    assert not layout.compile(asked).words_W.any()
+    assert not layout.compile(asked, np.ones((1, 1), np.uint64)).words_W.any()
     with pytest.raises(InputError, match="a range of 'primitives', whose values are not numbers"):
         layout.check(Filters({}, {"primitives": (1, 2)}), {"primitives": {"1"}})
     with pytest.raises(InputError, match="no item has an attribute 'none'"):
