@@ -106,7 +106,8 @@ AllowWorse = Annotated[
 Require = Annotated[
     list[str] | None,
     typer.Option(
-        metavar="METRIC>=VALUE", help="Refuse a release that does not reach it, as ndcg@10>=0.03; repeatable."
+        metavar="METRIC>=VALUE",
+        help="Refuse a release that does not reach it, as ndcg@10>=0.03, or a run, as recall>=0.95 of exact lists; repeatable.",
     ),
 ]
 AllowLostClause = Annotated[

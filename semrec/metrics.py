@@ -77,6 +77,9 @@ METRICS: Final = {
         ),
         Metric("semrec_serving_overlay_sequence", "gauge", "Newest change of an item that a replica applied."),
         Metric("semrec_serving_published_timestamp_seconds", "gauge", "When the pair that a replica serves went live."),
+        Metric(
+            "semrec_serving_recall", "gauge", "Measured recall of the run that a replica serves: 1 for exact lists."
+        ),
     )
 }
 

@@ -125,6 +125,7 @@ class Recommender(RecommenderMethods):
             if (now := self._live.now) is not None:
                 metrics.set("semrec_serving_overlay_sequence", now.overlay.sequence)
                 metrics.set("semrec_serving_published_timestamp_seconds", self._live.published_at_s)
+                metrics.set("semrec_serving_recall", self.service.gauges()["recall"])
 
 
 def bind_application(args: ServeArgs) -> serve.Application:

@@ -237,6 +237,7 @@ class Service:
             "num_items": served.num_items,
             "dimension": served.dimension,
             "run_k": served.run_k,
+            "approximate": served.recall.summary() if served.recall else None,
             "encoder": served.release.manifest.encoder.get("model"),
             "attributes": served.attributes,
             "engine": self.args.engine,
@@ -274,7 +275,9 @@ class Service:
     def gauges(self) -> dict[str, float]:
         """Numbers of the moment, for metrics and statistics."""
         state, now = self.live.state, self.live.now
+        recall = now.served.recall if now else None
         return {
+            **({"recall": recall.recall if recall else 1.0} if now else {}),  # of the published lists
             "ready": float(now is not None),
             "refused_releases": float(len(self.live.refused)),
             "overlay_sequence": float(now.overlay.sequence if now else 0),

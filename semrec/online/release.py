@@ -35,6 +35,7 @@ from semrec.release.reader import Release
 from semrec.release.sources import source_named
 from semrec.scoring.engine import Engine
 from semrec.scoring.types import Queries, Targets, TopK
+from semrec.workspace.recall import RecallManifest
 from semrec.workspace.storage import Storage
 
 if TYPE_CHECKING:
@@ -101,6 +102,11 @@ class OnlineRelease:
     def run_k(self) -> int | None:
         """K of the run, None without one."""
         return self._published.k if self._published else None
+
+    @property
+    def recall(self) -> RecallManifest | None:
+        """How exact the run was measured to be where it is approximate."""
+        return self._published.recall if self._published else None
 
     def rank(self, rank_queries: Sequence[RankQuery], overlay: OverlayView) -> list[RankedList]:
         """The exact first K of each query over the release as `overlay` changes it, in the order of `rank_queries`.

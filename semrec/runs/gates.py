@@ -24,7 +24,7 @@ from semrec.workspace.storage import Storage
 
 __all__ = ["NOTHING_ALLOWED", "RELEASE_GATES", "RUN_GATES", "Allowed", "Proposal", "check_approximate_allowed"]
 
-_CONDITION: Final = re.compile(r"([a-z_]+@\d+)\s*>=\s*(\d*\.?\d+)")
+_CONDITION: Final = re.compile(r"([a-z_]+(?:@\d+)?)\s*>=\s*(\d*\.?\d+)")
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,22 @@ class Allowed:
     approximate: bool = False
     #: Settings that neither the workspace nor the live release has (`agreed_settings`). For benches; no command allows it.
     other_settings: bool = False
-    #: --require: the other way round, what must be reached: ndcg@10>=0.03.
+    #: --require: the other way round, what must be reached: ndcg@10>=0.03, recall>=0.95.
     required: tuple[str, ...] = ()
+
+    def least_values(self) -> list[tuple[str, float]]:
+        """The metrics that are required, and the least value of each. Raises InputError for what is no such condition."""
+        least = []
+        for condition in self.required:
+            parsed = _CONDITION.fullmatch(condition)
+            if not parsed or ("@" not in parsed[1] and parsed[1] not in _RUN_METRICS):
+                raise InputError(
+                    f"--require {condition}",
+                    expected=f"a metric at a length, or {' or '.join(_RUN_METRICS)}, and the least value of it",
+                    remedy="Write ndcg@10>=0.03, say.",
+                )
+            least.append((parsed[1], float(parsed[2])))
+        return least
 
 
 NOTHING_ALLOWED: Final = Allowed()
@@ -112,17 +126,9 @@ def require_agreed_settings(proposal: Proposal) -> None:
 
 def require_metrics(proposal: Proposal) -> None:
     """Raises QualityLostError for a release that was not found to reach what is required, InputError for no such condition."""
-    for condition in proposal.allowed.required:
-        parsed = _CONDITION.fullmatch(condition)
-        if not parsed:
-            raise InputError(
-                f"--require {condition}",
-                expected="a metric and the least value of it",
-                remedy="Write ndcg@10>=0.03, say.",
-            )
-        name, least = parsed[1], float(parsed[2])
+    for name, least in proposal.allowed.least_values():
         measured = (proposal.metrics or {}).get(name)
-        if measured is None or measured.value < least:
+        if name not in _RUN_METRICS and (measured is None or measured.value < least):
             raise QualityLostError(
                 f"release {proposal.release.release} has {_text(name, measured)}",
                 expected=f"{name} of at least {least:g} on held-out likes",
@@ -168,6 +174,27 @@ def check_approximate_allowed(got: str, allowed: Allowed) -> None:
             expected="exact lists",
             remedy="Score with score.approximate = false; if it is meant, say --allow-approximate.",
         )
+
+
+def require_run_metrics(storage: Storage, run: RunManifest, allowed: Allowed) -> None:
+    """Raises QualityLostError for a run that does not reach what is required of one."""
+    for name, least in allowed.least_values():
+        if name in _RUN_METRICS and (value := _RUN_METRICS[name](storage, run)) < least:
+            raise QualityLostError(
+                f"run {run.run} has {name} {value:.4f}",
+                expected=f"{name} of at least {least:g}",
+                remedy="Keep what is live; look at the settings that the run was scored with.",
+            )
+
+
+def _recall(storage: Storage, run: RunManifest) -> float:
+    """The share of the items of exact lists that stand in the run's: 1 for an exact run."""
+    recall = read_recall(storage, run)
+    return recall.recall if recall else 1.0
+
+
+#: What --require can ask of a run by its name alone; metrics of a release have a length.
+_RUN_METRICS: Final[dict[str, Callable[[Storage, RunManifest], float]]] = {"recall": _recall}
 
 
 def require_verification(storage: Storage, run: RunManifest, allowed: Allowed) -> None:
@@ -216,5 +243,6 @@ RUN_GATES: Final[tuple[Callable[[Storage, RunManifest, Allowed], None], ...]] = 
     require_verification,
     require_health,
     require_exact_lists,
+    require_run_metrics,
     require_parts,
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import Field
 
 from semrec.errors import IncompleteRunError
@@ -29,6 +31,10 @@ class RecallManifest(Manifest):
     recall: float = Field(ge=0, le=1)
     num_users: int
     seed: int
+
+    def summary(self) -> dict[str, Any]:
+        """What answers say of it, by name."""
+        return {"recall": self.recall, "k": self.k, "num_users": self.num_users}
 
     def __str__(self) -> str:
         return f"approximate, recall@{self.k} {self.recall:.4f} of {self.num_users:,} users"

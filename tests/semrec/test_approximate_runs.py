@@ -142,7 +142,9 @@ def test_it_goes_live_only_verified_and_allowed_and_says_so(workspace: Workspace
     verified(workspace, run_id)
     with pytest.raises(QualityLostError, match=r"is approximate, recall@4 0\.\d+ of 40 users; .*--allow-approximate"):
         publish(storage, run_id)
-    assert publish(storage, run_id, ALLOWED).run == run_id
+    with pytest.raises(QualityLostError, match=r"has recall 0\.\d+; expected recall of at least 0\.99\."):
+        publish(storage, run_id, Allowed(approximate=True, required=("recall>=0.99",)))
+    assert publish(storage, run_id, Allowed(approximate=True, required=("recall>=0.1",))).run == run_id
     status = read_status(workspace)
     assert "approximate, recall@4 0." in str(status.live)
     assert status.runs[0].lists.endswith("of 40 users")
@@ -172,7 +174,7 @@ def test_a_rollback_needs_no_leave_but_the_recall(workspace: Workspace) -> None:
 def test_an_exact_run_needs_no_leave(workspace: Workspace) -> None:
     run_id = score(workspace, k=K).run_id
     verified(workspace, run_id)
-    assert publish(workspace.storage, run_id).run == run_id
+    assert publish(workspace.storage, run_id, Allowed(required=("recall>=1",))).run == run_id
     assert "approximate" not in str(read_status(workspace).live)
 
 

@@ -193,5 +193,7 @@ def test_a_release_must_reach_what_is_required_and_lose_nothing(workspace: Works
     storage.delete(f"releases/{release_id}/evaluation.json")
     with pytest.raises(QualityLostError, match=r"has no measured ndcg@10; .*--allow-worse"):
         check_against_live(storage, release_id)
-    with pytest.raises(InputError, match="--require good"):
-        check_against_live(storage, release_id, Allowed(required=("good",)))
+    for condition in ("good", "recal>=0.9", "ndcg>=0.3"):
+        with pytest.raises(InputError, match=f"--require {condition}; expected a metric at a length, or recall,"):
+            check_against_live(storage, release_id, Allowed(required=(condition,)))
+    check_against_live(storage, release_id, Allowed(worse=True, required=("recall>=0.99",)))  # asked of its run

@@ -332,7 +332,7 @@ class ModelsRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class ReleaseInfo(_message.Message):
-    __slots__ = ("release", "run", "overlay", "num_items", "dimension", "run_k", "encoder", "attributes", "engine", "encoders", "models", "has_images")
+    __slots__ = ("release", "run", "overlay", "num_items", "dimension", "run_k", "encoder", "attributes", "engine", "encoders", "models", "has_images", "approximate")
     class AttributesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -352,6 +352,7 @@ class ReleaseInfo(_message.Message):
     ENCODERS_FIELD_NUMBER: _ClassVar[int]
     MODELS_FIELD_NUMBER: _ClassVar[int]
     HAS_IMAGES_FIELD_NUMBER: _ClassVar[int]
+    APPROXIMATE_FIELD_NUMBER: _ClassVar[int]
     release: str
     run: str
     overlay: int
@@ -364,7 +365,8 @@ class ReleaseInfo(_message.Message):
     encoders: _containers.RepeatedCompositeFieldContainer[EncoderInfo]
     models: _containers.RepeatedCompositeFieldContainer[ModelInfo]
     has_images: bool
-    def __init__(self, release: _Optional[str] = ..., run: _Optional[str] = ..., overlay: _Optional[int] = ..., num_items: _Optional[int] = ..., dimension: _Optional[int] = ..., run_k: _Optional[int] = ..., encoder: _Optional[str] = ..., attributes: _Optional[_Mapping[str, Values]] = ..., engine: _Optional[str] = ..., encoders: _Optional[_Iterable[_Union[EncoderInfo, _Mapping]]] = ..., models: _Optional[_Iterable[_Union[ModelInfo, _Mapping]]] = ..., has_images: bool = ...) -> None: ...
+    approximate: Approximate
+    def __init__(self, release: _Optional[str] = ..., run: _Optional[str] = ..., overlay: _Optional[int] = ..., num_items: _Optional[int] = ..., dimension: _Optional[int] = ..., run_k: _Optional[int] = ..., encoder: _Optional[str] = ..., attributes: _Optional[_Mapping[str, Values]] = ..., engine: _Optional[str] = ..., encoders: _Optional[_Iterable[_Union[EncoderInfo, _Mapping]]] = ..., models: _Optional[_Iterable[_Union[ModelInfo, _Mapping]]] = ..., has_images: bool = ..., approximate: _Optional[_Union[Approximate, _Mapping]] = ...) -> None: ...
 
 class EncoderInfo(_message.Message):
     __slots__ = ("kind", "model", "modality", "dimension", "device", "limits")

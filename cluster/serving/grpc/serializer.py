@@ -61,8 +61,7 @@ def _message(answer: Answer) -> pb.Answer:
         message.explain.items.extend(_explanation(explanation) for explanation in answer.explanations)
         message.explain.SetInParent()  # an empty one was asked for, too
     if answer.recall is not None:
-        recall = answer.recall
-        message.approximate.CopyFrom(pb.Approximate(recall=recall.recall, k=recall.k, num_users=recall.num_users))
+        message.approximate.CopyFrom(pb.Approximate(**answer.recall.summary()))
     if answer.why is not None:
         message.why.CopyFrom(pb.WhyNot(**asdict(answer.why)))
     return message

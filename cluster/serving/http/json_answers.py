@@ -82,7 +82,7 @@ def _ending(answer: Answer) -> bytes:
     if answer.num_deleted is not None:
         members["num_deleted"] = answer.num_deleted
     if answer.recall is not None:
-        members["approximate"] = {name: getattr(answer.recall, name) for name in ("recall", "k", "num_users")}
+        members["approximate"] = answer.recall.summary()
     return b"," + orjson.dumps(members)[1:] if members else b"}"
 
 

@@ -280,6 +280,7 @@ class ReleaseInfo(BaseModel):
     num_items: int
     dimension: int
     run_k: int | None
+    approximate: Approximate | None = Field(description="How exact the published lists are; null where they are exact.")
     encoder: str | None
     attributes: dict[str, list[str]] = Field(description="What can be filtered by.")
     engine: str = Field(description="What ranks: cpu or cuda.")

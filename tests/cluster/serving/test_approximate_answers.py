@@ -54,6 +54,14 @@ def test_published_lists_say_how_exact_they_are(replica: LocalReplica) -> None:
     assert {name: getattr(message.approximate, name) for name in expected} == expected
 
 
+def test_the_service_says_what_it_serves(replica: LocalReplica) -> None:
+    recall = RecallManifest.read(replica.world.workspace.storage, replica.world.run_id)
+    described = get(replica, "/v1/models")["approximate"]
+    assert described == recall.summary()
+    assert pb.ReleaseInfo(approximate=described).approximate.num_users == recall.num_users
+    assert f"}} {recall.recall}\n" in replica.client.get("/metrics").text.partition("semrec_serving_recall{")[2]
+
+
 def test_no_other_answer_does(replica: LocalReplica) -> None:
     """Live lists are exact, and so are those by popularity."""
     user, silent = of_source(replica, "personal"), of_source(replica, "popularity")
