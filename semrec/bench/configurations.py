@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -25,6 +24,7 @@ from semrec.encoders.pixels import image_facts
 from semrec.encoders.settings import EmbedSettings
 from semrec.errors import InputError
 from semrec.machine import resident_bytes
+from semrec.workspace.scratch import ScratchFolder
 
 __all__ = ["CONFIGURATIONS", "Configuration", "ConfigurationRow", "bench_configurations", "main"]
 
@@ -76,7 +76,7 @@ def bench_configurations(num_texts: int, num_files: int, *, num_threads: int = 1
     """
     if num_texts < 1 or num_files < 2 or num_threads < 1:
         raise InputError("nothing to measure", expected="a text, two files and a thread", remedy="Raise the numbers.")
-    with tempfile.TemporaryDirectory(prefix="semrec-bench-") as folder:
+    with ScratchFolder("benchmark") as folder:
         documents, posters = _files(Path(folder), num_files)
         texts = [generated_text(number) for number in range(num_texts)]
         return [_measured(configuration, texts, documents, posters, num_threads) for configuration in CONFIGURATIONS]

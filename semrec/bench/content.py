@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +22,7 @@ from semrec.encoders.lexicon import PRIMITIVES, read_lexicon
 from semrec.encoders.primitive_counts import count_primitives
 from semrec.encoders.settings import EmbedSettings
 from semrec.errors import EncoderError, InputError
+from semrec.workspace.scratch import ScratchFolder
 
 __all__ = [
     "ContentBenchRow",
@@ -75,7 +75,7 @@ def bench_content(
         [generated_document(number, num_pages) for number in range(num_documents)],
         np.random.default_rng(1),
     )
-    with tempfile.TemporaryDirectory(prefix="semrec-bench-") as folder, closing(DocumentReaders()) as readers:
+    with ScratchFolder("benchmark") as folder, closing(DocumentReaders()) as readers:
         posters = [generated_poster(Path(folder) / f"{number}.jpg", rng) for number in range(num_images)]
         settings = EmbedSettings(kind="image", device="cpu", dtype="float32")
         encoder = ImageEncoder.load(ImageEncoder.plan(settings), settings, num_threads=num_threads)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from semrec.workspace.manifests import (
     RelationsManifest,
     UsersManifest,
 )
+from semrec.workspace.scratch import ScratchFolder
 from semrec.workspace.storage import Storage
 from semrec.workspace.tables import TableFile
 
@@ -113,5 +113,5 @@ def is_append(mode: str) -> bool:
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
     """Makes a local folder for spilled rows (under $TMPDIR), removed at the end."""
-    with tempfile.TemporaryDirectory(prefix="semrec-import-") as folder:
+    with ScratchFolder("import") as folder:
         yield Path(folder)

@@ -26,6 +26,7 @@ from semrec.errors import InputError
 from semrec.graph.changed import ChangedGraph
 from semrec.graph.graph import Graph
 from semrec.rdf_names import iri_of_name
+from semrec.workspace.scratch import ScratchFolder
 
 __all__ = ["SparqlAnswer", "SparqlLimits", "SparqlStore"]
 
@@ -69,7 +70,7 @@ class SparqlStore:
 
     def __init__(self, graph: Graph, labels: Callable[[], tuple[pa.Array, pa.Array | pa.ChunkedArray]]) -> None:
         self._graph, self._labels = graph, labels
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._folder: ScratchFolder | None = None
         self._changed: tuple[ChangedGraph, _Store] | None = None
         self._making = threading.Lock()
 
@@ -111,7 +112,7 @@ class SparqlStore:
                     raise InputError(
                         "SPARQL without pyoxigraph", expected="its store", remedy="pip install 'semrec[graph]'"
                     )
-                folder = tempfile.TemporaryDirectory(prefix="semrec-sparql-")
+                folder = ScratchFolder("sparql")
                 triples, store = Path(folder.name) / "relations.nt", Path(folder.name) / "store"
                 _write_ntriples(self._graph, *self._labels(), triples)
                 _run(["load", str(store), str(triples)], b"", None).check_returncode()

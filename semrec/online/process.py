@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from semrec.online.lru import Lru
 from semrec.online.public_web import fetch_public
 from semrec.online.release import OnlineRelease
 from semrec.release.reader import Release
+from semrec.workspace.scratch import ScratchFolder
 
 __all__ = [
     "MODALITIES_OF_FILES",
@@ -157,7 +157,7 @@ class ContentEncoders:
         """
         modality = modality_of(file.data)
         name = models_modality(release, modality)
-        with self._locks[modality], tempfile.TemporaryDirectory(prefix="semrec-content-") as folder:
+        with self._locks[modality], ScratchFolder("content") as folder:
             path = Path(folder) / f"content{PurePosixPath(file.name).suffix[:16]}"
             path.write_bytes(file.data)
             encoder = self._encoder(recorded_encoders(release)[name])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -40,6 +39,7 @@ from semrec.workspace.manifests import (
     MatrixManifest,
     UsersManifest,
 )
+from semrec.workspace.scratch import ScratchFolder
 from semrec.workspace.storage import Storage
 from semrec.workspace.tables import read_parts, read_table, write_table
 
@@ -81,7 +81,7 @@ def build_matrix(workspace: Workspace, job: ReleaseJob) -> MatrixManifest:
     facets = write_facets(storage, folder, job.catalogue, embeddings.values(), ids)
     word_index = write_word_index(storage, folder, job.catalogue, embeddings.values(), ids)
     popularity_I = count_popularity(storage, ids, job.interactions, job.inputs.as_of)
-    with tempfile.TemporaryDirectory(prefix="semrec-") as scratch:
+    with ScratchFolder("release") as scratch:
         content = {
             modality: _embeddings(storage, Path(scratch) / f"{modality}-embeddings", ids, embedding)
             for modality, embedding in embeddings.items()
