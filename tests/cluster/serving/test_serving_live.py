@@ -84,6 +84,7 @@ class Running:
         children = psutil.Process(self._process.pid).children(recursive=True)
         self._process.send_signal(number)
         assert self._process.wait(180) == 0, self._log.read_text()
+        assert "graceful_shutdown" not in self._log.read_text()  # no failure is told of an end in order
         _, alive = psutil.wait_procs(children, timeout=60)
         assert not alive, alive
         self.client.close()
