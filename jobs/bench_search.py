@@ -1,6 +1,7 @@
 """Measure how well search finds what was judged relevant, and items by their titles.
 
 semrec bench search scifact
+semrec bench search scifact --encoder static --model models/static
 semrec bench titles --workspace W
 """
 
@@ -13,6 +14,7 @@ import typer
 
 from jobs.cli_common import ConsoleProgress, Json, exit_on_error
 from jobs.printing import show_rows
+from semrec.encoders.settings import embed_settings
 from semrec.settings import DEFAULT_MODEL
 
 __all__ = ["app"]
@@ -27,13 +29,15 @@ def search(
         str, typer.Argument(help="Folder with corpus.jsonl, queries.jsonl and qrels/, as BEIR has them.")
     ],
     split: Annotated[str, typer.Option(help="File of qrels/: test, dev or train.")] = "test",
-    model: Annotated[str, typer.Option(help="Encoder of the texts.")] = DEFAULT_MODEL,
+    encoder: Annotated[str, typer.Option(help="Kind of encoder: text, static.")] = "text",
+    model: Annotated[str, typer.Option(help="Its model.")] = DEFAULT_MODEL,
     json: Json = None,
 ) -> None:
     """nDCG@10 and queries per second of CPU time: by words, by meaning, by both, and bm25s beside them."""
     from cluster.bench.search import bench_retrieval_set
 
-    rows = bench_retrieval_set(folder, split=split, model=model, progress=ConsoleProgress())
+    settings = embed_settings({"kind": encoder, "model": model})
+    rows = bench_retrieval_set(folder, split=split, settings=settings, progress=ConsoleProgress())
     show_rows("search", [asdict(row) for row in rows], json)
 
 

@@ -6,6 +6,7 @@ import typer
 
 from jobs import (
     bench,
+    bench_content,
     bench_scoring,
     bench_search,
     bench_serving,
@@ -67,7 +68,7 @@ app.command("query")(query_release.main)
 app.command("serve")(serve_release.main)
 app.command("parity")(check_parity.main)
 app.command("export")(export_release.main)
-for more in (bench_scoring, bench_search, bench_serving):
+for more in (bench_content, bench_scoring, bench_search, bench_serving):
     bench.app.add_typer(more.app)  # without a name: its commands stand among the others
 app.add_typer(bench.app, name="bench")
 

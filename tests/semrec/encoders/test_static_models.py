@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from string import ascii_lowercase
 from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import save
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+from typer.testing import CliRunner
 
-from cluster.bench.static import bench_static
+from cluster.bench.static import bench_static, bench_static_memory
 from cluster.compute import InProcess
 from helpers.encoder_contract import EncoderContract
+from jobs import bench_content
 from semrec.encoders.distill import distill_model
 from semrec.encoders.settings import EmbedSettings
 from semrec.encoders.static import StaticEncoder
@@ -39,13 +45,18 @@ TEXTS = [
 
 
 def write_static(
-    folder: Path, *, model: object | None = None, pre_tokenizer: object | None = None, **stored: np.ndarray
+    folder: Path,
+    *,
+    pieces: Sequence[str] = PIECES,
+    model: object | None = None,
+    pre_tokenizer: object | None = None,
+    **stored: np.ndarray,
 ) -> Path:
     """A static model of random vectors with a small vocabulary, of word pieces unless `model` says another."""
-    tokenizer = Tokenizer(model or models.WordPiece({piece: n for n, piece in enumerate(PIECES)}, unk_token="[UNK]"))
+    tokenizer = Tokenizer(model or models.WordPiece({piece: n for n, piece in enumerate(pieces)}, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer()
     tokenizer.pre_tokenizer = pre_tokenizer or pre_tokenizers.BertPreTokenizer()
-    vectors = np.random.default_rng(1).standard_normal((len(PIECES), 8)).astype(np.float32)
+    vectors = np.random.default_rng(1).standard_normal((len(pieces), 8)).astype(np.float32)
     made = model2vec.StaticModel(vectors, tokenizer, {}, normalize=True, max_length=256, **stored)
     made.save_pretrained(folder)
     return folder
@@ -201,3 +212,20 @@ def test_the_bench_measures_a_whole_run_beside_model2vec(folder: Path) -> None:
     assert rows[0].ratio == 1.0 and all(row.texts_per_s > 0 for row in rows)
     with pytest.raises(InputError, match="nothing to measure"):
         bench_static(str(folder), [" "], InProcess("cpu"))
+
+
+def test_the_bench_shows_the_memory_of_an_import_and_an_embedding(tmp_path: Path) -> None:
+    letters = [f"{start}{letter}" for start in ("", "##") for letter in ascii_lowercase]
+    folder = write_static(tmp_path / "m", pieces=["[UNK]", *letters])
+    tenth, whole = bench_static_memory(str(folder), 50, InProcess("cpu"))
+    assert (tenth.texts, whole.texts) == (5, 50)
+    assert 0 < tenth.driver_peak_mib <= whole.driver_peak_mib and whole.worker_peak_mib > 0
+    with pytest.raises(InputError, match="9 generated texts"):
+        next(bench_static_memory(str(folder), 9, InProcess("cpu")))
+
+
+def test_the_bench_takes_a_column_with_nulls(folder: Path, tmp_path: Path) -> None:
+    pq.write_table(pa.table({"title": [TEXTS[0], None, TEXTS[1]]}), tmp_path / "titles.parquet")
+    arguments = ["static", str(folder), "--texts", f"{tmp_path}/titles.parquet", "--column", "title", "--rounds", "1"]
+    result = CliRunner().invoke(bench_content.app, [*arguments, "--in-process"])
+    assert result.exit_code == 0 and "2 texts of" in result.stdout
