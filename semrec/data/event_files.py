@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +15,13 @@ from semrec.workspace.records import EventFiles
 from semrec.workspace.storage import Storage
 from semrec.workspace.tables import read_table_by_rows
 
-__all__ = ["event_tables", "merged", "read_interactions", "union_of"]
+__all__ = ["ENCODED_EVENTS_SCHEMA", "encoded", "event_tables", "merged", "read_interactions", "union_of"]
+
+_CODES: Final = pa.dictionary(pa.int32(), pa.string())
+#: INTERACTIONS_SCHEMA with encoded ids: the dictionary of a column has those that stand in it, by UTF-8 bytes.
+ENCODED_EVENTS_SCHEMA: Final = pa.schema(
+    [field.with_type(_CODES if pa.types.is_string(field.type) else field.type) for field in INTERACTIONS_SCHEMA]
+)
 
 
 def read_interactions(storage: Storage, files: EventFiles | None, as_of: int | None = None) -> pa.Table:
@@ -48,7 +55,7 @@ def merged(tables: Sequence[pa.Table]) -> pa.Table:
         masks = [pc.is_in(table["user_id"], value_set=shared) for table in tables]
         of_shared = pa.concat_tables(table.filter(mask) for table, mask in zip(tables, masks, strict=True))
         others = [table.filter(pc.invert(mask)) for table, mask in zip(tables, masks, strict=True)]
-        return merged([*others, union_of(of_shared, INTERACTIONS_SCHEMA.empty_table())])
+        return merged([*others, union_of(of_shared, INTERACTIONS_SCHEMA.empty_table()).cast(INTERACTIONS_SCHEMA)])
     order = np.asarray(pc.sort_indices(user_ids))  # Arrow compares text by bytes
     table_of = np.repeat(np.arange(len(runs)), [len(run.values) for run in runs])[order]
     stops = np.concatenate([run.run_ends for run in runs])[order]
@@ -66,7 +73,7 @@ def merged(tables: Sequence[pa.Table]) -> pa.Table:
 def union_of(
     stored: pa.Table, new: pa.Table, *, each_once: bool = False, untimed_add_up: bool = False, only_new: bool = False
 ) -> pa.Table:
-    """Merges the events of both by (user_id, timestamp, item_id, value), ids by UTF-8 bytes; INTERACTIONS_SCHEMA.
+    """Merges the events of both by (user_id, timestamp, item_id, value), ids by UTF-8 bytes; ENCODED_EVENTS_SCHEMA.
 
     An event stands there as often as in the one of both that has it more often: what is stored already and comes again, in
     a newer export or from a client that tries twice, is the same event. With `untimed_add_up` those without a time (0) are
@@ -87,8 +94,15 @@ def union_of(
             adds_up = untimed_add_up & (seconds == 0)
             stays = _staying(starts, order >= stored.num_rows, adds_up, each_once=each_once, only_new=only_new)
         users, items, values, seconds = (key[stays] for key in (users, items, values, seconds))
-    columns = [user_ids.take(pa.array(users)), item_ids.take(pa.array(items)), values, seconds]
-    return pa.table(columns, schema=INTERACTIONS_SCHEMA)
+    columns = [_coded(users, user_ids), _coded(items, item_ids), values, seconds]
+    return pa.table(columns, schema=ENCODED_EVENTS_SCHEMA)
+
+
+def encoded(events: pa.Table) -> pa.Table:
+    """Encodes the ids of events as `union_of` does, so that the same events are written as the same bytes."""
+    ids = {name: _coded(*_ranked(events.column(name))) for name in ("user_id", "item_id")}
+    columns = [ids.get(name, events.column(name)) for name in ENCODED_EVENTS_SCHEMA.names]
+    return pa.table(columns, schema=ENCODED_EVENTS_SCHEMA)
 
 
 def _staying(
@@ -134,3 +148,12 @@ def _ranked(column: pa.ChunkedArray) -> tuple[np.ndarray, pa.Array]:
     ranks = np.empty(len(order), dtype=np.int32)
     ranks[order.to_numpy(zero_copy_only=False)] = np.arange(len(order), dtype=np.int32)
     return ranks[encoded.indices.to_numpy(zero_copy_only=False)], encoded.dictionary.take(order)
+
+
+def _coded(codes: np.ndarray, texts: pa.Array) -> pa.DictionaryArray:
+    """Returns a column of texts by code, int32 [rows], its dictionary without those that no row has."""
+    is_used = np.zeros(len(texts), dtype=bool)
+    is_used[codes] = True
+    if not is_used.all():
+        codes, texts = (np.cumsum(is_used, dtype=np.int32) - 1)[codes], texts.filter(pa.array(is_used))
+    return pa.DictionaryArray.from_arrays(codes, texts)

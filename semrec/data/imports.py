@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -243,26 +244,28 @@ def source_blocks(
 ) -> Iterator[RowBlock]:
     """Reads the rows of all sources, with the columns that their folders give; `keys` is filled by a format without header.
 
-    `is_alone`: an empty source is an error, as there is not even a header.
+    `is_alone`: an empty source is an error, as there is not even a header. A source is read a second time beside, for its
+    digest, where that is wanted.
     """
     stats, files = job.stats, job.files
-    for source in sources:
-        if not is_alone and is_empty(source):
-            stats.note(f"{source.name} is empty")
-            continue
-        digest = source.digest() if files is not None else ""
-        if files is not None:
-            files.check(source.name, digest)
-        before = stats.num_read
-        constants = {name: source.partition[name] for name in wanted if name in source.partition}
-        columns = [name for name in wanted if name not in constants]
-        for block in read_ahead(partial(read, source, columns), stats):
-            filled = {name: pa.array([value] * block.num_rows, pa.string()) for name, value in constants.items()}
-            yield replace(block, columns={**block.columns, **filled}) if filled else block
-        if stats.num_read == before:
-            stats.note(f"{source.name} has no rows")
-        elif files is not None:
-            files.add(source.name, digest)
+    with ThreadPoolExecutor(1, "digest") as thread:
+        for source in sources:
+            if not is_alone and is_empty(source):
+                stats.note(f"{source.name} is empty")
+                continue
+            digest = thread.submit(source.digest).result if files is not None else str
+            if files is not None and files.before:
+                files.check(source.name, digest())
+            before = stats.num_read
+            constants = {name: source.partition[name] for name in wanted if name in source.partition}
+            columns = [name for name in wanted if name not in constants]
+            for block in read_ahead(partial(read, source, columns), stats):
+                filled = {name: pa.array([value] * block.num_rows, pa.string()) for name, value in constants.items()}
+                yield replace(block, columns={**block.columns, **filled}) if filled else block
+            if stats.num_read == before:
+                stats.note(f"{source.name} has no rows")
+            elif files is not None:
+                files.add(source.name, digest())
 
 
 def check_found(sources: Sequence[Source], wanted: Sequence[str], keys: set[str]) -> None:

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from semrec.contracts import INTERACTIONS_SCHEMA, buckets_of, part_name
 from semrec.data.delimited import one_array
-from semrec.data.event_files import event_tables, merged, union_of
+from semrec.data.event_files import ENCODED_EVENTS_SCHEMA, encoded, event_tables, merged, union_of
 from semrec.data.rejects import ReadStats
 from semrec.data.spill import BucketSpill
 from semrec.data.staging import Staged, applied_entry, applied_sequence, stored_manifest
@@ -35,11 +35,7 @@ MAX_APPENDED_SHARE = 0.25
 MIN_ROWS_TO_APPEND_TO = 10_000
 _MAX_THREADS: Final = 4
 _MAX_FILES: Final = 10_000  # whose digests the manifest remembers: 350 KB
-_TEXT_CODES: Final = pa.dictionary(pa.int32(), pa.string())
-_SPILLED_SCHEMA: Final = pa.schema(
-    [field.with_type(_TEXT_CODES if pa.types.is_string(field.type) else field.type) for field in INTERACTIONS_SCHEMA]
-)
-_SPILLED_WITH_ID_SCHEMA: Final = _SPILLED_SCHEMA.append(pa.field("event_id", pa.string()))
+_SPILLED_WITH_ID_SCHEMA: Final = ENCODED_EVENTS_SCHEMA.append(pa.field("event_id", pa.string()))
 
 
 @dataclass(frozen=True)
@@ -141,7 +137,7 @@ def stage_interactions(
         stored = {part.part: part for part in manifest.parts}
     with_rows = (table for table in tables if table.num_rows)
     first = next(with_rows, INTERACTIONS_SCHEMA.empty_table())
-    schema = _SPILLED_WITH_ID_SCHEMA if "event_id" in first.schema.names else _SPILLED_SCHEMA
+    schema = _SPILLED_WITH_ID_SCHEMA if "event_id" in first.schema.names else ENCODED_EVENTS_SCHEMA
     spill = BucketSpill(scratch / _KIND, schema, workspace.num_buckets)
     for table in chain([first], with_rows):
         spill.add(table, buckets_of(one_array(table.column("user_id")), workspace.num_buckets))
@@ -152,7 +148,7 @@ def stage_interactions(
         rows, part = spill.read(bucket), stored.get(bucket)
         events = _first_of_each_event_id(rows)
         if part is None:
-            events = union_of(_SPILLED_SCHEMA.empty_table(), events, each_once=each_once, untimed_add_up=True)
+            events = union_of(ENCODED_EVENTS_SCHEMA.empty_table(), events, each_once=each_once, untimed_add_up=True)
             return _write_part(workspace, bucket, events), rows.num_rows - events.num_rows
         if not rows.num_rows:
             return part, 0  # nothing new: its files stand
@@ -202,12 +198,12 @@ def _appended(
     added = union_of(of_users, events, each_once=each_once, untimed_add_up=not each_once, only_new=True)
     if not added.num_rows:
         return added, part
-    rows = merged([*tables, added])
+    rows = merged([*tables, added.cast(INTERACTIONS_SCHEMA)])
     num_appended = part.num_events - part.num_rows + added.num_rows
     is_small = part.num_rows < MIN_ROWS_TO_APPEND_TO
     if is_small or len(part.appended) >= MAX_APPENDED_FILES or num_appended > MAX_APPENDED_SHARE * part.num_rows:
-        return added, _write_part(workspace, part.part, rows)
-    users = added["user_id"].unique()
+        return added, _write_part(workspace, part.part, encoded(rows))
+    users = one_array(added["user_id"]).dictionary
     num_new_users = len(users) - pc.sum(pc.is_in(users, value_set=of_users["user_id"].unique())).as_py()
     newest = max(part.newest_timestamp or 0, pc.max(added["timestamp"]).as_py())
     file = write_table(workspace.storage, f"interactions/{part_name(part.part)}", added)
@@ -221,9 +217,10 @@ def _appended(
 
 
 def _write_part(workspace: Workspace, bucket: int, rows: pa.Table) -> InteractionsPart:
+    """Writes events, ENCODED_EVENTS_SCHEMA, as the only file of a part."""
     file = write_table(workspace.storage, f"interactions/{part_name(bucket)}", rows)
     newest = pc.max(rows.column("timestamp")).as_py()
-    num_users = len(pc.run_end_encode(one_array(rows.column("user_id"))).values)  # rows are by user
+    num_users = len(one_array(rows.column("user_id")).dictionary)
     return InteractionsPart.of(bucket, file, num_users=num_users, newest_timestamp=newest)
 
 

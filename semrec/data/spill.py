@@ -95,7 +95,8 @@ class BucketSpill:
     def _flush(self) -> None:
         table, order, starts = self._by_bucket()
         self._folder.mkdir(parents=True, exist_ok=True)
-        options = pa.ipc.IpcWriteOptions(compression="lz4")
+        # Without threads: the pieces are small, and handing one over takes longer than to compress it.
+        options = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
         for bucket in np.flatnonzero(np.diff(starts)):
             sink = pa.BufferOutputStream()
             with pa.ipc.new_stream(sink, self._schema, options=options) as writer:
@@ -120,10 +121,11 @@ class BucketSpill:
     def _from_disk(self, bucket: int) -> list[pa.Table]:
         if not self.on_disk or not self._path(bucket).exists():
             return []
-        tables = []
+        tables, options = [], pa.ipc.IpcReadOptions(use_threads=False)
         with self._path(bucket).open("rb") as file:
             while length := file.read(_LENGTH_BYTES):
-                tables.append(pa.ipc.open_stream(file.read(int.from_bytes(length, "little"))).read_all())
+                data = file.read(int.from_bytes(length, "little"))
+                tables.append(pa.ipc.open_stream(data, options=options).read_all())
         return tables
 
     def _path(self, bucket: int) -> Path:

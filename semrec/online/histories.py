@@ -44,7 +44,7 @@ class Histories:
             "value": [event.value for event in recent],
             "timestamp": [event.timestamp for event in recent],
         }
-        return union_of(stored, pa.table(columns, schema=INTERACTIONS_SCHEMA))
+        return union_of(stored, pa.table(columns, schema=INTERACTIONS_SCHEMA)).cast(INTERACTIONS_SCHEMA)
 
     def _stored(self, user_id: str) -> pa.Table:
         if not self._files:

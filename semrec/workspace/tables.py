@@ -16,9 +16,20 @@ __all__ = ["TableFile", "parquet_bytes", "read_parts", "read_table", "read_table
 
 
 def parquet_bytes(table: pa.Table) -> bytes:
-    """Encodes a table as a Parquet file. The same table gives the same bytes under one pyarrow version."""
+    """Encodes a table as a Parquet file. The same table gives the same bytes under one pyarrow version.
+
+    Dictionary-encoded text is written by its codes, which spares hashing each value again, and read back as plain text: the
+    file then does not tell the reader Arrow's types. The other columns of such a table must have types that Parquet has, too.
+    """
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd", write_statistics=False, use_dictionary=_repeating(table.schema))
+    pq.write_table(
+        table,
+        sink,
+        compression="zstd",
+        write_statistics=False,
+        use_dictionary=_repeating(table.schema),
+        store_schema=not any(pa.types.is_dictionary(kind) for kind in table.schema.types),
+    )
     return sink.getvalue().to_pybytes()
 
 
@@ -33,13 +44,16 @@ def _repeating(schema: pa.Schema) -> list[str] | bool:
 
 
 def write_table(storage: Storage, stem: str, table: pa.Table, *, digest_in_name: bool = True) -> TableFile:
-    """Writes `table` at `<stem>-<digest>.parquet` (or `<stem>.parquet`), atomically, and returns its record."""
-    logical = content_digest(table)
-    path = f"{stem}-{logical[:12]}.parquet" if digest_in_name else f"{stem}.parquet"
+    """Writes `table` at `<stem>-<digest>.parquet` (or `<stem>.parquet`), atomically, and returns its record.
+
+    The digest is that of the bytes: what another version writes of the same rows never takes the place of a live file.
+    """
     data = parquet_bytes(table)
+    sha256 = sha256_hex(data)
+    path = f"{stem}-{sha256[:12]}.parquet" if digest_in_name else f"{stem}.parquet"
     storage.write_bytes(path, data)
     return TableFile(
-        file=path, num_rows=table.num_rows, num_bytes=len(data), content_digest=logical, sha256=sha256_hex(data)
+        file=path, num_rows=table.num_rows, num_bytes=len(data), content_digest=content_digest(table), sha256=sha256
     )
 
 

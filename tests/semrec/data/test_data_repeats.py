@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from helpers.import_cases import events_in, manifest, write
 from semrec.contracts import INTERACTIONS_SCHEMA, bucket_of
 from semrec.data import ColumnMap, ItemRow, import_interactions, import_items, import_table, interactions
-from semrec.data.event_files import _event_order, read_interactions, union_of
+from semrec.data.delimited import one_array
+from semrec.data.event_files import ENCODED_EVENTS_SCHEMA, _event_order, encoded, read_interactions, union_of
 from semrec.errors import InputError
 from semrec.workspace.folder import Workspace
 from semrec.workspace.manifests import InteractionsManifest
@@ -79,7 +80,9 @@ def test_a_union_counts_as_multisets_do(
         expected |= Counter({event: before[event] + n for event, n in added.items() if event[3] == 0})
     assert Counter(rows) == expected
     assert rows == sorted(rows, key=lambda row: (row[0].encode(), row[3], row[1].encode(), row[2]))
-    assert union.schema == INTERACTIONS_SCHEMA
+    assert union.schema == ENCODED_EVENTS_SCHEMA and union.equals(encoded(union.cast(INTERACTIONS_SCHEMA)))
+    for name in ("user_id", "item_id"):
+        assert set(one_array(union[name]).dictionary.to_pylist()) == set(union[name].to_pylist())
     assert np.asarray(union.column("value")).dtype == np.float32
 
 

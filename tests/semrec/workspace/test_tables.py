@@ -25,10 +25,9 @@ def storage(tmp_path: Path) -> Storage:
 def test_a_table_is_read_as_it_was_written(storage: Storage) -> None:
     file = write_table(storage, "users/part-00000", TABLE)
     data = storage.read_bytes(file.file)
-    digest = content_digest(TABLE)
     assert file.to_json() == {
-        "file": f"users/part-00000-{digest[:12]}.parquet", "num_rows": 2, "num_bytes": len(data),
-        "content_digest": digest, "sha256": sha256_hex(data),
+        "file": f"users/part-00000-{sha256_hex(data)[:12]}.parquet", "num_rows": 2, "num_bytes": len(data),
+        "content_digest": content_digest(TABLE), "sha256": sha256_hex(data),
     }  # fmt: skip
     assert read_table(storage, file).equals(TABLE)
     assert read_table(storage, file, ["value"]).column_names == ["value"]
@@ -37,6 +36,20 @@ def test_a_table_is_read_as_it_was_written(storage: Storage) -> None:
 
 def test_a_plain_name_has_no_digest(storage: Storage) -> None:
     assert write_table(storage, "users/part-00000", TABLE, digest_in_name=False).file == "users/part-00000.parquet"
+
+
+def test_encoded_text_is_read_as_plain_text(storage: Storage) -> None:
+    encoded = TABLE.set_column(0, "user_id", TABLE["user_id"].dictionary_encode())
+    file = write_table(storage, "users/part-00000", encoded)
+    assert read_table(storage, file).equals(TABLE) and file.content_digest == content_digest(TABLE)
+
+
+def test_other_bytes_of_the_same_rows_do_not_replace_a_file(storage: Storage) -> None:
+    plain = write_table(storage, "users/part-00000", TABLE)
+    encoded = TABLE.set_column(0, "user_id", TABLE["user_id"].dictionary_encode())
+    other = write_table(storage, "users/part-00000", encoded)
+    assert (other.content_digest, other.file != plain.file) == (plain.content_digest, True)
+    assert read_table(storage, plain).equals(TABLE)
 
 
 def test_the_same_rows_are_the_same_bytes() -> None:
