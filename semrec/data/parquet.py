@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -88,7 +89,11 @@ def open_parquet(stream: Any, path: str) -> pq.ParquetFile:
 
 
 def _batches(file: pq.ParquetFile, columns: list[str], path: str) -> Iterator[pa.RecordBatch]:
-    batches = file.iter_batches(batch_size=_BATCH_ROWS, columns=columns)
+    # What Arrow has read ahead of a call's row groups it keeps until the next call: all of them would be the whole file.
+    batches = chain.from_iterable(
+        file.iter_batches(batch_size=_BATCH_ROWS, columns=columns, row_groups=[group])
+        for group in range(file.num_row_groups)
+    )
     while True:
         try:
             batch = next(batches, None)

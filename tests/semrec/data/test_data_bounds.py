@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from helpers.import_cases import write
-from semrec.data import known, spill
+from semrec.data import known, parquet, spill
+from semrec.data.ahead import RecordedStats
 from semrec.data.known import KnownItems
 from semrec.data.records import is_cleanly_quoted
 from semrec.data.spill import BucketSpill
@@ -59,9 +64,9 @@ def test_a_spill_returns_each_bucket_in_order_of_arrival(tmp_path: Path, monkeyp
         numbers = np.arange(start, min(start + 700, 20_000))
         tens = pa.array([f"{n // 10}" for n in numbers]).dictionary_encode()
         rows.add(pa.table([numbers, [f"row {n}" for n in numbers], tens], schema=schema), buckets[numbers])
-    assert rows.on_disk
+    assert rows.on_disk and len(list((tmp_path / "spill").iterdir())) <= spill.MAX_FILES
     assert rows.num_rows == 20_000
-    for bucket in range(0, 3_000, 7):
+    for bucket in (*range(0, 3_000, 7), 5, 2_999):  # neighbours share a file; and back again
         table = rows.read(bucket)
         there = np.flatnonzero(buckets == bucket).tolist()
         assert table.column("n").to_pylist() == there
@@ -69,6 +74,38 @@ def test_a_spill_returns_each_bucket_in_order_of_arrival(tmp_path: Path, monkeyp
         tens = table.column("tens").combine_chunks()
         assert tens.to_pylist() == [f"{n // 10}" for n in there]
         assert set(tens.dictionary.to_pylist()) == set(tens.to_pylist())  # and none of other buckets
+
+
+class HeldBytes(bytes):
+    """Bytes that count how many of them are held."""
+
+    num_held = 0
+
+    def __new__(cls, data: bytes) -> HeldBytes:
+        HeldBytes.num_held += len(data)
+        return super().__new__(cls, data)
+
+    def __del__(self) -> None:
+        HeldBytes.num_held -= len(self)
+
+
+class CountedFile(io.BytesIO):
+    """A file whose reads are counted as long as somebody holds them."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        return HeldBytes(super().read(size))
+
+
+def test_of_a_parquet_file_one_row_group_is_held() -> None:
+    letters = np.random.default_rng(0).integers(97, 123, (20_000, 100)).astype(np.uint8)
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table({"text": letters.view("S100").ravel().astype(str)}), sink, row_group_size=1_000)
+    data, held = sink.getvalue().to_pybytes(), []
+    source = SimpleNamespace(name="t", path="t", open=lambda compression: nullcontext(CountedFile(data)))
+    for block in parquet.read_parquet(source, ["text"], ids=[], stats=RecordedStats()):  # type: ignore[arg-type]
+        held.append((block.num_rows, HeldBytes.num_held))
+    assert [num_rows for num_rows, _ in held] == [1_000] * 20
+    assert max(num_bytes for _, num_bytes in held) < len(data) / 4
 
 
 @pytest.mark.parametrize(
