@@ -37,12 +37,13 @@ from cluster.serving.watcher import ReleaseWatcher
 from semrec.changes.events import LiveItems, check_events
 from semrec.changes.overlay import ItemChange, checked_item
 from semrec.errors import InputError
+from semrec.graph.sparql import SparqlLimits
 from semrec.machine import resident_bytes
 from semrec.online.encoders import describe_encoders, describe_models
 from semrec.online.filters import Filters
 from semrec.online.json_size import check_json_size
 from semrec.online.lists_json import compile_lists
-from semrec.online.relations import checked_changes
+from semrec.online.relations import answer_sparql, checked_changes
 from semrec.online.telemetry import AnswerLog
 from semrec.workspace.log import Batch, BatchToken
 
@@ -51,6 +52,7 @@ __all__ = ["Service", "needs_explain"]
 _MAX_BATCH: Final = 256
 _SMALL_BYTES: Final = 16_384  # of a request: what it costs to read it is less than a look at another thread
 _READERS: Final = 2
+_SPARQL_PROCESSES: Final = 2
 _BATCH_PART: Final = 1_024  # queries of a batch that are one piece of work: others get their turn in between
 
 Read = TypeVar("Read")
@@ -87,6 +89,7 @@ class Service:
         self._contents = ContentProcessor(args, live)
         self.benchmark = Benchmark(args.workspace)
         self._readers = ThreadPoolExecutor(_READERS, "readers")
+        self._sparql = ThreadPoolExecutor(_SPARQL_PROCESSES, "sparql")
         check_json_size(b"")  # compiles it, or reads what was compiled, before somebody waits
         compile_lists()
 
@@ -226,6 +229,16 @@ class Service:
         result: Found = await self._searches.do(partial(search, *arguments, **options))
         return result
 
+    async def query_graph(self, text: str, max_rows: int) -> dict[str, Any]:
+        """Answers SPARQL over the relations as they now are, in a process of its own: the fields of `SparqlTable`.
+
+        Raises InputError for a query that is wrong, or takes too much.
+        """
+        snapshot, limits = self.snapshot(), SparqlLimits(rows=max_rows)
+        served, loop = snapshot.served, asyncio.get_running_loop()
+        answer = await loop.run_in_executor(self._sparql, answer_sparql, served, text, limits, snapshot.overlay)
+        return {"release": served.release_id, **vars(answer)}
+
     def describe_release(self) -> dict[str, Any]:
         """What is served: the fields of `ReleaseInfo` in `http/schemas` and in the protocol of gRPC."""
         snapshot = self.snapshot()
@@ -302,7 +315,8 @@ class Service:
         """Ends the threads and a benchmark that runs, and writes what the log of answers holds."""
         for batcher in (self._quick, self._slow, self._searches, self._contents):
             batcher.close()
-        self._readers.shutdown(wait=False, cancel_futures=True)
+        for threads in (self._readers, self._sparql):
+            threads.shutdown(wait=False, cancel_futures=True)
         self.benchmark.close()
         self.recorder.close()
 

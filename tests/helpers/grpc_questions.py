@@ -122,6 +122,8 @@ def json_of(message: Message) -> Any:
     """A message in the words of the JSON, without what is not set."""
     if isinstance(message, pb.Values):
         return list(message.values)
+    if isinstance(message, pb.SparqlRow):
+        return [cell.value if cell.HasField("value") else None for cell in message.values]
     if isinstance(message, pb.Answer) and message.HasField("error"):
         return {"error": json_of(message.error)}
     found: dict[str, Any] = {}

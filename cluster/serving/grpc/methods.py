@@ -19,7 +19,7 @@ from cluster.serving.access.security import Caller, Headers
 from cluster.serving.execute import Answer
 from cluster.serving.grpc import queries
 from cluster.serving.grpc import recommender_pb2 as pb
-from cluster.serving.grpc.serializer import BATCH_MESSAGES, MESSAGES, attribute_values
+from cluster.serving.grpc.serializer import BATCH_MESSAGES, MESSAGES, attribute_values, sparql_table
 from cluster.serving.http.problems import log_problem, problem_of
 from cluster.serving.queries import Query
 from cluster.serving.service import Service
@@ -110,6 +110,16 @@ class RecommenderMethods:
             return await self.service.answer_batch(batch, BATCH_MESSAGES)
 
         return await _respond(self.service, "answer_batch", "read", request, grpc_context, answer)
+
+    async def QueryGraph(self, request: bytes, grpc_context: Context) -> Serialised:
+        """SPARQL over the relations."""
+
+        async def answer(caller: Caller) -> Sent:
+            asked = await self.service.read(len(request), lambda: queries.graph_query(request))
+            table = await self.service.query_graph(asked.query, asked.max_rows)
+            return sparql_table(table).SerializeToString(), ()
+
+        return await _respond(self.service, "query_graph", "admin", request, grpc_context, answer)
 
     async def Models(self, request: bytes, grpc_context: Context) -> Serialised:
         """What is served."""

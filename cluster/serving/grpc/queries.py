@@ -16,11 +16,12 @@ from cluster.serving.errors import InvalidRequestError, MalformedRequestError
 from cluster.serving.grpc import recommender_pb2 as pb
 from cluster.serving.queries import AnonymousQuery, QueryBatch, SearchQuery, SimilarQuery, UserQuery
 from cluster.serving.requests.checks import check_id, invalid_request
+from cluster.serving.requests.graph import SparqlBody
 from cluster.serving.requests.lists import BatchBody, RecommendBody, SearchBody
 from cluster.serving.requests.parameters import SimilarParameters, UserParameters
 from cluster.serving.settings import MAX_LIST
 
-__all__ = ["anonymous_query", "query_batch", "search_query", "similar_query", "user_query"]
+__all__ = ["anonymous_query", "graph_query", "query_batch", "search_query", "similar_query", "user_query"]
 
 Query = TypeVar("Query")
 Listed = TypeVar("Listed", bound=Sized)
@@ -58,6 +59,11 @@ def anonymous_query(raw: bytes) -> AnonymousQuery:
 def search_query(raw: bytes) -> SearchQuery:
     """The query of a SearchRequest."""
     return _parsed(pb.SearchRequest, raw, lambda members: SearchBody.model_validate(members).query())
+
+
+def graph_query(raw: bytes) -> SparqlBody:
+    """What a QueryGraphRequest asks."""
+    return _parsed(pb.QueryGraphRequest, raw, SparqlBody.model_validate)
 
 
 def query_batch(raw: bytes) -> QueryBatch:

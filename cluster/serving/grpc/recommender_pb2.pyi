@@ -327,6 +327,38 @@ class BatchAnswers(_message.Message):
     answers: _containers.RepeatedCompositeFieldContainer[Answer]
     def __init__(self, answers: _Optional[_Iterable[_Union[Answer, _Mapping]]] = ...) -> None: ...
 
+class QueryGraphRequest(_message.Message):
+    __slots__ = ("query", "max_rows")
+    QUERY_FIELD_NUMBER: _ClassVar[int]
+    MAX_ROWS_FIELD_NUMBER: _ClassVar[int]
+    query: str
+    max_rows: int
+    def __init__(self, query: _Optional[str] = ..., max_rows: _Optional[int] = ...) -> None: ...
+
+class SparqlTable(_message.Message):
+    __slots__ = ("release", "columns", "rows", "truncated")
+    RELEASE_FIELD_NUMBER: _ClassVar[int]
+    COLUMNS_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    TRUNCATED_FIELD_NUMBER: _ClassVar[int]
+    release: str
+    columns: _containers.RepeatedScalarFieldContainer[str]
+    rows: _containers.RepeatedCompositeFieldContainer[SparqlRow]
+    truncated: bool
+    def __init__(self, release: _Optional[str] = ..., columns: _Optional[_Iterable[str]] = ..., rows: _Optional[_Iterable[_Union[SparqlRow, _Mapping]]] = ..., truncated: bool = ...) -> None: ...
+
+class SparqlRow(_message.Message):
+    __slots__ = ("values",)
+    VALUES_FIELD_NUMBER: _ClassVar[int]
+    values: _containers.RepeatedCompositeFieldContainer[SparqlValue]
+    def __init__(self, values: _Optional[_Iterable[_Union[SparqlValue, _Mapping]]] = ...) -> None: ...
+
+class SparqlValue(_message.Message):
+    __slots__ = ("value",)
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    value: str
+    def __init__(self, value: _Optional[str] = ...) -> None: ...
+
 class ModelsRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...

@@ -42,6 +42,11 @@ class RecommenderStub(object):
                 request_serializer=cluster_dot_serving_dot_grpc_dot_recommender__pb2.BatchRequest.SerializeToString,
                 response_deserializer=cluster_dot_serving_dot_grpc_dot_recommender__pb2.BatchAnswers.FromString,
                 )
+        self.QueryGraph = channel.unary_unary(
+                '/semrec.v1.Recommender/QueryGraph',
+                request_serializer=cluster_dot_serving_dot_grpc_dot_recommender__pb2.QueryGraphRequest.SerializeToString,
+                response_deserializer=cluster_dot_serving_dot_grpc_dot_recommender__pb2.SparqlTable.FromString,
+                )
         self.Models = channel.unary_unary(
                 '/semrec.v1.Recommender/Models',
                 request_serializer=cluster_dot_serving_dot_grpc_dot_recommender__pb2.ModelsRequest.SerializeToString,
@@ -95,6 +100,13 @@ class RecommenderServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def QueryGraph(self, request, context):
+        """SPARQL over the relations. Needs a key with the scope `admin`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Models(self, request, context):
         """What is served, and what can be filtered by.
         """
@@ -136,6 +148,11 @@ def add_RecommenderServicer_to_server(servicer, server):
                     servicer.AnswerBatch,
                     request_deserializer=cluster_dot_serving_dot_grpc_dot_recommender__pb2.BatchRequest.FromString,
                     response_serializer=cluster_dot_serving_dot_grpc_dot_recommender__pb2.BatchAnswers.SerializeToString,
+            ),
+            'QueryGraph': grpc.unary_unary_rpc_method_handler(
+                    servicer.QueryGraph,
+                    request_deserializer=cluster_dot_serving_dot_grpc_dot_recommender__pb2.QueryGraphRequest.FromString,
+                    response_serializer=cluster_dot_serving_dot_grpc_dot_recommender__pb2.SparqlTable.SerializeToString,
             ),
             'Models': grpc.unary_unary_rpc_method_handler(
                     servicer.Models,
@@ -242,6 +259,23 @@ class Recommender(object):
         return grpc.experimental.unary_unary(request, target, '/semrec.v1.Recommender/AnswerBatch',
             cluster_dot_serving_dot_grpc_dot_recommender__pb2.BatchRequest.SerializeToString,
             cluster_dot_serving_dot_grpc_dot_recommender__pb2.BatchAnswers.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def QueryGraph(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/semrec.v1.Recommender/QueryGraph',
+            cluster_dot_serving_dot_grpc_dot_recommender__pb2.QueryGraphRequest.SerializeToString,
+            cluster_dot_serving_dot_grpc_dot_recommender__pb2.SparqlTable.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 

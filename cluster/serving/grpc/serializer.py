@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Final
+from typing import Any, Final
 
 import orjson
 
@@ -14,7 +14,7 @@ from cluster.serving.http.problems import problem_of
 from semrec.online.answers import item_ids_of
 from semrec.online.explain import Explanation
 
-__all__ = ["BATCH_MESSAGES", "MESSAGES", "attribute_values"]
+__all__ = ["BATCH_MESSAGES", "MESSAGES", "attribute_values", "sparql_table"]
 
 
 class _MessageSerializer:
@@ -42,6 +42,12 @@ BATCH_MESSAGES: Final[BatchSerializer] = _BatchSerializer()
 def attribute_values(attributes: Mapping[str, Sequence[str]]) -> dict[str, pb.Values]:
     """Attributes as a map of messages."""
     return {name: pb.Values(values=values) for name, values in attributes.items()}
+
+
+def sparql_table(table: Mapping[str, Any]) -> pb.SparqlTable:
+    """What `Service.query_graph` answers."""
+    rows = [pb.SparqlRow(values=[pb.SparqlValue(value=value) for value in row]) for row in table["rows"]]
+    return pb.SparqlTable(**{**table, "rows": rows})
 
 
 def _message(answer: Answer) -> pb.Answer:

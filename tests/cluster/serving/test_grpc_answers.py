@@ -18,9 +18,9 @@ from typer.testing import CliRunner
 from cluster.serving.access.keys import append_key, make_key
 from cluster.serving.access.security import check_binding
 from cluster.serving.grpc import recommender_pb2 as pb
-from cluster.serving.grpc.methods import RecommenderMethods
 from cluster.serving.settings import ServeArgs
-from helpers.grpc_questions import QUESTIONS, answer_type, json_of, rounded
+from helpers.grpc_methods import Called
+from helpers.grpc_questions import QUESTIONS, json_of, rounded
 from helpers.replica_without_ray import LocalReplica, WordEncoder
 from helpers.serving_world import make_world
 from jobs.cli import app
@@ -30,42 +30,6 @@ from semrec.online.process import ContentEncoders
 from semrec.online.telemetry import hashed_user, user_key
 
 USER = pb.RecommendUserRequest(user_id="user-1", k=3)
-LOOPBACK = "ipv4:127.0.0.1:50000"
-
-
-class Called:
-    """What Serve gives a method beside the message, and what came of the call."""
-
-    def __init__(
-        self, replica: LocalReplica, rpc: str, message: Message | bytes, key: str = "", peer: str = LOOPBACK
-    ) -> None:
-        self.code, self.details = StatusCode.OK, ""
-        self.trailing = [("request_id", "called-by-a-test")]
-        self._metadata, self._peer = [("authorization", f"Bearer {key}")] if key else [], peer
-        methods = RecommenderMethods()
-        methods.service = replica.service
-        raw = message if isinstance(message, bytes) else message.SerializeToString()
-        assert replica.client.portal is not None
-        body = replica.client.portal.call(getattr(methods, rpc), raw, self).SerializeToString()
-        self.answer = answer_type(rpc).FromString(body)
-
-    def invocation_metadata(self) -> list[tuple[str, str | bytes]]:
-        return [*self._metadata, ("trace-bin", b"\xff\x00")]
-
-    def trailing_metadata(self) -> list[tuple[str, str]]:
-        return self.trailing
-
-    def peer(self) -> str:
-        return self._peer
-
-    def set_code(self, code: StatusCode) -> None:
-        self.code = code
-
-    def set_details(self, details: str) -> None:
-        self.details = details
-
-    def set_trailing_metadata(self, trailing_metadata: list[tuple[str, str]]) -> None:
-        self.trailing = self.trailing + trailing_metadata
 
 
 @pytest.fixture(scope="module")
@@ -111,9 +75,8 @@ def test_the_questions_differ(replica: LocalReplica) -> None:
     assert {answer.overlay for answer in single} == {0, 2}  # events are numbered by themselves
     (batch,) = (answer for answer in answers if isinstance(answer, pb.BatchAnswers))
     assert (len(batch.answers), batch.answers[601].error.status) == (604, 404)
-    assert {rpc.name for rpc in pb.DESCRIPTOR.services_by_name["Recommender"].methods} == {
-        rank_query.rpc for rank_query in QUESTIONS.values()
-    }
+    asked = {rank_query.rpc for rank_query in QUESTIONS.values()} | {"QueryGraph"}  # in test_serving_relations
+    assert {rpc.name for rpc in pb.DESCRIPTOR.services_by_name["Recommender"].methods} == asked
 
 
 @pytest.mark.parametrize(
@@ -152,6 +115,9 @@ def test_the_questions_differ(replica: LocalReplica) -> None:
             StatusCode.INVALID_ARGUMENT,
             "611 queries",
         ),
+        ("QueryGraph", pb.QueryGraphRequest(), StatusCode.INVALID_ARGUMENT, "query"),
+        ("QueryGraph", pb.QueryGraphRequest(query="ASK {}", max_rows=10_001), StatusCode.INVALID_ARGUMENT, "max_rows"),
+        ("QueryGraph", pb.QueryGraphRequest(query="ASK {}"), StatusCode.NOT_FOUND, "has no relations"),
         ("Search", pb.SearchRequest(text="a" * 50_000), StatusCode.RESOURCE_EXHAUSTED, "a larger body"),
     ],
 )  # fmt: skip
@@ -235,6 +201,8 @@ def test_keys_scopes_and_rates_are_those_of_http(tmp_path: Path) -> None:
             refused = Called(guarded, "RecommendUser", USER, key)
             assert refused.code == StatusCode.UNAUTHENTICATED
         assert Called(guarded, "RecommendUser", USER, keys["writer"]).code == StatusCode.PERMISSION_DENIED
+        ask = pb.QueryGraphRequest(query="ASK {}")
+        assert Called(guarded, "QueryGraph", ask, keys["explainer"]).code == StatusCode.PERMISSION_DENIED
         assert Called(guarded, "RecommendUser", USER, keys["slow"]).code == StatusCode.OK
         late = Called(guarded, "RecommendUser", USER, keys["slow"])
         assert late.code == StatusCode.RESOURCE_EXHAUSTED

@@ -14,7 +14,7 @@ from cluster.serving.grpc import recommender_pb2 as pb
 from cluster.serving.grpc.methods import RecommenderMethods
 from cluster.serving.grpc.servicer import check_servicers
 from cluster.serving.http import schemas
-from cluster.serving.requests import lists, parameters
+from cluster.serving.requests import graph, lists, parameters
 from semrec.errors import InputError
 
 ROOT = Path(__file__).parents[3]
@@ -55,6 +55,8 @@ def test_the_header_names_the_generator() -> None:
         (pb.Answer, schemas.Answer),
         (pb.Item, schemas.AnswerItem),
         (pb.BatchAnswers, schemas.BatchAnswers),
+        (pb.QueryGraphRequest, graph.SparqlBody),
+        (pb.SparqlTable, schemas.SparqlTable),
         (pb.ReleaseInfo, schemas.ReleaseInfo),
         (pb.EncoderInfo, schemas.EncoderInfo),
         (pb.ModelInfo, schemas.ModelInfo),

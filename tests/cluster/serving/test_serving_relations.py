@@ -12,11 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from grpc import StatusCode
 
 from cluster.serving.grpc import recommender_pb2 as pb
 from cluster.serving.grpc.serializer import MESSAGES
 from cluster.serving.http.routes import graph
 from cluster.serving.queries import ListOptions, UserQuery
+from helpers.grpc_methods import Called
+from helpers.grpc_questions import json_of
 from helpers.replica_without_ray import LocalReplica
 from helpers.serving_world import import_relations, make_world, publish_world
 from semrec.changes.overlay import OverlayView
@@ -102,6 +105,10 @@ def test_sparql_is_answered_from_the_release(replica: LocalReplica) -> None:
 
     answer = ask("SELECT ?item { ?item <directed_by> <kaye> } ORDER BY ?item", max_rows=1).json()
     assert answer == {"release": replica.served.release_id, "columns": ["item"], "rows": [["n01"]], "truncated": True}
+    query = "SELECT ?item ?nothing { ?item <directed_by> <kaye> } ORDER BY ?item"
+    called = Called(replica, "QueryGraph", pb.QueryGraphRequest(query=query, max_rows=2))
+    assert json_of(called.answer) == ask(query, max_rows=2).json() and called.code == StatusCode.OK
+    assert [len(row.values) for row in called.answer.rows] == [2, 2]
     refused = ask("SELECT ?item { ?item <directed_by> }")
     assert (refused.status_code, "SPARQL" in refused.json()["detail"]) == (422, True)
     assert ask("ASK {}", max_rows=10_001).status_code == 422

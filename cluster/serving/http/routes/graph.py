@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
@@ -14,8 +13,7 @@ from cluster.serving.http.idempotency import ChangeToken
 from cluster.serving.http.route import AdminRoute, ApiRoute, ItemId, TheService, WriteRoute
 from cluster.serving.requests.changes import RelationsBody
 from cluster.serving.requests.graph import PathParameters, RelatedParameters, SparqlBody
-from semrec.graph.sparql import SparqlLimits
-from semrec.online.relations import answer_sparql, paths_between, related_items
+from semrec.online.relations import paths_between, related_items
 
 __all__ = ["admin_router", "router", "write_router"]
 
@@ -23,7 +21,6 @@ router = APIRouter(route_class=ApiRoute, tags=["relations"])
 write_router = APIRouter(route_class=WriteRoute, tags=["relations"])
 # A query may keep a core busy to its deadline, and sees deleted items: both are for whoever runs the service.
 admin_router = APIRouter(route_class=AdminRoute, tags=["relations"])
-_QUERY_THREADS: Final = ThreadPoolExecutor(2, "semrec-sparql")  # so many processes of queries at once
 
 
 @router.get("/v1/items/{item_id}/related", response_model=schemas.RelatedAnswer, responses=problems(404))
@@ -68,10 +65,7 @@ async def query_graph(body: SparqlBody, service: TheService) -> dict[str, Any]:
     A query has 5 seconds, 1 GiB of memory and 1 MiB of answer, and runs in a process of its own. Items are as they were
     released.
     """
-    snapshot, limits = service.snapshot(), SparqlLimits(rows=body.max_rows)
-    served, loop = snapshot.served, asyncio.get_running_loop()
-    answer = await loop.run_in_executor(_QUERY_THREADS, answer_sparql, served, body.query, limits, snapshot.overlay)
-    return {"release": served.release_id, **vars(answer)}
+    return await service.query_graph(body.query, body.max_rows)
 
 
 @write_router.post("/v1/relations", response_model=schemas.RelationsChanged, responses=problems(404, 507))
