@@ -20,8 +20,7 @@ from semrec.online.users import rank_query_of
 from semrec.runs.status import live_or_newest
 from semrec.workspace.folder import Workspace
 
-__all__ = ["OpenRelease", "OpenWorkspace", "RecommendedItem", "open_workspace"]
-
+__all__ = ["AskedValues", "OpenRelease", "OpenWorkspace", "RecommendedItem", "open_workspace"]
 
 #: Attribute -> values, of which an item must have one, or {"all": values}.
 AskedValues = Mapping[str, Sequence[str] | Mapping[Literal["all"], Sequence[str]]]
