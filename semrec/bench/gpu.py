@@ -17,7 +17,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import partial
-from itertools import product
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
@@ -29,15 +28,23 @@ from semrec.bench.gpu_host import bench_gpu_host
 from semrec.bench.workloads import DATA, VARIANTS, ScoringProblem, Variant, generated_problem
 from semrec.errors import SemrecError
 from semrec.machine import machine
-from semrec.scoring.cuda.block import Pairs, PassMode
+from semrec.scoring.cuda.block import BlockTargets, Pairs, PassMode
 from semrec.scoring.cuda.engine import CudaEngine
 from semrec.scoring.cuda.items import DeviceShard
-from semrec.scoring.cuda.launches import DEPTH, GROUP
+from semrec.scoring.cuda.launches import Launches
+from semrec.scoring.cuda.product_choice import device_seconds, fault_of
+from semrec.scoring.cuda.products import (
+    Product,
+    Products,
+    ResidentProduct,
+    TiledProduct,
+    resident_products,
+    shared_bytes_of,
+)
 from semrec.scoring.cuda.roofline import KernelProblem, formats_of, gpu_of, predict_passes
-from semrec.scoring.formats import get_format
 from semrec.scoring.formats.check import usable_formats
 from semrec.scoring.reference import ReferenceEngine
-from semrec.scoring.types import ItemShard, Targets, TopK
+from semrec.scoring.types import ItemShard, Queries, Targets, TopK
 
 __all__ = ["main", "measure"]
 
@@ -49,6 +56,7 @@ ALL_USERS: Final = 10_000_000
 _CHECKED: Final = (20_000, 48)
 _SINGLE_CHECKED: Final = 12  # the first is launched, the second recorded, the others replayed
 _ROUNDS: Final = 5
+_LAUNCHES: Final = 20  # of a round
 _CALLS: Final = 300
 _KERNEL_QUERIES: Final = 8192
 _PEER_BLOCK: Final = 2048
@@ -88,6 +96,17 @@ def _checks() -> Iterator[Row]:
                     found = engine.top_k(queries, k)
                     equal = _same(found, lists)
                     yield {"what": "lists equal the reference", **at, "k": k, "equal": equal, **_effort(found)}
+                for product in _resident_products(engine.launches.items):
+                    if not fault_of(engine.launches.items, product):
+                        found = CudaEngine(shard, coarse=coarse, products=Products.always(product)).top_k(queries, K)
+                        equal = _same(found, expected[K])
+                        yield {
+                            "what": "lists equal the reference",
+                            **at,
+                            "product": product.name,
+                            "k": K,
+                            "equal": equal,
+                        }
                 equal = np.array_equal(engine.count_before(queries, targets), counts)
                 yield {"what": "counts equal the reference", **at, "targets": len(targets.rows), "equal": bool(equal)}
             engine, singles = CudaEngine(shard), [queries.between(q, q + 1) for q in range(_SINGLE_CHECKED)]
@@ -109,7 +128,7 @@ def _checks() -> Iterator[Row]:
 
 
 def _kernel_rates() -> Iterator[Row]:
-    """The coarse kernel by itself against a plain bfloat16 product of the same size, which writes its scores."""
+    """The coarse kernels, and which of them the engine takes, against a plain bfloat16 product, which writes its scores."""
     num_items = MOVIELENS[0]
     rng = np.random.default_rng(0)
     vectors = rng.standard_normal((num_items, DIMENSION), dtype=np.float32)
@@ -119,14 +138,29 @@ def _kernel_rates() -> Iterator[Row]:
     right = torch.from_numpy(vectors).cuda().bfloat16()
     out = torch.empty(_KERNEL_QUERIES, num_items, device="cuda", dtype=torch.bfloat16)
     size = {"queries": _KERNEL_QUERIES, "items": num_items, "dimension": DIMENSION}
-    taken_s = _device_seconds(lambda: torch.mm(left, right.T, out=out))
+    taken_s = device_seconds(lambda: torch.mm(left, right.T, out=out), _ROUNDS, _LAUNCHES)
     yield {"what": "torch.mm", "coarse": "bfloat16", **size, "tflop_per_s": operations / taken_s / 1e12}
-    for coarse, tile, mode in product(("bfloat16", "int8"), _TILES, PassMode):
-        launch = _pass(DeviceShard(shard, get_format(coarse), torch.device("cuda"), DIMENSION), mode, *tile)
-        row = {"what": "coarse kernel", "coarse": coarse, "mode": mode.name, "tile": f"{tile[0]} x {tile[1]}", **size}
-        taken_s = _device_seconds(launch)
-        problem = KernelProblem(num_items, _KERNEL_QUERIES, DIMENSION, K, coarse)
-        yield {**row, "tflop_per_s": operations / taken_s / 1e12, **_beside_prediction("product", taken_s, problem)}
+    for coarse in ("bfloat16", "int8"):
+        engine = CudaEngine(shard, coarse=coarse)
+        products: list[Product] = [*map(TiledProduct, _TILES), *_resident_products(engine.launches.items)]
+        for product in products:
+            fault = fault_of(engine.launches.items, product)
+            if fault:
+                yield {"what": "coarse kernel", "coarse": coarse, "product": product.name, "fault": fault}
+                continue
+            for mode, launch in _passes(engine.launches, product).items():
+                taken_s = device_seconds(launch, _ROUNDS, _LAUNCHES)
+                problem = KernelProblem(num_items, _KERNEL_QUERIES, DIMENSION, K, coarse)
+                beside = _beside_prediction("product", taken_s, problem)
+                row = {"what": "coarse kernel", "coarse": coarse, "product": product.name, "mode": mode, **size}
+                yield {**row, "tflop_per_s": operations / taken_s / 1e12, **beside}
+        taken = engine.launches.products
+        names = {"one_tile": taken.of_one_tile.name, "more": taken.of_more.name, "counts": taken.of_counts.name}
+        yield {"what": "products that the engine takes", "coarse": coarse, "items": num_items, **names}
+
+
+def _resident_products(items: DeviceShard) -> list[ResidentProduct]:
+    return resident_products(items.form, items.padded, shared_bytes_of(items.device))
 
 
 def _finish_rates() -> Iterator[Row]:
@@ -151,7 +185,7 @@ def _finish_rates() -> Iterator[Row]:
         ("finish", partial(engine.launches.score, pairs, vectors, num)),
         ("rank", partial(engine.launches.rank, pairs, keys, K)),
     ):
-        yield {"what": what, **row, **_beside_prediction(what, _device_seconds(launch), problem)}
+        yield {"what": what, **row, **_beside_prediction(what, device_seconds(launch, _ROUNDS, _LAUNCHES), problem)}
 
 
 def _beside_prediction(what: str, taken_s: float, problem: KernelProblem) -> Row:
@@ -168,31 +202,21 @@ def _beside_prediction(what: str, taken_s: float, problem: KernelProblem) -> Row
     return {"ms": taken_s * 1e3, **reached}
 
 
-def _pass(items: DeviceShard, mode: PassMode, tile_queries: int, tile_items: int) -> Callable[[], None]:
-    """One launch of the coarse kernel over all items; COLLECT gives the maxima, too, as the engine asks for."""
-    from semrec.scoring.cuda import coarse_kernels as kernels
-
-    sample, num, form = items.sampled(1), _KERNEL_QUERIES, items.form
-    coarse = torch.randn(num, DIMENSION, device="cuda").bfloat16()
-    if form.integer:
-        coarse = torch.randint(-127, 128, (num, DIMENSION), device="cuda", dtype=torch.int8)
-    ones, zeros = torch.ones(num, device="cuda"), torch.zeros(num, device="cuda")
-    thresholds = torch.full((num,), 4300.0 if form.integer else 60.0, device="cuda")  # one in 800 reaches it
-    words = torch.full((num, sample.num_words), -1, dtype=torch.int32, device="cuda")
-    reach, maxima = torch.empty_like(words), torch.empty(words.shape, device="cuda")
-    counts = torch.zeros(num, dtype=torch.int32, device="cuda")
-    tiles = num // tile_queries
-
-    def launch() -> None:
-        kernels.coarse_pass[(tiles * (sample.num_words * 32 // tile_items),)](
-            coarse, items.coarse_ID, items.low_ID, ones, items.scale_I, zeros, zeros, zeros, sample.norm_W,
-            sample.residual_W, words, sample.num_words, thresholds, maxima, reach, counts, sample.num_rows,
-            sample.num_words, tiles, 1, 1, D=items.padded, BQ=tile_queries, BI=tile_items, BD=DEPTH, G=GROUP,
-            JOIN_HALVES=form.join_halves, INTEGER=form.integer, SCALED=form.scaled, MODE=int(mode),
-            WITH_MAXIMA=mode != PassMode.COUNT, WIDEN=False, num_warps=8, num_stages=3,
-        )  # fmt: skip
-
-    return launch
+def _passes(of_engine: Launches, product: Product) -> dict[str, Callable[[], object]]:
+    """A launch over all items in each mode; COLLECT gives the maxima, too, as the engine asks for."""
+    launches = of_engine.multiplying(product)
+    vectors = np.random.default_rng(1).standard_normal((_KERNEL_QUERIES, DIMENSION), dtype=np.float32)
+    block = launches.prepare(launches.send(Queries.unfiltered(vectors)))
+    block.threshold_Q.fill_(60.0)  # one pair in 800 reaches it
+    whole = launches.items.sampled(1)
+    visible = torch.full((block.padded, whole.num_words), -1, dtype=torch.int32, device="cuda")
+    keys = torch.zeros((1, block.padded), dtype=torch.int64, device="cuda")
+    targets = BlockTargets(block.threshold_Q[None], keys, torch.zeros_like(keys, dtype=torch.int32))
+    return {
+        PassMode.MAXIMA.name: partial(launches.find_maxima, block, whole, visible),
+        PassMode.COLLECT.name: partial(launches.find_candidates, block, visible, with_maxima=True),
+        PassMode.COUNT.name: partial(launches.count_certain, block, visible, targets),
+    }
 
 
 def _whole_runs(problem: ScoringProblem, all_users: int | None) -> Iterator[Row]:
@@ -273,21 +297,6 @@ def _host_seconds(run: Callable[[], object]) -> float:
         run()
         torch.cuda.synchronize()
         taken_s.append(time.perf_counter() - started_s)
-    return median(taken_s)
-
-
-def _device_seconds(launch: Callable[[], object]) -> float:
-    """Seconds of one launch, by events around some of them, so that the launches themselves do not count."""
-    launch()
-    taken_s = []
-    for _ in range(_ROUNDS):
-        first, last = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-        first.record()
-        for _ in range(20):
-            launch()
-        last.record()
-        last.synchronize()
-        taken_s.append(first.elapsed_time(last) / 1e3 / 20)
     return median(taken_s)
 
 

@@ -18,7 +18,8 @@ import torch
 
 from semrec.bench.workloads import VARIANTS, ScoringProblem
 from semrec.scoring.cuda.engine import CudaEngine
-from semrec.scoring.cuda.launches import BLOCK_QUERIES, Kernels, power_of_two
+from semrec.scoring.cuda.launches import BLOCK_QUERIES, power_of_two
+from semrec.scoring.cuda.products import Kernels, Products
 from semrec.scoring.cuda.transfers import Transfers
 from semrec.scoring.formats import DEFAULT_FORMAT, CoarseFormat
 from semrec.scoring.types import ItemShard, Queries
@@ -94,13 +95,17 @@ class _NoTransfers(Transfers):
 
 
 def engine_without_device(
-    shard: ItemShard, num_results: int, note: Note, coarse: str | CoarseFormat = DEFAULT_FORMAT
+    shard: ItemShard,
+    num_results: int,
+    note: Note,
+    coarse: str | CoarseFormat = DEFAULT_FORMAT,
+    products: Products | None = None,
 ) -> CudaEngine:
     """The CUDA engine with the sizes that it has on a GPU. Each list gets `num_results` results of arbitrary values."""
-    kernels = NotedKernels(note)
-    return CudaEngine(
-        shard, coarse=coarse, device="meta", kernels=Kernels(kernels, kernels), transfers=_NoTransfers(num_results)
-    )
+    noted = NotedKernels(note)
+    kernels = Kernels(noted, noted, noted)
+    transfers = _NoTransfers(num_results)
+    return CudaEngine(shard, coarse=coarse, device="meta", kernels=kernels, transfers=transfers, products=products)
 
 
 def bench_gpu_host(problem: ScoringProblem, k: int, *, rounds: int = 5) -> list[HostWorkRow]:

@@ -39,13 +39,15 @@ class SentQueries:
 class Block:
     """Queries on the device; beyond `num_queries` everything but the vectors is padded to whole tiles with zeros.
 
-    `threshold_Q` is raised by passes over the items. `is_finite_Q` int32: 0 for a vector that holds NaN or infinity.
+    `inverse_Q` is 1 / `scale_Q`. `threshold_Q` is raised by passes over the items. `is_finite_Q` int32: 0 for a vector that
+    holds NaN or infinity.
     """
 
     num_queries: int
     vectors_QD: torch.Tensor
     coarse_QD: torch.Tensor
     scale_Q: torch.Tensor
+    inverse_Q: torch.Tensor
     a_Q: torch.Tensor
     b_Q: torch.Tensor
     c_Q: torch.Tensor

@@ -9,7 +9,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from semrec.scoring.cuda.coarse_kernels import count_bits, lowest_bit, min_coarse, word_errors
+from semrec.scoring.cuda.comparisons import count_bits, lowest_bit, min_coarse, word_errors
 
 __all__ = ["collect_candidates", "raise_thresholds", "rank_candidates", "score_pairs"]
 
@@ -60,10 +60,10 @@ def raise_thresholds(  # type: ignore[no-untyped-def]
 
 @triton.jit
 def collect_candidates(  # type: ignore[no-untyped-def]
-    candidates_QW, maxima_QG, norm_W, residual_W, a_Q, b_Q, c_Q, threshold_Q, count_Q, start_Q, row_N, query_N, totals,
-    num_words, max_candidates, capacity, PER_WORD: tl.constexpr, FILTER: tl.constexpr, BLOCK: tl.constexpr
+    candidates_QW, maxima_QW, norm_W, residual_W, a_Q, b_Q, c_Q, threshold_Q, count_Q, start_Q, row_N, query_N, totals,
+    num_words, max_candidates, capacity, FILTER: tl.constexpr, BLOCK: tl.constexpr
 ):  # fmt: skip
-    """Lists the rows whose bits are set, ascending, of one query per program; with FILTER only those of groups whose best may
+    """Lists the rows whose bits are set, ascending, of one query per program; with FILTER only those of words whose best may
     reach `threshold_Q`, and the bits of the others are cleared.
 
     Fills `count_Q`, and `start_Q` with where in `row_N` and `query_N` they begin: -1 when they are more than
@@ -82,12 +82,8 @@ def collect_candidates(  # type: ignore[no-untyped-def]
             residual = tl.load(residual_W + w, mask=inside, other=0.0)
             error = word_errors(tl.load(a_Q + q), tl.load(b_Q + q), tl.load(c_Q + q), norm, residual)
             lowest = min_coarse(tl.load(threshold_Q + q), error)
-            passing = tl.zeros((BLOCK,), tl.int32)
-            for n in tl.static_range(PER_WORD):
-                best = tl.load(maxima_QG + (q * num_words + w) * PER_WORD + n, mask=inside, other=float("-inf"))
-                bits = -1 if PER_WORD == 1 else ((1 << (32 // PER_WORD)) - 1) << (n * (32 // PER_WORD))
-                passing |= tl.where(best < lowest, 0, bits)
-            words &= passing
+            best = tl.load(maxima_QW + q * num_words + w, mask=inside, other=float("-inf"))
+            words = tl.where(best < lowest, 0, words)
             tl.store(candidates_QW + q * num_words + w, words, mask=inside)
         count += tl.sum(count_bits(words), axis=0)
         start += BLOCK

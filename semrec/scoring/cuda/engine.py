@@ -21,14 +21,14 @@ from semrec.scoring.cuda.items import DeviceShard, gpu_form, padded_dimension, s
 from semrec.scoring.cuda.keys import from_keys, to_keys
 from semrec.scoring.cuda.launches import (
     BLOCK_QUERIES,
-    DEPTH,
     SEEN_CHUNK,
-    Kernels,
     Launches,
     load_kernels,
     power_of_two,
     sample_stride,
 )
+from semrec.scoring.cuda.product_choice import fastest_products
+from semrec.scoring.cuda.products import DEPTH, Kernels, Products, tiled_product
 from semrec.scoring.cuda.results import DenseLists
 from semrec.scoring.cuda.transfers import Transfers
 from semrec.scoring.formats import DEFAULT_FORMAT, CoarseFormat, get_format
@@ -49,6 +49,9 @@ _GRAPHED_QUERIES: Final = 128  # for more, kernels take longer than their launch
 _GRAPHS_SHARE: Final = 16  # what recorded launches keep is at most a 16th of the memory for queries
 _LEAST_SEEN_ROOM: Final = 256
 _MAX_CANDIDATES: Final = 8192  # ranking takes their square
+_WORDS_TOGETHER: Final = (
+    5  # of 32 bits for each word of a query: visible rows, candidates, largest scores, of all and a sample
+)
 _PAIR_BYTES: Final = 16  # int32 row and query, int64 key
 _TARGETS_TOGETHER: Final = 8  # of a query, for which one product is made
 _OVERFLOW_PAIRS: Final = 1 << 24
@@ -60,7 +63,8 @@ class CudaEngine:
 
     It takes at most `memory_fraction` of the device's memory. `device="cpu"` is for Triton's interpreter. `kernels` and
     `transfers` stand for those of the device where its own work is to be left out or looked at. Launches for a few queries are
-    recorded by `record`: on a GPU, if nothing else is said, as CUDA graphs.
+    recorded by `record`: on a GPU, if nothing else is said, as CUDA graphs. `products` multiply: if nothing else is said, the
+    fastest of this device.
     """
 
     name = "cuda"
@@ -77,6 +81,7 @@ class CudaEngine:
         capacity_per_query: int | None = None,
         kernels: Kernels | None = None,
         transfers: Transfers | None = None,
+        products: Products | None = None,
         record: Callable[..., Recorded[ListedBlock]] | None = None,
     ) -> None:
         coarse = get_format(coarse) if isinstance(coarse, str) else coarse
@@ -92,12 +97,17 @@ class CudaEngine:
             check_product(self.name, coarse, shard.dimension)
             self._items = DeviceShard(shard, coarse, self._device, padded)
             self._transfers = transfers or Transfers(self._device)
-            self.launches = Launches(kernels, self._items, self._transfers)
+            tiled = Products.always(tiled_product(form, kernels))
+            self.launches = Launches(kernels, self._items, self._transfers, products or tiled)
+            if self._on_gpu and products is None and shard.num_items:
+                _, most_queries = next(self._edges(block_queries, 1))
+                self.launches.products = fastest_products(self.launches, most_queries)
         record = record or (record_cuda_graph if self._on_gpu else None)
         self._graphs: Graphs[ListedBlock] | None = None
         if record is not None and shard.num_items:
             # A recorded shape keeps words and maxima of a tile. With many items the kernels outlast their launches anyhow.
-            tile_bytes = 2 * self.launches.tile_queries * self._items.sampled(1).num_words * 4
+            words_bytes = _WORDS_TOGETHER * self._items.sampled(1).num_words * 4
+            tile_bytes = self.launches.tile_queries * words_bytes
             if MOST_SHAPES * tile_bytes <= self._workspace_bytes // _GRAPHS_SHARE:
                 self._graphs = Graphs(record)
                 self._workspace_bytes -= MOST_SHAPES * tile_bytes
@@ -182,9 +192,11 @@ class CudaEngine:
         """Launches the kernels for a block; nothing here depends on values."""
         run, stride = self.launches, sample_stride(self.shard.num_items, k)
         block, whole, sample = run.prepare(queries), self._items.sampled(1), self._items.sampled(stride)
-        words_QW, *of_sample = run.visible(queries, block.padded, [whole] if stride == 1 else [whole, sample])
-        run.raise_thresholds(block, sample, run.find_maxima(block, sample, of_sample[0] if of_sample else words_QW), k)
-        maxima_QG = run.find_candidates(block, words_QW, with_maxima=stride > 1)
+        visible_QW, *of_sample = run.visible(queries, block.padded, [whole] if stride == 1 else [whole, sample])
+        run.raise_thresholds(
+            block, sample, run.find_maxima(block, sample, of_sample[0] if of_sample else visible_QW), k
+        )
+        words_QW, maxima_QG = run.find_candidates(block, visible_QW, with_maxima=stride > 1)
         if maxima_QG is not None:
             run.raise_thresholds(block, whole, maxima_QG, k)
         capacity, bits_QW = block.num_queries * self._capacity(k), words_QW[: block.num_queries]
@@ -264,7 +276,7 @@ class CudaEngine:
 
     def _edges(self, num_queries: int, k: int, num_targets: int = 0) -> Iterator[tuple[int, int]]:
         """Blocks of queries, of which two fit the device at a time; with `num_targets` each to count before, else for lists."""
-        words_bytes = self._items.sampled(1).num_words * 4 * max(5, num_targets + 1)
+        words_bytes = self._items.sampled(1).num_words * 4 * max(_WORDS_TOGETHER, num_targets + 1)
         list_bytes = self._capacity(k) * _PAIR_BYTES * max(1, num_targets) + min(k, self._max_candidates) * 12
         per_query = words_bytes + self._items.padded * 8 + list_bytes + 256
         fitting = self._workspace_bytes // (2 * per_query) // self.launches.tile_queries * self.launches.tile_queries

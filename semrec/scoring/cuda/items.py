@@ -49,18 +49,25 @@ class SampledItems:
 class DeviceShard:
     """A shard on a device. Vectors are padded with zeros to `padded` dimensions.
 
-    `high_ID`, `low_ID` int16: the halves; `coarse_ID` what the coarse product reads (`CoarseFormat.device_items`); `scale_I`
-    float32, of the codes. Raises DeviceError for a format that the kernels do not have.
+    `high_ID`, `low_ID` int16: the halves; `coarse_ID` what the coarse product reads (`CoarseFormat.device_items`); `scale_W`
+    float32: the largest scale of a word's rows, by which a format with integer sums encodes them all, and `inverse_W` the
+    inverse. The residuals grow little by it, and the bound is that of the largest anyway. Raises DeviceError for a format
+    that the kernels do not have.
     """
 
     def __init__(self, shard: ItemShard, coarse: CoarseFormat, device: torch.device, padded: int) -> None:
         self.shard, self.coarse, self.device, self.padded = shard, coarse, device, padded
         self.form = gpu_form(coarse)
-        self._norm_I, scale_I, self._residual_I = shard.norms_of(coarse)
+        columns = (as_tensor(np.ascontiguousarray(column_I)).to(device) for column_I in shard.norms_of(coarse))
+        self._norm_I, scale_I, self._residual_I = columns
         self.high_ID = self._upload(shard.high_ID.view(np.int16))
         self.low_ID = self._upload(shard.low_ID)
-        self.scale_I = as_tensor(np.ascontiguousarray(scale_I)).to(device)
-        self.coarse_ID = coarse.device_items(self.high_ID, self.low_ID, self.scale_I)
+        self.scale_W = _word_maxima(scale_I, _padded_words(shard.num_items))
+        self.inverse_W = 1 / self.scale_W
+        scale_I = self.scale_W.repeat_interleave(WORD)[: shard.num_items]
+        self.coarse_ID, residual_I = coarse.device_items(self.high_ID, self.low_ID, scale_I)
+        if residual_I is not None:
+            self._residual_I = torch.where(self._norm_I < torch.inf, residual_I, torch.inf)
         edges = np.array([*shard.clause_starts, shard.words_IW.shape[1]], np.int32)
         self.clause_edges = as_tensor(edges * 2).to(device)  # in words of 32 bits
         self.sampled = cache(self._sample)
@@ -75,12 +82,10 @@ class DeviceShard:
     def _sample(self, stride: int) -> SampledItems:
         shard, device = self.shard, self.device
         words_IW = shard.words_IW[::stride]
-        num_words = -(-len(words_IW) // (WORD * _TILE_WORDS)) * _TILE_WORDS
-        norm_W, residual_W = (
-            _word_maxima(column_I[::stride], num_words) for column_I in (self._norm_I, self._residual_I)
-        )
-        arrays = (norm_W, residual_W, *_bit_planes(words_IW, num_words))
-        return SampledItems(stride, len(words_IW), num_words, *(as_tensor(array).to(device) for array in arrays))
+        num_words = _padded_words(len(words_IW))
+        norm_W, residual_W = (_word_maxima(of_I[::stride], num_words) for of_I in (self._norm_I, self._residual_I))
+        planes = (as_tensor(array).to(device) for array in _bit_planes(words_IW, num_words))
+        return SampledItems(stride, len(words_IW), num_words, norm_W, residual_W, *planes)
 
 
 def gpu_form(coarse: CoarseFormat) -> GpuForm:
@@ -114,10 +119,14 @@ def _affine_bounds(rows: np.ndarray) -> np.ndarray:
     return (np.array([value[0], value[1] - value[0], value[2] - value[0]]) * (1 + 2.0**-10)).astype(np.float32)
 
 
-def _word_maxima(column_I: np.ndarray, num_words: int) -> np.ndarray:
-    padded = np.zeros(num_words * WORD, np.float32)
+def _padded_words(num_rows: int) -> int:
+    return -(-num_rows // (WORD * _TILE_WORDS)) * _TILE_WORDS
+
+
+def _word_maxima(column_I: torch.Tensor, num_words: int) -> torch.Tensor:
+    padded = torch.zeros(num_words * WORD, device=column_I.device)
     padded[: len(column_I)] = column_I
-    return padded.reshape(num_words, WORD).max(axis=1, initial=0)
+    return padded.view(num_words, WORD).amax(dim=1)
 
 
 def _bit_planes(words_IW: np.ndarray, num_words: int) -> tuple[np.ndarray, np.ndarray]:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import torch
 
 from semrec.errors import DeviceError
 from semrec.scoring.cuda.block import Block, BlockTargets, Pairs, PassMode, SentQueries
-from semrec.scoring.cuda.items import DeviceShard, SampledItems, bound_slopes
+from semrec.scoring.cuda.items import WORD, DeviceShard, SampledItems, bound_slopes
+from semrec.scoring.cuda.products import Kernels, Product, Products
 from semrec.scoring.cuda.results import write_local_rows
 from semrec.scoring.cuda.transfers import Transfers
 from semrec.scoring.formats.base import as_tensor
@@ -19,10 +19,8 @@ from semrec.scoring.types import Queries
 
 __all__ = [
     "BLOCK_QUERIES",
-    "DEPTH",
     "GROUP",
     "SEEN_CHUNK",
-    "Kernels",
     "Launches",
     "load_kernels",
     "power_of_two",
@@ -30,11 +28,12 @@ __all__ = [
 ]
 
 BLOCK_QUERIES: Final = 8192  # that are computed together
-DEPTH: Final = 64  # dimensions that one turn of the product's loop takes
 _GROUPS_PER_RESULT: Final = 4
 _MAX_STRIDE: Final = 32
-_TILE_INTERPRETED: Final = (4, 256)  # queries and items: few, because each program takes milliseconds
-GROUP: Final = 32
+GROUP: Final = 32  # rows, of which the largest score is kept
+_FINE_GROUP: Final = (
+    8  # without a sample: then K is large, and the first K groups hold fewer of their rows behind the K-th
+)
 _MAX_SLOTS: Final = 16_384
 SEEN_CHUNK: Final = 1 << 22
 _SEEN_BLOCK: Final = 256
@@ -43,23 +42,18 @@ _PAIR_PROGRAMS: Final = 2048
 _RANK_BLOCK: Final = 64  # with eight warps its 64 x 64 comparisons fit the registers
 
 
-@dataclass(frozen=True)
-class Kernels:
-    """The kernels of `coarse_kernels` and of `candidate_kernels`, or what stands for them; whether they are interpreted."""
-
-    coarse: Any
-    lists: Any
-    interpreted: bool = False
-
-
 class Launches:
     """Runs the kernels over one shard, on the current stream. Shapes alone decide what is launched and allocated."""
 
-    def __init__(self, kernels: Kernels, items: DeviceShard, transfers: Transfers) -> None:
-        self._kernels, self._items, self._transfers = kernels, items, transfers
+    def __init__(self, kernels: Kernels, items: DeviceShard, transfers: Transfers, products: Products) -> None:
+        self._kernels, self.items, self._transfers, self.products = kernels, items, transfers, products
         self._device, self._interpreted = items.device, kernels.interpreted
-        self.tile_queries, self._tile_items = _TILE_INTERPRETED if self._interpreted else items.form.tile
+        self.tile_queries = products.of_more.tile[0]
         self._affine = as_tensor(bound_slopes(items.shard.dimension, items.coarse)).to(self._device)
+
+    def multiplying(self, product: Product) -> Launches:
+        """The same with one product for everything."""
+        return Launches(self._kernels, self.items, self._transfers, Products.always(product))
 
     def send(self, queries: Queries, seen_room: int | None = None) -> SentQueries:
         """Sends queries; with `seen_room` the entries of their seen lists in one chunk of that length, else a few at a time."""
@@ -78,27 +72,27 @@ class Launches:
         )
 
     def _send_seen(self, seen_rows: np.ndarray, room: int = 0) -> torch.Tensor:
-        rows, shard = np.ascontiguousarray(seen_rows, dtype=np.int64), self._items.shard
+        rows, shard = np.ascontiguousarray(seen_rows, dtype=np.int64), self.items.shard
         fill = partial(write_local_rows, rows, shard.first_row, shard.num_items)
         return self._transfers.send_filled(max(room, len(rows)), torch.int32, fill)
 
     def prepare(self, queries: SentQueries) -> Block:
         """Encodes queries."""
-        num, padded, device, form = queries.num_queries, self._items.padded, self._device, self._items.form
+        num, padded, device, form = queries.num_queries, self.items.padded, self._device, self.items.form
         whole = -(-num // self.tile_queries) * self.tile_queries
         coarse_QD = torch.empty((whole, padded), dtype=getattr(torch, form.query_storage), device=device)
-        scale_Q, a_Q, b_Q, c_Q, threshold_Q = torch.empty((5, whole), dtype=torch.float32, device=device)
+        scale_Q, inverse_Q, a_Q, b_Q, c_Q, threshold_Q = torch.empty((6, whole), dtype=torch.float32, device=device)
         is_finite_Q = torch.empty(num, dtype=torch.int32, device=device)
         self._kernels.coarse.prepare_queries[(whole,)](
-            queries.vectors_QD, coarse_QD, scale_Q, a_Q, b_Q, c_Q, threshold_Q, is_finite_Q, self._affine, num,
-            D=self._items.shard.dimension, PADDED=padded, BLOCK=power_of_two(padded), ENCODING=int(form.query_encoding),
+            queries.vectors_QD, coarse_QD, scale_Q, inverse_Q, a_Q, b_Q, c_Q, threshold_Q, is_finite_Q, self._affine, num,
+            D=self.items.shard.dimension, PADDED=padded, BLOCK=power_of_two(padded), ENCODING=int(form.query_encoding),
         )  # fmt: skip
         coarse_QD = coarse_QD.view(getattr(torch, form.query_dtype))
-        return Block(num, queries.vectors_QD, coarse_QD, scale_Q, a_Q, b_Q, c_Q, threshold_Q, is_finite_Q)
+        return Block(num, queries.vectors_QD, coarse_QD, scale_Q, inverse_Q, a_Q, b_Q, c_Q, threshold_Q, is_finite_Q)
 
     def visible(self, queries: SentQueries, padded: int, samples: list[SampledItems]) -> list[torch.Tensor]:
         """For each sample the bits of rows that a query may be shown: int32 [padded, W]."""
-        items, num, kernels = self._items, queries.num_queries, self._kernels.coarse
+        items, num, kernels = self.items, queries.num_queries, self._kernels.coarse
         visible = []
         for sample in samples:
             block = min(1024, power_of_two(sample.num_words))
@@ -118,21 +112,27 @@ class Launches:
 
     def find_maxima(self, block: Block, sample: SampledItems, visible_QW: torch.Tensor) -> torch.Tensor:
         """The largest coarse score of each group of a sample: float32 [Q, G]."""
-        maxima_QG = torch.empty(visible_QW.shape, dtype=torch.float32, device=self._device)
+        per_word = WORD // (_FINE_GROUP if sample.stride == 1 else GROUP)
+        shape = len(visible_QW), sample.num_words * per_word
+        maxima_QG = torch.empty(shape, dtype=torch.float32, device=self._device)
         self._coarse_pass(PassMode.MAXIMA, block, sample, visible_QW, maxima_QG=maxima_QG)
         return maxima_QG
 
-    def find_candidates(self, block: Block, words_QW: torch.Tensor, *, with_maxima: bool) -> torch.Tensor | None:
-        """Replaces the bits of visible rows by those of candidates; returns the largest scores of groups where asked for."""
+    def find_candidates(
+        self, block: Block, visible_QW: torch.Tensor, *, with_maxima: bool
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """The bits of candidates, int32 [Q, W], and where asked for the largest scores of groups."""
+        words_QW = torch.empty_like(visible_QW)
         maxima_QG = torch.empty(words_QW.shape, dtype=torch.float32, device=self._device) if with_maxima else None
-        self._coarse_pass(PassMode.COLLECT, block, self._items.sampled(1), words_QW, maxima_QG=maxima_QG)
-        return maxima_QG
+        whole = self.items.sampled(1)
+        self._coarse_pass(PassMode.COLLECT, block, whole, visible_QW, maxima_QG=maxima_QG, candidates=words_QW)
+        return words_QW, maxima_QG
 
     def count_certain(self, block: Block, visible_QW: torch.Tensor, targets: BlockTargets) -> torch.Tensor:
         """Adds to the targets' counts the rows that certainly stand before them; the bits of rows that may: int32 [T Q, W]."""
         num_targets = len(targets.score_TQ)
         candidates = torch.empty((num_targets, *visible_QW.shape), dtype=torch.int32, device=self._device)
-        whole = self._items.sampled(1)
+        whole = self.items.sampled(1)
         self._coarse_pass(PassMode.COUNT, block, whole, visible_QW, targets=targets, candidates=candidates)
         return candidates.view(-1, whole.num_words)
 
@@ -147,27 +147,32 @@ class Launches:
         targets: BlockTargets | None = None,
         candidates: torch.Tensor | None = None,
     ) -> None:
-        items, form, tiles = self._items, self._items.form, block.padded // self.tile_queries
-        grid = tiles * -(-sample.num_words * 32 // self._tile_items)
+        items, tiles = self.items, block.padded // self.tile_queries
+        group = GROUP if maxima_QG is None else sample.num_words * WORD // maxima_QG.shape[1]
         threshold_Q = block.threshold_Q if targets is None else targets.score_TQ
-        self._kernels.coarse.coarse_pass[(grid,)](
-            block.coarse_QD, items.coarse_ID, items.low_ID, block.scale_Q, items.scale_I, *block.bounds,
-            sample.norm_W, sample.residual_W, visible_QW, sample.num_words, threshold_Q,
-            threshold_Q if maxima_QG is None else maxima_QG, visible_QW if candidates is None else candidates,
-            visible_QW if targets is None else targets.count_TQ, sample.num_rows, sample.num_words, tiles,
-            1 if targets is None else len(targets.score_TQ), sample.stride,
-            D=items.padded, BQ=self.tile_queries, BI=self._tile_items, BD=DEPTH, G=GROUP, JOIN_HALVES=form.join_halves,
-            INTEGER=form.integer, SCALED=form.scaled, MODE=int(mode), WITH_MAXIMA=maxima_QG is not None,
-            WIDEN=self._interpreted, num_warps=8, num_stages=3,
+        arguments = (
+            block.scale_Q, block.inverse_Q, items.scale_W, items.inverse_W, *block.bounds, sample.norm_W, sample.residual_W,
+            visible_QW, sample.num_words, threshold_Q, threshold_Q if maxima_QG is None else maxima_QG,
+            visible_QW if candidates is None else candidates, visible_QW if targets is None else targets.count_TQ,
+            sample.num_rows, sample.num_words, tiles, 1 if targets is None else len(targets.score_TQ), sample.stride,
         )  # fmt: skip
+        constants = {
+            "D": items.padded, "G": group, "INTEGER": items.form.integer, "MODE": int(mode),
+            "WITH_MAXIMA": maxima_QG is not None, "WIDEN": self._interpreted,
+        }  # fmt: skip
+        product = self.products.of_one_tile if tiles == 1 else self.products.of_more
+        if mode == PassMode.COUNT:
+            product = self.products.of_counts
+        product.launch(self._kernels, block.coarse_QD, items, sample, arguments, constants)
 
     def raise_thresholds(self, block: Block, sample: SampledItems, maxima_QG: torch.Tensor, k: int) -> None:
         """Raises each query's threshold to what K rows certainly reach, by the largest scores of groups."""
-        slots = power_of_two(min(sample.num_words, max(_GROUPS_PER_RESULT * k, 1024)))
+        num_groups = maxima_QG.shape[1]
+        slots = power_of_two(min(num_groups, max(_GROUPS_PER_RESULT * k, 1024)))
         if k <= min(slots, _MAX_SLOTS):
             self._kernels.lists.raise_thresholds[(block.num_queries,)](
                 maxima_QG, sample.norm_W, sample.residual_W, *block.bounds, block.threshold_Q, sample.num_words,
-                maxima_QG.shape[1], k, PER_WORD=1, BLOCK=min(slots, _MAX_SLOTS), num_warps=8,
+                num_groups, k, PER_WORD=num_groups // sample.num_words, BLOCK=min(slots, _MAX_SLOTS), num_warps=8,
             )  # fmt: skip
 
     def collect(
@@ -180,7 +185,7 @@ class Launches:
     ) -> Pairs:
         """Lists the rows whose bits are set; with `maxima_QG` only of groups that may reach the block's thresholds."""
         num, num_words = words_QW.shape
-        whole = self._items.sampled(1)
+        whole = self.items.sampled(1)
         count_Q, start_Q = torch.empty((2, num), dtype=torch.int32, device=self._device)
         row_N, query_N = torch.empty((2, capacity), dtype=torch.int32, device=self._device)
         totals = torch.zeros(2, dtype=torch.int64, device=self._device)
@@ -189,7 +194,7 @@ class Launches:
         self._kernels.lists.collect_candidates[(num,)](
             words_QW, unused if maxima_QG is None else maxima_QG, whole.norm_W, whole.residual_W, *bounds,
             unused if block is None else block.threshold_Q, count_Q, start_Q, row_N, query_N, totals, num_words,
-            max_candidates, capacity, PER_WORD=1, FILTER=maxima_QG is not None, BLOCK=min(1024, power_of_two(num_words)),
+            max_candidates, capacity, FILTER=maxima_QG is not None, BLOCK=min(1024, power_of_two(num_words)),
         )  # fmt: skip
         return Pairs(count_Q, start_Q, row_N, query_N, totals[1:])
 
@@ -205,7 +210,7 @@ class Launches:
 
         Query q of the pairs has vector q mod `num_vectors`: so several targets of a query share it.
         """
-        capacity, items = len(pairs.row_N), self._items
+        capacity, items = len(pairs.row_N), self.items
         keys_N = torch.empty(capacity if target_Q is None else 1, dtype=torch.int64, device=self._device)
         programs = max(1, min(4 if self._interpreted else _PAIR_PROGRAMS, -(-capacity // _PAIR_BLOCK)))
         self._kernels.lists.score_pairs[(programs,)](
@@ -222,7 +227,7 @@ class Launches:
         rows_QK = torch.empty((num, width), dtype=torch.int64, device=self._device)
         scores_QK = torch.empty((num, width), dtype=torch.float32, device=self._device)
         self._kernels.lists.rank_candidates[(num, 1 if self._interpreted else 4)](
-            keys_N, pairs.count_Q, pairs.start_Q, rows_QK, scores_QK, self._items.shard.first_row, width,
+            keys_N, pairs.count_Q, pairs.start_Q, rows_QK, scores_QK, self.items.shard.first_row, width,
             BLOCK=_RANK_BLOCK, num_warps=8,
         )  # fmt: skip
         return rows_QK, scores_QK
@@ -248,7 +253,7 @@ def load_kernels(on_gpu: bool) -> Kernels:
     try:
         import triton
 
-        from semrec.scoring.cuda import candidate_kernels, coarse_kernels
+        from semrec.scoring.cuda import candidate_kernels, coarse_kernels, resident_kernel
     except ImportError as error:
         raise DeviceError(
             f"triton is missing ({error})", expected="triton beside torch", remedy="Install triton or use --engine cpu."
@@ -259,4 +264,4 @@ def load_kernels(on_gpu: bool) -> Kernels:
             expected="TRITON_INTERPRET=1 before triton is imported",
             remedy="Use --engine cpu.",
         )
-    return Kernels(coarse_kernels, candidate_kernels, interpreted=not on_gpu)
+    return Kernels(coarse_kernels, candidate_kernels, resident_kernel, interpreted=not on_gpu)

@@ -14,13 +14,22 @@ from semrec.errors import InputError
 from semrec.scoring.cuda.launches import BLOCK_QUERIES, GROUP, sample_stride
 from semrec.scoring.formats import get_format
 
-__all__ = ["GPUS", "Gpu", "KernelProblem", "Prediction", "formats_of", "gpu_of", "predict_passes", "predict_product"]
+__all__ = [
+    "GPUS",
+    "WARP_INSTRUCTIONS",
+    "Gpu",
+    "KernelProblem",
+    "Prediction",
+    "formats_of",
+    "gpu_of",
+    "predict_passes",
+    "predict_product",
+]
 
 _WORD_BYTES: Final = 4  # the bits, or the largest score, of 32 rows
 _WARPS_ISSUED: Final = 4  # instructions of a multiprocessor per clock
-_TILE_INSTRUCTIONS: Final = 8 * (
-    774 + 207
-)  # of the eight warps of a 128 x 128 tile beside its product, as compiled for sm_90
+_WARPS: Final = 8  # of a tile of 128 x 128
+WARP_INSTRUCTIONS: Final = {"bfloat16": 1224, "int8": 1168}  # of each of them beside the product, as compiled for sm_90
 _RANK_INSTRUCTIONS: Final = 4  # for 32 comparisons of two keys
 _CONVERSIONS: Final = 16  # from float32 to float64, of a multiprocessor per clock
 _SEEN_ROWS: Final = 100  # of each user
@@ -108,7 +117,7 @@ def formats_of(gpu: Gpu) -> list[str]:
 def predict_passes(gpu: Gpu, problem: KernelProblem) -> list[Prediction]:
     """Each pass of a run, in order, and "device", their sum; a link that takes longer than all of them limits a run."""
     stride = sample_stride(problem.num_items, problem.k)
-    passes = [] if stride == 1 else [predict_product(gpu, problem, "sample product", stride)]
+    passes = [predict_product(gpu, problem, "sample product", stride)]  # of all items where they are few
     passes += [predict_product(gpu, problem, "product"), _masks(gpu, problem, stride)]
     passes += [_finish(gpu, problem), _rank(gpu, problem)]
     device_s = sum(each.seconds for each in passes)
@@ -144,7 +153,7 @@ def predict_product(gpu: Gpu, problem: KernelProblem, what: str = "product", str
         gpu, what,
         {
             "tensor cores": 2.0 * num_users * num_items * problem.dimension / (rate * 1e12),
-            "instructions": num_tiles * _TILE_INSTRUCTIONS / (_WARPS_ISSUED * gpu.clocks_per_s),
+            "instructions": num_tiles * _WARPS * WARP_INSTRUCTIONS[problem.coarse] / (_WARPS_ISSUED * gpu.clocks_per_s),
             "cache": num_tiles * (tile_queries + tile_items) * problem.dimension * value_bytes / (gpu.l2_tb_per_s * 1e12),
             "memory": (matrix_bytes + words * 3 * _WORD_BYTES) / (gpu.memory_tb_per_s * 1e12),
         },

@@ -45,6 +45,7 @@ if TYPE_CHECKING:  # whoever only reads or writes a matrix needs no torch
 
 __all__ = [
     "LARGEST_BOUNDED",
+    "ROUNDED_UP",
     "TINY",
     "CoarseFormat",
     "GpuForm",
@@ -65,7 +66,7 @@ _LEAST_CAPABILITY: Final = 8  # before it Triton has no tensor instructions for 
 _UNIT_SUM: Final = 2.0**-22  # unit roundoff granted to the accumulation of a coarse product
 _UNIT_32: Final = 2.0**-24
 _UNIT_64: Final = 2.0**-53
-_UP: Final = 1 + 2.0**-20  # makes up for the rounding of a norm to float32
+ROUNDED_UP: Final = 1 + 2.0**-20  # makes up for the rounding of a norm to float32
 
 #: The numbers in which a product on the CPU comes back. `cpu.llvm` has the comparisons of each.
 ScoreKind = Literal["float32", "bfloat16", "int32"]
@@ -94,8 +95,7 @@ class GpuForm:
     query_dtype: str  # and of the same bits as the product reads them
     extra_bytes: int = 0  # for each value of an item, beside the two halves, which are always on the device
     join_halves: bool = False  # items are read as float32, made of both halves
-    integer: bool = False  # sums are int32
-    scaled: bool = False  # a score is the sum times the scales of query and item
+    integer: bool = False  # sums of codes are int32; a score is the sum times the scales of query and item
 
 
 @dataclass(frozen=True)
@@ -191,8 +191,14 @@ class CoarseFormat(ABC):
 
         torch.mm(left_ND, right_MD.T, out=out_NM)
 
-    def device_items(self, high_ID: torch.Tensor, low_ID: torch.Tensor, scale_I: torch.Tensor) -> torch.Tensor:
-        """What the CUDA kernels read of the items, from the halves, int16 [I, D], and the scales on the device: [I, D]."""
+    def device_items(
+        self, high_ID: torch.Tensor, low_ID: torch.Tensor, scale_I: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """What the CUDA kernels read of the items, from the halves, int16 [I, D], on the device: [I, D].
+
+        A format with integer sums encodes each row by `scale_I`, not below the row's own scale, and adds the residual norms,
+        float32 [I], not below the true ones; others have those of `row_columns`: None.
+        """
         raise NotImplementedError(f"{self.name} has no form for the GPU")
 
     def query_bounds(
@@ -263,4 +269,4 @@ def _fill_norms(vectors_ND, norm_N):  # type: ignore[no-untyped-def]
 @compiled
 def upper_norm(squares):  # type: ignore[no-untyped-def]
     """A norm from its float64 sum of squares, not below the true one; the smallest normal number at least, or 0."""
-    return max(np.sqrt(squares) * _UP, TINY) if squares > 0 else squares
+    return max(np.sqrt(squares) * ROUNDED_UP, TINY) if squares > 0 else squares

@@ -56,10 +56,12 @@ class BFloat16(CoarseFormat):
         items_ID = _as_bfloat16(np.ascontiguousarray(shard.high_ID).view(np.ndarray))
         return lambda start, stop: items_ID[start:stop]
 
-    def device_items(self, high_ID: torch.Tensor, low_ID: torch.Tensor, scale_I: torch.Tensor) -> torch.Tensor:
+    def device_items(
+        self, high_ID: torch.Tensor, low_ID: torch.Tensor, scale_I: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
         import torch
 
-        return high_ID.view(torch.bfloat16)
+        return high_ID.view(torch.bfloat16), None
 
 
 def _as_bfloat16(high_ND: np.ndarray) -> torch.Tensor:

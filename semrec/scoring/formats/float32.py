@@ -54,8 +54,10 @@ class Float32(CoarseFormat):
         """Joins the halves of each tile anew: no float32 copy of the items is kept."""
         return lambda start, stop: as_tensor(shard.vectors(slice(start, stop)))
 
-    def device_items(self, high_ID: torch.Tensor, low_ID: torch.Tensor, scale_I: torch.Tensor) -> torch.Tensor:
-        return high_ID  # the kernel joins it with the low halves
+    def device_items(
+        self, high_ID: torch.Tensor, low_ID: torch.Tensor, scale_I: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        return high_ID, None  # the kernel joins it with the low halves
 
     def cpu_fault(self) -> str:
         """torch may be told at any time to multiply float32 values in fewer bits, so this is asked before each use."""

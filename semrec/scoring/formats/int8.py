@@ -3,8 +3,8 @@
 The scale is the row's largest magnitude / 127, so r is at most half a scale in each value; |r_i| and the scale are stored. The
 product of codes is exact in int32 for D < 133,144 (127^2 D < 2^31), provided that the instruction does not saturate: x86
 without VNNI adds pairs of products in 16 bits, which `check` notices in a library. In panels queries have codes up to 64 there
-(`panel_products`), and twice the residual. The int32 sum becomes float32 and is multiplied by both
-scales: four roundings of 2^-24, which the 8 that `base` grants cover. eta = 0.
+(`panel_products`), and twice the residual. The int32 sum becomes float32 and is multiplied by both scales: four roundings of
+2^-24, which the 8 that `base` grants cover; on a GPU the bound is divided by them instead (`cuda.comparisons`). eta = 0.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from semrec.compiled import compiled
 from semrec.scoring.formats import panels
 from semrec.scoring.formats.base import (
     LARGEST_BOUNDED,
+    ROUNDED_UP,
     TINY,
     CoarseFormat,
     GpuForm,
@@ -56,7 +57,6 @@ class Int8(CoarseFormat):
         query_dtype="int8",
         extra_bytes=1,
         integer=True,
-        scaled=True,
     )
 
     def row_columns(self, vectors_ND: np.ndarray, norm_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -124,19 +124,24 @@ class Int8(CoarseFormat):
         _fill_codes(self.coded_rows(vectors_ND), np.ascontiguousarray(scale_N), codes_ND)
         return codes_ND
 
-    def device_items(self, high_ID: torch.Tensor, low_ID: torch.Tensor, scale_I: torch.Tensor) -> torch.Tensor:
-        """The codes of `encode`: the same float64 division and rounding, so the stored residual norms hold."""
+    def device_items(
+        self, high_ID: torch.Tensor, low_ID: torch.Tensor, scale_I: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
         import torch
 
         codes_ID = torch.zeros(high_ID.shape, dtype=torch.int8, device=high_ID.device)
+        residual_I = torch.zeros(len(high_ID), device=high_ID.device)
         for start in range(0, len(codes_ID), _CODED_ROWS_ON_GPU):
             rows = slice(start, start + _CODED_ROWS_ON_GPU)
             bits = (high_ID[rows].int() << 16) + low_ID[rows]
             scale = scale_I[rows, None].double()
-            ratio = bits.view(torch.float32).double() / torch.where(scale > 0, scale, 1.0)
-            rounded = ratio.round_().clamp_(-_LARGEST_CODE, _LARGEST_CODE)
-            codes_ID[rows] = torch.where(scale > 0, rounded, 0.0).to(torch.int8)
-        return codes_ID
+            exact = bits.view(torch.float32).double()
+            rounded = (exact / torch.where(scale > 0, scale, 1.0)).round_().clamp_(-_LARGEST_CODE, _LARGEST_CODE)
+            codes = torch.where(scale > 0, rounded, 0.0)
+            codes_ID[rows] = codes.to(torch.int8)
+            norm = (exact - codes * scale).norm(dim=1)
+            residual_I[rows] = torch.where(norm > 0, (norm * ROUNDED_UP).clamp_(min=TINY), 0.0).float()
+        return codes_ID, residual_I
 
 
 @compiled

@@ -23,8 +23,11 @@ from semrec.errors import DeviceError, InputError
 from semrec.scoring.cuda.block import ListedBlock
 from semrec.scoring.cuda.engine import CudaEngine
 from semrec.scoring.cuda.graphs import Recorded
+from semrec.scoring.cuda.items import DeviceShard
 from semrec.scoring.cuda.launches import load_kernels, sample_stride
 from semrec.scoring.cuda.product_check import kernel_fault
+from semrec.scoring.cuda.product_choice import fastest_of
+from semrec.scoring.cuda.products import Products, ResidentProduct, TiledProduct, resident_products
 from semrec.scoring.eligibility import Clause, Layout
 from semrec.scoring.engine import Engine
 from semrec.scoring.formats import FORMATS, CoarseFormat
@@ -298,18 +301,27 @@ class TestRecordedLaunches:
 
 
 class _OtherProduct:
-    """The kernels, of which the coarse pass multiplies other queries, as an instruction does that rounds what it reads."""
+    """The kernels, of which a pass multiplies other queries, as an instruction does that rounds what it reads."""
 
     def __init__(self, kernels: object, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
         self._kernels, self._change = kernels, change
 
     def __getattr__(self, name: str) -> object:
         kernel = getattr(self._kernels, name)
-        return self if name == "coarse_pass" else kernel
+        return _OtherGrid(kernel, self._change) if name in ("coarse_pass", "resident_pass") else kernel
+
+
+class _OtherGrid:
+    def __init__(self, kernel: Any, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        self._kernel, self._change = kernel, change
 
     def __getitem__(self, grid: tuple[int, ...]) -> Callable[..., None]:
-        launch = self._kernels.coarse_pass[grid]
-        return lambda queries, *more, **named: launch(self._change(queries), *more, **named)
+        def launch(queries: Any, *more: Any, **named: Any) -> None:
+            is_tensor = isinstance(queries, torch.Tensor)
+            changed = self._change(queries) if is_tensor else replace(queries, base=self._change(queries.base))
+            self._kernel[grid](changed, *more, **named)
+
+        return launch
 
 
 WRONG = {
@@ -317,6 +329,69 @@ WRONG = {
     "bfloat16": lambda x: x.to(torch.float8_e4m3fn).to(torch.bfloat16),
     "int8": lambda x: x.clamp(-126, 126),
 }
+
+
+RESIDENT = ResidentProduct((4, 64), run=2)
+
+
+@here
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("coarse", [name for name in WITH_KERNEL if name != "float32"])
+class TestResidentProduct:
+    @pytest.mark.parametrize(("num_items", "k"), [(300, 1), (150, 9)])  # with a sample, and without
+    def test_equals_the_reference_byte_for_byte(self, coarse: str, num_items: int, k: int) -> None:
+        shard, queries = problem(12, num_items, 5, 130, "plain", clauses=1)
+        assert (sample_stride(num_items, k) > 1) == (k == 1)
+        engine = make(shard, coarse=coarse, products=Products.always(RESIDENT))
+        assert_same(engine.top_k(queries, k), ReferenceEngine(shard).top_k(queries, k))
+
+    def test_wrong_products_are_noticed(self, coarse: str) -> None:
+        kernels, device = load_kernels(ON_GPU), torch.device(DEVICE)
+        assert kernel_fault(FORMATS[coarse], 70, device, kernels, RESIDENT) == ""
+        wrong = replace(kernels, resident=_OtherProduct(kernels.resident, WRONG[coarse]))
+        assert "a product of 70 values is" in kernel_fault(FORMATS[coarse], 70, device, wrong, RESIDENT)
+
+
+def test_the_fastest_product_is_taken_of_those_that_are_right(caplog: pytest.LogCaptureFixture) -> None:
+    tiled, wrong, slow, fast = TiledProduct((128, 128)), *(ResidentProduct((128, n)) for n in (32, 64, 128))
+    seconds = {(1, tiled): 1, (1, slow): 2, (1, fast): 3, (999, tiled): 3, (999, slow): 2, (999, fast): 1}
+    fault = {wrong: "it does not compile", slow: "", fast: ""}.__getitem__
+    with caplog.at_level(logging.WARNING):
+        found = fastest_of(tiled, [wrong, slow, fast], fault, lambda *key: seconds[key], 999)
+    assert found == Products(of_one_tile=tiled, of_more=fast, of_counts=tiled)
+    assert caplog.messages == ["engine cuda does not use resident tiles of 128 x 32: it does not compile"]
+    assert fastest_of(tiled, [wrong], fault, lambda *_: pytest.fail("timed"), 999) == Products.always(tiled)
+
+
+def test_resident_products_fit_the_shared_memory() -> None:
+    names = [
+        [product.tile[1] for product in resident_products(FORMATS[coarse].gpu, padded, shared_kib << 10)]
+        for coarse, padded, shared_kib in (
+            ("bfloat16", 384, 227),
+            ("int8", 384, 227),
+            ("int8", 1024, 227),
+            ("int8", 384, 99),
+        )
+    ]
+    assert names == [[64], [128, 64], [], []]
+    assert resident_products(FORMATS["float32"].gpu, 64, 227 << 10) == []
+
+
+def test_rows_of_a_word_share_a_scale_and_residuals_are_those_of_it() -> None:
+    vectors = catalogue(1, 70, 13, "plain") * np.logspace(-3, 3, 70, dtype=np.float32)[:, None]
+    vectors[5] = 0
+    vectors[40, 3] = 1e30  # no bound
+    items = DeviceShard(ItemShard.from_vectors(vectors), FORMATS["int8"], torch.device("cpu"), 64)
+    scales = items.scale_W[:3].double().numpy()
+    finite = np.where(np.arange(70) == 40, 0, np.abs(vectors).max(axis=1))
+    np.testing.assert_allclose(scales, [finite[:32].max() / 127, finite[32:64].max() / 127, finite[64:].max() / 127])
+    decoded = items.coarse_ID[:, :13].double().numpy() * np.repeat(scales, 32)[:70, None]
+    residual = np.linalg.norm(vectors - decoded, axis=1)
+    assert items.coarse_ID[:, 13:].any().item() is False
+    found = items.sampled(1).residual_W.numpy()
+    assert found[1] == np.inf
+    for word, rows in ((0, slice(0, 32)), (2, slice(64, 70))):
+        assert residual[rows].max() <= found[word] <= residual[rows].max() * (1 + 1e-5)
 
 
 @here

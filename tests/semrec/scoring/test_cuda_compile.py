@@ -11,11 +11,20 @@ from typing import Any
 
 import pytest
 
+from semrec.scoring.cuda.block import PassMode
+from semrec.scoring.cuda.roofline import WARP_INSTRUCTIONS
 from semrec.scoring.formats import FORMATS
 
-#: Compute capabilities (A100, H100's family first, L4, B200, RTX 50) and the shared memory that a program may take there.
-SHARED_BYTES = {90: 227 << 10, 80: 163 << 10, 89: 99 << 10, 100: 227 << 10, 120: 99 << 10}
-TENSOR_INSTRUCTIONS = {80: "HMMA IMMA", 89: "HMMA IMMA", 90: "HGMMA IGMMA", 100: "UTCHMMA IMMA", 120: "HMMA IMMA"}
+#: Compute capabilities (A100, H100's family first, A10, L4, B200, RTX 50) and the shared memory that a program may take there.
+SHARED_BYTES = {90: 227 << 10, 80: 163 << 10, 86: 99 << 10, 89: 99 << 10, 100: 227 << 10, 120: 99 << 10}
+TENSOR_INSTRUCTIONS = {
+    80: "HMMA IMMA",
+    86: "HMMA IMMA",
+    89: "HMMA IMMA",
+    90: "HGMMA IGMMA",
+    100: "UTCHMMA IMMA",
+    120: "HMMA IMMA",
+}
 
 
 @pytest.fixture(scope="module")
@@ -38,14 +47,14 @@ def products(launches: list[dict[str, Any]], *, join_halves: bool) -> list[dict[
 def test_every_kernel_is_compiled(launches: list[dict[str, Any]]) -> None:
     assert {launch["kernel"] for launch in launches} == {
         "prepare_queries", "eligible_words", "hide_seen", "coarse_pass", "raise_thresholds", "collect_candidates",
-        "score_pairs", "rank_candidates",
+        "score_pairs", "rank_candidates", "resident_pass",
     }  # fmt: skip
     modes = {
         (*launch["constants"].values(),)
         for launch in products(launches, join_halves=False)
         if launch["capability"] == 90
     }
-    assert len(modes) == 8  # two formats: a sample, candidates with and without maxima, counts
+    assert len(modes) == 10  # two formats: largest of groups and fine ones, candidates with and without maxima, counts
 
 
 def test_products_run_on_tensor_cores_and_stay_in_registers(launches: list[dict[str, Any]]) -> None:
@@ -55,9 +64,34 @@ def test_products_run_on_tensor_cores_and_stay_in_registers(launches: list[dict[
         assert (launch["spills"], launch["stack"]) == (0, 0), launch
 
 
+def test_resident_queries_are_multiplied_with_items_that_the_copy_unit_brings(launches: list[dict[str, Any]]) -> None:
+    found = [launch for launch in launches if launch["kernel"] == "resident_pass"]
+    assert {launch["capability"] for launch in found} == {90, 100}
+    assert len(found) == 12 + 3  # three sizes of tiles; of the second capability only the largest launch
+    for launch in found:
+        expected = TENSOR_INSTRUCTIONS[launch["capability"]].split()[launch["constants"]["INTEGER"]]
+        assert launch["tensor"] == [expected], launch
+        assert launch["copies_tensors"], launch
+        assert (launch["spills"], launch["stack"]) == (0, 0), launch
+        # Two tiles of items are there at a time: one is multiplied, the other comes. (B200 keeps int8 queries in registers.)
+        queries, items = (
+            launch["constants"][size] * 384 * (2 - launch["constants"]["INTEGER"]) for size in ("BQ", "BI")
+        )
+        least = 2 * items + (0 if launch["capability"] == 100 and launch["constants"]["INTEGER"] else queries)
+        assert launch["shared"] >= least, launch
+
+
+def test_the_model_counts_the_instructions_of_a_tile(launches: list[dict[str, Any]]) -> None:
+    for launch in products(launches, join_halves=False):
+        constants = launch["constants"]
+        if (launch["capability"], constants["MODE"], constants["WITH_MAXIMA"]) == (90, PassMode.COLLECT, True):
+            name = "int8" if constants["INTEGER"] else "bfloat16"
+            assert WARP_INSTRUCTIONS[name] == pytest.approx(launch["instructions"], rel=0.1), launch
+
+
 def test_what_follows_the_products_stays_in_registers(launches: list[dict[str, Any]]) -> None:
     for launch in launches:
-        if launch["kernel"] != "coarse_pass":
+        if not launch["kernel"].endswith("_pass"):
             assert (launch["spills"], launch["stack"]) == (0, 0), launch
 
 

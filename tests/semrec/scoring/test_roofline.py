@@ -42,8 +42,9 @@ def test_a_run_is_the_sum_of_its_passes_on_every_gpu() -> None:
             assert link.seconds < device.seconds
 
 
-def test_few_items_have_no_sample() -> None:
-    assert predict_passes(EVEN, SMALL)[0].what == "product"
+def test_few_items_are_multiplied_twice() -> None:
+    sample, product, *_ = predict_passes(EVEN, SMALL)
+    assert (sample.what, product.what, sample.seconds) == ("sample product", "product", product.seconds)
 
 
 def test_a_format_without_a_rate_is_refused() -> None:
