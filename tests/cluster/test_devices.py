@@ -5,6 +5,7 @@ What the autoscaler would rent is read where it reads it, from the cluster's sta
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -12,6 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import ray
 import torch
@@ -29,7 +32,10 @@ from cluster.stages.score import score_users
 from semrec.encoders.settings import EmbedSettings
 from semrec.errors import DeviceError, InputError
 from semrec.progress import NoProgress
+from semrec.runs.plan import run_folder
+from semrec.runs.worker import ScoreWorker
 from semrec.settings import ReleaseSettings, ScoreSettings
+from semrec.workspace.folder import Workspace
 
 _MEMORY = 24_000_000_000
 _GPU = Devices("cuda", 1, _MEMORY, 1)
@@ -213,6 +219,73 @@ def test_only_stages_that_use_a_gpu_ask_for_one(world: Any) -> None:
     with pytest.raises(DeviceError):
         embed_catalogue(workspace, EmbedSettings(), compute=compute, progress=silent)
     assert score_users(workspace, ScoreSettings(k=3), engine="cpu", compute=compute, progress=silent).run_id
+
+
+class _NotedWorker(ScoreWorker):
+    """Scores by the reference and notes which GPU it was given, for which rows and for which parts."""
+
+    notes = ""
+    num_workers = 2
+
+    def __init__(self, *arguments: Any, engine: str, start: int = 0, stop: int | None = None, **options: Any) -> None:
+        assert engine == "cuda"
+        super().__init__(*arguments, engine="reference", start=start, stop=stop, **options)
+        self._file = Path(self.notes) / os.environ["CUDA_VISIBLE_DEVICES"]
+        self._file.write_text(f"{start} {stop}\n")
+
+    def run_part(self, part: int) -> Any:
+        self._note(part)
+        ends_s = time.monotonic() + 300
+        while len(self._started()) < self.num_workers and time.monotonic() < ends_s:
+            time.sleep(0.05)  # else the first may do all of so few parts
+        return super().run_part(part)
+
+    def _started(self) -> list[Path]:
+        return [file for file in Path(self.notes).iterdir() if len(file.read_text().splitlines()) > 1]
+
+    def score_shard(self, part: int) -> Any:
+        self._note(part)
+        return super().score_shard(part)
+
+    def _note(self, part: int) -> None:
+        with self._file.open("a") as out:
+            out.write(f"{part}\n")
+
+
+@pytest.mark.parametrize("num_shards", [1, 2])
+def test_each_worker_has_a_gpu_of_its_own_and_the_lists_are_those_of_one_process(
+    nodes: Cluster, world: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, num_shards: int
+) -> None:
+    """Two GPUs share the users, or the items, whose lists are merged."""
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    monkeypatch.setattr(_NotedWorker, "notes", str(notes))
+    monkeypatch.setattr("cluster.stages.score.ScoreWorker", _NotedWorker)
+    monkeypatch.setattr(RayCluster, "_ask_for_gpu", lambda _: _MEMORY)
+    nodes.add_node(num_cpus=2, num_gpus=2)
+    with RayCluster(ComputeOptions(device="cuda")) as compute:
+        scored = score_users(
+            world.workspace, ScoreSettings(k=3), compute=compute, progress=NoProgress(), num_shards=num_shards
+        )
+    by_gpu = {file.name: file.read_text().splitlines() for file in notes.iterdir()}
+    assert set(by_gpu) == {"0", "1"}
+    rows, parts = zip(*((lines[0], sorted(lines[1:])) for lines in by_gpu.values()), strict=True)
+    if num_shards == 2:
+        assert set(rows) == {"0 35", "35 70"}
+        assert parts == (["0", "1", "2", "3"],) * 2
+    else:
+        assert set(rows) == {"0 None"}
+        assert sorted(parts[0] + parts[1]) == ["0", "1", "2", "3"]
+        assert all(parts)
+    shorter = {user: (items[:3], scores[:3]) for user, (items, scores) in _lists(world.workspace, world.run_id).items()}
+    assert _lists(world.workspace, scored.run_id) == shorter
+
+
+def _lists(workspace: Workspace, run_id: str) -> dict[str, tuple[list[str], list[float]]]:
+    """Each user's items and scores in a run."""
+    files = sorted((Path(workspace.storage.uri) / run_folder(run_id) / "parts").glob("*.parquet"))
+    rows = pa.concat_tables(pq.read_table(file) for file in files).to_pylist()
+    return {row["user_id"]: (row["item_ids"], row["scores"]) for row in rows}
 
 
 @pytest.fixture
