@@ -41,7 +41,14 @@ from semrec.scoring.cuda.products import (
     resident_products,
     shared_bytes_of,
 )
-from semrec.scoring.cuda.roofline import KernelProblem, formats_of, gpu_of, predict_passes
+from semrec.scoring.cuda.roofline import (
+    WARP_INSTRUCTIONS,
+    KernelProblem,
+    formats_of,
+    gpu_of,
+    predict_passes,
+    predict_product,
+)
 from semrec.scoring.formats.check import usable_formats
 from semrec.scoring.reference import ReferenceEngine
 from semrec.scoring.types import ItemShard, Queries, Targets, TopK
@@ -151,7 +158,7 @@ def _kernel_rates() -> Iterator[Row]:
             for mode, launch in _passes(engine.launches, product).items():
                 taken_s = device_seconds(launch, _ROUNDS, _LAUNCHES)
                 problem = KernelProblem(num_items, _KERNEL_QUERIES, DIMENSION, K, coarse)
-                beside = _beside_prediction("product", taken_s, problem)
+                beside = _beside_prediction("product", taken_s, problem, product)
                 row = {"what": "coarse kernel", "coarse": coarse, "product": product.name, "mode": mode, **size}
                 yield {**row, "tflop_per_s": operations / taken_s / 1e12, **beside}
         taken = engine.launches.products
@@ -188,12 +195,15 @@ def _finish_rates() -> Iterator[Row]:
         yield {"what": what, **row, **_beside_prediction(what, device_seconds(launch, _ROUNDS, _LAUNCHES), problem)}
 
 
-def _beside_prediction(what: str, taken_s: float, problem: KernelProblem) -> Row:
+def _beside_prediction(what: str, taken_s: float, problem: KernelProblem, product: Product | None = None) -> Row:
     """The milliseconds of a pass, those that the model predicts for it on this GPU, and how much of them was reached."""
     gpu = gpu_of(torch.cuda.get_device_name())
-    if gpu is None or problem.coarse not in formats_of(gpu):
+    is_known = product is None or (problem.coarse, product) in WARP_INSTRUCTIONS
+    if gpu is None or problem.coarse not in formats_of(gpu) or not is_known:
         return {"ms": taken_s * 1e3}
     predicted = next(each for each in predict_passes(gpu, problem) if each.what == what)
+    if product is not None:
+        predicted = predict_product(gpu, problem, what, product=product)
     reached = {
         "predicted_ms": predicted.seconds * 1e3,
         "limit": predicted.limit,

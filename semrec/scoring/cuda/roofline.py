@@ -7,11 +7,14 @@ memory. A pass that is measured far above its prediction wastes something; one b
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 from semrec.errors import InputError
+from semrec.scoring.cuda.items import padded_dimension
 from semrec.scoring.cuda.launches import BLOCK_QUERIES, GROUP, sample_stride
+from semrec.scoring.cuda.products import DEPTH, Product, ResidentProduct, TiledProduct, resident_products
 from semrec.scoring.formats import get_format
 
 __all__ = [
@@ -28,8 +31,16 @@ __all__ = [
 
 _WORD_BYTES: Final = 4  # the bits, or the largest score, of 32 rows
 _WARPS_ISSUED: Final = 4  # instructions of a multiprocessor per clock
-_WARPS: Final = 8  # of a tile of 128 x 128
-WARP_INSTRUCTIONS: Final = {"bfloat16": 1224, "int8": 1168}  # of each of them beside the product, as compiled for sm_90
+_WARPS: Final = 8  # of a tile
+#: Of each of them beside the product, by format and tile, as compiled for sm_90.
+WARP_INSTRUCTIONS: Final[dict[tuple[str, Product], int]] = {
+    ("bfloat16", TiledProduct((128, 128))): 1224,
+    ("int8", TiledProduct((128, 128))): 1168,
+    ("bfloat16", ResidentProduct((128, 128))): 1360,
+    ("bfloat16", ResidentProduct((128, 64))): 1064,
+    ("int8", ResidentProduct((128, 128))): 1504,
+    ("int8", ResidentProduct((128, 64))): 1016,
+}
 _RANK_INSTRUCTIONS: Final = 4  # for 32 comparisons of two keys
 _CONVERSIONS: Final = 16  # from float32 to float64, of a multiprocessor per clock
 _SEEN_ROWS: Final = 100  # of each user
@@ -42,6 +53,7 @@ class Gpu:
 
     `int8_tops` is 0 where Triton takes other instructions than the sheet counts. No sheet says what the second-level cache
     gives: `l2_tb_per_s` is of microbenchmarks for A100 and H100, to about a fifth, and scaled from these for the others.
+    `resident_kib` is the shared memory of a program where there is a copy unit for tensors, else 0.
     """
 
     name: str
@@ -53,6 +65,7 @@ class Gpu:
     memory_tb_per_s: float
     l2_tb_per_s: float
     link_gb_per_s: float
+    resident_kib: int = 0
 
     @property
     def clocks_per_s(self) -> float:
@@ -64,10 +77,10 @@ GPUS: Final = {
     gpu.name: gpu
     for gpu in (
         Gpu("A100", 108, 1.41, 312, 624, 9.7, 2.04, 4.5, 25),
-        Gpu("H100", 132, 1.83, 989, 1979, 34, 3.35, 5.5, 50),
-        Gpu("H200", 132, 1.83, 989, 1979, 34, 4.8, 5.5, 50),
+        Gpu("H100", 132, 1.83, 989, 1979, 34, 3.35, 5.5, 50, 227),
+        Gpu("H200", 132, 1.83, 989, 1979, 34, 4.8, 5.5, 50, 227),
         Gpu("L4", 58, 2.04, 121, 242, 0.47, 0.3, 1.8, 25),
-        Gpu("B200", 148, 1.85, 2250, 0, 40, 8.0, 9.0, 50),
+        Gpu("B200", 148, 1.85, 2250, 0, 40, 8.0, 9.0, 50, 227),
     )
 }
 
@@ -95,12 +108,13 @@ class KernelProblem:
 
 @dataclass(frozen=True)
 class Prediction:
-    """The least seconds of one pass over all users, and the resource that takes them."""
+    """The least seconds of one pass over all users, the resource that takes them, and of a product the kernel."""
 
     gpu: str
     what: str
     seconds: float
     limit: str
+    kernel: str = ""
 
 
 def gpu_of(device_name: str) -> Gpu | None:
@@ -128,10 +142,12 @@ def predict_passes(gpu: Gpu, problem: KernelProblem) -> list[Prediction]:
     return [*passes, Prediction(gpu.name, "device", device_s, slowest.what), link]
 
 
-def predict_product(gpu: Gpu, problem: KernelProblem, what: str = "product", stride: int = 1) -> Prediction:
-    """The coarse product of all users and every `stride`-th item, with its comparisons.
+def predict_product(
+    gpu: Gpu, problem: KernelProblem, what: str = "product", stride: int = 1, product: Product | None = None
+) -> Prediction:
+    """The coarse product of all users and every `stride`-th item, with its comparisons; by default of the fastest kernel.
 
-    Tiles read their rows from the second-level cache; the items come from memory once for each block of queries. Raises
+    Programs read their rows from the second-level cache; the items come from memory once for each block of queries. Raises
     InputError for a format without a rate.
     """
     if problem.coarse not in formats_of(gpu):
@@ -142,22 +158,29 @@ def predict_product(gpu: Gpu, problem: KernelProblem, what: str = "product", str
         )
     form = get_format(problem.coarse).gpu
     assert form is not None
+    if product is None:
+        others = resident_products(form, padded_dimension(problem.dimension, DEPTH), gpu.resident_kib << 10)
+        predict = partial(predict_product, gpu, problem, what, stride)
+        return min(map(predict, (TiledProduct(form.tile), *others)), key=lambda each: each.seconds)
     num_items, num_users = -(-problem.num_items // stride), problem.num_users
     value_bytes = 1 if form.integer else 2
-    tile_queries, tile_items = form.tile
-    num_tiles = -(-num_users // tile_queries) * -(-num_items // tile_items)
+    num_query_tiles = -(-num_users // product.tile[0])
+    num_tiles, num_runs = (num_query_tiles * -(-num_items // size) for size in (product.tile[1], product.run_items))
+    rows_read = num_runs * (product.tile[0] + min(product.run_items, num_items))
+    num_instructions = num_tiles * _WARPS * WARP_INSTRUCTIONS[problem.coarse, product]
     words = num_users * num_items / GROUP
     matrix_bytes = num_items * problem.dimension * value_bytes * problem.num_blocks
     rate = gpu.int8_tops if form.integer else gpu.bfloat16_tflops
-    return _slowest(
+    predicted = _slowest(
         gpu, what,
         {
             "tensor cores": 2.0 * num_users * num_items * problem.dimension / (rate * 1e12),
-            "instructions": num_tiles * _WARPS * WARP_INSTRUCTIONS[problem.coarse] / (_WARPS_ISSUED * gpu.clocks_per_s),
-            "cache": num_tiles * (tile_queries + tile_items) * problem.dimension * value_bytes / (gpu.l2_tb_per_s * 1e12),
+            "instructions": num_instructions / (_WARPS_ISSUED * gpu.clocks_per_s),
+            "cache": rows_read * problem.dimension * value_bytes / (gpu.l2_tb_per_s * 1e12),
             "memory": (matrix_bytes + words * 3 * _WORD_BYTES) / (gpu.memory_tb_per_s * 1e12),
         },
     )  # fmt: skip
+    return replace(predicted, kernel=product.name)
 
 
 def _masks(gpu: Gpu, problem: KernelProblem, stride: int) -> Prediction:

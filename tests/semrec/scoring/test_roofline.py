@@ -30,6 +30,15 @@ def test_a_product_takes_the_time_of_its_slowest_resource() -> None:
     assert (product.limit, product.seconds) == ("memory", (2 * 128 * 64 * 2 + 1024 * 3 * 4) / 1e12)
 
 
+def test_resident_queries_are_read_once_for_a_run_of_tiles() -> None:
+    slow_cache = Gpu("slow cache", 10**9, 1.0, 1e6, 1.0, 1e9, 1e6, 1.0, 1.0, resident_kib=227)
+    resident = predict_product(slow_cache, KernelProblem(2048, 256, dimension=384))
+    assert (resident.kernel, resident.limit) == ("resident tiles of 128 x 64", "cache")
+    assert resident.seconds == 2 * 2 * (128 + 1024) * 384 * 2 / 1e12  # two tiles of queries, two runs of 16 tiles each
+    tiled = predict_product(GPUS["A100"], KernelProblem(2048, 256, dimension=384))
+    assert tiled.kernel == "tiles of 128 x 128"
+
+
 def test_a_run_is_the_sum_of_its_passes_on_every_gpu() -> None:
     for gpu in GPUS.values():
         for coarse in formats_of(gpu):
