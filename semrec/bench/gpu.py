@@ -218,9 +218,9 @@ def _passes(of_engine: Launches, product: Product) -> dict[str, Callable[[], obj
     vectors = np.random.default_rng(1).standard_normal((_KERNEL_QUERIES, DIMENSION), dtype=np.float32)
     block = launches.prepare(launches.send(Queries.unfiltered(vectors)))
     block.threshold_Q.fill_(60.0)  # one pair in 800 reaches it
-    whole = launches.items.sampled(1)
-    visible = torch.full((block.padded, whole.num_words), -1, dtype=torch.int32, device="cuda")
-    keys = torch.zeros((1, block.padded), dtype=torch.int64, device="cuda")
+    whole, device = launches.items.sampled(1), launches.items.device
+    visible = torch.full((block.padded, whole.num_words), -1, dtype=torch.int32, device=device)
+    keys = torch.zeros((1, block.padded), dtype=torch.int64, device=device)
     targets = BlockTargets(block.threshold_Q[None], keys, torch.zeros_like(keys, dtype=torch.int32))
     return {
         PassMode.MAXIMA.name: partial(launches.find_maxima, block, whole, visible),

@@ -8,13 +8,21 @@ import json
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from typer.testing import CliRunner
 
 from jobs.cli import app
+from semrec.bench import gpu
+from semrec.bench.gpu_host import engine_without_device
+from semrec.scoring.cuda import product_choice
+from semrec.scoring.cuda.block import PassMode
+from semrec.scoring.cuda.products import Products, ResidentProduct, TiledProduct
+from semrec.scoring.types import ItemShard
 
 ROOT = Path(__file__).parents[3]
 _BARE = {"numba", "numpy", "pyarrow", "torch"}
@@ -43,6 +51,32 @@ def test_the_hosts_work_is_measured_without_a_gpu(tmp_path: Path) -> None:
         ("plain", 300, 10), ("seen", 300, 12), ("seen", 1, 12), ("filters", 300, 12)
     ]  # fmt: skip
     assert all(row["cpu_ms"] > 0 and row["ratio_to_copy"] > 0 for row in rows)
+
+
+def test_both_kernels_are_launched_in_every_mode_and_timed_before_one_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    launched: list[tuple[str, int]] = []
+    shard = ItemShard.from_vectors(np.random.default_rng(0).standard_normal((300, gpu.DIMENSION)).astype(np.float32))
+    note = lambda name, _, named: launched.append((name, named["MODE"])) if "MODE" in named else None  # noqa: E731
+    launches = engine_without_device(shard, 1, note).launches
+    resident = ResidentProduct((128, 64))
+    for product, kernel in ((TiledProduct((128, 256)), "coarse_pass"), (resident, "resident_pass")):
+        launched.clear()
+        for launch in gpu._passes(launches, product).values():
+            launch()
+        assert launched == [(kernel, int(mode)) for mode in PassMode]
+
+    def seconds(launch: Callable[[], object], *_: int) -> float:
+        launch()
+        return float(launched[-1][0] == "coarse_pass")
+
+    monkeypatch.setattr(product_choice, "device_seconds", seconds)
+    monkeypatch.setattr(product_choice, "fault_of", lambda *_: "")
+    monkeypatch.setattr(product_choice, "shared_bytes_of", lambda _: 227 << 10)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (9, 0))
+    tiled = launches.products.of_counts
+    assert product_choice.fastest_products(launches, 999) == Products(resident, resident, tiled)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (8, 9))
+    assert product_choice.fastest_products(launches, 999) == Products.always(tiled)
 
 
 def _absent() -> list[str]:
