@@ -18,6 +18,7 @@ from semrec.errors import InputError
 __all__ = ["check_id_type", "open_parquet", "read_parquet", "table_block"]
 
 _BATCH_ROWS = 65_536
+_BATCH_BYTES = 8 << 20
 
 
 def read_parquet(source: Source, wanted: Sequence[str], *, ids: Sequence[str], stats: RowStats) -> Iterator[RowBlock]:
@@ -91,8 +92,7 @@ def open_parquet(stream: Any, path: str) -> pq.ParquetFile:
 def _batches(file: pq.ParquetFile, columns: list[str], path: str) -> Iterator[pa.RecordBatch]:
     # What Arrow has read ahead of a call's row groups it keeps until the next call: all of them would be the whole file.
     batches = chain.from_iterable(
-        file.iter_batches(batch_size=_BATCH_ROWS, columns=columns, row_groups=[group])
-        for group in range(file.num_row_groups)
+        file.iter_batches(batch_size=_BATCH_ROWS, columns=columns, row_groups=groups) for groups in _read_together(file)
     )
     while True:
         try:
@@ -104,3 +104,18 @@ def _batches(file: pq.ParquetFile, columns: list[str], path: str) -> Iterator[pa
         if batch is None:
             return
         yield batch
+
+
+def _read_together(file: pq.ParquetFile) -> Iterator[list[int]]:
+    """Yields neighbouring row groups that make one batch, or one that is larger: a stream may write thousands of tiny ones."""
+    together: list[int] = []
+    num_rows = num_bytes = 0
+    for number in range(file.num_row_groups):
+        group = file.metadata.row_group(number)
+        num_rows, num_bytes = num_rows + group.num_rows, num_bytes + group.total_byte_size
+        if together and (num_rows > _BATCH_ROWS or num_bytes > _BATCH_BYTES):
+            yield together
+            together, num_rows, num_bytes = [], group.num_rows, group.total_byte_size
+        together.append(number)
+    if together:
+        yield together

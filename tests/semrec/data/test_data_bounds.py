@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +20,7 @@ from semrec.data import known, parquet, spill
 from semrec.data.ahead import RecordedStats
 from semrec.data.known import KnownItems
 from semrec.data.records import is_cleanly_quoted
+from semrec.data.rejects import RowBlock
 from semrec.data.spill import BucketSpill
 
 CHILD = """
@@ -96,16 +98,32 @@ class CountedFile(io.BytesIO):
         return HeldBytes(super().read(size))
 
 
-def test_of_a_parquet_file_one_row_group_is_held() -> None:
-    letters = np.random.default_rng(0).integers(97, 123, (20_000, 100)).astype(np.uint8)
+def parquet_blocks(table: pa.Table, row_group_size: int) -> Iterator[tuple[RowBlock, float]]:
+    """The blocks of a table that is written as Parquet, each with the share of the file that is held at that moment."""
     sink = pa.BufferOutputStream()
-    pq.write_table(pa.table({"text": letters.view("S100").ravel().astype(str)}), sink, row_group_size=1_000)
-    data, held = sink.getvalue().to_pybytes(), []
+    pq.write_table(table, sink, row_group_size=row_group_size)
+    data = sink.getvalue().to_pybytes()
     source = SimpleNamespace(name="t", path="t", open=lambda compression: nullcontext(CountedFile(data)))
-    for block in parquet.read_parquet(source, ["text"], ids=[], stats=RecordedStats()):  # type: ignore[arg-type]
-        held.append((block.num_rows, HeldBytes.num_held))
-    assert [num_rows for num_rows, _ in held] == [1_000] * 20
-    assert max(num_bytes for _, num_bytes in held) < len(data) / 4
+    for block in parquet.read_parquet(source, table.schema.names, ids=[], stats=RecordedStats()):  # type: ignore[arg-type]
+        yield block, HeldBytes.num_held / len(data)
+
+
+def test_of_a_parquet_file_one_batch_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parquet, "_BATCH_BYTES", 150_000)
+    letters = np.random.default_rng(0).integers(97, 123, (20_000, 100)).astype(np.uint8)
+    blocks = parquet_blocks(pa.table({"text": letters.view("S100").ravel().astype(str)}), 1_000)
+    assert [(block.num_rows, share < 1 / 4) for block, share in blocks] == [(1_000, True)] * 20
+
+
+@pytest.mark.parametrize(("row_group_size", "num_blocks"), [(1, 10), (7, 11), (10_000, 10)])
+def test_tiny_row_groups_are_read_together(
+    row_group_size: int, num_blocks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parquet, "_BATCH_ROWS", 100)
+    blocks = [block for block, _ in parquet_blocks(pa.table({"n": np.arange(1_000)}), row_group_size)]
+    assert np.concatenate([block.columns["n"] for block in blocks]).tolist() == [*range(1_000)]
+    assert blocks[-1].excerpt(blocks[-1].num_rows - 1) == "row 1000: {'n': 999}"
+    assert len(blocks) == num_blocks
 
 
 @pytest.mark.parametrize(
