@@ -206,7 +206,7 @@ def _appended(
     users = one_array(added["user_id"]).dictionary
     num_new_users = len(users) - pc.sum(pc.is_in(users, value_set=of_users["user_id"].unique())).as_py()
     newest = max(part.newest_timestamp or 0, pc.max(added["timestamp"]).as_py())
-    file = write_table(workspace.storage, f"interactions/{part_name(part.part)}", added)
+    file = write_table(workspace.storage, f"interactions/{part_name(part.part)}", added, plain_text=True)
     changed_fields = {
         "appended": (*part.appended, file),
         "rows_digest": content_digest(rows),
@@ -218,7 +218,7 @@ def _appended(
 
 def _write_part(workspace: Workspace, bucket: int, rows: pa.Table) -> InteractionsPart:
     """Writes events, ENCODED_EVENTS_SCHEMA, as the only file of a part."""
-    file = write_table(workspace.storage, f"interactions/{part_name(bucket)}", rows)
+    file = write_table(workspace.storage, f"interactions/{part_name(bucket)}", rows, plain_text=True)
     newest = pc.max(rows.column("timestamp")).as_py()
     num_users = len(one_array(rows.column("user_id")).dictionary)
     return InteractionsPart.of(bucket, file, num_users=num_users, newest_timestamp=newest)

@@ -15,11 +15,12 @@ from semrec.workspace.storage import Storage
 __all__ = ["TableFile", "parquet_bytes", "read_parts", "read_table", "read_table_by_rows", "write_table"]
 
 
-def parquet_bytes(table: pa.Table) -> bytes:
+def parquet_bytes(table: pa.Table, *, plain_text: bool = False) -> bytes:
     """Encodes a table as a Parquet file. The same table gives the same bytes under one pyarrow version.
 
-    Dictionary-encoded text is written by its codes, which spares hashing each value again, and read back as plain text: the
-    file then does not tell the reader Arrow's types. The other columns of such a table must have types that Parquet has, too.
+    Dictionary-encoded text is written by its codes, which spares hashing each value again. With `plain_text` it is read back
+    as plain text: the file then tells the reader neither Arrow's types nor the metadata of the schema, so that the other
+    columns must have types that Parquet has, too.
     """
     sink = pa.BufferOutputStream()
     pq.write_table(
@@ -28,7 +29,7 @@ def parquet_bytes(table: pa.Table) -> bytes:
         compression="zstd",
         write_statistics=False,
         use_dictionary=_repeating(table.schema),
-        store_schema=not any(pa.types.is_dictionary(kind) for kind in table.schema.types),
+        store_schema=not plain_text,
     )
     return sink.getvalue().to_pybytes()
 
@@ -43,12 +44,15 @@ def _repeating(schema: pa.Schema) -> list[str] | bool:
     return [field.name for field in schema if field.type != pa.int64()]
 
 
-def write_table(storage: Storage, stem: str, table: pa.Table, *, digest_in_name: bool = True) -> TableFile:
+def write_table(
+    storage: Storage, stem: str, table: pa.Table, *, digest_in_name: bool = True, plain_text: bool = False
+) -> TableFile:
     """Writes `table` at `<stem>-<digest>.parquet` (or `<stem>.parquet`), atomically, and returns its record.
 
     The digest is that of the bytes: what another version writes of the same rows never takes the place of a live file.
+    `plain_text` is that of `parquet_bytes`.
     """
-    data = parquet_bytes(table)
+    data = parquet_bytes(table, plain_text=plain_text)
     sha256 = sha256_hex(data)
     path = f"{stem}-{sha256[:12]}.parquet" if digest_in_name else f"{stem}.parquet"
     storage.write_bytes(path, data)

@@ -40,8 +40,14 @@ def test_a_plain_name_has_no_digest(storage: Storage) -> None:
 
 def test_encoded_text_is_read_as_plain_text(storage: Storage) -> None:
     encoded = TABLE.set_column(0, "user_id", TABLE["user_id"].dictionary_encode())
-    file = write_table(storage, "users/part-00000", encoded)
+    file = write_table(storage, "users/part-00000", encoded, plain_text=True)
     assert read_table(storage, file).equals(TABLE) and file.content_digest == content_digest(TABLE)
+
+
+def test_encoded_text_stays_encoded_unless_it_is_to_be_plain(storage: Storage) -> None:
+    encoded = TABLE.set_column(0, "user_id", TABLE["user_id"].dictionary_encode()).replace_schema_metadata({"a": "b"})
+    read = read_table(storage, write_table(storage, "users/part-00000", encoded))
+    assert read.equals(encoded) and read.schema.metadata == {b"a": b"b"}
 
 
 def test_other_bytes_of_the_same_rows_do_not_replace_a_file(storage: Storage) -> None:
