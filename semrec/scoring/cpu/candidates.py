@@ -122,13 +122,13 @@ def score_bounds(bounds, q, row, score):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def shrink_buffer(q, k, bounds, buffers, vectors, lower_N):  # type: ignore[no-untyped-def]
+def shrink_buffer(q, k, bounds, buffers, vectors, bounds_3N):  # type: ignore[no-untyped-def]
     """Drops candidates that cannot be among the first K; scores canonically those that the bounds cannot tell apart.
 
     Scores none as long as the buffer may grow. Leaves about half of it empty, so that it is shrunk once for many items.
-    `lower_N` is scratch.
+    `bounds_3N` is scratch.
     """
-    _drop_below(q, k, bounds, buffers, lower_N)
+    _drop_below(q, k, bounds, buffers, bounds_3N)
     row_N, score_N, count = buffers.row_QN[q], buffers.score_QN[q], buffers.count_Q[q]
     if count <= (k + buffers.full_Q[q]) // 2:
         return
@@ -140,7 +140,7 @@ def shrink_buffer(q, k, bounds, buffers, vectors, lower_N):  # type: ignore[no-u
             score_N[n] = canonical_score(q, row_N[n], vectors)
             row_N[n] = ~row_N[n]
             buffers.num_scored_Q[q] += 1
-    _drop_below(q, k, bounds, buffers, lower_N)
+    _drop_below(q, k, bounds, buffers, bounds_3N)
     # Now the threshold is the K-th canonical score: all above it stay, and as many ties as fill K.
     count, threshold = buffers.count_Q[q], buffers.threshold_Q[q]
     num_ties_left = k
@@ -156,23 +156,43 @@ def shrink_buffer(q, k, bounds, buffers, vectors, lower_N):  # type: ignore[no-u
 
 
 @compiled
-def _drop_below(q, k, bounds, buffers, lower_N):  # type: ignore[no-untyped-def]
+def _drop_below(q, k, bounds, buffers, bounds_3N):  # type: ignore[no-untyped-def]
     """Raises the threshold to the K-th largest lower bound, and keeps the candidates that reach it, in their order.
 
-    `lower_N` is scratch, as large as a buffer.
+    `bounds_3N` is scratch for three times a buffer. Where there were K candidates, its first rows are the lower and upper
+    bounds of those kept.
     """
     row_N, score_N, count = buffers.row_QN[q], buffers.score_QN[q], buffers.count_Q[q]
     if count < k:
         return
-    for n in range(count):
-        lower_N[n] = score_N[n] if row_N[n] < 0 else score_bounds(bounds, q, row_N[n], score_N[n])[0]
-    threshold = max(buffers.threshold_Q[q], _kth_largest(lower_N[:count], k))
+    lower_N, upper_N, keys_N = bounds_3N[0, :count], bounds_3N[1, :count], bounds_3N[2, :count]
+    _fill_bounds(q, bounds, row_N, score_N, lower_N, upper_N)
+    keys_N[:] = lower_N
+    threshold = max(buffers.threshold_Q[q], _kth_largest(keys_N, k))
     num_left = 0
     for n in range(count):
-        upper = score_N[n] if row_N[n] < 0 else score_bounds(bounds, q, row_N[n], score_N[n])[1]
-        row_N[num_left], score_N[num_left] = row_N[n], score_N[n]  # written in any case: a branch would be a guess
+        lower, upper = lower_N[n], upper_N[n]
+        # Written in any case: a branch would be a guess.
+        row_N[num_left], score_N[num_left], lower_N[num_left], upper_N[num_left] = row_N[n], score_N[n], lower, upper
         num_left += upper >= threshold
     buffers.count_Q[q], buffers.threshold_Q[q] = num_left, threshold
+
+
+@compiled
+def _fill_bounds(q, bounds, row_N, score_N, lower_N, upper_N):  # type: ignore[no-untyped-def]
+    """Fills float32 [N] each with what `score_bounds` says of candidates; those of a final score are the score itself.
+
+    Without branches, so that several candidates are in hand at once.
+    """
+    a, b, c, eta = np.float64(bounds.a_Q[q]), np.float64(bounds.b_Q[q]), np.float64(bounds.c_Q[q]), bounds.eta
+    for n in range(len(lower_N)):
+        row, score = row_N[n], np.float64(score_N[n])
+        item = row ^ (row >> np.int32(31))  # ~row of one with a final score
+        error = a * bounds.norm_I[item] + b * bounds.residual_I[item] + c + eta * abs(score)
+        error = error if row >= 0 else 0.0
+        is_bounded = error < np.inf  # not NaN either
+        lower_N[n] = np.float32(score - error) if is_bounded else np.float32(-np.inf)
+        upper_N[n] = np.float32(score + error) if is_bounded else np.float32(np.inf)
 
 
 @compiled
@@ -230,19 +250,16 @@ def finish(k, num_rows, bounds, buffers, vectors):  # type: ignore[no-untyped-de
     then. Pairs of all queries are scored in ascending order of their rows, so that the item matrix is read once.
     """
     num_queries, capacity = buffers.row_QN.shape
-    lower_N = np.empty(capacity, np.float32)
+    bounds_3N = np.empty((3, capacity), np.float32)
     for phase in range(2):
-        slots, count = np.empty(buffers.count_Q.sum(), np.int64), 0
+        slots, count = np.empty(buffers.count_Q.sum() + 1, np.int64), 0
         for q in range(num_queries):
-            _drop_below(q, k, bounds, buffers, lower_N)
+            _drop_below(q, k, bounds, buffers, bounds_3N)
             is_short = buffers.count_Q[q] <= k  # then all of them are results
             for n in range(buffers.count_Q[q]):
-                row = buffers.row_QN[q, n]
-                if row < 0:
-                    continue
-                lower = score_bounds(bounds, q, row, buffers.score_QN[q, n])[0]
                 slots[count] = q * capacity + n
-                count += phase == 1 or is_short or lower >= buffers.threshold_Q[q]
+                is_wanted = phase == 1 or is_short or bounds_3N[0, n] >= buffers.threshold_Q[q]
+                count += is_wanted and buffers.row_QN[q, n] >= 0
         # With many pairs for each row it pays to read the matrix again for every few queries, which stay in a cache then.
         num_parts = max(1, count // (_PAIRS_PER_ROW * max(1, num_rows)))
         for part in range(num_parts):

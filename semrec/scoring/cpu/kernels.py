@@ -94,7 +94,7 @@ def sweep_tile(tile_QT, start, k, bounds, visibility, buffers, vectors):  # type
     # The largest norms of the tile bound the error of each of its items: one limit serves the whole row of the tile.
     norm, residual = largest_norms(bounds, start, num_items)
     scales = np.uintp(bounds.scale_I.ctypes.data) + np.uintp(start * 4)
-    lower_N = np.empty(buffers.row_QN.shape[1], np.float32)
+    bounds_3N = np.empty((3, buffers.row_QN.shape[1]), np.float32)
     for q in range(len(tile_QT)):
         buffers.num_visible_Q[q] += _visible_groups(q, start, num_items, 0, visibility, visible_G)
         address = np.uintp(tile_QT[q].ctypes.data)
@@ -111,7 +111,7 @@ def sweep_tile(tile_QT, start, k, bounds, visibility, buffers, vectors):  # type
                 t = g * GROUP + first_bit(mask)
                 mask &= mask - np.uint64(1)
                 if _add_candidate(q, start + t, tile_QT[q, t], bounds, buffers):
-                    shrink_buffer(q, k, bounds, buffers, vectors, lower_N)
+                    shrink_buffer(q, k, bounds, buffers, vectors, bounds_3N)
                     # The threshold may be higher now; the mask of this group stays as it is, which is only less sharp.
                     limit = as_limit(tile_QT, _min_coarse(bounds, q, buffers.threshold_Q[q], error))
 
@@ -126,7 +126,7 @@ def sweep_panels(strips, panels, start, num_items, k, bounds, visibility, buffer
     run = max(1, _RUN_BYTES // (panels.shape[1] * panels.itemsize))
     visible_RG, limit_R = np.empty((STRIP, run), np.uint64), np.full(STRIP, np.inf, np.float32)
     error_R = np.empty(STRIP, np.float64)
-    lower_N = np.empty(buffers.row_QN.shape[1], np.float32)
+    bounds_3N = np.empty((3, buffers.row_QN.shape[1]), np.float32)
     for first in range(0, len(panels), run):
         row = start + first * PANEL
         num_rows = min(run * PANEL, num_items - first * PANEL)
@@ -152,7 +152,7 @@ def sweep_panels(strips, panels, start, num_items, k, bounds, visibility, buffer
                         mask &= mask - np.uint64(1)
                         q = s * STRIP + r
                         if _add_candidate(q, group_row + t, products[r, t], bounds, buffers):
-                            shrink_buffer(q, k, bounds, buffers, vectors, lower_N)
+                            shrink_buffer(q, k, bounds, buffers, vectors, bounds_3N)
                             limit_R[r] = as_limit(products, _min_coarse(bounds, q, buffers.threshold_Q[q], error_R[r]))
 
 
@@ -166,7 +166,7 @@ def sweep_few(tile_TP, start, k, bounds, visibility, buffers, vectors, limits_P)
     num_items, num_queries = len(tile_TP), len(buffers.count_Q)
     visible_QG = np.empty((num_queries, (num_items + GROUP - 1) // GROUP), np.uint64)
     norm, residual = largest_norms(bounds, start, num_items)
-    lower_N = np.empty(buffers.row_QN.shape[1], np.float32)
+    bounds_3N = np.empty((3, buffers.row_QN.shape[1]), np.float32)
     error_Q = np.empty(num_queries, np.float64)
     for q in range(num_queries):
         buffers.num_visible_Q[q] += _visible_groups(q, start, num_items, 0, visibility, visible_QG[q])
@@ -184,7 +184,7 @@ def sweep_few(tile_TP, start, k, bounds, visibility, buffers, vectors, limits_P)
             if not (visible_QG[q, t // GROUP] >> np.uint64(t % GROUP)) & np.uint64(1):
                 continue
             if _add_candidate(q, start + t, tile_TP[t, q], bounds, buffers):
-                shrink_buffer(q, k, bounds, buffers, vectors, lower_N)
+                shrink_buffer(q, k, bounds, buffers, vectors, bounds_3N)
                 limits_P[q] = as_limit(tile_TP, _min_coarse(bounds, q, buffers.threshold_Q[q], error_Q[q]))
 
 
