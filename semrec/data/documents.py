@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -53,7 +53,7 @@ def import_documents(
     if not fs.isdir(root):
         raise InputError(f"{folder} is no folder", expected="a folder of documents", remedy="Check the path.")
 
-    def tables(job: ImportJob) -> Iterator[pa.Table]:
+    def tables(job: ImportJob) -> Generator[pa.Table]:
         sources = find_sources(folder, "documents", note=job.stats.note)
         base = str(folder).rstrip("/") + "/"
         names = [source.path.removeprefix(base) for source in sources]

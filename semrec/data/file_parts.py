@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -169,7 +169,7 @@ def finish_file_import(
     storage, kind = workspace.storage, KINDS[job.kind]
     records = Ledger(storage, job.folder).finished_records(job.plan)
 
-    def tables(import_job: ImportJob) -> Iterator[pa.Table]:
+    def tables(import_job: ImportJob) -> Generator[pa.Table]:
         stats, files, keys, units = import_job.stats, import_job.files, set[str](), dict[str, str]()
         for note in job.notes:
             stats.note(note)

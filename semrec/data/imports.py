@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from threading import Event
 from typing import Any, Final, Literal, TypeVar
 
 import numpy as np
@@ -107,14 +109,14 @@ def import_table(
     options = dialect or DialectOptions()
     TimeReader(time_format)  # raises before anything is read
 
-    def tables(job: ImportJob) -> Iterator[pa.Table]:
+    def tables(job: ImportJob) -> Generator[pa.Table]:
         wanted = imported.columns(columns)
         sources = find_sources(source, fmt, scratch=job.scratch / "pipes", note=job.stats.note)
         keys: set[str] = set()
         ids, encoded = imported.id_columns(columns), imported.repeating_columns(columns)
         read_file = partial(read, ids=ids, encoded=encoded, options=options, keys=keys)
-        blocks = source_blocks(sources, wanted, read_file, job, keys, is_alone=len(sources) == 1)
-        yield from imported.tables(blocks, columns, job)
+        with closing(source_blocks(sources, wanted, read_file, job, keys, is_alone=len(sources) == 1)) as blocks:
+            yield from imported.tables(blocks, columns, job)
         check_found(sources, wanted, keys)
 
     return run_import(
@@ -172,7 +174,7 @@ def import_interactions(
     `import_table`. Rejected rows have no line; their excerpt gives the row number over all batches, from 1.
     """
 
-    def tables(job: ImportJob) -> Iterator[pa.Table]:
+    def tables(job: ImportJob) -> Generator[pa.Table]:
         rules = EventRules(known_items(job.workspace.storage), job.now_s)
         for batch in batches:
             first = job.stats.num_read + 1
@@ -189,7 +191,7 @@ def import_interactions(
 def run_import(
     workspace: Workspace,
     kind: Kind,
-    tables: Callable[[ImportJob], Iterator[pa.Table]],
+    tables: Callable[[ImportJob], Generator[pa.Table]],
     *,
     mode: Mode,
     max_rejected: float,
@@ -225,7 +227,8 @@ def run_import(
                 pass
             return replace(report_of([], [stats]), is_dry_run=True, quarantine=())
         try:
-            staged = kind.write(tables(job), job)
+            with closing(tables(job)) as rows:  # an early end ends the threads that read, too
+                staged = kind.write(rows, job)
         finally:
             stats.flush()  # after an error, too, so that it can be traced
     check_not_empty(workspace.storage, [staged], allow_empty=allow_empty)
@@ -241,19 +244,20 @@ def source_blocks(
     keys: set[str],
     *,
     is_alone: bool,
-) -> Iterator[RowBlock]:
+) -> Generator[RowBlock]:
     """Reads the rows of all sources, with the columns that their folders give; `keys` is filled by a format without header.
 
     `is_alone`: an empty source is an error, as there is not even a header. A source is read a second time beside, for its
-    digest, where that is wanted.
+    digest, where that is wanted; an early end stops that, too.
     """
-    stats, files = job.stats, job.files
-    with ThreadPoolExecutor(1, "digest") as thread:
+    stats, files, ended = job.stats, job.files, Event()
+    with ThreadPoolExecutor(1, "digest") as thread, ExitStack() as at_end:
+        at_end.callback(ended.set)
         for source in sources:
             if not is_alone and is_empty(source):
                 stats.note(f"{source.name} is empty")
                 continue
-            digest = thread.submit(source.digest).result if files is not None else str
+            digest = thread.submit(source.digest, ended.is_set).result if files is not None else str
             if files is not None and files.before:
                 files.check(source.name, digest())
             before = stats.num_read

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Final, TypeVar
@@ -95,7 +95,7 @@ def clean_attributes(attributes: Mapping[str, Sequence[str]]) -> dict[str, list[
     return {name: [value for value in values if value] for name, values in cleaned.items() if any(values)}
 
 
-def item_tables(rows: Iterable[ItemRow], *, stats: RejectsRows) -> Iterator[pa.Table]:
+def item_tables(rows: Iterable[ItemRow], *, stats: RejectsRows) -> Generator[pa.Table]:
     """Yields good rows, ITEM_ROWS_SCHEMA. Rejected: "id is not text", `ID_FAULTS`, "NUL byte", "no title and no text"."""
     return _tables(
         rows,
@@ -106,7 +106,7 @@ def item_tables(rows: Iterable[ItemRow], *, stats: RejectsRows) -> Iterator[pa.T
     )
 
 
-def user_tables(rows: Iterable[UserRow], *, stats: RejectsRows) -> Iterator[pa.Table]:
+def user_tables(rows: Iterable[UserRow], *, stats: RejectsRows) -> Generator[pa.Table]:
     """Yields the good rows, USER_ROWS_SCHEMA. Rejected: "id is not text", those of `ID_FAULTS`, "NUL byte"."""
     return _tables(
         rows,
@@ -123,7 +123,7 @@ def _tables(
     excerpt_of: Callable[[_Row], str],
     table_of: Callable[[list[_Row]], pa.Table],
     stats: RejectsRows,
-) -> Iterator[pa.Table]:
+) -> Generator[pa.Table]:
     """Yields tables of some thousand rows without a fault each; the others are rejected."""
     rest = iter(rows)
     while batch := list(islice(rest, _ROWS_PER_TABLE)):

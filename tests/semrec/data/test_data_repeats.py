@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -17,6 +19,8 @@ from semrec.contracts import INTERACTIONS_SCHEMA, bucket_of
 from semrec.data import ColumnMap, ItemRow, import_interactions, import_items, import_table, interactions
 from semrec.data.delimited import one_array
 from semrec.data.event_files import ENCODED_EVENTS_SCHEMA, _event_order, encoded, read_interactions, union_of
+from semrec.data.sources import Source
+from semrec.data.spill import BucketSpill
 from semrec.errors import InputError
 from semrec.workspace.folder import Workspace
 from semrec.workspace.manifests import InteractionsManifest
@@ -167,6 +171,34 @@ def test_a_file_that_was_imported_before_is_refused_unless_told(stocked: Workspa
     users = write(tmp_path / "u.csv", "u\np\n")
     for _ in range(2):  # of rows that replace one another a repetition does no harm
         import_table(stocked, users, fmt="csv", kind="users", columns=columns, mode="append")
+
+
+def test_an_import_that_fails_does_not_wait_for_the_digest_of_its_source(
+    stocked: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, was_stopped = write(tmp_path / "1.csv", "u,i\np,a\n"), []
+    source = Source("1.csv", str(path))
+    assert source.digest(lambda: True) != source.digest()
+
+    def endless(source: Source, is_unwanted: Callable[[], bool]) -> str:
+        deadline_s = time.monotonic() + 20
+        while not (stopped := is_unwanted()) and time.monotonic() < deadline_s:
+            time.sleep(0.001)
+        was_stopped.append(stopped)
+        return ""
+
+    def full_disk(spill: BucketSpill, table: pa.Table, buckets: np.ndarray) -> None:
+        raise OSError("no space")
+
+    monkeypatch.setattr(Source, "digest", endless)
+    with pytest.raises(InputError, match="no column 't'"):
+        import_table(
+            stocked, path, fmt="csv", kind="interactions", columns=ColumnMap(user_id="u", item_id="i", timestamp="t")
+        )
+    monkeypatch.setattr(BucketSpill, "add", full_disk)
+    with pytest.raises(OSError, match="no space"):
+        import_table(stocked, path, fmt="csv", kind="interactions", columns=ColumnMap(user_id="u", item_id="i"))
+    assert was_stopped == [True, True]
 
 
 def test_a_repeated_file_whose_events_do_not_add_up_is_named_alone(stocked: Workspace, tmp_path: Path) -> None:
