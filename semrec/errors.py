@@ -105,7 +105,7 @@ class PlanChangedError(SemrecError):
 
 
 class RunBusyError(SemrecError):
-    """Another live driver holds the lease."""
+    """Another process works on the same thing, or did meanwhile."""
 
 
 class IncompleteRunError(SemrecError):

@@ -100,7 +100,8 @@ def import_table(
     `allow_repeated`. Bad rows go
     to quarantine/import/ with file, line and reason (see REASONS). Raises TooManyRejectedError when more
     than the share `max_rejected` of the rows were rejected, InputError for an impossible argument or source,
-    MissingArtefactError for interactions without a catalogue; nothing of the import is then live.
+    MissingArtefactError for interactions without a catalogue, RunBusyError for an "append" to a table that another import or
+    a compaction replaced meanwhile; nothing of the import is then live.
     """
     imported = _choice("kind", kind, KINDS)
     read = _choice("fmt", fmt, READERS)

@@ -86,6 +86,8 @@ def import_movielens(
     if replaces_users and not allow_empty:
         check_not_lost(workspace.storage, UsersManifest)
     for staged_table in staged:
+        staged_table.check_current(workspace.storage)
+    for staged_table in staged:
         staged_table.publish(workspace.storage)
     if replaces_users:
         workspace.storage.delete(UsersManifest.PATH)

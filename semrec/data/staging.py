@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from semrec.errors import EmptyResultError, InputError
+from semrec.errors import EmptyResultError, InputError, RunBusyError
 from semrec.workspace.manifest import Manifest
 from semrec.workspace.manifests import (
     CatalogueManifest,
@@ -46,10 +46,13 @@ _M = TypeVar("_M", bound=Manifest)
 class Staged:
     """Parts that lie under their final names, and the manifest that will name them.
 
-    Until `publish` the earlier manifest, with its own files, is what every reader sees.
+    Until `publish` the earlier manifest, with its own files, is what every reader sees. `appended_to`: the manifest whose rows
+    the parts of an append hold as well, None where there was none; the parts of a replacement hold no other rows.
     """
 
     manifest: ImportManifest
+    is_append: bool
+    appended_to: ImportManifest | None
     num_repeats: int = 0
     num_put: int = 0  # items or relations changed online that the parts take in
     num_deleted: int = 0
@@ -60,8 +63,18 @@ class Staged:
         """The path at which the manifest will stand."""
         return self.manifest.PATH
 
+    def check_current(self, storage: Storage) -> None:
+        """Raises RunBusyError where another import or compaction went live after the manifest that was appended to."""
+        if self.is_append and stored_manifest(storage, type(self.manifest)) != self.appended_to:
+            raise RunBusyError(
+                f"{self.path} was replaced while this was laid over it",
+                expected="no other import at the same time, whose rows would be lost",
+                remedy="Wait for the other to end, then run this one again.",
+            )
+
     def publish(self, storage: Storage) -> None:
-        """Makes the parts live, in one atomic step."""
+        """Makes the parts live, in one atomic step. Raises as `check_current` does."""
+        self.check_current(storage)
         self.manifest.write(storage)
 
 

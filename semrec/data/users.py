@@ -31,7 +31,8 @@ def stage_users(
 
     Of two rows with one id the first counts ("duplicate id"); a new row wins over a stored one, attributes and all.
     """
-    stored = stored_parts(stored_manifest(workspace.storage, UsersManifest)) if append else {}
+    before = stored_manifest(workspace.storage, UsersManifest) if append else None
+    stored = stored_parts(before)
     spill = BucketSpill(scratch / _KIND, USER_ROWS_SCHEMA, workspace.num_buckets)
     for table in tables:
         spill.add(table, buckets_of(table.column("user_id").combine_chunks(), workspace.num_buckets))
@@ -54,4 +55,4 @@ def stage_users(
         parts=tuple(parts),
         fingerprint=fingerprint([part.content_digest for part in parts]),
     )
-    return Staged(manifest)
+    return Staged(manifest, append, before)
