@@ -49,9 +49,7 @@ _GRAPHED_QUERIES: Final = 128  # for more, kernels take longer than their launch
 _GRAPHS_SHARE: Final = 16  # what recorded launches keep is at most a 16th of the memory for queries
 _LEAST_SEEN_ROOM: Final = 256
 _MAX_CANDIDATES: Final = 8192  # ranking takes their square
-_WORDS_TOGETHER: Final = (
-    5  # of 32 bits for each word of a query: visible rows, candidates, largest scores, of all and a sample
-)
+_WORDS_TOGETHER: Final = 5  # for each 32 rows of a query: visible ones, candidates, largest scores, of a sample too
 _PAIR_BYTES: Final = 16  # int32 row and query, int64 key
 _TARGETS_TOGETHER: Final = 8  # of a query, for which one product is made
 _OVERFLOW_PAIRS: Final = 1 << 24
@@ -193,9 +191,8 @@ class CudaEngine:
         run, stride = self.launches, sample_stride(self.shard.num_items, k)
         block, whole, sample = run.prepare(queries), self._items.sampled(1), self._items.sampled(stride)
         visible_QW, *of_sample = run.visible(queries, block.padded, [whole] if stride == 1 else [whole, sample])
-        run.raise_thresholds(
-            block, sample, run.find_maxima(block, sample, of_sample[0] if of_sample else visible_QW), k
-        )
+        (sampled_QW,) = of_sample or (visible_QW,)
+        run.raise_thresholds(block, sample, run.find_maxima(block, sample, sampled_QW), k)
         words_QW, maxima_QG = run.find_candidates(block, visible_QW, with_maxima=stride > 1)
         if maxima_QG is not None:
             run.raise_thresholds(block, whole, maxima_QG, k)

@@ -32,7 +32,7 @@ _GROUPS_PER_RESULT: Final = 4
 _MAX_STRIDE: Final = 32
 GROUP: Final = 32  # rows, of which the largest score is kept
 _FINE_GROUP: Final = (
-    8  # without a sample: then K is large, and the first K groups hold fewer of their rows behind the K-th
+    8  # where all items are multiplied first: for a large K, two of the first K rows share fewer groups
 )
 _MAX_SLOTS: Final = 16_384
 SEEN_CHUNK: Final = 1 << 22

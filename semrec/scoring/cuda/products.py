@@ -23,6 +23,7 @@ __all__ = [
 ]
 
 DEPTH: Final = 64  # dimensions that one turn of the product's loop takes
+_DEPTH_OF_FLOAT32: Final = 16  # multiplied without tensor cores: values of more dimensions do not fit the registers
 _RESIDENT_QUERIES: Final = 128
 _RESIDENT_ITEMS: Final = (128, 64)
 _RUN: Final = 16  # tiles of items, beside which one of queries is read in no time
@@ -91,9 +92,10 @@ class TiledProduct:
         arguments: tuple[Any, ...],
         constants: dict[str, Any],
     ) -> None:
+        joins = items.form.join_halves
         kernels.coarse.coarse_pass[_grid(self, queries_QD, sample)](
-            queries_QD, items.coarse_ID, items.low_ID, *arguments, JOIN_HALVES=items.form.join_halves,
-            BQ=self.tile[0], BI=self.tile[1], BD=DEPTH, num_warps=_WARPS, num_stages=3, **constants,
+            queries_QD, items.coarse_ID, items.low_ID, *arguments, JOIN_HALVES=joins, BQ=self.tile[0], BI=self.tile[1],
+            BD=_DEPTH_OF_FLOAT32 if joins else DEPTH, num_warps=_WARPS, num_stages=3, **constants,
         )  # fmt: skip
 
 

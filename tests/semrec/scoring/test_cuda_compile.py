@@ -65,6 +65,12 @@ def test_products_run_on_tensor_cores_and_stay_in_registers(launches: list[dict[
         assert (launch["spills"], launch["stack"]) == (0, 0), launch
 
 
+def test_float32_stays_in_registers_without_tensor_cores(launches: list[dict[str, Any]]) -> None:
+    for launch in products(launches, join_halves=True):
+        if not launch["tf32"]:
+            assert (launch["tensor"], launch["spills"], launch["stack"]) == ([], 0, 0), launch
+
+
 def test_resident_queries_are_multiplied_with_items_that_the_copy_unit_brings(launches: list[dict[str, Any]]) -> None:
     found = [launch for launch in launches if launch["kernel"] == "resident_pass"]
     assert {launch["capability"] for launch in found} == {90, 100}
