@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from queue import SimpleQueue
+from threading import Event, Semaphore
 from typing import Final
 
 from semrec.data.rejects import ReadStats, RowBlock
@@ -13,57 +15,76 @@ from semrec.data.rejects import ReadStats, RowBlock
 __all__ = ["RecordedStats", "read_ahead"]
 
 _NUM_AHEAD: Final = 4  # so many are parsed while the rows of some blocks are spilled to the disk
+_NUM_CALLS: Final = 4_096  # that are handed over at once, though no block is done: all rows of a file may be bad
+
+_Call = Callable[[ReadStats], None]
 
 
 def read_ahead(read: Callable[..., Iterator[RowBlock]], stats: ReadStats) -> Iterator[RowBlock]:
     """Yields the blocks of `read(stats=...)`; `stats` hears of rejected rows and notes in the order of reading."""
-    recorded = RecordedStats()
-    blocks = read(stats=recorded)
+    room, has_ended = Semaphore(_NUM_AHEAD), Event()
+    #: What was said, and the block behind it; None while there is none yet. No pair is behind the last.
+    handed: SimpleQueue[tuple[list[_Call], RowBlock | None] | None] = SimpleQueue()
 
-    def step() -> tuple[RowBlock | Exception | None, list[Callable[[ReadStats], None]]]:
-        """The next block, or the error that ended reading, or None behind the last; and what was said until then."""
-        block: RowBlock | Exception | None
+    def hand_over(calls: list[_Call], block: RowBlock | None = None) -> None:
+        room.acquire()
+        if has_ended.is_set():
+            raise _EndedEarly
+        handed.put((calls, block))
+
+    def read_all() -> None:
+        recorded = RecordedStats(hand_over)
         try:
-            block = next(blocks, None)
-        except Exception as error:  # raised again once what came before it has been said
-            block = error
-        return block, recorded.taken()
+            for block in read(stats=recorded):
+                hand_over(recorded.taken(), block)
+        finally:
+            handed.put((recorded.taken(), None))
+            handed.put(None)
 
     with ThreadPoolExecutor(1, "read-ahead") as thread:
-        upcoming = deque(thread.submit(step) for _ in range(_NUM_AHEAD))
+        reading = thread.submit(read_all)
         try:
-            while True:
-                block, said = upcoming.popleft().result()
-                for call in said:
+            while (pair := handed.get()) is not None:
+                calls, block = pair
+                for call in calls:
                     call(stats)
-                if isinstance(block, Exception):
-                    raise block
-                if block is None:
-                    return
-                upcoming.append(thread.submit(step))
-                yield block
+                if block is not None:
+                    yield block
+                room.release()
+            reading.result()  # raises the error that ended it
         finally:
-            thread.shutdown(cancel_futures=True)
+            has_ended.set()
+            room.release()
+
+
+class _EndedEarly(BaseException):
+    """Ends the thread that reads, since nobody takes what it reads; no error, which a reader might explain."""
 
 
 class RecordedStats:
-    """Keeps what a reader says of its rows until it can be said to `ReadStats`, which belongs to another thread."""
+    """Takes what a reader says of its rows, and hands it over to be said to `ReadStats`, which belongs to another thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, hand_over: Callable[[list[_Call]], None] = lambda calls: None) -> None:
         self.rejected: Counter[str] = Counter()
-        self._calls: list[Callable[[ReadStats], None]] = []
+        self._calls: list[_Call] = []
+        self._hand_over = hand_over
 
     def reject(self, file: str, line: int | None, reason: str, row: str, *, detail: str = "") -> None:
         self.rejected[reason] += 1
-        self._calls.append(lambda stats: stats.reject(file, line, reason, row, detail=detail))
+        self._say(lambda stats: stats.reject(file, line, reason, row, detail=detail))
 
     def count(self, num_rows: int) -> None:
-        self._calls.append(partial(ReadStats.count, num_rows=num_rows))
+        self._say(partial(ReadStats.count, num_rows=num_rows))
 
     def note(self, text: str) -> None:
-        self._calls.append(partial(ReadStats.note, text=text))
+        self._say(partial(ReadStats.note, text=text))
 
-    def taken(self) -> list[Callable[[ReadStats], None]]:
-        """Hands out all that was said since the last time, in order."""
+    def taken(self) -> list[_Call]:
+        """Returns what was said and not handed over yet, in order."""
         calls, self._calls = self._calls, []
         return calls
+
+    def _say(self, call: _Call) -> None:
+        self._calls.append(call)
+        if len(self._calls) >= _NUM_CALLS:
+            self._hand_over(self.taken())

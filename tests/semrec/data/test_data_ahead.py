@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from helpers.import_cases import quarantined, rows_of, write
-from semrec.data import ColumnMap, delimited, import_table
+from semrec.data import ColumnMap, ahead, delimited, import_table
 from semrec.data.ahead import read_ahead
 from semrec.data.rejects import ReadStats, RowBlock, RowStats
 from semrec.errors import InputError
@@ -38,6 +39,42 @@ def test_what_a_reader_says_of_a_block_is_heard_before_the_block_and_its_error_l
         ("2", 3, ["block 0", "block 1", "block 2"]),
     ]
     assert stats.rejected == {"ragged line": 1}
+
+
+def test_of_a_file_without_a_good_row_a_few_bad_ones_are_held(workspace: Workspace) -> None:
+    num_rejected = 100 * ahead._NUM_CALLS + 7
+    heard, most_ahead = ReadStats(workspace.storage, "items", max_rejected=1), 0
+
+    def read(stats: RowStats) -> Iterator[RowBlock]:
+        nonlocal most_ahead
+        for line in range(num_rejected):
+            stats.reject("file", line, "ragged line", "a,b,c")
+            most_ahead = max(most_ahead, line - sum(heard.rejected.values()))
+        yield from ()
+
+    assert list(read_ahead(read, heard)) == []
+    assert heard.rejected == {"ragged line": num_rejected}
+    assert most_ahead < 10 * ahead._NUM_CALLS
+
+
+@pytest.mark.parametrize("is_reading_blocks", [True, False])
+def test_an_early_end_ends_the_reader_and_closes_what_it_reads(workspace: Workspace, is_reading_blocks: bool) -> None:
+    ended: list[int] = []
+
+    def read(stats: RowStats) -> Iterator[RowBlock]:
+        number = 0
+        try:
+            yield RowBlock("first", {}, 0, None, str)
+            for number in range(100 * ahead._NUM_CALLS):
+                stats.count(1)
+                if is_reading_blocks:
+                    yield RowBlock(f"{number}", {}, 0, None, str)
+        finally:
+            ended.append(number)
+
+    with closing(read_ahead(read, ReadStats(workspace.storage, "items", max_rejected=1))) as blocks:
+        assert next(blocks).file == "first"
+    assert len(ended) == 1 and ended[0] < 10 * ahead._NUM_CALLS
 
 
 def test_stored_rows_and_quarantine_are_the_same_however_a_file_is_cut(
