@@ -101,7 +101,6 @@ def compare_scores(  # type: ignore[no-untyped-def]
         residual = tl.load(residual_W + w, mask=w < num_words, other=0.0)[None, :]
         error = word_errors(a[:, None], b[:, None], c[:, None], norm, residual)
         sums_of_words = tl.reshape(sums, (BQ, NW, 32))
-        at_word = q_long * num_words + w[None, :]
         if MODE == _COUNT:
             target = 0
             at_target = q_long
@@ -124,7 +123,7 @@ def compare_scores(  # type: ignore[no-untyped-def]
             if INTEGER:
                 lowest = in_sums(lowest, inverse[:, None], word_inverse, float("-inf")) - 1
             reaching = tl.sum(tl.where(sums_of_words < lowest[:, :, None], 0, 1 << bit), axis=2)
-            tl.store(candidates_QW + at_word, reaching & visible, mask=inside)
+            tl.store(candidates_QW + q_long * num_words + w[None, :], reaching & visible, mask=inside)
     if WITH_MAXIMA:
         hidden = float("-inf")
         if INTEGER:

@@ -154,7 +154,8 @@ def tiled_product(form: GpuForm, kernels: Kernels) -> TiledProduct:
 
 def shared_bytes_of(device: torch.device) -> int:
     """The shared memory that a program may take on a GPU."""
-    return int(getattr(torch.cuda.get_device_properties(device), "shared_memory_per_block_optin"))  # noqa: B009 - torch's stubs lack it
+    properties: Any = torch.cuda.get_device_properties(device)  # torch's stubs lack this one
+    return int(properties.shared_memory_per_block_optin)
 
 
 def resident_products(form: GpuForm, padded: int, shared_bytes: int) -> list[ResidentProduct]:
