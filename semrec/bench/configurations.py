@@ -117,7 +117,9 @@ def _measured(
         batches = [texts[start : start + texts_per_call] for start in range(0, len(texts), texts_per_call)]
         texts_s = _seconds([partial(of_texts.embed, batch) for batch in batches], num_callers)
         if has_models:
-            of_documents, of_images = (_OneCall(modality, kind, num_threads) for modality in ("document", "image"))
+            of_documents, of_images = (
+                _OneCall(modality, kind, num_threads, for_callers=True) for modality in ("document", "image")
+            )
             calls = [partial(of_documents.embed, [path]) for path in documents]
             calls += [partial(of_images.embed, [path]) for path in posters]
             files_s = _seconds(calls, num_callers)
@@ -154,11 +156,13 @@ def _seconds(calls: Sequence[Callable[[], object]], num_callers: int) -> float:
 
 
 class _OneCall:
-    """An encoder that does one call after the other."""
+    """An encoder that does one call after the other. `for_callers`: as a service has it, for one content a call."""
 
-    def __init__(self, kind: str, device: DeviceKind, num_threads: int) -> None:
+    def __init__(self, kind: str, device: DeviceKind, num_threads: int, *, for_callers: bool = False) -> None:
         settings, encoder = EmbedSettings(kind=kind, device=device), encoder_class(kind)
-        self._encoder: Encoder = encoder.load(encoder.plan(settings), settings, num_threads=num_threads)
+        identity = encoder.plan(settings)
+        identity = encoder.for_callers(identity) if for_callers else identity
+        self._encoder: Encoder = encoder.load(identity, settings, num_threads=num_threads)
         self._lock = threading.Lock()
         self.device_name = self._encoder.device_name
 

@@ -105,7 +105,9 @@ class Encoder(ABC):
 
     @classmethod
     def for_callers(cls, identity: Any) -> Any:
-        """The identity by which a service embeds what callers bring: the catalogue's, but for what would take minutes."""
+        """The identity by which a service embeds what callers bring: the catalogue's, but for what one content would wait for
+        without need, such as calls of many. Vectors are like the catalogue's, and not promised to be the same bytes.
+        """
         return identity
 
     @classmethod

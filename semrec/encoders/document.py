@@ -92,8 +92,10 @@ class DocumentEncoder(Encoder):
 
     @classmethod
     def for_callers(cls, identity: DocumentIdentity) -> DocumentIdentity:
-        """See `Encoder.for_callers`: fewer scanned pages are read."""
-        return replace(identity, max_scanned_pages=min(identity.max_scanned_pages, _MAX_SCANNED_PAGES_OF_CALLERS))
+        """See `Encoder.for_callers`: fewer scanned pages are read, and windows embedded one by one."""
+        text = encoder_class("text").for_callers(identity.text)
+        num_scanned = min(identity.max_scanned_pages, _MAX_SCANNED_PAGES_OF_CALLERS)
+        return replace(identity, text=text, max_scanned_pages=num_scanned)
 
     @classmethod
     def load(

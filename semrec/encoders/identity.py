@@ -14,11 +14,20 @@ from semrec.encoders.sources import ModelSource, resolve_model
 from semrec.errors import EncoderError, InputError
 from semrec.workspace.digests import fingerprint, sha256_hex
 
-__all__ = ["Backend", "TextIdentity", "call_shapes", "dtype_of_backend", "identity_of", "text_identity"]
+__all__ = [
+    "Backend",
+    "TextIdentity",
+    "call_shapes",
+    "caller_shapes",
+    "dtype_of_backend",
+    "identity_of",
+    "text_identity",
+]
 
 Backend = Literal["torch", "openvino"]  # what computes the vectors
 
 _LENGTHS = (16, 32, 48, 64, 80, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096, 6144, 8192)
+_LENGTHS_OF_CALLERS = (16, 32, 64, 128, 256)
 # Padded tokens of one call. Measured on 2 cores with AMX: 2,048 and 4,096 tokens run at 20,000 to 32,000 tokens/s, 1,024 a
 # fifth slower, and a part that does not fill a call pays for the whole of it. A GPU needs far more to be busy.
 _TOKENS_PER_CALL: dict[DeviceKind, int] = {"cpu": 2048, "cuda": 65_536}
@@ -125,6 +134,15 @@ def call_shapes(
     lengths = [length for length in _LENGTHS if length < last - 8] + [last]
     budget = _TOKENS_PER_CALL[device_kind]
     return tuple((max(1, budget // length), length) for length in lengths)
+
+
+def caller_shapes(max_tokens: int) -> tuple[tuple[int, int], ...]:
+    """Lists calls of one row, (1, padded tokens): who brings one text shall not wait for a call of many.
+
+    Ascending; a text of n tokens goes to the shortest with more than n.
+    """
+    last = (max_tokens // 8 + 1) * 8
+    return tuple((1, length) for length in (*(length for length in _LENGTHS_OF_CALLERS if length < last - 8), last))
 
 
 def _modules(folder: Path) -> tuple[Path, list[dict[str, Any]]]:

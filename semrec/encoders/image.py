@@ -6,7 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from itertools import islice
 from typing import Any, ClassVar, Final
@@ -114,6 +114,11 @@ class ImageEncoder(Encoder):
     @classmethod
     def limits(cls, identity: Mapping[str, Any]) -> dict[str, int]:
         return {"max_bytes": _MAX_BYTES, "max_pixels": MAX_PIXELS}
+
+    @classmethod
+    def for_callers(cls, identity: ImageIdentity) -> ImageIdentity:
+        """See `Encoder.for_callers`: images are embedded one by one."""
+        return replace(identity, images_per_call=1)
 
     @classmethod
     def settings_of(cls, identity: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, cast
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 
 from semrec.encoders.base import Encoder
 from semrec.encoders.devices import DeviceKind, device_name, resolve_device_of_kind
-from semrec.encoders.identity import TextIdentity, text_identity
+from semrec.encoders.identity import TextIdentity, caller_shapes, text_identity
 from semrec.encoders.settings import EmbedSettings
 from semrec.encoders.sources import ModelSource, check_weights, resolve_model
 from semrec.encoders.text_program import load_program
@@ -56,6 +57,11 @@ class TextEncoder(Encoder):
     @classmethod
     def limits(cls, identity: Mapping[str, Any]) -> dict[str, int]:
         return {"max_tokens": int(identity["max_tokens"])}  # what comes after them has no say
+
+    @classmethod
+    def for_callers(cls, identity: TextIdentity) -> TextIdentity:
+        """See `Encoder.for_callers`: texts are embedded one by one."""
+        return replace(identity, shapes=caller_shapes(identity.max_tokens))
 
     @classmethod
     def settings_of(cls, identity: Mapping[str, Any]) -> dict[str, Any]:

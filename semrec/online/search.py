@@ -13,7 +13,7 @@ import numpy as np
 
 from semrec.encoders.base import ENCODERS, Encoder, encoder_class
 from semrec.encoders.devices import device_kind_of, resolve_device
-from semrec.encoders.identity import TextIdentity, dtype_of_backend
+from semrec.encoders.identity import TextIdentity, caller_shapes, dtype_of_backend
 from semrec.encoders.sources import resolve_model
 from semrec.errors import EncoderError, InputError
 from semrec.online.encoders import load_recorded_encoder
@@ -22,16 +22,9 @@ from semrec.release.reader import Release
 from semrec.settings_file import read_settings
 from semrec.torch_threads import single_threads
 
-__all__ = ["OnlineEncoder", "online_shapes"]
+__all__ = ["OnlineEncoder"]
 
-_LENGTHS: Final = (16, 32, 64, 128, 256)
 _KEPT_TEXTS: Final = 4096
-
-
-def online_shapes(max_tokens: int) -> tuple[tuple[int, int], ...]:
-    """Calls of one row: (1, padded tokens), ascending. A text of n tokens goes to the shortest with more than n."""
-    last = (max_tokens // 8 + 1) * 8
-    return tuple((1, length) for length in (*(length for length in _LENGTHS if length < last - 8), last))
 
 
 class OnlineEncoder:
@@ -68,7 +61,7 @@ class OnlineEncoder:
 
     def warm(self) -> None:
         """Loads the model and makes one call of each shape, so that nobody waits for it later."""
-        shapes = online_shapes(self._made_by.max_tokens) if self._made_by else ((1, 16),)
+        shapes = caller_shapes(self._made_by.max_tokens) if self._made_by else ((1, 16),)
         for _, length in shapes:
             self._call("word " * (length - 4))
 
@@ -111,7 +104,7 @@ class OnlineEncoder:
         from semrec.encoders.text import TextEncoder  # imports torch
 
         kind = device_kind_of(resolve_device(self._device))
-        shapes = online_shapes(made_by.max_tokens)
+        shapes = caller_shapes(made_by.max_tokens)
         backend = made_by.backend if kind == "cpu" else "torch"
         dtype = dtype_of_backend(backend, "auto", kind)
         identity = replace(made_by, device_kind=kind, dtype=dtype, backend=backend, shapes=shapes)

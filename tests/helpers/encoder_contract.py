@@ -116,6 +116,14 @@ class EncoderContract:
         again = EmbedSettings(**same, **type(encoder).settings_of(identity.to_json()))
         assert type(encoder).plan(again) == identity
 
+    def test_what_callers_bring_has_a_vector_like_the_catalogues(
+        self, encoder: Encoder, contents: list[str], reference: np.ndarray
+    ) -> None:
+        kind = type(encoder)
+        for_callers = kind.load(kind.for_callers(kind.plan(self.settings)), self.settings)
+        vectors_ND = np.concatenate([for_callers.embed([content])[0] for content in contents])
+        assert (vectors_ND * reference).sum(axis=1).min() > 0.999
+
     def test_other_weights_are_refused(self, encoder: Encoder) -> None:
         identity = type(encoder).plan(self.settings)
         with pytest.raises(EncoderError, match="weights 000000000000"):

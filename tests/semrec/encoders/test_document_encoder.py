@@ -16,6 +16,7 @@ from semrec.data import ItemRow, import_items
 from semrec.encoders.document import DocumentEncoder, text_of, windows_of
 from semrec.encoders.document_readers import DocumentReaders, max_cpu_s_of
 from semrec.encoders.document_text import Document
+from semrec.encoders.identity import caller_shapes
 from semrec.encoders.settings import EmbedSettings
 from semrec.errors import EncoderError
 from semrec.online.encoders import load_recorded_encoder, whole_identity
@@ -109,7 +110,9 @@ def test_what_reads_scans_is_part_of_the_identity(monkeypatch: pytest.MonkeyPatc
     assert DocumentEncoder.settings_of(reading.to_json())["ocr"]
     assert (reading.max_scanned_pages, max_cpu_s_of(16)) == (16, 240)
     few = DocumentEncoder.for_callers(reading)
-    assert few == replace(reading, max_scanned_pages=4) and DocumentEncoder.for_callers(plain) == plain
+    one_by_one = replace(plain.text, shapes=caller_shapes(plain.text.max_tokens))
+    assert few == replace(reading, text=one_by_one, max_scanned_pages=4)
+    assert DocumentEncoder.for_callers(plain) == replace(plain, text=one_by_one)
     assert few.fingerprint != reading.fingerprint
     assert DocumentEncoder.limits(reading.to_json()).items() > {"max_scanned_pages": 4, "max_cpu_s": 60}.items()
     loaded = load_recorded_encoder(whole_identity(reading.to_json()))

@@ -14,12 +14,13 @@ from helpers.serving_world import publish_world
 from semrec.changes.overlay import OverlayView
 from semrec.data import UserRow, import_items, import_users
 from semrec.demo import film_items
+from semrec.encoders.identity import caller_shapes
 from semrec.encoders.settings import EmbedSettings
 from semrec.errors import EncoderError, InputError
 from semrec.online.anonymous import ContentVector, anonymous_profile, anonymous_query
 from semrec.online.filters import Filters
 from semrec.online.release import OnlineRelease
-from semrec.online.search import OnlineEncoder, online_shapes
+from semrec.online.search import OnlineEncoder
 from semrec.progress import NoProgress
 from semrec.workspace.folder import Workspace
 
@@ -84,13 +85,13 @@ def test_a_warm_encoder_is_loaded(served: OnlineRelease) -> None:
     encoder = OnlineEncoder(served.release.manifest.encoder, device="cpu")
     assert encoder._encoder is None
     encoder.warm()
-    assert sorted(encoder._encoder._buffers) == [length for _, length in online_shapes(128)]
+    assert sorted(encoder._encoder._buffers) == [length for _, length in caller_shapes(128)]
 
 
 def test_shapes_are_small_and_hold_the_longest_text() -> None:
-    assert online_shapes(128) == ((1, 16), (1, 32), (1, 64), (1, 136))
-    assert online_shapes(256)[-2:] == ((1, 128), (1, 264))
-    assert online_shapes(8) == ((1, 16),)
+    assert caller_shapes(128) == ((1, 16), (1, 32), (1, 64), (1, 136))
+    assert caller_shapes(256)[-2:] == ((1, 128), (1, 264))
+    assert caller_shapes(8) == ((1, 16),)
 
 
 def test_another_encoder_than_the_release_has_is_refused(served: OnlineRelease, tmp_path: Path) -> None:
