@@ -124,9 +124,9 @@ def stage_interactions(
     that they are one. With `append` they are laid over the stored ones as `union_of` says, where events without a time add
     up unless they are one.
 
-    Memory holds one block of a source, one spill buffer and one bucket. `applied` is the last event received online that the
-    result holds or replaces; by default that of the interactions before. `files` are the digests of the files that the rows
-    come from; it is read after the rows. Raises InputError when `append` meets another rule,
+    Memory holds a few blocks of a source, one spill buffer, and the buckets of two of its files. `applied` is the last event
+    received online that the result holds or replaces; by default that of the interactions before. `files` are the digests of
+    the files that the rows come from; it is read after the rows. Raises InputError when `append` meets another rule,
     TooManyRejectedError before any part is written.
     """
     manifest = _earlier(workspace, append)

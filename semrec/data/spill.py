@@ -59,7 +59,7 @@ class BucketSpill:
         """Adds rows; `buckets` is int [rows]."""
         if not table.num_rows:
             return
-        self._held = None
+        self._held, self._of_file = None, {}
         field = self._spilled_schema.field(_BUCKET)
         table = table.append_column(field, pa.array(buckets.astype(field.type.to_pandas_dtype())))
         self._tables.append(table)

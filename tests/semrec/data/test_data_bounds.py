@@ -76,6 +76,10 @@ def test_a_spill_returns_each_bucket_in_order_of_arrival(tmp_path: Path, monkeyp
         tens = table.column("tens").combine_chunks()
         assert tens.to_pylist() == [f"{n // 10}" for n in there]
         assert set(tens.dictionary.to_pylist()) == set(tens.to_pylist())  # and none of other buckets
+    rows.add(
+        pa.table([[-1], ["added when its file had been read"], pa.array(["-1"])], schema=schema), np.array([2_999])
+    )
+    assert rows.read(2_999).column("n").to_pylist() == [*np.flatnonzero(buckets == 2_999), -1]
 
 
 class HeldBytes(bytes):
