@@ -31,9 +31,7 @@ BLOCK_QUERIES: Final = 8192  # that are computed together
 _GROUPS_PER_RESULT: Final = 4
 _MAX_STRIDE: Final = 32
 GROUP: Final = 32  # rows, of which the largest score is kept
-_FINE_GROUP: Final = (
-    8  # where all items are multiplied first: for a large K, two of the first K rows share fewer groups
-)
+_FINE_GROUP: Final = 8  # without a sample K is large: of the best rows, several would share a group of 32
 _MAX_SLOTS: Final = 16_384
 SEEN_CHUNK: Final = 1 << 22
 _SEEN_BLOCK: Final = 256
