@@ -68,7 +68,7 @@ class Staged:
         if self.is_append and stored_manifest(storage, type(self.manifest)) != self.appended_to:
             raise RunBusyError(
                 f"{self.path} was replaced while this was laid over it",
-                expected="no other import at the same time, whose rows would be lost",
+                expected="no other import at the same time, nor a run that takes online changes in: its rows would be lost",
                 remedy="Wait for the other to end, then run this one again.",
             )
 
