@@ -13,7 +13,6 @@ semrec bench compare before.json after.json
 
 from __future__ import annotations
 
-import tempfile
 from contextlib import ExitStack
 from dataclasses import asdict
 from functools import partial
@@ -31,6 +30,7 @@ from jobs.cli_common import (
     with_workspace,
 )
 from jobs.printing import say, show_rows, write_rows
+from semrec.workspace.scratch import ScratchFolder
 
 if TYPE_CHECKING:
     from semrec.workspace.folder import Workspace
@@ -77,7 +77,7 @@ def import_(
     """Time and memory of an import of ratings, of an append to it, and of DuckDB's plain copy of the same file."""
     from semrec.bench.imports import bench_import
 
-    with tempfile.TemporaryDirectory(prefix="semrec-bench-") as folder:
+    with ScratchFolder("benchmark") as folder:
         rows = [asdict(row) for row in bench_import(folder, ratings, append, rounds=rounds)]
     if not any(row["what"] == "duckdb" for row in rows):
         say("without DuckDB, which is not installed: pip install duckdb")
@@ -172,7 +172,7 @@ def release(
     from semrec.bench.release import bench_release
     from semrec.workspace.folder import Workspace
 
-    with tempfile.TemporaryDirectory(prefix="semrec-bench-") as folder:
+    with ScratchFolder("benchmark") as folder:
         workspace = Workspace.create(folder, num_buckets=parts)
         result = bench_release(
             workspace, num_items=items, num_users=users, dimension=dimension, progress=ConsoleProgress()
@@ -210,7 +210,7 @@ def plan(
     from cluster.bench.plan import bench_plan
     from semrec.workspace.folder import Workspace
 
-    with tempfile.TemporaryDirectory(prefix="semrec-bench-") as folder, open_compute() as compute:
+    with ScratchFolder("benchmark") as folder, open_compute() as compute:
         rows = bench_plan(
             Workspace.create(folder), num_items=items, num_users=users, k=k, budget_s=seconds, compute=compute,
             progress=ConsoleProgress(),

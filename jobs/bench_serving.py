@@ -8,7 +8,6 @@ semrec bench attack --short
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from dataclasses import asdict
 from typing import Annotated
 
@@ -17,6 +16,7 @@ from rich.table import Table
 
 from jobs.cli_common import ConsoleProgress, Json, exit_on_error
 from jobs.printing import console, say, show_rows, show_table, write_rows
+from semrec.workspace.scratch import ScratchFolder
 
 __all__ = ["app"]
 
@@ -45,7 +45,7 @@ def serving(
     """Requests per second of each endpoint, beside Serve's default proxy, faiss behind FastAPI, and an empty endpoint."""
     from cluster.bench.serving import bench_serving
 
-    with tempfile.TemporaryDirectory(prefix="semrec-bench-") as folder:
+    with ScratchFolder("benchmark") as folder:
         if workspace is None:
             workspace, platform = _serving_world(folder, items, users), platform or "Lumina"
         ready_s, rows = bench_serving(workspace, platform, seconds=seconds, rate=rate)
@@ -76,7 +76,7 @@ def soak_service(
     from cluster.compute import InProcess
     from semrec.workspace.folder import Workspace
 
-    with tempfile.TemporaryDirectory(prefix="semrec-soak-") as folder:
+    with ScratchFolder("benchmark") as folder:
         opened = Workspace.open(workspace or _serving_world(folder, items, users))
         result = soak(
             opened, minutes=minutes, rate=rate, num_switches=switches, compute=InProcess(), progress=ConsoleProgress()
@@ -107,7 +107,7 @@ def attack(
         if url:
             target = Target(url, key, grpc, anywhere)
         else:
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="semrec-attack-"))
+            folder = stack.enter_context(ScratchFolder("benchmark"))
             target = stack.enter_context(own_service(_serving_world(folder, 5_000, 200)))
         rows = attack_service(target, chosen)
     table = Table("attack", "status", "s", "/healthz s", "query s", "grown MB", "broken", title_justify="left")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -20,6 +19,7 @@ from cluster.bench.serving import free_port, serve_command, started_server
 from cluster.serving.access.keys import append_key, make_key
 from semrec.bench.attacks import Attack
 from semrec.errors import NoWorkersError
+from semrec.workspace.scratch import ScratchFolder
 
 __all__ = ["MAX_HEALTH_S", "MAX_MEMORY_MB", "AttackRow", "attack_service", "own_service"]
 
@@ -52,7 +52,7 @@ class AttackRow:
 @contextlib.contextmanager
 def own_service(workspace_uri: str) -> Iterator[Target]:
     """Serves a release of the workspace with one replica, keys and gRPC, for the time of the block."""
-    with tempfile.TemporaryDirectory(prefix="semrec-attack-") as folder:
+    with ScratchFolder("benchmark") as folder:
         key, stored = make_key("attacker", ["admin"])
         append_key(str(Path(folder, "keys.jsonl")), stored)
         grpc_port = free_port()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 from cluster.compute import InProcess
@@ -15,6 +14,7 @@ from semrec.online.release import OnlineRelease
 from semrec.progress import Progress
 from semrec.settings import ReleaseSettings
 from semrec.workspace.folder import Workspace
+from semrec.workspace.scratch import ScratchFolder
 
 __all__ = ["bench_retrieval_set"]
 
@@ -27,7 +27,7 @@ def bench_retrieval_set(
     Raises InputError for another folder, EncoderError for a model that cannot be had.
     """
     retrieval = read_retrieval_set(Path(folder), split)
-    with tempfile.TemporaryDirectory(prefix="semrec-bench-") as uri:
+    with ScratchFolder("benchmark") as uri:
         workspace, compute = Workspace.create(uri), InProcess()
         documents = retrieval.documents.items()
         import_items(workspace, (ItemRow(i, title, f"{title} {text}".strip()) for i, (title, text) in documents))

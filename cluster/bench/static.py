@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from semrec.machine import resident_bytes
 from semrec.progress import NoProgress
 from semrec.workspace.folder import Workspace
 from semrec.workspace.ledger import Ledger
+from semrec.workspace.scratch import ScratchFolder
 
 __all__ = ["StaticBenchRow", "StaticMemoryRow", "bench_static", "bench_static_memory"]
 
@@ -70,7 +70,7 @@ def bench_static(model: str, texts: Sequence[str], compute: Compute, *, rounds: 
         raise InputError("nothing to measure", expected="texts and rounds", remedy="Raise the numbers.")
     settings = EmbedSettings(kind="static", model=model)
     seconds: dict[str, list[float]] = {"model2vec, one process": [], "semrec, a whole run": []}
-    with tempfile.TemporaryDirectory(prefix="semrec-bench-") as scratch:
+    with ScratchFolder("benchmark") as scratch:
         file = Path(scratch) / "texts.parquet"
         pq.write_table(pa.table({"text": not_blank}), file)
         command = [sys.executable, "-c", _PEER, model, str(file), f"{scratch}/vectors.npy", str(settings.max_tokens)]
@@ -110,7 +110,7 @@ def bench_static_memory(model: str, num_texts: int, compute: Compute) -> Iterato
     settings = EmbedSettings(kind="static", model=model)
     for count in (num_texts // 10, num_texts):
         compute.close()  # workers of this row alone
-        with tempfile.TemporaryDirectory(prefix="semrec-bench-") as scratch:
+        with ScratchFolder("benchmark") as scratch:
             file = Path(scratch) / "texts.parquet"
             _write_texts(file, count)
             workspace = Workspace.create(f"{scratch}/workspace")

@@ -16,6 +16,7 @@ from typing import Final
 
 __all__ = ["ScratchFolder"]
 
+_NOT_LOCKED: Final = ".not-locked"
 _YOUNG_S: Final = 60.0  # so long a folder stays without a lock, which its process takes just after it has made it
 
 
@@ -40,16 +41,18 @@ class ScratchFolder(tempfile.TemporaryDirectory[str]):
 
 
 def _locked(folder: str) -> int:
-    """Opens a folder and locks it as far as its file system can; what cannot be locked, no process removes."""
+    """Opens a folder and locks it; where its file system cannot, a file says so, and no other process removes it."""
     opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    with contextlib.suppress(OSError):
+    try:
         fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        Path(folder, _NOT_LOCKED).touch()
     return opened
 
 
 def _remove_if_left(folder: Path) -> None:
     with contextlib.suppress(OSError):  # a process has it, removes it just now, or is another user's
-        if time.time() - folder.stat().st_mtime < _YOUNG_S:
+        if time.time() - folder.stat().st_mtime < _YOUNG_S or (folder / _NOT_LOCKED).exists():
             return
         opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -45,6 +46,21 @@ def test_what_killed_processes_left_is_removed(tmp_path: Path, monkeypatch: pyte
         with ScratchFolder("test"):
             assert Path(held).is_dir()
     assert not list(tmp_path.iterdir())
+
+
+def test_what_could_not_be_locked_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    lock = fcntl.flock
+    monkeypatch.setattr("fcntl.flock", no_locks)
+    with ScratchFolder("test") as held:
+        in_an_hour(Path(held))
+        monkeypatch.setattr("fcntl.flock", lock)
+        with ScratchFolder("test"):
+            assert Path(held).is_dir()
+
+
+def no_locks(*_: object) -> None:
+    raise OSError("no locks here")
 
 
 def test_it_goes_with_its_object(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
