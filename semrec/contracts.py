@@ -22,6 +22,7 @@ Workspace
     runs/<run>/            plan.json, parts/, ledger/, lease.json, manifest.json (last), verified.json, health.json,
                            recall.json of an approximate run
     imports/<run>/         plan, ledger, rows/ and rejected/ of an import by files, until it is live
+    imports/<kind>/        lease.json, while items, users, ... are imported
     quarantine/<stage>/    rejected rows: file, line, reason, row
     exports/<key>/         which rows of a release stand at a place that is not ours: rows-<digest>.parquet, manifest.json
     benchmarks/            content.json: the last benchmark of contents that a service ran, and a lease while it runs

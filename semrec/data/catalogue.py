@@ -81,8 +81,6 @@ def stage_items(
             fingerprint=fingerprint([p.content_digest for p in parts]),
             **applied_entry(until),
         ),
-        append,
-        manifest,
         num_put=len(changes.put),
         num_deleted=len(changes.deleted),
         num_online_replaced=0 if append else max(0, until - held),

@@ -32,7 +32,7 @@ from semrec.data.rejects import Progress, ReadStats, RowBlock, RowStats
 from semrec.data.report import ImportReport, report_of
 from semrec.data.rows import ItemRow, UserRow, item_tables, user_tables
 from semrec.data.sources import Source, find_sources
-from semrec.data.staging import check_not_empty, is_append, scratch_folder
+from semrec.data.staging import check_not_empty, is_append, one_import_of, scratch_folder
 from semrec.data.times import TimeReader
 from semrec.errors import InputError
 from semrec.workspace.folder import Workspace
@@ -100,8 +100,8 @@ def import_table(
     `allow_repeated`. Bad rows go
     to quarantine/import/ with file, line and reason (see REASONS). Raises TooManyRejectedError when more
     than the share `max_rejected` of the rows were rejected, InputError for an impossible argument or source,
-    MissingArtefactError for interactions without a catalogue, RunBusyError for an "append" to a table that another import or
-    a compaction replaced meanwhile; nothing of the import is then live.
+    MissingArtefactError for interactions without a catalogue, RunBusyError while another import of this kind runs; nothing
+    of the import is then live.
     """
     imported = _choice("kind", kind, KINDS)
     read = _choice("fmt", fmt, READERS)
@@ -212,9 +212,11 @@ def run_import(
     """
     append, ends = is_append(mode), ends or log_ends(workspace.storage)
     now_s = int(time.time()) if now_s is None else now_s
-    with scratch_folder() as scratch:
+    with ExitStack() as stack:
+        scratch = stack.enter_context(scratch_folder())
         # A dry run leaves the quarantine of the last import alone.
         storage = Storage(str(scratch / "dry-run")) if dry_run else workspace.storage
+        check_alone = stack.enter_context(one_import_of(storage, [kind.name]))
         stats = ReadStats(storage, kind.name, max_rejected=max_rejected, progress=progress)
         files = None
         if kind.stored_files is not None:
@@ -232,8 +234,9 @@ def run_import(
                 staged = kind.write(rows, job)
         finally:
             stats.flush()  # after an error, too, so that it can be traced
-    check_not_empty(workspace.storage, [staged], allow_empty=allow_empty)
-    staged.publish(workspace.storage)
+        check_not_empty(workspace.storage, [staged], allow_empty=allow_empty)
+        check_alone()
+        staged.publish(workspace.storage)
     return report_of([staged], [stats])
 
 

@@ -168,8 +168,7 @@ def stage_interactions(
     until = held if applied is None else applied
     num_replaced = 0 if append else max(0, until - held)
     all_files = (*(manifest.files if append and manifest else ()), *files)[-_MAX_FILES:]
-    result = _manifest(parts, rule, until, all_files)
-    return Staged(result, append, manifest, num_repeats=num_repeats, num_online_replaced=num_replaced)
+    return Staged(_manifest(parts, rule, until, all_files), num_repeats, num_online_replaced=num_replaced)
 
 
 def _first_of_each_event_id(rows: pa.Table) -> pa.Table:

@@ -21,7 +21,7 @@ from semrec.data.rejects import Progress, ReadStats, RowBlock
 from semrec.data.report import ImportReport, report_of
 from semrec.data.rows import ItemRow, item_tables, user_tables
 from semrec.data.sources import Source, SourceFolder
-from semrec.data.staging import Staged, check_not_empty, check_not_lost, is_append, scratch_folder
+from semrec.data.staging import Staged, check_not_empty, check_not_lost, is_append, one_import_of, scratch_folder
 from semrec.data.tags import TAG_COLUMNS, TagSpill
 from semrec.data.users import stage_users
 from semrec.errors import InputError
@@ -76,21 +76,21 @@ def import_movielens(
         kind: ReadStats(workspace.storage, kind, max_rejected=max_rejected, progress=progress) for kind in kinds
     }
     now_s = int(time.time()) if now_s is None else now_s
-    try:
-        staged = _stage(workspace, files, stats_of_kind, append=append, ends=ends, now_s=now_s)
-    finally:
-        for stats in stats_of_kind.values():
-            stats.flush()
-    replaces_users = files.users is None and not append
-    check_not_empty(workspace.storage, staged, allow_empty=allow_empty)
-    if replaces_users and not allow_empty:
-        check_not_lost(workspace.storage, UsersManifest)
-    for staged_table in staged:
-        staged_table.check_current(workspace.storage)
-    for staged_table in staged:
-        staged_table.publish(workspace.storage)
-    if replaces_users:
-        workspace.storage.delete(UsersManifest.PATH)
+    with one_import_of(workspace.storage, ("items", "interactions", "users")) as check_alone:
+        try:
+            staged = _stage(workspace, files, stats_of_kind, append=append, ends=ends, now_s=now_s)
+        finally:
+            for stats in stats_of_kind.values():
+                stats.flush()
+        replaces_users = files.users is None and not append
+        check_not_empty(workspace.storage, staged, allow_empty=allow_empty)
+        if replaces_users and not allow_empty:
+            check_not_lost(workspace.storage, UsersManifest)
+        check_alone()
+        for staged_table in staged:
+            staged_table.publish(workspace.storage)
+        if replaces_users:
+            workspace.storage.delete(UsersManifest.PATH)
     return report_of(staged, list(stats_of_kind.values()))
 
 

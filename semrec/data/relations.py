@@ -87,9 +87,7 @@ def stage_relations(
     )  # fmt: skip
     return Staged(
         RelationsManifest(**_content_of(parts), **applied_entry(until)),
-        append,
-        manifest,
-        num_repeats=num_repeats,
+        num_repeats,
         num_put=changes.put.num_rows,
         num_deleted=changes.num_deleted,
         num_online_replaced=0 if append else max(0, until - held),
@@ -100,10 +98,9 @@ def stage_ontology(
     workspace: Workspace, tables: Iterable[pa.Table], *, append: bool, stats: ReadStats, scratch: Path
 ) -> Staged:
     """Writes an ontology as `stage_relations` does, in one part; it is not changed online."""
-    before = stored_manifest(workspace.storage, OntologyManifest) if append else None
-    stored = stored_parts(before)
+    stored = stored_parts(stored_manifest(workspace.storage, OntologyManifest)) if append else {}
     parts, num_repeats = _write_parts(workspace, "ontology", 1, tables, stored, RelationChanges(), stats, scratch)
-    return Staged(OntologyManifest(**_content_of(parts)), append, before, num_repeats=num_repeats)
+    return Staged(OntologyManifest(**_content_of(parts)), num_repeats)
 
 
 def _write_parts(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from semrec.errors import EmptyResultError, InputError, RunBusyError
+from semrec.errors import EmptyResultError, InputError
+from semrec.workspace.lease import Lease
 from semrec.workspace.manifest import Manifest
 from semrec.workspace.manifests import (
     CatalogueManifest,
@@ -30,6 +31,7 @@ __all__ = [
     "check_not_empty",
     "check_not_lost",
     "is_append",
+    "one_import_of",
     "scratch_folder",
     "stored_manifest",
     "stored_parts",
@@ -46,13 +48,10 @@ _M = TypeVar("_M", bound=Manifest)
 class Staged:
     """Parts that lie under their final names, and the manifest that will name them.
 
-    Until `publish` the earlier manifest, with its own files, is what every reader sees. `appended_to`: the manifest whose rows
-    the parts of an append hold as well, None where there was none; the parts of a replacement hold no other rows.
+    Until `publish` the earlier manifest, with its own files, is what every reader sees.
     """
 
     manifest: ImportManifest
-    is_append: bool
-    appended_to: ImportManifest | None
     num_repeats: int = 0
     num_put: int = 0  # items or relations changed online that the parts take in
     num_deleted: int = 0
@@ -63,18 +62,8 @@ class Staged:
         """The path at which the manifest will stand."""
         return self.manifest.PATH
 
-    def check_current(self, storage: Storage) -> None:
-        """Raises RunBusyError where another import or compaction went live after the manifest that was appended to."""
-        if self.is_append and stored_manifest(storage, type(self.manifest)) != self.appended_to:
-            raise RunBusyError(
-                f"{self.path} was replaced while this was laid over it",
-                expected="no other import at the same time, nor a run that takes online changes in: its rows would be lost",
-                remedy="Wait for the other to end, then run this one again.",
-            )
-
     def publish(self, storage: Storage) -> None:
-        """Makes the parts live, in one atomic step. Raises as `check_current` does."""
-        self.check_current(storage)
+        """Makes the parts live, in one atomic step."""
         self.manifest.write(storage)
 
 
@@ -121,6 +110,23 @@ def is_append(mode: str) -> bool:
     if mode not in ("replace", "append"):
         raise InputError(f"mode = {mode!r}", expected="'replace' or 'append'", remedy="Choose one.")
     return mode == "append"
+
+
+@contextmanager
+def one_import_of(storage: Storage, kinds: Iterable[str]) -> Iterator[Callable[[], None]]:
+    """Lets one import at a time write each of these tables; what it yields raises RunBusyError where that is no longer sure.
+
+    What two of them lay over the same rows would be lost with the one that went live first. A run that takes online changes in
+    may go live in between: the log keeps them, and the next one takes them in again. Raises RunBusyError while another has one.
+    """
+    with ExitStack() as held:
+        leases = [held.enter_context(Lease(storage, f"imports/{kind}")) for kind in sorted(kinds)]
+
+        def check() -> None:
+            for lease in leases:
+                lease.check()
+
+        yield check
 
 
 @contextmanager

@@ -31,8 +31,7 @@ def stage_users(
 
     Of two rows with one id the first counts ("duplicate id"); a new row wins over a stored one, attributes and all.
     """
-    before = stored_manifest(workspace.storage, UsersManifest) if append else None
-    stored = stored_parts(before)
+    stored = stored_parts(stored_manifest(workspace.storage, UsersManifest)) if append else {}
     spill = BucketSpill(scratch / _KIND, USER_ROWS_SCHEMA, workspace.num_buckets)
     for table in tables:
         spill.add(table, buckets_of(table.column("user_id").combine_chunks(), workspace.num_buckets))
@@ -55,4 +54,4 @@ def stage_users(
         parts=tuple(parts),
         fingerprint=fingerprint([part.content_digest for part in parts]),
     )
-    return Staged(manifest, append, before)
+    return Staged(manifest)

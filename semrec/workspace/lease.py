@@ -52,6 +52,16 @@ class Lease:
         if self._read().get("holder") == self._holder:
             self._storage.delete(self._path)
 
+    def check(self) -> None:
+        """Raises RunBusyError where another driver has taken it over, as after a pause of this process."""
+        holder = self._read()
+        if holder.get("holder") != self._holder:
+            raise RunBusyError(
+                f"{self._folder} was taken over by process {holder.get('pid')} on {holder.get('host')}",
+                expected="a process that is not stopped for longer than the lease lasts",
+                remedy="Wait for the other to end, then submit this again.",
+            )
+
     def is_held(self) -> bool:
         """Whether a living driver holds it, this one included."""
         return not self._is_free(self._read())

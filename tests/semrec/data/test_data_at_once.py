@@ -9,6 +9,7 @@ import pytest
 from helpers.import_cases import write
 from semrec.data import ColumnMap, import_table
 from semrec.errors import RunBusyError
+from semrec.progress import Progress
 from semrec.workspace.folder import Workspace
 
 ROWS = {
@@ -20,33 +21,40 @@ ROWS = {
 }
 
 
-@pytest.mark.parametrize("kind", ROWS)
-@pytest.mark.parametrize("is_first", [True, False])
-def test_an_append_takes_the_place_of_no_other(kind: str, is_first: bool, stocked: Workspace, tmp_path: Path) -> None:
-    def append(name: str, progress: object = None) -> int:
-        path = write(tmp_path / f"{name}.csv", ROWS[kind].format(name))
-        columns = ColumnMap(title="title" if kind == "items" else None)
-        report = import_table(
-            stocked,
-            path,
-            fmt="csv",
-            kind=kind,
-            columns=columns,
-            mode="append",
-            progress=progress,  # type: ignore[arg-type]
-        )
-        [path] = report.manifests
-        return sum(part["num_rows"] for part in stocked.storage.read_json(path)["parts"])
+def append(kind: str, name: str, workspace: Workspace, folder: Path, progress: Progress | None = None) -> int:
+    """How many rows the table has then."""
+    path, columns = (
+        write(folder / f"{name}.csv", ROWS[kind].format(name)),
+        ColumnMap(title="title" if kind == "items" else None),
+    )
+    report = import_table(workspace, path, fmt="csv", kind=kind, columns=columns, mode="append", progress=progress)  # type: ignore[arg-type]
+    [manifest] = report.manifests
+    return sum(part["num_rows"] for part in workspace.storage.read_json(manifest)["parts"])
 
-    num_before = 6 if kind == "items" else 0
-    if not is_first:
-        num_before = append("before")
-    others: list[int] = []
+
+@pytest.mark.parametrize("kind", ROWS)
+def test_one_import_at_a_time_writes_a_table(kind: str, stocked: Workspace, tmp_path: Path) -> None:
+    refused = []
 
     def meanwhile(num_rows: int, stage: str) -> None:
-        if stage.startswith("read") and not others:
-            others.append(append("other"))
+        if not refused:
+            with pytest.raises(RunBusyError, match=f"imports/{kind} is being worked on") as caught:
+                append(kind, "other", stocked, tmp_path)
+            refused.append(caught.value)
 
-    with pytest.raises(RunBusyError, match=r"manifest\.json was replaced while .* run this one again"):
-        append("one", meanwhile)
-    assert (others, append("one")) == ([num_before + 1], num_before + 2)
+    num_rows = append(kind, "one", stocked, tmp_path, meanwhile)
+    assert refused and append(kind, "other", stocked, tmp_path) == num_rows + 1
+    assert not stocked.storage.list_sizes(f"imports/{kind}")
+
+
+def test_an_import_that_was_taken_over_goes_not_live(stocked: Workspace, tmp_path: Path) -> None:
+    lease = "imports/users/lease.json"
+    num_rows = append("users", "before", stocked, tmp_path)
+
+    def meanwhile(num_rows: int, stage: str) -> None:
+        stocked.storage.write_json(lease, {**stocked.storage.read_json(lease), "holder": "another", "pid": 1})
+
+    with pytest.raises(RunBusyError, match="imports/users was taken over by process 1"):
+        append("users", "one", stocked, tmp_path, meanwhile)
+    stocked.storage.delete(lease)
+    assert append("users", "other", stocked, tmp_path) == num_rows + 1
