@@ -31,6 +31,7 @@ def scoring(
         str | None, typer.Option(help="Generated: clusters (default), factors or duplicates. Not with a workspace.")
     ] = None,
     items: Annotated[int | None, typer.Option(min=1, help="Generated items (default 86,537).")] = None,
+    dimension: Annotated[int | None, typer.Option(min=1, help="Of generated items (default 384).")] = None,
     users: Annotated[int, typer.Option(min=1, help="Users scored per round.")] = 2_048,
     k: Annotated[list[int] | None, typer.Option(min=1, help="Results per user (default 10, 100, 1000).")] = None,
     threads: Threads = 2,
@@ -61,7 +62,7 @@ def scoring(
     if plot:
         check_plot_path(plot)
     kind = get_format(coarse).name if coarse else None
-    problem = _scoring_problem(workspace, data, items, users)
+    problem = _scoring_problem(workspace, data, items, users, dimension)
     kind = kind or _recorded_format(workspace)
     rows = bench_scoring(
         problem, ks=tuple(k or (10, 100, 1000)), num_threads=threads, rounds=rounds, coarse=kind, filters=filters,
