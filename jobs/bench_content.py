@@ -21,13 +21,17 @@ __all__ = ["app"]
 
 app = typer.Typer()
 
+Texts = Annotated[str | None, typer.Option(help="Parquet file of texts (default: the demo's films).")]
+Column = Annotated[str, typer.Option(help="Column of the texts.")]
+Count = Annotated[int, typer.Option(min=1, help="Texts taken, evenly spread over the file.")]
+
 
 @app.command("embedding")
 @exit_on_error
 def embedding(
-    texts: Annotated[str | None, typer.Option(help="Parquet file of texts (default: the demo's films).")] = None,
-    column: Annotated[str, typer.Option(help="Column of the texts.")] = "text",
-    count: Annotated[int, typer.Option(min=1, help="Texts taken, evenly spread over the file.")] = 1_500,
+    texts: Texts = None,
+    column: Column = "text",
+    count: Count = 1_500,
     threads: Threads = 2,
     rounds: Rounds = 3,
     json: Json = None,
@@ -36,7 +40,7 @@ def embedding(
     from semrec.bench.embedding import bench_embedding
 
     chosen = _texts(texts, column, count)
-    say(f"{len(chosen):,} texts of {sum(map(len, chosen)) / len(chosen):.0f} characters on average")
+    say(_described(chosen))
     rows = [asdict(row) for row in bench_embedding(chosen, num_threads=threads, rounds=rounds)]
     show_rows("embedding", rows, json)
 
@@ -47,9 +51,9 @@ def embedding(
 def static(
     model: Annotated[str, typer.Argument(help="Folder of a static model, as `semrec distill` makes it.")],
     open_compute: OpenCompute,
-    texts: Annotated[str | None, typer.Option(help="Parquet file of texts (default: the demo's films).")] = None,
-    column: Annotated[str, typer.Option(help="Column of the texts.")] = "text",
-    count: Annotated[int, typer.Option(min=1, help="Texts taken, evenly spread over the file.")] = 1_000_000,
+    texts: Texts = None,
+    column: Column = "text",
+    count: Count = 1_000_000,
     rounds: Rounds = 3,
     generated: Annotated[
         int | None, typer.Option(help="Instead import and embed so many generated texts, and show the memory.")
@@ -59,14 +63,15 @@ def static(
     """Texts per second of a static model through a whole embedding run, beside a process of model2vec; or its memory."""
     from cluster.bench.static import bench_static, bench_static_memory
 
-    with open_compute() as compute:
-        if generated is not None:
+    if generated is not None:
+        with open_compute() as compute:
             measured = [asdict(row) for row in bench_static_memory(model, generated, compute)]
-            show_rows("generated texts", measured, json)
-            return
-        chosen = _texts(texts, column, count)
+        show_rows("generated texts", measured, json)
+        return
+    chosen = _texts(texts, column, count)
+    with open_compute() as compute:
         rows = [asdict(row) for row in bench_static(model, chosen, compute, rounds=rounds)]
-    show_rows(f"{len(chosen):,} texts of {sum(map(len, chosen)) / len(chosen):.0f} characters", rows, json)
+    show_rows(_described(chosen), rows, json)
 
 
 @app.command("content")
@@ -121,6 +126,10 @@ def configurations(
     for row in rows:
         del row["memory"]
     show_rows("configurations", rows, None)
+
+
+def _described(texts: list[str]) -> str:
+    return f"{len(texts):,} texts of {sum(map(len, texts)) / len(texts):.0f} characters on average"
 
 
 def _texts(path: str | None, column: str, count: int) -> list[str]:

@@ -61,7 +61,7 @@ class BucketSpill:
             return
         self._held, self._of_file = None, {}
         field = self._spilled_schema.field(_BUCKET)
-        table = table.append_column(field, pa.array(buckets.astype(field.type.to_pandas_dtype())))
+        table = table.append_column(field, pa.array(buckets, field.type))
         self._tables.append(table)
         self.num_rows += table.num_rows
         self._num_bytes += table.nbytes
@@ -76,8 +76,8 @@ class BucketSpill:
             else:
                 file = bucket // self._per_file
                 if file not in self._of_file:
-                    kept = list(self._of_file.items())[-1:]  # another thread may still be there
-                    self._of_file = {**dict(kept), file: self._read_file(file)}
+                    before = dict(list(self._of_file.items())[-1:])  # another thread may still be there
+                    self._of_file = {**before, file: self._read_file(file)}
                 grouped = self._of_file[file]
         rows = self._rows_of(grouped, bucket, bucket + 1)
         if self.on_disk and self._per_file == 1:

@@ -130,10 +130,8 @@ def call_shapes(
             expected=f"at most {limit - 1}",
             remedy="Lower max_tokens: one position stays free, so that a vector does not depend on its neighbours.",
         )
-    last = (max_tokens // 8 + 1) * 8
-    lengths = [length for length in _LENGTHS if length < last - 8] + [last]
     budget = _TOKENS_PER_CALL[device_kind]
-    return tuple((max(1, budget // length), length) for length in lengths)
+    return tuple((max(1, budget // length), length) for length in _lengths_for(max_tokens, _LENGTHS))
 
 
 def caller_shapes(max_tokens: int) -> tuple[tuple[int, int], ...]:
@@ -141,8 +139,13 @@ def caller_shapes(max_tokens: int) -> tuple[tuple[int, int], ...]:
 
     Ascending; a text of n tokens goes to the shortest with more than n.
     """
+    return tuple((1, length) for length in _lengths_for(max_tokens, _LENGTHS_OF_CALLERS))
+
+
+def _lengths_for(max_tokens: int, lengths: tuple[int, ...]) -> list[int]:
+    """Those of `lengths` that texts of up to `max_tokens` tokens need, ascending, with one for the longest."""
     last = (max_tokens // 8 + 1) * 8
-    return tuple((1, length) for length in (*(length for length in _LENGTHS_OF_CALLERS if length < last - 8), last))
+    return [*(length for length in lengths if length < last - 8), last]
 
 
 def _modules(folder: Path) -> tuple[Path, list[dict[str, Any]]]:

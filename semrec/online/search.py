@@ -104,11 +104,12 @@ class OnlineEncoder:
         from semrec.encoders.text import TextEncoder  # imports torch
 
         kind = device_kind_of(resolve_device(self._device))
-        shapes = caller_shapes(made_by.max_tokens)
         backend = made_by.backend if kind == "cpu" else "torch"
         dtype = dtype_of_backend(backend, "auto", kind)
-        identity = replace(made_by, device_kind=kind, dtype=dtype, backend=backend, shapes=shapes)
-        return TextEncoder(identity, resolve_model(self._model or made_by.model), device=self._device)
+        identity = replace(made_by, device_kind=kind, dtype=dtype, backend=backend)
+        return TextEncoder(
+            TextEncoder.for_callers(identity), resolve_model(self._model or made_by.model), device=self._device
+        )
 
 
 def _text_identity(recorded: Mapping[str, Any]) -> TextIdentity | None:

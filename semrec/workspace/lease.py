@@ -54,10 +54,10 @@ class Lease:
 
     def check(self) -> None:
         """Raises RunBusyError where another driver has taken it over, as after a pause of this process."""
-        holder = self._read()
-        if holder.get("holder") != self._holder:
+        lease = self._read()
+        if lease.get("holder") != self._holder:
             raise RunBusyError(
-                f"{self._folder} was taken over by process {holder.get('pid')} on {holder.get('host')}",
+                f"{self._folder} was taken over by process {lease.get('pid')} on {lease.get('host')}",
                 expected="a process that is not stopped for longer than the lease lasts",
                 remedy="Wait for the other to end, then submit this again.",
             )

@@ -58,9 +58,9 @@ def fastest_of(
             usable.append(product)
     if len(usable) == 1:
         return Products.always(tiled)
-    one, most = (min(usable, key=partial(seconds, n)) for n in (1, most_queries))
-    _log.info("engine cuda multiplies one tile of queries in %s, more in %s", one.name, most.name)
-    return Products(one, most, tiled)
+    of_one_tile, of_more = (min(usable, key=partial(seconds, n)) for n in (1, most_queries))
+    _log.info("engine cuda multiplies one tile of queries in %s, more in %s", of_one_tile.name, of_more.name)
+    return Products(of_one_tile, of_more, tiled)
 
 
 def device_seconds(launch: Callable[[], object], rounds: int, launches: int) -> float:
